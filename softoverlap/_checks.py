@@ -1,0 +1,96 @@
+"""Checks of tensors; each message names the argument, what was expected, what came.
+
+Shapes and types are always checked. Values cost a pass and, on a GPU, a synchronisation:
+`should_validate` is the one place that decides whether they are looked at.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+import torch
+from torch import Tensor
+
+
+def should_validate(validate: bool | None, *tensors: Tensor) -> bool:
+    """Whether to look at values: as asked, and by default only if all tensors are on the CPU."""
+    if validate is not None:
+        return validate
+    return all(tensor.device.type == "cpu" for tensor in tensors)
+
+
+def check_tensors(**tensors: object) -> None:
+    """Every argument is a tensor."""
+    for name, value in tensors.items():
+        if not isinstance(value, Tensor):
+            raise TypeError(f"{name} must be a torch.Tensor, got {type(value).__name__}")
+
+
+def check_same_shape(**tensors: Tensor) -> None:
+    """All tensors have one shape, and at least a batch, a channel and a spatial axis."""
+    check_tensors(**tensors)
+    names, shapes = list(tensors), [tuple(tensor.shape) for tensor in tensors.values()]
+    for name, shape in zip(names[1:], shapes[1:], strict=True):
+        if shape != shapes[0]:
+            raise ValueError(f"{name} must have the shape of {names[0]}, {shapes[0]}, got {shape}")
+
+
+def check_rank(minimum: int, layout: str, **tensors: Tensor) -> None:
+    """Every tensor has at least `minimum` axes; `layout` says which."""
+    check_tensors(**tensors)
+    for name, tensor in tensors.items():
+        if tensor.ndim < minimum:
+            raise ValueError(f"{name} must have shape {layout}, got shape {tuple(tensor.shape)}")
+
+
+def check_probabilities(*, validate: bool | None = None, **masks: Tensor) -> None:
+    """All values lie in [0, 1] and none is NaN; half precision is granted 1e-3."""
+    check_tensors(**masks)
+    for name, mask in masks.items():
+        if mask.is_complex():
+            raise TypeError(f"{name} must hold real probabilities, got dtype {mask.dtype}")
+    if not should_validate(validate, *masks.values()):
+        return
+    for name, mask in masks.items():
+        if mask.numel() == 0 or mask.dtype == torch.bool:
+            continue
+        low, high = (bound.item() for bound in torch.aminmax(mask.detach()))
+        slack = 1e-3 if mask.dtype in (torch.float16, torch.bfloat16) else 1e-6
+        if low != low or high != high:
+            raise ValueError(f"{name} must hold probabilities in [0, 1], got NaN")
+        if low < -slack or high > 1 + slack:
+            hint = "; were logits passed?" if low < 0 else ""
+            raise ValueError(
+                f"{name} must hold probabilities in [0, 1], got values in [{low:g}, {high:g}]{hint}"
+            )
+
+
+def check_boxes(*, validate: bool | None = None, ndim: int | None = None, **boxes: Tensor) -> None:
+    """Boxes have shape (N, 2 * ndim); their values are finite and no maximum is below a minimum."""
+    check_tensors(**boxes)
+    for name, box in boxes.items():
+        expected = "(N, 2 * ndim)" if ndim is None else f"(N, {2 * ndim})"
+        wrong = box.ndim != 2 or box.shape[1] == 0 or box.shape[1] % 2
+        if wrong or (ndim is not None and box.shape[1] != 2 * ndim):
+            raise ValueError(f"{name} must have shape {expected}, got {tuple(box.shape)}")
+        if box.is_complex() or box.dtype == torch.bool:
+            raise TypeError(f"{name} must hold real coordinates, got dtype {box.dtype}")
+    if not should_validate(validate, *boxes.values()):
+        return
+    for name, box in boxes.items():
+        box = box.detach()
+        if not torch.isfinite(box).all():
+            raise ValueError(f"{name} must hold finite coordinates, got NaN or infinity")
+        inverted = (box[:, box.shape[1] // 2 :] < box[:, : box.shape[1] // 2]).any(dim=1)
+        if inverted.any():
+            row = int(inverted.nonzero()[0, 0])
+            raise ValueError(
+                f"{name} must have every maximum at or above its minimum, "
+                f"got {box[row].tolist()} in row {row}"
+            )
+
+
+def check_choice(name: str, value: object, choices: Collection[object]) -> None:
+    """The value is one of the choices."""
+    if value not in choices:
+        raise ValueError(f"{name} must be one of {sorted(map(str, choices))}, got {value!r}")

@@ -1,0 +1,67 @@
+"""The only place where an overlap ratio is formed.
+
+Every division is guarded: the denominator is replaced before dividing, so that neither a value
+nor a gradient is ever NaN, and no smoothing constant hides in a score. Rounding can lift a ratio
+of equal sums over one; `clamp` takes that back and passes the gradient at one itself.
+"""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+
+def dice(
+    intersection: Float[Tensor, "*#shape"],
+    size_a: Float[Tensor, "*#shape"],
+    size_b: Float[Tensor, "*#shape"],
+    *,
+    empty: float | Tensor = 1.0,
+) -> Float[Tensor, "*#shape"]:
+    """Dice score `2 |A & B| / (|A| + |B|)`, and `empty` where both sizes are zero."""
+    return _ratio(2 * intersection, size_a + size_b, empty).clamp(max=1)
+
+
+def iou(
+    intersection: Float[Tensor, "*#shape"],
+    size_a: Float[Tensor, "*#shape"],
+    size_b: Float[Tensor, "*#shape"],
+    *,
+    empty: float | Tensor = 1.0,
+) -> Float[Tensor, "*#shape"]:
+    """Intersection over union, and `empty` where both sizes are zero."""
+    return _ratio(intersection, size_a + size_b - intersection, empty).clamp(max=1)
+
+
+def tversky(
+    intersection: Float[Tensor, "*#shape"],
+    size_pred: Float[Tensor, "*#shape"],
+    size_target: Float[Tensor, "*#shape"],
+    *,
+    alpha: float,
+    beta: float,
+    empty: float | Tensor = 1.0,
+) -> Float[Tensor, "*#shape"]:
+    """Tversky index: `alpha` weighs the prediction outside the target, `beta` the reverse."""
+    outside_target = (size_pred - intersection).clamp(min=0)
+    outside_pred = (size_target - intersection).clamp(min=0)
+    weighted = intersection + alpha * outside_target + beta * outside_pred
+    nothing = (size_pred + size_target) <= 0
+    return torch.where(nothing, empty, _ratio(intersection, weighted, 0.0)).clamp(max=1)
+
+
+def giou(
+    iou_score: Float[Tensor, "*#shape"],
+    union: Float[Tensor, "*#shape"],
+    enclosing: Float[Tensor, "*#shape"],
+) -> Float[Tensor, "*#shape"]:
+    """Generalised IoU in [-1, 1]: IoU less the share of the enclosing box that is not union."""
+    return iou_score - _ratio(enclosing - union, enclosing, 0.0).clamp(min=0)
+
+
+def _ratio(numerator: Tensor, denominator: Tensor, empty: float | Tensor) -> Tensor:
+    """The quotient, and `empty` where the denominator is zero."""
+    filled: Bool[Tensor, "*shape"] = denominator > 0
+    safe = torch.where(filled, denominator, 1)
+    return torch.where(filled, numerator / safe, empty)
