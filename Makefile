@@ -8,12 +8,25 @@ BIN := $(VENV)/bin
 TORCH_INDEX ?=
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
+# torch of one version can't be told from another build of it, so a change of index asks for a clean.
+BUILT_FROM := $(shell cat $(VENV)/.torch_index 2>/dev/null)
+ifneq ($(MAKECMDGOALS),clean)
+ifneq ($(wildcard $(VENV)/.torch_index),)
+ifneq ($(TORCH_INDEX),)
+ifneq ($(TORCH_INDEX),$(BUILT_FROM))
+$(error $(VENV) holds torch from "$(or $(BUILT_FROM),pip's default index)", not $(TORCH_INDEX): run `make clean` first)
+endif
+endif
+endif
+endif
+
 .PHONY: demo test check tutorials docs bench clean
+.NOTPARALLEL:
 
 demo: $(VENV)/.report
 	$(BIN)/softoverlap demo
 
-test: $(VENV)/.dev
+test: $(VENV)/.dev tutorials
 	$(BIN)/python -m pytest
 	$(BIN)/python -m pytest --jaxtyping-packages=softoverlap,beartype.beartype -m "not bad_input and not slow" tests
 
@@ -23,13 +36,26 @@ check: $(VENV)/.dev
 	$(BIN)/pyright --pythonpath $(BIN)/python
 	$(BIN)/lint-imports
 
+# The fast setting of each tutorial; tests/test_tutorials.py says whether script and notebook agree.
+tutorials: $(VENV)/.dev
+	$(BIN)/python -m pytest tests/test_tutorials.py
+	SOFTOVERLAP_TUTORIAL=fast $(BIN)/python -m pytest --nbmake tutorials/*.ipynb
+
+docs: $(VENV)/.dev
+	$(BIN)/sphinx-build -q -W --keep-going docs docs/_build/html
+
+bench: $(VENV)/.dev
+	set -e; for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python "$$script"; done
+
 clean:
-	rm -rf $(VENV) build dist docs/_build .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) build dist docs/_build docs/api/generated docs/tutorials .pytest_cache .ruff_cache .hypothesis
 
 # Only the extras differ; torch comes first, so that the index of choice serves it alone.
+# The stamp is touched last: an install that was cut off is begun again.
 $(VENV)/.report $(VENV)/.dev: $(VENV)/.%: pyproject.toml constraints.txt
-	@$(PYTHON) -c 'import sys; sys.exit(f"softoverlap needs Python 3.11 or newer; $(PYTHON) is {sys.version.split()[0]}. Try make PYTHON=python3.12 ..." if sys.version_info < (3, 11) else 0)'
+	@python=$(BIN)/python; test -x $$python || python=$(PYTHON); $$python -c 'import sys; v = sys.version.split()[0]; sys.exit("softoverlap needs Python 3.11 or newer, but " + sys.executable + " is " + v + ". Try: make PYTHON=python3.12 ..." if sys.version_info < (3, 11) else 0)'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(PIP_INSTALL) $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) "$$(grep '^torch==' constraints.txt)"
+	echo "$(TORCH_INDEX)" > $(VENV)/.torch_index
 	$(PIP_INSTALL) -e ".[$*]"
 	touch $@
