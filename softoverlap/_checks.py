@@ -90,6 +90,20 @@ def check_boxes(*, validate: bool | None = None, ndim: int | None = None, **boxe
             )
 
 
+def check_same_rows(**tensors: Tensor) -> None:
+    """All tensors have as many rows."""
+    counts = {name: tensor.shape[0] for name, tensor in tensors.items()}
+    if len(set(counts.values())) > 1:
+        raise ValueError(f"{' and '.join(counts)} must have as many rows, got {counts}")
+
+
+def check_weight(**weights: float) -> None:
+    """Every weight is a finite number and at least 0."""
+    for name, weight in weights.items():
+        if not 0 <= weight < float("inf"):
+            raise ValueError(f"{name} must be at least 0 and finite, got {weight}")
+
+
 def check_choice(name: str, value: object, choices: Collection[object]) -> None:
     """The value is one of the choices."""
     if value not in choices:
