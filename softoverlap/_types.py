@@ -15,6 +15,9 @@ LesionMasks = Shaped[Tensor, "lesions *spatial"]
 Boxes = Shaped[Tensor, "boxes coords"]
 """All minima, then all maxima, in tensor axis order: coords = 2 * ndim."""
 
+OtherBoxes = Shaped[Tensor, "others coords"]
+"""Boxes of the same layout, as many as there are."""
+
 PerChannel = Float[Tensor, "batch channel"]
 """One number per channel of each item."""
 

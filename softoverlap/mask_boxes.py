@@ -380,10 +380,11 @@ def _extent(profile: Shaped[Tensor, "voxels"]) -> slice:
 
 
 def _meeting(columns: Tensor, lower: list[int], upper: list[int]) -> Int[Tensor, "boxes"]:
-    """Indices of the boxes that meet or touch the window."""
+    """Indices of the boxes that meet or touch the window; NaN is kept, to come out as NaN."""
     ndim = len(lower)
-    found = ((columns[0] <= upper[0]) & (columns[ndim] >= lower[0])).nonzero()[:, 0]
+    apart = (columns[0] > upper[0]).logical_or_(columns[ndim] < lower[0])
+    found = apart.logical_not_().nonzero()[:, 0]
     for axis in range(1, ndim):
         low, high = columns[axis][found], columns[axis + ndim][found]
-        found = found[(low <= upper[axis]) & (high >= lower[axis])]
+        found = found[~((low > upper[axis]) | (high < lower[axis]))]
     return found

@@ -120,7 +120,8 @@ def test_scores_equal_monais(ours, ndim):
 @pytest.mark.parametrize("score", [box_iou, box_giou])
 def test_conformance_cases_of_the_field(score):
     name = score.__name__.removeprefix("box_")
-    cases = [c for c in json.loads(VECTORS.read_text())["cases"] if c["op"] in (name, f"{name}_loss")]
+    cases = json.loads(VECTORS.read_text())["cases"]
+    cases = [case for case in cases if case["op"] in (name, f"{name}_loss")]
     assert len(cases) >= 8
     for case in cases:
         a, b = (torch.tensor(case[side], dtype=torch.float64) for side in "ab")

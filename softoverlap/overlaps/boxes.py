@@ -15,7 +15,7 @@ from torch import Tensor
 from softoverlap import boxes as geometry
 from softoverlap import scores
 from softoverlap._checks import check_boxes, check_same_rows
-from softoverlap._types import Boxes, plain, score_dtype
+from softoverlap._types import Boxes, OtherBoxes, plain, score_dtype
 
 
 def box_volume(boxes: Boxes, *, validate: bool | None = None) -> Float[Tensor, "boxes"]:
@@ -43,8 +43,8 @@ def box_volume(boxes: Boxes, *, validate: bool | None = None) -> Float[Tensor, "
 
 
 def box_iou(
-    pred: Boxes, target: Boxes, *, validate: bool | None = None
-) -> Float[Tensor, "rows columns"]:
+    pred: Boxes, target: OtherBoxes, *, validate: bool | None = None
+) -> Float[Tensor, "boxes others"]:
     """Intersection over union of all pairs of boxes.
 
     Args:
@@ -68,7 +68,7 @@ def box_iou(
 
 def box_pair_iou(
     pred: Boxes, target: Boxes, *, validate: bool | None = None
-) -> Float[Tensor, "pairs"]:
+) -> Float[Tensor, "boxes"]:
     """Intersection over union of aligned boxes.
 
     Args:
@@ -91,8 +91,8 @@ def box_pair_iou(
 
 
 def box_dice(
-    pred: Boxes, target: Boxes, *, validate: bool | None = None
-) -> Float[Tensor, "rows columns"]:
+    pred: Boxes, target: OtherBoxes, *, validate: bool | None = None
+) -> Float[Tensor, "boxes others"]:
     """Dice score of all pairs of boxes: twice the intersection over the sum of the volumes.
 
     Args:
@@ -116,7 +116,7 @@ def box_dice(
 
 def box_pair_dice(
     pred: Boxes, target: Boxes, *, validate: bool | None = None
-) -> Float[Tensor, "pairs"]:
+) -> Float[Tensor, "boxes"]:
     """Dice score of aligned boxes.
 
     Args:
@@ -139,8 +139,8 @@ def box_pair_dice(
 
 
 def box_giou(
-    pred: Boxes, target: Boxes, *, validate: bool | None = None
-) -> Float[Tensor, "rows columns"]:
+    pred: Boxes, target: OtherBoxes, *, validate: bool | None = None
+) -> Float[Tensor, "boxes others"]:
     """Generalised IoU of all pairs of boxes: falls below 0 as disjoint boxes move apart.
 
     Args:
@@ -167,7 +167,7 @@ def box_giou(
 
 def box_pair_giou(
     pred: Boxes, target: Boxes, *, validate: bool | None = None
-) -> Float[Tensor, "pairs"]:
+) -> Float[Tensor, "boxes"]:
     """Generalised IoU of aligned boxes.
 
     Args:
