@@ -188,9 +188,8 @@ def as_summed_volume(
         return SummedVolume.from_masks(masks, validate=validate)
     if isinstance(masks, Sequence) and all(isinstance(lesion, Lesion) for lesion in masks):
         return SummedVolume.from_lesions(masks, validate=validate)
-    raise TypeError(
-        f"masks must be a tensor, a sequence of Lesion or a SummedVolume, got {type(masks).__name__}"
-    )
+    expected = "a tensor, a sequence of Lesion or a SummedVolume"
+    raise TypeError(f"masks must be {expected}, got {type(masks).__name__}")
 
 
 def meeting_pairs(
