@@ -40,8 +40,8 @@ def mask_box_mass(masks: AnyMasks, boxes: Boxes, *, validate: bool | None = None
 
     Returns:
         Mass in voxels, from 0 to the size of the mask, shape (K, N), in float32 or wider. Its
-        absolute error is below `mask_boxes.ERROR_CONSTANT` · 2.2e-16 · Σ|mask|, before rounding
-        to the output's type.
+        absolute error is below `SummedVolume.error_bound`, a multiple of 2.2e-16 · Σ|mask|,
+        before rounding to the output's type.
 
     Raises:
         ValueError: If shapes disagree, a probability lies outside [0, 1] or a box is inverted.

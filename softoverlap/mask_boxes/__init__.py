@@ -1,0 +1,13 @@
+"""The mass of a soft mask inside a real-valued box: exact, and constant in the box's size.
+
+A mask is piecewise constant on voxels, so its cumulative integral is linear along every axis
+within a voxel: interpolating the summed-volume table (F. Crow, Summed-area tables for texture
+mapping, 1984) between its nodes gives the integral at any real corner, and 2^ndim such corners
+give the mass of a box. Parts of a box outside the table hold no mass. Tables and the arithmetic
+on them are float64.
+"""
+
+from softoverlap.mask_boxes.mass import mass_of_pairs, meeting_pairs
+from softoverlap.mask_boxes.tables import SummedVolume, as_summed_volume
+
+__all__ = ["SummedVolume", "as_summed_volume", "mass_of_pairs", "meeting_pairs"]

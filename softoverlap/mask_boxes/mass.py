@@ -1,0 +1,186 @@
+"""Reads of the tables: which pairs of mask and box meet, and their mass with its gradients."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from softoverlap._types import Boxes
+from softoverlap.mask_boxes.tables import SummedVolume
+
+_READS_PER_BLOCK = 1 << 20
+
+
+def meeting_pairs(
+    volume: SummedVolume, boxes: Boxes
+) -> tuple[Int[Tensor, "pairs"], Int[Tensor, "pairs"]]:
+    """Rows (masks) and columns (boxes) of all pairs whose overlap can differ from 0.
+
+    On the CPU these are the boxes that meet or touch the crop, and every box for an empty mask
+    (its score may be `empty`). Elsewhere all pairs: finding out would need a synchronisation.
+    """
+    count = boxes.shape[0]
+    if volume.device.type != "cpu":
+        rows = torch.arange(len(volume), device=volume.device).repeat_interleave(count)
+        return rows, torch.arange(count, device=volume.device).repeat(len(volume))
+    columns = boxes.detach().t().contiguous()
+    if columns.dtype in (torch.float16, torch.bfloat16):
+        columns = columns.float()
+    empty = (volume.sizes == 0).tolist()
+    lower = volume.offsets.tolist()
+    upper = (volume.offsets + volume.shapes).tolist()
+    found = [
+        torch.arange(count) if empty[row] else _meeting(columns, lower[row], upper[row])
+        for row in range(len(volume))
+    ]
+    lengths = torch.tensor([len(columns) for columns in found], dtype=torch.int64)
+    rows = torch.arange(len(volume)).repeat_interleave(lengths)
+    return rows, torch.cat([*found, torch.zeros(0, dtype=torch.int64)])
+
+
+def mass_of_pairs(
+    volume: SummedVolume, boxes: Boxes, rows: Int[Tensor, "pairs"], columns: Int[Tensor, "pairs"]
+) -> Float[Tensor, "pairs"]:
+    """Mass of mask `rows[i]` inside box `columns[i]`, float64, differentiable to both.
+
+    Where a face lies on a voxel edge its derivative is the mean of the two one-sided ones.
+    """
+    return _PairMass.apply(volume.table, boxes, volume, rows, columns)  # pyright: ignore
+
+
+class _PairMass(torch.autograd.Function):
+    """Reads of the table in blocks of pairs, forward and backward."""
+
+    @staticmethod
+    def forward(ctx, table, boxes, volume, rows, columns):
+        ctx.save_for_backward(table, boxes, rows, columns)
+        ctx.volume = volume
+        mass = table.new_empty(rows.shape)
+        for part in _blocks(rows.shape[0], volume.ndim):
+            nodes = _Nodes(volume, boxes, rows[part], columns[part])
+            mass[part] = nodes.mass(table)
+        return mass.clamp_(min=0).minimum(volume.sizes[rows])  # rounding never leaves the range
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, *gradients):  # pyright: ignore[reportIncompatibleMethodOverride]
+        table, boxes, rows, columns = ctx.saved_tensors
+        (grad,) = gradients
+        need_table, need_boxes = ctx.needs_input_grad[:2]
+        grad_table = torch.zeros_like(table) if need_table else None
+        grad_boxes = boxes.new_zeros(boxes.shape, dtype=table.dtype) if need_boxes else None
+        for part in _blocks(rows.shape[0], ctx.volume.ndim):
+            nodes = _Nodes(ctx.volume, boxes, rows[part], columns[part])
+            if grad_table is not None:
+                nodes.add_to_table(grad_table, grad[part])
+            if grad_boxes is not None:
+                faces = nodes.face_masses(table) * grad[part]
+                grad_boxes.index_add_(0, columns[part], faces.t())
+        if grad_boxes is not None:
+            grad_boxes = grad_boxes.to(boxes.dtype)
+        return grad_table, grad_boxes, None, None, None
+
+
+class _Nodes:
+    """The table nodes around the faces of P boxes, and what is read from them.
+
+    Along an axis a box has four nodes: those below and above its minimum, and those below and
+    above its maximum; `fraction` tells where a face lies between its two.
+    """
+
+    def __init__(self, volume: SummedVolume, boxes: Tensor, rows: Tensor, columns: Tensor) -> None:
+        ndim = volume.ndim
+        shapes = volume.shapes[rows].t()
+        origin = volume.offsets[rows].t().repeat(2, 1)
+        self.limit = shapes.repeat(2, 1)  # (2 * ndim, P)
+        self.face = boxes.detach()[columns].t().to(torch.float64) - origin
+        self.stride = torch.ones_like(shapes)
+        for axis in reversed(range(ndim - 1)):
+            self.stride[axis] = self.stride[axis + 1] * (shapes[axis + 1] + 1)
+        self.start = volume.starts[rows]
+        self.ndim = ndim
+        inside = torch.minimum(self.face.clamp(min=0), self.limit)
+        self.below = torch.minimum(inside.long(), (self.limit - 1).clamp(min=0)).clamp(min=0)
+        self.fraction = inside - self.below
+
+    def mass(self, table: Tensor) -> Tensor:
+        """Interpolate at both faces of each axis and subtract."""
+        values = self._read(table, [self._value_nodes(axis) for axis in range(self.ndim)])
+        for axis in range(self.ndim):
+            values = self._difference(values, axis)
+        return values
+
+    def face_masses(self, table: Tensor) -> Float[Tensor, "coords pairs"]:
+        """∂mass/∂face: minus the mass on each lower face, then the mass on each upper one."""
+        lower, upper = [], []
+        for slope_axis in range(self.ndim):
+            order = [slope_axis] + [axis for axis in range(self.ndim) if axis != slope_axis]
+            nodes = {axis: self._value_nodes(axis) for axis in order[1:]}
+            nodes[slope_axis], width = self._slope_nodes(slope_axis)
+            values = self._read(table, [nodes[axis] for axis in order])
+            slopes = [(values[1] - values[0]) / width[0], (values[3] - values[2]) / width[1]]
+            for axis in order[1:]:
+                slopes = [self._difference(slope, axis) for slope in slopes]
+            lower.append(-slopes[0])
+            upper.append(slopes[1])
+        return torch.stack(lower + upper)
+
+    def add_to_table(self, table: Tensor, gradient: Tensor) -> None:
+        """The adjoint of `mass`: each node gains its weight times the gradient."""
+        weights = gradient
+        for axis in reversed(range(self.ndim)):
+            low, high = self.fraction[axis], self.fraction[axis + self.ndim]
+            signed = torch.stack([low - 1, -low, 1 - high, high])
+            weights = signed.view(4, *[1] * (weights.ndim - 1), -1) * weights
+        nodes = [self._value_nodes(axis) for axis in range(self.ndim)]
+        table.index_add_(0, self._index(nodes).flatten(), weights.flatten())
+
+    def _value_nodes(self, axis: int) -> Int[Tensor, "4 pairs"]:
+        low, high = self.below[axis], self.below[axis + self.ndim]
+        step = self.limit[axis].clamp(max=1)  # an axis without voxels has one node
+        return torch.stack([low, low + step, high, high + step]) * self.stride[axis]
+
+    def _slope_nodes(self, axis: int) -> tuple[Int[Tensor, "4 pairs"], Float[Tensor, "2 pairs"]]:
+        """Nodes left and right of both faces, and the voxels between: 2 where a face is a node."""
+        face = self.face[[axis, axis + self.ndim]]
+        left, right = face.ceil() - 1, face.floor() + 1
+        limit = self.limit[axis]
+        nodes = torch.stack([left[0], right[0], left[1], right[1]])
+        nodes = torch.minimum(nodes.clamp(min=0), limit).long()
+        return torch.minimum(nodes, limit).clamp(min=0) * self.stride[axis], right - left
+
+    def _difference(self, values: Tensor, axis: int) -> Tensor:
+        """The interpolated value at the upper face less that at the lower one; drops axis 0."""
+        low, high = self.fraction[axis], self.fraction[axis + self.ndim]
+        lower = values[0] + low * (values[1] - values[0])
+        upper = values[2] + high * (values[3] - values[2])
+        return upper - lower
+
+    def _read(self, table: Tensor, nodes: list[Tensor]) -> Float[Tensor, "*nodes pairs"]:
+        return table.take(self._index(nodes))
+
+    def _index(self, nodes: list[Tensor]) -> Int[Tensor, "*nodes pairs"]:
+        index = self.start
+        for axis_nodes in reversed(nodes):
+            index = axis_nodes.view(4, *[1] * (index.ndim - 1), -1) + index
+        return index
+
+
+def _blocks(pairs: int, ndim: int) -> Iterator[slice]:
+    length = max(1, _READS_PER_BLOCK // 4**ndim)
+    return (slice(start, start + length) for start in range(0, pairs, length))
+
+
+def _meeting(columns: Tensor, lower: list[int], upper: list[int]) -> Int[Tensor, "boxes"]:
+    """Indices of the boxes that meet or touch the window; NaN is kept, to come out as NaN."""
+    ndim = len(lower)
+    apart = (columns[0] > upper[0]).logical_or_(columns[ndim] < lower[0])
+    found = apart.logical_not_().nonzero()[:, 0]
+    for axis in range(1, ndim):
+        low, high = columns[axis][found], columns[axis + ndim][found]
+        found = found[~((low > upper[axis]) | (high < lower[axis]))]
+    return found

@@ -1,0 +1,212 @@
+"""Summed-volume tables of whole-image masks and of lesion crops."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int, Shaped
+from torch import Tensor
+
+from softoverlap._checks import check_probabilities, check_rank
+from softoverlap._types import LesionMasks, plain
+from softoverlap.lesions import Lesion
+
+
+@dataclass(frozen=True)
+class SummedVolume:
+    """Summed-volume tables of K masks, each over its own crop of the image; reusable.
+
+    Build it by `from_masks` or `from_lesions` and pass it to the `mask_box_*` functions in place
+    of the masks when several sets of boxes meet the same masks.
+
+    Args:
+        table: The K tables, flat, one behind the other, float64.
+        starts: Where each table starts in `table`, shape (K,).
+        offsets: First voxel of each crop in the image, shape (K, ndim).
+        shapes: Voxels of each crop, shape (K, ndim).
+        sizes: Σ probability of each mask, float64, shape (K,).
+        dtype: Type of the masks that were given.
+
+    Examples:
+        >>> import torch
+        >>> volume = SummedVolume.from_masks(torch.tensor([[0.0, 0.5, 1.0, 0.0]]))
+        >>> volume.sizes
+        tensor([1.5000], dtype=torch.float64)
+    """
+
+    table: Float[Tensor, "entries"]
+    starts: Int[Tensor, "lesions"]
+    offsets: Int[Tensor, "lesions ndim"]
+    shapes: Int[Tensor, "lesions ndim"]
+    sizes: Float[Tensor, "lesions"]
+    dtype: torch.dtype
+
+    @property
+    def ndim(self) -> int:
+        """Number of spatial axes."""
+        return self.offsets.shape[1]
+
+    @property
+    def error_bound(self) -> Float[Tensor, "lesions"]:
+        """Upper bound on the absolute error of a mass: c · ε · Σ|mask|, with ε = 2.2e-16.
+
+        A table entry is rounded once per voxel that it was summed over along each axis, and a
+        mass takes it 2^ndim times: c = 2^ndim · (voxels along all axes + 4 · ndim).
+        """
+        constant = 2**self.ndim * (self.shapes.sum(dim=1) + 4 * self.ndim)
+        return constant * torch.finfo(torch.float64).eps * self.sizes
+
+    @property
+    def device(self) -> torch.device:
+        """Where the tables lie."""
+        return self.table.device
+
+    def __len__(self) -> int:
+        """Number of masks."""
+        return self.starts.shape[0]
+
+    @classmethod
+    def from_masks(cls, masks: LesionMasks, *, validate: bool | None = None) -> SummedVolume:
+        """Tables of whole-image masks.
+
+        On the CPU, and where no gradient to the masks is asked for, each mask is first cropped to
+        its support, so that K lesions cost their own voxels. Elsewhere the tables cover the whole
+        image: cropping would need a synchronisation, or lose the gradient of voxels that are 0.
+
+        Args:
+            masks: Probabilities, shape (K, *spatial).
+            validate: Look at the values too; by default on for CPU tensors.
+
+        Returns:
+            The tables of K masks.
+
+        Raises:
+            ValueError: If there is no spatial axis or a value lies outside [0, 1].
+
+        Examples:
+            >>> import torch
+            >>> len(SummedVolume.from_masks(torch.rand(3, 8, 8, 8)))
+            3
+        """
+        check_rank(2, "(K, *spatial)", masks=masks)
+        check_probabilities(masks=masks, validate=validate)
+        masks = plain(masks)
+        if masks.device.type != "cpu" or masks.requires_grad or masks.numel() == 0:
+            return cls._from_whole(masks)
+        windows = [_support(mask) for mask in masks]
+        crops = [mask[window] for mask, window in zip(masks, windows, strict=True)]
+        offsets = [[axis.start for axis in window] for window in windows]
+        return cls._from_crops(crops, torch.tensor(offsets))
+
+    @classmethod
+    def from_lesions(
+        cls,
+        lesions: Sequence[Lesion],
+        *,
+        device: torch.device | str | None = None,
+        validate: bool | None = None,
+    ) -> SummedVolume:
+        """Tables of lesions, each over its own crop.
+
+        Args:
+            lesions: At least one lesion, all with the same number of axes.
+            device: Where the tables shall lie; by default where the first crop lies.
+            validate: Look at the values too; by default on for CPU tensors.
+
+        Returns:
+            The tables of K lesions; boxes are in coordinates of the whole image.
+
+        Raises:
+            ValueError: If there is no lesion, their axes differ or a value lies outside [0, 1].
+
+        Examples:
+            >>> import torch
+            >>> lesion = Lesion(
+            ...     box=torch.tensor([4.0, 6.0]), crop=torch.tensor([0.5, 1.0]),
+            ...     offset=torch.tensor([4]), centre=torch.tensor([5.17]), volume_mm3=1.5,
+            ... )
+            >>> SummedVolume.from_lesions([lesion]).sizes
+            tensor([1.5000], dtype=torch.float64)
+        """
+        if not lesions:
+            raise ValueError("lesions must hold at least one Lesion, got none")
+        for lesion in lesions:
+            if lesion.crop.ndim != lesions[0].crop.ndim:
+                raise ValueError(
+                    f"lesions must all have {lesions[0].crop.ndim} axes, "
+                    f"got one with {lesion.crop.ndim}"
+                )
+            check_probabilities(crop=lesion.crop, validate=validate)
+        device = lesions[0].crop.device if device is None else torch.device(device)
+        offsets = torch.stack([lesion.offset.to(device, torch.int64) for lesion in lesions])
+        return cls._from_crops([plain(lesion.crop).to(device) for lesion in lesions], offsets)
+
+    @classmethod
+    def _from_whole(cls, masks: Tensor) -> SummedVolume:
+        count, shape = masks.shape[0], torch.tensor(masks.shape[1:], device=masks.device)
+        tables = _summed(masks).flatten(1)
+        return cls(
+            table=tables.flatten(),
+            starts=torch.arange(count, device=masks.device) * tables.shape[1],
+            offsets=torch.zeros(count, len(shape), dtype=torch.int64, device=masks.device),
+            shapes=shape.expand(count, -1),
+            sizes=tables[:, -1],
+            dtype=masks.dtype,
+        )
+
+    @classmethod
+    def _from_crops(cls, crops: list[Tensor], offsets: Tensor) -> SummedVolume:
+        device = crops[0].device
+        tables = [_summed(crop[None]).flatten() for crop in crops]
+        lengths = torch.tensor([0] + [table.numel() for table in tables[:-1]], device=device)
+        return cls(
+            table=torch.cat(tables),
+            starts=lengths.cumsum(0),
+            offsets=offsets.to(device),
+            shapes=torch.tensor([list(crop.shape) for crop in crops], device=device),
+            sizes=torch.stack([table[-1] for table in tables]),
+            dtype=crops[0].dtype,
+        )
+
+
+def as_summed_volume(
+    masks: Tensor | Sequence[Lesion] | SummedVolume, *, validate: bool | None = None
+) -> SummedVolume:
+    """The tables of whatever a `mask_box_*` function takes as its masks."""
+    if isinstance(masks, SummedVolume):
+        return masks
+    if isinstance(masks, Tensor):
+        return SummedVolume.from_masks(masks, validate=validate)
+    if isinstance(masks, Sequence) and all(isinstance(lesion, Lesion) for lesion in masks):
+        return SummedVolume.from_lesions(masks, validate=validate)
+    expected = "a tensor, a sequence of Lesion or a SummedVolume"
+    raise TypeError(f"masks must be {expected}, got {type(masks).__name__}")
+
+
+def _summed(masks: Shaped[Tensor, "masks *spatial"]) -> Float[Tensor, "masks *nodes"]:
+    """Σ of all voxels below each node, a node more than voxels along every axis."""
+    padded = F.pad(masks.to(torch.float64), [1, 0] * (masks.ndim - 1))
+    for axis in reversed(range(1, masks.ndim)):
+        padded.cumsum_(axis)
+    return padded
+
+
+def _support(mask: Shaped[Tensor, "*spatial"]) -> tuple[slice, ...]:
+    """The tight window around all voxels that are not zero; one voxel if there is none."""
+    window: tuple[slice, ...] = ()
+    if mask.ndim > 1:
+        lines = mask.amax(dim=-1) != 0  # the only pass over the whole mask
+        others = [[a for a in range(lines.ndim) if a != axis] for axis in range(lines.ndim)]
+        window = tuple(_extent(lines.sum(dim=axes) if axes else lines) for axes in others)
+    within = mask[window]
+    last = within.amax(dim=list(range(within.ndim - 1))) if within.ndim > 1 else within
+    return (*window, _extent(last))
+
+
+def _extent(profile: Shaped[Tensor, "voxels"]) -> slice:
+    """From the first to the last value that is not zero."""
+    filled = profile.nonzero()[:, 0]
+    return slice(int(filled[0]), int(filled[-1]) + 1) if len(filled) else slice(0, 1)
