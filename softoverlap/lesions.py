@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
-from jaxtyping import Shaped
+import torch
+from jaxtyping import Float, Shaped
 from torch import Tensor
 
 
@@ -52,3 +54,87 @@ class Lesion:
                 raise ValueError(
                     f"{name} must have shape ({length},) for a crop of {ndim} axes, got {shape}"
                 )
+
+
+def crop_lesion(
+    lesion: Lesion, start: Sequence[int], size: Sequence[int], *, min_visible: float = 0.25
+) -> Lesion | None:
+    """The part of a lesion that a patch shows, in coordinates of the patch.
+
+    The box is the lesion's own, clipped to the patch, so it may reach beyond the visible voxels of
+    an irregular lesion; the centre is that of the visible mass.
+
+    Args:
+        lesion: A lesion in coordinates of the whole image.
+        start: First voxel of the patch in the image, one number an axis; may be negative where a
+            patch reaches beyond the image.
+        size: Voxels of the patch, one number an axis, at least 1.
+        min_visible: Least share of the lesion's mass that the patch must show, in [0, 1].
+
+    Returns:
+        The visible part, or None if the patch shows less of the mass than `min_visible`, none of
+        it, or no part of the box.
+
+    Raises:
+        ValueError: If `start` or `size` has another number of axes than the lesion, a size is
+            below 1, or `min_visible` lies outside [0, 1].
+
+    Examples:
+        >>> import torch
+        >>> lesion = Lesion(
+        ...     box=torch.tensor([4.0, 8.0]), crop=torch.ones(4), offset=torch.tensor([4]),
+        ...     centre=torch.tensor([6.0]), volume_mm3=4.0,
+        ... )
+        >>> part = crop_lesion(lesion, [5], [10])
+        >>> part.box, part.volume_mm3
+        (tensor([0., 3.]), 3.0)
+        >>> crop_lesion(lesion, [20], [10]) is None
+        True
+    """
+    _check_patch(lesion, start, size, min_visible)
+    first = [int(o) - int(s) for o, s in zip(lesion.offset.tolist(), start, strict=True)]
+    window = tuple(
+        slice(min(max(-low, 0), voxels), max(min(int(edge) - low, voxels), 0))
+        for low, edge, voxels in zip(first, size, lesion.crop.shape, strict=True)
+    )
+    crop = lesion.crop[window]
+    total, visible = lesion.crop.double().sum().item(), crop.double().sum().item()
+    shift = lesion.box.new_tensor([*start, *start])
+    box = (lesion.box - shift).clamp(min=0).minimum(lesion.box.new_tensor([*size, *size]))
+    flat = bool((box[crop.ndim :] <= box[: crop.ndim]).any())
+    if visible <= 0 or visible < min_visible * total or flat:
+        return None
+    offset = lesion.offset.new_tensor([max(low, 0) for low in first])
+    return replace(
+        lesion,
+        box=box,
+        crop=crop,
+        offset=offset,
+        centre=_centre_of_mass(crop).to(lesion.centre) + offset.to(lesion.centre),
+        volume_mm3=lesion.volume_mm3 * visible / total,
+    )
+
+
+def _check_patch(
+    lesion: Lesion, start: Sequence[int], size: Sequence[int], min_visible: float
+) -> None:
+    ndim = lesion.crop.ndim
+    for name, values in (("start", start), ("size", size)):
+        if len(values) != ndim:
+            raise ValueError(f"{name} must hold {ndim} integers, one an axis, got {list(values)}")
+    if min(size) < 1:
+        raise ValueError(f"size must be at least 1 on every axis, got {list(size)}")
+    if not 0 <= min_visible <= 1:
+        raise ValueError(f"min_visible must lie in [0, 1], got {min_visible}")
+
+
+def _centre_of_mass(crop: Shaped[Tensor, "*crop"]) -> Float[Tensor, "ndim"]:
+    """In voxels of the crop; voxel `i` has its centre at `i + 0.5`."""
+    weights = crop.double()
+    centre = []
+    for axis in range(crop.ndim):
+        others = [a for a in range(crop.ndim) if a != axis]
+        line = weights.sum(dim=others) if others else weights
+        places = torch.arange(len(line), dtype=line.dtype, device=line.device) + 0.5
+        centre.append((line * places).sum() / line.sum())
+    return torch.stack(centre)

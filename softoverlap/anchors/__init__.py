@@ -1,0 +1,16 @@
+"""Anchors weighed by what they cover: quality matrix, matches, weights. Torch only."""
+
+from softoverlap.anchors.best import best_box
+from softoverlap.anchors.matching import ATSSMatcher, Matches, MaxOverlapMatcher
+from softoverlap.anchors.quality import anchor_quality
+from softoverlap.anchors.weighting import AnchorWeighting, AnchorWeights
+
+__all__ = [
+    "ATSSMatcher",
+    "AnchorWeighting",
+    "AnchorWeights",
+    "Matches",
+    "MaxOverlapMatcher",
+    "anchor_quality",
+    "best_box",
+]

@@ -1,0 +1,219 @@
+"""The best overlap that any box can reach with a soft crop.
+
+Dice, IoU and Tversky are one ratio `m / ((1 - α - β)·m + α·V + β·S)` of a box's mass m, its
+volume V and the mask's size S. Moving one face within a voxel changes m and V linearly, so the
+ratio is monotone there and an optimum has all its faces on voxel edges. Dinkelbach's iteration
+replaces the ratio by a sum over the box's voxels, whose largest value is a maximum-sum box.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import OrderedDict
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Shaped
+from torch import Tensor
+
+from softoverlap import scores
+from softoverlap._checks import check_choice, check_rank, check_weight
+from softoverlap._types import plain
+
+EXACT_VOXELS = 200_000
+"""Up to this many voxels that matter in a crop the search is exact."""
+
+Box = tuple[tuple[int, int], ...]
+"""A first and a last-plus-one voxel for every axis."""
+
+_ELEMENTS_PER_BLOCK = 1 << 20
+_THRESHOLDS = 8
+_CACHED_CROPS = 8192
+_cache: OrderedDict[tuple[object, ...], tuple[Box, float]] = OrderedDict()
+
+
+def best_box(
+    crop: Shaped[Tensor, "*crop"],
+    *,
+    overlap: str = "dice",
+    alpha: float = 0.5,
+    beta: float = 0.5,
+) -> tuple[Float[Tensor, "coords"], float]:
+    """The box with the highest overlap with a soft crop, and that overlap.
+
+    Boxes that reach beyond the crop gain no mass there, so they are never better. Where more than
+    `EXACT_VOXELS` voxels could belong to the box, the search is a coordinate ascent from the best
+    of several tight boxes, and the score is a lower bound. Results are kept by the crop's content.
+
+    Args:
+        crop: Probabilities, 1 to 3 spatial axes, shape (*crop).
+        overlap: `"dice"`, `"iou"` or `"tversky"`.
+        alpha: Tversky's weight of the box outside the mask, at least 0; only for `"tversky"`.
+        beta: Tversky's weight of the mask outside the box, at least 0; only for `"tversky"`.
+
+    Returns:
+        The box in voxels of the crop, all minima then all maxima, float64, shape (2 * ndim,), and
+        its score in [0, 1]. A crop without mass has the box of zeros and the score 0.
+
+    Raises:
+        ValueError: If the crop has no axis or more than 3, holds NaN or negative values, or
+            `overlap`, `alpha` or `beta` is out of range.
+
+    References:
+        Dinkelbach, On nonlinear fractional programming, Management Science 13, 1967.
+        Bentley, Programming pearls: algorithm design techniques, CACM 27, 1984 (maximum sum).
+
+    Examples:
+        >>> import torch
+        >>> box, score = best_box(torch.tensor([0.0, 0.2, 1.0, 0.9, 0.1]))
+        >>> box
+        tensor([2., 4.], dtype=torch.float64)
+        >>> round(score, 4)
+        0.9048
+    """
+    alpha, beta = tversky_weights(overlap, alpha, beta)
+    check_rank(1, "(*crop)", crop=crop)
+    if crop.ndim > 3:
+        raise ValueError(f"crop must have 1 to 3 axes, got shape {tuple(crop.shape)}")
+    values = plain(crop).detach().cpu().to(torch.float64).contiguous()
+    digest = hashlib.blake2b(values.numpy().tobytes(), digest_size=16).digest()
+    key = (digest, tuple(values.shape), alpha, beta)
+    if key not in _cache:
+        _cache[key] = _search(values, alpha, beta)
+        if len(_cache) > _CACHED_CROPS:
+            _cache.popitem(last=False)
+    box, score = _cache[key]
+    edges = [low for low, _ in box] + [high for _, high in box]
+    return torch.tensor(edges, dtype=torch.float64), score
+
+
+def tversky_weights(overlap: str, alpha: float, beta: float) -> tuple[float, float]:
+    """(α, β) of the overlap's Tversky form: Dice is (1/2, 1/2), IoU is (1, 1)."""
+    check_choice("overlap", overlap, ("dice", "iou", "tversky"))
+    if overlap != "tversky":
+        return (0.5, 0.5) if overlap == "dice" else (1.0, 1.0)
+    check_weight(alpha=alpha, beta=beta)
+    return float(alpha), float(beta)
+
+
+def maximum_sum_box(values: Float[Tensor, "*crop"]) -> Box:
+    """The box, not empty, with the largest sum of values; 1 to 3 axes, exact."""
+    ndim = values.ndim
+    order = sorted(range(ndim), key=lambda axis: values.shape[axis])
+    volume = values.permute(order).reshape([1] * (3 - ndim) + [values.shape[a] for a in order])
+    found = _maximum_sum_box_3d(volume)[3 - ndim :]
+    return tuple(found[order.index(axis)] for axis in range(ndim))
+
+
+def _search(values: Tensor, alpha: float, beta: float) -> tuple[Box, float]:
+    """Raise the score by the best box for the present score, until no box beats it."""
+    if values.numel() and not 0 <= values.min().item() <= values.max().item() < float("inf"):
+        raise ValueError("crop must hold finite probabilities in [0, 1], got others")
+    size = values.sum()
+    if size <= 0:
+        return ((0, 0),) * values.ndim, 0.0
+    box, score = max(
+        ((box, _score(values, box, size, alpha, beta)) for box in _tight_boxes(values)),
+        key=lambda candidate: candidate[1],
+    )
+    while True:
+        gain = (1 - score * (1 - alpha - beta)) * values - score * alpha
+        better = _better_box(gain, box)
+        better_score = _score(values, better, size, alpha, beta)
+        if better_score <= score:
+            return box, score
+        box, score = better, better_score
+
+
+def _better_box(gain: Tensor, box: Box) -> Box:
+    """The box with the largest gain; above the limit only one at least as good as this one."""
+    window = _window(gain > 0)
+    if window is None:
+        return box
+    inside = gain[tuple(slice(*axis) for axis in window)]
+    if inside.numel() > EXACT_VOXELS:
+        return _ascend(gain, box)
+    found = maximum_sum_box(inside)
+    return tuple((w[0] + f[0], w[0] + f[1]) for w, f in zip(window, found, strict=True))
+
+
+def _ascend(gain: Tensor, box: Box) -> Box:
+    """One round of choosing the best interval on each axis while the others stand still."""
+    for axis in range(gain.ndim):
+        window = [slice(*edges) for edges in box]
+        window[axis] = slice(None)
+        others = [a for a in range(gain.ndim) if a != axis]
+        line = gain[tuple(window)].sum(dim=others) if others else gain
+        box = (*box[:axis], _maximum_sum_interval(line.tolist()), *box[axis + 1 :])
+    return box
+
+
+def _tight_boxes(values: Tensor) -> list[Box]:
+    """Tight boxes around the voxels at or above some share of the maximum."""
+    top = values.max()
+    levels = [top * (step / _THRESHOLDS) for step in range(1, _THRESHOLDS + 1)]
+    return [window for level in levels if (window := _window(values >= level)) is not None]
+
+
+def _window(inside: Tensor) -> Box | None:
+    """The tight box around all true voxels, or None if there is none."""
+    box = []
+    for axis in range(inside.ndim):
+        others = [a for a in range(inside.ndim) if a != axis]
+        filled = (inside.any(dim=others) if others else inside).nonzero()
+        if not len(filled):
+            return None
+        box.append((int(filled[0]), int(filled[-1]) + 1))
+    return tuple(box)
+
+
+def _score(values: Tensor, box: Box, size: Tensor, alpha: float, beta: float) -> float:
+    inside = values[tuple(slice(*axis) for axis in box)]
+    volume = size.new_tensor(inside.numel())
+    score = scores.tversky(inside.sum(), volume, size, alpha=alpha, beta=beta, empty=0.0)
+    return float(score)
+
+
+def _maximum_sum_box_3d(values: Float[Tensor, "a b c"]) -> Box:
+    """All intervals of the two short axes against Kadane's scan of the long one, in blocks."""
+    prefix = F.pad(values, (0, 0, 0, 0, 1, 0)).cumsum(0)
+    first, last = _intervals(values.shape[0])
+    left, right = _intervals(values.shape[1])
+    rows = max(1, _ELEMENTS_PER_BLOCK // (len(left) * values.shape[2]))
+    best, place = -float("inf"), (0, 0)
+    for start in range(0, len(first), rows):
+        part = slice(start, start + rows)
+        slabs = F.pad(prefix[last[part]] - prefix[first[part]], (0, 0, 1, 0)).cumsum(1)
+        columns = slabs.permute(2, 0, 1).contiguous()
+        top, index = _kadane(columns[..., right] - columns[..., left]).flatten().max(0)
+        if top > best:
+            best, place = float(top), (start + int(index) // len(left), int(index) % len(left))
+    rows_found = (int(first[place[0]]), int(last[place[0]]))
+    columns_found = (int(left[place[1]]), int(right[place[1]]))
+    line = values[slice(*rows_found), slice(*columns_found)].sum((0, 1))
+    return rows_found, columns_found, _maximum_sum_interval(line.tolist())
+
+
+def _intervals(length: int) -> tuple[Tensor, Tensor]:
+    """Starts and stops of all intervals of at least one voxel."""
+    return tuple(torch.triu_indices(length + 1, length + 1, offset=1))  # pyright: ignore
+
+
+def _kadane(lines: Float[Tensor, "steps rows columns"]) -> Float[Tensor, "rows columns"]:
+    """The largest sum of any interval along the first axis."""
+    running, best = lines[0].clone(), lines[0].clone()
+    for step in lines[1:]:
+        running = running.clamp_(min=0).add_(step)
+        torch.maximum(best, running, out=best)
+    return best
+
+
+def _maximum_sum_interval(line: list[float]) -> tuple[int, int]:
+    best, found, running, start = -float("inf"), (0, 1), 0.0, 0
+    for position, value in enumerate(line):
+        if running <= 0:
+            running, start = 0.0, position
+        running += value
+        if running > best:
+            best, found = running, (start, position + 1)
+    return found
