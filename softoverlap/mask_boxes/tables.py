@@ -141,12 +141,13 @@ class SummedVolume:
                 )
             check_probabilities(crop=lesion.crop, validate=validate)
         device = lesions[0].crop.device if device is None else torch.device(device)
-        offsets = torch.stack([lesion.offset.to(device, torch.int64) for lesion in lesions])
-        return cls._from_crops([plain(lesion.crop).to(device) for lesion in lesions], offsets)
+        offsets = torch.stack([lesion.offset.to(torch.int64) for lesion in lesions])
+        crops = [plain(lesion.crop).to(device, non_blocking=True) for lesion in lesions]
+        return cls._from_crops(crops, offsets)
 
     @classmethod
     def _from_whole(cls, masks: Tensor) -> SummedVolume:
-        count, shape = masks.shape[0], torch.tensor(masks.shape[1:], device=masks.device)
+        count, shape = masks.shape[0], _sent(list(masks.shape[1:]), masks.device)
         tables = _summed(masks).flatten(1)
         return cls(
             table=tables.flatten(),
@@ -161,12 +162,12 @@ class SummedVolume:
     def _from_crops(cls, crops: list[Tensor], offsets: Tensor) -> SummedVolume:
         device = crops[0].device
         tables = [_summed(crop[None]).flatten() for crop in crops]
-        lengths = torch.tensor([0] + [table.numel() for table in tables[:-1]], device=device)
+        lengths = _sent([0] + [table.numel() for table in tables[:-1]], device)
         return cls(
             table=torch.cat(tables),
             starts=lengths.cumsum(0),
-            offsets=offsets.to(device),
-            shapes=torch.tensor([list(crop.shape) for crop in crops], device=device),
+            offsets=offsets.to(device, non_blocking=True),
+            shapes=_sent([list(crop.shape) for crop in crops], device),
             sizes=torch.stack([table[-1] for table in tables]),
             dtype=crops[0].dtype,
         )
@@ -184,6 +185,11 @@ def as_summed_volume(
         return SummedVolume.from_lesions(masks, validate=validate)
     expected = "a tensor, a sequence of Lesion or a SummedVolume"
     raise TypeError(f"masks must be {expected}, got {type(masks).__name__}")
+
+
+def _sent(values: list[int] | list[list[int]], device: torch.device) -> Int[Tensor, "..."]:
+    """Numbers of the host on the device, without waiting for it."""
+    return torch.tensor(values).to(device, non_blocking=True)
 
 
 def _summed(masks: Shaped[Tensor, "masks *spatial"]) -> Float[Tensor, "masks *nodes"]:
