@@ -242,7 +242,7 @@ def nearest_anchors(
     levels: Sequence[int],
     count: int,
 ) -> Int[Tensor, "lesions candidates"]:
-    """Per level the `count` anchors whose centres are nearest to each box's; fewer if it has fewer."""
+    """Per level the `count` anchors, or all it has, with centres nearest to each box's."""
     found, start = [], 0
     centres, ends = geometry.centres(boxes), geometry.centres(anchors).split(list(levels))
     for level in ends:

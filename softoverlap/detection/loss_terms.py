@@ -1,0 +1,75 @@
+"""Per-anchor losses, their weights and their reduction."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from softoverlap._checks import check_choice
+
+
+class QualityFocal(nn.Module):
+    """Quality focal loss `|t - p|^γ · BCE(p, t)`; for hard targets it is the focal loss.
+
+    Its reduction is `"positives"`: the detector divides the sum over all anchors by the number of
+    positive ones, as RetinaNet does.
+
+    Args:
+        gamma: How much anchors that are already right count less.
+
+    References:
+        Li et al., Generalized focal loss, https://arxiv.org/abs/2006.04388
+
+    Examples:
+        >>> import torch
+        >>> QualityFocal()(torch.tensor([0.0]), torch.tensor([0.5]))
+        tensor([0.])
+    """
+
+    def __init__(self, gamma: float = 2.0) -> None:
+        super().__init__()
+        self.gamma = gamma
+        self.reduction = "positives"
+
+    def forward(
+        self, logits: Float[Tensor, "*shape"], target: Float[Tensor, "*shape"]
+    ) -> Float[Tensor, "*shape"]:
+        """The loss of every element."""
+        distance = (target - logits.sigmoid()).abs()
+        loss = F.binary_cross_entropy_with_logits(logits, target, reduction="none")
+        return distance**self.gamma * loss
+
+
+def unreduced(name: str, loss: nn.Module) -> tuple[nn.Module, str]:
+    """A copy of the loss that returns every element, and the reduction that was asked for."""
+    how = getattr(loss, "reduction", None)
+    if not isinstance(loss, nn.Module) or not isinstance(how, str):
+        raise TypeError(
+            f"{name} must be a module with an attribute `reduction`, so that anchors can be "
+            f"weighted, got {type(loss).__name__}"
+        )
+    check_choice(f"{name}.reduction", how, ("mean", "sum", "positives"))
+    alone: Any = copy.copy(loss)
+    alone.reduction = "none"
+    return alone, how
+
+
+def reduce(
+    losses: Float[Tensor, "rows columns"],
+    weights: Float[Tensor, "rows"],
+    how: str,
+    positives: Tensor | int,
+) -> Float[Tensor, ""]:
+    """Weighted sum over all; "mean" divides by the weights, "positives" by their number."""
+    total = (losses * weights[:, None]).sum()
+    if how == "sum":
+        return total
+    if how == "positives":
+        return total / torch.as_tensor(positives, device=total.device).clamp(min=1)
+    weight = weights.sum() * losses.shape[1]
+    return torch.where(weight > 0, total / torch.where(weight > 0, weight, 1), 0.0)
