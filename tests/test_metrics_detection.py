@@ -22,7 +22,7 @@ from softoverlap.metrics import (
     compute_froc,
 )
 
-RATES = (1 / 8, 1 / 4, 1 / 2, 1, 2, 4, 8)
+RATES = (1 / 8, 1 / 4, 1 / 2, 1.0, 2.0, 4.0, 8.0)
 
 
 def found(boxes, scores, labels=None):
@@ -165,7 +165,9 @@ def test_average_precision_equals_monai_coco_within_its_101_points(cohort):
 
 def coco_ap(predictions, targets, label):
     """MONAI's AP of one class that occurs: the mean precision at 101 recalls."""
-    coco = COCOMetric(classes=["0", "1"], iou_list=[0.5], iou_range=(0.1, 0.5, 0.4), max_detection=[100])
+    coco = COCOMetric(
+        classes=["0", "1"], iou_list=[0.5], iou_range=(0.1, 0.5, 0.4), max_detection=[100]
+    )
     matched = matching_batch(
         iou_fn=monai_box_iou,
         iou_thresholds=coco.iou_thresholds,
@@ -249,7 +251,7 @@ def test_a_false_positive_in_a_scan_without_lesions_costs():
 def test_a_duplicate_is_no_false_positive_for_froc_but_one_for_ap():
     truth = [lesions([cube(0), cube(10)])]
     doubled = [found([cube(0), cube(0), cube(10)], [0.9, 0.8, 0.7])]
-    froc = compute_froc(doubled, truth, fp_rates=[0])
+    froc = compute_froc(doubled, truth, fp_rates=[0.0])
     assert froc.sensitivity == (1.0,)
     assert froc.fps_per_scan.max() == 0
     assert compute_average_precision(doubled, truth).mean == pytest.approx((1 + 2 / 3) / 2)
@@ -258,7 +260,7 @@ def test_a_duplicate_is_no_false_positive_for_froc_but_one_for_ap():
 def test_equal_scores_are_one_operating_point_so_the_order_given_cannot_flatter():
     truth = [lesions([cube(0)])]
     for boxes in ([cube(0), cube(20)], [cube(20), cube(0)]):
-        froc = compute_froc([found(boxes, [0.5, 0.5])], truth, fp_rates=[0, 1])
+        froc = compute_froc([found(boxes, [0.5, 0.5])], truth, fp_rates=[0.0, 1.0])
         assert froc.sensitivity == (0.0, 1.0)
         assert compute_average_precision([found(boxes, [0.5, 0.5])], truth).mean == 0.5
 
@@ -266,7 +268,7 @@ def test_equal_scores_are_one_operating_point_so_the_order_given_cannot_flatter(
 def test_the_step_function_does_not_interpolate():
     truth = [lesions([cube(0), cube(10)])]
     predictions = [found([cube(0), cube(20), cube(10)], [0.9, 0.8, 0.7])]
-    assert compute_froc(predictions, truth, fp_rates=[0, 0.5, 0.999, 1]).sensitivity == (
+    assert compute_froc(predictions, truth, fp_rates=[0.0, 0.5, 0.999, 1.0]).sensitivity == (
         0.5,
         0.5,
         0.5,
@@ -277,13 +279,13 @@ def test_the_step_function_does_not_interpolate():
 def test_a_box_takes_the_free_lesion_that_it_hits_best():
     truth = [lesions([cube(0), cube(2)])]
     predictions = [found([cube(2), cube(1)], [0.9, 0.8])]
-    assert compute_froc(predictions, truth, fp_rates=[0]).sensitivity == (1.0,)
+    assert compute_froc(predictions, truth, fp_rates=[0.0]).sensitivity == (1.0,)
 
 
 def test_a_box_of_another_class_hits_nothing():
     truth = [lesions([cube(0)], [1])]
     predictions = [found([cube(0)], [0.9], [0])]
-    assert compute_froc(predictions, truth, fp_rates=[8]).sensitivity == (0.0,)
+    assert compute_froc(predictions, truth, fp_rates=[8.0]).sensitivity == (0.0,)
     assert compute_average_precision(predictions, truth).per_class == {1: 0.0}
 
 
