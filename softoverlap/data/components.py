@@ -71,7 +71,7 @@ def lesions_from_mask(
     _check_numbers(spacing, mask.ndim, threshold, min_mm3)
     values = _as_array(mask)
     marked = None if raters is None else _marked(raters, mask, threshold)
-    core = values >= threshold if marked is None else marked.any(axis=0)
+    core = np.asarray(values >= threshold if marked is None else marked.any(axis=0))
     structure = ndimage.generate_binary_structure(mask.ndim, steps)
     found = _components(values, core, structure, tuple(map(float, spacing)))
     lesions = [_lesion(part, values, marked, spacing, mask.device) for part in found]
@@ -92,7 +92,7 @@ def _components(
     values: np.ndarray, core: np.ndarray, structure: np.ndarray, spacing: tuple[float, ...]
 ) -> list[_Component]:
     """All components with their halos; a few passes over the image, whatever their number."""
-    labels, _ = ndimage.label(core, structure)
+    labels = _numbered(core, structure)
     owners = _owners(values > 0, labels, structure, spacing)
     windows, reaches = ndimage.find_objects(labels), ndimage.find_objects(owners)
     return [
@@ -105,7 +105,7 @@ def _owners(
     positive: np.ndarray, labels: np.ndarray, structure: np.ndarray, spacing: tuple[float, ...]
 ) -> np.ndarray:
     """For each voxel the component that it belongs to, 0 for none."""
-    islands, _ = ndimage.label(positive | (labels > 0), structure)
+    islands = _numbered(positive | (labels > 0), structure)
     owners = labels.copy()
     halo = (islands > 0) & (labels == 0)
     inhabited = np.intersect1d(islands[labels > 0], islands[halo])
@@ -114,11 +114,23 @@ def _owners(
         window = windows[island - 1]
         waiting = (islands[window] == island) & (labels[window] == 0)
         components = np.where(islands[window] == island, labels[window], 0)
-        nearest = ndimage.distance_transform_edt(
-            components == 0, sampling=spacing, return_distances=False, return_indices=True
+        nearest = np.zeros((components.ndim, *components.shape), dtype=np.int32)
+        ndimage.distance_transform_edt(
+            components == 0,
+            sampling=spacing,
+            return_distances=False,
+            return_indices=True,
+            indices=nearest,
         )
         owners[window][waiting] = components[tuple(nearest)][waiting]
     return owners
+
+
+def _numbered(inside: np.ndarray, structure: np.ndarray) -> np.ndarray:
+    """Connected components, numbered from 1."""
+    labels = np.zeros(inside.shape, dtype=np.int32)
+    ndimage.label(inside, structure, output=labels)
+    return labels
 
 
 def _lesion(

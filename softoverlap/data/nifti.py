@@ -87,7 +87,7 @@ def save_nifti(
 
     Raises:
         TypeError: If an argument is not a tensor, or the values are complex.
-        ValueError: If the data is not 3D, holds integers outside 0–255 or values that float32
+        ValueError: If the data is not 3D, holds integers outside 0-255 or values that float32
             cannot hold, the affine is not invertible or the suffix is another.
         FileNotFoundError: If the folder does not exist.
 
@@ -151,7 +151,7 @@ def _converted(values: np.ndarray, dtype: torch.dtype, path: Path, validate: boo
 
 def _affine_in_mm(image: nibabel.Nifti1Pair, path: Path) -> Tensor:
     """The affine in mm, whichever unit of length the header names."""
-    unit = image.header.get_xyzt_units()[0]
+    unit = str(image.header.get_xyzt_units()[0])
     affine = torch.as_tensor(np.array(image.affine), dtype=torch.float64)
     affine[:3] *= _MM_PER_UNIT[unit]
     return check_affine(affine, name=f"the affine of {path}")
