@@ -113,11 +113,11 @@ class AnchorWeighting:
 
 def _of_lesion(values: Float[Tensor, "lesions"], matches: Matches) -> Float[Tensor, "anchors"]:
     """The value of each anchor's lesion, 1 for anchors without."""
-    padded = torch.cat([values, values.new_ones(1)])
-    index = matches.index.where(matches.positive, len(values))
-    if index.numel() and int(index.max()) > len(values):
+    highest = int(matches.index.max()) if matches.index.numel() else -1
+    if highest >= len(values):
         raise ValueError(
-            f"existence must hold a value for each lesion, up to lesion {int(index.max())}, "
+            f"existence must hold a value for each lesion, up to lesion {highest}, "
             f"got {len(values)} values"
         )
-    return padded[index]
+    padded = torch.cat([values, values.new_ones(1)])
+    return padded[matches.index.where(matches.positive, len(values))]

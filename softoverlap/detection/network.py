@@ -63,6 +63,8 @@ def lesion_retinanet(
         [(1, 3, 4, 4, 4), (1, 3, 2, 2, 2)]
     """
     _check(channels, strides, num_levels, feature_channels, spatial_dims)
+    if not anchor_sizes:
+        raise ValueError("anchor_sizes must hold at least one size, got none")
     steps = [ensure_tuple_rep(stride, spatial_dims) for stride in strides]
     total = np.cumprod(steps, axis=0)
     extractor = _PyramidBackbone(

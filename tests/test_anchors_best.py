@@ -1,0 +1,156 @@
+import itertools
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from strategies import probabilities
+
+from softoverlap.anchors import best, best_box
+from softoverlap.overlaps import mask_box_dice, mask_box_iou, mask_box_tversky
+
+SCORES = {"dice": mask_box_dice, "iou": mask_box_iou, "tversky": mask_box_tversky}
+WEIGHTS = {"dice": (0.5, 0.5), "iou": (1, 1)}
+
+
+def reference_best(crop, alpha, beta):
+    """The highest score of every box on voxel edges."""
+    size, top = float(crop.sum()), 0.0
+    spans = [itertools.combinations(range(side + 1), 2) for side in crop.shape]
+    for box in itertools.product(*spans):
+        inside = crop[tuple(slice(*edges) for edges in box)]
+        mass, volume = float(inside.sum()), inside.size
+        if mass:
+            top = max(top, mass / (mass + alpha * (volume - mass) + beta * (size - mass)))
+    return top
+
+
+@st.composite
+def crops(draw):
+    ndim = draw(st.integers(1, 3))
+    shape = draw(st.lists(st.integers(1, (24, 7, 4)[ndim - 1]), min_size=ndim, max_size=ndim))
+    return draw(hnp.arrays(np.float64, shape, elements=probabilities))
+
+
+@given(crops(), st.floats(0, 2), st.floats(0, 2))
+def test_best_box_is_as_good_as_the_best_of_all_boxes(crop, alpha, beta):
+    _, score = best_box(torch.from_numpy(crop), overlap="tversky", alpha=alpha, beta=beta)
+    assert score == pytest.approx(reference_best(crop, alpha, beta), abs=1e-12)
+
+
+@given(crops(), st.sampled_from(["dice", "iou"]))
+def test_the_box_has_the_score_that_comes_with_it(crop, overlap):
+    box, score = best_box(torch.from_numpy(crop), overlap=overlap)
+    again = SCORES[overlap](torch.from_numpy(crop)[None], box[None], empty=0.0)
+    assert again.item() == pytest.approx(score, abs=1e-12)
+    assert score == pytest.approx(reference_best(crop, *WEIGHTS[overlap]), abs=1e-12)
+
+
+@given(crops(), st.integers(0, 10**6))
+def test_no_real_valued_box_beats_the_best(crop, seed):
+    mask = torch.from_numpy(crop)
+    generator = torch.Generator().manual_seed(seed)
+    sides = torch.tensor(crop.shape)
+    corners = torch.rand(2, 200, mask.ndim, generator=generator, dtype=torch.float64) * sides
+    boxes = torch.cat([corners.amin(0), corners.amax(0)], dim=1)
+    for overlap, score in SCORES.items():
+        weights = {"alpha": 0.3, "beta": 0.7} if overlap == "tversky" else {}
+        top = best_box(mask, overlap=overlap, **weights)[1]
+        assert score(mask[None], boxes, empty=0.0, **weights).max() <= top + 1e-12
+
+
+@pytest.mark.parametrize("shape", [(5,), (3, 4), (2, 3, 4)])
+@pytest.mark.parametrize("overlap", ["dice", "iou", "tversky"])
+def test_a_full_box_is_its_own_best(shape, overlap):
+    crop = torch.zeros([side + 2 for side in shape])
+    crop[tuple(slice(1, side + 1) for side in shape)] = 1
+    box, score = best_box(crop, overlap=overlap)
+    assert score == 1
+    assert box.tolist() == [1] * len(shape) + [side + 1 for side in shape]
+
+
+def test_a_constant_crop_has_the_closed_form():
+    # filling all of it: 2 p V / (p V + V)
+    assert best_box(torch.full((4, 5), 0.25))[1] == pytest.approx(2 * 0.25 / 1.25, abs=1e-12)
+
+
+def test_a_lesion_that_few_raters_marked_still_has_a_best_box():
+    crop = torch.zeros(6, 6, 6)
+    crop[2:4, 1:4, 2:5] = 0.2
+    box, score = best_box(crop)
+    assert box.tolist() == [2, 1, 2, 4, 4, 5]
+    assert score == pytest.approx(2 * 0.2 / 1.2, rel=1e-6)
+
+
+def test_a_crop_without_mass_scores_zero():
+    box, score = best_box(torch.zeros(3, 3))
+    assert score == 0
+    assert box.tolist() == [0, 0, 0, 0]
+
+
+def test_every_step_raises_the_score(monkeypatch):
+    crop = torch.rand(12, 12, 12, generator=torch.Generator().manual_seed(3)).double()
+    found = []
+    monkeypatch.setattr(best, "_tight_boxes", lambda values: [((0, 1),) * 3])
+    score = best._score
+
+    def recorded(*args):
+        found.append(score(*args))
+        return found[-1]
+
+    monkeypatch.setattr(best, "_score", recorded)
+    best._search(crop, 0.5, 0.5)
+    assert len(found) > 2
+    assert all(later > earlier for earlier, later in itertools.pairwise(found[:-1]))
+
+
+def test_blocks_do_not_change_the_result(monkeypatch):
+    gain = torch.randn(9, 7, 8, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    whole = best.maximum_sum_box(gain)
+    monkeypatch.setattr(best, "_ELEMENTS_PER_BLOCK", 1)
+    assert best.maximum_sum_box(gain) == whole
+
+
+def test_the_search_above_the_limit_is_a_lower_bound(monkeypatch):
+    crop = torch.rand(9, 8, 7, generator=torch.Generator().manual_seed(1)).double()
+    exact = best._search(crop, 1.0, 1.0)[1]
+    monkeypatch.setattr(best, "EXACT_VOXELS", 10)
+    bound = best._search(crop, 1.0, 1.0)[1]
+    assert 0.8 * exact < bound <= exact
+
+
+def test_a_crop_is_searched_once(monkeypatch):
+    crop = torch.rand(5, 5, generator=torch.Generator().manual_seed(7))
+    first = best_box(crop)
+    monkeypatch.setattr(best, "_search", None)
+    assert best_box(crop.clone())[1] == first[1]
+
+
+@pytest.mark.parametrize("dtype", [torch.bool, torch.uint8, torch.float16, torch.bfloat16])
+def test_hard_crops_of_any_type_are_taken(dtype):
+    crop = torch.tensor([0, 1, 1, 0]).to(dtype)
+    assert best_box(crop)[0].tolist() == [1, 3]
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -0.5])
+def test_a_crop_without_probabilities_is_refused(value):
+    with pytest.raises(ValueError, match="crop must hold finite probabilities"):
+        best_box(torch.tensor([0.5, value]))
+
+
+def test_an_unknown_overlap_is_refused():
+    with pytest.raises(ValueError, match="overlap must be one of"):
+        best_box(torch.ones(2), overlap="giou")
+
+
+def test_a_negative_weight_is_refused():
+    with pytest.raises(ValueError, match="alpha must be at least 0"):
+        best_box(torch.ones(2), overlap="tversky", alpha=-1.0)
+
+
+@pytest.mark.bad_input
+def test_four_axes_are_refused():
+    with pytest.raises(ValueError, match="crop must have 1 to 3 axes"):
+        best_box(torch.ones(2, 2, 2, 2))

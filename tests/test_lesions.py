@@ -1,0 +1,110 @@
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from lesion_makers import ball_lesion, lesion_from_crop
+
+from softoverlap.lesions import Lesion, crop_lesion
+
+
+def whole(lesion, size):
+    """The lesion's probabilities on the whole image."""
+    image = torch.zeros(size)
+    window = tuple(
+        slice(o, o + s) for o, s in zip(lesion.offset.tolist(), lesion.crop.shape, strict=True)
+    )
+    image[window] = lesion.crop
+    return image
+
+
+@given(st.integers(-3, 14), st.integers(-3, 14), st.integers(1, 8), st.integers(1, 8))
+def test_a_patch_shows_what_the_image_shows(x, y, width, height):
+    lesion = ball_lesion(5, [6, 7], ndim=2, existence=0.6, label=2)
+    part = crop_lesion(lesion, [x, y], [width, height], min_visible=0)
+    margin = 10
+    padded = torch.nn.functional.pad(whole(lesion, (20, 20)), [margin] * 4)
+    seen = padded[x + margin : x + margin + width, y + margin : y + margin + height]
+    if part is None:
+        low = lesion.box[:2].maximum(torch.tensor([x, y]))
+        high = lesion.box[2:].minimum(torch.tensor([x + width, y + height]))
+        assert seen.sum() == 0 or (high <= low).any()
+        return
+    assert torch.equal(whole(part, (width, height)), seen)
+    assert part.volume_mm3 == pytest.approx(float(seen.sum()), rel=1e-5)
+    assert (part.box >= 0).all()
+    assert (part.box <= torch.tensor([width, height, width, height])).all()
+    assert (part.existence, part.label) == (0.6, 2)
+    rows = (seen.sum(1) * (torch.arange(width) + 0.5)).sum() / seen.sum()
+    assert part.centre[0].item() == pytest.approx(float(rows), abs=1e-4)
+
+
+def test_a_lesion_inside_the_patch_is_only_shifted():
+    lesion = ball_lesion(4, [5, 6, 7])
+    part = crop_lesion(lesion, [2, 3, 4], [16, 16, 16])
+    assert part is not None
+    assert torch.equal(part.crop, lesion.crop)
+    assert part.offset.tolist() == [3, 3, 3]
+    assert torch.equal(part.box, lesion.box - torch.tensor([2, 3, 4] * 2))
+    assert torch.allclose(part.centre, lesion.centre - torch.tensor([2.0, 3, 4]))
+    assert part.volume_mm3 == pytest.approx(lesion.volume_mm3)
+
+
+def test_the_original_is_left_as_it_was():
+    lesion = ball_lesion(4, [5, 6], ndim=2)
+    before = lesion.box.clone()
+    crop_lesion(lesion, [6, 6], [4, 4])
+    assert torch.equal(lesion.box, before)
+
+
+@pytest.mark.parametrize(("min_visible", "stays"), [(0.24, True), (0.26, False)])
+def test_a_lesion_of_which_too_little_shows_is_gone(min_visible, stays):
+    lesion = lesion_from_crop(torch.ones(8), [0])
+    part = crop_lesion(lesion, [6], [10], min_visible=min_visible)
+    assert (part is not None) == stays
+
+
+@pytest.mark.parametrize("start", [-40, 40])
+def test_a_lesion_outside_the_patch_is_gone(start):
+    assert crop_lesion(ball_lesion(4, [5, 6, 7]), [start] * 3, [16] * 3, min_visible=0) is None
+
+
+def test_a_patch_that_shows_only_the_halo_shows_no_lesion():
+    lesion = lesion_from_crop(torch.tensor([0.1, 0.2, 1.0, 0.2, 0.1]), [0])
+    assert crop_lesion(lesion, [3], [10], min_visible=0) is None
+
+
+def test_a_lesion_without_mass_is_gone():
+    hollow = Lesion(
+        box=torch.tensor([0.0, 2.0]),
+        crop=torch.zeros(2),
+        offset=torch.tensor([0]),
+        centre=torch.tensor([1.0]),
+        volume_mm3=0.0,
+    )
+    assert crop_lesion(hollow, [0], [4]) is None
+
+
+@pytest.mark.parametrize(
+    ("start", "size", "options", "message"),
+    [
+        ([0], [4, 4], {}, "start must hold 2 integers"),
+        ([0, 0], [4], {}, "size must hold 2 integers"),
+        ([0, 0], [4, 0], {}, "size must be at least 1 on every axis"),
+        ([0, 0], [4, 4], {"min_visible": 2}, r"min_visible must lie in \[0, 1\]"),
+    ],
+)
+def test_a_patch_that_does_not_fit_is_refused(start, size, options, message):
+    with pytest.raises(ValueError, match=message):
+        crop_lesion(ball_lesion(3, [0, 0], ndim=2), start, size, **options)
+
+
+@pytest.mark.bad_input
+def test_a_box_of_other_axes_than_the_crop_is_refused():
+    with pytest.raises(ValueError, match=r"box must have shape \(4,\) for a crop of 2 axes"):
+        Lesion(
+            box=torch.zeros(6),
+            crop=torch.zeros(2, 2),
+            offset=torch.zeros(2),
+            centre=torch.zeros(2),
+            volume_mm3=0.0,
+        )
