@@ -1,1 +1,202 @@
-"""Exact soft overlap of masks and boxes, for people who train with MONAI."""
+"""Exact soft overlap of masks and boxes, for people who train with MONAI.
+
+Names are imported on first use (PEP 562), since importing MONAI takes seconds: `import softoverlap`
+is quick, and what needs torch alone never waits for the rest.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:  # what type checkers and editors see; a test holds it equal to _ROOMS
+    from softoverlap.anchors import (
+        AnchorWeighting as AnchorWeighting,
+    )
+    from softoverlap.anchors import (
+        AnchorWeights as AnchorWeights,
+    )
+    from softoverlap.anchors import (
+        ATSSMatcher as ATSSMatcher,
+    )
+    from softoverlap.anchors import (
+        Matches as Matches,
+    )
+    from softoverlap.anchors import (
+        MaxOverlapMatcher as MaxOverlapMatcher,
+    )
+    from softoverlap.anchors import (
+        anchor_quality as anchor_quality,
+    )
+    from softoverlap.data import (
+        Volume as Volume,
+    )
+    from softoverlap.data import (
+        lesions_from_mask as lesions_from_mask,
+    )
+    from softoverlap.data import (
+        load_nifti as load_nifti,
+    )
+    from softoverlap.data import (
+        save_nifti as save_nifti,
+    )
+    from softoverlap.detection import (
+        SoftRetinaNetDetector as SoftRetinaNetDetector,
+    )
+    from softoverlap.detection import (
+        lesion_retinanet as lesion_retinanet,
+    )
+    from softoverlap.detection import (
+        lesion_target as lesion_target,
+    )
+    from softoverlap.lesions import (
+        Lesion as Lesion,
+    )
+    from softoverlap.mask_boxes import (
+        SummedVolume as SummedVolume,
+    )
+    from softoverlap.metrics import (
+        FROC as FROC,
+    )
+    from softoverlap.metrics import (
+        AveragePrecision as AveragePrecision,
+    )
+    from softoverlap.metrics import (
+        BoxAPMetric as BoxAPMetric,
+    )
+    from softoverlap.metrics import (
+        FROCMetric as FROCMetric,
+    )
+    from softoverlap.metrics import (
+        compute_average_precision as compute_average_precision,
+    )
+    from softoverlap.metrics import (
+        compute_froc as compute_froc,
+    )
+    from softoverlap.overlaps import (
+        box_dice as box_dice,
+    )
+    from softoverlap.overlaps import (
+        box_giou as box_giou,
+    )
+    from softoverlap.overlaps import (
+        box_iou as box_iou,
+    )
+    from softoverlap.overlaps import (
+        box_pair_dice as box_pair_dice,
+    )
+    from softoverlap.overlaps import (
+        box_pair_giou as box_pair_giou,
+    )
+    from softoverlap.overlaps import (
+        box_pair_iou as box_pair_iou,
+    )
+    from softoverlap.overlaps import (
+        box_volume as box_volume,
+    )
+    from softoverlap.overlaps import (
+        mask_box_dice as mask_box_dice,
+    )
+    from softoverlap.overlaps import (
+        mask_box_iou as mask_box_iou,
+    )
+    from softoverlap.overlaps import (
+        mask_box_mass as mask_box_mass,
+    )
+    from softoverlap.overlaps import (
+        mask_box_pair_dice as mask_box_pair_dice,
+    )
+    from softoverlap.overlaps import (
+        mask_box_pair_iou as mask_box_pair_iou,
+    )
+    from softoverlap.overlaps import (
+        mask_box_pair_mass as mask_box_pair_mass,
+    )
+    from softoverlap.overlaps import (
+        mask_box_pair_tversky as mask_box_pair_tversky,
+    )
+    from softoverlap.overlaps import (
+        mask_box_tversky as mask_box_tversky,
+    )
+    from softoverlap.overlaps import (
+        mask_dice as mask_dice,
+    )
+    from softoverlap.overlaps import (
+        mask_iou as mask_iou,
+    )
+    from softoverlap.overlaps import (
+        mask_tversky as mask_tversky,
+    )
+    from softoverlap.suppression import (
+        box_nms as box_nms,
+    )
+
+__version__ = "0.1.0"
+
+_ROOMS = {
+    "anchors": (
+        "anchor_quality",
+        "AnchorWeighting",
+        "AnchorWeights",
+        "ATSSMatcher",
+        "Matches",
+        "MaxOverlapMatcher",
+    ),
+    "data": (
+        "lesions_from_mask",
+        "load_nifti",
+        "save_nifti",
+        "Volume",
+    ),
+    "detection": (
+        "lesion_retinanet",
+        "lesion_target",
+        "SoftRetinaNetDetector",
+    ),
+    "lesions": ("Lesion",),
+    "mask_boxes": ("SummedVolume",),
+    "metrics": (
+        "AveragePrecision",
+        "BoxAPMetric",
+        "compute_average_precision",
+        "compute_froc",
+        "FROC",
+        "FROCMetric",
+    ),
+    "overlaps": (
+        "box_dice",
+        "box_giou",
+        "box_iou",
+        "box_pair_dice",
+        "box_pair_giou",
+        "box_pair_iou",
+        "box_volume",
+        "mask_box_dice",
+        "mask_box_iou",
+        "mask_box_mass",
+        "mask_box_pair_dice",
+        "mask_box_pair_iou",
+        "mask_box_pair_mass",
+        "mask_box_pair_tversky",
+        "mask_box_tversky",
+        "mask_dice",
+        "mask_iou",
+        "mask_tversky",
+    ),
+    "suppression": ("box_nms",),
+}
+_ROOM_OF = {name: room for room, names in _ROOMS.items() for name in names}
+
+__all__ = sorted(_ROOM_OF)  # pyright: ignore[reportUnsupportedDunderAll]
+
+
+def __getattr__(name: str) -> object:
+    if name not in _ROOM_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"{__name__}.{_ROOM_OF[name]}"), name)
+    globals()[name] = value  # found at once from now on
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_ROOM_OF})
