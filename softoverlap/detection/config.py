@@ -1,0 +1,181 @@
+"""Settings of a training run, checked when they are made and stored in its checkpoint."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+import torch
+
+from softoverlap._checks import check_choice
+
+_POSITIVE = ("batch_size", "steps", "learning_rate", "clip_norm", "save_seconds")
+_SHARES = ("warmup", "foreground", "score_threshold", "nms_threshold")
+_TUPLES = ("patch_size", "spacing", "channels", "anchor_sizes")
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """How a lesion detector is built and trained.
+
+    The learning rate rises over the first `warmup` of the run and falls to zero along a cosine.
+    The run ends after `steps`, or after `max_minutes` if these pass first; the learning rate
+    follows whichever is further on, so it always comes down to zero.
+
+    Args:
+        patch_size: Voxels of a training patch and of a window of detection, one number or one an
+            axis; multiples of the network's stride (8 as built here).
+        batch_size: Patches in a step.
+        steps: Steps of the optimizer.
+        max_minutes: Time limit of the training in minutes, or None for none.
+        learning_rate: Highest learning rate of AdamW.
+        weight_decay: AdamW's weight decay, at least 0.
+        warmup: Share of the run in which the learning rate rises, in [0, 1].
+        clip_norm: Longest gradient; longer ones are scaled down.
+        foreground: Share of patches around a lesion, in [0, 1]; the others lie anywhere.
+        flips: Flip patches along random axes.
+        brightness: Spread of the random change of a patch's gain and offset, at least 0, in
+            units of the image's own spread.
+        intensity: `"scan"` to normalise each scan by its own mean and spread (MR), `"fixed"` by
+            those of the training set (CT).
+        spacing: Voxel edges in mm to train at, one an axis, or None for the median of the
+            training set. Scans at another spacing are resampled.
+        channels: Channels of each stage of the network.
+        feature_channels: Channels of the feature pyramid and the heads.
+        anchor_sizes: Edges of the anchors in voxels on the finest level.
+        score_threshold: Least score of a detection, in [0, 1].
+        nms_threshold: Highest IoU of two detections, in [0, 1].
+        window_overlap: Least overlap of neighbouring windows of detection, in [0, 1).
+        amp: On a GPU, compute in bfloat16 where it is safe.
+        seed: Seed of the weights and of the patches, at least 0.
+        save_seconds: Time between two checkpoints in seconds.
+
+    Raises:
+        TypeError: If a size is no number.
+        ValueError: If an argument is out of range; the message names it.
+
+    Examples:
+        >>> TrainingConfig(patch_size=32).patch_size
+        (32, 32, 32)
+    """
+
+    patch_size: int | tuple[int, ...] = 48
+    batch_size: int = 2
+    steps: int = 1500
+    max_minutes: float | None = None
+    learning_rate: float = 2e-3
+    weight_decay: float = 1e-4
+    warmup: float = 0.1
+    clip_norm: float = 5.0
+    foreground: float = 0.6
+    flips: bool = True
+    brightness: float = 0.1
+    intensity: str = "scan"
+    spacing: tuple[float, ...] | None = None
+    channels: tuple[int, ...] = (16, 32, 64)
+    feature_channels: int = 32
+    anchor_sizes: tuple[float, ...] = (5.0, 8.0, 12.0)
+    score_threshold: float = 0.02
+    nms_threshold: float = 0.2
+    window_overlap: float = 0.5
+    amp: bool = True
+    seed: int = 0
+    save_seconds: float = 20.0
+
+    def __post_init__(self) -> None:
+        for name in _TUPLES:
+            value = getattr(self, name)
+            if isinstance(value, int | float):
+                value = (value,) * 3
+            object.__setattr__(self, name, None if value is None else tuple(value))
+        _check_ranges(self)
+
+    @property
+    def patch(self) -> tuple[int, ...]:
+        """Voxels of a patch, one number an axis."""
+        return self.patch_size  # pyright: ignore[reportReturnType]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain numbers, strings and lists, as checkpoints and JSON hold them."""
+        plain = asdict(self)
+        return {key: list(v) if isinstance(v, tuple) else v for key, v in plain.items()}
+
+    @staticmethod
+    def from_dict(values: Mapping[str, Any]) -> TrainingConfig:
+        """The settings that `to_dict` wrote.
+
+        Args:
+            values: Values by the names of the arguments.
+
+        Returns:
+            The settings.
+
+        Raises:
+            ValueError: If a name is unknown.
+
+        Examples:
+            >>> TrainingConfig.from_dict(TrainingConfig(seed=3).to_dict()).seed
+            3
+        """
+        unknown = sorted(set(values) - {field.name for field in fields(TrainingConfig)})
+        if unknown:
+            raise ValueError(f"config must hold arguments of TrainingConfig, got {unknown}")
+        return TrainingConfig(**values)
+
+
+def pick_device(device: str | torch.device = "auto") -> torch.device:
+    """The device of this name, if it is there.
+
+    Args:
+        device: `"auto"` for the GPU if there is one, else the CPU; or `"cpu"`, `"cuda"`,
+            `"cuda:1"`, `"mps"`.
+
+    Returns:
+        The device.
+
+    Raises:
+        ValueError: If the name is wrong or there is no such device.
+
+    Examples:
+        >>> pick_device("cpu")
+        device(type='cpu')
+    """
+    if str(device) == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        chosen = torch.device(device)
+        torch.zeros(1, device=chosen)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        reason = str(error).splitlines()[0]
+        raise ValueError(
+            f"device must be auto, cpu, or a GPU here, got {device}: {reason}"
+        ) from None
+    return chosen
+
+
+def _check_ranges(config: TrainingConfig) -> None:
+    for name in _POSITIVE:
+        if not 0 < getattr(config, name) < float("inf"):
+            raise ValueError(f"{name} must be above 0, got {getattr(config, name)}")
+    for name in _SHARES:
+        if not 0 <= getattr(config, name) <= 1:
+            raise ValueError(f"{name} must lie in [0, 1], got {getattr(config, name)}")
+    for name in ("weight_decay", "brightness", "seed"):
+        if not 0 <= getattr(config, name) < float("inf"):
+            raise ValueError(f"{name} must be at least 0, got {getattr(config, name)}")
+    if not 0 <= config.window_overlap < 1:
+        raise ValueError(f"window_overlap must lie in [0, 1), got {config.window_overlap}")
+    if config.max_minutes is not None and not config.max_minutes > 0:
+        raise ValueError(f"max_minutes must be above 0 or None, got {config.max_minutes}")
+    check_choice("intensity", config.intensity, ("scan", "fixed"))
+    stride = 2 ** len(config.channels)
+    if len(config.patch) != 3 or any(side < stride or side % stride for side in config.patch):
+        raise ValueError(
+            f"patch_size must be a multiple of {stride}, the network's stride, on each of three "
+            f"axes, got {config.patch}"
+        )
+    if config.spacing is not None and (
+        len(config.spacing) != 3 or not all(0 < edge < 100 for edge in config.spacing)
+    ):
+        raise ValueError(f"spacing must hold three lengths in mm, got {config.spacing}")
