@@ -62,7 +62,7 @@ def test_anchors_of_every_edge_are_exact_where_monai_rounds():
 
     shapes = [(1.0, 3.0, 5.0), (7.0, 2.5, 4.0)]
     images, maps = torch.zeros(1, 1, 8, 8, 8), [torch.zeros(1, 1, 2, 2, 2)]
-    exact = ExactAnchorGenerator((1,), shapes)(images, maps)[0]
+    exact = ExactAnchorGenerator((1.0,), shapes)(images, maps)[0]
     monai = AnchorGeneratorWithAnchorShape((1,), shapes)(images, maps)[0]
     assert (exact[:2, 3:] - exact[:2, :3]).tolist() == [list(shape) for shape in shapes]
     assert not torch.equal(exact, monai)
@@ -75,14 +75,14 @@ def test_anchors_equal_monai_where_it_has_nothing_to_round():
     images = torch.zeros(2, 1, 16, 8, 24)
     maps = [torch.zeros(2, 1, 4, 2, 6), torch.zeros(2, 1, 2, 1, 3)]
     shapes = [(4.0, 8.0, 4.0), (6.0, 6.0, 2.0)]
-    exact = ExactAnchorGenerator((1, 2), shapes)(images, maps)
+    exact = ExactAnchorGenerator((1.0, 2.0), shapes)(images, maps)
     monai = AnchorGeneratorWithAnchorShape((1, 2), shapes)(images, maps)
     assert torch.equal(exact[0], monai[0])
     assert len(exact) == 2
 
 
 def test_anchors_of_an_odd_stride_lie_on_the_centres_of_the_cells():
-    anchors = ExactAnchorGenerator((1,), ((1.0, 1.0),))(
+    anchors = ExactAnchorGenerator((1.0,), ((1.0, 1.0),))(
         torch.zeros(1, 1, 3, 6), [torch.zeros(1, 1, 1, 2)]
     )[0]
     assert anchors.tolist() == [[1, 1, 2, 2], [1, 4, 2, 5]]
@@ -90,7 +90,7 @@ def test_anchors_of_an_odd_stride_lie_on_the_centres_of_the_cells():
 
 def test_anchors_stay_in_float32_when_the_features_do_not():
     images = torch.zeros(1, 1, 512, 8, dtype=torch.bfloat16)
-    anchors = ExactAnchorGenerator((1,), ((5.0, 5.0),))(
+    anchors = ExactAnchorGenerator((1.0,), ((5.0, 5.0),))(
         images, [torch.zeros(1, 1, 128, 2, dtype=torch.bfloat16)]
     )[0]
     assert anchors.dtype == torch.float32
@@ -99,13 +99,13 @@ def test_anchors_stay_in_float32_when_the_features_do_not():
 
 def test_a_grid_that_does_not_divide_the_image_is_refused():
     with pytest.raises(ValueError, match="images must have sizes that are multiples of the grid"):
-        ExactAnchorGenerator((1,), ((5.0, 5.0),))(
+        ExactAnchorGenerator((1.0,), ((5.0, 5.0),))(
             torch.zeros(1, 1, 9, 8), [torch.zeros(1, 1, 2, 2)]
         )
 
 
 def test_levels_that_do_not_fit_are_refused():
     with pytest.raises(ValueError, match="feature_maps must hold 1 levels, got 2"):
-        ExactAnchorGenerator((1,), ((5.0, 5.0),))(
+        ExactAnchorGenerator((1.0,), ((5.0, 5.0),))(
             torch.zeros(1, 1, 8, 8), [torch.zeros(1, 1, 2, 2)] * 2
         )

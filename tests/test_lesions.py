@@ -20,7 +20,7 @@ def whole(lesion, size):
 @given(st.integers(-3, 14), st.integers(-3, 14), st.integers(1, 8), st.integers(1, 8))
 def test_a_patch_shows_what_the_image_shows(x, y, width, height):
     lesion = ball_lesion(5, [6, 7], ndim=2, existence=0.6, label=2)
-    part = crop_lesion(lesion, [x, y], [width, height], min_visible=0)
+    part = crop_lesion(lesion, [x, y], [width, height], min_visible=0.0)
     margin = 10
     padded = torch.nn.functional.pad(whole(lesion, (20, 20)), [margin] * 4)
     seen = padded[x + margin : x + margin + width, y + margin : y + margin + height]
@@ -65,12 +65,12 @@ def test_a_lesion_of_which_too_little_shows_is_gone(min_visible, stays):
 
 @pytest.mark.parametrize("start", [-40, 40])
 def test_a_lesion_outside_the_patch_is_gone(start):
-    assert crop_lesion(ball_lesion(4, [5, 6, 7]), [start] * 3, [16] * 3, min_visible=0) is None
+    assert crop_lesion(ball_lesion(4, [5, 6, 7]), [start] * 3, [16] * 3, min_visible=0.0) is None
 
 
 def test_a_patch_that_shows_only_the_halo_shows_no_lesion():
     lesion = lesion_from_crop(torch.tensor([0.1, 0.2, 1.0, 0.2, 0.1]), [0])
-    assert crop_lesion(lesion, [3], [10], min_visible=0) is None
+    assert crop_lesion(lesion, [3], [10], min_visible=0.0) is None
 
 
 def test_a_lesion_without_mass_is_gone():
@@ -90,7 +90,7 @@ def test_a_lesion_without_mass_is_gone():
         ([0], [4, 4], {}, "start must hold 2 integers"),
         ([0, 0], [4], {}, "size must hold 2 integers"),
         ([0, 0], [4, 0], {}, "size must be at least 1 on every axis"),
-        ([0, 0], [4, 4], {"min_visible": 2}, r"min_visible must lie in \[0, 1\]"),
+        ([0, 0], [4, 4], {"min_visible": 2.0}, r"min_visible must lie in \[0, 1\]"),
     ],
 )
 def test_a_patch_that_does_not_fit_is_refused(start, size, options, message):

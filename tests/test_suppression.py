@@ -91,7 +91,7 @@ def test_nan_scores_are_refused():
 
 def test_a_threshold_out_of_range_is_refused():
     with pytest.raises(ValueError, match=r"iou_threshold must lie in \[0, 1\], got 50"):
-        box_nms(torch.tensor([[0.0, 1.0]]), torch.tensor([0.5]), 50)
+        box_nms(torch.tensor([[0.0, 1.0]]), torch.tensor([0.5]), 50.0)
 
 
 @pytest.mark.bad_input

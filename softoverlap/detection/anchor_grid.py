@@ -28,7 +28,7 @@ class ExactAnchorGenerator(AnchorGeneratorWithAnchorShape):
 
     Examples:
         >>> import torch
-        >>> generator = ExactAnchorGenerator((1,), ((5.0, 5.0),))
+        >>> generator = ExactAnchorGenerator((1.0,), ((5.0, 5.0),))
         >>> generator(torch.zeros(1, 1, 8, 4), [torch.zeros(1, 8, 2, 1)])[0]
         tensor([[-0.5000, -0.5000,  4.5000,  4.5000],
                 [ 3.5000, -0.5000,  8.5000,  4.5000]])
@@ -36,7 +36,7 @@ class ExactAnchorGenerator(AnchorGeneratorWithAnchorShape):
 
     def __init__(
         self,
-        feature_map_scales: Sequence[float] = (1, 2, 4, 8),
+        feature_map_scales: Sequence[float] = (1.0, 2.0, 4.0, 8.0),
         base_anchor_shapes: Sequence[Sequence[float]] = ((8.0, 8.0, 8.0),),
         indexing: str = "ij",
     ) -> None:
@@ -94,7 +94,7 @@ class ExactAnchorGenerator(AnchorGeneratorWithAnchorShape):
 
         Examples:
             >>> import torch
-            >>> generator = ExactAnchorGenerator((1, 2), ((3.0, 3.0),))
+            >>> generator = ExactAnchorGenerator((1.0, 2.0), ((3.0, 3.0),))
             >>> maps = [torch.zeros(2, 8, 4, 4), torch.zeros(2, 8, 2, 2)]
             >>> [len(anchors) for anchors in generator(torch.zeros(2, 1, 8, 8), maps)]
             [20, 20]

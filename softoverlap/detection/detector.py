@@ -307,8 +307,8 @@ class SoftRetinaNetDetector(DetectorSettings):
         predicted, weight = torch.cat(codes), torch.cat(weights)
         if not len(predicted):
             return box_regression.sum() * 0
-        losses = self.box_loss_func(predicted, torch.cat(wanted).to(predicted)).flatten(1)
-        losses = losses if losses.ndim > 1 else losses[:, None]
+        losses = self.box_loss_func(predicted, torch.cat(wanted).to(predicted))
+        losses = losses.reshape(len(predicted), -1)  # GIoU has one number a box, L1 one a side
         return reduce(losses, weight, self.box_reduction, len(weight))
 
     def _quality(self, target: dict[str, Any], anchors: Tensor) -> Tensor:
