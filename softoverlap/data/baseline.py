@@ -39,7 +39,7 @@ def threshold_boxes(
         ValueError: If the score is another, or the image has not one to three axes.
 
     Examples:
-        >>> found = threshold_boxes(torch.tensor([1.0, 5, 7, 1]), 4, spacing=[10.0])
+        >>> found = threshold_boxes(torch.tensor([1.0, 5, 7, 1]), 4.0, spacing=[10.0])
         >>> found["box"], found["label_scores"]
         (tensor([[1., 3.]]), tensor([6.]))
     """

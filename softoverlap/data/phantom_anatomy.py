@@ -148,7 +148,7 @@ def paint_vessel(
     if len(cells) == 0:
         return
     away[tuple(cells.T)] = False
-    distance = ndimage.distance_transform_edt(away, sampling=grid.spacing)
+    distance = np.asarray(ndimage.distance_transform_edt(away, sampling=grid.spacing))
     image[window] += contrast / (1 + np.exp(np.clip((distance - radius) / 0.25, -30, 30)))
 
 

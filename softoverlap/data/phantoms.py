@@ -99,6 +99,12 @@ class LesionPhantoms(Dataset[Phantom]):
     def __len__(self) -> int:
         return self.count
 
+    def __repr__(self) -> str:
+        return (
+            f"LesionPhantoms({self.seed}, shape={self.grid.shape}, spacing={self.grid.spacing}, "
+            f"num_raters={len(self.panel)})"
+        )
+
     def __getitem__(self, index: int) -> Phantom:
         if not -self.count <= index < self.count:
             raise IndexError(f"index must be below the count of {self.count}, got {index}")

@@ -1,0 +1,125 @@
+"""Cases of a training folder: split by patient, and read."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float32, Float64
+from torch import Tensor
+
+from softoverlap._checks import check_probabilities
+from softoverlap.data.components import lesions_from_mask
+from softoverlap.data.folders import Case
+from softoverlap.data.geometry import Volume, check_same_grid
+from softoverlap.data.nifti import load_nifti
+from softoverlap.lesions import Lesion
+
+
+@dataclass(frozen=True)
+class LoadedCase:
+    """A scan with its truth.
+
+    Args:
+        name: Name of the case.
+        image: Intensities, shape (D, H, W).
+        mask: Probabilities, shape (D, H, W).
+        lesions: Its lesions; none is normal.
+        spacing: Edge lengths of a voxel in mm.
+        affine: Voxel indices to RAS mm of voxel centres, shape (4, 4).
+    """
+
+    name: str
+    image: Float32[Tensor, "depth height width"]
+    mask: Float32[Tensor, "depth height width"]
+    lesions: list[Lesion]
+    spacing: tuple[float, ...]
+    affine: Float64[Tensor, "4 4"]
+
+
+def split_by_patient(
+    cases: Sequence[Case], *, fraction: float, seed: int
+) -> tuple[list[Case], list[Case]]:
+    """Split cases into training and validation so that no patient is in both.
+
+    Args:
+        cases: The cases, of two patients at least.
+        fraction: Share of the patients that go to validation, in (0, 1); at least one patient
+            goes to each side.
+        seed: Seed of the draw; the order of the cases does not matter.
+
+    Returns:
+        Training and validation cases, by name.
+
+    Raises:
+        ValueError: If the fraction is out of range or there are fewer than two patients.
+
+    Examples:
+        >>> from softoverlap.data.folders import patient_of
+        >>> names = ["sub-01_ses-1", "sub-01_ses-2", "sub-02_ses-1"]
+        >>> cases = [Case(n, patient_of(n), Path(n), None, ()) for n in names]
+        >>> train, validation = split_by_patient(cases, fraction=0.5, seed=0)
+        >>> len(train) + len(validation)
+        3
+    """
+    if not 0 < fraction < 1:
+        raise ValueError(f"fraction must lie between 0 and 1, got {fraction!r}")
+    patients = sorted({case.patient for case in cases})
+    if len(patients) < 2:
+        raise ValueError(
+            f"cases must be of two patients at least, got {len(cases)} cases of {patients}; "
+            "if this is not so, name the patients in patients.csv"
+        )
+    count = min(max(round(fraction * len(patients)), 1), len(patients) - 1)
+    order = np.random.default_rng(seed).permutation(len(patients))
+    chosen = {patients[index] for index in order[:count]}
+    ordered = sorted(cases, key=lambda case: case.name)
+    train = [case for case in ordered if case.patient not in chosen]
+    return train, [case for case in ordered if case.patient in chosen]
+
+
+def load_case(case: Case) -> LoadedCase:
+    """Read a case's files and find its lesions.
+
+    Args:
+        case: The files.
+
+    Returns:
+        Scan, mask, lesions, spacing and affine; those of the scan where the mask's affine differs
+        by less than 0.6 voxels.
+
+    Raises:
+        FileNotFoundError: If a file is gone.
+        ValueError: If the case has neither mask nor raters, a file cannot be read, a mask does not
+            lie on the scan's grid or holds values outside [0, 1]. The message names the file.
+
+    Examples:
+        >>> import tempfile
+        >>> from softoverlap.data import find_cases, write_phantoms
+        >>> folder = tempfile.mkdtemp()
+        >>> write_phantoms(folder, 1, seed=0)
+        >>> load_case(find_cases(folder).cases[0]).image.shape
+        torch.Size([96, 96, 64])
+    """
+    image = load_nifti(case.image)
+    stack = [_probabilities(path, image, case.image) for path in case.raters]
+    raters = torch.stack(stack) if stack else None
+    if case.mask is not None:
+        mask = _probabilities(case.mask, image, case.image)
+    elif raters is not None:
+        mask = raters.mean(dim=0)
+    else:
+        raise ValueError(f"case {case.name} must have a mask or raters, got neither")
+    lesions = lesions_from_mask(mask, spacing=image.spacing, raters=raters)
+    return LoadedCase(case.name, image.data, mask, lesions, image.spacing, image.affine)
+
+
+def _probabilities(path: Path, image: Volume, image_path: Path) -> Tensor:
+    """A mask on the grid of the scan."""
+    mask = load_nifti(path)
+    check_same_grid(image, mask, names=(str(image_path), str(path)))
+    check_probabilities(**{str(path): mask.data}, validate=True)
+    return mask.data

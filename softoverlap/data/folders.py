@@ -1,0 +1,201 @@
+"""A folder of scans to train on.
+
+Layout:
+
+```
+FOLDER/images/CASE.nii.gz           the scan
+FOLDER/masks/CASE.nii.gz            its soft mask, probabilities in [0, 1]
+FOLDER/raters/CASE_rater1.nii.gz    one mask per rater, any number of them
+FOLDER/patients.csv                 optional: columns case, patient
+```
+
+A case needs a scan and a mask or raters. Without a mask, the raters' mean is the mask; without
+raters, lesions are the components of the mask at 0.5 or above. Files end in .nii or .nii.gz; names
+that start with a dot are passed by.
+
+Scans of one patient must not be split between training and validation. Unless `patients.csv` names
+the patient, it is read from CASE: its part that starts with `sub-`, else its parts between
+underscores up to the first that holds a digit, else all of it. So `sub-01_ses-1` and `sub-01_ses-2`
+share the patient `sub-01`, `patient07_mni` is of `patient07`, and `case_001_t2` of `case_001`.
+"""
+
+from __future__ import annotations
+
+import csv
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from softoverlap.data.nifti import NIFTI_SUFFIXES
+
+_RATER = re.compile(r"(?P<case>.+)_rater(?P<number>\d+)")
+
+
+@dataclass(frozen=True)
+class Case:
+    """The files of one scan.
+
+    Args:
+        name: Name of the case, that of its scan without suffix.
+        patient: Whose scan it is.
+        image: The scan's file.
+        mask: The soft mask's file, or None.
+        raters: One file per rater, in the order of their numbers.
+    """
+
+    name: str
+    patient: str
+    image: Path
+    mask: Path | None
+    raters: tuple[Path, ...]
+
+
+@dataclass(frozen=True)
+class Unpaired:
+    """A file that belongs to no case, and why."""
+
+    path: Path
+    reason: str
+
+
+@dataclass(frozen=True)
+class CaseTable:
+    """What `find_cases` found.
+
+    Args:
+        cases: Complete cases, by name.
+        unpaired: Files that could not be paired, by path.
+    """
+
+    cases: tuple[Case, ...]
+    unpaired: tuple[Unpaired, ...]
+
+
+def find_cases(folder: str | os.PathLike[str]) -> CaseTable:
+    """Pair the scans of a folder with their masks and raters, without opening them.
+
+    Args:
+        folder: A folder with `images/`, and `masks/` or `raters/` or both.
+
+    Returns:
+        The cases, and every file that could not be paired, with the reason.
+
+    Raises:
+        FileNotFoundError: If the folder or its `images/` does not exist.
+        ValueError: If there is no scan in it, or `patients.csv` is not a table of case and patient.
+
+    Examples:
+        >>> import tempfile
+        >>> from softoverlap.data import write_phantoms
+        >>> folder = tempfile.mkdtemp()
+        >>> write_phantoms(folder, 2, seed=0)
+        >>> [case.name for case in find_cases(folder).cases]
+        ['phantom-0000', 'phantom-0001']
+    """
+    folder = Path(folder)
+    for needed in (folder, folder / "images"):
+        if not needed.is_dir():
+            raise FileNotFoundError(f"{needed} must be a folder with scans, found no such folder")
+    unpaired: list[Unpaired] = []
+    images = _by_case(folder / "images", unpaired)
+    if not images:
+        raise ValueError(f"{folder / 'images'} must hold scans (.nii or .nii.gz), found none")
+    masks = _by_case(folder / "masks", unpaired)
+    raters = _raters(folder / "raters", unpaired)
+    patients = _patients(folder / "patients.csv")
+    cases = []
+    for name, image in images.items():
+        if name in masks or name in raters:
+            patient = patients.get(name) or patient_of(name)
+            ordered = tuple(path for _, path in sorted(raters.get(name, {}).items()))
+            cases.append(Case(name, patient, image, masks.get(name), ordered))
+        else:
+            unpaired.append(Unpaired(image, "no mask and no raters of this case"))
+    left = [(name, path) for name, path in masks.items()]
+    left += [(name, path) for name, stack in raters.items() for path in stack.values()]
+    unpaired += [
+        Unpaired(path, "no image of this case") for name, path in left if name not in images
+    ]
+    return CaseTable(tuple(cases), tuple(sorted(unpaired, key=lambda file: file.path)))
+
+
+def patient_of(case: str) -> str:
+    """The patient that a case's name tells.
+
+    Args:
+        case: Name of the case.
+
+    Returns:
+        Its part that starts with `sub-`, else its parts between underscores up to the first that
+        holds a digit, else all of it.
+
+    Examples:
+        >>> patient_of("sub-01_ses-2"), patient_of("patient07_mni"), patient_of("case_001_t2")
+        ('sub-01', 'patient07', 'case_001')
+    """
+    parts = case.split("_")
+    for part in parts:
+        if part.startswith("sub-"):
+            return part
+    for count, part in enumerate(parts, start=1):
+        if any(letter.isdigit() for letter in part):
+            return "_".join(parts[:count])
+    return case
+
+
+def _files(folder: Path, unpaired: list[Unpaired]) -> Iterator[tuple[str, Path]]:
+    """Name without suffix and path of each NIfTI file, by name; others are noted."""
+    if not folder.is_dir():
+        return
+    for path in sorted(folder.iterdir()):
+        if path.name.startswith("."):
+            continue
+        suffix = next((end for end in NIFTI_SUFFIXES if path.name.endswith(end)), None)
+        if suffix is None or not path.is_file():
+            unpaired.append(Unpaired(path, "not a .nii or .nii.gz file"))
+        else:
+            yield path.name.removesuffix(suffix), path
+
+
+def _by_case(folder: Path, unpaired: list[Unpaired]) -> dict[str, Path]:
+    found: dict[str, Path] = {}
+    for name, path in _files(folder, unpaired):
+        if name in found:
+            unpaired.append(Unpaired(path, f"{found[name].name} is of the same case"))
+        else:
+            found[name] = path
+    return found
+
+
+def _raters(folder: Path, unpaired: list[Unpaired]) -> dict[str, dict[int, Path]]:
+    """Files by case and number of rater."""
+    found: dict[str, dict[int, Path]] = {}
+    for name, path in _files(folder, unpaired):
+        match = _RATER.fullmatch(name)
+        if match is None:
+            unpaired.append(Unpaired(path, "its name must be CASE_rater1, CASE_rater2, …"))
+            continue
+        stack, number = found.setdefault(match["case"], {}), int(match["number"])
+        if number in stack:
+            unpaired.append(Unpaired(path, f"{stack[number].name} is of the same rater"))
+        else:
+            stack[number] = path
+    return found
+
+
+def _patients(path: Path) -> dict[str, str]:
+    """Case to patient, empty without a table."""
+    if not path.exists():
+        return {}
+    with path.open(newline="", encoding="utf-8-sig") as file:
+        rows = list(csv.DictReader(file))
+    patients: dict[str, str] = {}
+    for row in rows:
+        case, patient = row.get("case"), row.get("patient")
+        if not case or not patient:
+            raise ValueError(f"{path} must have the columns case and patient, got {row}")
+        if patients.setdefault(case, patient) != patient:
+            raise ValueError(f"{path} must name one patient a case, got two for {case}")
+    return patients
