@@ -1,0 +1,50 @@
+"""Matplotlib, if it is there, and the colours that all pictures share."""
+
+from __future__ import annotations
+
+try:
+    from matplotlib.axes import Axes
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
+    from matplotlib.patches import Patch, Rectangle
+    from matplotlib.text import Text
+except ImportError as error:
+    raise ImportError(
+        "softoverlap.report draws with matplotlib, which is not installed: "
+        "pip install 'softoverlap[report]'"
+    ) from error
+
+# Okabe and Ito, Color Universal Design, 2008: told apart with every kind of colour vision.
+BLUE, ORANGE, SKY, GREEN, VERMILION, PURPLE = (
+    "#0072B2",
+    "#E69F00",
+    "#56B4E9",
+    "#009E73",
+    "#D55E00",
+    "#CC79A7",
+)
+CURVES = (BLUE, VERMILION, GREEN, ORANGE, PURPLE, SKY)
+DASHES = ("-", "--", "-.", ":")
+MASK, TRUTH, FOUND = SKY, GREEN, ORANGE
+
+__all__ = [
+    "BLUE",
+    "CURVES",
+    "DASHES",
+    "FOUND",
+    "GREEN",
+    "MASK",
+    "ORANGE",
+    "PURPLE",
+    "SKY",
+    "TRUTH",
+    "VERMILION",
+    "Axes",
+    "Figure",
+    "FigureCanvasAgg",
+    "Line2D",
+    "Patch",
+    "Rectangle",
+    "Text",
+]

@@ -1,0 +1,254 @@
+"""Pictures: the FROC curve, and a scan in three planes with its lesions and what was found."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from jaxtyping import Float, Shaped
+from torch import Tensor
+
+from softoverlap._types import plain
+from softoverlap.data.files import whole_file
+from softoverlap.metrics import FROC
+from softoverlap.report import _planes
+from softoverlap.report._inputs import (
+    checked_boxes,
+    checked_image,
+    checked_planes,
+    checked_spacing,
+)
+from softoverlap.report._planes import LEVEL_WIDTHS, LEVELS, Plane
+from softoverlap.report._style import (
+    CURVES,
+    DASHES,
+    FOUND,
+    MASK,
+    TRUTH,
+    Axes,
+    Figure,
+    FigureCanvasAgg,
+    Line2D,
+)
+
+
+def plot_froc(froc: FROC | Mapping[str, FROC]) -> Figure:
+    """The FROC curve as the step function that it is, with a mark at each rate that is read.
+
+    Args:
+        froc: One curve, or several by name.
+
+    Returns:
+        A figure of its own, on no screen; `save_figure` writes it.
+
+    Raises:
+        TypeError: If a curve is not a `FROC`.
+        ValueError: If there is none.
+
+    Examples:
+        >>> import torch
+        >>> from softoverlap import compute_froc
+        >>> scan = {"box": torch.tensor([[0.0, 0.0, 4.0, 4.0]]), "label": torch.tensor([0])}
+        >>> curve = compute_froc([{**scan, "label_scores": torch.tensor([0.9])}], [scan])
+        >>> plot_froc({"ours": curve}).axes[0].get_xlabel()
+        'False positives a scan'
+    """
+    curves = _checked_curves(froc)
+    figure = Figure(figsize=(5.5, 4), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    rates = sorted({rate for curve in curves.values() for rate in curve.fp_rates if rate > 0})
+    low, high = (rates[0] / 2, rates[-1] * 1.2) if rates else (1 / 16, 8.0)
+    for number, (name, curve) in enumerate(curves.items()):
+        color, dashes = CURVES[number % len(CURVES)], DASHES[number // len(CURVES) % len(DASHES)]
+        _draw_curve(axes, name, curve, (low, high), color=color, dashes=dashes)
+    _label_froc(axes, rates, (low, high))
+    return figure
+
+
+def plot_case(
+    image: Float[Tensor, "depth height width"],
+    *,
+    spacing: Sequence[float],
+    soft_mask: Float[Tensor, "depth height width"] | None = None,
+    truth_boxes: Shaped[Tensor, "lesions 6"] | None = None,
+    found_boxes: Shaped[Tensor, "boxes 6"] | None = None,
+    scores: Float[Tensor, "boxes"] | None = None,
+    existence: Float[Tensor, "lesions"] | None = None,
+    centre: Sequence[float] | None = None,
+) -> Figure:
+    """A scan in three orthogonal planes: image, soft contours, true and found boxes.
+
+    A box is drawn in the planes that cut it. The planes are those of the tensor's axes, in voxel
+    coordinates (voxel `i` fills `[i, i + 1)`), at the aspect that voxels have in millimetres.
+
+    Args:
+        image: Intensities in any unit, shape (D, H, W).
+        spacing: Voxel edges in mm, in tensor axis order, length 3.
+        soft_mask: Probabilities, shape (D, H, W); drawn as contours at 0.25, 0.5 and 0.75.
+        truth_boxes: True boxes in voxels, shape (M, 6).
+        found_boxes: Found boxes in voxels, shape (N, 6).
+        scores: Score of each found box, written above it, shape (N,).
+        existence: Share of raters that marked each lesion, written below its box, shape (M,).
+        centre: Point in voxels through which the planes go, length 3; by default the centre of
+            the first true box, else of the first found box, else of the image.
+
+    Returns:
+        A figure of its own, on no screen; `save_figure` writes it.
+
+    Raises:
+        TypeError: If an argument has the wrong type.
+        ValueError: If shapes disagree, a value is not finite, a probability lies outside [0, 1],
+            or the centre outside the image.
+
+    Examples:
+        >>> import torch
+        >>> image, box = torch.rand(8, 16, 16), torch.tensor([[2.0, 4.0, 4.0, 5.0, 9.0, 9.0]])
+        >>> figure = plot_case(image, spacing=(3.0, 1.0, 1.0), truth_boxes=box)
+        >>> [axes.get_title() for axes in figure.axes]
+        ['axis 0 at 3', 'axis 1 at 6', 'axis 2 at 6']
+    """
+    image = checked_image(image, soft_mask)
+    spacing = checked_spacing(spacing)
+    truth = checked_boxes("truth_boxes", truth_boxes, "existence", existence)
+    found = checked_boxes("found_boxes", found_boxes, "scores", scores)
+    point = _planes.default_centre(image, truth, found) if centre is None else centre
+    planes = checked_planes(image, point, clip=centre is None)
+    figure, all_axes = _three_axes(image, spacing)
+    window = _planes.grey_window(image)
+    for axes, plane in zip(all_axes, planes, strict=True):
+        _planes.draw_image(axes, plane, image, spacing=spacing, window=window)
+        if soft_mask is not None:
+            _planes.draw_contours(axes, plane, plain(soft_mask), color=MASK)
+        _draw_both(axes, plane, truth, found, scores=scores, existence=existence)
+    _draw_legend(figure, soft_mask, truth, found, scores=scores, existence=existence)
+    return figure
+
+
+def save_figure(figure: Figure, path: str | os.PathLike[str], *, dpi: float = 150) -> None:
+    """Write a figure as PNG; the file appears whole or not at all.
+
+    Args:
+        figure: What `plot_froc` or `plot_case` gave.
+        path: File to write, ending in .png.
+        dpi: Pixels an inch.
+
+    Raises:
+        ValueError: If the path does not end in .png.
+        FileNotFoundError: If its folder does not exist.
+
+    Examples:
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> path = Path(tempfile.mkdtemp(), "empty.png")
+        >>> save_figure(Figure(), path)
+        >>> path.read_bytes()[1:4]
+        b'PNG'
+    """
+    if not str(os.fspath(path)).lower().endswith(".png"):
+        raise ValueError(f"path must end in .png, got {os.fspath(path)}")
+    with whole_file(path) as unfinished:
+        figure.savefig(unfinished, format="png", dpi=dpi)
+
+
+def _checked_curves(froc: FROC | Mapping[str, FROC]) -> dict[str, FROC]:
+    """Curves by name; a single one is called FROC."""
+    if not isinstance(froc, FROC | Mapping):
+        raise TypeError(f"froc must be a FROC or a dict of them, got {type(froc).__name__}")
+    curves = {"FROC": froc} if isinstance(froc, FROC) else dict(froc)
+    if not curves:
+        raise ValueError("froc must hold at least one curve, got an empty dict")
+    for name, curve in curves.items():
+        if not isinstance(curve, FROC):
+            raise TypeError(f"froc[{name!r}] must be a FROC, got {type(curve).__name__}")
+    return curves
+
+
+def _draw_curve(
+    axes: Axes, name: str, curve: FROC, limits: tuple[float, float], *, color: str, dashes: str
+) -> None:
+    """Steps from the lower limit on: a point to its left, zero included, has been reached there."""
+    label = f"{name} (no lesions)" if math.isnan(curve.cpm) else f"{name} (CPM {curve.cpm:.3f})"
+    rates = curve.fps_per_scan.numpy()
+    first = int(np.searchsorted(rates, limits[0], side="right")) - 1
+    heights = curve.sensitivities.numpy()[first:]
+    steps = np.append(np.clip(rates[first:], limits[0], None), max(limits[1], rates[-1]))
+    heights = np.append(heights, heights[-1])
+    axes.plot(steps, heights, dashes, color=color, drawstyle="steps-post", label=label)
+    marks = [pair for pair in zip(curve.fp_rates, curve.sensitivity, strict=True) if pair[0] > 0]
+    if marks:
+        axes.plot(*zip(*marks, strict=True), "o", color=color, markersize=4)
+
+
+def _label_froc(axes: Axes, rates: Sequence[float], limits: tuple[float, float]) -> None:
+    axes.set_xscale("log", base=2)
+    axes.set_xlim(*limits)
+    axes.set_ylim(-0.02, 1.02)
+    axes.set_xticks(rates, [_as_fraction(rate) for rate in rates])
+    axes.minorticks_off()
+    axes.set_xlabel("False positives a scan")
+    axes.set_ylabel("Sensitivity")
+    axes.grid(alpha=0.3)
+    axes.legend(loc="lower right", fontsize=9)
+
+
+def _as_fraction(rate: float) -> str:
+    """1/8 rather than 0.125, where the inverse is whole."""
+    inverse = 1 / rate
+    return f"1/{round(inverse)}" if rate < 1 and inverse == round(inverse) else f"{rate:g}"
+
+
+def _three_axes(image: Tensor, spacing: Sequence[float]) -> tuple[Figure, list[Axes]]:
+    """A column a plane, as wide as the plane is in millimetres, within reason."""
+    edges = [length * edge for length, edge in zip(image.shape, spacing, strict=True)]
+    widths = np.array([edges[Plane(axis, 0).columns] for axis in range(3)])
+    figure = Figure(figsize=(12, 4.8), layout="constrained")
+    FigureCanvasAgg(figure)
+    ratios = (widths / widths.max()).clip(min=0.35).tolist()
+    return figure, list(figure.subplots(1, 3, width_ratios=ratios))
+
+
+def _draw_both(
+    axes: Axes,
+    plane: Plane,
+    truth: Tensor | None,
+    found: Tensor | None,
+    *,
+    scores: Tensor | None,
+    existence: Tensor | None,
+) -> None:
+    """True boxes dashed with their existence below, found ones solid with their score above."""
+    if truth is not None:
+        shares = None if existence is None else [f"{share:.1f}" for share in existence.tolist()]
+        _planes.draw_boxes(axes, plane, truth, color=TRUTH, dashes="--", labels=shares, above=False)
+    if found is not None:
+        points = None if scores is None else [f"{score:.2f}" for score in scores.tolist()]
+        _planes.draw_boxes(axes, plane, found, color=FOUND, dashes="-", labels=points, above=True)
+
+
+def _draw_legend(
+    figure: Figure,
+    soft_mask: Tensor | None,
+    truth: Tensor | None,
+    found: Tensor | None,
+    *,
+    scores: Tensor | None,
+    existence: Tensor | None,
+) -> None:
+    """What was given, below the planes, whether or not a plane cuts it."""
+    handles = []
+    if soft_mask is not None:
+        handles += [
+            Line2D([], [], color=MASK, linewidth=width, label=f"soft mask {level:g}")
+            for level, width in zip(LEVELS, LEVEL_WIDTHS, strict=True)
+        ]
+    if truth is not None:
+        label = "true box" if existence is None else "true box, share of raters"
+        handles.append(Line2D([], [], color=TRUTH, linestyle="--", label=label))
+    if found is not None:
+        label = "found box" if scores is None else "found box, score"
+        handles.append(Line2D([], [], color=FOUND, label=label))
+    if handles:
+        figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), fontsize=9)

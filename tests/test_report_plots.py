@@ -1,0 +1,243 @@
+"""Pictures are judged by their artists: where rectangles, contours and steps lie."""
+
+import math
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from matplotlib import pyplot
+from matplotlib.colors import to_hex
+from matplotlib.patches import Rectangle
+
+from softoverlap.metrics import compute_froc
+from softoverlap.report import plot_case, plot_froc, save_figure
+
+IMAGE = torch.rand(8, 20, 30, generator=torch.Generator().manual_seed(3))
+BOX = torch.tensor([[2.0, 4.0, 6.0, 5.0, 9.0, 16.0]])
+SPACING = (3.0, 1.0, 0.5)
+
+
+def rectangles(axes):
+    """(left, top, width, height) of each box."""
+    patches = [patch for patch in axes.patches if isinstance(patch, Rectangle)]
+    return [(*patch.get_xy(), patch.get_width(), patch.get_height()) for patch in patches]
+
+
+def froc(scores=(0.9, 0.8, 0.7), lesions=2):
+    """A true box, a false one, a true one."""
+    cubes = torch.tensor([[0.0, 0, 0, 4, 4, 4], [40, 0, 0, 44, 4, 4], [20, 0, 0, 24, 4, 4]])
+    labels = torch.zeros(3, dtype=torch.long)
+    prediction = {"box": cubes, "label": labels, "label_scores": torch.tensor(scores)}
+    target = {"box": cubes[[0, 2]][:lesions], "label": labels[:lesions]}
+    return compute_froc([prediction], [target])
+
+
+def test_a_box_lies_in_each_plane_where_its_corners_say():
+    planes = plot_case(IMAGE, spacing=SPACING, truth_boxes=BOX).axes
+    assert rectangles(planes[0]) == [(6.0, 4.0, 10.0, 5.0)]
+    assert rectangles(planes[1]) == [(6.0, 2.0, 10.0, 3.0)]
+    assert rectangles(planes[2]) == [(4.0, 2.0, 5.0, 3.0)]
+
+
+def test_the_picture_fills_the_image_in_half_open_voxel_coordinates():
+    planes = plot_case(IMAGE, spacing=SPACING).axes
+    assert [tuple(axes.images[0].get_extent()) for axes in planes] == [
+        (0, 30, 20, 0),
+        (0, 30, 8, 0),
+        (0, 20, 8, 0),
+    ]
+    assert [axes.images[0].get_array().shape for axes in planes] == [(20, 30), (8, 30), (8, 20)]
+
+
+def test_each_plane_has_the_aspect_of_its_voxels_in_millimetres():
+    planes = plot_case(IMAGE, spacing=SPACING).axes
+    assert [axes.get_aspect() for axes in planes] == [1 / 0.5, 3 / 0.5, 3 / 1]
+
+
+def test_each_plane_shows_the_slice_through_the_centre():
+    planes = plot_case(IMAGE, spacing=SPACING, centre=(7.9, 0.0, 12.5)).axes
+    for axes, expected in zip(planes, (IMAGE[7], IMAGE[:, 0], IMAGE[:, :, 12]), strict=True):
+        assert np.array_equal(axes.images[0].get_array(), expected.numpy())
+
+
+@pytest.mark.parametrize(("depth", "drawn"), [(1.9, 0), (2.0, 1), (4.9, 1), (5.0, 0)])
+def test_a_box_is_drawn_only_where_a_plane_cuts_it(depth, drawn):
+    figure = plot_case(IMAGE, spacing=SPACING, found_boxes=BOX, centre=(depth, 1.0, 1.0))
+    assert len(rectangles(figure.axes[0])) == drawn
+
+
+def test_a_box_of_part_of_a_voxel_is_drawn_in_that_voxel_plane():
+    box = torch.tensor([[2.4, 4.0, 6.0, 2.6, 9.0, 16.0]])
+    figure = plot_case(IMAGE, spacing=SPACING, found_boxes=box, centre=(2.9, 5.0, 7.0))
+    assert rectangles(figure.axes[0]) == [(6.0, 4.0, 10.0, 5.0)]
+
+
+def test_scores_are_written_above_found_boxes_and_existence_below_true_ones():
+    figure = plot_case(
+        IMAGE,
+        spacing=SPACING,
+        truth_boxes=BOX,
+        existence=torch.tensor([0.6]),
+        found_boxes=BOX + 0.5,
+        scores=torch.tensor([0.876]),
+    )
+    below, above = figure.axes[0].texts
+    assert (below.get_text(), below.xy) == ("0.6", (6.0, 9.0))
+    assert (above.get_text(), above.xy) == ("0.88", (6.5, 4.5))
+
+
+def test_the_contour_runs_where_a_step_of_the_mask_crosses_the_level():
+    mask = torch.zeros(8, 20, 30)
+    mask[2:5, 4:9, 6:16] = 1
+    figure = plot_case(IMAGE, spacing=SPACING, soft_mask=mask, truth_boxes=BOX)
+    half = figure.axes[0].collections[0].get_paths()[1].vertices
+    assert half.min(axis=0) == pytest.approx([6.0, 4.0])
+    assert half.max(axis=0) == pytest.approx([16.0, 9.0])
+
+
+def test_a_contour_is_closed_where_the_mask_reaches_the_edge():
+    figure = plot_case(IMAGE, spacing=SPACING, soft_mask=torch.ones(8, 20, 30))
+    half = figure.axes[0].collections[0].get_paths()[1].vertices
+    assert half.min(axis=0) == pytest.approx([0.0, 0.0])
+    assert half.max(axis=0) == pytest.approx([30.0, 20.0])
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("value", [0.0, 0.2, 0.3])
+def test_a_faint_or_empty_mask_has_only_the_contours_that_it_reaches(value):
+    mask = torch.zeros(8, 20, 30)
+    mask[4, 10, 15] = value
+    figure = plot_case(IMAGE, spacing=SPACING, soft_mask=mask, centre=(4.0, 10.0, 15.0))
+    assert len(figure.axes[0].collections) == (value > 0.25)
+
+
+def test_the_legend_names_what_was_given():
+    figure = plot_case(
+        IMAGE, spacing=SPACING, soft_mask=torch.zeros(8, 20, 30), truth_boxes=BOX[:0]
+    )
+    (legend,) = figure.legends
+    names = [text.get_text() for text in legend.get_texts()]
+    assert names == ["soft mask 0.25", "soft mask 0.5", "soft mask 0.75", "true box"]
+    assert not plot_case(IMAGE, spacing=SPACING).legends
+
+
+def test_true_and_found_boxes_differ_in_colour_and_in_dashes():
+    figure = plot_case(IMAGE, spacing=SPACING, truth_boxes=BOX, found_boxes=BOX)
+    truth, found = figure.axes[0].patches
+    assert to_hex(truth.get_edgecolor()) != to_hex(found.get_edgecolor())
+    assert truth.get_linestyle() != found.get_linestyle()
+
+
+def test_a_scan_of_one_value_and_one_slice_is_drawn(tmp_path):
+    figure = plot_case(torch.zeros(1, 4, 5), spacing=SPACING, soft_mask=torch.ones(1, 4, 5))
+    save_figure(figure, tmp_path / "flat.png")
+    assert (tmp_path / "flat.png").stat().st_size > 0
+
+
+def test_a_box_beyond_the_image_does_not_widen_the_picture(tmp_path):
+    wide = torch.tensor([[-3.0, -5.0, -7.0, 11.0, 30.0, 50.0]])
+    figure = plot_case(IMAGE, spacing=SPACING, found_boxes=wide, scores=torch.tensor([0.5]))
+    save_figure(figure, tmp_path / "wide.png")
+    assert figure.axes[0].get_xlim() == (0, 30)
+    assert figure.axes[0].get_ylim() == (20, 0)
+
+
+def test_inputs_are_left_as_they_are():
+    image, mask, box = IMAGE.clone(), (IMAGE > 0.9).float(), BOX.clone()
+    plot_case(image, spacing=SPACING, soft_mask=mask, truth_boxes=box)
+    assert torch.equal(image, IMAGE)
+    assert torch.equal(box, BOX)
+
+
+def test_the_froc_is_drawn_as_the_steps_that_it_is():
+    line, marks = plot_froc(froc()).axes[0].lines
+    assert line.get_drawstyle() == "steps-post"
+    assert line.get_ydata().tolist() == [0.5, 0.5, 1.0, 1.0]
+    assert line.get_xdata().tolist() == pytest.approx([1 / 16, 1.0, 1.0, 9.6])
+    assert marks.get_ydata().tolist() == list(froc().sensitivity)
+
+
+def test_each_named_curve_is_in_the_legend_with_its_cpm():
+    axes = plot_froc({"soft": froc(), "hard": froc((0.7, 0.8, 0.9))}).axes[0]
+    names = [text.get_text() for text in axes.get_legend().get_texts()]
+    assert names == [f"soft (CPM {froc().cpm:.3f})", f"hard (CPM {froc((0.7, 0.8, 0.9)).cpm:.3f})"]
+    assert len({line.get_color() for line in axes.lines}) == 2
+
+
+def test_rates_below_one_are_labelled_as_fractions():
+    axes = plot_froc(froc()).axes[0]
+    labels = [label.get_text() for label in axes.get_xticklabels()]
+    assert labels == ["1/8", "1/4", "1/2", "1", "2", "4", "8"]
+
+
+def test_a_curve_without_lesions_is_named_as_such(tmp_path):
+    figure = plot_froc(froc(lesions=0))
+    save_figure(figure, tmp_path / "none.png")
+    assert figure.axes[0].get_legend().get_texts()[0].get_text() == "FROC (no lesions)"
+
+
+def test_a_figure_is_written_whole_in_one_step(tmp_path):
+    path = tmp_path / "froc.png"
+    path.write_bytes(b"old")
+    save_figure(plot_froc(froc()), path)
+    assert path.read_bytes().startswith(b"\x89PNG")
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_wrong_path_is_named(tmp_path):
+    with pytest.raises(ValueError, match=r"path must end in .png, got .*froc.pdf"):
+        save_figure(plot_froc(froc()), tmp_path / "froc.pdf")
+    with pytest.raises(FileNotFoundError, match="the folder of .*froc.png must exist"):
+        save_figure(plot_froc(froc()), tmp_path / "missing" / "froc.png")
+
+
+def test_without_matplotlib_the_error_says_what_to_install():
+    script = "import sys; sys.modules['matplotlib'] = None; import softoverlap.report"
+    result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert result.returncode == 1
+    assert "pip install 'softoverlap[report]'" in result.stderr
+
+
+def test_drawing_leaves_no_figure_open():
+    before = pyplot.get_fignums()
+    plot_case(IMAGE, spacing=SPACING)
+    plot_froc(froc())
+    assert pyplot.get_fignums() == before
+
+
+def test_values_that_cannot_be_drawn_are_named():
+    with pytest.raises(ValueError, match="image must hold finite values"):
+        plot_case(torch.full((2, 2, 2), math.nan), spacing=SPACING)
+    with pytest.raises(ValueError, match=r"soft_mask must hold probabilities in \[0, 1\]"):
+        plot_case(IMAGE, spacing=SPACING, soft_mask=IMAGE * 5)
+    with pytest.raises(ValueError, match="spacing must hold three positive"):
+        plot_case(IMAGE, spacing=(1.0, 0.0, 1.0))
+    with pytest.raises(ValueError, match="spacing must hold three positive"):
+        plot_case(IMAGE, spacing=(1.0, 1.0))
+    with pytest.raises(ValueError, match="scores must come with found_boxes"):
+        plot_case(IMAGE, spacing=SPACING, scores=torch.tensor([0.5]))
+    for centre in ((8.0, 1.0, 1.0), (-0.1, 1.0, 1.0), (1.0, 1.0), (math.nan, 1.0, 1.0)):
+        with pytest.raises(ValueError, match="centre must be a point in an image of"):
+            plot_case(IMAGE, spacing=SPACING, centre=centre)
+    with pytest.raises(ValueError, match="froc must hold at least one curve"):
+        plot_froc({})
+
+
+@pytest.mark.bad_input
+def test_wrong_shapes_and_types_are_named():
+    with pytest.raises(ValueError, match=r"image must have shape \(D, H, W\), got \(8, 20\)"):
+        plot_case(IMAGE[..., 0], spacing=SPACING)
+    with pytest.raises(ValueError, match="soft_mask must have the shape of image"):
+        plot_case(IMAGE, spacing=SPACING, soft_mask=IMAGE[:2])
+    with pytest.raises(ValueError, match=r"truth_boxes must have shape \(N, 6\)"):
+        plot_case(IMAGE, spacing=SPACING, truth_boxes=BOX[:, :4])
+    with pytest.raises(ValueError, match=r"existence must have shape \(1,\), a number a box"):
+        plot_case(IMAGE, spacing=SPACING, truth_boxes=BOX, existence=torch.rand(2))
+    with pytest.raises(TypeError, match="image must be a torch.Tensor, got ndarray"):
+        plot_case(IMAGE.numpy(), spacing=SPACING)
+    with pytest.raises(TypeError, match="froc must be a FROC or a dict of them, got list"):
+        plot_froc([froc()])
+    with pytest.raises(TypeError, match=r"froc\['ours'\] must be a FROC, got float"):
+        plot_froc({"ours": 0.5})
