@@ -29,6 +29,9 @@ if TYPE_CHECKING:  # what type checkers and editors see; a test holds it equal t
         anchor_quality as anchor_quality,
     )
     from softoverlap.data import (
+        LesionPhantoms as LesionPhantoms,
+    )
+    from softoverlap.data import (
         Volume as Volume,
     )
     from softoverlap.data import (
@@ -38,7 +41,13 @@ if TYPE_CHECKING:  # what type checkers and editors see; a test holds it equal t
         load_nifti as load_nifti,
     )
     from softoverlap.data import (
+        read_boxes as read_boxes,
+    )
+    from softoverlap.data import (
         save_nifti as save_nifti,
+    )
+    from softoverlap.data import (
+        write_boxes as write_boxes,
     )
     from softoverlap.detection import (
         SoftRetinaNetDetector as SoftRetinaNetDetector,
@@ -127,6 +136,15 @@ if TYPE_CHECKING:  # what type checkers and editors see; a test holds it equal t
     from softoverlap.overlaps import (
         mask_tversky as mask_tversky,
     )
+    from softoverlap.report import (
+        plot_case as plot_case,
+    )
+    from softoverlap.report import (
+        plot_froc as plot_froc,
+    )
+    from softoverlap.report import (
+        save_figure as save_figure,
+    )
     from softoverlap.suppression import (
         box_nms as box_nms,
     )
@@ -143,10 +161,13 @@ _ROOMS = {
         "MaxOverlapMatcher",
     ),
     "data": (
+        "LesionPhantoms",
         "lesions_from_mask",
         "load_nifti",
+        "read_boxes",
         "save_nifti",
         "Volume",
+        "write_boxes",
     ),
     "detection": (
         "lesion_retinanet",
@@ -182,6 +203,11 @@ _ROOMS = {
         "mask_dice",
         "mask_iou",
         "mask_tversky",
+    ),
+    "report": (
+        "plot_case",
+        "plot_froc",
+        "save_figure",
     ),
     "suppression": ("box_nms",),
 }
