@@ -45,7 +45,7 @@ docs: $(VENV)/.dev
 	$(BIN)/sphinx-build -q -W --keep-going docs docs/_build/html
 
 bench: $(VENV)/.dev
-	set -e; for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python "$$script"; done
+	set -e; for script in benchmarks/[!_]*.py; do echo "== $$script"; $(BIN)/python "$$script"; done
 
 clean:
 	rm -rf $(VENV) build dist docs/_build docs/api/generated docs/tutorials .pytest_cache .ruff_cache .hypothesis

@@ -64,6 +64,7 @@ def draw_image(
         aspect=spacing[plane.rows] / spacing[plane.columns],
         interpolation="nearest",
     )
+    axes.locator_params(integer=True, nbins=6)
     axes.set_title(f"axis {plane.axis} at {plane.index}", fontsize=10)
     axes.set_ylabel(f"axis {plane.rows} (voxels)")
     axes.set_xlabel(f"axis {plane.columns} (voxels)")
@@ -117,10 +118,10 @@ def _draw_label(axes: Axes, label: str, x: float, y: float, color: str, *, above
         (x, y),
         xytext=(0, 2 if above else -2),
         textcoords="offset points",
-        color=color,
+        color="black",
         fontsize=7,
         verticalalignment="bottom" if above else "top",
-        bbox={"facecolor": "black", "alpha": 0.6, "pad": 0.6, "edgecolor": "none"},
+        bbox={"facecolor": color, "alpha": 0.85, "pad": 0.8, "edgecolor": "none"},
         annotation_clip=True,
     )
 

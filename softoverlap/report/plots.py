@@ -204,7 +204,7 @@ def _three_axes(image: Tensor, spacing: Sequence[float]) -> tuple[Figure, list[A
     """A column a plane, as wide as the plane is in millimetres, within reason."""
     edges = [length * edge for length, edge in zip(image.shape, spacing, strict=True)]
     widths = np.array([edges[Plane(axis, 0).columns] for axis in range(3)])
-    figure = Figure(figsize=(12, 4.8), layout="constrained")
+    figure = Figure(figsize=(12, 4.4), layout="constrained")
     FigureCanvasAgg(figure)
     ratios = (widths / widths.max()).clip(min=0.35).tolist()
     return figure, list(figure.subplots(1, 3, width_ratios=ratios))
