@@ -30,6 +30,12 @@ class LoadedCase:
         lesions: Its lesions; none is normal.
         spacing: Edge lengths of a voxel in mm.
         affine: Voxel indices to RAS mm of voxel centres, shape (4, 4).
+
+    Examples:
+        >>> blank = torch.zeros(8, 8, 4)
+        >>> affine = torch.eye(4, dtype=torch.float64)
+        >>> LoadedCase("sub-01", blank, blank, [], (1.0, 1.0, 1.0), affine).lesions
+        []
     """
 
     name: str

@@ -43,6 +43,11 @@ class Case:
         image: The scan's file.
         mask: The soft mask's file, or None.
         raters: One file per rater, in the order of their numbers.
+
+    Examples:
+        >>> scan = Path("images/sub-01_ses-1.nii.gz")
+        >>> Case("sub-01_ses-1", "sub-01", scan, Path("masks/sub-01_ses-1.nii.gz"), ()).patient
+        'sub-01'
     """
 
     name: str
@@ -54,7 +59,16 @@ class Case:
 
 @dataclass(frozen=True)
 class Unpaired:
-    """A file that belongs to no case, and why."""
+    """A file that belongs to no case.
+
+    Args:
+        path: The file.
+        reason: Why it could not be paired, in words.
+
+    Examples:
+        >>> Unpaired(Path("masks/sub-01.nii.gz"), "no image of this case").reason
+        'no image of this case'
+    """
 
     path: Path
     reason: str
@@ -67,6 +81,11 @@ class CaseTable:
     Args:
         cases: Complete cases, by name.
         unpaired: Files that could not be paired, by path.
+
+    Examples:
+        >>> lost = Unpaired(Path("masks/sub-01.nii.gz"), "no image of this case")
+        >>> [file.path.name for file in CaseTable((), (lost,)).unpaired]
+        ['sub-01.nii.gz']
     """
 
     cases: tuple[Case, ...]

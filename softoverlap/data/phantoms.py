@@ -11,9 +11,9 @@ from jaxtyping import Float32, Float64, UInt8
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from softoverlap.data import phantom_anatomy as anatomy
+from softoverlap.data import _phantom_anatomy as anatomy
 from softoverlap.data.components import lesions_from_mask
-from softoverlap.data.phantom_raters import outline, rater_panel, who_marks
+from softoverlap.data._phantom_raters import outline, rater_panel, who_marks
 from softoverlap.lesions import Lesion
 
 RADII = (2.2, 4.8)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
-from softoverlap.data.phantom_anatomy import Body, Grid, smooth_noise
+from softoverlap.data._phantom_anatomy import Body, Grid, smooth_noise
 
 
 @dataclass(frozen=True)
