@@ -60,6 +60,52 @@ def giou(
     return iou_score - _ratio(enclosing - union, enclosing, 0.0).clamp(min=0)
 
 
+def smoothed_dice(
+    intersection: Float[Tensor, "*#shape"],
+    size_a: Float[Tensor, "*#shape"],
+    size_b: Float[Tensor, "*#shape"],
+    *,
+    smooth_nr: float,
+    smooth_dr: float,
+) -> Float[Tensor, "*#shape"]:
+    """Dice score with MONAI's smoothing: `(2 |A & B| + smooth_nr) / (|A| + |B| + smooth_dr)`."""
+    return _smoothed_ratio(2 * intersection + smooth_nr, size_a + size_b + smooth_dr)
+
+
+def smoothed_iou(
+    intersection: Float[Tensor, "*#shape"],
+    size_a: Float[Tensor, "*#shape"],
+    size_b: Float[Tensor, "*#shape"],
+    *,
+    smooth_nr: float,
+    smooth_dr: float,
+) -> Float[Tensor, "*#shape"]:
+    """IoU with MONAI's smoothing: `(2 |A & B| + smooth_nr) / (2 |A or B| + smooth_dr)`."""
+    union = size_a + size_b - intersection
+    return _smoothed_ratio(2 * intersection + smooth_nr, 2 * union + smooth_dr)
+
+
+def smoothed_tversky(
+    intersection: Float[Tensor, "*#shape"],
+    size_pred: Float[Tensor, "*#shape"],
+    size_target: Float[Tensor, "*#shape"],
+    *,
+    alpha: float,
+    beta: float,
+    smooth_nr: float,
+    smooth_dr: float,
+) -> Float[Tensor, "*#shape"]:
+    """Tversky index with MONAI's smoothing, one constant above and one below the line."""
+    outside = alpha * (size_pred - intersection) + beta * (size_target - intersection)
+    return _smoothed_ratio(intersection + smooth_nr, intersection + outside + smooth_dr)
+
+
+def _smoothed_ratio(numerator: Tensor, denominator: Tensor) -> Tensor:
+    """The quotient, and 1 where nothing was left to divide by: two empty masks, no smoothing."""
+    nothing: Bool[Tensor, "*shape"] = denominator == 0
+    return torch.where(nothing, 1, numerator / torch.where(nothing, 1, denominator))
+
+
 def _ratio(numerator: Tensor, denominator: Tensor, empty: float | Tensor) -> Tensor:
     """The quotient, and `empty` where the denominator is zero."""
     filled: Bool[Tensor, "*shape"] = denominator > 0

@@ -1,7 +1,7 @@
 """Overlap of two soft masks: the intersection is the sum of minima.
 
 So a score is 1 exactly where prediction equals target. On hard masks all of them are the usual
-ones. At equal probabilities a gradient is the mean of both one-sided derivatives.
+ones. At equal probabilities between 0 and 1 a gradient is the mean of both one-sided derivatives.
 """
 
 from __future__ import annotations

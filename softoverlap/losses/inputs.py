@@ -1,0 +1,110 @@
+"""What MONAI's arguments do to prediction and target before an overlap is formed, in one place."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from softoverlap._checks import (
+    check_probabilities,
+    check_rank,
+    check_same_shape,
+    should_validate,
+)
+from softoverlap._types import accumulation_dtype, plain
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """Activation, one-hot, background and ignored voxels, with MONAI's names and in its order."""
+
+    include_background: bool
+    to_onehot_y: bool
+    sigmoid: bool
+    softmax: bool
+    other_act: Callable[[Tensor], Tensor] | None
+    ignore_index: int | None
+    validate: bool | None
+
+    def __post_init__(self) -> None:
+        if self.other_act is not None and not callable(self.other_act):
+            raise TypeError(f"other_act must be callable, got {type(self.other_act).__name__}")
+        asked = {"sigmoid": self.sigmoid, "softmax": self.softmax, "other_act": self.other_act}
+        given = [name for name, value in asked.items() if value]
+        if len(given) > 1:
+            raise ValueError(
+                f"at most one of sigmoid, softmax, other_act may be given, got {given}"
+            )
+
+    def __call__(self, input: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+        """Probabilities of one shape, in float32 or wider."""
+        check_rank(3, "(B, C, *spatial)", input=input, target=target)
+        dtype = accumulation_dtype(input, target)
+        pred, labels = self._activated(plain(input).to(dtype)), plain(target)
+        channels = pred.shape[1]
+        truth = labels
+        if self.to_onehot_y and not _alone(channels, "to_onehot_y"):
+            truth = one_hot(
+                labels, channels, ignore_index=self.ignore_index, validate=self.validate
+            )
+        counted = _counted(labels, self.ignore_index)
+        if not self.include_background and not _alone(channels, "include_background"):
+            pred, truth = pred[:, 1:], truth[:, 1:]
+        check_same_shape(input=pred, target=truth)
+        if counted is not None:
+            pred = torch.where(counted > 0, pred * counted, 0)
+            truth = torch.where(counted > 0, truth * counted, 0)
+        check_probabilities(input=pred, target=truth, validate=self.validate)
+        return pred, truth.to(dtype)
+
+    def _activated(self, logits: Tensor) -> Tensor:
+        if self.sigmoid:
+            return torch.sigmoid(logits)
+        if self.softmax and not _alone(logits.shape[1], "softmax"):
+            return torch.softmax(logits, dim=1)
+        return logits if self.other_act is None else self.other_act(logits)
+
+
+def one_hot(
+    labels: Tensor, classes: int, ignore_index: int | None = None, validate: bool | None = None
+) -> Tensor:
+    """One channel a class; labels are (B, 1, *spatial). Ignored voxels have no class."""
+    if labels.shape[1] != 1:
+        raise ValueError(
+            "target must have one channel of labels where to_onehot_y is set, "
+            f"got shape {tuple(labels.shape)}"
+        )
+    known = torch.arange(classes, device=labels.device).view(1, -1, *[1] * (labels.ndim - 2))
+    encoded = labels == known
+    if should_validate(validate, labels):
+        unknown = ~encoded.any(dim=1, keepdim=True)
+        unknown = unknown if ignore_index is None else unknown & (labels != ignore_index)
+        if unknown.any():
+            found = labels[unknown][0].item()
+            raise ValueError(f"target must hold labels from 0 to {classes - 1}, got {found:g}")
+    return encoded.to(torch.float32)
+
+
+def _counted(labels: Tensor, ignore_index: int | None) -> Tensor | None:
+    """How much each voxel counts: as in MONAI, not where its class is the ignored one.
+
+    An index outside one-hot channels means the voxels that are zero in all of them.
+    """
+    if ignore_index is None:
+        return None
+    if labels.shape[1] == 1:
+        return (labels != ignore_index).to(torch.float32)
+    if 0 <= ignore_index < labels.shape[1]:
+        return 1 - labels[:, ignore_index : ignore_index + 1].to(torch.float32)
+    return (labels.sum(dim=1, keepdim=True) > 0).to(torch.float32)
+
+
+def _alone(channels: int, argument: str) -> bool:
+    """Whether there is one channel, for which MONAI ignores the argument with a warning."""
+    if channels == 1:
+        warnings.warn(f"{argument} is ignored: the prediction has one channel", stacklevel=5)
+    return channels == 1
