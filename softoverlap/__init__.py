@@ -12,137 +12,69 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:  # what type checkers and editors see; a test holds it equal to _ROOMS
     from softoverlap.anchors import (
         AnchorWeighting as AnchorWeighting,
-    )
-    from softoverlap.anchors import (
         AnchorWeights as AnchorWeights,
-    )
-    from softoverlap.anchors import (
         ATSSMatcher as ATSSMatcher,
-    )
-    from softoverlap.anchors import (
         Matches as Matches,
-    )
-    from softoverlap.anchors import (
         MaxOverlapMatcher as MaxOverlapMatcher,
-    )
-    from softoverlap.anchors import (
         anchor_quality as anchor_quality,
     )
     from softoverlap.data import (
         LesionPhantoms as LesionPhantoms,
-    )
-    from softoverlap.data import (
         Volume as Volume,
-    )
-    from softoverlap.data import (
         lesions_from_mask as lesions_from_mask,
-    )
-    from softoverlap.data import (
         load_nifti as load_nifti,
-    )
-    from softoverlap.data import (
         read_boxes as read_boxes,
-    )
-    from softoverlap.data import (
         save_nifti as save_nifti,
-    )
-    from softoverlap.data import (
         write_boxes as write_boxes,
     )
     from softoverlap.detection import (
         SoftRetinaNetDetector as SoftRetinaNetDetector,
-    )
-    from softoverlap.detection import (
         lesion_retinanet as lesion_retinanet,
-    )
-    from softoverlap.detection import (
         lesion_target as lesion_target,
     )
     from softoverlap.lesions import (
         Lesion as Lesion,
+    )
+    from softoverlap.losses import (
+        SoftDiceCELoss as SoftDiceCELoss,
+        SoftDiceLoss as SoftDiceLoss,
+        SoftIoULoss as SoftIoULoss,
+        SoftTverskyLoss as SoftTverskyLoss,
     )
     from softoverlap.mask_boxes import (
         SummedVolume as SummedVolume,
     )
     from softoverlap.metrics import (
         FROC as FROC,
-    )
-    from softoverlap.metrics import (
         AveragePrecision as AveragePrecision,
-    )
-    from softoverlap.metrics import (
         BoxAPMetric as BoxAPMetric,
-    )
-    from softoverlap.metrics import (
         FROCMetric as FROCMetric,
-    )
-    from softoverlap.metrics import (
         compute_average_precision as compute_average_precision,
-    )
-    from softoverlap.metrics import (
         compute_froc as compute_froc,
     )
     from softoverlap.overlaps import (
         box_dice as box_dice,
-    )
-    from softoverlap.overlaps import (
         box_giou as box_giou,
-    )
-    from softoverlap.overlaps import (
         box_iou as box_iou,
-    )
-    from softoverlap.overlaps import (
         box_pair_dice as box_pair_dice,
-    )
-    from softoverlap.overlaps import (
         box_pair_giou as box_pair_giou,
-    )
-    from softoverlap.overlaps import (
         box_pair_iou as box_pair_iou,
-    )
-    from softoverlap.overlaps import (
         box_volume as box_volume,
-    )
-    from softoverlap.overlaps import (
         mask_box_dice as mask_box_dice,
-    )
-    from softoverlap.overlaps import (
         mask_box_iou as mask_box_iou,
-    )
-    from softoverlap.overlaps import (
         mask_box_mass as mask_box_mass,
-    )
-    from softoverlap.overlaps import (
         mask_box_pair_dice as mask_box_pair_dice,
-    )
-    from softoverlap.overlaps import (
         mask_box_pair_iou as mask_box_pair_iou,
-    )
-    from softoverlap.overlaps import (
         mask_box_pair_mass as mask_box_pair_mass,
-    )
-    from softoverlap.overlaps import (
         mask_box_pair_tversky as mask_box_pair_tversky,
-    )
-    from softoverlap.overlaps import (
         mask_box_tversky as mask_box_tversky,
-    )
-    from softoverlap.overlaps import (
         mask_dice as mask_dice,
-    )
-    from softoverlap.overlaps import (
         mask_iou as mask_iou,
-    )
-    from softoverlap.overlaps import (
         mask_tversky as mask_tversky,
     )
     from softoverlap.report import (
         plot_case as plot_case,
-    )
-    from softoverlap.report import (
         plot_froc as plot_froc,
-    )
-    from softoverlap.report import (
         save_figure as save_figure,
     )
     from softoverlap.suppression import (
@@ -175,6 +107,12 @@ _ROOMS = {
         "SoftRetinaNetDetector",
     ),
     "lesions": ("Lesion",),
+    "losses": (
+        "SoftDiceCELoss",
+        "SoftDiceLoss",
+        "SoftIoULoss",
+        "SoftTverskyLoss",
+    ),
     "mask_boxes": ("SummedVolume",),
     "metrics": (
         "AveragePrecision",
