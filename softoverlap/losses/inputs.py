@@ -51,7 +51,7 @@ class Preparation:
             truth = one_hot(
                 labels, channels, ignore_index=self.ignore_index, validate=self.validate
             )
-        counted = _counted(labels, self.ignore_index)
+        counted = counted_voxels(labels, self.ignore_index)
         if not self.include_background and not _alone(channels, "include_background"):
             pred, truth = pred[:, 1:], truth[:, 1:]
         check_same_shape(input=pred, target=truth)
@@ -70,13 +70,17 @@ class Preparation:
 
 
 def one_hot(
-    labels: Tensor, classes: int, ignore_index: int | None = None, validate: bool | None = None
+    labels: Tensor,
+    classes: int,
+    ignore_index: int | None = None,
+    validate: bool | None = None,
+    *,
+    name: str = "target",
 ) -> Tensor:
     """One channel a class; labels are (B, 1, *spatial). Ignored voxels have no class."""
     if labels.shape[1] != 1:
         raise ValueError(
-            "target must have one channel of labels where to_onehot_y is set, "
-            f"got shape {tuple(labels.shape)}"
+            f"{name} must have one channel of labels to become one-hot, got {tuple(labels.shape)}"
         )
     known = torch.arange(classes, device=labels.device).view(1, -1, *[1] * (labels.ndim - 2))
     encoded = labels == known
@@ -85,11 +89,11 @@ def one_hot(
         unknown = unknown if ignore_index is None else unknown & (labels != ignore_index)
         if unknown.any():
             found = labels[unknown][0].item()
-            raise ValueError(f"target must hold labels from 0 to {classes - 1}, got {found:g}")
+            raise ValueError(f"{name} must hold labels from 0 to {classes - 1}, got {found:g}")
     return encoded.to(torch.float32)
 
 
-def _counted(labels: Tensor, ignore_index: int | None) -> Tensor | None:
+def counted_voxels(labels: Tensor, ignore_index: int | None) -> Tensor | None:
     """How much each voxel counts: as in MONAI, not where its class is the ignored one.
 
     An index outside one-hot channels means the voxels that are zero in all of them.

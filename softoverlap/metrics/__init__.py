@@ -8,12 +8,22 @@ from softoverlap.metrics.detection import (
     compute_average_precision,
     compute_froc,
 )
+from softoverlap.metrics.soft import (
+    SoftDiceMetric,
+    SoftIoUMetric,
+    compute_soft_dice,
+    compute_soft_iou,
+)
 
 __all__ = [
     "FROC",
     "AveragePrecision",
     "BoxAPMetric",
     "FROCMetric",
+    "SoftDiceMetric",
+    "SoftIoUMetric",
     "compute_average_precision",
     "compute_froc",
+    "compute_soft_dice",
+    "compute_soft_iou",
 ]
