@@ -11,6 +11,7 @@ import torch
 from softoverlap._checks import check_choice
 
 _POSITIVE = ("batch_size", "steps", "learning_rate", "clip_norm", "save_seconds")
+_NOT_NEGATIVE = ("weight_decay", "brightness", "seed")
 _SHARES = ("warmup", "foreground", "score_threshold", "nms_threshold")
 _TUPLES = ("patch_size", "spacing", "channels", "anchor_sizes")
 
@@ -61,10 +62,10 @@ class TrainingConfig:
     """
 
     patch_size: int | tuple[int, ...] = 48
-    batch_size: int = 2
+    batch_size: int = 4
     steps: int = 1500
     max_minutes: float | None = None
-    learning_rate: float = 2e-3
+    learning_rate: float = 1.5e-3
     weight_decay: float = 1e-4
     warmup: float = 0.1
     clip_norm: float = 5.0
@@ -90,6 +91,7 @@ class TrainingConfig:
                 value = (value,) * 3
             object.__setattr__(self, name, None if value is None else tuple(value))
         _check_ranges(self)
+        _check_axes(self)
 
     @property
     def patch(self) -> tuple[int, ...]:
@@ -155,27 +157,29 @@ def pick_device(device: str | torch.device = "auto") -> torch.device:
 
 
 def _check_ranges(config: TrainingConfig) -> None:
-    for name in _POSITIVE:
-        if not 0 < getattr(config, name) < float("inf"):
-            raise ValueError(f"{name} must be above 0, got {getattr(config, name)}")
-    for name in _SHARES:
-        if not 0 <= getattr(config, name) <= 1:
-            raise ValueError(f"{name} must lie in [0, 1], got {getattr(config, name)}")
-    for name in ("weight_decay", "brightness", "seed"):
-        if not 0 <= getattr(config, name) < float("inf"):
-            raise ValueError(f"{name} must be at least 0, got {getattr(config, name)}")
-    if not 0 <= config.window_overlap < 1:
-        raise ValueError(f"window_overlap must lie in [0, 1), got {config.window_overlap}")
-    if config.max_minutes is not None and not config.max_minutes > 0:
-        raise ValueError(f"max_minutes must be above 0 or None, got {config.max_minutes}")
+    """Every number in its range; the message names the argument."""
+    inf = float("inf")
+    for names, fits, expected in (
+        (_POSITIVE, lambda value: 0 < value < inf, "be above 0"),
+        (_SHARES, lambda value: 0 <= value <= 1, "lie in [0, 1]"),
+        (_NOT_NEGATIVE, lambda value: 0 <= value < inf, "be at least 0"),
+        (("window_overlap",), lambda value: 0 <= value < 1, "lie in [0, 1)"),
+        (("max_minutes",), lambda value: value is None or value > 0, "be above 0 or None"),
+    ):
+        for name in names:
+            if not fits(getattr(config, name)):
+                raise ValueError(f"{name} must {expected}, got {getattr(config, name)}")
     check_choice("intensity", config.intensity, ("scan", "fixed"))
+
+
+def _check_axes(config: TrainingConfig) -> None:
+    """Three axes, patches that the network can halve, spacings in mm."""
     stride = 2 ** len(config.channels)
     if len(config.patch) != 3 or any(side < stride or side % stride for side in config.patch):
         raise ValueError(
             f"patch_size must be a multiple of {stride}, the network's stride, on each of three "
             f"axes, got {config.patch}"
         )
-    if config.spacing is not None and (
-        len(config.spacing) != 3 or not all(0 < edge < 100 for edge in config.spacing)
-    ):
-        raise ValueError(f"spacing must hold three lengths in mm, got {config.spacing}")
+    spacing = config.spacing
+    if spacing is not None and (len(spacing) != 3 or not all(0 < edge < 100 for edge in spacing)):
+        raise ValueError(f"spacing must hold three lengths in mm, got {spacing}")

@@ -66,7 +66,8 @@ def detect(model: LesionDetector, image: Volume) -> Detections:
 
     Examples:
         >>> from softoverlap.detection import Intensity, TrainingConfig, build_detector
-        >>> model = build_detector(TrainingConfig(patch_size=16), (1.0, 1.0, 1.0), Intensity("scan"))
+        >>> config = TrainingConfig(patch_size=16)
+        >>> model = build_detector(config, (1.0, 1.0, 1.0), Intensity("scan"))
         >>> scan = Volume(torch.rand(20, 20, 10), torch.eye(4, dtype=torch.float64))
         >>> detect(model, scan).heat_map.shape
         torch.Size([20, 20, 10])

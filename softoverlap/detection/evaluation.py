@@ -1,0 +1,71 @@
+"""How good the found boxes are: FROC and average precision of a set of scans."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from softoverlap.metrics import FROC, compute_average_precision, compute_froc
+from softoverlap.metrics.detection import Scan
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """FROC at IoU 0.1, and average precision at IoU 0.1 and 0.5.
+
+    Args:
+        froc: The curve, its readings and the CPM.
+        ap10: Average precision at IoU 0.1, NaN without lesions.
+        ap50: Average precision at IoU 0.5, NaN without lesions.
+
+    Examples:
+        >>> import torch
+        >>> scan = {"box": torch.tensor([[0.0, 4.0]]), "label": torch.tensor([0])}
+        >>> evaluate([{**scan, "label_scores": torch.tensor([0.9])}], [scan]).summary["cpm"]
+        1.0
+    """
+
+    froc: FROC
+    ap10: float
+    ap50: float
+
+    @property
+    def summary(self) -> dict[str, Any]:
+        """All numbers by name, in full precision, as JSON holds them."""
+        readings = zip(self.froc.fp_rates, self.froc.sensitivity, strict=True)
+        return {
+            "cpm": self.froc.cpm,
+            "ap@0.1": self.ap10,
+            "ap@0.5": self.ap50,
+            "sensitivity": {f"{rate:g}": sensitivity for rate, sensitivity in readings},
+            "scans": self.froc.scans,
+            "lesions": self.froc.lesions,
+        }
+
+
+def evaluate(predictions: Sequence[Scan], targets: Sequence[Scan]) -> Evaluation:
+    """Judge the boxes found in a set of scans.
+
+    Args:
+        predictions: A dict a scan, as `compute_froc` takes them.
+        targets: A dict a scan, in the same order, as of `lesion_target`.
+
+    Returns:
+        FROC and average precision.
+
+    Raises:
+        ValueError: If there is no scan, or keys or shapes are wrong.
+
+    Examples:
+        >>> import torch
+        >>> target = {"box": torch.tensor([[0.0, 4.0]]), "label": torch.tensor([0])}
+        >>> nothing = {"box": torch.zeros(0, 2), "label": torch.zeros(0), }
+        >>> evaluate([{**nothing, "label_scores": torch.zeros(0)}], [target]).ap10
+        0.0
+    """
+    ap10, ap50 = (
+        compute_average_precision(predictions, targets, threshold=threshold).mean
+        for threshold in (0.1, 0.5)
+    )
+    return Evaluation(compute_froc(predictions, targets, threshold=0.1), ap10, ap50)

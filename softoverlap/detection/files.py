@@ -1,0 +1,246 @@
+"""Detection on files: find the scans, write what was found beside nothing that was there."""
+
+from __future__ import annotations
+
+import csv
+import glob
+import os
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from jaxtyping import Float64
+from torch import Tensor
+
+from softoverlap.data import load_nifti, save_nifti, whole_file, write_boxes, write_markups
+from softoverlap.data.nifti import NIFTI_SUFFIXES
+from softoverlap.detection.checkpoint import LesionDetector
+from softoverlap.detection.inference import Detections, detect
+
+AXES = [f"axis{axis}_{end}" for end in ("min", "max") for axis in range(3)]
+"""Columns of a box in the tables: voxels, minima first."""
+
+
+@dataclass(frozen=True, eq=False)
+class FileResult:
+    """What came of one file.
+
+    Args:
+        path: The scan.
+        found: Its detections, or None if it failed.
+        error: Why it failed, or None.
+
+    Examples:
+        >>> FileResult(Path("scan.nii.gz"), None, "it is truncated").ok
+        False
+    """
+
+    path: Path
+    found: Detections | None
+    error: str | None = None
+
+    @property
+    def ok(self) -> bool:
+        """Whether the scan could be read."""
+        return self.error is None
+
+
+def scan_name(path: str | os.PathLike[str]) -> str:
+    """Name of a scan: that of its file, without .nii or .nii.gz.
+
+    Args:
+        path: The file.
+
+    Returns:
+        The name.
+
+    Examples:
+        >>> scan_name("folder/sub-01.nii.gz")
+        'sub-01'
+    """
+    name = Path(path).name
+    suffix = next((end for end in reversed(NIFTI_SUFFIXES) if name.endswith(end)), "")
+    return name.removesuffix(suffix)
+
+
+def find_scans(sources: Sequence[str | os.PathLike[str]]) -> list[Path]:
+    """NIfTI files that are named, that lie in a folder, or that match a pattern.
+
+    Args:
+        sources: Files, folders (their own files, or those of `images/` in a training folder) and
+            patterns such as `"scans/*_flair.nii.gz"`.
+
+    Returns:
+        Files in the order of the sources, those of one source by name; each once.
+
+    Raises:
+        FileNotFoundError: If a source matches nothing.
+        ValueError: If two files have the same name, so that their results would share it.
+
+    Examples:
+        >>> find_scans(["no/such/folder"])
+        Traceback (most recent call last):
+        FileNotFoundError: IMAGES must be a file, folder or pattern, found nothing at no/such/folder
+    """
+    found: dict[Path, None] = {}
+    for source in sources:
+        found.update(dict.fromkeys(_matches(str(source))))
+    by_name: dict[str, Path] = {}
+    for path in found:
+        other = by_name.setdefault(scan_name(path), path)
+        if other != path:
+            raise ValueError(f"IMAGES must have names of their own, got {other} and {path}")
+    return list(found)
+
+
+def _matches(source: str) -> list[Path]:
+    path = Path(source)
+    if path.is_file():
+        return [path]
+    if path.is_dir():
+        folder = path / "images" if (path / "images").is_dir() else path
+        scans = [file for file in sorted(folder.iterdir()) if _is_scan(file)]
+    else:
+        scans = [Path(match) for match in sorted(glob.glob(source)) if _is_scan(Path(match))]
+    if not scans:
+        what = "no .nii or .nii.gz in" if path.is_dir() else "nothing at"
+        raise FileNotFoundError(f"IMAGES must be a file, folder or pattern, found {what} {source}")
+    return scans
+
+
+def _is_scan(path: Path) -> bool:
+    return path.name.endswith(NIFTI_SUFFIXES) and not path.name.startswith(".")
+
+
+def detect_files(
+    model: LesionDetector,
+    scans: Sequence[Path],
+    output: str | os.PathLike[str],
+    *,
+    overwrite: bool = False,
+    progress: Callable[[FileResult], None] | None = None,
+) -> list[FileResult]:
+    """Find lesions in files, and write boxes, markups and heat maps in their native space.
+
+    A file that cannot be read is noted and the others go on. `detections.csv` has a row for every
+    box, `scans.csv` one for every file.
+
+    Args:
+        model: A trained detector.
+        scans: The files, as of `find_scans`.
+        output: Folder for the results; made if it is not there.
+        overwrite: Replace results that are there already. Scans are never replaced.
+        progress: Called after every file.
+
+    Returns:
+        What came of each file.
+
+    Raises:
+        FileExistsError: If a result is there already, or would replace a scan.
+
+    Examples:
+        >>> import tempfile
+        >>> import torch
+        >>> from softoverlap.detection import Intensity, TrainingConfig, build_detector
+        >>> folder = Path(tempfile.mkdtemp())
+        >>> save_nifti(folder / "scan.nii.gz", torch.rand(16, 16, 16), torch.eye(4))
+        >>> config = TrainingConfig(patch_size=16)
+        >>> model = build_detector(config, (1.0, 1.0, 1.0), Intensity("scan"))
+        >>> [result.ok for result in detect_files(model, find_scans([folder]), folder / "found")]
+        [True]
+    """
+    output = Path(output)
+    _check_free(scans, output, overwrite)
+    output.mkdir(parents=True, exist_ok=True)
+    results = []
+    for path in scans:
+        result = _detect_file(model, path, output)
+        results.append(result)
+        if progress is not None:
+            progress(result)
+    _write_tables(output, results)
+    return results
+
+
+def _detect_file(model: LesionDetector, path: Path, output: Path) -> FileResult:
+    try:
+        image = load_nifti(path)
+        found = detect(model, image)
+    except (ValueError, OSError) as error:
+        return FileResult(path, None, str(error))
+    write_detections(output, scan_name(path), found, image.affine)
+    return FileResult(path, found)
+
+
+def result_files(output: Path, name: str) -> tuple[Path, Path, Path]:
+    """Boxes, markups and heat map of a scan."""
+    endings = ("_boxes.json", "_boxes.mrk.json", "_heatmap.nii.gz")
+    boxes, markups, heat_map = (output / f"{name}{ending}" for ending in endings)
+    return boxes, markups, heat_map
+
+
+def write_detections(
+    output: Path, name: str, found: Detections, affine: Float64[Tensor, "4 4"]
+) -> None:
+    """Write the boxes as JSON and as 3D Slicer markups, and the heat map as NIfTI.
+
+    Args:
+        output: An existing folder.
+        name: Name of the scan.
+        found: What was found in it.
+        affine: Voxel indices to RAS mm of voxel centres, shape (4, 4).
+
+    Examples:
+        >>> import tempfile
+        >>> import torch
+        >>> found = Detections(
+        ...     torch.zeros(0, 6), torch.zeros(0).long(), torch.zeros(0), torch.zeros(4, 4, 4)
+        ... )
+        >>> folder = Path(tempfile.mkdtemp())
+        >>> write_detections(folder, "scan", found, torch.eye(4, dtype=torch.float64))
+        >>> len(list(folder.iterdir()))
+        3
+    """
+    boxes, markups, heat_map = result_files(output, name)
+    write_boxes(boxes, found.box, scores=found.scores, labels=found.label, affine=affine, case=name)
+    write_markups(markups, found.box, affine, scores=found.scores)
+    save_nifti(heat_map, found.heat_map, affine)
+
+
+def write_table(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Write a CSV, numbers in full precision, whole or not at all."""
+    with whole_file(path) as unfinished, unfinished.open("w", newline="") as stream:
+        writer = csv.writer(stream)
+        writer.writerow(header)
+        writer.writerows(rows)
+
+
+def _write_tables(output: Path, results: Sequence[FileResult]) -> None:
+    boxes, scans = [], []
+    for result in results:
+        number = "" if result.found is None else len(result.found.box)
+        state = "ok" if result.ok else "failed"
+        scans.append([scan_name(result.path), str(result.path), state, number, result.error or ""])
+        if result.found is not None:
+            boxes += box_rows(scan_name(result.path), result.found)
+    write_table(output / "scans.csv", ["case", "file", "state", "boxes", "error"], scans)
+    write_table(output / "detections.csv", ["case", "score", "label", *AXES], boxes)
+
+
+def box_rows(name: str, found: Detections) -> list[list[object]]:
+    """A row for each box: case, score, label, and its coordinates in voxels."""
+    columns = zip(found.scores.tolist(), found.label.tolist(), found.box.tolist(), strict=True)
+    return [[name, score, label, *box] for score, label, box in columns]
+
+
+def _check_free(scans: Sequence[Path], output: Path, overwrite: bool) -> None:
+    """Nothing that is there is replaced, unless results shall be; scans never are."""
+    names = [output / "scans.csv", output / "detections.csv"]
+    for path in scans:
+        names += result_files(output, scan_name(path))
+    sources = {path.resolve() for path in scans}
+    for path in names:
+        if path.resolve() in sources:
+            raise FileExistsError(f"{path} is a scan to read and must not be replaced by a result")
+        if path.exists() and not overwrite:
+            raise FileExistsError(f"{path} must not exist yet: choose another folder or overwrite")
