@@ -49,8 +49,12 @@ if TYPE_CHECKING:  # what type checkers and editors see; a test holds it equal t
         AveragePrecision as AveragePrecision,
         BoxAPMetric as BoxAPMetric,
         FROCMetric as FROCMetric,
+        SoftDiceMetric as SoftDiceMetric,
+        SoftIoUMetric as SoftIoUMetric,
         compute_average_precision as compute_average_precision,
         compute_froc as compute_froc,
+        compute_soft_dice as compute_soft_dice,
+        compute_soft_iou as compute_soft_iou,
     )
     from softoverlap.overlaps import (
         box_dice as box_dice,
@@ -119,8 +123,12 @@ _ROOMS = {
         "BoxAPMetric",
         "compute_average_precision",
         "compute_froc",
+        "compute_soft_dice",
+        "compute_soft_iou",
         "FROC",
         "FROCMetric",
+        "SoftDiceMetric",
+        "SoftIoUMetric",
     ),
     "overlaps": (
         "box_dice",

@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Bool, Float, Shaped
 from torch import Tensor
 
-from softoverlap.report._style import Axes, Rectangle
+from softoverlap.report._style import Axes, MaxNLocator, Rectangle
 
 LEVELS = (0.25, 0.5, 0.75)
 LEVEL_WIDTHS = (0.7, 1.2, 1.9)
@@ -64,7 +64,8 @@ def draw_image(
         aspect=spacing[plane.rows] / spacing[plane.columns],
         interpolation="nearest",
     )
-    axes.locator_params(integer=True, nbins=6)
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_locator(MaxNLocator(6, integer=True))
     axes.set_title(f"axis {plane.axis} at {plane.index}", fontsize=10)
     axes.set_ylabel(f"axis {plane.rows} (voxels)")
     axes.set_xlabel(f"axis {plane.columns} (voxels)")

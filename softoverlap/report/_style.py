@@ -7,8 +7,8 @@ try:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
     from matplotlib.lines import Line2D
-    from matplotlib.patches import Patch, Rectangle
-    from matplotlib.text import Text
+    from matplotlib.patches import Rectangle
+    from matplotlib.ticker import MaxNLocator
 except ImportError as error:
     raise ImportError(
         "softoverlap.report draws with matplotlib, which is not installed: "
@@ -44,7 +44,6 @@ __all__ = [
     "Figure",
     "FigureCanvasAgg",
     "Line2D",
-    "Patch",
+    "MaxNLocator",
     "Rectangle",
-    "Text",
 ]
