@@ -9,6 +9,9 @@ from torch import Tensor
 Masks = Shaped[Tensor, "batch channel *spatial"]
 """Probabilities in [0, 1], one map per channel of each item."""
 
+Targets = Shaped[Tensor, "batch other_channel *spatial"]
+"""Like `Masks` of the same batch, or one channel of labels."""
+
 LesionMasks = Shaped[Tensor, "lesions *spatial"]
 """Probabilities in [0, 1], one map per lesion."""
 

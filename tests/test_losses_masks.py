@@ -108,7 +108,7 @@ def test_labels_weights_and_ignored_voxels_equal_monais(reduction):
     logits, labels = _case(4, soft=False, labels=True)
     for options in (
         {"to_onehot_y": True, "softmax": True, "weight": [0.2, 1.0, 3.0, 0.0]},
-        {"to_onehot_y": True, "softmax": True, "include_background": False, "weight": [1, 2, 3]},
+        {"to_onehot_y": True, "softmax": True, "include_background": False, "weight": [1.0, 2.0, 3.0]},
         {"to_onehot_y": True, "softmax": True, "ignore_index": 2},
         {"to_onehot_y": True, "softmax": True, "ignore_index": 255},
     ):
@@ -161,14 +161,14 @@ def test_empty_targets_give_monais_value_and_gradient(empty_prediction, smooth, 
 def test_the_loss_is_zero_exactly_at_prediction_equal_to_target(loss):
     generator = torch.Generator().manual_seed(0)
     soft = torch.rand(2, 2, 7, 5, 6, generator=generator)
-    assert loss(smooth_nr=0, smooth_dr=0)(soft, soft).item() == 0
+    assert loss(smooth_nr=0.0, smooth_dr=0.0)(soft, soft).item() == 0
     moved = (soft + 0.01).clamp(max=1)
-    assert loss(smooth_nr=0, smooth_dr=0)(moved, soft).item() > 0.001
+    assert loss(smooth_nr=0.0, smooth_dr=0.0)(moved, soft).item() > 0.001
 
 
 def test_no_smoothing_and_two_empty_masks_lose_nothing():
     prediction = torch.zeros(1, 1, 4, requires_grad=True)
-    loss = SoftDiceLoss(smooth_nr=0, smooth_dr=0)(prediction, torch.zeros(1, 1, 4))
+    loss = SoftDiceLoss(smooth_nr=0.0, smooth_dr=0.0)(prediction, torch.zeros(1, 1, 4))
     loss.backward()
     assert loss.item() == 0
     assert torch.isfinite(prediction.grad).all()

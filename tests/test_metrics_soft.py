@@ -95,13 +95,14 @@ def test_lists_of_channel_first_items_and_meta_tensors_are_taken():
 
 
 def test_results_keep_full_precision_with_labels_for_any_reduction():
-    pred, target = torch.full((1, 2, 3), 1 / 3), torch.full((1, 2, 3), 0.7)
+    pred = torch.full((1, 2, 3), 1 / 3, dtype=torch.float64)
+    target = torch.full((1, 2, 3), 0.7, dtype=torch.float64)
     expected = 2 * (1 / 3) / (1 / 3 + 0.7)
     metric = SoftDiceMetric(reduction="mean_batch", return_with_label=["core", "edge"])
-    metric(pred.double(), target.double())
+    metric(pred, target)
     assert metric.aggregate()["edge"] == pytest.approx(expected, abs=1e-12)
     metric = SoftDiceMetric(include_background=False, return_with_label=True)
-    metric(pred.double(), target.double())
+    metric(pred, target)
     assert list(metric.aggregate("mean_batch")) == ["label_1"]
     assert metric.aggregate("mean").item() == pytest.approx(expected, abs=1e-12)
 

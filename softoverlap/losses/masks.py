@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from softoverlap import masks, scores
 from softoverlap._checks import check_choice, check_weight
-from softoverlap._types import Masks, plain
+from softoverlap._types import Masks, Targets, plain
 from softoverlap.losses.inputs import Preparation
 from softoverlap.losses.reduction import reduce, reduction_name
 
@@ -99,7 +99,7 @@ class SoftDiceLoss(nn.Module):
         self.batch = batch
         self.register_buffer("class_weight", _checked_weight(weight))
 
-    def forward(self, input: Masks, target: Masks) -> Float[Tensor, "*reduced"]:
+    def forward(self, input: Masks, target: Targets) -> Float[Tensor, "*reduced"]:
         """The loss of a batch.
 
         Args:
@@ -273,7 +273,7 @@ class SoftTverskyLoss(nn.Module):
         self.smooth_nr, self.smooth_dr = float(smooth_nr), float(smooth_dr)
         self.batch = batch
 
-    def forward(self, input: Masks, target: Masks) -> Float[Tensor, "*reduced"]:
+    def forward(self, input: Masks, target: Targets) -> Float[Tensor, "*reduced"]:
         """The loss of a batch.
 
         Args:
@@ -390,7 +390,7 @@ class SoftDiceCELoss(nn.Module):
         self.binary_cross_entropy = nn.BCEWithLogitsLoss(pos_weight=weight, reduction=reduction)
         self.lambda_dice, self.lambda_ce = lambda_dice, lambda_ce
 
-    def forward(self, input: Masks, target: Masks) -> Float[Tensor, ""]:
+    def forward(self, input: Masks, target: Targets) -> Float[Tensor, ""]:
         """The loss of a batch.
 
         Args:

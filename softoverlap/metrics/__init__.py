@@ -1,5 +1,6 @@
 """MONAI metrics and their functional twins."""
 
+from softoverlap.metrics._hits import match_scan
 from softoverlap.metrics.detection import (
     FROC,
     AveragePrecision,
@@ -26,4 +27,5 @@ __all__ = [
     "compute_froc",
     "compute_soft_dice",
     "compute_soft_iou",
+    "match_scan",
 ]

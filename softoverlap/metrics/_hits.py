@@ -46,7 +46,37 @@ def outcomes_of_scan(
     prediction: Scan, target: Scan, *, hit: Hit | None, threshold: float
 ) -> Int[Tensor, "boxes"]:
     """Greedy by descending score: each box takes the free lesion that it hits best."""
-    outcome = torch.full((len(prediction["label"]),), FALSE_POSITIVE)
+    return match_scan(prediction, target, hit=hit, threshold=threshold)[0]
+
+
+def match_scan(
+    prediction: Scan, target: Scan, *, hit: Hit | None = None, threshold: float = 0.1
+) -> tuple[Int[Tensor, "boxes"], Int[Tensor, "boxes"]]:
+    """Which box of a scan took which lesion, as FROC and average precision count them.
+
+    Args:
+        prediction: As one item of `compute_froc`.
+        target: As one item of `compute_froc`.
+        hit: As in `compute_froc`.
+        threshold: The lowest score that hits.
+
+    Returns:
+        Outcome of each box: 1 for a lesion found, 0 for a duplicate, -1 for a false positive; and
+        the lesion that it took, -1 for none. Both int64, shape (N,).
+
+    Raises:
+        TypeError: If `hit` returns neither booleans nor scores.
+        ValueError: If `hit` returns another shape or NaN.
+
+    Examples:
+        >>> box = torch.tensor([[0.0, 4.0]])
+        >>> found = {"box": torch.tensor([[0.0, 3.0], [0.0, 4.0], [8.0, 9.0]])}
+        >>> found |= {"label": torch.zeros(3), "label_scores": torch.tensor([0.9, 0.8, 0.7])}
+        >>> match_scan(found, {"box": box, "label": torch.zeros(1)})
+        (tensor([ 1,  0, -1]), tensor([ 0, -1, -1]))
+    """
+    count = len(prediction["label"])
+    outcome, taken = torch.full((count,), FALSE_POSITIVE), torch.full((count,), -1)
     quality, hits = _hits_of_scan(prediction, target, hit=hit, threshold=threshold)
     free = torch.ones(len(quality), dtype=torch.bool)
     outcome[hits.any(dim=0)] = DUPLICATE
@@ -56,8 +86,8 @@ def outcomes_of_scan(
         if len(open_lesions):
             lesion = open_lesions[quality[open_lesions, box].argmax()]
             free[lesion] = False
-            outcome[box] = TRUE_POSITIVE
-    return outcome
+            outcome[box], taken[box] = TRUE_POSITIVE, lesion
+    return outcome, taken
 
 
 def _hits_of_scan(

@@ -10,7 +10,7 @@ from torch import Tensor
 
 def reduce_scores(
     scores: Float[Tensor, "batch channel"], reduction: MetricReduction | str
-) -> tuple[Float[Tensor, "*reduced"], Float[Tensor, "*reduced"]]:
+) -> tuple[Float[Tensor, "*reduced"], Float[Tensor, "*counted"]]:
     """The reduced scores and how many of them counted; NaN does not count.
 
     The modes are MONAI's: `"mean"` is the mean over items of the mean over their channels. Two

@@ -6,24 +6,24 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from jaxtyping import Float, Shaped
+from jaxtyping import Float
 from monai.metrics.metric import CumulativeIterationMetric
 from monai.utils.enums import MetricReduction
 from torch import Tensor
 
 from softoverlap._checks import check_probabilities, check_rank, check_same_shape
-from softoverlap._types import Masks, plain
+from softoverlap._types import Masks, Targets, plain
 from softoverlap.losses.inputs import counted_voxels, one_hot
 from softoverlap.metrics.reduction import reduce_scores
 from softoverlap.overlaps import mask_dice, mask_iou
 
 Score = Callable[..., Tensor]
-Scores = Float[Tensor, "batch channel"]
+Scores = Float[Tensor, "batch classes"]
 
 
 def compute_soft_dice(
     y_pred: Masks,
-    y: Shaped[Tensor, "batch other_channel *spatial"],
+    y: Targets,
     include_background: bool = True,
     ignore_empty: bool = True,
     num_classes: int | None = None,
@@ -67,7 +67,7 @@ def compute_soft_dice(
 
 def compute_soft_iou(
     y_pred: Masks,
-    y: Shaped[Tensor, "batch other_channel *spatial"],
+    y: Targets,
     include_background: bool = True,
     ignore_empty: bool = True,
     num_classes: int | None = None,
