@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 import SimpleITK
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from softoverlap.data import Volume, load_nifti, save_nifti
 

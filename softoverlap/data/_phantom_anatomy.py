@@ -92,7 +92,7 @@ def ellipsoid(
     """Field of an ellipsoid in random orientation, its axes up to `stretch` longer or shorter."""
     reach = radius * stretch * 1.3 + 5
     window = grid.window(centre - reach, centre + reach)
-    turned = (grid.positions(window) - centre) @ random_rotation(rng, np.pi)
+    turned = (grid.positions(window) - centre) @ random_rotation(rng, rng.uniform(0, np.pi))
     factors = stretch ** rng.uniform(-1, 1, 3)
     return window, np.linalg.norm(turned / factors, axis=-1).astype(np.float32) - radius
 
@@ -152,10 +152,9 @@ def paint_vessel(
     image[window] += contrast / (1 + np.exp(np.clip((distance - radius) / 0.25, -30, 30)))
 
 
-def random_rotation(rng: np.random.Generator, angle: float) -> np.ndarray:
-    """A rotation about a random axis by at most `angle` radians, shape (3, 3)."""
+def random_rotation(rng: np.random.Generator, turn: float) -> np.ndarray:
+    """A rotation about a random axis by `turn` radians, shape (3, 3)."""
     axis = rng.standard_normal(3)
     x, y, z = axis / np.linalg.norm(axis)
-    turn = rng.uniform(-angle, angle)
     cross = np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]])
     return np.eye(3) + np.sin(turn) * cross + (1 - np.cos(turn)) * cross @ cross

@@ -188,8 +188,9 @@ def _column(
         raise ValueError(f"{path} must have a {key} in all boxes or none, got {len(known)}")
     if not known:
         return None
-    if not all(isinstance(value, (int, float)) and math.isfinite(value) for value in known):
-        raise ValueError(f"{path} must have finite numbers as {key}, got {known}")
+    kinds, words = ((int,), "whole") if dtype == torch.int64 else ((int, float), "finite")
+    if not all(type(value) in kinds and math.isfinite(value) for value in known):
+        raise ValueError(f"{path} must have {words} numbers as {key}, got {known}")
     return torch.tensor(known, dtype=dtype)
 
 

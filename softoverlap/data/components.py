@@ -71,6 +71,8 @@ def lesions_from_mask(
     _check_numbers(spacing, mask.ndim, threshold, min_mm3)
     values = _as_array(mask)
     marked = None if raters is None else _marked(raters, mask, threshold)
+    if mask.numel() == 0:
+        return []
     core = np.asarray(values >= threshold if marked is None else marked.any(axis=0))
     structure = ndimage.generate_binary_structure(mask.ndim, steps)
     found = _components(values, core, structure, tuple(map(float, spacing)))

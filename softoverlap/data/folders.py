@@ -66,8 +66,8 @@ class Unpaired:
         reason: Why it could not be paired, in words.
 
     Examples:
-        >>> Unpaired(Path("masks/sub-01.nii.gz"), "no image of this case").reason
-        'no image of this case'
+        >>> Unpaired(Path("masks/sub-01.nii.gz"), "no image of case sub-01").reason
+        'no image of case sub-01'
     """
 
     path: Path
@@ -83,7 +83,7 @@ class CaseTable:
         unpaired: Files that could not be paired, by path.
 
     Examples:
-        >>> lost = Unpaired(Path("masks/sub-01.nii.gz"), "no image of this case")
+        >>> lost = Unpaired(Path("masks/sub-01.nii.gz"), "no image of case sub-01")
         >>> [file.path.name for file in CaseTable((), (lost,)).unpaired]
         ['sub-01.nii.gz']
     """
@@ -134,8 +134,9 @@ def find_cases(folder: str | os.PathLike[str]) -> CaseTable:
             unpaired.append(Unpaired(image, "no mask and no raters of this case"))
     left = [(name, path) for name, path in masks.items()]
     left += [(name, path) for name, stack in raters.items() for path in stack.values()]
+    left += [(name, folder / "patients.csv") for name in patients]
     unpaired += [
-        Unpaired(path, "no image of this case") for name, path in left if name not in images
+        Unpaired(path, f"no image of case {name}") for name, path in left if name not in images
     ]
     return CaseTable(tuple(cases), tuple(sorted(unpaired, key=lambda file: file.path)))
 

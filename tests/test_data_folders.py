@@ -1,0 +1,230 @@
+"""Training folders: what is paired, what is not and why, and whose scans go where."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given, strategies as st
+
+from softoverlap.data import (
+    Case,
+    find_cases,
+    load_case,
+    load_nifti,
+    patient_of,
+    save_nifti,
+    split_by_patient,
+)
+
+SHAPE = (6, 5, 4)
+AFFINE = torch.diag(torch.tensor([-1.0, 1.0, 2.0, 1.0]))
+
+
+def touch(folder, *names):
+    for name in names:
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    return folder
+
+
+def save(path, data, affine=AFFINE):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    save_nifti(path, data, affine)
+    return path
+
+
+def case_of(folder, *, mask=None, raters=(), affine=AFFINE):
+    """A case on disk whose mask may lie elsewhere."""
+    image = save(folder / "images" / "a.nii.gz", torch.rand(SHAPE))
+    mask = None if mask is None else save(folder / "masks" / "a.nii.gz", mask, affine)
+    paths = [
+        save(folder / "raters" / f"a_rater{number}.nii.gz", rater)
+        for number, rater in enumerate(raters, start=1)
+    ]
+    return Case("a", "a", image, mask, tuple(paths))
+
+
+def soft_mask():
+    mask = torch.zeros(SHAPE)
+    mask[1:3, 1:3, 1] = 1
+    mask[3, 1:3, 1] = 0.4
+    return mask
+
+
+def test_images_are_paired_with_masks_and_raters_by_name(tmp_path):
+    touch(
+        tmp_path,
+        "images/sub-01_ses-1.nii.gz",
+        "images/sub-02.nii",
+        "masks/sub-01_ses-1.nii.gz",
+        "raters/sub-02_rater10.nii.gz",
+        "raters/sub-02_rater9.nii.gz",
+    )
+    table = find_cases(tmp_path)
+    first, second = table.cases
+    assert (first.name, first.patient, first.raters) == ("sub-01_ses-1", "sub-01", ())
+    assert first.mask == tmp_path / "masks" / "sub-01_ses-1.nii.gz"
+    assert second.mask is None
+    assert [path.name for path in second.raters] == [
+        "sub-02_rater9.nii.gz",
+        "sub-02_rater10.nii.gz",
+    ]
+    assert table.unpaired == ()
+
+
+def test_what_cannot_be_paired_is_listed_with_its_reason(tmp_path):
+    touch(
+        tmp_path,
+        "images/a.nii.gz",
+        "images/b.nii.gz",
+        "images/b.nii",
+        "images/notes.txt",
+        "images/.hidden.nii.gz",
+        "masks/b.nii",
+        "masks/c.nii.gz",
+        "raters/d_rater1.nii.gz",
+        "raters/b_first.nii.gz",
+        "raters/b_rater1.nii.gz",
+        "raters/b_rater01.nii.gz",
+    )
+    table = find_cases(tmp_path)
+    reasons = {str(file.path.relative_to(tmp_path)): file.reason for file in table.unpaired}
+    assert [case.name for case in table.cases] == ["b"]
+    assert reasons == {
+        "images/a.nii.gz": "no mask and no raters of this case",
+        "images/b.nii.gz": "b.nii is of the same case",
+        "images/notes.txt": "not a .nii or .nii.gz file",
+        "masks/c.nii.gz": "no image of case c",
+        "raters/b_first.nii.gz": "its name must be CASE_rater1, CASE_rater2, …",
+        "raters/b_rater1.nii.gz": "b_rater01.nii.gz is of the same rater",
+        "raters/d_rater1.nii.gz": "no image of case d",
+    }
+
+
+def test_every_file_is_in_a_case_or_in_the_list(tmp_path):
+    touch(tmp_path, "images/a.nii", "images/b.nii", "masks/a.nii", "masks/x.nii")
+    touch(tmp_path, "raters/a_rater1.nii", "raters/a_rater2.nii", "raters/y_rater1.nii")
+    table = find_cases(tmp_path)
+    used = {path for case in table.cases for path in (case.image, case.mask, *case.raters)}
+    listed = {file.path for file in table.unpaired}
+    assert used | listed == {path for path in tmp_path.rglob("*") if path.is_file()}
+    assert not used & listed
+
+
+def test_missing_and_empty_folders_are_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match="gone must be a folder with scans"):
+        find_cases(tmp_path / "gone")
+    with pytest.raises(FileNotFoundError, match="images must be a folder with scans"):
+        find_cases(tmp_path)
+    (tmp_path / "images").mkdir()
+    with pytest.raises(ValueError, match=r"images must hold scans \(\.nii or \.nii\.gz\)"):
+        find_cases(tmp_path)
+
+
+def test_a_table_names_the_patients(tmp_path):
+    touch(tmp_path, "images/a1.nii", "images/a2.nii", "masks/a1.nii", "masks/a2.nii")
+    (tmp_path / "patients.csv").write_text("case,patient\na1,Ada\nA2,Bob\n")
+    table = find_cases(tmp_path)
+    assert {case.name: case.patient for case in table.cases} == {"a1": "Ada", "a2": "a2"}
+    assert [file.reason for file in table.unpaired] == ["no image of case A2"]
+
+
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        ("scan,person\na,Ada\n", "patients.csv must have the columns case and patient"),
+        ("case,patient\na,\n", "patients.csv must have the columns case and patient"),
+        ("case,patient\na,Ada\na,Bob\n", "patients.csv must name one patient a case, got two for"),
+    ],
+)
+def test_a_wrong_table_is_named(tmp_path, table, message):
+    touch(tmp_path, "images/a.nii", "masks/a.nii")
+    (tmp_path / "patients.csv").write_text(table)
+    with pytest.raises(ValueError, match=message):
+        find_cases(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("case", "patient"),
+    [
+        ("sub-01_ses-1", "sub-01"),
+        ("site2_sub-01_ses-1", "sub-01"),
+        ("patient07_mni_lesions", "patient07"),
+        ("case_001_t2", "case_001"),
+        ("phantom-0003", "phantom-0003"),
+        ("Smith_baseline", "Smith_baseline"),
+    ],
+)
+def test_the_patient_is_read_from_the_case(case, patient):
+    assert patient_of(case) == patient
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 9), st.integers(0, 3)), min_size=2, unique=True),
+    st.floats(0.01, 0.99),
+    st.integers(0, 99),
+)
+def test_no_patient_is_on_both_sides_and_no_case_is_lost(numbers, fraction, seed):
+    cases = [Case(f"sub-{a}_ses-{b}", f"sub-{a}", Path(f"{a}{b}"), None, ()) for a, b in numbers]
+    if len({case.patient for case in cases}) < 2:
+        return
+    train, validation = split_by_patient(cases, fraction=fraction, seed=seed)
+    assert not {case.patient for case in train} & {case.patient for case in validation}
+    assert sorted(case.name for case in train + validation) == sorted(c.name for c in cases)
+    assert train
+    assert validation
+    assert split_by_patient(cases[::-1], fraction=fraction, seed=seed) == (train, validation)
+
+
+def test_one_patient_alone_cannot_be_split():
+    cases = [Case(f"a_{n}", "a", Path("a"), None, ()) for n in range(3)]
+    with pytest.raises(ValueError, match=r"two patients at least, got 3 cases of \['a'\]"):
+        split_by_patient(cases, fraction=0.5, seed=0)
+    with pytest.raises(ValueError, match="fraction must lie between 0 and 1, got 1"):
+        split_by_patient(cases, fraction=1.0, seed=0)
+
+
+def test_a_case_is_read_with_its_lesions(tmp_path):
+    loaded = load_case(case_of(tmp_path, mask=soft_mask()))
+    assert loaded.spacing == (1.0, 1.0, 2.0)
+    assert torch.equal(loaded.mask, soft_mask())
+    (lesion,) = loaded.lesions
+    assert lesion.box.tolist() == [1, 1, 1, 3, 3, 2]
+    assert lesion.crop.shape == (3, 2, 1)
+    assert torch.equal(loaded.affine, load_nifti(tmp_path / "images" / "a.nii.gz").affine)
+
+
+def test_without_a_mask_the_mean_of_the_raters_is_the_mask(tmp_path):
+    hard = (soft_mask() > 0.5).float()
+    loaded = load_case(case_of(tmp_path, raters=[hard, torch.zeros(SHAPE)]))
+    assert torch.equal(loaded.mask, hard / 2)
+    assert [lesion.existence for lesion in loaded.lesions] == [0.5]
+
+
+def test_a_case_without_a_lesion_is_normal(tmp_path):
+    assert load_case(case_of(tmp_path, mask=torch.zeros(SHAPE))).lesions == []
+
+
+def test_a_mask_half_a_voxel_off_warns_and_one_far_off_is_refused(tmp_path):
+    near, far = AFFINE.clone(), AFFINE.clone()
+    near[0, 3], far[0, 3] = 0.4, 10.0
+    with pytest.warns(UserWarning, match=r"masks/a\.nii\.gz is not on the grid of .* 0\.4 voxels"):
+        load_case(case_of(tmp_path / "near", mask=soft_mask(), affine=near))
+    with pytest.raises(ValueError, match=r"masks/a\.nii\.gz must lie on the grid of .* 10 voxels"):
+        load_case(case_of(tmp_path / "far", mask=soft_mask(), affine=far))
+
+
+def test_files_that_are_no_masks_are_named(tmp_path):
+    with pytest.raises(ValueError, match=r"masks/a\.nii\.gz must hold probabilities .*\[0, 255\]"):
+        load_case(case_of(tmp_path / "a", mask=soft_mask() * 255))
+    with pytest.raises(ValueError, match=r"a_rater1\.nii\.gz must have the shape of .*a\.nii\.gz"):
+        load_case(case_of(tmp_path / "b", mask=soft_mask(), raters=[torch.zeros(2, 2, 2)]))
+    with pytest.raises(ValueError, match="case a must have a mask or raters, got neither"):
+        load_case(case_of(tmp_path / "c"))
+    case = case_of(tmp_path / "d", mask=soft_mask())
+    case.image.unlink()
+    with pytest.raises(FileNotFoundError, match=r"images/a\.nii\.gz must be a NIfTI file"):
+        load_case(case)
