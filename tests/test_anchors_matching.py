@@ -4,8 +4,7 @@ import warnings
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 from lesion_makers import ball_lesion
 
 from softoverlap.anchors import ATSSMatcher, Matches, MaxOverlapMatcher, anchor_quality

@@ -1,7 +1,6 @@
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 from lesion_makers import ball_lesion, lesion_from_crop
 
 from softoverlap.lesions import Lesion, crop_lesion

@@ -108,7 +108,12 @@ def test_labels_weights_and_ignored_voxels_equal_monais(reduction):
     logits, labels = _case(4, soft=False, labels=True)
     for options in (
         {"to_onehot_y": True, "softmax": True, "weight": [0.2, 1.0, 3.0, 0.0]},
-        {"to_onehot_y": True, "softmax": True, "include_background": False, "weight": [1.0, 2.0, 3.0]},
+        {
+            "to_onehot_y": True,
+            "softmax": True,
+            "include_background": False,
+            "weight": [1.0, 2.0, 3.0],
+        },
         {"to_onehot_y": True, "softmax": True, "ignore_index": 2},
         {"to_onehot_y": True, "softmax": True, "ignore_index": 255},
     ):

@@ -11,8 +11,7 @@ import nibabel
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 from reference import reference_mass
 from scipy import ndimage
 from strategies import masks_and_boxes

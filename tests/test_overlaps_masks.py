@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 from monai.data import MetaTensor
 from reference import reference_dice, reference_iou, reference_tversky
 from strategies import mask_pairs

@@ -2,8 +2,7 @@ import time
 
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 from reference import reference_box_iou
 from strategies import box_batches
 

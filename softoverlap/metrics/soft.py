@@ -30,7 +30,7 @@ def compute_soft_dice(
     ignore_index: int | None = None,
     *,
     empty: float = 1.0,
-    validate: bool | None = True,
+    validate: bool | None = None,
 ) -> Scores:
     """Soft Dice score of each item and class, with the minimum as intersection.
 
@@ -45,7 +45,7 @@ def compute_soft_dice(
         num_classes: Number of classes of single-channel labels, background included.
         ignore_index: Voxels with this label do not count.
         empty: Score where both are empty and `ignore_empty` is False.
-        validate: Look at the values too; None for CPU tensors only.
+        validate: Look at the values too; by default on, also on a GPU.
 
     Returns:
         Score in [0, 1] or NaN, float64, shape (B, C), without the background if it does not count.
@@ -74,7 +74,7 @@ def compute_soft_iou(
     ignore_index: int | None = None,
     *,
     empty: float = 1.0,
-    validate: bool | None = True,
+    validate: bool | None = None,
 ) -> Scores:
     """Soft IoU of each item and class: Σ min / Σ max.
 
@@ -89,7 +89,7 @@ def compute_soft_iou(
         num_classes: Number of classes of single-channel labels, background included.
         ignore_index: Voxels with this label do not count.
         empty: Score where both are empty and `ignore_empty` is False.
-        validate: Look at the values too; None for CPU tensors only.
+        validate: Look at the values too; by default on, also on a GPU.
 
     Returns:
         Score in [0, 1] or NaN, float64, shape (B, C), without the background if it does not count.
@@ -126,7 +126,7 @@ class _SoftOverlapMetric(CumulativeIterationMetric):
         ignore_index: int | None = None,
         *,
         empty: float = 1.0,
-        validate: bool | None = True,
+        validate: bool | None = None,
     ) -> None:
         super().__init__()
         if per_component:
@@ -199,7 +199,7 @@ class SoftDiceMetric(_SoftOverlapMetric):
         per_component: Not on offer for soft masks; accepted as False for MONAI's sake.
         ignore_index: Voxels with this label do not count.
         empty: Score where both are empty and `ignore_empty` is False.
-        validate: Look at the values too; None for CPU tensors only.
+        validate: Look at the values too; by default on, also on a GPU.
 
     Raises:
         ValueError: If `reduction` is unknown or `per_component` is True; on use, if shapes differ
@@ -233,7 +233,7 @@ class SoftIoUMetric(_SoftOverlapMetric):
         per_component: Not on offer for soft masks; accepted as False for MONAI's sake.
         ignore_index: Voxels with this label do not count.
         empty: Score where both are empty and `ignore_empty` is False.
-        validate: Look at the values too; None for CPU tensors only.
+        validate: Look at the values too; by default on, also on a GPU.
 
     Raises:
         ValueError: If `reduction` is unknown or `per_component` is True; on use, if shapes differ
@@ -263,6 +263,7 @@ def _prepared(
 ) -> tuple[Tensor, Tensor]:
     """Probabilities of one shape, in float64, so that sums and scores keep full precision."""
     check_rank(3, "(B, C, *spatial)", y_pred=y_pred, y=y)
+    validate = validate is not False  # a metric may wait for the device
     pred, labels = plain(y_pred).detach(), plain(y).detach()
     classes = num_classes or pred.shape[1]
     truth = labels

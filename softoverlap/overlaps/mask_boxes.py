@@ -16,8 +16,7 @@ import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor
 
-from softoverlap import boxes as geometry
-from softoverlap import scores
+from softoverlap import boxes as geometry, scores
 from softoverlap._checks import check_boxes, check_weight
 from softoverlap._types import Boxes, plain, score_dtype
 from softoverlap.lesions import Lesion
