@@ -20,9 +20,10 @@ from softoverlap.detection.files import (
 from softoverlap.detection.inference import Detections, detect
 from softoverlap.detection.network import lesion_retinanet
 from softoverlap.detection.patches import PatchSampler
-from softoverlap.detection.scans import Intensity, TrainingScan
+from softoverlap.detection.scans import Intensity, TrainingScan, training_scan
+from softoverlap.detection.schedule import Progress
 from softoverlap.detection.targets import lesion_target
-from softoverlap.detection.training import Progress, train
+from softoverlap.detection.training import train
 from softoverlap.detection.windows import AlignedWindowInferer
 
 __all__ = [
@@ -50,5 +51,6 @@ __all__ = [
     "save_checkpoint",
     "scan_name",
     "train",
+    "training_scan",
     "write_detections",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -32,13 +33,13 @@ class Evaluation:
 
     @property
     def summary(self) -> dict[str, Any]:
-        """All numbers by name, in full precision, as JSON holds them."""
+        """All numbers by name, in full precision, as JSON holds them: None instead of NaN."""
         readings = zip(self.froc.fp_rates, self.froc.sensitivity, strict=True)
         return {
-            "cpm": self.froc.cpm,
-            "ap@0.1": self.ap10,
-            "ap@0.5": self.ap50,
-            "sensitivity": {f"{rate:g}": sensitivity for rate, sensitivity in readings},
+            "cpm": _or_none(self.froc.cpm),
+            "ap@0.1": _or_none(self.ap10),
+            "ap@0.5": _or_none(self.ap50),
+            "sensitivity": {f"{rate:g}": _or_none(share) for rate, share in readings},
             "scans": self.froc.scans,
             "lesions": self.froc.lesions,
         }
@@ -69,3 +70,7 @@ def evaluate(predictions: Sequence[Scan], targets: Sequence[Scan]) -> Evaluation
         for threshold in (0.1, 0.5)
     )
     return Evaluation(compute_froc(predictions, targets, threshold=0.1), ap10, ap50)
+
+
+def _or_none(number: float) -> float | None:
+    return None if math.isnan(number) else number

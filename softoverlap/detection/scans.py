@@ -14,7 +14,7 @@ from scipy import ndimage
 from torch import Tensor
 
 from softoverlap._types import plain
-from softoverlap.data import Volume
+from softoverlap.data import LoadedCase, Volume
 from softoverlap.lesions import Lesion
 
 SAME_SPACING = 0.01
@@ -39,6 +39,26 @@ class TrainingScan:
     name: str
     image: Volume
     lesions: Sequence[Lesion]
+
+
+def training_scan(case: LoadedCase) -> TrainingScan:
+    """A case of a training folder, ready to train on.
+
+    Args:
+        case: What `load_case` read.
+
+    Returns:
+        The scan with its lesions.
+
+    Examples:
+        >>> import tempfile
+        >>> from softoverlap.data import find_cases, load_case, write_phantoms
+        >>> folder = tempfile.mkdtemp()
+        >>> write_phantoms(folder, 1, seed=0)
+        >>> training_scan(load_case(find_cases(folder).cases[0])).name
+        'phantom-0000'
+    """
+    return TrainingScan(case.name, Volume(case.image, case.affine), case.lesions)
 
 
 @dataclass(frozen=True)

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import math
 import os
-import signal
-import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -34,42 +30,9 @@ from softoverlap.detection.scans import (
     zoom_lesion,
     zoom_size,
 )
+from softoverlap.detection.schedule import Progress, interrupt_between_steps, learning_rate
 
 _MAY_CHANGE = ("steps", "max_minutes", "save_seconds")
-
-
-@dataclass(frozen=True)
-class Progress:
-    """Where a training stands after a step.
-
-    Args:
-        step: Steps done.
-        steps: Steps planned.
-        done: Share of the run that is over, in [0, 1]: of the steps or of the time.
-        seconds: Time trained, of resumed runs together.
-        seconds_left: Estimate of the time to come.
-        learning_rate: Learning rate of the step.
-        classification: Classification loss of the step.
-        box_regression: Regression loss of the step.
-
-    Examples:
-        >>> Progress(5, 10, 0.5, 2.0, 2.0, 1e-3, 0.4, 0.1).loss
-        0.5
-    """
-
-    step: int
-    steps: int
-    done: float
-    seconds: float
-    seconds_left: float
-    learning_rate: float
-    classification: float
-    box_regression: float
-
-    @property
-    def loss(self) -> float:
-        """Sum of both losses."""
-        return self.classification + self.box_regression
 
 
 def train(
@@ -120,7 +83,7 @@ def train(
     config = config or TrainingConfig()
     run = _start(scans, config, pick_device(device), checkpoint, resume)
     sampler = _sampler(scans, run.model)
-    with _interrupt_between_steps() as interrupted:
+    with interrupt_between_steps() as interrupted:
         while run.done < 1:
             state = run.advance(*sampler.batch(run.step))
             if progress is not None:
@@ -209,14 +172,6 @@ class _Run:
         self.saved = time.monotonic()
 
 
-def learning_rate(config: TrainingConfig, done: float) -> float:
-    """Linear warm-up, then a half cosine to zero; `done` is the share of the run that is over."""
-    if done < config.warmup:
-        return config.learning_rate * max(done / config.warmup, 0.01)
-    rest = (done - config.warmup) / max(1 - config.warmup, 1e-12)
-    return config.learning_rate * 0.5 * (1 + math.cos(math.pi * rest))
-
-
 def _start(
     scans: Sequence[TrainingScan],
     config: TrainingConfig,
@@ -267,23 +222,3 @@ def _sampler(scans: Sequence[TrainingScan], model: LesionDetector) -> PatchSampl
         images.append(zoom(data, factor, zoom_size(data.shape, factor)))
         lesions.append([zoom_lesion(lesion, factor) for lesion in scan.lesions])
     return PatchSampler(images, lesions, model.config)
-
-
-@contextmanager
-def _interrupt_between_steps() -> Iterator[list[int]]:
-    """A list that Ctrl-C fills, so that a step ends before the run does; twice stops at once."""
-    caught: list[int] = []
-    if threading.current_thread() is not threading.main_thread():
-        yield caught
-        return
-
-    def note(number: int, frame: object) -> None:
-        if caught:
-            raise KeyboardInterrupt
-        caught.append(number)
-
-    before = signal.signal(signal.SIGINT, note)
-    try:
-        yield caught
-    finally:
-        signal.signal(signal.SIGINT, before)

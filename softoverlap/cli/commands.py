@@ -1,0 +1,228 @@
+"""The commands `train`, `detect`, `demo` and `phantoms`.
+
+What takes seconds to import is imported inside the commands, so that `--help` is quick.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from softoverlap.cli.cases import free_checkpoint, list_cases, load, split, validate
+from softoverlap.cli.console import (
+    SOME_FAILED,
+    CountBar,
+    TrainingBar,
+    clock,
+    one_line_errors,
+    print_evaluations,
+    say,
+)
+
+app = typer.Typer(
+    name="softoverlap",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    help=(
+        "Find lesions in 3D scans with a detector that learns from soft masks.\n\n"
+        "Try it:              softoverlap demo\n\n"
+        "Train on your own:   softoverlap train --data FOLDER --output runs/mine\n\n"
+        "Use it on others:    softoverlap detect runs/mine/checkpoint.pt scans/ --output found"
+    ),
+)
+
+Seed = Annotated[int, typer.Option(min=0, help="Seed of weights, patches and phantoms.")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")]
+Patch = Annotated[int, typer.Option(help="Voxels along each edge of a patch, a multiple of 8.")]
+Batch = Annotated[int, typer.Option(min=1, help="Patches in a step.")]
+Steps = Annotated[int, typer.Option(min=1, help="Steps of the optimizer.")]
+Resume = Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace an earlier result.")]
+
+
+@app.command()
+@one_line_errors
+def train(
+    data: Annotated[Path, typer.Option(help="Folder in the layout below.")],
+    output: Annotated[Path, typer.Option(help="Folder for the checkpoint.")] = Path("runs/train"),
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only list what was found and what was not paired.")
+    ] = False,
+    validation: Annotated[
+        float, typer.Option(min=0, max=0.9, help="Share of patients to validate on; 0 for none.")
+    ] = 0.2,
+    steps: Steps = 1500,
+    minutes: Annotated[
+        float | None, typer.Option(help="Time limit; the learning rate comes down in time.")
+    ] = None,
+    patch: Patch = 48,
+    batch: Batch = 4,
+    learning_rate: Annotated[float, typer.Option(help="Highest learning rate of AdamW.")] = 1.5e-3,
+    intensity: Annotated[
+        str,
+        typer.Option(help="Normalise by each scan (scan: MR) or by the training set (fixed: CT)."),
+    ] = "scan",
+    seed: Seed = 0,
+    device: Device = "auto",
+    resume: Resume = False,
+    overwrite: Overwrite = False,
+) -> None:
+    """Train a lesion detector on your own scans.
+
+    Layout of FOLDER:
+
+    images/CASE.nii.gz           the scan
+    masks/CASE.nii.gz            its soft mask, probabilities in [0, 1]
+    raters/CASE_rater1.nii.gz    one mask per rater; then masks/ may be missing
+    patients.csv                 optional: columns case, patient
+
+    Scans of one patient never fall on both sides of the split. Without
+    patients.csv, sub-01_ses-1 and sub-01_ses-2 are of one patient. Scans
+    without lesions are welcome.
+
+    OUTPUT/checkpoint.pt holds all that `softoverlap detect` needs, spacing and
+    intensities included. Ctrl-C keeps it, and --resume goes on from it.
+
+    softoverlap train --data FOLDER --dry-run
+    softoverlap train --data FOLDER --output runs/mine --minutes 60
+    softoverlap train --data FOLDER --output runs/mine --minutes 60 --resume
+    """
+    from softoverlap.data import find_cases
+
+    table = find_cases(data)
+    if dry_run:
+        list_cases(table)
+        return
+    from softoverlap.detection import TrainingConfig, train as run_training
+
+    config = TrainingConfig(
+        patch_size=patch, batch_size=batch, steps=steps, max_minutes=minutes, seed=seed,
+        learning_rate=learning_rate, intensity=intensity,
+    )  # fmt: skip
+    cases, held_out = split(table, validation, seed)
+    checkpoint = free_checkpoint(output, resume=resume, overwrite=overwrite)
+    scans = load(cases)
+    if overwrite and not resume:
+        checkpoint.unlink(missing_ok=True)
+    with TrainingBar() as bar:
+        model = run_training(
+            scans, config, device=device, checkpoint=checkpoint, resume=resume, progress=bar
+        )
+    say(f"checkpoint: {checkpoint}")
+    if held_out:
+        validate(model, held_out, output)
+
+
+@app.command()
+@one_line_errors
+def detect(
+    checkpoint: Annotated[Path, typer.Argument(help="A checkpoint of `softoverlap train`.")],
+    images: Annotated[
+        list[str], typer.Argument(help="Scans: files, folders, or patterns in quotes.")
+    ],
+    output: Annotated[Path, typer.Option(help="Folder for the results.")],
+    device: Device = "auto",
+    overwrite: Overwrite = False,
+) -> None:
+    """Find lesions in scans, with or without labels.
+
+    For each scan, on its own grid:
+
+    SCAN_boxes.json        boxes in voxels, with scores
+    SCAN_boxes.mrk.json    the same for 3D Slicer
+    SCAN_heatmap.nii.gz    highest score at each voxel
+
+    For all together: detections.csv and scans.csv. A scan that cannot be read
+    is noted there, the others go on, and the exit status is 1.
+
+    softoverlap detect runs/mine/checkpoint.pt scan.nii.gz --output found
+    softoverlap detect runs/mine/checkpoint.pt "scans/*_flair.nii.gz" --output found
+    """
+    from softoverlap.detection import FileResult, detect_files, find_scans, load_checkpoint
+
+    scans = find_scans(images)
+    model = load_checkpoint(checkpoint, device=device)
+    with CountBar("scan", len(scans)) as bar:
+
+        def report(result: FileResult) -> None:
+            number = 0 if result.found is None else len(result.found.box)
+            bar(f"{result.path.name}: {result.error or f'{number} boxes'}")
+
+        results = detect_files(model, scans, output, overwrite=overwrite, progress=report)
+    failed = [result for result in results if not result.ok]
+    say(f"{len(results) - len(failed)} scans done, {len(failed)} failed; results in {output}")
+    for result in failed:
+        say(f"failed: {result.error}")
+    if failed:
+        raise typer.Exit(SOME_FAILED)
+
+
+@app.command()
+@one_line_errors
+def demo(
+    output: Annotated[Path, typer.Option(help="Folder for everything.")] = Path("runs/demo"),
+    seed: Seed = 0,
+    minutes: Annotated[float, typer.Option(help="Longest training.")] = 4.5,
+    fast: Annotated[
+        bool, typer.Option("--fast", help="A few scans and steps: a check, not a result.")
+    ] = False,
+    steps: Annotated[int | None, typer.Option(min=1, help="Steps of the optimizer.")] = None,
+    patch: Annotated[int | None, typer.Option(help="Edge of a patch, a multiple of 8.")] = None,
+    batch: Annotated[int | None, typer.Option(min=1, help="Patches in a step.")] = None,
+    device: Device = "auto",
+    resume: Resume = False,
+) -> None:
+    """The whole path on simulated scans, in about six minutes on two cores.
+
+    Writes phantoms as NIfTI, trains on them, finds lesions in unseen ones, and
+    compares with an untrained network and with a plain intensity threshold.
+    Everything lies in the output folder:
+
+    metrics.json, froc.csv, froc.png    how well the lesions were found
+    detections.csv, lesions.csv         every box and every lesion
+    overlays/                           soft contours, true and found boxes
+    detections/                         boxes for 3D Slicer, heat maps as NIfTI
+    phantoms/, checkpoint.pt            what it learned from, and what it learned
+
+    softoverlap demo
+    softoverlap demo --seed 1 --output runs/demo1
+    softoverlap demo --device cuda --patch 96 --output runs/demo_gpu
+    """
+    from softoverlap.demo import DemoOptions, run_demo
+
+    options = DemoOptions.fast(seed) if fast else DemoOptions(seed=seed)
+    options = options.with_training(
+        max_minutes=minutes, steps=steps, patch_size=patch, batch_size=batch
+    )
+    with TrainingBar() as bar:
+        result = run_demo(output, options, device=device, resume=resume, say=say, progress=bar)
+    print_evaluations(result.evaluations)
+    training = result.metrics["training"]
+    say(f"trained {training['steps']} steps in {clock(training['seconds'])}; all in {output}")
+
+
+@app.command()
+@one_line_errors
+def phantoms(
+    output: Annotated[Path, typer.Option(help="Folder for the scans, in the layout of `train`.")],
+    count: Annotated[int, typer.Option(min=1, help="Number of scans.")] = 8,
+    seed: Seed = 0,
+) -> None:
+    """Write simulated scans with soft masks and raters, to train on or to look at.
+
+    softoverlap phantoms --output phantoms --count 8
+    softoverlap train --data phantoms --dry-run
+    """
+    from softoverlap.data import write_phantoms
+
+    write_phantoms(output, count, seed)
+    say(f"{count} phantoms in {output}")
+
+
+def main() -> None:
+    """Run the command."""
+    app()

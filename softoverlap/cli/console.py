@@ -1,0 +1,129 @@
+"""What the command prints: progress bars on a terminal, plain lines elsewhere, short errors."""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, ParamSpec
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from softoverlap.detection import Evaluation, Progress as TrainingProgress
+
+_P = ParamSpec("_P")
+BAD_INPUT, INTERRUPTED, SOME_FAILED = 2, 130, 1
+
+console = Console(soft_wrap=True, highlight=False)
+errors = Console(stderr=True, soft_wrap=True, highlight=False)
+
+
+def say(text: str) -> None:
+    """Print a line as it is, brackets included."""
+    console.print(text, markup=False)
+
+
+def one_line_errors(command: Callable[_P, None]) -> Callable[_P, None]:
+    """Bad input ends the command with one line and status 2, Ctrl-C with status 130.
+
+    With `SOFTOVERLAP_TRACEBACK=1` in the environment the whole traceback is shown.
+    """
+
+    @functools.wraps(command)
+    def run(*args: _P.args, **kwargs: _P.kwargs) -> None:
+        try:
+            command(*args, **kwargs)
+        except KeyboardInterrupt:
+            errors.print("interrupted: the last checkpoint stays, and --resume goes on from it")
+            raise typer.Exit(INTERRUPTED) from None
+        except (ValueError, TypeError, OSError, ImportError) as error:
+            if os.environ.get("SOFTOVERLAP_TRACEBACK"):
+                raise
+            errors.print(f"error: {' '.join(str(error).split())}", markup=False)
+            raise typer.Exit(BAD_INPUT) from None
+
+    return run
+
+
+class TrainingBar:
+    """Step, losses and time left of a training, as `train` calls it."""
+
+    def __init__(self, label: str = "training") -> None:
+        self.label, self.tenths = label, 0
+        columns = (
+            TextColumn(label),
+            BarColumn(),
+            TaskProgressColumn(),
+            TextColumn("{task.fields[text]}"),
+        )
+        self.bar = Progress(*columns, console=console, disable=not console.is_terminal)
+        self.task = self.bar.add_task(label, total=1.0, text="")
+        self.smooth: float | None = None
+
+    def __enter__(self) -> TrainingBar:
+        self.bar.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.bar.stop()
+
+    def __call__(self, state: TrainingProgress) -> None:
+        """Show the state after a step; a line every tenth of the run where there is no terminal."""
+        self.smooth = state.loss if self.smooth is None else 0.97 * self.smooth + 0.03 * state.loss
+        text = (
+            f"step {state.step}/{state.steps}  loss {self.smooth:.3f}  "
+            f"{clock(state.seconds_left)} left"
+        )
+        self.bar.update(self.task, completed=state.done, text=text)
+        if not console.is_terminal and int(10 * state.done) > self.tenths:
+            self.tenths = int(10 * state.done)
+            say(f"{self.label}: {text}")
+
+
+class CountBar:
+    """How many scans are done."""
+
+    def __init__(self, label: str, total: int) -> None:
+        self.label, self.total, self.count = label, total, 0
+        columns = (TextColumn(label), BarColumn(), TextColumn("{task.completed}/{task.total}"))
+        self.bar = Progress(*columns, console=console, disable=not console.is_terminal)
+        self.task = self.bar.add_task(label, total=total)
+
+    def __enter__(self) -> CountBar:
+        self.bar.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.bar.stop()
+
+    def __call__(self, text: str) -> None:
+        """One more; where there is no terminal, a line."""
+        self.count += 1
+        self.bar.update(self.task, advance=1)
+        if not console.is_terminal:
+            say(f"{self.label} {self.count}/{self.total}: {text}")
+
+
+def clock(seconds: float) -> str:
+    """Minutes and seconds."""
+    return f"{int(seconds) // 60}:{int(seconds) % 60:02d}"
+
+
+def print_evaluations(evaluations: Mapping[str, Evaluation]) -> None:
+    """A table of sensitivities, CPM and average precision, a row for each method."""
+    first = next(iter(evaluations.values()))
+    scans, lesions = first.froc.scans, first.froc.lesions
+    table = Table(title=f"{lesions} lesions in {scans} unseen scans: sensitivity at FP a scan")
+    table.add_column("method")
+    for rate in first.froc.fp_rates:
+        table.add_column(f"{rate:g}", justify="right")
+    for name in ("CPM", "AP@0.1", "AP@0.5"):
+        table.add_column(name, justify="right")
+    for name, result in evaluations.items():
+        numbers: list[Any] = [*result.froc.sensitivity, result.froc.cpm, result.ap10, result.ap50]
+        table.add_row(name, *(f"{number:.3f}" for number in numbers))
+    Console(width=None if console.is_terminal else 120, highlight=False).print(table)
