@@ -29,6 +29,7 @@ from softoverlap.detection import (
     train,
     training_scan,
 )
+from softoverlap.detection.checkpoint import read_checkpoint
 
 UNSEEN = 1_000_000
 """Added to the seed for the scans that judge: another panel of raters, other scans."""
@@ -86,13 +87,13 @@ def run_demo(
 
     options, output = options or DemoOptions(), Path(output)
     claim(output, options, resume)
+    checkpoint = output / "checkpoint.pt"
     say(f"writing {options.train_scans} + {options.test_scans} phantoms to {output / 'phantoms'}")
     seen, unseen = _phantoms(output / "phantoms", options)
-    state = _LastStep(progress)
     say(f"training on {sum(len(scan.lesions) for scan in seen)} lesions")
     model = train(
-        seen, options.config, device=device, checkpoint=output / "checkpoint.pt",
-        resume=resume, progress=state,
+        seen, options.config, device=device, checkpoint=checkpoint,
+        resume=resume, progress=progress,
     )  # fmt: skip
     say(f"detecting in {len(unseen)} unseen scans")
     paths = [case.image for case in find_cases(output / "phantoms" / "unseen").cases]
@@ -106,25 +107,13 @@ def run_demo(
         "untrained": evaluate(untrained(model, unseen), targets),
         "threshold": evaluate([threshold.boxes(scan) for scan in unseen], targets),
     }
-    metrics = _metrics(options, evaluations, threshold, model, state)
+    metrics = _metrics(options, evaluations, threshold, model, checkpoint)
     say(f"writing tables and pictures to {output}")
     write_tables(output, unseen, found, evaluations)
     draw(output, unseen, found, evaluations, count=options.overlays)
     with whole_file(output / "metrics.json") as unfinished:
         unfinished.write_text(json.dumps(metrics, indent=1, allow_nan=False))
     return DemoResult(evaluations, metrics)
-
-
-class _LastStep:
-    """Passes progress on and remembers the last of it."""
-
-    def __init__(self, progress: Callable[[Progress], None] | None) -> None:
-        self.progress, self.steps, self.seconds = progress, 0, 0.0
-
-    def __call__(self, state: Progress) -> None:
-        self.steps, self.seconds = state.step, state.seconds
-        if self.progress is not None:
-            self.progress(state)
 
 
 def _phantoms(folder: Path, options: DemoOptions) -> tuple[list[TrainingScan], list[TrainingScan]]:
@@ -144,17 +133,18 @@ def _metrics(
     evaluations: Mapping[str, Evaluation],
     threshold: Threshold,
     model: LesionDetector,
-    state: _LastStep,
+    checkpoint: Path,
 ) -> dict[str, Any]:
     """Everything that `metrics.json` holds."""
     baselines = {
         "untrained": evaluations["untrained"].summary,
         "threshold": {**evaluations["threshold"].summary, **asdict(threshold)},
     }
+    reached = read_checkpoint(checkpoint)
     training = {
         "scans": options.train_scans,
-        "steps": state.steps,
-        "seconds": state.seconds,
+        "steps": reached["step"],
+        "seconds": reached["seconds"],
         "device": _device_name(model.device),
         "config": options.config.to_dict(),
     }

@@ -158,12 +158,15 @@ def zoom_lesion(lesion: Lesion, factor: Sequence[float]) -> Lesion:
     """The lesion in voxels of the new grid; its volume in mm³ stays."""
     if all(f == 1 for f in factor):
         return lesion
-    offset, shape = lesion.offset.tolist(), lesion.crop.shape
+    margin = [max(1, math.ceil(f)) for f in factor]  # smoothing and interpolation spread the edge
+    padded = F.pad(lesion.crop.float(), [m for m in reversed(margin) for _ in range(2)])
+    offset = [o - m for o, m in zip(lesion.offset.tolist(), margin, strict=True)]
+    shape = padded.shape
     first = [math.floor(o / f) for o, f in zip(offset, factor, strict=True)]
     last = [math.ceil((o + n) / f) for o, n, f in zip(offset, shape, factor, strict=True)]
     size = [max(1, b - a) for a, b in zip(first, last, strict=True)]
     start = [a * f - o for a, f, o in zip(first, factor, offset, strict=True)]
-    crop = zoom(lesion.crop.float(), factor, size, start=start, padding="zeros").clamp(0, 1)
+    crop = zoom(padded, factor, size, start=start, padding="zeros").clamp(0, 1)
     scale = torch.tensor([*factor, *factor], dtype=torch.float32)
     return replace(
         lesion,
