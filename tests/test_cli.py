@@ -1,0 +1,262 @@
+"""The command: help, dry run, bad input in one line, interruption, and the path end to end."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from softoverlap.cli import app
+from softoverlap.data import load_nifti, read_boxes, save_nifti, write_phantoms
+from softoverlap.detection import (
+    Intensity,
+    TrainingConfig,
+    build_detector,
+    load_checkpoint,
+    save_checkpoint,
+)
+from softoverlap.detection.checkpoint import read_checkpoint
+
+COMMAND = [sys.executable, "-m", "softoverlap"]
+SMALL = TrainingConfig(patch_size=16, channels=(8, 8), feature_channels=8, anchor_sizes=(5.0,))
+
+
+def run(*arguments, status=0):
+    """Run the command in this process; what it printed, output and errors together."""
+    result = CliRunner().invoke(app, [str(argument) for argument in arguments])
+    assert result.exit_code == status, result.output
+    return result.output
+
+
+@pytest.fixture(scope="module")
+def phantoms(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("phantoms")
+    write_phantoms(folder, 4, seed=0, shape=(40, 40, 24))
+    return folder
+
+
+@pytest.fixture
+def data(tmp_path):
+    """Two tiny cases of two patients."""
+    folder = tmp_path / "data"
+    for room in ("images", "masks"):
+        (folder / room).mkdir(parents=True)
+    mask = torch.zeros(16, 16, 16)
+    mask[4:9, 5:9, 6:10] = 0.8
+    generator = torch.Generator().manual_seed(0)
+    for case in ("sub-01", "sub-02"):
+        image = 10 * mask + torch.randn(mask.shape, generator=generator)
+        save_nifti(folder / "images" / f"{case}.nii.gz", image, torch.eye(4))
+        save_nifti(folder / "masks" / f"{case}.nii.gz", mask, torch.eye(4))
+    return folder
+
+
+@pytest.fixture
+def checkpoint(tmp_path):
+    path = tmp_path / "checkpoint.pt"
+    save_checkpoint(path, build_detector(SMALL, (1.0, 1.0, 1.0), Intensity("scan")))
+    return path
+
+
+def tiny(*more):
+    """Options of the shortest training."""
+    return ["--patch", 16, "--batch", 1, "--steps", 2, "--device", "cpu", *more]
+
+
+def test_help_is_quick_because_it_imports_neither_torch_nor_monai():
+    code = "import sys, softoverlap.cli; print({'torch', 'monai', 'scipy'} & set(sys.modules))"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert result.stdout.strip() == "set()", result.stderr
+
+
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [
+        ((), "softoverlap demo"),
+        (("train",), "images/CASE.nii.gz"),
+        (("detect",), "SCAN_boxes.mrk.json"),
+        (("demo",), "metrics.json"),
+        (("phantoms",), "--count"),
+    ],
+)
+def test_help_teaches_with_layout_and_examples(command, words):
+    text = run(*command, "--help")
+    assert words in text
+    assert "\\b" not in text
+
+
+def test_a_dry_run_lists_what_was_found_and_what_could_not_be_paired(data):
+    (data / "masks" / "sub-02.nii.gz").unlink()
+    (data / "masks" / "stray.nii.gz").write_bytes(b"")
+    text = run("train", "--data", data, "--dry-run")
+    assert "1 cases of 1 patients" in text
+    assert "sub-01: patient sub-01, mask, 0 raters" in text
+    assert "no mask and no raters" in text
+    assert "no image of case stray" in text
+
+
+def test_a_missing_and_an_empty_folder_are_usage_errors(tmp_path):
+    assert "must be a folder" in run("train", "--data", tmp_path / "none", status=2)
+    (tmp_path / "images").mkdir()
+    assert "must hold scans" in run("train", "--data", tmp_path, status=2)
+
+
+def test_an_unknown_option_and_a_bad_number_are_usage_errors(data):
+    run("train", "--data", data, "--epochs", 3, status=2)
+    text = run("train", "--data", data, *tiny("--patch", 20), status=2)
+    assert "patch_size must be a multiple of 8" in text
+    assert "Traceback" not in text
+
+
+def test_a_truncated_scan_is_named(data, tmp_path):
+    path = data / "images" / "sub-01.nii.gz"
+    path.write_bytes(path.read_bytes()[:200])
+    text = run("train", "--data", data, *tiny("--output", tmp_path / "out"), status=2)
+    assert "sub-01.nii.gz must be a readable NIfTI file" in text
+
+
+def test_a_mask_on_another_grid_is_named_with_its_displacement(data, tmp_path):
+    shifted = torch.eye(4)
+    shifted[0, 3] = 3.0
+    for case in ("sub-01", "sub-02"):
+        save_nifti(data / "masks" / f"{case}.nii.gz", torch.zeros(16, 16, 16), shifted)
+    text = run("train", "--data", data, *tiny("--output", tmp_path / "out"), status=2)
+    assert "up to 3 voxels apart" in text
+
+
+def test_logits_in_place_of_probabilities_are_refused(data, tmp_path):
+    for case in ("sub-01", "sub-02"):
+        path = data / "masks" / f"{case}.nii.gz"
+        save_nifti(path, torch.full((16, 16, 16), -4.0), torch.eye(4))
+    text = run("train", "--data", data, *tiny("--output", tmp_path / "out"), status=2)
+    assert "were logits passed?" in text
+
+
+def test_one_patient_alone_cannot_be_split(data, tmp_path):
+    (data / "images" / "sub-02.nii.gz").unlink()
+    output = ("--output", tmp_path / "out")
+    text = run("train", "--data", data, *tiny(*output), status=2)
+    assert "pass --validation 0" in text
+    run("train", "--data", data, *tiny(*output, "--validation", 0))
+    assert (tmp_path / "out" / "checkpoint.pt").exists()
+
+
+def test_an_earlier_result_is_replaced_only_when_asked(data, tmp_path):
+    arguments = ("train", "--data", data, *tiny("--output", tmp_path / "out"))
+    run(*arguments)
+    before = (tmp_path / "out" / "checkpoint.pt").read_bytes()
+    assert "--overwrite" in run(*arguments, status=2)
+    assert (tmp_path / "out" / "checkpoint.pt").read_bytes() == before
+    run(*arguments, "--overwrite", "--seed", 1)
+    assert read_checkpoint(tmp_path / "out" / "checkpoint.pt")["config"]["seed"] == 1
+
+
+def test_a_corrupt_scan_is_noted_and_the_others_go_on(data, checkpoint, tmp_path):
+    path = data / "images" / "sub-01.nii.gz"
+    path.write_bytes(path.read_bytes()[:200])
+    output = tmp_path / "found"
+    arguments = ("detect", checkpoint, data, "--output", output, "--device", "cpu")
+    text = run(*arguments, status=1)
+    assert "1 scans done, 1 failed" in text
+    rows = list(csv.DictReader((output / "scans.csv").open()))
+    assert [(row["case"], row["state"]) for row in rows] == [("sub-01", "failed"), ("sub-02", "ok")]
+    assert "readable NIfTI" in rows[0]["error"]
+    assert (output / "sub-02_heatmap.nii.gz").exists()
+
+
+def test_results_lie_on_the_grid_of_a_scan_without_labels(checkpoint, tmp_path):
+    affine = torch.tensor([[0.0, -2, 0, 5], [1.5, 0, 0, -3], [0, 0, 1, 2], [0, 0, 0, 1]])
+    image = torch.rand(12, 20, 18, generator=torch.Generator().manual_seed(0))
+    save_nifti(tmp_path / "scan.nii", image, affine)
+    output = tmp_path / "found"
+    run("detect", checkpoint, tmp_path / "*.nii", "--output", output, "--device", "cpu")
+    heat_map = load_nifti(output / "scan_heatmap.nii.gz")
+    assert heat_map.data.shape == image.shape
+    assert torch.equal(heat_map.affine, affine.double())
+    boxes = read_boxes(output / "scan_boxes.json")
+    assert boxes.affine is not None
+    assert torch.equal(boxes.affine, affine.double())
+    rows = list(csv.DictReader((output / "detections.csv").open()))
+    assert len(rows) == len(boxes.boxes)
+
+
+def test_existing_results_and_scans_are_never_replaced_unasked(data, checkpoint, tmp_path):
+    arguments = ("detect", checkpoint, data, "--output", tmp_path / "found", "--device", "cpu")
+    run(*arguments)
+    assert "must not exist yet" in run(*arguments, status=2)
+    run(*arguments, "--overwrite")
+    scans = tmp_path / "scans"
+    scans.mkdir()
+    for name in ("a", "a_heatmap"):
+        save_nifti(scans / f"{name}.nii.gz", torch.rand(16, 16, 16), torch.eye(4))
+    before = (scans / "a_heatmap.nii.gz").read_bytes()
+    text = run("detect", checkpoint, scans, "--output", scans, "--overwrite", status=2)
+    assert "must not be replaced" in text
+    assert (scans / "a_heatmap.nii.gz").read_bytes() == before
+
+
+def test_wrong_sources_and_checkpoints_are_named(data, checkpoint, tmp_path):
+    output = ("--output", tmp_path / "found", "--device", "cpu")
+    assert "found nothing at" in run("detect", checkpoint, tmp_path / "no*", *output, status=2)
+    assert "must be a file" in run("detect", tmp_path / "no.pt", data, *output, status=2)
+    checkpoint.write_bytes(gzip.compress(b"not a checkpoint"))
+    assert "readable checkpoint" in run("detect", checkpoint, data, *output, status=2)
+
+
+@pytest.mark.slow
+def test_ctrl_c_keeps_a_checkpoint_and_resume_goes_on_from_it(data, tmp_path):
+    output = tmp_path / "out"
+    arguments = ["train", "--data", data, "--output", output, "--patch", 16, "--batch", 1]
+    arguments += ["--steps", 400, "--device", "cpu", "--validation", 0]
+    command = [*COMMAND, *map(str, arguments)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
+    ) as process:
+        assert process.stdout is not None
+        for line in process.stdout:  # the first tenth is over
+            if line.startswith("training: step"):
+                break
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "interrupted" in errors
+    step = read_checkpoint(output / "checkpoint.pt")["step"]
+    assert 40 <= step < 400
+    text = run(*arguments, "--resume")
+    assert "step 400/400" in text
+    assert read_checkpoint(output / "checkpoint.pt")["step"] == 400
+
+
+@pytest.mark.slow
+def test_what_was_trained_on_a_folder_finds_lesions_in_scans_without_labels(phantoms, tmp_path):
+    text = run(
+        "train", "--data", phantoms, "--output", tmp_path / "run", "--patch", 32, "--batch", 2,
+        "--steps", 40, "--device", "cpu", "--validation", 0.25,
+    )  # fmt: skip
+    assert "3 scans to train on, 1 to validate on" in text
+    assert (tmp_path / "run" / "validation.json").exists()
+    model = load_checkpoint(tmp_path / "run" / "checkpoint.pt", device="cpu")
+    assert model.spacing == pytest.approx((1.0, 1.0, 1.5), abs=1e-4)
+    unlabelled, output = tmp_path / "unlabelled", tmp_path / "found"
+    unlabelled.mkdir()
+    for path in (phantoms / "images").iterdir():
+        (unlabelled / path.name).write_bytes(path.read_bytes())
+    start = time.monotonic()
+    run(
+        "detect", tmp_path / "run" / "checkpoint.pt", unlabelled, "--output", output,
+        "--device", "cpu",
+    )  # fmt: skip
+    assert time.monotonic() - start < 120
+    for index in range(4):
+        assert load_nifti(output / f"phantom-000{index}_heatmap.nii.gz").data.max() > 0
+        assert read_boxes(output / f"phantom-000{index}_boxes.json").scores is not None
+        assert (output / f"phantom-000{index}_boxes.mrk.json").stat().st_size > 0

@@ -1,0 +1,129 @@
+"""The demo leaves what it promises, and says so early where it cannot."""
+
+from __future__ import annotations
+
+import csv
+import json
+import sys
+
+import pytest
+import torch
+
+from softoverlap.data import LesionPhantoms, Volume, load_nifti, read_boxes
+from softoverlap.demo import DemoOptions, run_demo
+from softoverlap.demo.baselines import Threshold, fit_threshold
+from softoverlap.detection import TrainingScan, evaluate, lesion_target, load_checkpoint
+from softoverlap.detection.checkpoint import read_checkpoint
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("demo") / "demo"
+    said = []
+    return folder, run_demo(folder, DemoOptions.fast(seed=3), device="cpu", say=said.append), said
+
+
+@pytest.mark.slow
+def test_metrics_hold_the_promised_numbers_in_full_precision(demo):
+    folder, result, _ = demo
+    metrics = json.loads((folder / "metrics.json").read_text())
+    assert metrics == json.loads(json.dumps(result.metrics))
+    assert metrics["seed"] == 3
+    assert metrics["cpm"] == result.evaluations["trained"].froc.cpm
+    assert {"ap@0.1", "ap@0.5", "sensitivity", "baselines", "training"} <= set(metrics)
+    assert set(metrics["baselines"]) == {"untrained", "threshold"}
+    assert metrics["training"]["steps"] == 60
+
+
+@pytest.mark.slow
+def test_every_scan_has_boxes_markups_and_a_heat_map_on_its_grid(demo):
+    folder, _, said = demo
+    assert any("phantoms" in line for line in said)
+    for path in sorted((folder / "phantoms" / "unseen" / "images").iterdir()):
+        scan, name = load_nifti(path), path.name.removesuffix(".nii.gz")
+        heat_map = load_nifti(folder / "detections" / f"{name}_heatmap.nii.gz")
+        assert heat_map.data.shape == scan.data.shape
+        assert torch.equal(heat_map.affine, scan.affine)
+        assert read_boxes(folder / "detections" / f"{name}_boxes.json").case == name
+        assert (folder / "detections" / f"{name}_boxes.mrk.json").exists()
+
+
+@pytest.mark.slow
+def test_tables_tell_every_lesion_and_every_box(demo):
+    folder, result, _ = demo
+    lesions = list(csv.DictReader((folder / "lesions.csv").open()))
+    assert len(lesions) == result.metrics["lesions"]
+    boxes = list(csv.DictReader((folder / "detections.csv").open()))
+    hits = [row for row in boxes if row["outcome"] == "hit"]
+    assert len(hits) == sum(row["score"] != "" for row in lesions)
+    methods = {row["method"] for row in csv.DictReader((folder / "froc.csv").open())}
+    assert methods == {"trained", "untrained", "threshold"}
+
+
+@pytest.mark.slow
+def test_pictures_are_png(demo):
+    folder, _, _ = demo
+    pictures = [folder / "froc.png", *(folder / "overlays").iterdir()]
+    assert len(pictures) == 3
+    assert all(picture.read_bytes()[1:4] == b"PNG" for picture in pictures)
+
+
+@pytest.mark.slow
+def test_a_resumed_demo_keeps_its_training(demo):
+    folder, first, _ = demo
+    steps = []
+    again = run_demo(
+        folder, DemoOptions.fast(seed=3), device="cpu", resume=True, progress=steps.append
+    )
+    assert steps == []
+    assert again.metrics == first.metrics
+    assert read_checkpoint(folder / "checkpoint.pt")["step"] == 60
+    assert load_checkpoint(folder / "checkpoint.pt", device="cpu").config.seed == 3
+
+
+@pytest.mark.slow
+def test_another_demo_cannot_resume_this_one(demo):
+    folder, _, _ = demo
+    with pytest.raises(ValueError, match="options must be those of the demo"):
+        run_demo(folder, DemoOptions.fast(seed=4), device="cpu", resume=True)
+
+
+def test_a_folder_with_other_files_is_left_alone(tmp_path):
+    (tmp_path / "thesis.txt").write_text("mine")
+    with pytest.raises(FileExistsError, match="must be empty or hold a demo"):
+        run_demo(tmp_path, DemoOptions.fast(), device="cpu")
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
+
+
+def test_missing_matplotlib_is_told_before_anything_is_written(tmp_path, monkeypatch):
+    rooms = ("softoverlap.report", "matplotlib")
+    for name in [name for name in sys.modules if name.startswith(rooms)]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    with pytest.raises(ImportError, match=r"softoverlap\[report\]"):
+        run_demo(tmp_path / "demo", DemoOptions.fast(), device="cpu")
+    assert not (tmp_path / "demo").exists()
+
+
+def test_options_follow_the_seed_and_phantoms_are_never_smaller_than_a_patch():
+    options = DemoOptions(seed=5).with_training(patch_size=96, steps=None)
+    assert options.config.seed == 5
+    assert options.config.steps == DemoOptions().config.steps
+    assert options.shape == (96, 96, 96)
+
+
+def test_the_threshold_is_the_one_that_finds_most():
+    phantoms = [LesionPhantoms(0, count=2, shape=(48, 48, 32))[index] for index in range(2)]
+    scans = [
+        TrainingScan(str(index), Volume(phantom.image, phantom.affine), phantom.lesions)
+        for index, phantom in enumerate(phantoms)
+    ]
+    targets = [lesion_target(scan.lesions) for scan in scans]
+
+    def cpm(threshold):
+        return evaluate([threshold.boxes(scan) for scan in scans], targets).froc.cpm
+
+    best = fit_threshold(scans)
+    others = [Threshold(best.level, score) for score in ("mean", "volume")]
+    assert cpm(best) == max(map(cpm, others))
+    assert cpm(best) > cpm(Threshold(0.0, "mean"))
