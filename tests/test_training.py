@@ -82,7 +82,7 @@ def test_a_flipped_lesion_is_the_lesion_of_the_flipped_mask(axes):
     lesion, size = scan().lesions[0], (24, 24, 20)
     flipped = flip_lesion(lesion, sorted(axes), size)
     mask = painted([lesion], size).flip(tuple(axes)) if axes else painted([lesion], size)
-    (expected,) = lesions_from_mask(mask, spacing=(1, 1, 1))
+    (expected,) = lesions_from_mask(mask, spacing=(1.0, 1.0, 1.0))
     assert torch.equal(painted([flipped], size), mask)
     assert torch.equal(flipped.box, expected.box)
     assert torch.allclose(flipped.centre, expected.centre, atol=1e-4)
@@ -214,7 +214,7 @@ def test_unreadable_checkpoints_are_named(tmp_path):
         ({"steps": 0}, "steps must be above 0"),
         ({"foreground": 1.5}, r"foreground must lie in \[0, 1\]"),
         ({"learning_rate": float("nan")}, "learning_rate must be above 0"),
-        ({"max_minutes": -1}, "max_minutes must be above 0 or None"),
+        ({"max_minutes": -1.0}, "max_minutes must be above 0 or None"),
         ({"intensity": "ct"}, "intensity must be one of"),
         ({"spacing": (1.0, 0.0, 1.0)}, "spacing must hold three lengths"),
         ({"seed": -1}, "seed must be at least 0"),

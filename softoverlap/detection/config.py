@@ -123,7 +123,8 @@ class TrainingConfig:
         unknown = sorted(set(values) - {field.name for field in fields(TrainingConfig)})
         if unknown:
             raise ValueError(f"config must hold arguments of TrainingConfig, got {unknown}")
-        return TrainingConfig(**values)
+        plain = {key: tuple(v) if isinstance(v, list) else v for key, v in values.items()}
+        return TrainingConfig(**plain)
 
 
 def pick_device(device: str | torch.device = "auto") -> torch.device:

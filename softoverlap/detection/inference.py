@@ -119,7 +119,7 @@ class _Recorder:
 
 
 def _heat_map(
-    levels: Sequence[Shaped[Tensor, "1 anchors d h w"]],
+    levels: Sequence[Shaped[Tensor, "1 _ _ _ _"]],
     stride: Sequence[int],
     size: Sequence[int],
 ) -> Float[Tensor, "depth height width"]:
