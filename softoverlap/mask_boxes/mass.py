@@ -12,7 +12,8 @@ from torch.autograd.function import once_differentiable
 from softoverlap._types import Boxes
 from softoverlap.mask_boxes.tables import SummedVolume
 
-_READS_PER_BLOCK = 1 << 18  # what a second-level cache holds
+_READS_PER_BLOCK = {"cpu": 1 << 18, "other": 1 << 25}
+"""What a second-level cache holds; on a GPU so many that launching kernels is no longer the cost."""
 
 
 def meeting_pairs(
@@ -60,7 +61,7 @@ class _PairMass(torch.autograd.Function):
         ctx.save_for_backward(table, boxes, rows, columns)
         ctx.volume = volume
         mass = table.new_empty(rows.shape)
-        for part in _blocks(rows.shape[0], volume.ndim):
+        for part in _blocks(rows, volume.ndim):
             nodes = _Nodes(volume, boxes, rows[part], columns[part])
             mass[part] = nodes.mass(table)
         return mass.clamp_(min=0).minimum(volume.sizes[rows])  # rounding never leaves the range
@@ -73,7 +74,7 @@ class _PairMass(torch.autograd.Function):
         need_table, need_boxes = ctx.needs_input_grad[:2]
         grad_table = torch.zeros_like(table) if need_table else None
         grad_boxes = boxes.new_zeros(boxes.shape, dtype=table.dtype) if need_boxes else None
-        for part in _blocks(rows.shape[0], ctx.volume.ndim):
+        for part in _blocks(rows, ctx.volume.ndim):
             nodes = _Nodes(ctx.volume, boxes, rows[part], columns[part])
             if grad_table is not None:
                 nodes.add_to_table(grad_table, grad[part])
@@ -171,9 +172,10 @@ class _Nodes:
         return index
 
 
-def _blocks(pairs: int, ndim: int) -> Iterator[slice]:
-    length = max(1, _READS_PER_BLOCK // 4**ndim)
-    return (slice(start, start + length) for start in range(0, pairs, length))
+def _blocks(rows: Int[Tensor, "pairs"], ndim: int) -> Iterator[slice]:
+    reads = _READS_PER_BLOCK["cpu" if rows.device.type == "cpu" else "other"]
+    length = max(1, reads // 4**ndim)
+    return (slice(start, start + length) for start in range(0, rows.shape[0], length))
 
 
 def _meeting(columns: Tensor, lower: list[int], upper: list[int]) -> Int[Tensor, "boxes"]:
