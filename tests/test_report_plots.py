@@ -161,7 +161,7 @@ def test_the_froc_is_drawn_as_the_steps_that_it_is():
 
 def test_each_named_curve_is_in_the_legend_with_its_cpm():
     axes = plot_froc({"soft": froc(), "hard": froc((0.7, 0.8, 0.9))}).axes[0]
-    names = [text.get_text() for text in axes.get_legend().get_texts()]
+    names = [text.get_text() for text in axes.figure.legends[0].get_texts()]
     assert names == [f"soft (CPM {froc().cpm:.3f})", f"hard (CPM {froc((0.7, 0.8, 0.9)).cpm:.3f})"]
     assert len({line.get_color() for line in axes.lines}) == 2
 
@@ -175,7 +175,7 @@ def test_rates_below_one_are_labelled_as_fractions():
 def test_a_curve_without_lesions_is_named_as_such(tmp_path):
     figure = plot_froc(froc(lesions=0))
     save_figure(figure, tmp_path / "none.png")
-    assert figure.axes[0].get_legend().get_texts()[0].get_text() == "FROC (no lesions)"
+    assert figure.legends[0].get_texts()[0].get_text() == "FROC (no lesions)"
 
 
 def test_a_figure_is_written_whole_in_one_step(tmp_path):

@@ -13,7 +13,7 @@ from softoverlap._types import Boxes
 from softoverlap.mask_boxes.tables import SummedVolume
 
 _READS_PER_BLOCK = {"cpu": 1 << 18, "other": 1 << 25}
-"""What a second-level cache holds; on a GPU so many that launching kernels is no longer the cost."""
+"""What a second-level cache holds; on a GPU so many that launching kernels costs little."""
 
 
 def meeting_pairs(

@@ -65,6 +65,7 @@ def plot_froc(froc: FROC | Mapping[str, FROC]) -> Figure:
         color, dashes = CURVES[number % len(CURVES)], DASHES[number // len(CURVES) % len(DASHES)]
         _draw_curve(axes, name, curve, (low, high), color=color, dashes=dashes)
     _label_froc(axes, rates, (low, high))
+    figure.legend(loc="outside lower center", ncols=3, fontsize=9)
     return figure
 
 
@@ -191,7 +192,6 @@ def _label_froc(axes: Axes, rates: Sequence[float], limits: tuple[float, float])
     axes.set_xlabel("False positives a scan")
     axes.set_ylabel("Sensitivity")
     axes.grid(alpha=0.3)
-    axes.legend(loc="lower right", fontsize=9)
 
 
 def _as_fraction(rate: float) -> str:
