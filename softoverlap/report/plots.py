@@ -56,7 +56,7 @@ def plot_froc(froc: FROC | Mapping[str, FROC]) -> Figure:
         'False positives a scan'
     """
     curves = _checked_curves(froc)
-    figure = Figure(figsize=(5.5, 4), layout="constrained")
+    figure = Figure(figsize=(6.2, 4.2), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
     rates = sorted({rate for curve in curves.values() for rate in curve.fp_rates if rate > 0})
@@ -65,7 +65,7 @@ def plot_froc(froc: FROC | Mapping[str, FROC]) -> Figure:
         color, dashes = CURVES[number % len(CURVES)], DASHES[number // len(CURVES) % len(DASHES)]
         _draw_curve(axes, name, curve, (low, high), color=color, dashes=dashes)
     _label_froc(axes, rates, (low, high))
-    figure.legend(loc="outside lower center", ncols=3, fontsize=9)
+    figure.legend(loc="outside lower center", ncols=3, fontsize=8, frameon=False)
     return figure
 
 
