@@ -123,7 +123,9 @@ class TrainingConfig:
         unknown = sorted(set(values) - {field.name for field in fields(TrainingConfig)})
         if unknown:
             raise ValueError(f"config must hold arguments of TrainingConfig, got {unknown}")
-        plain = {key: tuple(v) if isinstance(v, list) else v for key, v in values.items()}
+        plain: dict[str, Any] = {
+            key: tuple(v) if isinstance(v, list) else v for key, v in values.items()
+        }
         return TrainingConfig(**plain)
 
 
