@@ -5,10 +5,13 @@ Run: python benchmarks/demo_seeds.py   (three trainings of at most 4.5 minutes)
 
 from __future__ import annotations
 
+import os
 import statistics
 import sys
 import tempfile
 from pathlib import Path
+
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the command sets it, before torch
 
 from _measure import arguments, store
 

@@ -1,5 +1,11 @@
 """The command `softoverlap`: parse, call, print."""
 
+import os
+
+# Before torch is imported: idle threads sleep. Spinning ones make a training step several times
+# slower as soon as another program wants the same cores.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
 from softoverlap.cli.commands import app, main
 
 __all__ = ["app", "main"]

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from softoverlap.anchors import AnchorWeighting
 from softoverlap.data import whole_file
 from softoverlap.detection.config import TrainingConfig, pick_device
 from softoverlap.detection.detector import SoftRetinaNetDetector
@@ -75,7 +76,8 @@ def build_detector(
             feature_channels=config.feature_channels,
             anchor_sizes=config.anchor_sizes,
         )
-    detector = SoftRetinaNetDetector(network)
+    weighting = AnchorWeighting(target=config.score_target)
+    detector = SoftRetinaNetDetector(network, weighting=weighting)
     detector.set_box_selector_parameters(
         score_thresh=config.score_threshold, nms_thresh=config.nms_threshold
     )

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from softoverlap._checks import check_choice
+from softoverlap.anchors import AnchorWeighting
 
 _POSITIVE = ("batch_size", "steps", "learning_rate", "clip_norm", "save_seconds")
 _NOT_NEGATIVE = ("weight_decay", "brightness", "seed")
@@ -45,6 +46,9 @@ class TrainingConfig:
         channels: Channels of each stage of the network.
         feature_channels: Channels of the feature pyramid and the heads.
         anchor_sizes: Edges of the anchors in voxels on the finest level.
+        score_target: What the score of a box learns: `"existence"`, the share of raters that
+            marked the lesion; `"hard"`, 1; `"quality"` or `"existence_quality"`, which learn more
+            slowly (see `AnchorWeighting`).
         score_threshold: Least score of a detection, in [0, 1].
         nms_threshold: Highest IoU of two detections, in [0, 1].
         window_overlap: Least overlap of neighbouring windows of detection, in [0, 1).
@@ -77,6 +81,7 @@ class TrainingConfig:
     channels: tuple[int, ...] = (16, 32, 64)
     feature_channels: int = 32
     anchor_sizes: tuple[float, ...] = (5.0, 8.0, 12.0)
+    score_target: str = "existence"
     score_threshold: float = 0.02
     nms_threshold: float = 0.2
     window_overlap: float = 0.5
@@ -173,6 +178,7 @@ def _check_ranges(config: TrainingConfig) -> None:
             if not fits(getattr(config, name)):
                 raise ValueError(f"{name} must {expected}, got {getattr(config, name)}")
     check_choice("intensity", config.intensity, ("scan", "fixed"))
+    AnchorWeighting(target=config.score_target)
 
 
 def _check_axes(config: TrainingConfig) -> None:
