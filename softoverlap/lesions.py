@@ -9,8 +9,10 @@ import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor
 
+from softoverlap._checks import check_tensors
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, eq=False)
 class Lesion:
     """One lesion: a soft crop of the image grid, and where it lies.
 
@@ -26,6 +28,7 @@ class Lesion:
         label: Class of the lesion, 0 for the first class.
 
     Raises:
+        TypeError: If box, crop, offset or centre is not a tensor.
         ValueError: If the ranks of box, crop, offset and centre disagree.
 
     Examples:
@@ -47,6 +50,7 @@ class Lesion:
     label: int = 0
 
     def __post_init__(self) -> None:
+        check_tensors(box=self.box, crop=self.crop, offset=self.offset, centre=self.centre)
         ndim = self.crop.ndim
         for name, length in (("box", 2 * ndim), ("offset", ndim), ("centre", ndim)):
             shape = tuple(getattr(self, name).shape)

@@ -15,7 +15,7 @@ from softoverlap._types import LesionMasks, plain
 from softoverlap.lesions import Lesion
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class SummedVolume:
     """Summed-volume tables of K masks, each over its own crop of the image; reusable.
 
