@@ -172,6 +172,45 @@ def test_a_corrupt_scan_is_noted_and_the_others_go_on(data, checkpoint, tmp_path
     assert (output / "sub-02_heatmap.nii.gz").exists()
 
 
+def test_a_sheared_scan_has_all_results_and_the_next_one_too(checkpoint, tmp_path):
+    scans, output = tmp_path / "scans", tmp_path / "found"
+    scans.mkdir()
+    tilted = torch.eye(4)
+    tilted[1, 2] = 0.3
+    for name, affine in (("a_tilt", tilted), ("b_ok", torch.eye(4))):
+        save_nifti(scans / f"{name}.nii.gz", torch.rand(16, 16, 16), affine)
+    run("detect", checkpoint, scans, "--output", output, "--device", "cpu")
+    assert len(list(output.glob("*_boxes.mrk.json"))) == 2
+    assert len(list(output.glob("*_heatmap.nii.gz"))) == 2
+    rows = list(csv.DictReader((output / "scans.csv").open()))
+    assert [row["state"] for row in rows] == ["ok", "ok"]
+
+
+def test_results_that_cannot_be_written_are_noted_and_the_others_go_on(
+    data, checkpoint, tmp_path, monkeypatch
+):
+    def refuse(path, *args, **kwargs):
+        if "sub-01" in str(path):
+            raise OSError(f"{path}: no space left")
+
+    monkeypatch.setattr("softoverlap.detection.files.write_markups", refuse)
+    output = tmp_path / "found"
+    text = run("detect", checkpoint, data, "--output", output, "--device", "cpu", status=1)
+    assert "1 scans done, 1 failed" in text
+    assert "no space left" in (output / "scans.csv").read_text()
+
+
+def test_a_damaged_header_is_noted_and_the_others_go_on(data, checkpoint, tmp_path):
+    path = data / "images" / "sub-01.nii.gz"
+    raw = bytearray(gzip.decompress(path.read_bytes()))
+    raw[123] = 5
+    path.write_bytes(gzip.compress(bytes(raw)))
+    output = tmp_path / "found"
+    text = run("detect", checkpoint, data, "--output", output, "--device", "cpu", status=1)
+    assert "1 scans done, 1 failed" in text
+    assert "sub-01.nii.gz must have a unit of length" in text
+
+
 def test_results_lie_on_the_grid_of_a_scan_without_labels(checkpoint, tmp_path):
     affine = torch.tensor([[0.0, -2, 0, 5], [1.5, 0, 0, -3], [0, 0, 1, 2], [0, 0, 0, 1]])
     image = torch.rand(12, 20, 18, generator=torch.Generator().manual_seed(0))

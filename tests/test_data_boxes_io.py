@@ -208,8 +208,15 @@ def test_no_boxes_make_an_empty_list_of_markups(tmp_path):
     assert json.loads((tmp_path / "none.mrk.json").read_text())["markups"] == []
 
 
-def test_a_sheared_affine_has_no_roi(tmp_path):
+def test_on_a_sheared_grid_the_roi_encloses_the_whole_box_and_says_so(tmp_path):
     sheared = oblique()
     sheared[:3, 1] += 0.2 * sheared[:3, 0]
-    with pytest.raises(ValueError, match="affine must have perpendicular axes"):
-        write_markups(tmp_path / "a.mrk.json", BOXES, sheared)
+    write_markups(tmp_path / "a.mrk.json", BOXES, sheared, scores=torch.tensor([0.9, 0.2]))
+    rois = json.loads((tmp_path / "a.mrk.json").read_text())["markups"]
+    corners = boxes_to_world(BOXES, sheared) * torch.tensor([-1.0, -1.0, 1.0])
+    for roi, inside in zip(rois, corners, strict=True):
+        found = rebuilt_corners(roi)
+        torch.testing.assert_close(found.amin(0), inside.amin(0))
+        torch.testing.assert_close(found.amax(0), inside.amax(0))
+        assert [abs(number) for number in roi["orientation"]] == [1, 0, 0, 0, 1, 0, 0, 0, 1]
+        assert "around a sheared box" in roi["controlPoints"][0]["description"]

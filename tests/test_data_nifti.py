@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+
 import nibabel
 import numpy as np
 import pytest
@@ -247,3 +249,33 @@ def test_other_types_are_refused(tmp_path):
         save_nifti(tmp_path / "a.nii", torch.zeros(2, 2, 2), torch.eye(3))
     with pytest.raises(ValueError, match=r"data must have shape \(D, H, W\), got \(2, 2\)"):
         Volume(torch.zeros(2, 2), OBLIQUE)
+
+
+@pytest.mark.parametrize("name", ["scan.nii", "scan.nii.gz"])
+@pytest.mark.parametrize(
+    ("offset", "value"), [(123, 5), (42, -5), (42, 32767), (40, 0), (40, -1), (70, 77), (108, -1)]
+)
+def test_a_damaged_header_is_named(tmp_path, name, offset, value):
+    save_nifti(tmp_path / "whole.nii", noise(4, 4, 4), OBLIQUE)
+    raw = bytearray((tmp_path / "whole.nii").read_bytes())
+    width = 1 if offset == 123 else 2
+    raw[offset : offset + width] = int(value).to_bytes(width, "little", signed=True)
+    path = tmp_path / name
+    path.write_bytes(gzip.compress(bytes(raw)) if name.endswith(".gz") else bytes(raw))
+    with pytest.raises(ValueError, match=str(path)):
+        load_nifti(path)
+
+
+@given(st.integers(0, 347), st.integers(0, 255))
+def test_any_damaged_byte_of_a_header_is_read_or_named(tmp_path_factory, offset, value):
+    path = tmp_path_factory.mktemp("damaged") / "scan.nii"
+    save_nifti(path, torch.ones(4, 4, 4), OBLIQUE)
+    raw = bytearray(path.read_bytes())
+    raw[offset] = value
+    path.write_bytes(bytes(raw))
+    message = ""
+    try:
+        shape = tuple(load_nifti(path).data.shape)
+    except ValueError as error:
+        shape, message = None, str(error)
+    assert shape is not None or str(path) in message

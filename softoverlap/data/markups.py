@@ -14,7 +14,7 @@ from torch import Tensor
 from softoverlap._checks import check_boxes, check_tensors
 from softoverlap._types import Boxes, plain
 from softoverlap.data.files import whole_file
-from softoverlap.data.geometry import check_affine
+from softoverlap.data.geometry import boxes_to_world, check_affine
 
 MARKUPS_SCHEMA = (
     "https://raw.githubusercontent.com/slicer/slicer/master/Modules/Loadable/Markups/"
@@ -34,7 +34,9 @@ def write_markups(
 
     Each ROI has the directions of the voxel axes, so it encloses exactly what the box does. Where
     the voxel axes form a left hand, the third direction is turned round: a box does not change
-    by that, and Slicer expects a right hand.
+    by that, and Slicer expects a right hand. Where the axes are not perpendicular (a tilted
+    gantry) no ROI fits: there each is the box along L, P and S around the whole of it, and its
+    description says so.
 
     Args:
         path: The file, ending in .mrk.json; an existing one is replaced.
@@ -45,8 +47,7 @@ def write_markups(
 
     Raises:
         TypeError: If boxes, affine or scores is not a tensor.
-        ValueError: If a shape or the suffix is wrong, a box inverted, or the affine shears voxels
-            into something that no ROI can be.
+        ValueError: If a shape or the suffix is wrong, a box inverted, or the affine not invertible.
         FileNotFoundError: If the folder does not exist.
 
     References:
@@ -64,7 +65,12 @@ def write_markups(
         raise ValueError(f"path must end in .mrk.json, got {path}")
     check_boxes(boxes=boxes, ndim=3, validate=True)
     labels = _labels(len(boxes), scores, names)
-    centres, sizes, orientation = _rois(boxes, affine)
+    if _perpendicular(affine):
+        centres, sizes, orientation = _rois(boxes, affine)
+    else:
+        upright = torch.eye(4, dtype=torch.float64)
+        centres, sizes, orientation = _rois(_enclosing(boxes, affine), upright)
+        labels = [(name, f"{text} around a sheared box".strip()) for name, text in labels]
     rois = [
         _roi(label, centre, size, orientation.flatten().tolist())
         for label, centre, size in zip(labels, centres.tolist(), sizes.tolist(), strict=True)
@@ -87,15 +93,29 @@ def _rois(
 
 
 def _orientation(directions: Tensor) -> Tensor:
-    """The rotation nearest to the voxel axes, which must be all but perpendicular."""
-    left, _, right = torch.linalg.svd(directions)
-    rotation = left @ right
-    error = (rotation - directions).abs().max().item()
-    if error > 1e-3:
-        raise ValueError(f"affine must have perpendicular axes, got axes {error:.2g} off that")
+    """The rotation nearest to the voxel axes, right-handed."""
+    rotation = _nearest_rotation(directions)
     if torch.linalg.det(rotation) < 0:
         rotation = rotation * torch.tensor([1.0, 1.0, -1.0], dtype=torch.float64)
     return rotation
+
+
+def _nearest_rotation(directions: Tensor) -> Tensor:
+    left, _, right = torch.linalg.svd(directions)
+    return left @ right
+
+
+def _perpendicular(affine: Tensor) -> bool:
+    """Whether the voxel axes are all but perpendicular."""
+    axes = check_affine(affine)[:3, :3]
+    directions = axes / axes.norm(dim=0)
+    return (_nearest_rotation(directions) - directions).abs().max().item() <= 1e-3
+
+
+def _enclosing(boxes: Tensor, affine: Tensor) -> Float64[Tensor, "boxes 6"]:
+    """Boxes along the axes of the world around all corners, in voxels of 1 mm at its origin."""
+    corners = boxes_to_world(boxes, affine)
+    return torch.cat([corners.amin(1), corners.amax(1)], dim=1) + 0.5
 
 
 def _roi(

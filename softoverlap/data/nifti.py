@@ -22,7 +22,10 @@ from softoverlap.data.geometry import Volume, check_affine
 
 NIFTI_SUFFIXES = (".nii", ".nii.gz")
 
-_UNREADABLE = (OSError, EOFError, ValueError, zlib.error, ImageFileError, HeaderDataError)
+_UNREADABLE = (
+    OSError, EOFError, ValueError, zlib.error, ImageFileError, HeaderDataError,
+    KeyError, IndexError, TypeError, OverflowError, MemoryError,  # nibabel on damaged headers
+)  # fmt: skip
 _MM_PER_UNIT = {"unknown": 1.0, "mm": 1.0, "meter": 1e3, "micron": 1e-3}
 
 
@@ -151,7 +154,12 @@ def _converted(values: np.ndarray, dtype: torch.dtype, path: Path, validate: boo
 
 def _affine_in_mm(image: nibabel.Nifti1Pair, path: Path) -> Tensor:
     """The affine in mm, whichever unit of length the header names."""
-    unit = str(image.header.get_xyzt_units()[0])
+    try:
+        unit = str(image.header.get_xyzt_units()[0])
+    except KeyError as error:
+        raise ValueError(
+            f"{path} must have a unit of length that NIfTI knows, got {error}"
+        ) from error
     affine = torch.as_tensor(np.array(image.affine), dtype=torch.float64)
     affine[:3] *= _MM_PER_UNIT[unit]
     return check_affine(affine, name=f"the affine of {path}")

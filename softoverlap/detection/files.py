@@ -41,7 +41,7 @@ class FileResult:
 
     @property
     def ok(self) -> bool:
-        """Whether the scan could be read."""
+        """Whether the scan could be read and its results written."""
         return self.error is None
 
 
@@ -122,8 +122,8 @@ def detect_files(
 ) -> list[FileResult]:
     """Find lesions in files, and write boxes, markups and heat maps in their native space.
 
-    A file that cannot be read is noted and the others go on. `detections.csv` has a row for every
-    box, `scans.csv` one for every file.
+    A file that cannot be read, or whose results cannot be written, is noted and the others go on.
+    `detections.csv` has a row for every box, `scans.csv` one for every file.
 
     Args:
         model: A trained detector.
@@ -166,9 +166,9 @@ def _detect_file(model: LesionDetector, path: Path, output: Path) -> FileResult:
     try:
         image = load_nifti(path)
         found = detect(model, image)
+        write_detections(output, scan_name(path), found, image.affine)
     except (ValueError, OSError) as error:
         return FileResult(path, None, str(error))
-    write_detections(output, scan_name(path), found, image.affine)
     return FileResult(path, found)
 
 
