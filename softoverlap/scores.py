@@ -1,8 +1,9 @@
 """The only place where an overlap ratio is formed.
 
-Every division is guarded: the denominator is replaced before dividing, so that neither a value
-nor a gradient is ever NaN, and no smoothing constant hides in a score. Rounding can lift a ratio
-of equal sums over one; `clamp` takes that back and passes the gradient at one itself.
+Every division is guarded: a denominator of zero is replaced before dividing, so that neither a
+value nor a gradient becomes NaN, and no smoothing constant hides in a score. NaN that comes in goes
+out. Rounding can lift a ratio of equal sums over one; `clamp` takes that back and passes the
+gradient at one itself.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ def dice(
     empty: float | Tensor = 1.0,
 ) -> Float[Tensor, "*#shape"]:
     """Dice score `2 |A & B| / (|A| + |B|)`, and `empty` where both sizes are zero."""
-    return _ratio(2 * intersection, size_a + size_b, empty).clamp(max=1)
+    return _ratio(2 * intersection, size_a + size_b, empty).clamp(0, 1)
 
 
 def iou(
@@ -31,7 +32,7 @@ def iou(
     empty: float | Tensor = 1.0,
 ) -> Float[Tensor, "*#shape"]:
     """Intersection over union, and `empty` where both sizes are zero."""
-    return _ratio(intersection, size_a + size_b - intersection, empty).clamp(max=1)
+    return _ratio(intersection, size_a + size_b - intersection, empty).clamp(0, 1)
 
 
 def tversky(
@@ -48,7 +49,7 @@ def tversky(
     outside_pred = (size_target - intersection).clamp(min=0)
     weighted = intersection + alpha * outside_target + beta * outside_pred
     nothing = (size_pred + size_target) <= 0
-    return torch.where(nothing, empty, _ratio(intersection, weighted, 0.0)).clamp(max=1)
+    return torch.where(nothing, empty, _ratio(intersection, weighted, 0.0)).clamp(0, 1)
 
 
 def giou(
@@ -108,6 +109,5 @@ def _smoothed_ratio(numerator: Tensor, denominator: Tensor) -> Tensor:
 
 def _ratio(numerator: Tensor, denominator: Tensor, empty: float | Tensor) -> Tensor:
     """The quotient, and `empty` where the denominator is zero."""
-    filled: Bool[Tensor, "*shape"] = denominator > 0
-    safe = torch.where(filled, denominator, 1)
-    return torch.where(filled, numerator / safe, empty)
+    nothing: Bool[Tensor, "*shape"] = denominator <= 0  # not so for NaN
+    return torch.where(nothing, empty, numerator / torch.where(nothing, 1, denominator))

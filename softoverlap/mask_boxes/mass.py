@@ -12,35 +12,39 @@ from torch.autograd.function import once_differentiable
 from softoverlap._types import Boxes
 from softoverlap.mask_boxes.tables import SummedVolume
 
-_READS_PER_BLOCK = {"cpu": 1 << 18, "other": 1 << 25}
+_READS_PER_BLOCK = {"cpu": 1 << 18, "other": 1 << 24}
 """What a second-level cache holds; on a GPU so many that launching kernels costs little."""
 
+_PAIRS_PER_GROUP = 1 << 20
 
-def meeting_pairs(
-    volume: SummedVolume, boxes: Boxes
-) -> tuple[Int[Tensor, "pairs"], Int[Tensor, "pairs"]]:
-    """Rows (masks) and columns (boxes) of all pairs whose overlap can differ from 0.
+Pairs = tuple[Int[Tensor, "pairs"], Int[Tensor, "pairs"]]
 
-    On the CPU these are the boxes that meet or touch the crop, and every box for an empty mask
-    (its score may be `empty`). Elsewhere all pairs: finding out would need a synchronisation.
+
+def meeting_pairs(volume: SummedVolume, boxes: Boxes) -> Iterator[Pairs]:
+    """Rows (masks) and columns (boxes) of all pairs whose overlap can differ from 0, in groups.
+
+    On the CPU these are the boxes that meet or touch the crop, and every box for a mask without
+    mass (its score may be `empty`, or NaN). Elsewhere all pairs: finding out would need a
+    synchronisation. A group is as many masks as keep the memory of their scores small.
     """
-    count = boxes.shape[0]
-    if volume.device.type != "cpu":
-        rows = torch.arange(len(volume), device=volume.device).repeat_interleave(count)
-        return rows, torch.arange(count, device=volume.device).repeat(len(volume))
-    columns = boxes.detach().t().contiguous()
-    if columns.dtype in (torch.float16, torch.bfloat16):
-        columns = columns.float()
-    empty = (volume.sizes == 0).tolist()
-    lower = volume.offsets.tolist()
-    upper = (volume.offsets + volume.shapes).tolist()
-    found = [
-        torch.arange(count) if empty[row] else _meeting(columns, lower[row], upper[row])
-        for row in range(len(volume))
-    ]
-    lengths = torch.tensor([len(columns) for columns in found], dtype=torch.int64)
-    rows = torch.arange(len(volume)).repeat_interleave(lengths)
-    return rows, torch.cat([*found, torch.zeros(0, dtype=torch.int64)])
+    count, device = boxes.shape[0], volume.device
+    if device.type != "cpu":
+        step = max(1, _PAIRS_PER_GROUP // max(1, count))
+        for first in range(0, len(volume), step):
+            rows = torch.arange(first, min(first + step, len(volume)), device=device)
+            yield (
+                rows.repeat_interleave(count),
+                torch.arange(count, device=device).repeat(len(rows)),
+            )
+        return
+    group: list[Pairs] = []
+    for row, columns in enumerate(_meeting_columns(volume, boxes)):
+        if group and sum(len(found) for _, found in group) + len(columns) > _PAIRS_PER_GROUP:
+            yield _joined(group)
+            group = []
+        group.append((torch.full_like(columns, row), columns))
+    if group:
+        yield _joined(group)
 
 
 def mass_of_pairs(
@@ -176,6 +180,25 @@ def _blocks(rows: Int[Tensor, "pairs"], ndim: int) -> Iterator[slice]:
     reads = _READS_PER_BLOCK["cpu" if rows.device.type == "cpu" else "other"]
     length = max(1, reads // 4**ndim)
     return (slice(start, start + length) for start in range(0, rows.shape[0], length))
+
+
+def _joined(group: list[Pairs]) -> Pairs:
+    rows, columns = zip(*group, strict=True)
+    return torch.cat(rows), torch.cat(columns)
+
+
+def _meeting_columns(volume: SummedVolume, boxes: Boxes) -> Iterator[Int[Tensor, "found"]]:
+    """For each mask the boxes that it may meet."""
+    columns = boxes.detach().t().contiguous()
+    if columns.dtype in (torch.float16, torch.bfloat16):
+        columns = columns.float()
+    massive = (volume.sizes > 0).tolist()  # not so for NaN
+    lower, upper = volume.offsets.tolist(), (volume.offsets + volume.shapes).tolist()
+    for row in range(len(volume)):
+        if massive[row]:
+            yield _meeting(columns, lower[row], upper[row])
+        else:
+            yield torch.arange(boxes.shape[0])
 
 
 def _meeting(columns: Tensor, lower: list[int], upper: list[int]) -> Int[Tensor, "boxes"]:

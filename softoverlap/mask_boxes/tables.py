@@ -11,7 +11,7 @@ from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 
 from softoverlap._checks import check_probabilities, check_rank
-from softoverlap._types import LesionMasks, plain
+from softoverlap._types import LesionMasks, plain, score_dtype
 from softoverlap.lesions import Lesion
 
 
@@ -169,7 +169,9 @@ class SummedVolume:
             offsets=offsets.to(device, non_blocking=True),
             shapes=_sent([list(crop.shape) for crop in crops], device),
             sizes=torch.stack([table[-1] for table in tables]),
-            dtype=crops[0].dtype,
+            dtype=score_dtype(*crops)
+            if any(c.is_floating_point() for c in crops)
+            else crops[0].dtype,
         )
 
 

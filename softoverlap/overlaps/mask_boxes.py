@@ -25,6 +25,8 @@ from softoverlap.mask_boxes import SummedVolume, as_summed_volume, mass_of_pairs
 AnyMasks = Shaped[Tensor, "lesions *spatial"] | Sequence[Lesion] | SummedVolume
 Pairwise = Float[Tensor, "lesions boxes"]
 Aligned = Float[Tensor, "pairs"]
+_VOXELS_AT_ONCE = 1 << 24  # of whole-image masks: their tables take 8 bytes a voxel
+
 Ratio = Callable[[Tensor, Tensor, Tensor], Tensor]
 """A score from (mass, volume of the box, size of the mask)."""
 
@@ -274,13 +276,16 @@ def _pairwise(
     at_least: torch.dtype | None = None,
 ) -> Tensor:
     """The score of all pairs; those that don't meet score 0 without being read."""
+    if isinstance(masks, Tensor) and masks.numel() > _VOXELS_AT_ONCE and len(masks) > 1:
+        parts = masks.split(max(1, _VOXELS_AT_ONCE // masks[0].numel()))
+        return torch.cat([_pairwise(ratio, part, boxes, validate, at_least) for part in parts])
     volume, boxes = _prepared(masks, boxes, validate)
-    rows, columns = meeting_pairs(volume, boxes)
-    met = _score(ratio, volume, boxes, rows, columns, at_least)
-    if len(met) == len(volume) * len(boxes):
-        return met.view(len(volume), len(boxes))
-    flat = met.new_zeros(len(volume) * len(boxes))
-    return flat.index_put((rows * len(boxes) + columns,), met).view(len(volume), len(boxes))
+    dtype = _result_dtype(volume, boxes, at_least)
+    result = torch.zeros(len(volume) * len(boxes), dtype=dtype, device=volume.device)
+    for rows, columns in meeting_pairs(volume, boxes):
+        score = _score(ratio, volume, boxes, rows, columns).to(dtype)
+        result.index_put_((rows * len(boxes) + columns,), score)
+    return result.view(len(volume), len(boxes))
 
 
 def _aligned(
@@ -294,24 +299,21 @@ def _aligned(
     if len(volume) != len(boxes):
         raise ValueError(f"masks and boxes must be as many, got {len(volume)} and {len(boxes)}")
     rows = torch.arange(len(volume), device=volume.device)
-    return _score(ratio, volume, boxes, rows, rows, at_least)
+    return _score(ratio, volume, boxes, rows, rows).to(_result_dtype(volume, boxes, at_least))
 
 
 def _score(
-    ratio: Ratio,
-    volume: SummedVolume,
-    boxes: Tensor,
-    rows: Tensor,
-    columns: Tensor,
-    at_least: torch.dtype | None,
-) -> Tensor:
+    ratio: Ratio, volume: SummedVolume, boxes: Tensor, rows: Tensor, columns: Tensor
+) -> Aligned:
     """The ratio of the pairs, formed in float64."""
     mass = mass_of_pairs(volume, boxes, rows, columns)
     box_volumes = geometry.volume(boxes.to(torch.float64))[columns]
+    return ratio(mass, box_volumes, volume.sizes[rows])
+
+
+def _result_dtype(volume: SummedVolume, boxes: Tensor, at_least: torch.dtype | None) -> torch.dtype:
     dtype = score_dtype(torch.empty(0, dtype=volume.dtype), boxes)
-    if at_least is not None:
-        dtype = torch.promote_types(dtype, at_least)
-    return ratio(mass, box_volumes, volume.sizes[rows]).to(dtype)
+    return dtype if at_least is None else torch.promote_types(dtype, at_least)
 
 
 def _prepared(masks: AnyMasks, boxes: Tensor, validate: bool | None) -> tuple[SummedVolume, Tensor]:
