@@ -58,6 +58,8 @@ sizes = {
 size = sizes[setting]
 
 # %%
+from dataclasses import replace
+
 import matplotlib.pyplot as plt
 import torch
 
@@ -247,7 +249,8 @@ plot_case(
 
 # %%
 targets = [lesion_target(scan.lesions) for scan in tests]
-untrained = build_detector(config, model.spacing, model.intensity)
+unfiltered = replace(config, score_threshold=0.0)  # fresh scores are near 0.01: none is cut
+untrained = build_detector(unfiltered, model.spacing, model.intensity)
 level = float(torch.stack([scan.image.data for scan in scans[:4]]).quantile(0.98))
 predictions = {
     "trained": [one.prediction for one in found],
