@@ -1,4 +1,5 @@
 import itertools
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -102,7 +103,8 @@ def test_every_step_raises_the_score(monkeypatch):
     monkeypatch.setattr(best, "_score", recorded)
     best._search(crop, 0.5, 0.5)
     assert len(found) > 2
-    assert all(later > earlier for earlier, later in itertools.pairwise(found[:-1]))
+    assert found[-1] > found[0]
+    assert all(later >= earlier for earlier, later in itertools.pairwise(found))
 
 
 def test_blocks_do_not_change_the_result(monkeypatch):
@@ -115,9 +117,53 @@ def test_blocks_do_not_change_the_result(monkeypatch):
 def test_the_search_above_the_limit_is_a_lower_bound(monkeypatch):
     crop = torch.rand(9, 8, 7, generator=torch.Generator().manual_seed(1)).double()
     exact = best._search(crop, 1.0, 1.0)[1]
-    monkeypatch.setattr(best, "EXACT_VOXELS", 10)
+    monkeypatch.setattr(best, "EXACT_SUMS", 10)
     bound = best._search(crop, 1.0, 1.0)[1]
     assert 0.8 * exact < bound <= exact
+
+
+def lump(side, seed=0):
+    """An irregular lesion with a soft edge that fills most of a cube."""
+    noise = torch.randn(1, 1, *[side + 8] * 3, generator=torch.Generator().manual_seed(seed))
+    rough = torch.nn.functional.avg_pool3d(noise, 9, stride=1)[0, 0]
+    axis = (torch.arange(side) + 0.5) / (side / 2) - 1
+    radius = torch.stack(torch.meshgrid(axis, axis, axis, indexing="ij")).square().sum(0).sqrt()
+    return torch.sigmoid(8 * (0.85 - radius + 7 * rough)).double()
+
+
+@pytest.mark.parametrize("shape", [(24, 24, 24), (100_000,), (200, 190), (5, 40, 200)])
+def test_lesions_of_usual_size_are_searched_exactly(shape):
+    assert best._cost(shape) <= best.EXACT_SUMS
+
+
+def test_a_lesion_as_large_as_a_training_patch_is_not_searched_in_full(monkeypatch):
+    costs = []
+    full = best.maximum_sum_box
+    monkeypatch.setattr(
+        best, "maximum_sum_box", lambda gain: costs.append(best._cost(gain.shape)) or full(gain)
+    )
+    for side in (24, 32, 48):
+        best_box(lump(side, seed=side))
+    assert all(cost <= best.EXACT_SUMS for cost in costs)
+    assert len(costs) < 12
+
+
+@pytest.mark.slow
+def test_the_ascent_finds_nearly_the_best_box_of_a_large_lesion(monkeypatch):
+    crop = lump(36)
+    bound = best._search(crop, 0.5, 0.5)[1]
+    monkeypatch.setattr(best, "EXACT_SUMS", 10**9)
+    exact = best._search(crop, 0.5, 0.5)[1]
+    assert 0.99 * exact < bound <= exact
+
+
+def test_threads_share_the_cache(monkeypatch):
+    monkeypatch.setattr(best, "_CACHED_CROPS", 2)
+    crops = [torch.rand(6, generator=torch.Generator().manual_seed(seed)) for seed in range(20)]
+    expected = [best_box(crop)[1] for crop in crops]
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(lambda crop: best_box(crop)[1], crops * 50))
+    assert found == expected * 50
 
 
 def test_a_crop_is_searched_once(monkeypatch):

@@ -9,7 +9,10 @@ replaces the ratio by a sum over the box's voxels, whose largest value is a maxi
 from __future__ import annotations
 
 import hashlib
+import math
+import threading
 from collections import OrderedDict
+from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -20,8 +23,9 @@ from softoverlap import scores
 from softoverlap._checks import check_choice, check_rank, check_weight
 from softoverlap._types import plain
 
-EXACT_VOXELS = 200_000
-"""Up to this many voxels that matter in a crop the search is exact."""
+EXACT_SUMS = 4_000_000
+"""Up to this cost the search is exact: intervals of the two short axes times the long axis, of the
+voxels that matter in a crop. A cube of 24 voxels costs two million, one of 32 nine."""
 
 Box = tuple[tuple[int, int], ...]
 """A first and a last-plus-one voxel for every axis."""
@@ -30,6 +34,7 @@ _ELEMENTS_PER_BLOCK = 1 << 20
 _THRESHOLDS = 8
 _CACHED_CROPS = 8192
 _cache: OrderedDict[tuple[object, ...], tuple[Box, float]] = OrderedDict()
+_lock = threading.Lock()
 
 
 def best_box(
@@ -41,9 +46,10 @@ def best_box(
 ) -> tuple[Float[Tensor, "coords"], float]:
     """The box with the highest overlap with a soft crop, and that overlap.
 
-    Boxes that reach beyond the crop gain no mass there, so they are never better. Where more than
-    `EXACT_VOXELS` voxels could belong to the box, the search is a coordinate ascent from the best
-    of several tight boxes, and the score is a lower bound. Results are kept by the crop's content.
+    Boxes that reach beyond the crop gain no mass there, so they are never better. The search is a
+    coordinate ascent from the best of several tight boxes, then an exact one from where that ends.
+    Where the exact one would cost more than `EXACT_SUMS`, the box of the ascent is returned, and
+    its score is a lower bound. Results are kept by the crop's content; threads may share them.
 
     Args:
         crop: Probabilities, 1 to 3 spatial axes, shape (*crop).
@@ -78,11 +84,15 @@ def best_box(
     values = plain(crop).detach().cpu().to(torch.float64).contiguous()
     digest = hashlib.blake2b(values.numpy().tobytes(), digest_size=16).digest()
     key = (digest, tuple(values.shape), alpha, beta)
-    if key not in _cache:
-        _cache[key] = _search(values, alpha, beta)
-        if len(_cache) > _CACHED_CROPS:
-            _cache.popitem(last=False)
-    box, score = _cache[key]
+    with _lock:
+        found = _cache.get(key)
+    if found is None:
+        found = _search(values, alpha, beta)
+        with _lock:
+            _cache[key] = found
+            if len(_cache) > _CACHED_CROPS:
+                _cache.popitem(last=False)
+    box, score = found
     edges = [low for low, _ in box] + [high for _, high in box]
     return torch.tensor(edges, dtype=torch.float64), score
 
@@ -106,7 +116,7 @@ def maximum_sum_box(values: Float[Tensor, "*crop"]) -> Box:
 
 
 def _search(values: Tensor, alpha: float, beta: float) -> tuple[Box, float]:
-    """Raise the score by the best box for the present score, until no box beats it."""
+    """From the best tight box to where the ascent ends, and from there to the best of all."""
     if values.numel() and not 0 <= values.min().item() <= values.max().item() < float("inf"):
         raise ValueError("crop must hold finite probabilities in [0, 1], got others")
     size = values.sum()
@@ -116,25 +126,46 @@ def _search(values: Tensor, alpha: float, beta: float) -> tuple[Box, float]:
         ((box, _score(values, box, size, alpha, beta)) for box in _tight_boxes(values)),
         key=lambda candidate: candidate[1],
     )
+    for improve in (_ascend, _exact):
+        box, score = _raise(values, size, alpha, beta, box, score, improve)
+    return box, score
+
+
+def _raise(
+    values: Tensor,
+    size: Tensor,
+    alpha: float,
+    beta: float,
+    box: Box,
+    score: float,
+    improve: Callable[[Tensor, Box], Box],
+) -> tuple[Box, float]:
+    """Raise the score by a better box for the present score, until none is found."""
     while True:
         gain = (1 - score * (1 - alpha - beta)) * values - score * alpha
-        better = _better_box(gain, box)
+        better = improve(gain, box)
         better_score = _score(values, better, size, alpha, beta)
         if better_score <= score:
             return box, score
         box, score = better, better_score
 
 
-def _better_box(gain: Tensor, box: Box) -> Box:
-    """The box with the largest gain; above the limit only one at least as good as this one."""
+def _exact(gain: Tensor, box: Box) -> Box:
+    """The box with the largest gain; above the limit this one."""
     window = _window(gain > 0)
     if window is None:
         return box
     inside = gain[tuple(slice(*axis) for axis in window)]
-    if inside.numel() > EXACT_VOXELS:
-        return _ascend(gain, box)
+    if _cost(inside.shape) > EXACT_SUMS:
+        return box
     found = maximum_sum_box(inside)
     return tuple((w[0] + f[0], w[0] + f[1]) for w, f in zip(window, found, strict=True))
+
+
+def _cost(shape: Sequence[int]) -> int:
+    """Sums that the exact search looks at."""
+    *short, long = sorted(shape)
+    return long * math.prod(side * (side + 1) // 2 for side in short)
 
 
 def _ascend(gain: Tensor, box: Box) -> Box:
