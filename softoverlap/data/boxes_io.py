@@ -140,7 +140,7 @@ def read_boxes(path: str | os.PathLike[str]) -> BoxFile:
     content = _content(path)
     try:
         return _box_file(content, path)
-    except (KeyError, TypeError, AttributeError) as error:
+    except (KeyError, TypeError, AttributeError, OverflowError) as error:
         reason = f"no {error}" if isinstance(error, KeyError) else str(error)
         raise ValueError(f"{path} must be a JSON file of boxes, got {reason}") from error
 
@@ -159,16 +159,20 @@ def _content(path: Path) -> dict[str, Any]:
 
 
 def _box_file(content: dict[str, Any], path: Path) -> BoxFile:
-    rows, ndim = content["boxes"], int(content["ndim"])
+    rows, ndim = content["boxes"], content["ndim"]
+    if type(ndim) is not int or ndim < 1:
+        raise ValueError(f"{path} must have a whole number of axes as ndim, got {ndim!r}")
     boxes = [row["box"] for row in rows]
     widths = {len(box) for box in boxes} - {2 * ndim}
     if widths:
         raise ValueError(f"{path} must hold {2 * ndim} numbers a box, got {sorted(widths)}")
-    tensor = torch.tensor(boxes, dtype=torch.float64).reshape(-1, 2 * ndim)
+    if any(isinstance(number, list) for box in boxes for number in box):
+        raise ValueError(f"{path} must have numbers as box, got lists in it")
+    tensor = _tensor(boxes, "box", path).reshape(-1, 2 * ndim)
     check_boxes(validate=True, ndim=ndim, **{f"boxes of {path}": tensor})
     affine = content["affine"]
     if affine is not None:
-        affine = torch.tensor(affine, dtype=torch.float64)
+        affine = _tensor(affine, "affine", path)
         affine = check_affine(affine, name=f"affine of {path}")
     return BoxFile(
         tensor,
@@ -177,6 +181,13 @@ def _box_file(content: dict[str, Any], path: Path) -> BoxFile:
         affine,
         content["case"],
     )
+
+
+def _tensor(values: Any, key: str, path: Path, dtype: torch.dtype = torch.float64) -> Tensor:
+    try:
+        return torch.tensor(values, dtype=dtype)
+    except (ValueError, TypeError, OverflowError, RuntimeError) as error:
+        raise ValueError(f"{path} must have numbers as {key}, got: {error}") from error
 
 
 def _column(
@@ -191,7 +202,7 @@ def _column(
     kinds, words = ((int,), "whole") if dtype == torch.int64 else ((int, float), "finite")
     if not all(type(value) in kinds and math.isfinite(value) for value in known):
         raise ValueError(f"{path} must have {words} numbers as {key}, got {known}")
-    return torch.tensor(known, dtype=dtype)
+    return _tensor(known, key, path, dtype)
 
 
 def _numbers(name: str, values: Tensor | None, count: int, *, whole: bool = False) -> list[Any]:
