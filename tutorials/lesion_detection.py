@@ -60,6 +60,8 @@ size = sizes[setting]
 # %%
 from dataclasses import replace
 
+from dataclasses import replace
+
 import matplotlib.pyplot as plt
 import torch
 
