@@ -60,8 +60,6 @@ size = sizes[setting]
 # %%
 from dataclasses import replace
 
-from dataclasses import replace
-
 import matplotlib.pyplot as plt
 import torch
 
