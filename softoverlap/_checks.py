@@ -43,12 +43,17 @@ def check_rank(minimum: int, layout: str, **tensors: Tensor) -> None:
             raise ValueError(f"{name} must have shape {layout}, got shape {tuple(tensor.shape)}")
 
 
+def check_real(**tensors: Tensor) -> None:
+    """No tensor is complex."""
+    check_tensors(**tensors)
+    for name, tensor in tensors.items():
+        if tensor.is_complex():
+            raise TypeError(f"{name} must hold real numbers, got dtype {tensor.dtype}")
+
+
 def check_probabilities(*, validate: bool | None = None, **masks: Tensor) -> None:
     """All values lie in [0, 1] and none is NaN; half precision is granted 1e-3."""
-    check_tensors(**masks)
-    for name, mask in masks.items():
-        if mask.is_complex():
-            raise TypeError(f"{name} must hold real probabilities, got dtype {mask.dtype}")
+    check_real(**masks)
     if not should_validate(validate, *masks.values()):
         return
     for name, mask in masks.items():

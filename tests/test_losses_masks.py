@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import inspect
 import itertools
+import json
+from pathlib import Path
 
 import monai.losses
 import pytest
@@ -137,6 +139,7 @@ def test_one_hot_targets_with_an_ignored_class_equal_monais():
     ("channels", "options"),
     [
         (1, {"sigmoid": True}),
+        (1, {"sigmoid": True, "include_background": False}),
         (1, {"sigmoid": True, "squared_pred": True, "lambda_ce": 0.3}),
         (3, {"softmax": True, "lambda_dice": 0.5, "label_smoothing": 0.1}),
         (3, {"softmax": True, "to_onehot_y": True, "weight": torch.tensor([1.0, 2.0, 0.5])}),
@@ -192,6 +195,25 @@ def test_a_single_channels_weight_counts():
     plain = SoftDiceLoss(sigmoid=True)(logits, target)
     weighted = SoftDiceLoss(sigmoid=True, weight=[3.0])(logits, target)
     torch.testing.assert_close(weighted, 3 * plain)
+
+
+def test_a_single_channels_weight_counts_in_both_parts_of_dice_ce():
+    logits, target = _case(1, soft=False)
+    weight = torch.tensor([2.0])
+    options = {"sigmoid": True, "include_background": False, "weight": weight}
+    parts = [
+        SoftDiceCELoss(**options, **part)(logits, target)
+        for part in ({"lambda_ce": 0.0}, {"lambda_dice": 0.0})
+    ]
+    torch.testing.assert_close(parts[0], 2 * SoftDiceLoss(sigmoid=True)(logits, target))
+    entropy = torch.nn.functional.binary_cross_entropy_with_logits
+    torch.testing.assert_close(parts[1], entropy(logits, target, pos_weight=weight))
+
+
+def test_float64_stays_float64_with_a_weight():
+    logits, target = _case(3, soft=True)
+    loss = SoftDiceCELoss(softmax=True, weight=torch.tensor([1.0, 2.0, 3.0]))
+    assert loss(logits.double(), target.double()).dtype == torch.float64
 
 
 def test_a_scalar_weight_leaves_the_module_as_it_is():
@@ -283,8 +305,33 @@ def test_bad_arguments_are_named():
         SoftDiceLoss(sigmoid=True, weight=[1.0, 2.0, 3.0])(*_case(2, soft=False))
     with pytest.raises(ValueError, match="alpha must be at least 0"):
         SoftTverskyLoss(alpha=-0.1)
+    with pytest.raises(ValueError, match="smooth_nr must be at least 0 and finite, got nan"):
+        SoftDiceLoss(smooth_nr=float("nan"))
+    with pytest.raises(ValueError, match=r"label_smoothing must lie in \[0, 1\], got 3"):
+        SoftDiceCELoss(label_smoothing=3)
+    with pytest.raises(TypeError, match="input must hold real numbers, got dtype torch.complex64"):
+        SoftDiceLoss()(torch.zeros(1, 1, 4, dtype=torch.complex64), torch.zeros(1, 1, 4))
     with pytest.raises(ValueError, match="lambda_ce must be at least 0"):
         SoftDiceCELoss(lambda_ce=-1)
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_nan_stays_nan_where_values_are_not_looked_at(loss):
+    logits = torch.full((1, 1, 4), float("nan"))
+    assert loss(sigmoid=True, validate=False)(logits, torch.ones(1, 1, 4)).isnan()
+
+
+def test_the_table_of_the_docs_is_the_stored_run():
+    root = Path(__file__).parents[1]
+    stored = json.loads((root / "benchmarks/results/what_losses_learn.json").read_text())
+    page = (root / "docs/losses.md").read_text()
+    forms = {"min": '"min"', "product": '"product"', "squared": "squared_pred"}
+    for target in ("mean of five raters", "one rater at a time"):
+        for form, words in forms.items():
+            values = list(stored[f"{target}, {form}"].values())
+            numbers = [*(f"{value:.2f}" for value in values[:-1]), f"{values[-1]:.4f}"]
+            row = next(line for line in page.splitlines() if target in line and words in line)
+            assert [cell.strip() for cell in row.split("|")[3:-1]] == numbers
 
 
 def test_logits_pass_unchecked_on_request():

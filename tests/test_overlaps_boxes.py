@@ -140,6 +140,12 @@ def test_half_and_integers_are_computed_in_float32():
     assert box_iou(box.double(), box.float()).dtype == torch.float64
 
 
+@pytest.mark.parametrize("score", [*PAIRWISE, *PAIRWISE.values()])
+def test_nan_stays_nan_where_values_are_not_looked_at(score):
+    box = torch.tensor([[0.0, 0.0, 2.0, 2.0]])
+    assert score(box * float("nan"), box, validate=False).isnan().all()
+
+
 def test_no_boxes_are_normal_input():
     none, one = torch.zeros(0, 6), torch.tensor([[0.0, 0.0, 0.0, 1.0, 1.0, 1.0]])
     assert box_iou(none, one).shape == (0, 1)

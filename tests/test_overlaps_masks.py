@@ -116,6 +116,21 @@ def test_meta_tensors_come_back_as_plain_tensors():
     assert type(mask_dice(mask, mask)) is torch.Tensor
 
 
+@pytest.mark.parametrize("score", SCORES)
+def test_nan_stays_nan_where_values_are_not_looked_at(score):
+    mask = torch.full((1, 1, 4), float("nan"))
+    assert score(mask, torch.ones(1, 1, 4), validate=False).isnan().all()
+    assert score(torch.zeros(1, 1, 4), mask, validate=False).isnan().all()
+
+
+@pytest.mark.parametrize("score", SCORES)
+def test_no_score_leaves_its_range_within_the_slack_of_half_precision(score):
+    above, below = torch.full((1, 1, 4), 1.0009), torch.full((1, 1, 4), -0.0009)
+    for mask in (above.half(), below.half()):
+        value = score(mask, torch.ones(1, 1, 4, dtype=torch.float16))
+        assert 0 <= value.item() <= 1
+
+
 @pytest.mark.bad_input
 @pytest.mark.parametrize("score", SCORES)
 def test_bad_input_is_named(score):

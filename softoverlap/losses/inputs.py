@@ -12,6 +12,7 @@ from torch import Tensor
 from softoverlap._checks import (
     check_probabilities,
     check_rank,
+    check_real,
     check_same_shape,
     should_validate,
 )
@@ -43,6 +44,7 @@ class Preparation:
     def __call__(self, input: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
         """Probabilities of one shape, in float32 or wider."""
         check_rank(3, "(B, C, *spatial)", input=input, target=target)
+        check_real(input=input, target=target)
         dtype = accumulation_dtype(input, target)
         pred, labels = self._activated(plain(input).to(dtype)), plain(target)
         channels = pred.shape[1]
@@ -55,9 +57,7 @@ class Preparation:
         if not self.include_background and not _alone(channels, "include_background"):
             pred, truth = pred[:, 1:], truth[:, 1:]
         check_same_shape(input=pred, target=truth)
-        if counted is not None:
-            pred = torch.where(counted > 0, pred * counted, 0)
-            truth = torch.where(counted > 0, truth * counted, 0)
+        pred, truth = (only_counted(values, counted) for values in (pred, truth))
         check_probabilities(input=pred, target=truth, validate=self.validate)
         return pred, truth.to(dtype)
 
@@ -105,6 +105,11 @@ def counted_voxels(labels: Tensor, ignore_index: int | None) -> Tensor | None:
     if 0 <= ignore_index < labels.shape[1]:
         return 1 - labels[:, ignore_index : ignore_index + 1].to(torch.float32)
     return (labels.sum(dim=1, keepdim=True) > 0).to(torch.float32)
+
+
+def only_counted(values: Tensor, counted: Tensor | None) -> Tensor:
+    """The values, scaled by how much their voxels count; an ignored NaN is 0."""
+    return values if counted is None else torch.where(counted > 0, values * counted, 0)
 
 
 def _alone(channels: int, argument: str) -> bool:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -95,6 +96,7 @@ class SoftDiceLoss(nn.Module):
         self.form = _form(intersection, squared_pred)
         self.score = scores.smoothed_iou if jaccard else scores.smoothed_dice
         self.reduction = reduction_name(reduction)
+        check_weight(smooth_nr=smooth_nr, smooth_dr=smooth_dr)
         self.smooth_nr, self.smooth_dr = float(smooth_nr), float(smooth_dr)
         self.batch = batch
         self.register_buffer("class_weight", _checked_weight(weight))
@@ -270,6 +272,7 @@ class SoftTverskyLoss(nn.Module):
         self.form = _form(intersection, squared=False)
         self.alpha, self.beta = alpha, beta
         self.reduction = reduction_name(reduction)
+        check_weight(smooth_nr=smooth_nr, smooth_dr=smooth_dr)
         self.smooth_nr, self.smooth_dr = float(smooth_nr), float(smooth_dr)
         self.batch = batch
 
@@ -366,8 +369,12 @@ class SoftDiceCELoss(nn.Module):
         check_weight(lambda_dice=lambda_dice, lambda_ce=lambda_ce)
         reduction = reduction_name(reduction)
         check_choice("reduction", reduction, ("mean", "sum"))
-        weight = None if weight is None else torch.as_tensor(weight, dtype=torch.float32)
-        foreground = weight if weight is None or include_background else weight[1:]
+        if not 0 <= label_smoothing <= 1:
+            raise ValueError(f"label_smoothing must lie in [0, 1], got {label_smoothing}")
+        weight = _checked_weight(weight)
+        foreground = weight
+        if weight is not None and weight.numel() > 1 and not include_background:
+            foreground = weight[1:]
         self.dice = SoftDiceLoss(
             include_background,
             to_onehot_y,
@@ -407,13 +414,31 @@ class SoftDiceCELoss(nn.Module):
         """
         dice = self.dice(input, target)
         logits, truth = plain(input).to(dice.dtype), plain(target)
+        return self.lambda_dice * dice + self.lambda_ce * self._entropy(logits, truth)
+
+    def _entropy(self, logits: Tensor, truth: Tensor) -> Tensor:
+        """Cross entropy over classes, or binary for one channel."""
         if logits.shape[1] == 1:
-            entropy = self.binary_cross_entropy(logits, truth.to(dice.dtype))
-        elif truth.shape[1] == 1:
-            entropy = self.cross_entropy(logits, truth[:, 0].long())
-        else:
-            entropy = self.cross_entropy(logits, truth.to(dice.dtype))
-        return self.lambda_dice * dice + self.lambda_ce * entropy
+            entropy = self.binary_cross_entropy
+            return F.binary_cross_entropy_with_logits(
+                logits,
+                truth.to(logits.dtype),
+                pos_weight=_cast(entropy.pos_weight, logits),
+                reduction=entropy.reduction,
+            )
+        entropy = self.cross_entropy
+        labels = truth[:, 0].long() if truth.shape[1] == 1 else truth.to(logits.dtype)
+        return F.cross_entropy(
+            logits,
+            labels,
+            weight=_cast(entropy.weight, logits),
+            reduction=entropy.reduction,
+            label_smoothing=entropy.label_smoothing,
+        )
+
+
+def _cast(weight: Tensor | None, like: Tensor) -> Tensor | None:
+    return None if weight is None else weight.to(like)
 
 
 def _form(intersection: str | None, squared: bool) -> str:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from softoverlap._checks import check_probabilities, check_rank, check_same_shape
 from softoverlap._types import Masks, Targets, plain
-from softoverlap.losses.inputs import counted_voxels, one_hot
+from softoverlap.losses.inputs import counted_voxels, one_hot, only_counted
 from softoverlap.metrics.reduction import reduce_scores
 from softoverlap.overlaps import mask_dice, mask_iou
 
@@ -275,9 +275,7 @@ def _prepared(
     counted = counted_voxels(labels, ignore_index)
     if not include_background and classes > 1:
         pred, truth = pred[:, 1:], truth[:, 1:]
-    if counted is not None:
-        pred = torch.where(counted > 0, pred * counted, 0)
-        truth = torch.where(counted > 0, truth * counted, 0)
+    pred, truth = only_counted(pred, counted), only_counted(truth, counted)
     check_probabilities(y_pred=pred, y=truth, validate=validate)
     return pred.to(torch.float64), truth.to(torch.float64)
 
