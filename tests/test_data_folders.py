@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 
 import pytest
@@ -206,6 +207,24 @@ def test_without_a_mask_the_mean_of_the_raters_is_the_mask(tmp_path):
 
 def test_a_case_without_a_lesion_is_normal(tmp_path):
     assert load_case(case_of(tmp_path, mask=torch.zeros(SHAPE))).lesions == []
+
+
+def test_a_mask_that_stays_below_the_threshold_is_told_and_a_lower_threshold_finds_it(tmp_path):
+    case = case_of(tmp_path, mask=0.4 * (soft_mask() > 0))
+    with pytest.warns(UserWarning, match=r"the highest is 0\.4, below the threshold 0\.5"):
+        assert load_case(case).lesions == []
+    assert len(load_case(case, threshold=0.3).lesions) == 1
+
+
+@pytest.mark.parametrize(("share", "told"), [(1.0, False), (0.95, False), (0.8, True), (0.0, True)])
+def test_a_mask_that_disagrees_with_its_raters_is_told(tmp_path, share, told):
+    hard = (soft_mask() > 0).float()
+    case = case_of(tmp_path, mask=share * hard, raters=[hard, hard])
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        loaded = load_case(case)
+    assert len(loaded.lesions) == 1
+    assert ["raters' mean" in str(warning.message) for warning in caught] == [True] * told
 
 
 def test_a_mask_half_a_voxel_off_warns_and_one_far_off_is_refused(tmp_path):

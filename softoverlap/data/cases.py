@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,9 @@ from softoverlap.data.folders import Case
 from softoverlap.data.geometry import Volume, check_same_grid
 from softoverlap.data.nifti import load_nifti
 from softoverlap.lesions import Lesion
+
+MAX_DISAGREEMENT = 0.1
+"""Share by which the sizes of a mask and of its raters' mean may differ without a warning."""
 
 
 @dataclass(frozen=True)
@@ -87,11 +91,16 @@ def split_by_patient(
     return train, [case for case in ordered if case.patient in chosen]
 
 
-def load_case(case: Case) -> LoadedCase:
+def load_case(case: Case, *, threshold: float = 0.5) -> LoadedCase:
     """Read a case's files and find its lesions.
+
+    With raters, lesions are where a rater marked one, whatever the mask says; the mask gives the
+    probabilities there, or where there is none the raters' mean. A warning names a case whose mask
+    and raters disagree, and one that has positive voxels but no lesion.
 
     Args:
         case: The files.
+        threshold: Lowest probability inside a lesion, in (0, 1]; see `lesions_from_mask`.
 
     Returns:
         Scan, mask, lesions, spacing and affine; those of the scan where the mask's affine differs
@@ -119,7 +128,9 @@ def load_case(case: Case) -> LoadedCase:
         mask = raters.mean(dim=0)
     else:
         raise ValueError(f"case {case.name} must have a mask or raters, got neither")
-    lesions = lesions_from_mask(mask, spacing=image.spacing, raters=raters)
+    lesions = lesions_from_mask(mask, spacing=image.spacing, raters=raters, threshold=threshold)
+    for doubt in _doubts(case, mask, raters, threshold, found=len(lesions)):
+        warnings.warn(f"case {case.name}: {doubt}", stacklevel=2)
     return LoadedCase(case.name, image.data, mask, lesions, image.spacing, image.affine)
 
 
@@ -129,3 +140,24 @@ def _probabilities(path: Path, image: Volume, image_path: Path) -> Tensor:
     check_same_grid(image, mask, names=(str(image_path), str(path)))
     check_probabilities(**{str(path): mask.data}, validate=True)
     return mask.data
+
+
+def _doubts(
+    case: Case, mask: Tensor, raters: Tensor | None, threshold: float, *, found: int
+) -> list[str]:
+    """What the files say and a user may not have meant."""
+    doubts = []
+    peak = float((mask if raters is None else raters).max())
+    if not found and peak > 0:
+        doubts.append(
+            f"no lesion, though voxels are positive: the highest is {peak:.3g}, below the "
+            f"threshold {threshold:g}"
+        )
+    if case.mask is not None and raters is not None:
+        given, mean = float(mask.double().sum()), float(raters.double().mean(dim=0).sum())
+        if abs(given - mean) > MAX_DISAGREEMENT * max(given, mean):
+            doubts.append(
+                f"the mask holds {given:.6g} voxels and the raters' mean {mean:.6g}; the raters "
+                "say where lesions are, the mask gives their probabilities"
+            )
+    return doubts

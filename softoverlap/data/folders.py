@@ -9,9 +9,10 @@ FOLDER/raters/CASE_rater1.nii.gz    one mask per rater, any number of them
 FOLDER/patients.csv                 optional: columns case, patient
 ```
 
-A case needs a scan and a mask or raters. Without a mask, the raters' mean is the mask; without
-raters, lesions are the components of the mask at 0.5 or above. Files end in .nii or .nii.gz; names
-that start with a dot are passed by.
+A case needs a scan and a mask or raters. With raters, lesions are where any of them marked one, and
+the mask only gives the probabilities there; without a mask, the raters' mean does. Without raters,
+lesions are the components of the mask at the threshold (0.5) or above. Files end in
+.nii or .nii.gz; names that start with a dot are passed by.
 
 Scans of one patient must not be split between training and validation. Unless `patients.csv` names
 the patient, it is read from CASE: its part that starts with `sub-`, else its parts between

@@ -46,6 +46,8 @@ class TrainingConfig:
         channels: Channels of each stage of the network.
         feature_channels: Channels of the feature pyramid and the heads.
         anchor_sizes: Edges of the anchors in voxels on the finest level.
+        mask_threshold: Lowest probability inside a lesion, in (0, 1], where masks are read for
+            this training (`load_case`); kept with the checkpoint.
         score_target: What the score of a box learns: `"existence"`, the share of raters that
             marked the lesion; `"hard"`, 1; `"quality"` or `"existence_quality"`, which learn more
             slowly (see `AnchorWeighting`).
@@ -81,6 +83,7 @@ class TrainingConfig:
     channels: tuple[int, ...] = (16, 32, 64)
     feature_channels: int = 32
     anchor_sizes: tuple[float, ...] = (5.0, 8.0, 12.0)
+    mask_threshold: float = 0.5
     score_target: str = "existence"
     score_threshold: float = 0.02
     nms_threshold: float = 0.2
@@ -171,6 +174,7 @@ def _check_ranges(config: TrainingConfig) -> None:
         (_POSITIVE, lambda value: 0 < value < inf, "be above 0"),
         (_SHARES, lambda value: 0 <= value <= 1, "lie in [0, 1]"),
         (_NOT_NEGATIVE, lambda value: 0 <= value < inf, "be at least 0"),
+        (("mask_threshold",), lambda value: 0 < value <= 1, "lie in (0, 1]"),
         (("window_overlap",), lambda value: 0 <= value < 1, "lie in [0, 1)"),
         (("max_minutes",), lambda value: value is None or value > 0, "be above 0 or None"),
     ):
