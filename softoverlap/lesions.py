@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from numbers import Integral, Real
 
 import torch
 from jaxtyping import Float, Shaped
@@ -28,8 +29,10 @@ class Lesion:
         label: Class of the lesion, 0 for the first class.
 
     Raises:
-        TypeError: If box, crop, offset or centre is not a tensor.
-        ValueError: If the ranks of box, crop, offset and centre disagree.
+        TypeError: If box, crop, offset or centre is not a tensor, the offset or the label is no
+            integer, or the volume or the existence no number.
+        ValueError: If the ranks of box, crop, offset and centre disagree, or the volume, the
+            existence or the label is out of range.
 
     Examples:
         >>> import torch
@@ -58,6 +61,23 @@ class Lesion:
                 raise ValueError(
                     f"{name} must have shape ({length},) for a crop of {ndim} axes, got {shape}"
                 )
+        if self.offset.is_floating_point() or self.offset.is_complex():
+            raise TypeError(f"offset must hold integers, got dtype {self.offset.dtype}")
+        _check_numbers(self.volume_mm3, self.existence, self.label)
+
+
+def _check_numbers(volume_mm3: object, existence: object, label: object) -> None:
+    """Each is a number in its range; the message names it."""
+    inf = float("inf")
+    for name, value, kind, fits, expected in (
+        ("volume_mm3", volume_mm3, Real, lambda v: 0 <= v < inf, "a finite number, at least 0"),
+        ("existence", existence, Real, lambda v: 0 <= v <= 1, "a number in [0, 1]"),
+        ("label", label, Integral, lambda v: v >= 0, "an integer, at least 0"),
+    ):
+        if not isinstance(value, kind):
+            raise TypeError(f"{name} must be {expected}, got {value!r}")
+        if not fits(value):
+            raise ValueError(f"{name} must be {expected}, got {value!r}")
 
 
 def crop_lesion(
@@ -80,6 +100,7 @@ def crop_lesion(
         it, or no part of the box.
 
     Raises:
+        TypeError: If `start` or `size` holds anything but integers.
         ValueError: If `start` or `size` has another number of axes than the lesion, a size is
             below 1, or `min_visible` lies outside [0, 1].
 
@@ -114,7 +135,7 @@ def crop_lesion(
         box=box,
         crop=crop,
         offset=offset,
-        centre=_centre_of_mass(crop).to(lesion.centre) + offset.to(lesion.centre),
+        centre=(_centre_of_mass(crop) + offset).to(_centre_like(lesion)),
         volume_mm3=lesion.volume_mm3 * visible / total,
     )
 
@@ -126,10 +147,17 @@ def _check_patch(
     for name, values in (("start", start), ("size", size)):
         if len(values) != ndim:
             raise ValueError(f"{name} must hold {ndim} integers, one an axis, got {list(values)}")
+        if not all(isinstance(value, Integral) for value in values):
+            raise TypeError(f"{name} must hold {ndim} integers, one an axis, got {list(values)}")
     if min(size) < 1:
         raise ValueError(f"size must be at least 1 on every axis, got {list(size)}")
     if not 0 <= min_visible <= 1:
         raise ValueError(f"min_visible must lie in [0, 1], got {min_visible}")
+
+
+def _centre_like(lesion: Lesion) -> Tensor:
+    """The lesion's centre in a type that holds fractions."""
+    return lesion.centre if lesion.centre.is_floating_point() else lesion.centre.float()
 
 
 def _centre_of_mass(crop: Shaped[Tensor, "*crop"]) -> Float[Tensor, "ndim"]:

@@ -385,3 +385,11 @@ def test_images_that_are_no_tensor_are_refused():
 def test_no_image_is_refused():
     with pytest.raises(ValueError, match="input_images must hold at least one image"):
         tiny_detector().eval()([])
+
+
+@pytest.mark.bad_input
+def test_labels_between_classes_are_refused():
+    target = lesion_target([ball_lesion(6, [3, 4, 5])])
+    target["label"] = torch.tensor([0.7])
+    with pytest.raises(TypeError, match=r"\['label'\] must hold integers, got dtype torch.float32"):
+        tiny_detector()(torch.zeros(1, 1, *SIZE), [target])

@@ -103,7 +103,59 @@ def test_a_box_of_other_axes_than_the_crop_is_refused():
         Lesion(
             box=torch.zeros(6),
             crop=torch.zeros(2, 2),
-            offset=torch.zeros(2),
+            offset=torch.zeros(2, dtype=torch.int64),
             centre=torch.zeros(2),
             volume_mm3=0.0,
         )
+
+
+def made(**changes):
+    """A lesion of one axis with some fields changed."""
+    fields = {
+        "box": torch.tensor([2.0, 4.0]), "crop": torch.tensor([0.5, 1.0]),
+        "offset": torch.tensor([2]), "centre": torch.tensor([3.2]), "volume_mm3": 1.5,
+    }  # fmt: skip
+    return Lesion(**{**fields, **changes})
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"existence": 7.0}, r"existence must be a number in \[0, 1\], got 7.0"),
+        ({"existence": float("nan")}, "existence must be a number"),
+        ({"volume_mm3": float("nan")}, "volume_mm3 must be a finite number, at least 0, got nan"),
+        ({"volume_mm3": -1.0}, "volume_mm3 must be a finite number"),
+        ({"volume_mm3": float("inf")}, "volume_mm3 must be a finite number"),
+        ({"label": -1}, "label must be an integer, at least 0, got -1"),
+    ],
+)
+def test_numbers_out_of_range_are_named(changes, message):
+    with pytest.raises(ValueError, match=message):
+        made(**changes)
+
+
+@pytest.mark.bad_input
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"offset": torch.tensor([0.5])}, "offset must hold integers, got dtype torch.float32"),
+        ({"label": 0.7}, "label must be an integer, at least 0, got 0.7"),
+        ({"existence": "likely"}, "existence must be a number"),
+    ],
+)
+def test_numbers_of_another_kind_are_named(changes, message):
+    with pytest.raises(TypeError, match=message):
+        made(**changes)
+
+
+@pytest.mark.bad_input
+@pytest.mark.parametrize(("start", "size"), [([0.5], [4]), ([0], [4.0])])
+def test_a_patch_between_voxels_is_refused(start, size):
+    with pytest.raises(TypeError, match="must hold 1 integers, one an axis"):
+        crop_lesion(made(), start, size)
+
+
+def test_a_centre_of_integers_does_not_round_that_of_the_patch():
+    part = crop_lesion(made(centre=torch.tensor([3])), [0], [10])
+    assert part is not None
+    assert part.centre.item() == pytest.approx(2 + (0.5 * 0.5 + 1.5) / 1.5)
