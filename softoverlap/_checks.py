@@ -104,6 +104,13 @@ def check_weight(**weights: float) -> None:
             raise ValueError(f"{name} must be at least 0 and finite, got {weight}")
 
 
+def check_positive(**values: float) -> None:
+    """Every value is a finite number above 0."""
+    for name, value in values.items():
+        if not 0 < value < float("inf"):
+            raise ValueError(f"{name} must be above 0 and finite, got {value}")
+
+
 def check_choice(name: str, value: object, choices: Collection[object]) -> None:
     """The value is one of the choices."""
     if value not in choices:

@@ -23,29 +23,60 @@ def split(boxes: Shaped[Tensor, "*batch coords"]) -> tuple[list[Tensor], list[Te
 
 def volume(boxes: Shaped[Tensor, "*batch coords"]) -> Float[Tensor, "*batch"]:
     """Product of the edges."""
-    minima, maxima = split(boxes)
-    return _product([high - low for low, high in zip(minima, maxima, strict=True)])
+    return _product(edges(boxes))
 
 
 def intersection(
     a: Shaped[Tensor, "*#batch coords"], b: Shaped[Tensor, "*#batch coords"]
 ) -> Float[Tensor, "*#batch"]:
     """Volume that two boxes share; touching faces pass half of the gradient."""
-    edges = []
+    shared = []
     for low_a, high_a, low_b, high_b in zip(*split(a), *split(b), strict=True):
         edge = torch.minimum(high_a, high_b) - torch.maximum(low_a, low_b)
-        edges.append(torch.maximum(edge, edge.new_zeros(())))
-    return _product(edges)
+        shared.append(torch.maximum(edge, edge.new_zeros(())))
+    return _product(shared)
 
 
 def enclosing_volume(
     a: Shaped[Tensor, "*#batch coords"], b: Shaped[Tensor, "*#batch coords"]
 ) -> Float[Tensor, "*#batch"]:
     """Volume of the smallest box around both."""
-    edges = []
+    return _product(enclosing_edges(a, b))
+
+
+def squared_centre_distance(
+    a: Shaped[Tensor, "*#batch coords"], b: Shaped[Tensor, "*#batch coords"]
+) -> Float[Tensor, "*#batch"]:
+    """Squared Euclidean distance of the centres."""
+    total: Tensor | float = 0.0
     for low_a, high_a, low_b, high_b in zip(*split(a), *split(b), strict=True):
-        edges.append(torch.maximum(high_a, high_b) - torch.minimum(low_a, low_b))
-    return _product(edges)
+        total = total + (((low_a - low_b) + (high_a - high_b)) / 2) ** 2
+    return torch.as_tensor(total)
+
+
+def squared_diagonal(
+    a: Shaped[Tensor, "*#batch coords"], b: Shaped[Tensor, "*#batch coords"]
+) -> Float[Tensor, "*#batch"]:
+    """Squared diagonal of the smallest box around both."""
+    total: Tensor | float = 0.0
+    for edge in enclosing_edges(a, b):
+        total = total + edge**2
+    return torch.as_tensor(total)
+
+
+def enclosing_edges(
+    a: Shaped[Tensor, "*#batch coords"], b: Shaped[Tensor, "*#batch coords"]
+) -> list[Tensor]:
+    """Edges of the smallest box around both, a tensor an axis."""
+    return [
+        torch.maximum(high_a, high_b) - torch.minimum(low_a, low_b)
+        for low_a, high_a, low_b, high_b in zip(*split(a), *split(b), strict=True)
+    ]
+
+
+def edges(boxes: Shaped[Tensor, "*batch coords"]) -> list[Tensor]:
+    """Edges of each box, a tensor an axis."""
+    return [high - low for low, high in zip(*split(boxes), strict=True)]
 
 
 def equal(
@@ -73,9 +104,9 @@ def clip(
     return torch.minimum(boxes.clamp(min=0), upper)
 
 
-def _product(edges: list[Tensor]) -> Tensor:
+def _product(lengths: list[Tensor]) -> Tensor:
     """Left to right, so that a box's volume and its intersection with itself agree to the bit."""
-    product = edges[0]
-    for edge in edges[1:]:
+    product = lengths[0]
+    for edge in lengths[1:]:
         product = product * edge
     return product

@@ -1,11 +1,23 @@
 """What a user calls: geometry from `masks`, `boxes` and `mask_boxes`, one ratio from `scores`."""
 
+from softoverlap.overlaps.box_distances import (
+    box_ciou,
+    box_diou,
+    box_eiou,
+    box_nwd,
+    box_pair_ciou,
+    box_pair_diou,
+    box_pair_eiou,
+    box_pair_nwd,
+)
 from softoverlap.overlaps.boxes import (
     box_dice,
     box_giou,
+    box_iof,
     box_iou,
     box_pair_dice,
     box_pair_giou,
+    box_pair_iof,
     box_pair_iou,
     box_volume,
 )
@@ -22,12 +34,22 @@ from softoverlap.overlaps.mask_boxes import (
 from softoverlap.overlaps.masks import mask_dice, mask_iou, mask_tversky
 
 __all__ = [
+    "box_ciou",
     "box_dice",
+    "box_diou",
+    "box_eiou",
     "box_giou",
+    "box_iof",
     "box_iou",
+    "box_nwd",
+    "box_pair_ciou",
     "box_pair_dice",
+    "box_pair_diou",
+    "box_pair_eiou",
     "box_pair_giou",
+    "box_pair_iof",
     "box_pair_iou",
+    "box_pair_nwd",
     "box_volume",
     "mask_box_dice",
     "mask_box_iou",

@@ -1,0 +1,73 @@
+"""All pairs of boxes in blocks of rows, or aligned boxes, scored by one broadcasting function."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from softoverlap._checks import check_boxes, check_same_rows
+from softoverlap._types import plain, score_dtype
+
+Score = Callable[[Tensor, Tensor], Tensor]
+"""A score of boxes that broadcast over their leading axes."""
+
+_PAIRS_PER_BLOCK = 1 << 17
+
+
+def aligned(score: Score, pred: Tensor, target: Tensor, validate: bool | None) -> Tensor:
+    """The score of box i and box i."""
+    pred, target = _checked(pred, target, validate)
+    check_same_rows(pred=pred, target=target)
+    return score(pred, target).to(score_dtype(pred, target))
+
+
+def pairwise(
+    score: Score, pred: Tensor, target: Tensor, block_size: int | None, validate: bool | None
+) -> Tensor:
+    """The score of all pairs; working memory, forward and backward, is that of a block."""
+    pred, target = _checked(pred, target, validate)
+    if block_size is not None and block_size < 1:
+        raise ValueError(f"block_size must be at least 1, got {block_size}")
+    rows = block_size or max(1, _PAIRS_PER_BLOCK // max(1, len(target)))
+    return _Blocked.apply(pred, target, score, rows)  # pyright: ignore[reportReturnType]
+
+
+class _Blocked(torch.autograd.Function):
+    """Blocks of rows, computed again in the backward pass in place of being kept."""
+
+    @staticmethod
+    def forward(ctx, pred, target, score, rows):
+        ctx.save_for_backward(pred, target)
+        ctx.score, ctx.rows = score, rows
+        result = pred.new_empty((len(pred), len(target)), dtype=score_dtype(pred, target))
+        for part in _parts(len(pred), rows):
+            result[part] = score(pred[part, None], target[None])
+        return result
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, *gradients):  # pyright: ignore[reportIncompatibleMethodOverride]
+        pred, target = (tensor.detach() for tensor in ctx.saved_tensors)
+        grad_pred, grad_target = torch.zeros_like(pred), torch.zeros_like(target)
+        target.requires_grad_()
+        for part in _parts(len(pred), ctx.rows):
+            with torch.enable_grad():
+                block = pred[part].requires_grad_()
+                score = ctx.score(block[:, None], target[None])
+            found = torch.autograd.grad(score, (block, target), gradients[0][part].to(score.dtype))
+            grad_pred[part] = found[0]
+            grad_target += found[1]
+        return grad_pred, grad_target, None, None
+
+
+def _parts(count: int, rows: int) -> Iterator[slice]:
+    return (slice(start, start + rows) for start in range(0, count, rows))
+
+
+def _checked(pred: Tensor, target: Tensor, validate: bool | None) -> tuple[Tensor, Tensor]:
+    check_boxes(pred=pred, validate=validate)
+    check_boxes(target=target, ndim=pred.shape[1] // 2, validate=validate)
+    return plain(pred), plain(target)
