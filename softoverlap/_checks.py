@@ -111,6 +111,32 @@ def check_positive(**values: float) -> None:
             raise ValueError(f"{name} must be above 0 and finite, got {value}")
 
 
+def check_rotated_boxes(
+    *, validate: bool | None = None, parameters: int | None = None, **boxes: Tensor
+) -> None:
+    """Oriented boxes have shape (N, 5) or (N, 7), finite values and edges of at least 0."""
+    check_tensors(**boxes)
+    for name, box in boxes.items():
+        expected = (5, 7) if parameters is None else (parameters,)
+        if box.ndim != 2 or box.shape[1] not in expected:
+            layout = " or ".join(f"(N, {count})" for count in expected)
+            raise ValueError(f"{name} must have shape {layout}, got {tuple(box.shape)}")
+        if box.is_complex() or box.dtype == torch.bool:
+            raise TypeError(f"{name} must hold real parameters, got dtype {box.dtype}")
+    if not should_validate(validate, *boxes.values()):
+        return
+    for name, box in boxes.items():
+        box, ndim = box.detach(), (box.shape[1] - 1) // 2
+        if not torch.isfinite(box).all():
+            raise ValueError(f"{name} must hold finite parameters, got NaN or infinity")
+        negative = (box[:, ndim : 2 * ndim] < 0).any(dim=1)
+        if negative.any():
+            row = int(negative.nonzero()[0, 0])
+            raise ValueError(
+                f"{name} must have edges of at least 0, got {box[row].tolist()} in row {row}"
+            )
+
+
 def check_choice(name: str, value: object, choices: Collection[object]) -> None:
     """The value is one of the choices."""
     if value not in choices:

@@ -32,6 +32,12 @@ from softoverlap.overlaps.mask_boxes import (
     mask_box_tversky,
 )
 from softoverlap.overlaps.masks import mask_dice, mask_iou, mask_tversky
+from softoverlap.overlaps.rotated import (
+    rotated_box_iof,
+    rotated_box_iou,
+    rotated_box_pair_iof,
+    rotated_box_pair_iou,
+)
 
 __all__ = [
     "box_ciou",
@@ -62,4 +68,8 @@ __all__ = [
     "mask_dice",
     "mask_iou",
     "mask_tversky",
+    "rotated_box_iof",
+    "rotated_box_iou",
+    "rotated_box_pair_iof",
+    "rotated_box_pair_iou",
 ]

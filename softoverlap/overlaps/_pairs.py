@@ -14,25 +14,41 @@ from softoverlap._types import plain, score_dtype
 Score = Callable[[Tensor, Tensor], Tensor]
 """A score of boxes that broadcast over their leading axes."""
 
+Check = Callable[[Tensor, Tensor, bool | None], None]
+"""Refuses what is not two sets of boxes of one layout."""
+
 _PAIRS_PER_BLOCK = 1 << 17
 
 
-def aligned(score: Score, pred: Tensor, target: Tensor, validate: bool | None) -> Tensor:
+def check_both(pred: Tensor, target: Tensor, validate: bool | None) -> None:
+    """Both are axis-aligned boxes of the same dimension."""
+    check_boxes(pred=pred, validate=validate)
+    check_boxes(target=target, ndim=pred.shape[1] // 2, validate=validate)
+
+
+def aligned(
+    score: Score, pred: Tensor, target: Tensor, validate: bool | None, check: Check = check_both
+) -> Tensor:
     """The score of box i and box i."""
-    pred, target = _checked(pred, target, validate)
+    check(pred, target, validate)
     check_same_rows(pred=pred, target=target)
-    return score(pred, target).to(score_dtype(pred, target))
+    return score(plain(pred), plain(target)).to(score_dtype(pred, target))
 
 
 def pairwise(
-    score: Score, pred: Tensor, target: Tensor, block_size: int | None, validate: bool | None
+    score: Score,
+    pred: Tensor,
+    target: Tensor,
+    block_size: int | None,
+    validate: bool | None,
+    check: Check = check_both,
 ) -> Tensor:
     """The score of all pairs; working memory, forward and backward, is that of a block."""
-    pred, target = _checked(pred, target, validate)
+    check(pred, target, validate)
     if block_size is not None and block_size < 1:
         raise ValueError(f"block_size must be at least 1, got {block_size}")
     rows = block_size or max(1, _PAIRS_PER_BLOCK // max(1, len(target)))
-    return _Blocked.apply(pred, target, score, rows)  # pyright: ignore[reportReturnType]
+    return _Blocked.apply(plain(pred), plain(target), score, rows)  # pyright: ignore[reportReturnType]
 
 
 class _Blocked(torch.autograd.Function):
@@ -65,9 +81,3 @@ class _Blocked(torch.autograd.Function):
 
 def _parts(count: int, rows: int) -> Iterator[slice]:
     return (slice(start, start + rows) for start in range(0, count, rows))
-
-
-def _checked(pred: Tensor, target: Tensor, validate: bool | None) -> tuple[Tensor, Tensor]:
-    check_boxes(pred=pred, validate=validate)
-    check_boxes(target=target, ndim=pred.shape[1] // 2, validate=validate)
-    return plain(pred), plain(target)
