@@ -51,13 +51,11 @@ def tversky(
     return torch.where(nothing, empty, _ratio(intersection, weighted, 0.0)).clamp(max=1)
 
 
-def giou(
-    iou_score: Float[Tensor, "*#shape"],
-    union: Float[Tensor, "*#shape"],
-    enclosing: Float[Tensor, "*#shape"],
+def hull_penalty(
+    union: Float[Tensor, "*#shape"], enclosing: Float[Tensor, "*#shape"]
 ) -> Float[Tensor, "*#shape"]:
-    """Generalised IoU in [-1, 1]: IoU less the share of the enclosing box that is not union."""
-    return iou_score - _ratio(enclosing - union, enclosing, 0.0).clamp(min=0)
+    """GIoU's penalty: the share of the enclosing box that is not union, in [0, 1]."""
+    return _ratio(enclosing - union, enclosing, 0.0).clamp(min=0)
 
 
 def smoothed_dice(

@@ -6,11 +6,8 @@ They rank boxes that miss, and lead them to their target. The conventions are th
 
 from __future__ import annotations
 
-import math
 from functools import partial
-from itertools import combinations
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -19,7 +16,8 @@ from softoverlap import scores
 from softoverlap._checks import check_positive
 from softoverlap._types import Boxes, OtherBoxes
 from softoverlap.overlaps._pairs import aligned, pairwise
-from softoverlap.overlaps.boxes import iou_of
+from softoverlap.overlaps.boxes import score_of
+from softoverlap.overlaps.terms import ciou_terms, diou_terms, eiou_terms
 
 
 def box_diou(
@@ -54,7 +52,7 @@ def box_diou(
         >>> box_diou(torch.tensor([[0.0, 2.0]]), torch.tensor([[2.0, 4.0], [0.0, 2.0]]))
         tensor([[-0.2500,  1.0000]])
     """
-    return pairwise(_diou, pred, target, block_size, validate)
+    return pairwise(score_of(diou_terms), pred, target, block_size, validate)
 
 
 def box_pair_diou(
@@ -84,7 +82,7 @@ def box_pair_diou(
         >>> box_pair_diou(torch.tensor([[0.0, 2.0]]), torch.tensor([[2.0, 4.0]]))
         tensor([-0.2500])
     """
-    return aligned(_diou, pred, target, validate)
+    return aligned(score_of(diou_terms), pred, target, validate)
 
 
 def box_ciou(
@@ -121,11 +119,12 @@ def box_ciou(
 
     Examples:
         >>> import torch
-        >>> square, flat = torch.tensor([[0.0, 0.0, 2.0, 2.0]]), torch.tensor([[0.0, 0.0, 4.0, 1.0]])
+        >>> square = torch.tensor([[0.0, 0.0, 2.0, 2.0]])
+        >>> flat = torch.tensor([[0.0, 0.0, 4.0, 1.0]])
         >>> box_ciou(square, torch.cat([flat, square]))
         tensor([[0.2530, 1.0000]])
     """
-    return pairwise(partial(_ciou, gate=gate), pred, target, block_size, validate)
+    return pairwise(score_of(partial(ciou_terms, gate=gate)), pred, target, block_size, validate)
 
 
 def box_pair_ciou(
@@ -154,11 +153,12 @@ def box_pair_ciou(
 
     Examples:
         >>> import torch
-        >>> square, flat = torch.tensor([[0.0, 0.0, 2.0, 2.0]]), torch.tensor([[0.0, 0.0, 4.0, 1.0]])
+        >>> square = torch.tensor([[0.0, 0.0, 2.0, 2.0]])
+        >>> flat = torch.tensor([[0.0, 0.0, 4.0, 1.0]])
         >>> box_pair_ciou(square, flat)
         tensor([0.2530])
     """
-    return aligned(partial(_ciou, gate=gate), pred, target, validate)
+    return aligned(score_of(partial(ciou_terms, gate=gate)), pred, target, validate)
 
 
 def box_eiou(
@@ -194,7 +194,7 @@ def box_eiou(
         >>> box_eiou(torch.tensor([[0.0, 2.0]]), torch.tensor([[0.0, 4.0], [0.0, 2.0]]))
         tensor([[0.1875, 1.0000]])
     """
-    return pairwise(_eiou, pred, target, block_size, validate)
+    return pairwise(score_of(eiou_terms), pred, target, block_size, validate)
 
 
 def box_pair_eiou(
@@ -224,7 +224,7 @@ def box_pair_eiou(
         >>> box_pair_eiou(torch.tensor([[0.0, 2.0]]), torch.tensor([[0.0, 4.0]]))
         tensor([0.1875])
     """
-    return aligned(_eiou, pred, target, validate)
+    return aligned(score_of(eiou_terms), pred, target, validate)
 
 
 def box_nwd(
@@ -265,7 +265,7 @@ def box_nwd(
         tensor([[0.7896, 1.0000]])
     """
     check_positive(constant=constant)
-    return pairwise(partial(_nwd, constant=constant), pred, target, block_size, validate)
+    return pairwise(partial(nwd_of, constant=constant), pred, target, block_size, validate)
 
 
 def box_pair_nwd(
@@ -299,60 +299,12 @@ def box_pair_nwd(
         tensor([0.7896])
     """
     check_positive(constant=constant)
-    return aligned(partial(_nwd, constant=constant), pred, target, validate)
+    return aligned(partial(nwd_of, constant=constant), pred, target, validate)
 
 
-def _diou(a: Tensor, b: Tensor) -> Tensor:
-    return iou_of(a, b) - _centre_penalty(a, b)
-
-
-def _ciou(a: Tensor, b: Tensor, *, gate: float | None) -> Tensor:
-    iou = iou_of(a, b)
-    penalty = scores.aspect_penalty(iou, _aspect_difference(a, b), gate=gate)
-    return iou - _centre_penalty(a, b) - penalty
-
-
-def _eiou(a: Tensor, b: Tensor) -> Tensor:
-    score = _diou(a, b)
-    sides = zip(geometry.edges(a), geometry.edges(b), geometry.enclosing_edges(a, b), strict=True)
-    for side_a, side_b, enclosing in sides:
-        score = score - scores.distance_penalty((side_a - side_b) ** 2, enclosing**2)
-    return score
-
-
-def _nwd(a: Tensor, b: Tensor, *, constant: float) -> Tensor:
+def nwd_of(a: Tensor, b: Tensor, *, constant: float) -> Tensor:
+    """NWD of boxes that broadcast."""
     squared = geometry.squared_centre_distance(a, b)
-    for side_a, side_b in zip(geometry.edges(a), geometry.edges(b), strict=True):
-        squared = squared + (side_a - side_b) ** 2 / 4
+    for edge_a, edge_b in zip(geometry.edges(a), geometry.edges(b), strict=True):
+        squared = squared + (edge_a - edge_b) ** 2 / 4
     return scores.nwd(squared, constant=constant)
-
-
-def _centre_penalty(a: Tensor, b: Tensor) -> Tensor:
-    distance = geometry.squared_centre_distance(a, b)
-    return scores.distance_penalty(distance, geometry.squared_diagonal(a, b))
-
-
-def _aspect_difference(a: Tensor, b: Tensor) -> Tensor:
-    """CIoU's v: the mean over pairs of axes, in [0, 1]."""
-    pairs = list(combinations(range(a.shape[-1] // 2), 2))
-    angles_a, angles_b = _aspect_angles(a, pairs), _aspect_angles(b, pairs)
-    total = (a[..., 0] + b[..., 0]).to(geometry.volume(a).dtype) * 0
-    for angle_a, angle_b in zip(angles_a, angles_b, strict=True):
-        total = total + (4 / math.pi**2) * (angle_a - angle_b) ** 2
-    return total / max(1, len(pairs))
-
-
-def _aspect_angles(boxes: Tensor, pairs: list[tuple[int, int]]) -> list[Tensor]:
-    """atan(side_i / side_j) for each pair of axes.
-
-    The sides are first divided by the longer one, so that no square under- or overflows; a point
-    counts as a cube.
-    """
-    sides, angles = geometry.edges(boxes), []
-    for i, j in pairs:
-        longer = torch.maximum(sides[i], sides[j]).detach()
-        scale = torch.where(longer > 0, longer, 1)
-        nothing = longer <= 0
-        side_i, side_j = (torch.where(nothing, 1, side / scale) for side in (sides[i], sides[j]))
-        angles.append(torch.atan2(side_i, side_j))
-    return angles

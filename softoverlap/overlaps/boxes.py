@@ -7,6 +7,8 @@ stays float64.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from jaxtyping import Float
 from torch import Tensor
 
@@ -15,6 +17,7 @@ from softoverlap import scores
 from softoverlap._checks import check_boxes
 from softoverlap._types import Boxes, OtherBoxes, plain
 from softoverlap.overlaps._pairs import aligned, pairwise
+from softoverlap.overlaps.terms import Terms, equality, giou_terms, iou_terms
 
 
 def box_volume(boxes: Boxes, *, validate: bool | None = None) -> Float[Tensor, "boxes"]:
@@ -68,7 +71,7 @@ def box_iou(
         >>> box_iou(torch.tensor([[0.0, 2.0]]), torch.tensor([[1.0, 3.0], [0.0, 2.0]]))
         tensor([[0.3333, 1.0000]])
     """
-    return pairwise(iou_of, pred, target, block_size, validate)
+    return pairwise(score_of(iou_terms), pred, target, block_size, validate)
 
 
 def box_pair_iou(
@@ -95,7 +98,7 @@ def box_pair_iou(
         >>> box_pair_iou(torch.tensor([[0.0, 2.0]]), torch.tensor([[1.0, 3.0]]))
         tensor([0.3333])
     """
-    return aligned(iou_of, pred, target, validate)
+    return aligned(score_of(iou_terms), pred, target, validate)
 
 
 def box_dice(
@@ -254,7 +257,7 @@ def box_giou(
         >>> box_giou(torch.tensor([[0.0, 1.0]]), torch.tensor([[3.0, 4.0], [0.0, 1.0]]))
         tensor([[-0.5000,  1.0000]])
     """
-    return pairwise(_giou, pred, target, block_size, validate)
+    return pairwise(score_of(giou_terms), pred, target, block_size, validate)
 
 
 def box_pair_giou(
@@ -284,31 +287,25 @@ def box_pair_giou(
         >>> box_pair_giou(torch.tensor([[0.0, 1.0]]), torch.tensor([[3.0, 4.0]]))
         tensor([-0.5000])
     """
-    return aligned(_giou, pred, target, validate)
+    return aligned(score_of(giou_terms), pred, target, validate)
 
 
-def iou_of(a: Tensor, b: Tensor) -> Tensor:
-    """IoU of boxes that broadcast."""
-    sizes = geometry.volume(a), geometry.volume(b)
-    return scores.iou(geometry.intersection(a, b), *sizes, empty=_equal(a, b))
+def score_of(terms: Callable[[Tensor, Tensor], Terms]) -> Callable[[Tensor, Tensor], Tensor]:
+    """The IoU less its penalties."""
+
+    def score(a: Tensor, b: Tensor) -> Tensor:
+        result, penalties = terms(a, b)
+        for penalty in penalties:
+            result = result - penalty
+        return result
+
+    return score
 
 
 def _dice(a: Tensor, b: Tensor) -> Tensor:
     sizes = geometry.volume(a), geometry.volume(b)
-    return scores.dice(geometry.intersection(a, b), *sizes, empty=_equal(a, b))
+    return scores.dice(geometry.intersection(a, b), *sizes, empty=equality(a, b))
 
 
 def _iof(a: Tensor, b: Tensor) -> Tensor:
-    return scores.iof(geometry.intersection(a, b), geometry.volume(a), empty=_equal(a, b))
-
-
-def _giou(a: Tensor, b: Tensor) -> Tensor:
-    shared = geometry.intersection(a, b)
-    sizes = geometry.volume(a), geometry.volume(b)
-    iou = scores.iou(shared, *sizes, empty=_equal(a, b))
-    return scores.giou(iou, sizes[0] + sizes[1] - shared, geometry.enclosing_volume(a, b))
-
-
-def _equal(a: Tensor, b: Tensor) -> Tensor:
-    """1 where the boxes are equal, else 0: the score where there is no volume."""
-    return geometry.equal(a, b).to(geometry.volume(a).dtype)
+    return scores.iof(geometry.intersection(a, b), geometry.volume(a), empty=equality(a, b))
