@@ -45,7 +45,7 @@ def rotated_box_iou(
         >>> rotated_box_iou(square, turned)
         tensor([[0.7071]])
     """
-    return pairwise(_iou, pred, target, block_size, validate, _check)
+    return pairwise(rotated_iou_of, pred, target, block_size, validate, _check)
 
 
 def rotated_box_pair_iou(
@@ -75,7 +75,7 @@ def rotated_box_pair_iou(
         >>> rotated_box_pair_iou(square, turned)
         tensor([0.7071])
     """
-    return aligned(_iou, pred, target, validate, _check)
+    return aligned(rotated_iou_of, pred, target, validate, _check)
 
 
 def rotated_box_iof(
@@ -141,7 +141,8 @@ def rotated_box_pair_iof(
     return aligned(_iof, pred, target, validate, _check)
 
 
-def _iou(a: Tensor, b: Tensor) -> Tensor:
+def rotated_iou_of(a: Tensor, b: Tensor) -> Tensor:
+    """IoU of oriented boxes that broadcast."""
     sizes = rotated.volume(a), rotated.volume(b)
     return scores.iou(rotated.intersection(a, b), *sizes, empty=_equal(a, b))
 
