@@ -11,8 +11,7 @@ from functools import partial
 from jaxtyping import Float
 from torch import Tensor
 
-from softoverlap import boxes as geometry
-from softoverlap import scores
+from softoverlap import boxes as geometry, scores
 from softoverlap._checks import check_positive
 from softoverlap._types import Boxes, OtherBoxes
 from softoverlap.overlaps._pairs import aligned, pairwise

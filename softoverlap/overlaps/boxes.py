@@ -12,8 +12,7 @@ from collections.abc import Callable
 from jaxtyping import Float
 from torch import Tensor
 
-from softoverlap import boxes as geometry
-from softoverlap import scores
+from softoverlap import boxes as geometry, scores
 from softoverlap._checks import check_boxes
 from softoverlap._types import Boxes, OtherBoxes, plain
 from softoverlap.overlaps._pairs import aligned, pairwise

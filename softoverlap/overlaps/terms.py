@@ -12,8 +12,7 @@ from itertools import combinations
 import torch
 from torch import Tensor
 
-from softoverlap import boxes as geometry
-from softoverlap import scores
+from softoverlap import boxes as geometry, scores
 
 Terms = tuple[Tensor, list[Tensor]]
 """The IoU, and what is taken off."""
