@@ -7,7 +7,6 @@ hard boxes (`focal_gamma`), sharpened (`alpha`) and weighted per box.
 
 from __future__ import annotations
 
-import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
@@ -19,7 +18,7 @@ from softoverlap._checks import (
     check_weight,
 )
 from softoverlap._types import Boxes, plain, score_dtype
-from softoverlap.losses.reduction import reduce, reduction_name
+from softoverlap.losses.reduction import checked_weight, power, reduce, reduction_name
 from softoverlap.overlaps.box_distances import nwd_of
 from softoverlap.overlaps.rotated import rotated_iou_of
 from softoverlap.overlaps.terms import (
@@ -99,13 +98,13 @@ class BoxLoss(nn.Module):
         self.check(input, target)
         check_same_rows(input=input, target=target)
         score, penalties = self.terms(plain(input), plain(target))
-        loss = 1 - _power(score, self.alpha)
+        loss = 1 - power(score, self.alpha)
         for penalty in penalties:
-            loss = loss + _power(penalty, self.alpha)
+            loss = loss + power(penalty, self.alpha)
         if self.focal_gamma:
             loss = loss * (1 - score).detach().clamp(min=0) ** self.focal_gamma
         if weight is not None:
-            loss = loss * _checked_weight(weight, len(loss))
+            loss = loss * checked_weight(weight, len(loss))
         return reduce(loss, self.reduction).to(score_dtype(input, target))
 
 
@@ -339,17 +338,3 @@ class RotatedBoxIoULoss(BoxLoss):
     def terms(self, pred: Boxes, target: Boxes) -> Terms:
         """The score that is raised to the power alpha, and the penalties."""
         return (rotated_iou_of(pred, target), [])
-
-
-def _power(values: Tensor, alpha: float) -> Tensor:
-    """values^alpha; flat at 0, where a power below 1 has no finite gradient."""
-    if alpha == 1:
-        return values
-    positive = values > 0
-    return torch.where(positive, torch.where(positive, values, 1) ** alpha, 0)
-
-
-def _checked_weight(weight: Tensor, count: int) -> Tensor:
-    if tuple(weight.shape) != (count,):
-        raise ValueError(f"weight must have shape ({count},), one a box, got {tuple(weight.shape)}")
-    return weight
