@@ -112,6 +112,9 @@ if TYPE_CHECKING:  # what type checkers and editors see; a test holds it equal t
     )
     from softoverlap.suppression import (
         box_nms as box_nms,
+        rotated_nms as rotated_nms,
+        soft_nms as soft_nms,
+        weighted_box_clustering as weighted_box_clustering,
     )
 
 __version__ = "0.1.0"
@@ -213,7 +216,12 @@ _ROOMS = {
         "plot_froc",
         "save_figure",
     ),
-    "suppression": ("box_nms",),
+    "suppression": (
+        "box_nms",
+        "rotated_nms",
+        "soft_nms",
+        "weighted_box_clustering",
+    ),
 }
 _ROOM_OF = {name: room for room, names in _ROOMS.items() for name in names}
 

@@ -223,3 +223,49 @@ def _area(polygon):
 
 def _minima(a, b):
     return sum(min(float(x), float(y)) for x, y in zip(np.ravel(a), np.ravel(b), strict=True))
+
+
+def reference_nms(boxes, scores, threshold, labels, overlap):
+    """Indices of the boxes that stay, visited by falling score."""
+    kept = []
+    for candidate in sorted(range(len(boxes)), key=lambda k: (-scores[k], k)):
+        rivals = [k for k in kept if labels[k] == labels[candidate]]
+        if all(overlap(boxes[k], boxes[candidate]) <= threshold for k in rivals):
+            kept.append(candidate)
+    return kept
+
+
+def reference_soft_nms(boxes, scores, labels, factor, score_threshold):
+    """Indices and decayed scores; `factor` is what is left of a score, by the overlap."""
+    left = dict(enumerate(scores))
+    taken = []
+    while left and max(left.values()) > score_threshold:
+        best = min(left, key=lambda k: (-left[k], k))
+        taken.append((best, left.pop(best)))
+        for k in left:
+            if labels[k] == labels[best]:
+                left[k] *= factor(reference_box_iou(boxes[best], boxes[k]))
+    return taken
+
+
+def reference_clusters(boxes, scores, threshold, labels, weights, expected):
+    """Boxes, scores and heads of weighted box clustering, in the order in which heads are found."""
+    pool = sorted(range(len(boxes)), key=lambda k: (-scores[k], k))
+    clusters = []
+    while pool:
+        head = pool[0]
+        overlaps = {k: reference_box_iou(boxes[head], boxes[k]) for k in pool}
+        members = [
+            k for k in pool if k == head or (labels[k] == labels[head] and overlaps[k] > threshold)
+        ]
+        pool = [k for k in pool if k not in members]
+        counts = [overlaps[k] * weights[k] for k in members]
+        total = sum(c * scores[k] for c, k in zip(counts, members, strict=True))
+        missing = max(0, np.mean([expected[k] for k in members]) - len(members))
+        box = list(boxes[head])
+        if total:
+            weighted = zip(counts, members, strict=True)
+            box = sum(c * scores[k] * np.array(boxes[k]) for c, k in weighted) / total
+        size = sum(counts) + missing * np.mean(counts)
+        clusters.append((list(box), total / size if size else 0.0, head))
+    return clusters
