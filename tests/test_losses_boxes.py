@@ -122,7 +122,7 @@ def test_the_focal_weight_counts_without_a_gradient(loss):
 def test_the_focal_weight_leads_with_boxes_that_are_far_off():
     pred = torch.tensor([[0.0, 0.0, 4.0, 4.0], [0.0, 0.0, 4.0, 1.0]])
     target = torch.tensor([[0.0, 0.0, 4.0, 4.0]]).expand(2, 4) + torch.tensor([0.0, 0.0, 0.1, 0.0])
-    near, far = BoxIoULoss("none", focal_gamma=2)(pred, target) / BoxIoULoss("none")(pred, target)
+    near, far = BoxIoULoss("none", focal_gamma=2.0)(pred, target) / BoxIoULoss("none")(pred, target)
     assert near < far
 
 
