@@ -303,8 +303,9 @@ def score_of(terms: Callable[[Tensor, Tensor], Terms]) -> Callable[[Tensor, Tens
 
 def _dice(a: Tensor, b: Tensor) -> Tensor:
     sizes = geometry.volume(a), geometry.volume(b)
-    return scores.dice(geometry.intersection(a, b), *sizes, empty=equality(a, b))
+    return scores.dice(geometry.intersection(a, b), *sizes, empty=equality(a, b, *sizes))
 
 
 def _iof(a: Tensor, b: Tensor) -> Tensor:
-    return scores.iof(geometry.intersection(a, b), geometry.volume(a), empty=equality(a, b))
+    sizes = geometry.volume(a), geometry.volume(b)
+    return scores.iof(geometry.intersection(a, b), sizes[0], empty=equality(a, b, *sizes))
