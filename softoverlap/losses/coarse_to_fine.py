@@ -121,7 +121,7 @@ class CoarseToFineBoxLoss(nn.Module):
         check_same_rows(input=input, target=target)
         dtype = accumulation_dtype(input, target)
         pred, truth = plain(input).to(dtype), plain(target).to(dtype)
-        share = self.fine_share().to(dtype)
+        share = self.fine_share().to(pred, non_blocking=True)  # a loss that was not moved works too
         loss = torch.lerp(self._coarse(pred, truth), self._fine(pred, truth), share)
         self._count()
         if weight is not None:
