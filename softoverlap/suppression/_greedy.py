@@ -25,7 +25,7 @@ Overlap = Callable[..., Tensor]
 Clash = Callable[[Tensor, Tensor, Tensor], Tensor]
 """From indices (R,), indices (C,) and the pairs asked for (R, C) to those that overlap too much."""
 
-_BOXES_PER_BLOCK = 1024
+_BOXES_PER_BLOCK = 512
 _OURS = (box_ciou, box_dice, box_diou, box_eiou, box_giou, box_iof, box_iou, box_nwd)
 
 

@@ -30,8 +30,8 @@ def box_nms(
     """Greedy non-maximum suppression in any number of dimensions, exact.
 
     Boxes are visited by falling score (equal scores in the order given); a box is dropped if its
-    overlap with a box already kept is above the threshold. Memory grows with 1024 · N, not with
-    N².
+    overlap with a box already kept is above the threshold. Boxes meet in blocks of 512, so that
+    memory does not grow with N².
 
     Args:
         boxes: Boxes in any one unit, shape (N, 2 * ndim).
