@@ -8,7 +8,8 @@ voxel `i` fills `[i, i + 1)`. Functions of two boxes broadcast over the leading 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from functools import reduce
 
 import torch
 from jaxtyping import Bool, Float, Shaped
@@ -40,18 +41,14 @@ def intersection(
     a: Shaped[Tensor, "*#batch coords"], b: Shaped[Tensor, "*#batch coords"]
 ) -> Float[Tensor, "*#batch"]:
     """Volume that two boxes share; touching faces pass half of the gradient."""
-    shared = []
-    for low_a, high_a, low_b, high_b in zip(*split(a), *split(b), strict=True):
-        edge = torch.minimum(high_a, high_b) - torch.maximum(low_a, low_b)
-        shared.append(torch.maximum(edge, edge.new_zeros(())))
-    return _product(shared)
+    return _product(_shared_edges(a, b))
 
 
 def enclosing_volume(
     a: Shaped[Tensor, "*#batch coords"], b: Shaped[Tensor, "*#batch coords"]
 ) -> Float[Tensor, "*#batch"]:
     """Volume of the smallest box around both."""
-    return _product(enclosing_edges(a, b))
+    return _product(_enclosing_edges(a, b))
 
 
 def squared_centre_distance(
@@ -78,10 +75,7 @@ def enclosing_edges(
     a: Shaped[Tensor, "*#batch coords"], b: Shaped[Tensor, "*#batch coords"]
 ) -> list[Tensor]:
     """Edges of the smallest box around both, a tensor an axis."""
-    return [
-        torch.maximum(high_a, high_b) - torch.minimum(low_a, low_b)
-        for low_a, high_a, low_b, high_b in zip(*split(a), *split(b), strict=True)
-    ]
+    return list(_enclosing_edges(a, b))
 
 
 def edges(boxes: Shaped[Tensor, "*batch coords"]) -> list[Tensor]:
@@ -224,9 +218,18 @@ def _code_weights(weights: Sequence[float] | None, count: int) -> list[float]:
     return factors
 
 
-def _product(lengths: list[Tensor]) -> Tensor:
+def _shared_edges(a: Tensor, b: Tensor) -> Iterator[Tensor]:
+    """Edges of the shared box, one after the other, so that few are held in the cache."""
+    for low_a, high_a, low_b, high_b in zip(*split(a), *split(b), strict=True):
+        edge = torch.minimum(high_a, high_b).sub_(torch.maximum(low_a, low_b))
+        yield torch.maximum(edge, edge.new_zeros(()))
+
+
+def _enclosing_edges(a: Tensor, b: Tensor) -> Iterator[Tensor]:
+    for low_a, high_a, low_b, high_b in zip(*split(a), *split(b), strict=True):
+        yield torch.maximum(high_a, high_b).sub_(torch.minimum(low_a, low_b))
+
+
+def _product(lengths: Iterable[Tensor]) -> Tensor:
     """Left to right, so that a box's volume and its intersection with itself agree to the bit."""
-    product = lengths[0]
-    for edge in lengths[1:]:
-        product = product * edge
-    return product
+    return reduce(torch.mul, lengths)
