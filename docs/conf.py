@@ -36,6 +36,7 @@ DOCS = Path(__file__).parent
 
 ROOMS = {
     "overlaps": "Overlap: of masks, of masks and boxes, of boxes",
+    "boxes": "Log-size coding of boxes",
     "mask_boxes": "Tables to use many times",
     "lesions": "Lesions",
     "losses": "Losses",

@@ -18,6 +18,10 @@ if TYPE_CHECKING:  # what type checkers and editors see; a test holds it equal t
         MaxOverlapMatcher as MaxOverlapMatcher,
         anchor_quality as anchor_quality,
     )
+    from softoverlap.boxes import (
+        decode_boxes as decode_boxes,
+        encode_boxes as encode_boxes,
+    )
     from softoverlap.data import (
         LesionPhantoms as LesionPhantoms,
         Volume as Volume,
@@ -36,10 +40,21 @@ if TYPE_CHECKING:  # what type checkers and editors see; a test holds it equal t
         Lesion as Lesion,
     )
     from softoverlap.losses import (
+        BoxCIoULoss as BoxCIoULoss,
+        BoxDIoULoss as BoxDIoULoss,
+        BoxEIoULoss as BoxEIoULoss,
+        BoxGIoULoss as BoxGIoULoss,
+        BoxIoULoss as BoxIoULoss,
+        BoxNWDLoss as BoxNWDLoss,
+        CoarseToFineBoxLoss as CoarseToFineBoxLoss,
+        QualityFocalLoss as QualityFocalLoss,
+        RotatedBoxIoULoss as RotatedBoxIoULoss,
         SoftDiceCELoss as SoftDiceCELoss,
         SoftDiceLoss as SoftDiceLoss,
         SoftIoULoss as SoftIoULoss,
         SoftTverskyLoss as SoftTverskyLoss,
+        VarifocalLoss as VarifocalLoss,
+        iou_aware_score as iou_aware_score,
     )
     from softoverlap.mask_boxes import (
         SummedVolume as SummedVolume,
@@ -57,12 +72,22 @@ if TYPE_CHECKING:  # what type checkers and editors see; a test holds it equal t
         compute_soft_iou as compute_soft_iou,
     )
     from softoverlap.overlaps import (
+        box_ciou as box_ciou,
         box_dice as box_dice,
+        box_diou as box_diou,
+        box_eiou as box_eiou,
         box_giou as box_giou,
+        box_iof as box_iof,
         box_iou as box_iou,
+        box_nwd as box_nwd,
+        box_pair_ciou as box_pair_ciou,
         box_pair_dice as box_pair_dice,
+        box_pair_diou as box_pair_diou,
+        box_pair_eiou as box_pair_eiou,
         box_pair_giou as box_pair_giou,
+        box_pair_iof as box_pair_iof,
         box_pair_iou as box_pair_iou,
+        box_pair_nwd as box_pair_nwd,
         box_volume as box_volume,
         mask_box_dice as mask_box_dice,
         mask_box_iou as mask_box_iou,
@@ -75,6 +100,10 @@ if TYPE_CHECKING:  # what type checkers and editors see; a test holds it equal t
         mask_dice as mask_dice,
         mask_iou as mask_iou,
         mask_tversky as mask_tversky,
+        rotated_box_iof as rotated_box_iof,
+        rotated_box_iou as rotated_box_iou,
+        rotated_box_pair_iof as rotated_box_pair_iof,
+        rotated_box_pair_iou as rotated_box_pair_iou,
     )
     from softoverlap.report import (
         plot_case as plot_case,
@@ -83,6 +112,9 @@ if TYPE_CHECKING:  # what type checkers and editors see; a test holds it equal t
     )
     from softoverlap.suppression import (
         box_nms as box_nms,
+        rotated_nms as rotated_nms,
+        soft_nms as soft_nms,
+        weighted_box_clustering as weighted_box_clustering,
     )
 
 __version__ = "0.1.0"
@@ -95,6 +127,10 @@ _ROOMS = {
         "ATSSMatcher",
         "Matches",
         "MaxOverlapMatcher",
+    ),
+    "boxes": (
+        "decode_boxes",
+        "encode_boxes",
     ),
     "data": (
         "LesionPhantoms",
@@ -112,10 +148,21 @@ _ROOMS = {
     ),
     "lesions": ("Lesion",),
     "losses": (
+        "BoxCIoULoss",
+        "BoxDIoULoss",
+        "BoxEIoULoss",
+        "BoxGIoULoss",
+        "BoxIoULoss",
+        "BoxNWDLoss",
+        "CoarseToFineBoxLoss",
+        "iou_aware_score",
+        "QualityFocalLoss",
+        "RotatedBoxIoULoss",
         "SoftDiceCELoss",
         "SoftDiceLoss",
         "SoftIoULoss",
         "SoftTverskyLoss",
+        "VarifocalLoss",
     ),
     "mask_boxes": ("SummedVolume",),
     "metrics": (
@@ -131,12 +178,22 @@ _ROOMS = {
         "SoftIoUMetric",
     ),
     "overlaps": (
+        "box_ciou",
         "box_dice",
+        "box_diou",
+        "box_eiou",
         "box_giou",
+        "box_iof",
         "box_iou",
+        "box_nwd",
+        "box_pair_ciou",
         "box_pair_dice",
+        "box_pair_diou",
+        "box_pair_eiou",
         "box_pair_giou",
+        "box_pair_iof",
         "box_pair_iou",
+        "box_pair_nwd",
         "box_volume",
         "mask_box_dice",
         "mask_box_iou",
@@ -149,13 +206,22 @@ _ROOMS = {
         "mask_dice",
         "mask_iou",
         "mask_tversky",
+        "rotated_box_iof",
+        "rotated_box_iou",
+        "rotated_box_pair_iof",
+        "rotated_box_pair_iou",
     ),
     "report": (
         "plot_case",
         "plot_froc",
         "save_figure",
     ),
-    "suppression": ("box_nms",),
+    "suppression": (
+        "box_nms",
+        "rotated_nms",
+        "soft_nms",
+        "weighted_box_clustering",
+    ),
 }
 _ROOM_OF = {name: room for room, names in _ROOMS.items() for name in names}
 

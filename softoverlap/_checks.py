@@ -72,14 +72,7 @@ def check_probabilities(*, validate: bool | None = None, **masks: Tensor) -> Non
 
 def check_boxes(*, validate: bool | None = None, ndim: int | None = None, **boxes: Tensor) -> None:
     """Boxes have shape (N, 2 * ndim); their values are finite and no maximum is below a minimum."""
-    check_tensors(**boxes)
-    for name, box in boxes.items():
-        expected = "(N, 2 * ndim)" if ndim is None else f"(N, {2 * ndim})"
-        wrong = box.ndim != 2 or box.shape[1] == 0 or box.shape[1] % 2
-        if wrong or (ndim is not None and box.shape[1] != 2 * ndim):
-            raise ValueError(f"{name} must have shape {expected}, got {tuple(box.shape)}")
-        if box.is_complex() or box.dtype == torch.bool:
-            raise TypeError(f"{name} must hold real coordinates, got dtype {box.dtype}")
+    _check_paired_columns("coordinates", ndim, boxes)
     if not should_validate(validate, *boxes.values()):
         return
     for name, box in boxes.items():
@@ -95,6 +88,44 @@ def check_boxes(*, validate: bool | None = None, ndim: int | None = None, **boxe
             )
 
 
+def check_solid_boxes(
+    *, validate: bool | None = None, ndim: int | None = None, **boxes: Tensor
+) -> None:
+    """Boxes are boxes, and each of their edges is above 0."""
+    check_boxes(validate=validate, ndim=ndim, **boxes)
+    if not should_validate(validate, *boxes.values()):
+        return
+    for name, box in boxes.items():
+        box = box.detach()
+        flat = (box[:, box.shape[1] // 2 :] <= box[:, : box.shape[1] // 2]).any(dim=1)
+        if flat.any():
+            row = int(flat.nonzero()[0, 0])
+            raise ValueError(
+                f"{name} must have edges above 0, got {box[row].tolist()} in row {row}"
+            )
+
+
+def check_codes(*, validate: bool | None = None, ndim: int | None = None, **codes: Tensor) -> None:
+    """Codes have the shape of boxes, (N, 2 * ndim), and finite values."""
+    _check_paired_columns("codes", ndim, codes)
+    if not should_validate(validate, *codes.values()):
+        return
+    for name, code in codes.items():
+        if not torch.isfinite(code.detach()).all():
+            raise ValueError(f"{name} must hold finite codes, got NaN or infinity")
+
+
+def _check_paired_columns(content: str, ndim: int | None, tensors: dict[str, Tensor]) -> None:
+    check_tensors(**tensors)
+    for name, tensor in tensors.items():
+        expected = "(N, 2 * ndim)" if ndim is None else f"(N, {2 * ndim})"
+        wrong = tensor.ndim != 2 or tensor.shape[1] == 0 or tensor.shape[1] % 2
+        if wrong or (ndim is not None and tensor.shape[1] != 2 * ndim):
+            raise ValueError(f"{name} must have shape {expected}, got {tuple(tensor.shape)}")
+        if tensor.is_complex() or tensor.dtype == torch.bool:
+            raise TypeError(f"{name} must hold real {content}, got dtype {tensor.dtype}")
+
+
 def check_same_rows(**tensors: Tensor) -> None:
     """All tensors have as many rows."""
     counts = {name: tensor.shape[0] for name, tensor in tensors.items()}
@@ -107,6 +138,39 @@ def check_weight(**weights: float) -> None:
     for name, weight in weights.items():
         if not 0 <= weight < float("inf"):
             raise ValueError(f"{name} must be at least 0 and finite, got {weight}")
+
+
+def check_positive(**values: float) -> None:
+    """Every value is a finite number above 0."""
+    for name, value in values.items():
+        if not 0 < value < float("inf"):
+            raise ValueError(f"{name} must be above 0 and finite, got {value}")
+
+
+def check_rotated_boxes(
+    *, validate: bool | None = None, parameters: int | None = None, **boxes: Tensor
+) -> None:
+    """Oriented boxes have shape (N, 5) or (N, 7), finite values and edges of at least 0."""
+    check_tensors(**boxes)
+    for name, box in boxes.items():
+        expected = (5, 7) if parameters is None else (parameters,)
+        if box.ndim != 2 or box.shape[1] not in expected:
+            layout = " or ".join(f"(N, {count})" for count in expected)
+            raise ValueError(f"{name} must have shape {layout}, got {tuple(box.shape)}")
+        if box.is_complex() or box.dtype == torch.bool:
+            raise TypeError(f"{name} must hold real parameters, got dtype {box.dtype}")
+    if not should_validate(validate, *boxes.values()):
+        return
+    for name, box in boxes.items():
+        box, ndim = box.detach(), (box.shape[1] - 1) // 2
+        if not torch.isfinite(box).all():
+            raise ValueError(f"{name} must hold finite parameters, got NaN or infinity")
+        negative = (box[:, ndim : 2 * ndim] < 0).any(dim=1)
+        if negative.any():
+            row = int(negative.nonzero()[0, 0])
+            raise ValueError(
+                f"{name} must have edges of at least 0, got {box[row].tolist()} in row {row}"
+            )
 
 
 def check_choice(name: str, value: object, choices: Collection[object]) -> None:

@@ -7,11 +7,22 @@ voxel `i` fills `[i, i + 1)`. Functions of two boxes broadcast over the leading 
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from functools import reduce
+
 import torch
 from jaxtyping import Bool, Float, Shaped
 from torch import Tensor
 
-from softoverlap._types import accumulation_dtype
+from softoverlap._checks import (
+    check_boxes,
+    check_codes,
+    check_positive,
+    check_same_rows,
+    check_solid_boxes,
+)
+from softoverlap._types import Boxes, accumulation_dtype, plain, score_dtype
 
 
 def split(boxes: Shaped[Tensor, "*batch coords"]) -> tuple[list[Tensor], list[Tensor]]:
@@ -23,29 +34,53 @@ def split(boxes: Shaped[Tensor, "*batch coords"]) -> tuple[list[Tensor], list[Te
 
 def volume(boxes: Shaped[Tensor, "*batch coords"]) -> Float[Tensor, "*batch"]:
     """Product of the edges."""
-    minima, maxima = split(boxes)
-    return _product([high - low for low, high in zip(minima, maxima, strict=True)])
+    return _product(edges(boxes))
 
 
 def intersection(
     a: Shaped[Tensor, "*#batch coords"], b: Shaped[Tensor, "*#batch coords"]
 ) -> Float[Tensor, "*#batch"]:
     """Volume that two boxes share; touching faces pass half of the gradient."""
-    edges = []
-    for low_a, high_a, low_b, high_b in zip(*split(a), *split(b), strict=True):
-        edge = torch.minimum(high_a, high_b) - torch.maximum(low_a, low_b)
-        edges.append(torch.maximum(edge, edge.new_zeros(())))
-    return _product(edges)
+    return _product(_shared_edges(a, b))
 
 
 def enclosing_volume(
     a: Shaped[Tensor, "*#batch coords"], b: Shaped[Tensor, "*#batch coords"]
 ) -> Float[Tensor, "*#batch"]:
     """Volume of the smallest box around both."""
-    edges = []
+    return _product(_enclosing_edges(a, b))
+
+
+def squared_centre_distance(
+    a: Shaped[Tensor, "*#batch coords"], b: Shaped[Tensor, "*#batch coords"]
+) -> Float[Tensor, "*#batch"]:
+    """Squared Euclidean distance of the centres."""
+    total: Tensor | float = 0.0
     for low_a, high_a, low_b, high_b in zip(*split(a), *split(b), strict=True):
-        edges.append(torch.maximum(high_a, high_b) - torch.minimum(low_a, low_b))
-    return _product(edges)
+        total = total + (((low_a - low_b) + (high_a - high_b)) / 2) ** 2
+    return torch.as_tensor(total)
+
+
+def squared_diagonal(
+    a: Shaped[Tensor, "*#batch coords"], b: Shaped[Tensor, "*#batch coords"]
+) -> Float[Tensor, "*#batch"]:
+    """Squared diagonal of the smallest box around both."""
+    total: Tensor | float = 0.0
+    for edge in enclosing_edges(a, b):
+        total = total + edge**2
+    return torch.as_tensor(total)
+
+
+def enclosing_edges(
+    a: Shaped[Tensor, "*#batch coords"], b: Shaped[Tensor, "*#batch coords"]
+) -> list[Tensor]:
+    """Edges of the smallest box around both, a tensor an axis."""
+    return list(_enclosing_edges(a, b))
+
+
+def edges(boxes: Shaped[Tensor, "*batch coords"]) -> list[Tensor]:
+    """Edges of each box, a tensor an axis."""
+    return [high - low for low, high in zip(*split(boxes), strict=True)]
 
 
 def equal(
@@ -73,9 +108,128 @@ def clip(
     return torch.minimum(boxes.clamp(min=0), upper)
 
 
-def _product(edges: list[Tensor]) -> Tensor:
+def encode_boxes(
+    boxes: Boxes,
+    anchors: Boxes,
+    *,
+    weights: Sequence[float] | None = None,
+    validate: bool | None = None,
+) -> Float[Tensor, "boxes coords"]:
+    """Codes of boxes relative to aligned anchors: what a detector's box head regresses.
+
+    First the offset of the centre on each axis, in edges of the anchor, then the logarithm of the
+    ratio of the edges, each times its weight: MONAI's `BoxCoder` in any dimension. The code of an
+    interval is that of its centre and its duration. A code does not change if box and anchor
+    are scaled together, so a gradient with respect to it ignores the size of the object.
+
+    Args:
+        boxes: Minima, then maxima, shape (N, 2 * ndim).
+        anchors: Same shape.
+        weights: A factor of each code, 2 * ndim numbers above 0; by default 1.
+        validate: Look at the values too; by default on for CPU tensors.
+
+    Returns:
+        Codes, without unit, shape (N, 2 * ndim): centres, then sizes.
+
+    Raises:
+        ValueError: If a shape is wrong, a value is not finite, an edge is not above 0, or weights
+            do not fit.
+
+    References:
+        Ren et al., Faster R-CNN, https://arxiv.org/abs/1506.01497
+
+    Examples:
+        >>> import torch
+        >>> anchor = torch.tensor([[0.0, 4.0]])
+        >>> encode_boxes(torch.tensor([[0.0, 8.0]]), anchor)
+        tensor([[0.5000, 0.6931]])
+    """
+    check_solid_boxes(boxes=boxes, validate=validate)
+    check_solid_boxes(anchors=anchors, ndim=boxes.shape[1] // 2, validate=validate)
+    check_same_rows(boxes=boxes, anchors=anchors)
+    factors = _code_weights(weights, boxes.shape[1])
+    (low, high), (low_anchor, high_anchor) = split(plain(boxes)), split(plain(anchors))
+    offsets, ratios = [], []
+    for corners in zip(low, high, low_anchor, high_anchor, strict=True):
+        edge, anchor_edge = corners[1] - corners[0], corners[3] - corners[2]
+        apart = (corners[0] - corners[2]) + (corners[1] - corners[3])
+        offsets.append(apart / 2 / anchor_edge)
+        ratios.append(torch.log(edge / anchor_edge))
+    codes = [factor * code for factor, code in zip(factors, offsets + ratios, strict=True)]
+    return torch.stack(codes, dim=1).to(score_dtype(boxes, anchors))
+
+
+def decode_boxes(
+    codes: Boxes,
+    anchors: Boxes,
+    *,
+    weights: Sequence[float] | None = None,
+    clamp: float = math.log(1000 / 16),
+    validate: bool | None = None,
+) -> Float[Tensor, "boxes coords"]:
+    """Boxes from their codes relative to aligned anchors: the inverse of `encode_boxes`.
+
+    Args:
+        codes: Offsets of the centres, then logarithms of the sizes, shape (N, 2 * ndim).
+        anchors: Minima, then maxima, shape (N, 2 * ndim).
+        weights: What each code was multiplied with, 2 * ndim numbers above 0; by default 1.
+        clamp: Highest logarithm of a size, so that no size overflows; by default MONAI's, 62.5
+            times the anchor's edge. Above it a size has no gradient.
+        validate: Look at the values too; by default on for CPU tensors.
+
+    Returns:
+        Minima, then maxima, in units of the anchors, shape (N, 2 * ndim), in float32 or wider.
+
+    Raises:
+        ValueError: If a shape is wrong, a value is not finite, an anchor is inverted, or weights
+            or `clamp` are out of range.
+
+    References:
+        Ren et al., Faster R-CNN, https://arxiv.org/abs/1506.01497
+
+    Examples:
+        >>> import torch
+        >>> anchor = torch.tensor([[0.0, 4.0]])
+        >>> decode_boxes(torch.tensor([[0.5, 0.0]]), anchor)
+        tensor([[2., 6.]])
+    """
+    check_positive(clamp=clamp)
+    check_codes(codes=codes, validate=validate)
+    check_boxes(anchors=anchors, ndim=codes.shape[1] // 2, validate=validate)
+    check_same_rows(codes=codes, anchors=anchors)
+    factors = _code_weights(weights, codes.shape[1])
+    dtype = accumulation_dtype(codes, anchors)
+    columns = plain(codes).to(dtype).unbind(1)
+    parts = [code / factor for code, factor in zip(columns, factors, strict=True)]
+    minima, maxima = [], []
+    for axis, (low, high) in enumerate(zip(*split(plain(anchors).to(dtype)), strict=True)):
+        centre = low + (high - low) * (parts[axis] + 0.5)
+        half = (high - low) * torch.exp(parts[len(parts) // 2 + axis].clamp(max=clamp)) / 2
+        minima.append(centre - half)
+        maxima.append(centre + half)
+    return torch.stack(minima + maxima, dim=1)
+
+
+def _code_weights(weights: Sequence[float] | None, count: int) -> list[float]:
+    """A factor of each code."""
+    factors = [1.0] * count if weights is None else [float(weight) for weight in weights]
+    if len(factors) != count or not all(0 < factor < math.inf for factor in factors):
+        raise ValueError(f"weights must be {count} numbers above 0, got {factors}")
+    return factors
+
+
+def _shared_edges(a: Tensor, b: Tensor) -> Iterator[Tensor]:
+    """Edges of the shared box, one after the other, so that few are held in the cache."""
+    for low_a, high_a, low_b, high_b in zip(*split(a), *split(b), strict=True):
+        edge = torch.minimum(high_a, high_b).sub_(torch.maximum(low_a, low_b))
+        yield torch.maximum(edge, edge.new_zeros(()))
+
+
+def _enclosing_edges(a: Tensor, b: Tensor) -> Iterator[Tensor]:
+    for low_a, high_a, low_b, high_b in zip(*split(a), *split(b), strict=True):
+        yield torch.maximum(high_a, high_b).sub_(torch.minimum(low_a, low_b))
+
+
+def _product(lengths: Iterable[Tensor]) -> Tensor:
     """Left to right, so that a box's volume and its intersection with itself agree to the bit."""
-    product = edges[0]
-    for edge in edges[1:]:
-        product = product * edge
-    return product
+    return reduce(torch.mul, lengths)

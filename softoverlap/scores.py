@@ -52,13 +52,11 @@ def tversky(
     return torch.where(nothing, empty, _ratio(intersection, weighted, 0.0)).clamp(0, 1)
 
 
-def giou(
-    iou_score: Float[Tensor, "*#shape"],
-    union: Float[Tensor, "*#shape"],
-    enclosing: Float[Tensor, "*#shape"],
+def hull_penalty(
+    union: Float[Tensor, "*#shape"], enclosing: Float[Tensor, "*#shape"]
 ) -> Float[Tensor, "*#shape"]:
-    """Generalised IoU in [-1, 1]: IoU less the share of the enclosing box that is not union."""
-    return iou_score - _ratio(enclosing - union, enclosing, 0.0).clamp(min=0)
+    """GIoU's penalty: the share of the enclosing box that is not union, in [0, 1]."""
+    return _ratio(enclosing - union, enclosing, 0.0).clamp(min=0)
 
 
 def smoothed_dice(
@@ -105,6 +103,43 @@ def _smoothed_ratio(numerator: Tensor, denominator: Tensor) -> Tensor:
     """The quotient, and 1 where nothing was left to divide by: two empty masks, no smoothing."""
     nothing: Bool[Tensor, "*shape"] = denominator == 0
     return torch.where(nothing, 1, numerator / torch.where(nothing, 1, denominator))
+
+
+def iof(
+    intersection: Float[Tensor, "*#shape"],
+    size_first: Float[Tensor, "*#shape"],
+    *,
+    empty: float | Tensor = 1.0,
+) -> Float[Tensor, "*#shape"]:
+    """Intersection over the first size, and `empty` where that is zero."""
+    return _ratio(intersection, size_first, empty).clamp(0, 1)
+
+
+def distance_penalty(
+    squared_distance: Float[Tensor, "*#shape"], squared_reference: Float[Tensor, "*#shape"]
+) -> Float[Tensor, "*#shape"]:
+    """Squared distance over a squared reference length, 0 where the reference is zero."""
+    return _ratio(squared_distance, squared_reference, 0.0).clamp(max=1)
+
+
+def aspect_penalty(
+    iou_score: Float[Tensor, "*#shape"],
+    difference: Float[Tensor, "*#shape"],
+    *,
+    gate: float | None = None,
+) -> Float[Tensor, "*#shape"]:
+    """CIoU's `alpha · v` for a difference v of aspects; alpha is detached, 0 up to the gate."""
+    alpha = _ratio(difference, 1 - iou_score + difference, 0.0).detach()
+    if gate is not None:
+        alpha = torch.where(iou_score.detach() > gate, alpha, 0)
+    return alpha * difference
+
+
+def nwd(squared_distance: Float[Tensor, "*#shape"], *, constant: float) -> Float[Tensor, "*#shape"]:
+    """Normalised Wasserstein similarity `exp(-distance / constant)`; flat at distance 0."""
+    apart = ~(squared_distance <= 0)  # so for NaN
+    distance = torch.where(apart, squared_distance, 1).sqrt()
+    return torch.exp(-torch.where(apart, distance, 0) / constant)
 
 
 def _ratio(numerator: Tensor, denominator: Tensor, empty: float | Tensor) -> Tensor:

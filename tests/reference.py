@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from fractions import Fraction
 
 import numpy as np
@@ -82,5 +83,189 @@ def reference_box_giou(a, b):
     return reference_box_iou(a, b) - float(penalty)
 
 
+def reference_box_iof(a, b):
+    size = reference_box_volume(a)
+    return float(reference_box_intersection(a, b) / size) if size else float(list(a) == list(b))
+
+
+def reference_box_diou(a, b):
+    return reference_box_iou(a, b) - float(_centre_penalty(a, b))
+
+
+def reference_box_ciou(a, b, gate=None):
+    iou, v = reference_box_iou(a, b), _aspect_difference(a, b)
+    weight = v / (1 - iou + v) if v and (gate is None or iou > gate) else 0.0
+    return reference_box_diou(a, b) - weight * v
+
+
+def reference_box_eiou(a, b):
+    edges = zip(_edges(a), _edges(b), _edges(_hull(a, b)), strict=True)
+    shape = sum((x - y) ** 2 / hull**2 for x, y, hull in edges if hull)
+    return reference_box_diou(a, b) - float(shape)
+
+
+def reference_box_nwd(a, b, constant=12.7):
+    edges = zip(_edges(a), _edges(b), strict=True)
+    squared = _squared_distance(a, b) + sum((x - y) ** 2 for x, y in edges) / 4
+    return math.exp(-math.sqrt(squared) / constant)
+
+
+def _centre_penalty(a, b):
+    diagonal = sum(edge**2 for edge in _edges(_hull(a, b)))
+    return _squared_distance(a, b) / diagonal if diagonal else Fraction(0)
+
+
+def _squared_distance(a, b):
+    ndim = len(a) // 2
+    total = Fraction(0)
+    for axis in range(ndim):
+        twice = [Fraction(float(box[axis])) + Fraction(float(box[axis + ndim])) for box in (a, b)]
+        total += ((twice[0] - twice[1]) / 2) ** 2
+    return total
+
+
+def _aspect_difference(a, b):
+    """The mean over all pairs of axes; a point is a cube."""
+    pairs = list(itertools.combinations(range(len(a) // 2), 2))
+    total = 0.0
+    for i, j in pairs:
+        angles = [
+            math.atan2(edges[i], edges[j]) if edges[i] or edges[j] else math.pi / 4
+            for edges in (_edges(a), _edges(b))
+        ]
+        total += 4 / math.pi**2 * (angles[0] - angles[1]) ** 2
+    return total / len(pairs) if pairs else 0.0
+
+
+def _hull(a, b):
+    ndim = len(a) // 2
+    return [*map(min, a[:ndim], b[:ndim]), *map(max, a[ndim:], b[ndim:])]
+
+
+def _edges(box):
+    ndim = len(box) // 2
+    return [Fraction(float(box[axis + ndim])) - Fraction(float(box[axis])) for axis in range(ndim)]
+
+
+def reference_rotated_iou(a, b):
+    """Exact for the float64 corners: polygons are clipped in rational numbers."""
+    shared = reference_rotated_intersection(a, b)
+    union = _rotated_volume(a) + _rotated_volume(b) - shared
+    return float(shared / union) if union else float(list(a) == list(b))
+
+
+def reference_rotated_iof(a, b):
+    size = _rotated_volume(a)
+    return float(reference_rotated_intersection(a, b) / size) if size else float(list(a) == list(b))
+
+
+def reference_rotated_intersection(a, b):
+    """Area, or volume for boxes with yaw."""
+    a, b = list(map(float, a)), list(map(float, b))
+    shared = _height_of(a, b)
+    subject, window = _corners(a), _corners(b)
+    if not shared or not _area(subject) or not _area(window):
+        return Fraction(0)
+    for start, stop in zip(window, window[1:] + window[:1], strict=True):
+        subject = _clipped(subject, start, stop)
+    return shared * _area(subject)
+
+
+def _rotated_volume(box):
+    return _area(_corners(list(map(float, box)))) * _height_of(box, box)
+
+
+def _height_of(a, b):
+    """Length that two boxes share on axis 2; 1 in the plane."""
+    if len(a) == 5:
+        return Fraction(1)
+    centres, halves = ([Fraction(float(box[i])) for box in (a, b)] for i in (2, 5))
+    low = max(c - h / 2 for c, h in zip(centres, halves, strict=True))
+    high = min(c + h / 2 for c, h in zip(centres, halves, strict=True))
+    return max(Fraction(0), high - low)
+
+
+def _corners(box):
+    """Counter-clockwise, rounded to float64."""
+    ndim = (len(box) - 1) // 2
+    (x, y), (w, h), angle = box[:2], box[ndim : ndim + 2], box[-1]
+    cosine, sine = math.cos(angle), math.sin(angle)
+    return [
+        (
+            Fraction(x + (i * w * cosine - j * h * sine) / 2),
+            Fraction(y + (i * w * sine + j * h * cosine) / 2),
+        )
+        for i, j in ((-1, -1), (1, -1), (1, 1), (-1, 1))
+    ]
+
+
+def _clipped(polygon, start, stop):
+    """The part of a polygon on the left of the line from start to stop."""
+    kept = []
+    for p, q in zip(polygon, polygon[1:] + polygon[:1], strict=True):
+        side_p, side_q = _turn(start, stop, p), _turn(start, stop, q)
+        if side_p >= 0:
+            kept.append(p)
+        if side_p * side_q < 0:
+            t = side_p / (side_p - side_q)
+            kept.append((p[0] + t * (q[0] - p[0]), p[1] + t * (q[1] - p[1])))
+    return kept
+
+
+def _turn(a, b, c):
+    return (b[0] - a[0]) * (c[1] - a[1]) - (b[1] - a[1]) * (c[0] - a[0])
+
+
+def _area(polygon):
+    turned = zip(polygon, polygon[1:] + polygon[:1], strict=True)
+    return sum((p[0] * q[1] - q[0] * p[1] for p, q in turned), Fraction(0)) / 2
+
+
 def _minima(a, b):
     return sum(min(float(x), float(y)) for x, y in zip(np.ravel(a), np.ravel(b), strict=True))
+
+
+def reference_nms(boxes, scores, threshold, labels, overlap):
+    """Indices of the boxes that stay, visited by falling score."""
+    kept = []
+    for candidate in sorted(range(len(boxes)), key=lambda k: (-scores[k], k)):
+        rivals = [k for k in kept if labels[k] == labels[candidate]]
+        if all(overlap(boxes[k], boxes[candidate]) <= threshold for k in rivals):
+            kept.append(candidate)
+    return kept
+
+
+def reference_soft_nms(boxes, scores, labels, factor, score_threshold):
+    """Indices and decayed scores; `factor` is what is left of a score, by the overlap."""
+    left = dict(enumerate(scores))
+    taken = []
+    while left and max(left.values()) > score_threshold:
+        best = min(left, key=lambda k: (-left[k], k))
+        taken.append((best, left.pop(best)))
+        for k in left:
+            if labels[k] == labels[best]:
+                left[k] *= factor(reference_box_iou(boxes[best], boxes[k]))
+    return taken
+
+
+def reference_clusters(boxes, scores, threshold, labels, weights, expected):
+    """Boxes, scores and heads of weighted box clustering, in the order in which heads are found."""
+    pool = sorted(range(len(boxes)), key=lambda k: (-scores[k], k))
+    clusters = []
+    while pool:
+        head = pool[0]
+        overlaps = {k: reference_box_iou(boxes[head], boxes[k]) for k in pool}
+        members = [
+            k for k in pool if k == head or (labels[k] == labels[head] and overlaps[k] > threshold)
+        ]
+        pool = [k for k in pool if k not in members]
+        counts = [overlaps[k] * weights[k] for k in members]
+        total = sum(c * scores[k] for c, k in zip(counts, members, strict=True))
+        missing = max(0, np.mean([expected[k] for k in members]) - len(members))
+        box = list(boxes[head])
+        if total:
+            weighted = zip(counts, members, strict=True)
+            box = sum(c * scores[k] * np.array(boxes[k]) for c, k in weighted) / total
+        size = sum(counts) + missing * np.mean(counts)
+        clusters.append((list(box), total / size if size else 0.0, head))
+    return clusters

@@ -2,43 +2,54 @@
 
 from __future__ import annotations
 
-import json
+import itertools
+import subprocess
+import sys
+from functools import partial
 from pathlib import Path
 
 import monai.data.box_utils as monai_boxes
 import pytest
+import reference
 import torch
-from hypothesis import given
-from reference import reference_box_dice, reference_box_giou, reference_box_iou
+from conformance import assert_is_expected, cases_of, needs_vectors
+from hypothesis import given, strategies as st
 from strategies import box_batches
 
-from softoverlap import boxes as geometry
+from softoverlap import boxes as geometry, overlaps
 from softoverlap.overlaps import (
     box_dice,
     box_giou,
+    box_iof,
     box_iou,
-    box_pair_dice,
-    box_pair_giou,
-    box_pair_iou,
+    box_nwd,
+    box_pair_iof,
     box_volume,
 )
 
-VECTORS = Path(__file__).parents[2] / "shared" / "data" / "vectors" / "boxes.json"
-PAIRWISE = {box_iou: box_pair_iou, box_dice: box_pair_dice, box_giou: box_pair_giou}
-REFERENCE = {
-    box_iou: reference_box_iou,
-    box_dice: reference_box_dice,
-    box_giou: reference_box_giou,
-}
+NAMES = ("iou", "dice", "iof", "giou", "diou", "ciou", "eiou", "nwd")
+PAIRWISE = {getattr(overlaps, f"box_{n}"): getattr(overlaps, f"box_pair_{n}") for n in NAMES}
+REFERENCE = {getattr(overlaps, f"box_{n}"): getattr(reference, f"reference_box_{n}") for n in NAMES}
+SYMMETRIC = [score for score in PAIRWISE if score is not box_iof]
+SCALE_FREE = [score for score in PAIRWISE if score is not box_nwd]
+LOWEST = {"giou": -1, "diou": -1, "ciou": -1.5, "eiou": -4}  # others: 0
+BOX = torch.tensor([[0.0, 0.0, 0.0, 1.0, 1.0, 1.0]])
+
+
+def generic_boxes(count, ndim, seed, dtype=torch.float64):
+    """Boxes without touching faces or equal coordinates; most of them meet."""
+    generator = torch.Generator().manual_seed(seed)
+    corners = 4 * torch.rand(2, count, ndim, generator=generator, dtype=dtype)
+    return torch.cat([corners[0], corners[0] + 1 + corners[1]], dim=1)
 
 
 @pytest.mark.parametrize("score", PAIRWISE)
-@given(pred=box_batches(ndim=3), target=box_batches(ndim=3))
-def test_pairwise_scores_equal_rational_arithmetic(score, pred, target):
+@given(ndim=st.integers(1, 4), data=st.data())
+def test_pairwise_scores_equal_rational_arithmetic(score, ndim, data):
+    pred, target = data.draw(box_batches(ndim=ndim)), data.draw(box_batches(ndim=ndim))
     value = score(pred, target)
-    for i, a in enumerate(pred.tolist()):
-        for j, b in enumerate(target.tolist()):
-            assert value[i, j].item() == pytest.approx(REFERENCE[score](a, b), abs=1e-12)
+    for (i, a), (j, b) in itertools.product(enumerate(pred.tolist()), enumerate(target.tolist())):
+        assert value[i, j].item() == pytest.approx(REFERENCE[score](a, b), abs=1e-12)
 
 
 @pytest.mark.parametrize("score", PAIRWISE)
@@ -49,54 +60,118 @@ def test_aligned_scores_are_the_diagonal_of_pairwise_ones(score, boxes):
 
 
 @pytest.mark.parametrize("score", PAIRWISE)
-@given(boxes=box_batches())
-def test_scores_are_bounded_symmetric_and_one_on_equal_boxes(score, boxes):
+@given(boxes=box_batches(ndim=3))
+def test_scores_are_bounded_and_one_on_equal_boxes(score, boxes):
     value = score(boxes, boxes)
-    assert ((value >= (-1 if score is box_giou else 0)) & (value <= 1)).all()
-    assert torch.equal(value, value.T)
+    assert (value >= LOWEST.get(score.__name__.removeprefix("box_"), 0)).all()
+    assert (value <= 1).all()
     assert (value.diagonal() == 1).all()
+
+
+@pytest.mark.parametrize("score", SYMMETRIC)
+@given(boxes=box_batches())
+def test_scores_are_symmetric(score, boxes):
+    value = score(boxes, boxes)
+    assert torch.equal(value, value.T)
+
+
+def test_iof_is_not_symmetric():
+    inner, outer = torch.tensor([[1.0, 3.0]]), torch.tensor([[0.0, 8.0]])
+    assert box_iof(inner, outer).item() == 1
+    assert box_iof(outer, inner).item() == 0.25
 
 
 @pytest.mark.parametrize("score", PAIRWISE)
 @given(boxes=box_batches())
-def test_scores_ignore_translation_and_scale(score, boxes):
-    value = score(boxes, boxes)
-    torch.testing.assert_close(score(boxes + 16, boxes + 16), value)
-    torch.testing.assert_close(score(boxes * 4, boxes * 4), value)
+def test_scores_ignore_translation(score, boxes):
+    torch.testing.assert_close(score(boxes + 16, boxes + 16), score(boxes, boxes))
 
 
-@given(box_batches())
-def test_giou_never_exceeds_iou(boxes):
-    assert (box_giou(boxes, boxes) <= box_iou(boxes, boxes)).all()
+@pytest.mark.parametrize("score", SCALE_FREE)
+@given(boxes=box_batches())
+def test_scores_ignore_scale(score, boxes):
+    torch.testing.assert_close(score(boxes * 4, boxes * 4), score(boxes, boxes))
+
+
+@pytest.mark.parametrize("score", PAIRWISE)
+@given(boxes=box_batches(ndim=3), order=st.permutations(range(3)))
+def test_scores_ignore_the_order_of_axes(score, boxes, order):
+    moved = boxes[:, [*order, *(axis + 3 for axis in order)]]
+    torch.testing.assert_close(score(moved, moved), score(boxes, boxes))
 
 
 @pytest.mark.parametrize("score", PAIRWISE)
 @pytest.mark.parametrize("side", [1e-6, 1.0, 1e6])
 def test_identical_boxes_of_any_side_score_one(score, side):
-    box = torch.tensor([[0.0, 0.0, 0.0, side, side, side]])
-    assert score(box, box).item() == 1
+    assert score(side * BOX, side * BOX).item() == 1
+    assert PAIRWISE[score](side * BOX, side * BOX).item() == 1
 
 
-def test_points_score_one_if_equal_and_zero_if_not():
+@pytest.mark.parametrize("score", SCALE_FREE)
+@pytest.mark.parametrize("side", [1e-6, 1e6])
+def test_shifted_boxes_of_any_side_score_like_those_of_side_one(score, side):
+    boxes = generic_boxes(4, 3, seed=0, dtype=torch.float32)
+    expected = score(boxes, boxes)
+    torch.testing.assert_close(score(side * boxes, side * boxes), expected, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("score", [box_iou, box_dice, box_iof])
+def test_points_score_one_if_equal_and_zero_if_not(score):
     points = torch.tensor([[1.0, 1.0, 1.0, 1.0], [2.0, 2.0, 2.0, 2.0]])
-    assert torch.equal(box_iou(points, points), torch.eye(2))
-    assert torch.equal(box_dice(points, points), torch.eye(2))
+    assert torch.equal(score(points, points), torch.eye(2))
     around = torch.tensor([[0.0, 0.0, 3.0, 3.0]])
-    assert torch.equal(box_iou(points, around), torch.zeros(2, 1))
+    assert torch.equal(score(points, around), torch.zeros(2, 1))
 
 
-@pytest.mark.parametrize("score", PAIRWISE.values())
-def test_gradients_of_points_are_finite(score):
-    point = torch.ones(1, 6, requires_grad=True)
-    score(point, torch.ones(1, 6)).sum().backward()
-    assert torch.isfinite(point.grad).all()
+FLAT = {
+    "equal points": ([[1.0, 1.0, 1.0, 1.0]], [[1.0, 1.0, 1.0, 1.0]]),
+    "different points": ([[1.0, 1.0, 1.0, 1.0]], [[1.0, 2.0, 1.0, 2.0]]),
+    "point in a box": ([[1.0, 1.0, 1.0, 1.0]], [[0.0, 0.0, 3.0, 3.0]]),
+    "point at a corner": ([[0.0, 0.0, 0.0, 0.0]], [[0.0, 0.0, 3.0, 3.0]]),
+    "height 0": ([[4.0, 5.0, 6.0, 5.0]], [[4.0, 4.0, 6.0, 6.0]]),
+    "two lines": ([[4.0, 5.0, 6.0, 5.0]], [[5.0, 5.0, 8.0, 5.0]]),
+    "crossing lines": ([[0.0, 1.0, 2.0, 1.0]], [[1.0, 0.0, 1.0, 2.0]]),
+}
 
 
-@pytest.mark.parametrize("score", PAIRWISE.values())
-def test_gradient_passes_gradcheck_away_from_touching_faces(score):
-    pred = torch.tensor([[0.0, 0.0, 4.0, 5.0], [0.0, 0.0, 2.0, 2.0]], dtype=torch.float64)
-    target = torch.tensor([[1.0, 2.0, 6.0, 4.0], [5.0, 6.0, 7.0, 8.0]], dtype=torch.float64)
-    inputs = (pred.requires_grad_(), target.requires_grad_())
+@pytest.mark.parametrize("score", [*PAIRWISE, *PAIRWISE.values()])
+@pytest.mark.parametrize("case", FLAT)
+def test_flat_boxes_have_finite_scores_and_gradients(score, case):
+    for pred, target in (FLAT[case], FLAT[case][::-1]):
+        inputs = [torch.tensor(boxes, requires_grad=True) for boxes in (pred, target)]
+        value = score(*inputs)
+        value.sum().backward()
+        assert torch.isfinite(value).all()
+        assert all(torch.isfinite(boxes.grad).all() for boxes in inputs)
+        if case == "equal points":
+            assert value.item() == 1
+
+
+@pytest.mark.parametrize("score", SCALE_FREE)
+@pytest.mark.parametrize("side", [1e-6, 1e6])
+def test_gradients_of_tiny_and_huge_boxes_are_those_of_side_one_over_the_side(score, side):
+    gradients = []
+    for factor in (1.0, side):
+        boxes = (factor * generic_boxes(4, 3, seed=1, dtype=torch.float32)).requires_grad_()
+        score(boxes, boxes.detach().flip(0)).sum().backward()
+        gradients.append(factor * boxes.grad)
+    assert (gradients[0] != 0).any()
+    torch.testing.assert_close(gradients[1], gradients[0], atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("side", [1e-6, 1e6])
+def test_gradients_of_nwd_are_finite_at_any_side(side):
+    boxes = (side * generic_boxes(4, 3, seed=1, dtype=torch.float32)).requires_grad_()
+    box_nwd(boxes, boxes.detach().flip(0)).sum().backward()
+    assert torch.isfinite(boxes.grad).all()
+
+
+@pytest.mark.parametrize("score", [*PAIRWISE, *PAIRWISE.values()])
+@pytest.mark.parametrize("ndim", [1, 2, 3])
+def test_gradient_passes_gradcheck_away_from_touching_faces(score, ndim):
+    if score.__name__.endswith("ciou") and ndim > 1:
+        score = partial(score, gate=1.0)  # with the aspect: its weight is frozen, tested apart
+    inputs = [generic_boxes(3, ndim, seed).requires_grad_() for seed in (2, 3)]
     assert torch.autograd.gradcheck(lambda a, b: score(a, b, validate=False), inputs)
 
 
@@ -109,35 +184,37 @@ def test_touching_faces_pass_half_of_the_gradient():
 @pytest.mark.parametrize("ours", [box_iou, box_giou])
 @pytest.mark.parametrize("ndim", [2, 3])
 def test_scores_equal_monais(ours, ndim):
-    generator = torch.Generator().manual_seed(ndim)
-    corners = 20 * torch.rand(2, 30, ndim, generator=generator)
-    boxes = torch.cat([corners[0], corners[0] + corners[1]], dim=1)
+    boxes = generic_boxes(30, ndim, seed=ndim, dtype=torch.float32)
     theirs = getattr(monai_boxes, ours.__name__)(boxes, boxes.flip(0))
-    torch.testing.assert_close(ours(boxes, boxes.flip(0)), theirs, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(ours(boxes, boxes.flip(0)), theirs, atol=1e-6, rtol=1e-6)
 
 
-@pytest.mark.skipif(not VECTORS.exists(), reason="the shared conformance cases are not here")
-@pytest.mark.parametrize("score", [box_iou, box_giou])
-def test_conformance_cases_of_the_field(score):
-    name = score.__name__.removeprefix("box_")
-    cases = json.loads(VECTORS.read_text())["cases"]
-    cases = [case for case in cases if case["op"] in (name, f"{name}_loss")]
-    assert len(cases) >= 8
+@pytest.mark.parametrize("ndim", [2, 3])
+def test_aligned_giou_equals_monais(ndim):
+    boxes = generic_boxes(30, ndim, seed=ndim, dtype=torch.float32)
+    theirs = monai_boxes.box_pair_giou(boxes, boxes.flip(0))
+    ours = PAIRWISE[box_giou](boxes, boxes.flip(0))
+    torch.testing.assert_close(ours, theirs, atol=1e-6, rtol=1e-6)
+
+
+@needs_vectors
+@pytest.mark.parametrize(("score", "count"), [("iou", 8), ("giou", 8), ("diou", 2), ("ciou", 3)])
+def test_conformance_cases_of_the_field(score, count):
+    cases = cases_of(score)
+    assert len(cases) == count
     for case in cases:
-        a, b = (torch.tensor(case[side], dtype=torch.float64) for side in "ab")
-        value = (score if case["pairwise"] else PAIRWISE[score])(a, b)
-        value = 1 - value if case["op"].endswith("loss") else value
-        value = value.sum() if case.get("reduction") == "sum" else value
-        expected = torch.tensor(case["expected"], dtype=torch.float64)
-        torch.testing.assert_close(value, expected, atol=case["atol"], rtol=0, msg=case["id"])
+        form = "box_" if case["pairwise"] else "box_pair_"
+        assert_is_expected(getattr(overlaps, form + score)(case["a"], case["b"]), case)
 
 
-def test_half_and_integers_are_computed_in_float32():
-    box = torch.tensor([[0, 0, 0, 60, 60, 60]])
-    assert box_volume(box.half()).item() == 216000
-    assert box_iou(box, box).dtype == torch.get_default_dtype()
-    assert box_iou(box.bfloat16(), box.bfloat16()).dtype == torch.bfloat16
-    assert box_iou(box.double(), box.float()).dtype == torch.float64
+@needs_vectors
+def test_conformance_cases_of_intersection_over_the_smaller_box():
+    cases = cases_of("ios")
+    assert len(cases) == 3
+    for case in cases:
+        smaller_first = box_volume(case["a"]) <= box_volume(case["b"])
+        pair = (case["a"], case["b"]) if smaller_first else (case["b"], case["a"])
+        assert_is_expected(box_pair_iof(*pair), case)
 
 
 @pytest.mark.parametrize("score", [*PAIRWISE, *PAIRWISE.values()])
@@ -146,11 +223,75 @@ def test_nan_stays_nan_where_values_are_not_looked_at(score):
     assert score(box * float("nan"), box, validate=False).isnan().all()
 
 
-def test_no_boxes_are_normal_input():
-    none, one = torch.zeros(0, 6), torch.tensor([[0.0, 0.0, 0.0, 1.0, 1.0, 1.0]])
-    assert box_iou(none, one).shape == (0, 1)
-    assert box_giou(one, none).shape == (1, 0)
-    assert box_pair_iou(none, none).shape == (0,)
+@pytest.mark.parametrize("score", PAIRWISE)
+def test_block_size_changes_neither_values_nor_gradients(score):
+    results = []
+    for block_size in (None, 1, 2, 3, 100):
+        inputs = [generic_boxes(n, 3, seed=n).requires_grad_() for n in (7, 5)]
+        value = score(*inputs, block_size=block_size)
+        value.square().sum().backward()
+        results.append([value.detach(), *(boxes.grad for boxes in inputs)])
+    for value, *gradients in results[1:]:
+        assert torch.equal(value, results[0][0])
+        for gradient, expected in zip(gradients, results[0][1:], strict=True):
+            torch.testing.assert_close(gradient, expected)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="no peak of memory here")
+def test_pairwise_memory_is_bounded_forward_and_backward():
+    """In a process of its own, since the peak of this one may be higher already."""
+    script = """
+import torch
+from pathlib import Path
+from softoverlap.overlaps import box_giou
+def peak():  # ru_maxrss would start at the peak of the process that started this one
+    status = Path("/proc/self/status").read_text()
+    return 1024 * int(status.split("VmHWM:")[1].split()[0])
+def score(rows, columns):
+    corners = torch.rand(rows + columns, 3)
+    boxes = torch.cat([corners, corners + 1], dim=1).requires_grad_()
+    value = box_giou(boxes[:rows], boxes[rows:])
+    value.sum().backward()
+    return value.shape
+score(10, 10)
+before = peak()
+assert score(2000, 10_000) == (2000, 10_000)
+print(peak() - before)
+"""
+    grown = int(subprocess.check_output([sys.executable, "-c", script]))
+    output = 4 * 2000 * 10_000
+    assert output / 2 <= grown < 2 * output
+
+
+@pytest.mark.parametrize("score", [*PAIRWISE, *PAIRWISE.values()])
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.int16])
+def test_half_and_integers_are_computed_in_float32(score, dtype):
+    boxes = torch.tensor([[0, 0, 0, 60, 60, 60], [20, 30, 5, 50, 90, 63]])
+    value = score(boxes.to(dtype), boxes.flip(0).to(dtype))
+    expected = score(boxes.float(), boxes.flip(0).float())
+    assert value.dtype == (dtype if dtype.is_floating_point else torch.get_default_dtype())
+    assert torch.equal(value, expected.to(value.dtype))
+
+
+@pytest.mark.parametrize("score", [*PAIRWISE, *PAIRWISE.values()])
+def test_float64_stays_float64_also_beside_float32(score):
+    assert score(BOX.double(), BOX.double()).dtype == torch.float64
+    assert score(BOX.double(), BOX).dtype == torch.float64
+
+
+def test_the_volume_of_half_boxes_does_not_overflow():
+    assert box_volume(60 * BOX.half()).item() == 216000
+
+
+@pytest.mark.parametrize("score", PAIRWISE)
+def test_no_boxes_are_normal_input(score):
+    none = torch.zeros(0, 6, requires_grad=True)
+    assert score(none, BOX).shape == (0, 1)
+    assert score(BOX, none).shape == (1, 0)
+    assert PAIRWISE[score](none, none).shape == (0,)
+    score(BOX, none).sum().backward()
+    assert none.grad.shape == (0, 6)
 
 
 @pytest.mark.bad_input
@@ -168,9 +309,21 @@ def test_bad_boxes_are_named(score):
 
 
 @pytest.mark.bad_input
-def test_aligned_scores_need_as_many_boxes():
+@pytest.mark.parametrize("score", PAIRWISE.values())
+def test_aligned_scores_need_as_many_boxes(score):
     with pytest.raises(ValueError, match="pred and target must have as many rows"):
-        box_pair_iou(torch.zeros(2, 4), torch.zeros(3, 4))
+        score(torch.zeros(2, 4), torch.zeros(3, 4))
+
+
+@pytest.mark.bad_input
+@pytest.mark.parametrize("score", PAIRWISE)
+def test_wrong_types_and_block_sizes_are_refused(score):
+    with pytest.raises(TypeError, match="pred must be a torch.Tensor, got list"):
+        score([[0.0, 1.0]], BOX)
+    with pytest.raises(TypeError, match="target must hold real coordinates, got dtype torch.bool"):
+        score(BOX, BOX.bool())
+    with pytest.raises(ValueError, match="block_size must be at least 1, got 0"):
+        score(BOX, BOX, block_size=0)
 
 
 def test_clip_keeps_the_part_inside_the_image():

@@ -6,24 +6,21 @@ import copy
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from softoverlap._checks import check_choice
+from softoverlap.losses import QualityFocalLoss
 
 
 class QualityFocal(nn.Module):
-    """Quality focal loss `|t - p|^γ · BCE(p, t)`; for hard targets it is the focal loss.
+    """`QualityFocalLoss` of every element, to be reduced by `"positives"`.
 
-    Its reduction is `"positives"`: the detector divides the sum over all anchors by the number of
-    positive ones, as RetinaNet does.
+    The detector divides the sum over all anchors by the number of positive ones, as RetinaNet
+    does.
 
     Args:
         gamma: How much anchors that are already right count less.
-
-    References:
-        Li et al., Generalized focal loss, https://arxiv.org/abs/2006.04388
 
     Examples:
         >>> import torch
@@ -33,16 +30,14 @@ class QualityFocal(nn.Module):
 
     def __init__(self, gamma: float = 2.0) -> None:
         super().__init__()
-        self.gamma = gamma
+        self.loss = QualityFocalLoss("none", gamma=gamma, validate=False)
         self.reduction = "positives"
 
     def forward(
         self, logits: Float[Tensor, "*shape"], target: Float[Tensor, "*shape"]
     ) -> Float[Tensor, "*shape"]:
         """The loss of every element."""
-        distance = (target - logits.sigmoid()).abs()
-        loss = F.binary_cross_entropy_with_logits(logits, target, reduction="none")
-        return distance**self.gamma * loss
+        return self.loss(logits, target)
 
 
 def unreduced(name: str, loss: nn.Module) -> tuple[nn.Module, str]:

@@ -1,5 +1,32 @@
 """Losses: one minus an overlap. No MONAI import; reductions are plain strings."""
 
+from softoverlap.losses.boxes import (
+    BoxCIoULoss,
+    BoxDIoULoss,
+    BoxEIoULoss,
+    BoxGIoULoss,
+    BoxIoULoss,
+    BoxNWDLoss,
+    RotatedBoxIoULoss,
+)
+from softoverlap.losses.coarse_to_fine import CoarseToFineBoxLoss
 from softoverlap.losses.masks import SoftDiceCELoss, SoftDiceLoss, SoftIoULoss, SoftTverskyLoss
+from softoverlap.losses.quality import QualityFocalLoss, VarifocalLoss, iou_aware_score
 
-__all__ = ["SoftDiceCELoss", "SoftDiceLoss", "SoftIoULoss", "SoftTverskyLoss"]
+__all__ = [
+    "BoxCIoULoss",
+    "BoxDIoULoss",
+    "BoxEIoULoss",
+    "BoxGIoULoss",
+    "BoxIoULoss",
+    "BoxNWDLoss",
+    "CoarseToFineBoxLoss",
+    "QualityFocalLoss",
+    "RotatedBoxIoULoss",
+    "SoftDiceCELoss",
+    "SoftDiceLoss",
+    "SoftIoULoss",
+    "SoftTverskyLoss",
+    "VarifocalLoss",
+    "iou_aware_score",
+]

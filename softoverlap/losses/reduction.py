@@ -1,7 +1,8 @@
-"""From one loss per channel or box to what a module returns."""
+"""From one loss per channel, box or element to what a module returns: power, weight, reduction."""
 
 from __future__ import annotations
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -21,3 +22,20 @@ def reduce(loss: Float[Tensor, "*items"], reduction: str) -> Float[Tensor, "*red
         return loss
     total = loss.sum()
     return total if reduction == "sum" else total / max(1, loss.numel())
+
+
+def power(values: Float[Tensor, "*items"], exponent: float) -> Float[Tensor, "*items"]:
+    """values^exponent; flat at 0, where an exponent below 1 has no finite gradient."""
+    if exponent == 1:
+        return values
+    if exponent == 0:
+        return torch.ones_like(values)
+    positive = values > 0
+    return torch.where(positive, torch.where(positive, values, 1) ** exponent, 0)
+
+
+def checked_weight(weight: Tensor, count: int) -> Tensor:
+    """The weight, if it has one value a box."""
+    if tuple(weight.shape) != (count,):
+        raise ValueError(f"weight must have shape ({count},), one a box, got {tuple(weight.shape)}")
+    return weight

@@ -1,4 +1,4 @@
-"""Overlap of axis-aligned boxes in any number of dimensions.
+"""Overlap of axis-aligned boxes in any number of dimensions: IoU, Dice, IoF and GIoU.
 
 `box_*` scores all pairs, (N, M); `box_pair_*` scores aligned ones, (N,). Boxes whose union is
 zero score 1 if they are equal, else 0. Integer and half inputs are computed in float32, float64
@@ -13,8 +13,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from softoverlap import boxes as geometry, scores
-from softoverlap._checks import check_boxes, check_same_rows
-from softoverlap._types import Boxes, OtherBoxes, plain, score_dtype
+from softoverlap._checks import check_boxes
+from softoverlap._types import Boxes, OtherBoxes, plain
+from softoverlap.overlaps._pairs import aligned, pairwise
+from softoverlap.overlaps.terms import Terms, equality, giou_terms, iou_terms
 
 
 def box_volume(boxes: Boxes, *, validate: bool | None = None) -> Float[Tensor, "boxes"]:
@@ -42,31 +44,40 @@ def box_volume(boxes: Boxes, *, validate: bool | None = None) -> Float[Tensor, "
 
 
 def box_iou(
-    pred: Boxes, target: OtherBoxes, *, validate: bool | None = None
+    pred: Boxes,
+    target: OtherBoxes,
+    *,
+    block_size: int | None = None,
+    validate: bool | None = None,
 ) -> Float[Tensor, "boxes others"]:
     """Intersection over union of all pairs of boxes.
 
     Args:
         pred: Minima, then maxima, shape (N, 2 * ndim).
         target: Same layout, shape (M, 2 * ndim).
+        block_size: Rows of `pred` that are scored at once, forward and backward; by default as
+            many as keep the working memory small. The result does not depend on it.
         validate: Look at the values too; by default on for CPU tensors.
 
     Returns:
         Score in [0, 1], without unit, shape (N, M).
 
     Raises:
-        ValueError: If a shape is wrong, a value is not finite or a maximum is below its minimum.
+        ValueError: If a shape is wrong, a value is not finite, a maximum is below its minimum.
 
     Examples:
         >>> import torch
         >>> box_iou(torch.tensor([[0.0, 2.0]]), torch.tensor([[1.0, 3.0], [0.0, 2.0]]))
         tensor([[0.3333, 1.0000]])
     """
-    return _pairwise(_iou, pred, target, validate)
+    return pairwise(score_of(iou_terms), pred, target, block_size, validate)
 
 
 def box_pair_iou(
-    pred: Boxes, target: Boxes, *, validate: bool | None = None
+    pred: Boxes,
+    target: Boxes,
+    *,
+    validate: bool | None = None,
 ) -> Float[Tensor, "boxes"]:
     """Intersection over union of aligned boxes.
 
@@ -79,44 +90,53 @@ def box_pair_iou(
         Score in [0, 1], without unit, shape (N,).
 
     Raises:
-        ValueError: If a shape is wrong, a value is not finite or a maximum is below its minimum.
+        ValueError: If a shape is wrong, a value is not finite, a maximum is below its minimum.
 
     Examples:
         >>> import torch
         >>> box_pair_iou(torch.tensor([[0.0, 2.0]]), torch.tensor([[1.0, 3.0]]))
         tensor([0.3333])
     """
-    return _aligned(_iou, pred, target, validate)
+    return aligned(score_of(iou_terms), pred, target, validate)
 
 
 def box_dice(
-    pred: Boxes, target: OtherBoxes, *, validate: bool | None = None
+    pred: Boxes,
+    target: OtherBoxes,
+    *,
+    block_size: int | None = None,
+    validate: bool | None = None,
 ) -> Float[Tensor, "boxes others"]:
     """Dice score of all pairs of boxes: twice the intersection over the sum of the volumes.
 
     Args:
         pred: Minima, then maxima, shape (N, 2 * ndim).
         target: Same layout, shape (M, 2 * ndim).
+        block_size: Rows of `pred` that are scored at once, forward and backward; by default as
+            many as keep the working memory small. The result does not depend on it.
         validate: Look at the values too; by default on for CPU tensors.
 
     Returns:
         Score in [0, 1], without unit, shape (N, M).
 
     Raises:
-        ValueError: If a shape is wrong, a value is not finite or a maximum is below its minimum.
+        ValueError: If a shape is wrong, a value is not finite, a maximum is below its minimum.
 
     Examples:
         >>> import torch
         >>> box_dice(torch.tensor([[0.0, 2.0]]), torch.tensor([[1.0, 3.0], [0.0, 2.0]]))
         tensor([[0.5000, 1.0000]])
     """
-    return _pairwise(_dice, pred, target, validate)
+    return pairwise(_dice, pred, target, block_size, validate)
 
 
 def box_pair_dice(
-    pred: Boxes, target: Boxes, *, validate: bool | None = None
+    pred: Boxes,
+    target: Boxes,
+    *,
+    validate: bool | None = None,
 ) -> Float[Tensor, "boxes"]:
-    """Dice score of aligned boxes.
+    """Dice score of aligned boxes: twice the intersection over the sum of the volumes.
 
     Args:
         pred: Minima, then maxima, shape (N, 2 * ndim).
@@ -127,31 +147,106 @@ def box_pair_dice(
         Score in [0, 1], without unit, shape (N,).
 
     Raises:
-        ValueError: If a shape is wrong, a value is not finite or a maximum is below its minimum.
+        ValueError: If a shape is wrong, a value is not finite, a maximum is below its minimum.
 
     Examples:
         >>> import torch
         >>> box_pair_dice(torch.tensor([[0.0, 2.0]]), torch.tensor([[1.0, 3.0]]))
         tensor([0.5000])
     """
-    return _aligned(_dice, pred, target, validate)
+    return aligned(_dice, pred, target, validate)
 
 
-def box_giou(
-    pred: Boxes, target: OtherBoxes, *, validate: bool | None = None
+def box_iof(
+    pred: Boxes,
+    target: OtherBoxes,
+    *,
+    block_size: int | None = None,
+    validate: bool | None = None,
 ) -> Float[Tensor, "boxes others"]:
-    """Generalised IoU of all pairs of boxes: falls below 0 as disjoint boxes move apart.
+    """Intersection over the first box of all pairs of boxes.
+
+    Not symmetric. Also known as coverage or intersection over foreground; used to let a large
+    ignore region absorb the boxes inside it. A flat first box scores 1 where it equals the second,
+    else 0.
 
     Args:
         pred: Minima, then maxima, shape (N, 2 * ndim).
         target: Same layout, shape (M, 2 * ndim).
+        block_size: Rows of `pred` that are scored at once, forward and backward; by default as
+            many as keep the working memory small. The result does not depend on it.
+        validate: Look at the values too; by default on for CPU tensors.
+
+    Returns:
+        Score in [0, 1], without unit, shape (N, M).
+
+    Raises:
+        ValueError: If a shape is wrong, a value is not finite, a maximum is below its minimum.
+
+    References:
+        Everingham et al., The Pascal Visual Object Classes challenge, IJCV 2010 (`difficult`)
+
+    Examples:
+        >>> import torch
+        >>> box_iof(torch.tensor([[0.0, 2.0]]), torch.tensor([[1.0, 3.0], [0.0, 9.0]]))
+        tensor([[0.5000, 1.0000]])
+    """
+    return pairwise(_iof, pred, target, block_size, validate)
+
+
+def box_pair_iof(
+    pred: Boxes,
+    target: Boxes,
+    *,
+    validate: bool | None = None,
+) -> Float[Tensor, "boxes"]:
+    """Intersection over the first box of aligned boxes.
+
+    Args:
+        pred: Minima, then maxima, shape (N, 2 * ndim).
+        target: Same shape.
+        validate: Look at the values too; by default on for CPU tensors.
+
+    Returns:
+        Score in [0, 1], without unit, shape (N,).
+
+    Raises:
+        ValueError: If a shape is wrong, a value is not finite, a maximum is below its minimum.
+
+    References:
+        Everingham et al., The Pascal Visual Object Classes challenge, IJCV 2010 (`difficult`)
+
+    Examples:
+        >>> import torch
+        >>> box_pair_iof(torch.tensor([[0.0, 2.0]]), torch.tensor([[1.0, 3.0]]))
+        tensor([0.5000])
+    """
+    return aligned(_iof, pred, target, validate)
+
+
+def box_giou(
+    pred: Boxes,
+    target: OtherBoxes,
+    *,
+    block_size: int | None = None,
+    validate: bool | None = None,
+) -> Float[Tensor, "boxes others"]:
+    """Generalised IoU of all pairs of boxes: falls below 0 as disjoint boxes move apart.
+
+    Known weakness: growing a box that misses its target raises the score as well.
+
+    Args:
+        pred: Minima, then maxima, shape (N, 2 * ndim).
+        target: Same layout, shape (M, 2 * ndim).
+        block_size: Rows of `pred` that are scored at once, forward and backward; by default as
+            many as keep the working memory small. The result does not depend on it.
         validate: Look at the values too; by default on for CPU tensors.
 
     Returns:
         Score in [-1, 1], without unit, shape (N, M).
 
     Raises:
-        ValueError: If a shape is wrong, a value is not finite or a maximum is below its minimum.
+        ValueError: If a shape is wrong, a value is not finite, a maximum is below its minimum.
 
     References:
         Rezatofighi et al., Generalized Intersection over Union, https://arxiv.org/abs/1902.09630
@@ -161,13 +256,16 @@ def box_giou(
         >>> box_giou(torch.tensor([[0.0, 1.0]]), torch.tensor([[3.0, 4.0], [0.0, 1.0]]))
         tensor([[-0.5000,  1.0000]])
     """
-    return _pairwise(_giou, pred, target, validate)
+    return pairwise(score_of(giou_terms), pred, target, block_size, validate)
 
 
 def box_pair_giou(
-    pred: Boxes, target: Boxes, *, validate: bool | None = None
+    pred: Boxes,
+    target: Boxes,
+    *,
+    validate: bool | None = None,
 ) -> Float[Tensor, "boxes"]:
-    """Generalised IoU of aligned boxes.
+    """Generalised IoU of aligned boxes: falls below 0 as disjoint boxes move apart.
 
     Args:
         pred: Minima, then maxima, shape (N, 2 * ndim).
@@ -178,7 +276,7 @@ def box_pair_giou(
         Score in [-1, 1], without unit, shape (N,).
 
     Raises:
-        ValueError: If a shape is wrong, a value is not finite or a maximum is below its minimum.
+        ValueError: If a shape is wrong, a value is not finite, a maximum is below its minimum.
 
     References:
         Rezatofighi et al., Generalized Intersection over Union, https://arxiv.org/abs/1902.09630
@@ -188,39 +286,26 @@ def box_pair_giou(
         >>> box_pair_giou(torch.tensor([[0.0, 1.0]]), torch.tensor([[3.0, 4.0]]))
         tensor([-0.5000])
     """
-    return _aligned(_giou, pred, target, validate)
+    return aligned(score_of(giou_terms), pred, target, validate)
 
 
-def _pairwise(
-    score: Callable[[Tensor, Tensor], Tensor], pred: Tensor, target: Tensor, validate: bool | None
-) -> Tensor:
-    check_boxes(pred=pred, validate=validate)
-    check_boxes(target=target, ndim=pred.shape[1] // 2, validate=validate)
-    result = score(plain(pred)[:, None], plain(target)[None])
-    return result.to(score_dtype(pred, target))
+def score_of(terms: Callable[[Tensor, Tensor], Terms]) -> Callable[[Tensor, Tensor], Tensor]:
+    """The IoU less its penalties."""
 
+    def score(a: Tensor, b: Tensor) -> Tensor:
+        result, penalties = terms(a, b)
+        for penalty in penalties:
+            result = result - penalty
+        return result
 
-def _aligned(
-    score: Callable[[Tensor, Tensor], Tensor], pred: Tensor, target: Tensor, validate: bool | None
-) -> Tensor:
-    check_boxes(pred=pred, validate=validate)
-    check_boxes(target=target, ndim=pred.shape[1] // 2, validate=validate)
-    check_same_rows(pred=pred, target=target)
-    return score(plain(pred), plain(target)).to(score_dtype(pred, target))
-
-
-def _iou(a: Tensor, b: Tensor) -> Tensor:
-    equal = geometry.equal(a, b).to(geometry.volume(a).dtype)
-    shared = geometry.intersection(a, b)
-    return scores.iou(shared, geometry.volume(a), geometry.volume(b), empty=equal)
+    return score
 
 
 def _dice(a: Tensor, b: Tensor) -> Tensor:
-    equal = geometry.equal(a, b).to(geometry.volume(a).dtype)
-    shared = geometry.intersection(a, b)
-    return scores.dice(shared, geometry.volume(a), geometry.volume(b), empty=equal)
+    sizes = geometry.volume(a), geometry.volume(b)
+    return scores.dice(geometry.intersection(a, b), *sizes, empty=equality(a, b, *sizes))
 
 
-def _giou(a: Tensor, b: Tensor) -> Tensor:
-    union = geometry.volume(a) + geometry.volume(b) - geometry.intersection(a, b)
-    return scores.giou(_iou(a, b), union, geometry.enclosing_volume(a, b))
+def _iof(a: Tensor, b: Tensor) -> Tensor:
+    sizes = geometry.volume(a), geometry.volume(b)
+    return scores.iof(geometry.intersection(a, b), sizes[0], empty=equality(a, b, *sizes))

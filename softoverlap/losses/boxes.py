@@ -1,0 +1,340 @@
+"""Losses of aligned boxes: `1 - IoU^alpha` plus the penalties of each form.
+
+They take the place of MONAI's `BoxGIoULoss(reduction)` and plug into a detector's
+`set_box_regression_loss(loss, encode_gt=False, decode_pred=True)`. Each loss can be focused on
+hard boxes (`focal_gamma`), sharpened (`alpha`) and weighted per box.
+"""
+
+from __future__ import annotations
+
+from jaxtyping import Float, Shaped
+from torch import Tensor, nn
+
+from softoverlap._checks import (
+    check_boxes,
+    check_positive,
+    check_rotated_boxes,
+    check_same_rows,
+    check_weight,
+)
+from softoverlap._types import Boxes, plain, score_dtype
+from softoverlap.losses.reduction import checked_weight, power, reduce, reduction_name
+from softoverlap.overlaps.box_distances import nwd_of
+from softoverlap.overlaps.rotated import rotated_iou_of
+from softoverlap.overlaps.terms import (
+    Terms,
+    ciou_terms,
+    diou_terms,
+    eiou_terms,
+    giou_terms,
+    iou_terms,
+)
+
+PerBox = Float[Tensor, "boxes"]
+
+
+class BoxLoss(nn.Module):
+    """What the losses of the IoU family share; use one of its subclasses.
+
+    Args:
+        reduction: `"mean"` over the boxes (0, attached to the graph, if there is none), `"sum"` or
+            `"none"`.
+        focal_gamma: Each box counts `(1 - IoU)^gamma`, without gradient, so that boxes that are
+            still far off lead; at least 0. Focal-EIoU's factor is `IoU^gamma`, which does the
+            opposite: it quiets boxes that are far off, as outliers.
+        alpha: Power of the IoU and of each penalty (alpha-IoU), above 0; above 1 it favours boxes
+            that already fit.
+        validate: Look at the values too; by default on for CPU tensors.
+
+    Raises:
+        ValueError: If an argument is out of range.
+
+    References:
+        Lin et al., Focal loss for dense object detection, https://arxiv.org/abs/1708.02002
+        He et al., Alpha-IoU, https://arxiv.org/abs/2110.13675
+    """
+
+    def __init__(
+        self,
+        reduction: str = "mean",
+        *,
+        focal_gamma: float = 0.0,
+        alpha: float = 1.0,
+        validate: bool | None = None,
+    ) -> None:
+        super().__init__()
+        check_weight(focal_gamma=focal_gamma)
+        check_positive(alpha=alpha)
+        self.reduction = reduction_name(reduction)
+        self.focal_gamma = focal_gamma
+        self.alpha = alpha
+        self.validate = validate
+
+    def terms(self, pred: Boxes, target: Boxes) -> Terms:
+        """The score that is raised to the power alpha, and the penalties."""
+        raise NotImplementedError
+
+    def check(self, pred: Boxes, target: Boxes) -> None:
+        """Refuse what is not two aligned sets of boxes."""
+        check_boxes(input=pred, validate=self.validate)
+        check_boxes(target=target, ndim=pred.shape[1] // 2, validate=self.validate)
+
+    def forward(
+        self, input: Boxes, target: Boxes, weight: PerBox | None = None
+    ) -> Shaped[Tensor, "*reduced"]:
+        """The loss of aligned boxes.
+
+        Args:
+            input: Predicted boxes, shape (N, coords).
+            target: True boxes, same shape.
+            weight: Factor of each box's loss, at least 0, shape (N,); the mean is still over N.
+
+        Returns:
+            The loss, without unit, at least 0; shape (N,) for `reduction="none"`, else ().
+
+        Raises:
+            ValueError: If shapes disagree, a value is not finite or a box is inverted.
+        """
+        self.check(input, target)
+        check_same_rows(input=input, target=target)
+        score, penalties = self.terms(plain(input), plain(target))
+        loss = 1 - power(score, self.alpha)
+        for penalty in penalties:
+            loss = loss + power(penalty, self.alpha)
+        if self.focal_gamma:
+            loss = loss * (1 - score).detach().clamp(min=0) ** self.focal_gamma
+        if weight is not None:
+            loss = loss * checked_weight(weight, len(loss))
+        return reduce(loss, self.reduction).to(score_dtype(input, target))
+
+
+class BoxIoULoss(BoxLoss):
+    """1 - IoU: no gradient where the boxes do not meet.
+
+    Args:
+        reduction: `"mean"`, `"sum"` or `"none"`.
+        focal_gamma: Power of the detached focal factor `1 - IoU`.
+        alpha: Power of the IoU.
+        validate: Look at the values too; by default on for CPU tensors.
+
+    Raises:
+        ValueError: If an argument is out of range.
+
+    References:
+        Yu et al., UnitBox, https://arxiv.org/abs/1608.01471
+
+    Examples:
+        >>> import torch
+        >>> pred = torch.tensor([[0.0, 0.0, 2.0, 2.0]])
+        >>> target = torch.tensor([[1.0, 0.0, 3.0, 2.0]])
+        >>> BoxIoULoss()(pred, target)
+        tensor(0.6667)
+    """
+
+    def terms(self, pred: Boxes, target: Boxes) -> Terms:
+        """The score that is raised to the power alpha, and the penalties."""
+        return iou_terms(pred, target)
+
+
+class BoxGIoULoss(BoxLoss):
+    """1 - GIoU, also for boxes that do not meet; takes the place of MONAI's.
+
+    Args:
+        reduction: `"mean"`, `"sum"` or `"none"`.
+        focal_gamma: Power of the detached focal factor `1 - IoU`.
+        alpha: Power of the IoU and of each penalty.
+        validate: Look at the values too; by default on for CPU tensors.
+
+    Raises:
+        ValueError: If an argument is out of range.
+
+    References:
+        Rezatofighi et al., Generalized Intersection over Union, https://arxiv.org/abs/1902.09630
+
+    Examples:
+        >>> import torch
+        >>> pred = torch.tensor([[0.0, 0.0, 2.0, 2.0]])
+        >>> target = torch.tensor([[1.0, 0.0, 3.0, 2.0]])
+        >>> BoxGIoULoss()(pred, target)
+        tensor(0.6667)
+    """
+
+    def terms(self, pred: Boxes, target: Boxes) -> Terms:
+        """The score that is raised to the power alpha, and the penalties."""
+        return giou_terms(pred, target)
+
+
+class BoxDIoULoss(BoxLoss):
+    """1 - DIoU: draws the centres together.
+
+    Args:
+        reduction: `"mean"`, `"sum"` or `"none"`.
+        focal_gamma: Power of the detached focal factor `1 - IoU`.
+        alpha: Power of the IoU and of each penalty.
+        validate: Look at the values too; by default on for CPU tensors.
+
+    Raises:
+        ValueError: If an argument is out of range.
+
+    References:
+        Zheng et al., Distance-IoU loss, https://arxiv.org/abs/1911.08287
+
+    Examples:
+        >>> import torch
+        >>> pred = torch.tensor([[0.0, 0.0, 2.0, 2.0]])
+        >>> target = torch.tensor([[1.0, 0.0, 3.0, 2.0]])
+        >>> BoxDIoULoss()(pred, target)
+        tensor(0.7436)
+    """
+
+    def terms(self, pred: Boxes, target: Boxes) -> Terms:
+        """The score that is raised to the power alpha, and the penalties."""
+        return diou_terms(pred, target)
+
+
+class BoxCIoULoss(BoxLoss):
+    """1 - CIoU: draws centres and aspects together; the mean over pairs of axes in 3D.
+
+    Args:
+        gate: The aspect counts only where the IoU exceeds this; None: everywhere.
+        reduction: `"mean"`, `"sum"` or `"none"`.
+        focal_gamma: Power of the detached focal factor `1 - IoU`.
+        alpha: Power of the IoU and of each penalty.
+        validate: Look at the values too; by default on for CPU tensors.
+
+    Raises:
+        ValueError: If an argument is out of range.
+
+    References:
+        Zheng et al., Enhancing geometric factors, https://arxiv.org/abs/2005.03572
+
+    Examples:
+        >>> import torch
+        >>> pred = torch.tensor([[0.0, 0.0, 2.0, 2.0]])
+        >>> target = torch.tensor([[1.0, 0.0, 3.0, 2.0]])
+        >>> BoxCIoULoss()(pred, target)
+        tensor(0.7436)
+    """
+
+    def __init__(
+        self,
+        reduction: str = "mean",
+        *,
+        gate: float | None = None,
+        focal_gamma: float = 0.0,
+        alpha: float = 1.0,
+        validate: bool | None = None,
+    ) -> None:
+        super().__init__(reduction, focal_gamma=focal_gamma, alpha=alpha, validate=validate)
+        self.gate = gate
+
+    def terms(self, pred: Boxes, target: Boxes) -> Terms:
+        """The score that is raised to the power alpha, and the penalties."""
+        return ciou_terms(pred, target, gate=self.gate)
+
+
+class BoxEIoULoss(BoxLoss):
+    """1 - EIoU: draws centres and edges together, axis by axis.
+
+    Args:
+        reduction: `"mean"`, `"sum"` or `"none"`.
+        focal_gamma: Power of the detached focal factor `1 - IoU`.
+        alpha: Power of the IoU and of each penalty.
+        validate: Look at the values too; by default on for CPU tensors.
+
+    Raises:
+        ValueError: If an argument is out of range.
+
+    References:
+        Zhang et al., Focal and efficient IOU loss, https://arxiv.org/abs/2101.08158
+
+    Examples:
+        >>> import torch
+        >>> pred = torch.tensor([[0.0, 0.0, 2.0, 2.0]])
+        >>> target = torch.tensor([[1.0, 0.0, 3.0, 2.0]])
+        >>> BoxEIoULoss()(pred, target)
+        tensor(0.7436)
+    """
+
+    def terms(self, pred: Boxes, target: Boxes) -> Terms:
+        """The score that is raised to the power alpha, and the penalties."""
+        return eiou_terms(pred, target)
+
+
+class BoxNWDLoss(BoxLoss):
+    """1 - NWD: boxes as Gaussians, for objects of a few voxels.
+
+    The focal factor and the power are those of the similarity in place of the IoU.
+
+    Args:
+        constant: Length over which the similarity falls to 1/e, above 0, in units of the boxes.
+        reduction: `"mean"`, `"sum"` or `"none"`.
+        focal_gamma: Power of the detached focal factor `1 - IoU`.
+        alpha: Power of the IoU.
+        validate: Look at the values too; by default on for CPU tensors.
+
+    Raises:
+        ValueError: If an argument is out of range.
+
+    References:
+        Wang et al., A normalized Gaussian Wasserstein distance, https://arxiv.org/abs/2110.13389
+
+    Examples:
+        >>> import torch
+        >>> pred = torch.tensor([[0.0, 0.0, 2.0, 2.0]])
+        >>> target = torch.tensor([[1.0, 0.0, 3.0, 2.0]])
+        >>> BoxNWDLoss(constant=4.0)(pred, target)
+        tensor(0.2212)
+    """
+
+    def __init__(
+        self,
+        reduction: str = "mean",
+        *,
+        constant: float = 12.7,
+        focal_gamma: float = 0.0,
+        alpha: float = 1.0,
+        validate: bool | None = None,
+    ) -> None:
+        super().__init__(reduction, focal_gamma=focal_gamma, alpha=alpha, validate=validate)
+        check_positive(constant=constant)
+        self.constant = constant
+
+    def terms(self, pred: Boxes, target: Boxes) -> Terms:
+        """The score that is raised to the power alpha, and the penalties."""
+        return (nwd_of(pred, target, constant=self.constant), [])
+
+
+class RotatedBoxIoULoss(BoxLoss):
+    """1 - IoU of oriented boxes, differentiable in all parameters.
+
+    Boxes are `(cx, cy, w, h, angle)` or `(cx, cy, cz, w, h, d, yaw)`, radians counter-clockwise
+    from axis 0 to axis 1.
+
+    Args:
+        reduction: `"mean"`, `"sum"` or `"none"`.
+        focal_gamma: Power of the detached focal factor `1 - IoU`.
+        alpha: Power of the IoU.
+        validate: Look at the values too; by default on for CPU tensors.
+
+    Raises:
+        ValueError: If an argument is out of range.
+
+    References:
+        Zhou et al., IoU loss for 2D/3D object detection, https://arxiv.org/abs/1908.03851
+
+    Examples:
+        >>> import torch
+        >>> pred = torch.tensor([[0.0, 0.0, 2.0, 2.0, 0.0]])
+        >>> RotatedBoxIoULoss()(pred, pred + torch.tensor([1.0, 0.0, 0.0, 0.0, 0.0]))
+        tensor(0.6667)
+    """
+
+    def check(self, pred: Boxes, target: Boxes) -> None:
+        """Refuse what is not two aligned sets of oriented boxes."""
+        check_rotated_boxes(input=pred, validate=self.validate)
+        check_rotated_boxes(target=target, parameters=pred.shape[1], validate=self.validate)
+
+    def terms(self, pred: Boxes, target: Boxes) -> Terms:
+        """The score that is raised to the power alpha, and the penalties."""
+        return (rotated_iou_of(pred, target), [])

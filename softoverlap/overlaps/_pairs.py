@@ -1,0 +1,89 @@
+"""All pairs of boxes in blocks of rows, or aligned boxes, scored by one broadcasting function."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from softoverlap._checks import check_boxes, check_same_rows
+from softoverlap._types import plain, score_dtype
+
+Score = Callable[[Tensor, Tensor], Tensor]
+"""A score of boxes that broadcast over their leading axes."""
+
+Check = Callable[[Tensor, Tensor, bool | None], None]
+"""Refuses what is not two sets of boxes of one layout."""
+
+_PAIRS_PER_BLOCK = 3 << 15  # a few tensors of so many fit a core's cache
+
+
+def check_both(pred: Tensor, target: Tensor, validate: bool | None) -> None:
+    """Both are axis-aligned boxes of the same dimension."""
+    check_boxes(pred=pred, validate=validate)
+    check_boxes(target=target, ndim=pred.shape[1] // 2, validate=validate)
+
+
+def aligned(
+    score: Score, pred: Tensor, target: Tensor, validate: bool | None, check: Check = check_both
+) -> Tensor:
+    """The score of box i and box i."""
+    check(pred, target, validate)
+    check_same_rows(pred=pred, target=target)
+    return score(plain(pred), plain(target)).to(score_dtype(pred, target))
+
+
+def pairwise(
+    score: Score,
+    pred: Tensor,
+    target: Tensor,
+    block_size: int | None,
+    validate: bool | None,
+    check: Check = check_both,
+) -> Tensor:
+    """The score of all pairs; working memory, forward and backward, is that of a block."""
+    check(pred, target, validate)
+    if block_size is not None and block_size < 1:
+        raise ValueError(f"block_size must be at least 1, got {block_size}")
+    rows = block_size or max(1, _PAIRS_PER_BLOCK // max(1, len(target)))
+    return _Blocked.apply(plain(pred), plain(target), score, rows)  # pyright: ignore[reportReturnType]
+
+
+class _Blocked(torch.autograd.Function):
+    """Blocks of rows, computed again in the backward pass in place of being kept."""
+
+    @staticmethod
+    def forward(ctx, pred, target, score, rows):
+        ctx.save_for_backward(pred, target)
+        ctx.score, ctx.rows = score, rows
+        result = pred.new_empty((len(pred), len(target)), dtype=score_dtype(pred, target))
+        pred, target = _by_coordinate(pred), _by_coordinate(target)
+        for part in _parts(len(pred), rows):
+            result[part] = score(pred[part, None], target[None])
+        return result
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, *gradients):  # pyright: ignore[reportIncompatibleMethodOverride]
+        pred, target = (_by_coordinate(tensor.detach()) for tensor in ctx.saved_tensors)
+        grad_pred, grad_target = torch.zeros_like(pred), torch.zeros_like(target)
+        target.requires_grad_()
+        for part in _parts(len(pred), ctx.rows):
+            with torch.enable_grad():
+                block = pred[part].requires_grad_()
+                score = ctx.score(block[:, None], target[None])
+            found = torch.autograd.grad(score, (block, target), gradients[0][part].to(score.dtype))
+            grad_pred[part] = found[0]
+            grad_target += found[1]
+        return grad_pred, grad_target, None, None
+
+
+def _by_coordinate(boxes: Tensor) -> Tensor:
+    """The same boxes with each coordinate in one run of memory, which is how they are read."""
+    return boxes.mT.contiguous().mT
+
+
+def _parts(count: int, rows: int) -> Iterator[slice]:
+    return (slice(start, start + rows) for start in range(0, count, rows))

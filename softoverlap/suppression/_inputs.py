@@ -1,0 +1,34 @@
+"""What all kinds of suppression ask of their arguments."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from softoverlap._checks import check_tensors, should_validate
+from softoverlap._types import plain
+
+
+def one_a_box(boxes: Tensor, validate: bool | None, **values: Tensor) -> None:
+    """Each tensor has one value a box, and none is NaN."""
+    for name, value in values.items():
+        if value.shape != boxes.shape[:1]:
+            raise ValueError(
+                f"{name} must have shape ({len(boxes)},), one a box, got {tuple(value.shape)}"
+            )
+        if should_validate(validate, value) and value.isnan().any():
+            raise ValueError(f"{name} must be numbers, got NaN")
+
+
+def classes(boxes: Tensor, labels: Tensor | None) -> Tensor:
+    """The labels where the boxes are; without labels all boxes are of one class."""
+    if labels is None:
+        return torch.zeros(len(boxes), dtype=torch.int64, device=boxes.device)
+    check_tensors(labels=labels)
+    return plain(labels).to(boxes.device)
+
+
+def check_threshold(iou_threshold: float, lowest: float = 0.0) -> None:
+    """The threshold is a value that the overlap can take."""
+    if not lowest <= iou_threshold <= 1:
+        raise ValueError(f"iou_threshold must lie in [{lowest:g}, 1], got {iou_threshold}")

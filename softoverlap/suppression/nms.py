@@ -1,0 +1,151 @@
+"""Non-maximum suppression: of boxes that find the same thing, keep the most confident."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float, Int, Shaped
+from torch import Tensor
+
+from softoverlap import rotated, scores as ratios
+from softoverlap._checks import check_boxes, check_rotated_boxes, check_tensors
+from softoverlap._types import accumulation_dtype, plain
+from softoverlap.overlaps import box_iou
+from softoverlap.overlaps.rotated import rotated_iou_of
+from softoverlap.suppression._greedy import Clash, Overlap, clash_of, suppress
+from softoverlap.suppression._inputs import check_threshold, classes, one_a_box
+
+_PAIRS_CLIPPED_AT_ONCE = 1 << 14
+_SLACK = 1 + 1e-9  # rounding never makes the bound of an overlap too low
+
+
+def box_nms(
+    boxes: Shaped[Tensor, "boxes coords"],
+    scores: Float[Tensor, "boxes"],
+    iou_threshold: float,
+    labels: Int[Tensor, "boxes"] | None = None,
+    *,
+    overlap: Overlap = box_iou,
+    validate: bool | None = None,
+) -> Int[Tensor, "kept"]:
+    """Greedy non-maximum suppression in any number of dimensions, exact.
+
+    Boxes are visited by falling score (equal scores in the order given); a box is dropped if its
+    overlap with a box already kept is above the threshold. Boxes meet in blocks of 512, so that
+    memory does not grow with N².
+
+    Args:
+        boxes: Boxes in any one unit, shape (N, 2 * ndim).
+        scores: Confidence, shape (N,).
+        iou_threshold: Highest overlap that two kept boxes may have; in [0, 1] for IoU, for another
+            overlap any value up to 1.
+        labels: Classes; boxes of different classes never drop each other. Shape (N,).
+        overlap: Pairwise overlap of kept boxes (first) and candidates, for instance `box_giou`,
+            `box_diou`, or `box_iof` to drop boxes that cover a kept one.
+        validate: Look at the values too; by default on for CPU tensors.
+
+    Returns:
+        Indices of the boxes that are kept, by falling score, int64, shape (K,).
+
+    Raises:
+        TypeError: If an argument is not a tensor.
+        ValueError: If the shapes do not fit, a box is inverted, a score is NaN, or the threshold
+            is out of range.
+
+    References:
+        Felzenszwalb et al., Object detection with discriminatively trained part-based models,
+        TPAMI 32, 2010.
+
+    Examples:
+        >>> import torch
+        >>> boxes = torch.tensor([[0.0, 10.0], [1.0, 11.0], [20.0, 30.0]])
+        >>> box_nms(boxes, torch.tensor([0.6, 0.9, 0.5]), 0.5)
+        tensor([1, 2])
+    """
+    check_tensors(boxes=boxes, scores=scores)
+    check_boxes(boxes=boxes, validate=validate)
+    check_threshold(iou_threshold, 0.0 if overlap is box_iou else -float("inf"))
+    labels = classes(boxes, labels)
+    one_a_box(boxes, validate, scores=scores, labels=labels)
+    wide = plain(boxes).detach().to(accumulation_dtype(boxes))
+    return suppress(plain(scores).detach(), labels, clash_of(wide, overlap, iou_threshold))
+
+
+def rotated_nms(
+    boxes: Shaped[Tensor, "boxes parameters"],
+    scores: Float[Tensor, "boxes"],
+    iou_threshold: float,
+    labels: Int[Tensor, "boxes"] | None = None,
+    *,
+    validate: bool | None = None,
+) -> Int[Tensor, "kept"]:
+    """Greedy non-maximum suppression of oriented boxes, exact.
+
+    Only pairs whose IoU can exceed the threshold, by the axis-aligned boxes around them and by
+    their volumes, are clipped.
+
+    Args:
+        boxes: `(cx, cy, w, h, angle)` or `(cx, cy, cz, w, h, d, yaw)`, radians counter-clockwise
+            from axis 0 to axis 1, shape (N, 5) or (N, 7).
+        scores: Confidence, shape (N,).
+        iou_threshold: Highest IoU that two kept boxes may have, in [0, 1].
+        labels: Classes; boxes of different classes never drop each other. Shape (N,).
+        validate: Look at the values too; by default on for CPU tensors.
+
+    Returns:
+        Indices of the boxes that are kept, by falling score, int64, shape (K,).
+
+    Raises:
+        TypeError: If an argument is not a tensor.
+        ValueError: If the shapes do not fit, an edge is negative, a score is NaN, or the threshold
+            lies outside [0, 1].
+
+    Examples:
+        Two cars parked at right angles both stay: they share a quarter of each.
+
+        >>> import torch
+        >>> cars = torch.tensor([[0.0, 0.0, 4.0, 1.0, 0.0], [0.0, 0.0, 4.0, 1.0, torch.pi / 2]])
+        >>> rotated_nms(cars, torch.tensor([0.6, 0.9]), 0.5)
+        tensor([1, 0])
+    """
+    check_tensors(boxes=boxes, scores=scores)
+    check_rotated_boxes(boxes=boxes, validate=validate)
+    check_threshold(iou_threshold)
+    labels = classes(boxes, labels)
+    one_a_box(boxes, validate, scores=scores, labels=labels)
+    wide = plain(boxes).detach().to(torch.float64)
+    return suppress(plain(scores).detach(), labels, _rotated_clash(wide, iou_threshold))
+
+
+def _rotated_clash(boxes: Tensor, threshold: float) -> Clash:
+    """Oriented boxes clash where their IoU is above the threshold."""
+    ndim = rotated.spatial_dims(boxes)
+    centres, volumes = boxes[:, :ndim], rotated.volume(boxes)
+    centred = torch.cat([torch.zeros_like(centres), boxes[:, ndim:]], dim=1)
+    reach = rotated.circumscribed(centred)[:, ndim:]  # half of the box around, free of the place
+
+    def clash(rows: Tensor, columns: Tensor, asked: Tensor) -> Tensor:
+        shared = torch.minimum(volumes[rows, None], volumes[None, columns])
+        shared = torch.minimum(
+            shared,
+            _shared_around(
+                centres[rows, None], reach[rows, None], centres[columns], reach[columns]
+            ),
+        )
+        bound = ratios.iou(shared * _SLACK, volumes[rows, None], volumes[None, columns])
+        found = asked & (bound > threshold)
+        for pairs in found.nonzero().split(_PAIRS_CLIPPED_AT_ONCE):
+            i, j = pairs.unbind(1)
+            found[i, j] = rotated_iou_of(boxes[rows[i]], boxes[columns[j]]) > threshold
+        return found
+
+    return clash
+
+
+def _shared_around(centre_a: Tensor, reach_a: Tensor, centre_b: Tensor, reach_b: Tensor) -> Tensor:
+    """Volume that the axis-aligned boxes around oriented ones share."""
+    volume = torch.ones((), dtype=centre_a.dtype, device=centre_a.device)
+    for axis in range(centre_a.shape[-1]):
+        a, b = reach_a[..., axis], reach_b[..., axis]
+        apart = (centre_a[..., axis] - centre_b[..., axis]).abs()
+        volume = volume * torch.minimum(2 * torch.minimum(a, b), a + b - apart).clamp(min=0)
+    return volume
