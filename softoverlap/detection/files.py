@@ -13,9 +13,11 @@ from jaxtyping import Float64
 from torch import Tensor
 
 from softoverlap.data import load_nifti, save_nifti, whole_file, write_boxes, write_markups
+from softoverlap.data.geometry import axis_codes
 from softoverlap.data.nifti import NIFTI_SUFFIXES
 from softoverlap.detection.checkpoint import LesionDetector
 from softoverlap.detection.inference import Detections, detect
+from softoverlap.detection.scans import warn_of_axes
 
 AXES = [f"axis{axis}_{end}" for end in ("min", "max") for axis in range(3)]
 """Columns of a box in the tables: voxels, minima first."""
@@ -29,6 +31,7 @@ class FileResult:
         path: The scan.
         found: Its detections, or None if it failed.
         error: Why it failed, or None.
+        axes: Where the scan's voxel axes point, or None if it failed.
 
     Examples:
         >>> FileResult(Path("scan.nii.gz"), None, "it is truncated").ok
@@ -38,6 +41,7 @@ class FileResult:
     path: Path
     found: Detections | None
     error: str | None = None
+    axes: str | None = None
 
     @property
     def ok(self) -> bool:
@@ -82,15 +86,16 @@ def find_scans(sources: Sequence[str | os.PathLike[str]]) -> list[Path]:
         Traceback (most recent call last):
         FileNotFoundError: IMAGES must be a file, folder or pattern, found nothing at no/such/folder
     """
-    found: dict[Path, None] = {}
+    found: dict[Path, Path] = {}
     for source in sources:
-        found.update(dict.fromkeys(_matches(str(source))))
+        for path in _matches(str(source)):
+            found.setdefault(path.parent.resolve() / path.name, path)
     by_name: dict[str, Path] = {}
-    for path in found:
+    for path in found.values():
         other = by_name.setdefault(scan_name(path), path)
         if other != path:
             raise ValueError(f"IMAGES must have names of their own, got {other} and {path}")
-    return list(found)
+    return list(found.values())
 
 
 def _matches(source: str) -> list[Path]:
@@ -123,7 +128,8 @@ def detect_files(
     """Find lesions in files, and write boxes, markups and heat maps in their native space.
 
     A file that cannot be read, or whose results cannot be written, is noted and the others go on.
-    `detections.csv` has a row for every box, `scans.csv` one for every file.
+    `detections.csv` has a row for every box, `scans.csv` one for every file; Ctrl-C writes them
+    for the files that are done.
 
     Args:
         model: A trained detector.
@@ -137,6 +143,7 @@ def detect_files(
 
     Raises:
         FileExistsError: If a result is there already, or would replace a scan.
+        KeyboardInterrupt: On Ctrl-C, with the number of scans that are done.
 
     Examples:
         >>> import tempfile
@@ -152,14 +159,26 @@ def detect_files(
     output = Path(output)
     _check_free(scans, output, overwrite)
     output.mkdir(parents=True, exist_ok=True)
-    results = []
-    for path in scans:
-        result = _detect_file(model, path, output)
-        results.append(result)
-        if progress is not None:
-            progress(result)
+    results: list[FileResult] = []
+    try:
+        for path in scans:
+            results.append(_detect_file(model, path, output))
+            if progress is not None:
+                progress(results[-1])
+    except KeyboardInterrupt:
+        _write_tables(output, results)
+        done = f"{len(results)} of {len(scans)} scans are done, with results in {output}"
+        raise KeyboardInterrupt(done) from None
     _write_tables(output, results)
+    _compare_axes(model, results)
     return results
+
+
+def _compare_axes(model: LesionDetector, results: Sequence[FileResult]) -> None:
+    """Warn once of scans that are stored in another axis order than the training's."""
+    others = [one.path.name for one in results if one.axes not in (None, model.axes)]
+    if model.axes is not None and others:
+        warn_of_axes(others, model.axes, "the training's scans")
 
 
 def _detect_file(model: LesionDetector, path: Path, output: Path) -> FileResult:
@@ -169,7 +188,7 @@ def _detect_file(model: LesionDetector, path: Path, output: Path) -> FileResult:
         write_detections(output, scan_name(path), found, image.affine)
     except (ValueError, OSError) as error:
         return FileResult(path, None, str(error))
-    return FileResult(path, found)
+    return FileResult(path, found, axes=axis_codes(image.affine))
 
 
 def result_files(output: Path, name: str) -> tuple[Path, Path, Path]:
