@@ -98,6 +98,7 @@ def test_a_dry_run_lists_what_was_found_and_what_could_not_be_paired(data):
     (data / "masks" / "stray.nii.gz").write_bytes(b"")
     text = run("train", "--data", data, "--dry-run")
     assert "1 cases of 1 patients" in text
+    assert "1 patients: sub-01; if that is wrong, name them in patients.csv" in text
     assert "sub-01: patient sub-01, mask, 0 raters" in text
     assert "no mask and no raters" in text
     assert "no image of case stray" in text
@@ -211,6 +212,55 @@ def test_a_damaged_header_is_noted_and_the_others_go_on(data, checkpoint, tmp_pa
     assert "sub-01.nii.gz must have a unit of length" in text
 
 
+def test_patients_that_the_names_do_not_tell_are_shown(data, tmp_path):
+    for room in ("images", "masks"):
+        for number, case in enumerate(("sub-01", "sub-02"), start=1):
+            old = data / room / f"{case}.nii.gz"
+            old.rename(data / room / f"scan{number}_pat03.nii.gz")
+    line = "2 cases of 2 patients: scan1, scan2; if that is wrong, name them in patients.csv"
+    assert line in run("train", "--data", data, "--dry-run")
+    assert line in run("train", "--data", data, *tiny("--output", tmp_path / "out"))
+
+
+def test_one_scan_given_twice_is_read_once(data, checkpoint, tmp_path, monkeypatch):
+    monkeypatch.chdir(data)
+    output = tmp_path / "found"
+    twice = ("images/sub-01.nii.gz", data / "images" / "sub-01.nii.gz")
+    assert "1 scans done" in run("detect", checkpoint, *twice, "--output", output)
+
+
+def test_an_interrupted_detection_keeps_what_is_done_and_says_so(
+    data, checkpoint, tmp_path, monkeypatch
+):
+    from softoverlap.detection import files
+
+    find, output = files.detect, tmp_path / "found"
+    calls = []
+
+    def interrupted(model, image):
+        calls.append(image)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return find(model, image)
+
+    monkeypatch.setattr(files, "detect", interrupted)
+    text = run("detect", checkpoint, data, "--output", output, "--device", "cpu", status=130)
+    assert "interrupted: 1 of 2 scans are done" in text
+    assert "checkpoint" not in text
+    rows = list(csv.DictReader((output / "scans.csv").open()))
+    assert [row["case"] for row in rows] == ["sub-01"]
+
+
+def test_an_interruption_before_the_training_promises_no_checkpoint(data, tmp_path, monkeypatch):
+    def interrupted(case):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("softoverlap.data.load_case", interrupted)
+    text = run("train", "--data", data, *tiny("--output", tmp_path / "out"), status=130)
+    assert "interrupted" in text
+    assert "checkpoint" not in text
+
+
 def test_results_lie_on_the_grid_of_a_scan_without_labels(checkpoint, tmp_path):
     affine = torch.tensor([[0.0, -2, 0, 5], [1.5, 0, 0, -3], [0, 0, 1, 2], [0, 0, 0, 1]])
     image = torch.rand(12, 20, 18, generator=torch.Generator().manual_seed(0))
@@ -248,6 +298,9 @@ def test_wrong_sources_and_checkpoints_are_named(data, checkpoint, tmp_path):
     assert "must be a file" in run("detect", tmp_path / "no.pt", data, *output, status=2)
     checkpoint.write_bytes(gzip.compress(b"not a checkpoint"))
     assert "readable checkpoint" in run("detect", checkpoint, data, *output, status=2)
+    checkpoint.write_bytes(b"cfoo\nbar\n.")
+    text = run("detect", checkpoint, data, *output, status=2)
+    assert len([line for line in text.splitlines() if line.strip()]) == 1
 
 
 @pytest.mark.slow
@@ -267,7 +320,7 @@ def test_ctrl_c_keeps_a_checkpoint_and_resume_goes_on_from_it(data, tmp_path):
         process.send_signal(signal.SIGINT)
         _, errors = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert "interrupted" in errors
+    assert "checkpoint.pt is kept, and --resume goes on from it" in errors
     step = read_checkpoint(output / "checkpoint.pt")["step"]
     assert 40 <= step < 400
     text = run(*arguments, "--resume")

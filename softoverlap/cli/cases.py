@@ -15,14 +15,21 @@ if TYPE_CHECKING:
 
 def list_cases(table: CaseTable) -> None:
     """Print every case, and every file that could not be paired with the reason."""
-    patients = {case.patient for case in table.cases}
-    say(f"{len(table.cases)} cases of {len(patients)} patients")
+    say(patients(table))
     for case in table.cases:
         mask = "mask" if case.mask else "no mask"
         say(f"  {case.name}: patient {case.patient}, {mask}, {len(case.raters)} raters")
     say(f"{len(table.unpaired)} files not paired")
     for file in table.unpaired:
         say(f"  {file.path}: {file.reason}")
+
+
+def patients(table: CaseTable) -> str:
+    """How many patients the cases are of, and how the first are called."""
+    names = sorted({case.patient for case in table.cases})
+    shown = ", ".join(names[:3]) + (", …" if len(names) > 3 else "")
+    end = f": {shown}; if that is wrong, name them in patients.csv" if names else ""
+    return f"{len(table.cases)} cases of {len(names)} patients{end}"
 
 
 def split(table: CaseTable, validation: float, seed: int) -> tuple[list[Case], list[Case]]:
@@ -39,6 +46,7 @@ def split(table: CaseTable, validation: float, seed: int) -> tuple[list[Case], l
         except ValueError as error:
             raise ValueError(f"{error}, or pass --validation 0") from error
     unpaired = f"; {len(table.unpaired)} files not paired (see --dry-run)" if table.unpaired else ""
+    say(patients(table))
     say(f"{len(cases)} scans to train on, {len(held_out)} to validate on{unpaired}")
     return cases, held_out
 

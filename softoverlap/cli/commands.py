@@ -81,8 +81,13 @@ def train(
     patients.csv                 optional: columns case, patient
 
     Scans of one patient never fall on both sides of the split. Without
-    patients.csv, sub-01_ses-1 and sub-01_ses-2 are of one patient. Scans
-    without lesions are welcome.
+    patients.csv, the patient is the part of CASE that starts with sub-, else
+    all up to the first part between underscores that holds a digit: sub-01_ses-1
+    is of sub-01, pat03_t2 of pat03, but scan1_pat03 of scan1. Scans without
+    lesions are welcome.
+
+    Scans are not reoriented: store all in one axis order, those to detect in
+    too. A warning names the scans that differ.
 
     OUTPUT/checkpoint.pt holds all that `softoverlap detect` needs, spacing and
     intensities included. Ctrl-C keeps it, and --resume goes on from it.

@@ -37,8 +37,8 @@ def one_line_errors(command: Callable[_P, None]) -> Callable[_P, None]:
     def run(*args: _P.args, **kwargs: _P.kwargs) -> None:
         try:
             command(*args, **kwargs)
-        except KeyboardInterrupt:
-            errors.print("interrupted: the last checkpoint stays, and --resume goes on from it")
+        except KeyboardInterrupt as stop:
+            errors.print(": ".join(["interrupted", *map(str, stop.args)]), markup=False)
             raise typer.Exit(INTERRUPTED) from None
         except (ValueError, TypeError, OSError, ImportError) as error:
             if os.environ.get("SOFTOVERLAP_TRACEBACK"):
