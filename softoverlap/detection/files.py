@@ -9,10 +9,11 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
 from jaxtyping import Float64
 from torch import Tensor
 
-from softoverlap.data import load_nifti, save_nifti, whole_file, write_boxes, write_markups
+from softoverlap.data import Volume, load_nifti, save_nifti, whole_file, write_boxes, write_markups
 from softoverlap.data.geometry import axis_codes
 from softoverlap.data.nifti import NIFTI_SUFFIXES
 from softoverlap.detection.checkpoint import LesionDetector
@@ -32,6 +33,7 @@ class FileResult:
         found: Its detections, or None if it failed.
         error: Why it failed, or None.
         axes: Where the scan's voxel axes point, or None if it failed.
+        note: What is odd about the scan, or None.
 
     Examples:
         >>> FileResult(Path("scan.nii.gz"), None, "it is truncated").ok
@@ -42,6 +44,7 @@ class FileResult:
     found: Detections | None
     error: str | None = None
     axes: str | None = None
+    note: str | None = None
 
     @property
     def ok(self) -> bool:
@@ -128,14 +131,15 @@ def detect_files(
     """Find lesions in files, and write boxes, markups and heat maps in their native space.
 
     A file that cannot be read, or whose results cannot be written, is noted and the others go on.
-    `detections.csv` has a row for every box, `scans.csv` one for every file; Ctrl-C writes them
-    for the files that are done.
+    A scan of one value alone is noted and has no boxes. `detections.csv` has a row for every box,
+    `scans.csv` one for every file; Ctrl-C writes them for the files that are done.
 
     Args:
         model: A trained detector.
         scans: The files, as of `find_scans`.
         output: Folder for the results; made if it is not there.
-        overwrite: Replace results that are there already. Scans are never replaced.
+        overwrite: Replace results that are there already, and remove those that an earlier
+            `scans.csv` lists. Scans are never replaced.
         progress: Called after every file.
 
     Returns:
@@ -159,6 +163,7 @@ def detect_files(
     output = Path(output)
     _check_free(scans, output, overwrite)
     output.mkdir(parents=True, exist_ok=True)
+    _remove_earlier(scans, output)
     results: list[FileResult] = []
     try:
         for path in scans:
@@ -184,11 +189,19 @@ def _compare_axes(model: LesionDetector, results: Sequence[FileResult]) -> None:
 def _detect_file(model: LesionDetector, path: Path, output: Path) -> FileResult:
     try:
         image = load_nifti(path)
-        found = detect(model, image)
+        constant = bool((image.data == image.data.flatten()[0]).all())
+        found = _nothing(image) if constant else detect(model, image)
         write_detections(output, scan_name(path), found, image.affine)
     except (ValueError, OSError) as error:
         return FileResult(path, None, str(error))
-    return FileResult(path, found, axes=axis_codes(image.affine))
+    note = f"all voxels are {float(image.data.flatten()[0]):g}: no boxes" if constant else None
+    return FileResult(path, found, axes=axis_codes(image.affine), note=note)
+
+
+def _nothing(image: Volume) -> Detections:
+    """No boxes, and no heat."""
+    none = torch.zeros(0, 6), torch.zeros(0, dtype=torch.int64), torch.zeros(0)
+    return Detections(*none, heat_map=torch.zeros(image.data.shape))
 
 
 def result_files(output: Path, name: str) -> tuple[Path, Path, Path]:
@@ -239,10 +252,11 @@ def _write_tables(output: Path, results: Sequence[FileResult]) -> None:
     for result in results:
         number = "" if result.found is None else len(result.found.box)
         state = "ok" if result.ok else "failed"
-        scans.append([scan_name(result.path), str(result.path), state, number, result.error or ""])
+        words = result.error or "", result.note or ""
+        scans.append([scan_name(result.path), str(result.path), state, number, *words])
         if result.found is not None:
             boxes += box_rows(scan_name(result.path), result.found)
-    write_table(output / "scans.csv", ["case", "file", "state", "boxes", "error"], scans)
+    write_table(output / "scans.csv", ["case", "file", "state", "boxes", "error", "note"], scans)
     write_table(output / "detections.csv", ["case", "score", "label", *AXES], boxes)
 
 
@@ -250,6 +264,19 @@ def box_rows(name: str, found: Detections) -> list[list[object]]:
     """A row for each box: case, score, label, and its coordinates in voxels."""
     columns = zip(found.scores.tolist(), found.label.tolist(), found.box.tolist(), strict=True)
     return [[name, score, label, *box] for score, label, box in columns]
+
+
+def _remove_earlier(scans: Sequence[Path], output: Path) -> None:
+    """Remove the results that an earlier `scans.csv` lists, so that none outlives its table."""
+    table, sources = output / "scans.csv", {path.resolve() for path in scans}
+    if not table.is_file():
+        return
+    with table.open(newline="") as stream:
+        names = [row.get("case") or "" for row in csv.DictReader(stream)]
+    for name in names:
+        for path in result_files(output, Path(name).name) if name else ():
+            if path.resolve() not in sources:
+                path.unlink(missing_ok=True)
 
 
 def _check_free(scans: Sequence[Path], output: Path, overwrite: bool) -> None:
