@@ -48,13 +48,14 @@ app = typer.Typer(
 )
 
 
-def print_version(asked: bool) -> None:
+def print_version(asked: bool) -> bool:
     """Print the version and end, if asked."""
     if asked:
         from softoverlap import __version__
 
         say(f"softoverlap {__version__}")
         raise typer.Exit
+    return asked
 
 
 @app.callback()
