@@ -171,7 +171,7 @@ def test_cheap_checks_come_before_scans_are_read(data, tmp_path):
     text += run(*arguments, "--resume", "--batch", 2, status=2)
     assert "batch_size must stay 1" in text
     text += run(*arguments, "--resume")
-    assert "already 2/2 steps" in text
+    assert "already 2/2 steps" in text  # and there is nothing to judge
     assert "reading" not in text
     file = tmp_path / "file"
     file.touch()

@@ -152,7 +152,8 @@ def train(
     checkpoint = free_checkpoint(output, resume=resume, overwrite=overwrite)
     pick_device(device)
     cases, held_out = split(find_cases(data), validation, seed)
-    if resume and is_finished(checkpoint, config, [case.name for case in cases]):
+    judged = not held_out or (output / "validation.json").exists()
+    if resume and is_finished(checkpoint, config, [case.name for case in cases]) and judged:
         return
     scans = load([*cases, *held_out], threshold)
     scans, unseen = scans[: len(cases)], scans[len(cases) :]
