@@ -331,3 +331,11 @@ def test_other_types_and_shapes_are_named():
         lesions_from_mask(torch.zeros(3), spacing=[1.0], raters=[[1, 0, 0]])
     with pytest.raises(ValueError, match="score must be one of"):
         threshold_boxes(torch.zeros(3), 1.0, spacing=[1.0], score="median")
+
+
+@pytest.mark.bad_input
+def test_one_number_is_no_spacing():
+    with pytest.raises(
+        TypeError, match=r"spacing must hold 3 lengths in mm, one an axis, got 1\.0"
+    ):
+        lesions_from_mask(torch.zeros(4, 4, 4), spacing=1.0)

@@ -337,3 +337,18 @@ def test_the_table_of_the_docs_is_the_stored_run():
 def test_logits_pass_unchecked_on_request():
     prediction = torch.full((1, 1, 4), 3.0)
     assert SoftDiceLoss(validate=False)(prediction, torch.ones(1, 1, 4)).item() < 1
+
+
+@pytest.mark.parametrize(
+    ("loss", "words"),
+    [
+        (SoftDiceLoss(sigmoid=True), "sigmoid=True, intersection='min', jaccard=False"),
+        (SoftIoULoss(include_background=False, ignore_index=0), "jaccard=True"),
+        (SoftIoULoss(include_background=False, ignore_index=0), "include_background=False"),
+        (SoftIoULoss(ignore_index=0), "ignore_index=0"),
+        (SoftTverskyLoss(alpha=0.3, beta=0.7), "alpha=0.3, beta=0.7"),
+        (SoftDiceCELoss(sigmoid=True, lambda_ce=0.5), "lambda_ce=0.5"),
+    ],
+)
+def test_a_printed_loss_shows_its_settings(loss, words):
+    assert words in repr(loss)

@@ -371,3 +371,11 @@ def _block_average(mask, block):
     trimmed = mask[tuple(slice(0, n // b * b) for n, b in zip(mask.shape, block, strict=True))]
     shape = [part for n, b in zip(trimmed.shape, block, strict=True) for part in (n // b, b)]
     return trimmed.reshape(shape).mean(axis=(1, 3, 5))
+
+
+@pytest.mark.bad_input
+@pytest.mark.parametrize("score", [mask_box_mass, mask_box_dice])
+def test_a_channel_axis_is_not_taken_for_a_spatial_one(score):
+    words = r"masks must have shape \(K, \*spatial\) with 3 spatial axes .* got \(1, 1, 4, 4, 4\)"
+    with pytest.raises(ValueError, match=words):
+        score(torch.zeros(1, 1, 4, 4, 4), torch.tensor([[0.0, 0, 0, 1, 1, 1]]))

@@ -113,14 +113,26 @@ def test_a_faint_or_empty_mask_has_only_the_contours_that_it_reaches(value):
     assert len(figure.axes[0].collections) == (value > 0.25)
 
 
-def test_the_legend_names_what_was_given():
-    figure = plot_case(
-        IMAGE, spacing=SPACING, soft_mask=torch.zeros(8, 20, 30), truth_boxes=BOX[:0]
-    )
+def test_the_legend_names_what_is_drawn():
+    mask = torch.zeros(8, 20, 30)
+    mask[3, 6, 11] = 0.6
+    figure = plot_case(IMAGE, spacing=SPACING, soft_mask=mask, truth_boxes=BOX, found_boxes=BOX[:0])
     (legend,) = figure.legends
     names = [text.get_text() for text in legend.get_texts()]
-    assert names == ["soft mask 0.25", "soft mask 0.5", "soft mask 0.75", "true box"]
+    assert names == ["soft mask 0.25", "soft mask 0.5", "true box"]
+    away = plot_case(IMAGE, spacing=SPACING, truth_boxes=BOX, centre=(7.0, 19.0, 29.0))
+    assert not away.legends
     assert not plot_case(IMAGE, spacing=SPACING).legends
+
+
+def test_a_title_stands_above_the_planes():
+    assert plot_case(IMAGE, spacing=SPACING, title="sub-01").get_suptitle() == "sub-01"
+
+
+def test_the_first_curve_lies_on_top():
+    lines = plot_froc({"ours": froc(), "other": froc()}).axes[0].lines
+    orders = [line.get_zorder() for line in lines]
+    assert orders[0] == orders[1] > orders[2] == orders[3]
 
 
 def test_true_and_found_boxes_differ_in_colour_and_in_dashes():

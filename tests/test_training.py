@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import pickle
 from dataclasses import replace
 
 import pytest
 import torch
 from hypothesis import given, strategies as st
 
-from softoverlap.data import Volume, lesions_from_mask
+from softoverlap.data import Volume, lesions_from_mask, save_nifti
 from softoverlap.detection import (
     Intensity,
     PatchSampler,
@@ -16,6 +17,8 @@ from softoverlap.detection import (
     TrainingScan,
     build_detector,
     detect,
+    detect_files,
+    find_scans,
     load_checkpoint,
     save_checkpoint,
     train,
@@ -208,6 +211,62 @@ def test_unreadable_checkpoints_are_named(tmp_path):
 
 
 @pytest.mark.parametrize(
+    "content", [b"\x80\x02.", b".", b"(lp0\n", b"cos\nsystem\n.", b"", b"\x80"]
+)
+def test_foreign_and_damaged_pickles_are_named(tmp_path, content):
+    (tmp_path / "c.pt").write_bytes(content)
+    with pytest.raises(ValueError, match=r"c\.pt must be (a readable|written by)"):
+        load_checkpoint(tmp_path / "c.pt")
+
+
+@given(place=st.integers(0, 10**6), value=st.integers(0, 255))
+def test_a_pickle_with_a_damaged_byte_is_read_or_named(tmp_path_factory, place, value):
+    path = tmp_path_factory.mktemp("pickle") / "c.pt"
+    content = bytearray(pickle.dumps({"format": "softoverlap detector", "list": [1, 2.0, "x"]}))
+    content[place % len(content)] = value
+    path.write_bytes(bytes(content))
+    with pytest.raises(ValueError, match=r"c\.pt must"):
+        load_checkpoint(path)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"intensity": {"method": "scan", "gain": 2}},
+        {"intensity": {"method": "ct"}},
+        {"intensity": 3},
+        {"config": {**TINY.to_dict(), "batch_size": "four"}},
+        {"config": {**TINY.to_dict(), "momentum": 0.9}},
+        {"config": 5},
+        {"spacing": [1.0, 0.0, 1.0]},
+        {"spacing": None},
+        {"weights": [1, 2]},
+        {"weights": {}},
+        {"axes": 7},
+    ],
+)
+def test_a_checkpoint_with_other_settings_is_named(tmp_path, change):
+    path = tmp_path / "c.pt"
+    save_checkpoint(path, build_detector(TINY, (1.0, 1.0, 1.0), Intensity("scan")))
+    torch.save({**torch.load(path), **change}, path)
+    with pytest.raises(ValueError, match=r"c\.pt must hold (settings|weights) that fit"):
+        load_checkpoint(path)
+
+
+def test_a_checkpoint_whose_optimizer_is_broken_is_named(tmp_path):
+    path = tmp_path / "c.pt"
+    train([scan()], replace(TINY, steps=1), device="cpu", checkpoint=path)
+    torch.save({**torch.load(path), "optimizer": {}}, path)
+    with pytest.raises(ValueError, match=r"c\.pt must hold the optimizer of its training"):
+        train([scan()], TINY, device="cpu", checkpoint=path, resume=True)
+
+
+def test_the_axes_of_the_training_are_kept(tmp_path):
+    train([scan()], TINY, device="cpu", checkpoint=tmp_path / "c.pt")
+    assert load_checkpoint(tmp_path / "c.pt", device="cpu").axes == "RAS"
+
+
+@pytest.mark.parametrize(
     ("settings", "words"),
     [
         ({"patch_size": 20}, "patch_size must be a multiple of 8"),
@@ -294,3 +353,27 @@ def test_a_scan_with_nan_is_refused():
     model = build_detector(TINY, (1.0, 1.0, 1.0), Intensity("scan"))
     with pytest.raises(ValueError, match="image must hold finite intensities"):
         detect(model, Volume(image.data * float("nan"), image.affine))
+
+
+def turned(one):
+    """The scan as if it were stored with two axes the other way round."""
+    return TrainingScan("turned", Volume(one.image.data, one.image.affine * FLIP), one.lesions)
+
+
+FLIP = torch.tensor([[-1.0], [-1], [1], [1]], dtype=torch.float64)
+AXES = "have voxel axes that do not point to RAS"
+
+
+def test_a_training_scan_in_another_axis_order_is_named():
+    with pytest.warns(UserWarning, match=f"1 scans, first turned, {AXES}"):
+        model = train([scan(0), scan(1), turned(scan(2))], TINY, device="cpu")
+    assert model.axes == "RAS"
+
+
+def test_scans_to_detect_in_another_axis_order_are_named_once(tmp_path):
+    model = build_detector(TINY, (1.0, 1.0, 1.0), Intensity("scan"), axes="RAS")
+    for name, one in (("a", scan()), ("b", turned(scan())), ("c", turned(scan()))):
+        save_nifti(tmp_path / f"{name}.nii.gz", one.image.data, one.image.affine)
+    with pytest.warns(UserWarning, match=rf"2 scans, first b\.nii\.gz, {AXES}") as caught:
+        detect_files(model, find_scans([tmp_path]), tmp_path / "found")
+    assert len([one for one in caught if AXES in str(one.message)]) == 1

@@ -58,6 +58,7 @@ sizes = {
 size = sizes[setting]
 
 # %%
+# %matplotlib inline
 from dataclasses import replace
 
 import matplotlib.pyplot as plt

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import warnings
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, ParamSpec
 
@@ -27,6 +28,16 @@ def say(text: str) -> None:
     console.print(text, markup=False)
 
 
+def plural(number: int, noun: str) -> str:
+    """`1 scan`, `2 scans`."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def one_line_warning(message: Warning | str, *origin: object, **more: object) -> None:
+    """Print a warning without the place in the code that it comes from."""
+    errors.print(f"warning: {' '.join(str(message).split())}", markup=False)
+
+
 def one_line_errors(command: Callable[_P, None]) -> Callable[_P, None]:
     """Bad input ends the command with one line and status 2, Ctrl-C with status 130.
 
@@ -36,9 +47,11 @@ def one_line_errors(command: Callable[_P, None]) -> Callable[_P, None]:
     @functools.wraps(command)
     def run(*args: _P.args, **kwargs: _P.kwargs) -> None:
         try:
-            command(*args, **kwargs)
-        except KeyboardInterrupt:
-            errors.print("interrupted: the last checkpoint stays, and --resume goes on from it")
+            with warnings.catch_warnings():
+                warnings.showwarning = one_line_warning
+                command(*args, **kwargs)
+        except KeyboardInterrupt as stop:
+            errors.print(": ".join(["interrupted", *map(str, stop.args)]), markup=False)
             raise typer.Exit(INTERRUPTED) from None
         except (ValueError, TypeError, OSError, ImportError) as error:
             if os.environ.get("SOFTOVERLAP_TRACEBACK"):
@@ -62,7 +75,7 @@ class TrainingBar:
         )
         self.bar = Progress(*columns, console=console, disable=not console.is_terminal)
         self.task = self.bar.add_task(label, total=1.0, text="")
-        self.smooth: float | None = None
+        self.steps, self.sum = 0, 0.0
 
     def __enter__(self) -> TrainingBar:
         self.bar.start()
@@ -73,10 +86,12 @@ class TrainingBar:
 
     def __call__(self, state: TrainingProgress) -> None:
         """Show the state after a step; a line every tenth of the run where there is no terminal."""
-        self.smooth = state.loss if self.smooth is None else 0.97 * self.smooth + 0.03 * state.loss
+        if not self.steps and state.step > 1:  # resumed: no line about a single step
+            self.tenths = min(int(10 * state.done), 9)
+        self.steps, self.sum = self.steps + 1, 0.97 * self.sum + 0.03 * state.loss
+        smooth = self.sum / (1 - 0.97**self.steps)  # else the first losses count for too little
         text = (
-            f"step {state.step}/{state.steps}  loss {self.smooth:.3f}  "
-            f"{clock(state.seconds_left)} left"
+            f"step {state.step}/{state.steps}  loss {smooth:.3f}  {clock(state.seconds_left)} left"
         )
         self.bar.update(self.task, completed=state.done, text=text)
         if not console.is_terminal and int(10 * state.done) > self.tenths:
@@ -87,8 +102,8 @@ class TrainingBar:
 class CountBar:
     """How many scans are done."""
 
-    def __init__(self, label: str, total: int) -> None:
-        self.label, self.total, self.count = label, total, 0
+    def __init__(self, label: str, total: int, *, quiet: bool = False) -> None:
+        self.label, self.total, self.count, self.quiet = label, total, 0, quiet
         columns = (TextColumn(label), BarColumn(), TextColumn("{task.completed}/{task.total}"))
         self.bar = Progress(*columns, console=console, disable=not console.is_terminal)
         self.task = self.bar.add_task(label, total=total)
@@ -104,7 +119,7 @@ class CountBar:
         """One more; where there is no terminal, a line."""
         self.count += 1
         self.bar.update(self.task, advance=1)
-        if not console.is_terminal:
+        if not (console.is_terminal or self.quiet):
             say(f"{self.label} {self.count}/{self.total}: {text}")
 
 

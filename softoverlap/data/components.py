@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -54,7 +54,7 @@ def lesions_from_mask(
         the component's voxels.
 
     Raises:
-        TypeError: If mask or raters is not a tensor of real numbers.
+        TypeError: If mask or raters is not a tensor of real numbers, or spacing one number.
         ValueError: If a shape, the spacing, the threshold, the connectivity or the smallest
             volume is wrong, or a probability lies outside [0, 1].
 
@@ -195,6 +195,8 @@ def _steps(ndim: int, connectivity: int) -> int:
 
 
 def _check_numbers(spacing: Sequence[float], ndim: int, threshold: float, min_mm3: float) -> None:
+    if isinstance(spacing, str) or not isinstance(spacing, Iterable):
+        raise TypeError(f"spacing must hold {ndim} lengths in mm, one an axis, got {spacing!r}")
     edges = [float(edge) for edge in spacing]
     if len(edges) != ndim or not all(0 < edge < math.inf for edge in edges):
         raise ValueError(f"spacing must hold {ndim} positive lengths in mm, got {edges}")

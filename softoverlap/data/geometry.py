@@ -11,6 +11,7 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import nibabel
 import torch
 from jaxtyping import Float64, Shaped
 from torch import Tensor
@@ -76,6 +77,26 @@ def affine_spacing(affine: Shaped[Tensor, "4 4"]) -> tuple[float, ...]:
         (1.0, 1.0, 2.5)
     """
     return tuple(check_affine(affine)[:3, :3].norm(dim=0).tolist())
+
+
+def axis_codes(affine: Shaped[Tensor, "4 4"]) -> str:
+    """Where the voxel axes point, each to its nearest direction.
+
+    Args:
+        affine: Voxel indices to RAS mm, shape (4, 4).
+
+    Returns:
+        Three letters out of L or R, P or A, I or S.
+
+    Raises:
+        TypeError: If the affine is not a tensor.
+        ValueError: If the affine is not a finite, invertible (4, 4) matrix.
+
+    Examples:
+        >>> axis_codes(torch.diag(torch.tensor([-1.0, 1.0, 2.5, 1.0])))
+        'LAS'
+    """
+    return "".join(map(str, nibabel.orientations.aff2axcodes(check_affine(affine).numpy())))
 
 
 @dataclass(frozen=True)

@@ -185,9 +185,9 @@ def _visibility(body: anatomy.Body) -> float:
 
 
 def _affine(rng: np.random.Generator, grid: anatomy.Grid) -> Tensor:
-    """An oblique orientation with the voxels' spacing, some axes flipped, away from the origin."""
+    """Oblique, two axes flipped (as DICOM stores them: LPS), away from the origin."""
     affine = np.eye(4)
-    flips = rng.choice([-1.0, 1.0], 3)
+    flips = np.array([-1.0, -1.0, 1.0])
     turned = anatomy.random_rotation(rng, rng.uniform(0.1, 0.4))
     affine[:3, :3] = turned * flips * np.asarray(grid.spacing)
     affine[:3, 3] = rng.uniform(-80, 80, 3)

@@ -97,6 +97,7 @@ def draw(
             existence=torch.tensor([lesion.existence for lesion in scan.lesions]),
             found_boxes=one.box[shown],
             scores=one.scores[shown],
+            title=f"{scan.name}: found boxes from score {least:.3f} on",
         )
         save_figure(figure, output / "overlays" / f"{scan.name}.png")
 

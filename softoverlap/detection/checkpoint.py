@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import pickle
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -21,6 +20,7 @@ from softoverlap.detection.scans import Intensity
 _FORMAT = "softoverlap detector"
 _VERSION = 1
 _KEYS = ("config", "spacing", "intensity", "weights")
+_MISFITS = (TypeError, ValueError, KeyError, AttributeError, RuntimeError, OverflowError)
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,6 +32,7 @@ class LesionDetector:
         config: Settings of its training.
         spacing: Voxel edges in mm, one an axis.
         intensity: Normalisation of intensities.
+        axes: Where the voxel axes of the training's scans point, such as `"RAS"`, or None.
 
     Examples:
         >>> model = build_detector(TrainingConfig(), (1.0, 1.0, 1.0), Intensity("scan"))
@@ -43,6 +44,7 @@ class LesionDetector:
     config: TrainingConfig
     spacing: tuple[float, ...]
     intensity: Intensity
+    axes: str | None = None
 
     @property
     def device(self) -> torch.device:
@@ -51,7 +53,11 @@ class LesionDetector:
 
 
 def build_detector(
-    config: TrainingConfig, spacing: Sequence[float], intensity: Intensity
+    config: TrainingConfig,
+    spacing: Sequence[float],
+    intensity: Intensity,
+    *,
+    axes: str | None = None,
 ) -> LesionDetector:
     """A detector with fresh weights, the same for the same seed.
 
@@ -59,6 +65,7 @@ def build_detector(
         config: Settings of the training.
         spacing: Voxel edges in mm, one an axis.
         intensity: Normalisation of intensities.
+        axes: Where the voxel axes of the training's scans point, such as `"RAS"`; see `axis_codes`.
 
     Returns:
         The detector on the CPU, in evaluation mode.
@@ -84,7 +91,7 @@ def build_detector(
     detector.set_sliding_window_inferer(
         config.patch, sw_batch_size=4, overlap=config.window_overlap
     )
-    return LesionDetector(detector.eval(), config, tuple(map(float, spacing)), intensity)
+    return LesionDetector(detector.eval(), config, tuple(map(float, spacing)), intensity, axes)
 
 
 def save_checkpoint(path: str | os.PathLike[str], model: LesionDetector, **more: Any) -> None:
@@ -112,6 +119,7 @@ def save_checkpoint(path: str | os.PathLike[str], model: LesionDetector, **more:
         "config": model.config.to_dict(),
         "spacing": list(model.spacing),
         "intensity": asdict(model.intensity),
+        "axes": model.axes,
         "weights": model.detector.network.state_dict(),
         **more,
     }
@@ -142,19 +150,35 @@ def load_checkpoint(
     """
     target = pick_device(device)
     values = read_checkpoint(path)
-    model = build_detector(
-        TrainingConfig.from_dict(values["config"]),
-        values["spacing"],
-        Intensity(**values["intensity"]),
-    )
+    try:
+        model = _built(values)
+    except _MISFITS as error:
+        raise ValueError(
+            f"checkpoint {path} must hold settings that fit this package, got: {_reason(error)}"
+        ) from error
     try:
         model.detector.network.load_state_dict(values["weights"])
-    except RuntimeError as error:
+    except _MISFITS as error:
         raise ValueError(
             f"checkpoint {path} must hold weights that fit its config: {error}"
         ) from error
     model.detector.to(target)
     return model
+
+
+def _built(values: dict[str, Any]) -> LesionDetector:
+    config = TrainingConfig.from_dict(values["config"])
+    spacing, axes = [float(edge) for edge in values["spacing"]], values.get("axes")
+    if len(spacing) != 3 or not all(0 < edge < float("inf") for edge in spacing):
+        raise ValueError(f"spacing must hold three lengths in mm, got {values['spacing']}")
+    if axes is not None and not isinstance(axes, str):
+        raise TypeError(f"axes must be a word such as RAS, got {axes!r}")
+    return build_detector(config, spacing, Intensity(**values["intensity"]), axes=axes)
+
+
+def _reason(error: Exception) -> str:
+    """The first line of the message, or the kind of error if there is none."""
+    return next(iter(str(error).splitlines()), type(error).__name__)
 
 
 def read_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
@@ -164,16 +188,15 @@ def read_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
         raise FileNotFoundError(f"checkpoint {path} must be a file, found none")
     try:
         values = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError, pickle.UnpicklingError) as error:
-        reason = str(error).splitlines()[0]
+    except Exception as error:  # a foreign or damaged pickle may raise anything
         raise ValueError(
-            f"checkpoint {path} must be a readable checkpoint, got: {reason}"
+            f"checkpoint {path} must be a readable checkpoint, got: {_reason(error)}"
         ) from error
     if not isinstance(values, dict) or values.get("format") != _FORMAT:
         raise ValueError(f"checkpoint {path} must be written by softoverlap, got another format")
     if values.get("version") != _VERSION or any(key not in values for key in _KEYS):
         raise ValueError(
             f"checkpoint {path} must have version {_VERSION} and the keys {list(_KEYS)}, "
-            f"got version {values.get('version')} and {sorted(values)}"
+            f"got version {values.get('version')} and {sorted(map(str, values))}"
         )
     return values

@@ -9,13 +9,16 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
 from jaxtyping import Float64
 from torch import Tensor
 
-from softoverlap.data import load_nifti, save_nifti, whole_file, write_boxes, write_markups
+from softoverlap.data import Volume, load_nifti, save_nifti, whole_file, write_boxes, write_markups
+from softoverlap.data.geometry import axis_codes
 from softoverlap.data.nifti import NIFTI_SUFFIXES
 from softoverlap.detection.checkpoint import LesionDetector
 from softoverlap.detection.inference import Detections, detect
+from softoverlap.detection.scans import warn_of_axes
 
 AXES = [f"axis{axis}_{end}" for end in ("min", "max") for axis in range(3)]
 """Columns of a box in the tables: voxels, minima first."""
@@ -29,6 +32,8 @@ class FileResult:
         path: The scan.
         found: Its detections, or None if it failed.
         error: Why it failed, or None.
+        axes: Where the scan's voxel axes point, or None if it failed.
+        note: What is odd about the scan, or None.
 
     Examples:
         >>> FileResult(Path("scan.nii.gz"), None, "it is truncated").ok
@@ -38,6 +43,8 @@ class FileResult:
     path: Path
     found: Detections | None
     error: str | None = None
+    axes: str | None = None
+    note: str | None = None
 
     @property
     def ok(self) -> bool:
@@ -82,15 +89,16 @@ def find_scans(sources: Sequence[str | os.PathLike[str]]) -> list[Path]:
         Traceback (most recent call last):
         FileNotFoundError: IMAGES must be a file, folder or pattern, found nothing at no/such/folder
     """
-    found: dict[Path, None] = {}
+    found: dict[Path, Path] = {}
     for source in sources:
-        found.update(dict.fromkeys(_matches(str(source))))
+        for path in _matches(str(source)):
+            found.setdefault(path.parent.resolve() / path.name, path)
     by_name: dict[str, Path] = {}
-    for path in found:
+    for path in found.values():
         other = by_name.setdefault(scan_name(path), path)
         if other != path:
             raise ValueError(f"IMAGES must have names of their own, got {other} and {path}")
-    return list(found)
+    return list(found.values())
 
 
 def _matches(source: str) -> list[Path]:
@@ -123,13 +131,15 @@ def detect_files(
     """Find lesions in files, and write boxes, markups and heat maps in their native space.
 
     A file that cannot be read, or whose results cannot be written, is noted and the others go on.
-    `detections.csv` has a row for every box, `scans.csv` one for every file.
+    A scan of one value alone is noted and has no boxes. `detections.csv` has a row for every box,
+    `scans.csv` one for every file; Ctrl-C writes them for the files that are done.
 
     Args:
         model: A trained detector.
         scans: The files, as of `find_scans`.
         output: Folder for the results; made if it is not there.
-        overwrite: Replace results that are there already. Scans are never replaced.
+        overwrite: Replace results that are there already, and remove those that an earlier
+            `scans.csv` lists. Scans are never replaced.
         progress: Called after every file.
 
     Returns:
@@ -137,6 +147,7 @@ def detect_files(
 
     Raises:
         FileExistsError: If a result is there already, or would replace a scan.
+        KeyboardInterrupt: On Ctrl-C, with the number of scans that are done.
 
     Examples:
         >>> import tempfile
@@ -152,24 +163,45 @@ def detect_files(
     output = Path(output)
     _check_free(scans, output, overwrite)
     output.mkdir(parents=True, exist_ok=True)
-    results = []
-    for path in scans:
-        result = _detect_file(model, path, output)
-        results.append(result)
-        if progress is not None:
-            progress(result)
+    _remove_earlier(scans, output)
+    results: list[FileResult] = []
+    try:
+        for path in scans:
+            results.append(_detect_file(model, path, output))
+            if progress is not None:
+                progress(results[-1])
+    except KeyboardInterrupt:
+        _write_tables(output, results)
+        done = f"{len(results)} of {len(scans)} scans are done, with results in {output}"
+        raise KeyboardInterrupt(done) from None
     _write_tables(output, results)
+    _compare_axes(model, results)
     return results
+
+
+def _compare_axes(model: LesionDetector, results: Sequence[FileResult]) -> None:
+    """Warn once of scans that are stored in another axis order than the training's."""
+    others = [one.path.name for one in results if one.axes not in (None, model.axes)]
+    if model.axes is not None and others:
+        warn_of_axes(others, model.axes, "the training's scans")
 
 
 def _detect_file(model: LesionDetector, path: Path, output: Path) -> FileResult:
     try:
         image = load_nifti(path)
-        found = detect(model, image)
+        constant = bool((image.data == image.data.flatten()[0]).all())
+        found = _nothing(image) if constant else detect(model, image)
         write_detections(output, scan_name(path), found, image.affine)
     except (ValueError, OSError) as error:
         return FileResult(path, None, str(error))
-    return FileResult(path, found)
+    note = f"all voxels are {float(image.data.flatten()[0]):g}: no boxes" if constant else None
+    return FileResult(path, found, axes=axis_codes(image.affine), note=note)
+
+
+def _nothing(image: Volume) -> Detections:
+    """No boxes, and no heat."""
+    none = torch.zeros(0, 6), torch.zeros(0, dtype=torch.int64), torch.zeros(0)
+    return Detections(*none, heat_map=torch.zeros(image.data.shape))
 
 
 def result_files(output: Path, name: str) -> tuple[Path, Path, Path]:
@@ -220,10 +252,11 @@ def _write_tables(output: Path, results: Sequence[FileResult]) -> None:
     for result in results:
         number = "" if result.found is None else len(result.found.box)
         state = "ok" if result.ok else "failed"
-        scans.append([scan_name(result.path), str(result.path), state, number, result.error or ""])
+        words = result.error or "", result.note or ""
+        scans.append([scan_name(result.path), str(result.path), state, number, *words])
         if result.found is not None:
             boxes += box_rows(scan_name(result.path), result.found)
-    write_table(output / "scans.csv", ["case", "file", "state", "boxes", "error"], scans)
+    write_table(output / "scans.csv", ["case", "file", "state", "boxes", "error", "note"], scans)
     write_table(output / "detections.csv", ["case", "score", "label", *AXES], boxes)
 
 
@@ -231,6 +264,19 @@ def box_rows(name: str, found: Detections) -> list[list[object]]:
     """A row for each box: case, score, label, and its coordinates in voxels."""
     columns = zip(found.scores.tolist(), found.label.tolist(), found.box.tolist(), strict=True)
     return [[name, score, label, *box] for score, label, box in columns]
+
+
+def _remove_earlier(scans: Sequence[Path], output: Path) -> None:
+    """Remove the results that an earlier `scans.csv` lists, so that none outlives its table."""
+    table, sources = output / "scans.csv", {path.resolve() for path in scans}
+    if not table.is_file():
+        return
+    with table.open(newline="") as stream:
+        names = [row.get("case") or "" for row in csv.DictReader(stream)]
+    for name in names:
+        for path in result_files(output, Path(name).name) if name else ():
+            if path.resolve() not in sources:
+                path.unlink(missing_ok=True)
 
 
 def _check_free(scans: Sequence[Path], output: Path, overwrite: bool) -> None:

@@ -52,7 +52,8 @@ def detect(model: LesionDetector, image: Volume) -> Detections:
 
     A scan at another spacing than the training's is resampled, and boxes and heat map come back
     on the scan's own grid. The network runs once: the heat map is read from the same maps as the
-    boxes, the highest score of any anchor at each place, linear between places.
+    boxes, the highest score of any anchor at each place. It is interpolated between places, so its
+    peaks are a little lower than the best box's score.
 
     Args:
         model: A trained detector.

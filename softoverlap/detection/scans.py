@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -13,8 +14,10 @@ from jaxtyping import Float, Shaped
 from scipy import ndimage
 from torch import Tensor
 
+from softoverlap._checks import check_choice
 from softoverlap._types import plain
 from softoverlap.data import LoadedCase, Volume
+from softoverlap.data.geometry import axis_codes
 from softoverlap.lesions import Lesion
 
 SAME_SPACING = 0.01
@@ -70,6 +73,9 @@ class Intensity:
         mean: Mean of the training set; only for `"fixed"`.
         spread: Standard deviation of the training set; only for `"fixed"`.
 
+    Raises:
+        ValueError: If the method is unknown, or the spread not above 0.
+
     Examples:
         >>> Intensity("fixed", mean=10.0, spread=5.0)(torch.tensor([[[0.0, 20.0]]]))
         tensor([[[-2.,  2.]]])
@@ -78,6 +84,14 @@ class Intensity:
     method: str
     mean: float = 0.0
     spread: float = 1.0
+
+    def __post_init__(self) -> None:
+        check_choice("method", self.method, ("scan", "fixed"))
+        if not (math.isfinite(self.mean) and 0 < self.spread < math.inf):
+            raise ValueError(
+                "mean must be finite and spread above 0, "
+                f"got mean {self.mean} and spread {self.spread}"
+            )
 
     def __call__(self, data: Shaped[Tensor, "*spatial"]) -> Float[Tensor, "*spatial"]:
         """Intensities with mean 0 and spread 1, float32."""
@@ -111,6 +125,28 @@ def median_spacing(scans: Sequence[TrainingScan]) -> tuple[float, ...]:
     """Median of the voxels' edges, axis by axis, in mm."""
     edges = np.median([scan.image.spacing for scan in scans], axis=0)
     return tuple(round(float(edge), 6) for edge in edges)
+
+
+def common_axes(scans: Sequence[TrainingScan]) -> str:
+    """Where the voxel axes of most scans point; a warning names a scan that differs.
+
+    Nothing is reoriented: the network sees axes as they are stored.
+    """
+    codes = [axis_codes(scan.image.affine) for scan in scans]
+    usual = max(codes, key=codes.count)
+    others = [scan.name for scan, code in zip(scans, codes, strict=True) if code != usual]
+    if others:
+        warn_of_axes(others, usual, f"the {len(scans)} training scans")
+    return usual
+
+
+def warn_of_axes(names: Sequence[str], usual: str, whose: str) -> None:
+    """Say that these scans are stored in another axis order or direction."""
+    warnings.warn(
+        f"{len(names)} scans, first {names[0]}, have voxel axes that do not point to {usual} as "
+        f"those of {whose}; scans are not reoriented: store all in one axis order",
+        stacklevel=3,
+    )
 
 
 def zoom_factor(spacing: Sequence[float], target: Sequence[float]) -> tuple[float, ...]:

@@ -23,6 +23,7 @@ from softoverlap.detection.config import TrainingConfig, pick_device
 from softoverlap.detection.patches import PatchSampler
 from softoverlap.detection.scans import (
     TrainingScan,
+    common_axes,
     fit_intensity,
     median_spacing,
     zoom,
@@ -96,7 +97,8 @@ def train(
             run.save(checkpoint)
     run.model.detector.eval()
     if interrupted:
-        raise KeyboardInterrupt
+        kept = checkpoint and f"{checkpoint} is kept, and --resume goes on from it"
+        raise KeyboardInterrupt(kept or "there is no checkpoint")
     return run.model
 
 
@@ -181,7 +183,7 @@ def _start(
 ) -> _Run:
     if not scans:
         raise ValueError("scans must hold at least one scan to train on, got none")
-    names = [scan.name for scan in scans]
+    names, axes = [scan.name for scan in scans], common_axes(scans)
     if checkpoint is not None and Path(checkpoint).exists():
         if not resume:
             raise FileExistsError(
@@ -189,11 +191,25 @@ def _start(
             )
         return _resumed(Path(checkpoint), config, device, names)
     spacing = config.spacing or median_spacing(scans)
-    model = build_detector(config, spacing, fit_intensity(scans, config.intensity))
+    model = build_detector(config, spacing, fit_intensity(scans, config.intensity), axes=axes)
     return _Run(model, device, names)
 
 
 def _resumed(path: Path, config: TrainingConfig, device: torch.device, names: list[str]) -> _Run:
+    values = resumable(path, config, names)
+    run = _Run(replace(load_checkpoint(path, device="cpu"), config=config), device, names)
+    try:
+        run.optimizer.load_state_dict(values["optimizer"])
+    except (TypeError, ValueError, KeyError, AttributeError) as error:
+        raise ValueError(
+            f"checkpoint {path} must hold the optimizer of its training, got: {error}"
+        ) from error
+    run.step, run.seconds = values["step"], values["seconds"]
+    return run
+
+
+def resumable(path: Path, config: TrainingConfig, names: list[str]) -> dict[str, Any]:
+    """What the checkpoint holds, if these settings and scans can go on from it."""
     values = read_checkpoint(path)
     missing = [key for key in ("optimizer", "step", "seconds", "scans") if key not in values]
     if missing:
@@ -203,14 +219,18 @@ def _resumed(path: Path, config: TrainingConfig, device: torch.device, names: li
             f"checkpoint {path} must be resumed with the scans it was started with, "
             f"{len(values['scans'])} scans, got {len(names)} or other names"
         )
-    stored, asked = values["config"], config.to_dict()
+    stored = load_checkpoint(path, device="cpu").config.to_dict()
+    asked = config.to_dict()
     for name, value in asked.items():
         if name not in _MAY_CHANGE and stored[name] != value:
             raise ValueError(f"{name} must stay {stored[name]} to resume {path}, got {value}")
-    run = _Run(replace(load_checkpoint(path, device="cpu"), config=config), device, names)
-    run.optimizer.load_state_dict(values["optimizer"])
-    run.step, run.seconds = values["step"], values["seconds"]
-    return run
+    try:
+        values["step"], values["seconds"] = int(values["step"]), float(values["seconds"])
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"checkpoint {path} must hold the steps of its training, got: {error}"
+        ) from error
+    return values
 
 
 def _sampler(scans: Sequence[TrainingScan], model: LesionDetector) -> PatchSampler:

@@ -101,6 +101,12 @@ class SoftDiceLoss(nn.Module):
         self.batch = batch
         self.register_buffer("class_weight", _checked_weight(weight))
 
+    def extra_repr(self) -> str:
+        """What `print` shows of the settings."""
+        jaccard = self.score is scores.smoothed_iou
+        own = {"intersection": self.form, "jaccard": jaccard, "reduction": self.reduction}
+        return _shown(self.prepare, **own, batch=self.batch)
+
     def forward(self, input: Masks, target: Targets) -> Float[Tensor, "*reduced"]:
         """The loss of a batch.
 
@@ -276,6 +282,11 @@ class SoftTverskyLoss(nn.Module):
         self.smooth_nr, self.smooth_dr = float(smooth_nr), float(smooth_dr)
         self.batch = batch
 
+    def extra_repr(self) -> str:
+        """What `print` shows of the settings."""
+        own = {"alpha": self.alpha, "beta": self.beta, "intersection": self.form}
+        return _shown(self.prepare, **own, reduction=self.reduction, batch=self.batch)
+
     def forward(self, input: Masks, target: Targets) -> Float[Tensor, "*reduced"]:
         """The loss of a batch.
 
@@ -397,6 +408,10 @@ class SoftDiceCELoss(nn.Module):
         self.binary_cross_entropy = nn.BCEWithLogitsLoss(pos_weight=weight, reduction=reduction)
         self.lambda_dice, self.lambda_ce = lambda_dice, lambda_ce
 
+    def extra_repr(self) -> str:
+        """What `print` shows of the settings."""
+        return f"lambda_dice={self.lambda_dice}, lambda_ce={self.lambda_ce}"
+
     def forward(self, input: Masks, target: Targets) -> Float[Tensor, ""]:
         """The loss of a batch.
 
@@ -435,6 +450,14 @@ class SoftDiceCELoss(nn.Module):
             reduction=entropy.reduction,
             label_smoothing=entropy.label_smoothing,
         )
+
+
+def _shown(prepare: Preparation, **own: object) -> str:
+    """The settings that are on, and those of the loss itself."""
+    settings = vars(prepare).items()
+    common = {name: value for name, value in settings if value is not None and value is not False}
+    common["include_background"] = prepare.include_background
+    return ", ".join(f"{name}={value!r}" for name, value in {**common, **own}.items())
 
 
 def _cast(weight: Tensor | None, like: Tensor) -> Tensor | None:

@@ -17,7 +17,8 @@ _READS_PER_BLOCK = {"cpu": 1 << 18, "other": 1 << 24}
 
 _PAIRS_PER_GROUP = 1 << 20
 
-Pairs = tuple[Int[Tensor, "pairs"], Int[Tensor, "pairs"]]
+Pairs = tuple[Tensor, Tensor]
+"""Rows and columns, as many of one as of the other; groups differ in length."""
 
 
 def meeting_pairs(volume: SummedVolume, boxes: Boxes) -> Iterator[Pairs]:
@@ -187,7 +188,7 @@ def _joined(group: list[Pairs]) -> Pairs:
     return torch.cat(rows), torch.cat(columns)
 
 
-def _meeting_columns(volume: SummedVolume, boxes: Boxes) -> Iterator[Int[Tensor, "found"]]:
+def _meeting_columns(volume: SummedVolume, boxes: Boxes) -> Iterator[Tensor]:
     """For each mask the boxes that it may meet."""
     columns = boxes.detach().t().contiguous()
     if columns.dtype in (torch.float16, torch.bfloat16):

@@ -317,6 +317,7 @@ def _result_dtype(volume: SummedVolume, boxes: Tensor, at_least: torch.dtype | N
 
 
 def _prepared(masks: AnyMasks, boxes: Tensor, validate: bool | None) -> tuple[SummedVolume, Tensor]:
+    _check_axes(masks, boxes)
     volume = as_summed_volume(masks, validate=validate)
     check_boxes(boxes=boxes, ndim=volume.ndim, validate=validate)
     if boxes.device != volume.device:
@@ -324,3 +325,14 @@ def _prepared(masks: AnyMasks, boxes: Tensor, validate: bool | None) -> tuple[Su
             f"boxes must be on {volume.device}, where the masks are, got {boxes.device}"
         )
     return volume, plain(boxes)
+
+
+def _check_axes(masks: AnyMasks, boxes: Tensor) -> None:
+    """A batch or channel axis is no spatial one."""
+    if not isinstance(masks, Tensor) or not isinstance(boxes, Tensor) or boxes.ndim != 2:
+        return
+    if boxes.shape[1] and boxes.shape[1] % 2 == 0 and masks.ndim - 1 > boxes.shape[1] // 2:
+        raise ValueError(
+            f"masks must have shape (K, *spatial) with {boxes.shape[1] // 2} spatial axes for "
+            f"boxes of shape {tuple(boxes.shape)}, got {tuple(masks.shape)}"
+        )

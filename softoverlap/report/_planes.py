@@ -134,7 +134,7 @@ def grey_window(image: Float[Tensor, "depth height width"]) -> tuple[float, floa
 
 
 def default_centre(
-    image: Shaped[Tensor, "depth height width"], *boxes: Shaped[Tensor, "boxes 6"] | None
+    image: Shaped[Tensor, "depth height width"], *boxes: Shaped[Tensor, "_ 6"] | None
 ) -> list[float]:
     """The centre of the first box given, else that of the image."""
     for group in boxes:

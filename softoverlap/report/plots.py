@@ -63,7 +63,8 @@ def plot_froc(froc: FROC | Mapping[str, FROC]) -> Figure:
     low, high = (rates[0] / 2, rates[-1] * 1.2) if rates else (1 / 16, 8.0)
     for number, (name, curve) in enumerate(curves.items()):
         color, dashes = CURVES[number % len(CURVES)], DASHES[number // len(CURVES) % len(DASHES)]
-        _draw_curve(axes, name, curve, (low, high), color=color, dashes=dashes)
+        order = 3 - number / len(curves)  # the first lies on top
+        _draw_curve(axes, name, curve, (low, high), color=color, dashes=dashes, order=order)
     _label_froc(axes, rates, (low, high))
     figure.legend(loc="outside lower center", ncols=3, fontsize=8, frameon=False)
     return figure
@@ -79,6 +80,7 @@ def plot_case(
     scores: Float[Tensor, "boxes"] | None = None,
     existence: Float[Tensor, "lesions"] | None = None,
     centre: Sequence[float] | None = None,
+    title: str | None = None,
 ) -> Figure:
     """A scan in three orthogonal planes: image, soft contours, true and found boxes.
 
@@ -95,6 +97,7 @@ def plot_case(
         existence: Share of raters that marked each lesion, written below its box, shape (M,).
         centre: Point in voxels through which the planes go, length 3; by default the centre of
             the first true box, else of the first found box, else of the image.
+        title: Written above the planes, for instance the case and from which score boxes are shown.
 
     Returns:
         A figure of its own, on no screen; `save_figure` writes it.
@@ -124,7 +127,11 @@ def plot_case(
         if soft_mask is not None:
             _planes.draw_contours(axes, plane, plain(soft_mask), color=MASK)
         _draw_both(axes, plane, truth, found, scores=scores, existence=existence)
-    _draw_legend(figure, soft_mask, truth, found, scores=scores, existence=existence)
+    cut = [None if boxes is None else _cut(boxes, planes) for boxes in (truth, found)]
+    levels = [] if soft_mask is None else _reached(plain(soft_mask), planes)
+    _draw_legend(figure, levels, *cut, scores=scores, existence=existence)
+    if title is not None:
+        figure.suptitle(title, fontsize=11)
     return figure
 
 
@@ -168,7 +175,14 @@ def _checked_curves(froc: FROC | Mapping[str, FROC]) -> dict[str, FROC]:
 
 
 def _draw_curve(
-    axes: Axes, name: str, curve: FROC, limits: tuple[float, float], *, color: str, dashes: str
+    axes: Axes,
+    name: str,
+    curve: FROC,
+    limits: tuple[float, float],
+    *,
+    color: str,
+    dashes: str,
+    order: float,
 ) -> None:
     """Steps from the lower limit on: a point to its left, zero included, has been reached there."""
     label = f"{name} (no lesions)" if math.isnan(curve.cpm) else f"{name} (CPM {curve.cpm:.3f})"
@@ -177,10 +191,12 @@ def _draw_curve(
     heights = curve.sensitivities.numpy()[first:]
     steps = np.append(np.clip(rates[first:], limits[0], None), max(limits[1], rates[-1]))
     heights = np.append(heights, heights[-1])
-    axes.plot(steps, heights, dashes, color=color, drawstyle="steps-post", label=label)
+    axes.plot(
+        steps, heights, dashes, color=color, drawstyle="steps-post", label=label, zorder=order
+    )
     marks = [pair for pair in zip(curve.fp_rates, curve.sensitivity, strict=True) if pair[0] > 0]
     if marks:
-        axes.plot(*zip(*marks, strict=True), "o", color=color, markersize=4)
+        axes.plot(*zip(*marks, strict=True), "o", color=color, markersize=4, zorder=order)
 
 
 def _label_froc(axes: Axes, rates: Sequence[float], limits: tuple[float, float]) -> None:
@@ -228,26 +244,36 @@ def _draw_both(
         _planes.draw_boxes(axes, plane, found, color=FOUND, dashes="-", labels=points, above=True)
 
 
+def _cut(boxes: Tensor, planes: Sequence[Plane]) -> bool:
+    """Whether a plane shows one of the boxes."""
+    return any(bool(plane.cuts(boxes).any()) for plane in planes)
+
+
+def _reached(mask: Tensor, planes: Sequence[Plane]) -> list[float]:
+    """Levels of which a plane shows a contour."""
+    peak = max(float(plane.of(mask).max()) for plane in planes)
+    return [level for level in LEVELS if peak > level]
+
+
 def _draw_legend(
     figure: Figure,
-    soft_mask: Tensor | None,
-    truth: Tensor | None,
-    found: Tensor | None,
+    levels: Sequence[float],
+    truth: bool | None,
+    found: bool | None,
     *,
     scores: Tensor | None,
     existence: Tensor | None,
 ) -> None:
-    """What was given, below the planes, whether or not a plane cuts it."""
-    handles = []
-    if soft_mask is not None:
-        handles += [
-            Line2D([], [], color=MASK, linewidth=width, label=f"soft mask {level:g}")
-            for level, width in zip(LEVELS, LEVEL_WIDTHS, strict=True)
-        ]
-    if truth is not None:
+    """What a plane shows, below the planes."""
+    handles = [
+        Line2D([], [], color=MASK, linewidth=width, label=f"soft mask {level:g}")
+        for level, width in zip(LEVELS, LEVEL_WIDTHS, strict=True)
+        if level in levels
+    ]
+    if truth:
         label = "true box" if existence is None else "true box, share of raters"
         handles.append(Line2D([], [], color=TRUTH, linestyle="--", label=label))
-    if found is not None:
+    if found:
         label = "found box" if scores is None else "found box, score"
         handles.append(Line2D([], [], color=FOUND, label=label))
     if handles:
