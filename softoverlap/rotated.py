@@ -98,6 +98,8 @@ def _edge_integral(
     low, high = _clamp(y0, -half_h, half_h), _clamp(y1, -half_h, half_h)
     x_low = x0 + _share(low - y0, y1 - y0) * (x1 - x0)
     x_high = x0 + _share(high - y0, y1 - y0) * (x1 - x0)
+    # a flat edge has no area, but where it tilts it sweeps all of its length
+    x_high = torch.where((y1 - y0).abs() > _SMALLEST, x_high, x1)
     return (high - low) * _mean_of_clamp(x_low, x_high, half_w)
 
 

@@ -348,3 +348,14 @@ def test_bad_boxes_and_weights_are_named(loss):
         loss()(pred, target, torch.ones(1))
     with pytest.raises(TypeError, match="input must be a torch.Tensor, got list"):
         loss()(pred.tolist(), target)
+
+
+@pytest.mark.bad_input
+def test_negative_weights_and_gates_out_of_range_are_refused():
+    boxes = torch.tensor([[0.0, 1.0], [0.0, 2.0]])
+    with pytest.raises(ValueError, match="weight must be at least 0, got -1"):
+        BoxIoULoss()(boxes, boxes, torch.tensor([-1.0, 1.0]))
+    with pytest.raises(TypeError, match=r"weight must be a torch.Tensor, got list"):
+        BoxIoULoss()(boxes, boxes, [1.0, 1.0])
+    with pytest.raises(ValueError, match=r"gate must lie in \[0, 1\] or be None, got 5"):
+        BoxCIoULoss(gate=5.0)

@@ -237,6 +237,26 @@ def test_block_size_changes_neither_values_nor_gradients(score):
             torch.testing.assert_close(gradient, expected)
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_block_size_changes_no_gradient_of_half_precision(dtype):
+    results = []
+    for block_size in (None, 1, 7):
+        inputs = [generic_boxes(n, 3, seed=n).to(dtype).requires_grad_() for n in (300, 5)]
+        box_giou(*inputs, block_size=block_size, validate=False).sum().backward()
+        results.append([boxes.grad for boxes in inputs])
+    for gradients in results[1:]:
+        for gradient, expected in zip(gradients, results[0], strict=True):
+            torch.testing.assert_close(gradient, expected)
+
+
+@pytest.mark.parametrize("side", [0, 1])
+def test_the_other_side_may_hold_integers(side):
+    boxes = [torch.tensor([[0, 0, 4, 4]]), torch.tensor([[0, 0, 4, 4]])]
+    boxes[side] = torch.tensor([[1.0, 1.0, 5.0, 5.0]], requires_grad=True)
+    box_iou(*boxes).sum().backward()
+    assert boxes[side].grad.abs().sum() > 0
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="no peak of memory here")
 def test_pairwise_memory_is_bounded_forward_and_backward():
@@ -322,7 +342,7 @@ def test_wrong_types_and_block_sizes_are_refused(score):
         score([[0.0, 1.0]], BOX)
     with pytest.raises(TypeError, match="target must hold real coordinates, got dtype torch.bool"):
         score(BOX, BOX.bool())
-    with pytest.raises(ValueError, match="block_size must be at least 1, got 0"):
+    with pytest.raises(ValueError, match="block_size must be a whole number of at least 1, got 0"):
         score(BOX, BOX, block_size=0)
 
 

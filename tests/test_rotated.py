@@ -337,3 +337,18 @@ def test_bad_boxes_are_named(score):
 def test_aligned_scores_need_as_many_boxes(score):
     with pytest.raises(ValueError, match="pred and target must have as many rows"):
         score(torch.ones(2, 5), torch.ones(3, 5))
+
+
+@pytest.mark.parametrize("angle", [0.0, 0.7, math.pi / 2])
+@pytest.mark.parametrize("yaw_boxes", [False, True])
+def test_gradients_pass_gradcheck_also_at_equal_angles(angle, yaw_boxes):
+    """Edges are then parallel, and yet no kink is there: nested, shifted and crossing boxes."""
+    flat = [[0.3, 0.2, 2.0, 1.0], [0.1, 0.05, 1.0, 0.5], [0.2, 0.1, 0.6, 3.0]]
+    other = [0.0, 0.0, 2.2, 1.3]
+    if yaw_boxes:
+        flat = [[x, y, 0.1, w, h, 1.0] for x, y, w, h in flat]
+        other = [0.0, 0.0, 0.0, 2.2, 1.3, 1.5]
+    a = torch.tensor([[*box, angle] for box in flat], dtype=torch.float64)
+    b = torch.tensor([[*other, angle]] * 3, dtype=torch.float64)
+    inputs = (a.requires_grad_(), b.requires_grad_())
+    assert torch.autograd.gradcheck(lambda x, y: rotated_box_pair_iou(x, y, validate=False), inputs)

@@ -383,3 +383,14 @@ def test_what_is_not_a_tensor_is_refused(name):
     call, box = CALLS[name]
     with pytest.raises(TypeError, match="scores must be a torch.Tensor, got list"):
         call(torch.tensor(box), [0.5])
+
+
+@pytest.mark.bad_input
+@pytest.mark.parametrize(
+    "suppress", [soft_nms, partial(weighted_box_clustering, iou_threshold=0.5)]
+)
+def test_logits_are_refused_and_integers_become_floats(suppress):
+    boxes = torch.tensor([[0.0, 4.0], [1.0, 5.0]])
+    with pytest.raises(ValueError, match="scores must be at least 0 and finite"):
+        suppress(boxes, torch.tensor([-1.0, -2.0]))
+    assert suppress(boxes, torch.tensor([3, 2]))[1].is_floating_point()

@@ -104,7 +104,7 @@ class BoxLoss(nn.Module):
         if self.focal_gamma:
             loss = loss * (1 - score).detach().clamp(min=0) ** self.focal_gamma
         if weight is not None:
-            loss = loss * checked_weight(weight, len(loss))
+            loss = loss * checked_weight(weight, len(loss), self.validate)
         return reduce(loss, self.reduction).to(score_dtype(input, target))
 
 
@@ -226,6 +226,8 @@ class BoxCIoULoss(BoxLoss):
         validate: bool | None = None,
     ) -> None:
         super().__init__(reduction, focal_gamma=focal_gamma, alpha=alpha, validate=validate)
+        if gate is not None and not 0 <= gate <= 1:
+            raise ValueError(f"gate must lie in [0, 1] or be None, got {gate}")
         self.gate = gate
 
     def terms(self, pred: Boxes, target: Boxes) -> Terms:

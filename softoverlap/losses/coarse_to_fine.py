@@ -125,7 +125,7 @@ class CoarseToFineBoxLoss(nn.Module):
         loss = torch.lerp(self._coarse(pred, truth), self._fine(pred, truth), share)
         self._count()
         if weight is not None:
-            loss = loss * checked_weight(weight, len(loss))
+            loss = loss * checked_weight(weight, len(loss), self.validate)
         return reduce(loss, self.reduction).to(score_dtype(input, target))
 
     def _coarse(self, pred: Tensor, target: Tensor) -> Tensor:

@@ -51,7 +51,7 @@ class QualityLoss(nn.Module):
 
         Args:
             input: Logits, any shape.
-            target: Quality in [0, 1], 0 for background, same shape.
+            target: Quality in [0, 1], 0 for background, same shape; it gets no gradient.
 
         Returns:
             The loss, without unit, at least 0, in float32 or wider; the shape of `input` for
@@ -63,7 +63,7 @@ class QualityLoss(nn.Module):
         check_same_shape(input=input, target=target)
         check_probabilities(target=target, validate=self.validate)
         dtype = accumulation_dtype(input, target)
-        logits, quality = plain(input).to(dtype), plain(target).to(dtype)
+        logits, quality = plain(input).to(dtype), plain(target).detach().to(dtype)
         entropy = F.binary_cross_entropy_with_logits(logits, quality, reduction="none")
         return reduce(self.factor(logits.sigmoid(), quality) * entropy, self.reduction)
 

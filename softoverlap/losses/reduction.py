@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from softoverlap._checks import check_choice
+from softoverlap._checks import check_choice, check_tensors, should_validate
 
 
 def reduction_name(reduction: object) -> str:
@@ -30,12 +30,15 @@ def power(values: Float[Tensor, "*items"], exponent: float) -> Float[Tensor, "*i
         return values
     if exponent == 0:
         return torch.ones_like(values)
-    positive = values > 0
+    positive = ~(values <= 0)  # so for NaN
     return torch.where(positive, torch.where(positive, values, 1) ** exponent, 0)
 
 
-def checked_weight(weight: Tensor, count: int) -> Tensor:
-    """The weight, if it has one value a box."""
+def checked_weight(weight: Tensor, count: int, validate: bool | None) -> Tensor:
+    """The weight, if it has one value a box, none of them negative or NaN."""
+    check_tensors(weight=weight)
     if tuple(weight.shape) != (count,):
         raise ValueError(f"weight must have shape ({count},), one a box, got {tuple(weight.shape)}")
+    if should_validate(validate, weight) and not bool((weight >= 0).all()):
+        raise ValueError(f"weight must be at least 0, got {weight.min().item():g}")
     return weight

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from softoverlap._checks import check_boxes, check_same_rows
-from softoverlap._types import plain, score_dtype
+from softoverlap._types import accumulation_dtype, plain, score_dtype
 
 Score = Callable[[Tensor, Tensor], Tensor]
 """A score of boxes that broadcast over their leading axes."""
@@ -45,8 +45,8 @@ def pairwise(
 ) -> Tensor:
     """The score of all pairs; working memory, forward and backward, is that of a block."""
     check(pred, target, validate)
-    if block_size is not None and block_size < 1:
-        raise ValueError(f"block_size must be at least 1, got {block_size}")
+    if block_size is not None and (not isinstance(block_size, int) or block_size < 1):
+        raise ValueError(f"block_size must be a whole number of at least 1, got {block_size}")
     rows = block_size or max(1, _PAIRS_PER_BLOCK // max(1, len(target)))
     return _Blocked.apply(plain(pred), plain(target), score, rows)  # pyright: ignore[reportReturnType]
 
@@ -67,17 +67,23 @@ class _Blocked(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx, *gradients):  # pyright: ignore[reportIncompatibleMethodOverride]
-        pred, target = (_by_coordinate(tensor.detach()) for tensor in ctx.saved_tensors)
-        grad_pred, grad_target = torch.zeros_like(pred), torch.zeros_like(target)
-        target.requires_grad_()
+        needed = ctx.needs_input_grad[:2]
+        dtype = accumulation_dtype(*ctx.saved_tensors)  # so that blocks add up as one would
+        pred, target = (_by_coordinate(boxes.detach().to(dtype)) for boxes in ctx.saved_tensors)
+        target.requires_grad_(needed[1])
+        sums = [torch.zeros_like(boxes) for boxes in (pred, target)]
         for part in _parts(len(pred), ctx.rows):
             with torch.enable_grad():
-                block = pred[part].requires_grad_()
+                block = pred[part].requires_grad_(needed[0])
                 score = ctx.score(block[:, None], target[None])
-            found = torch.autograd.grad(score, (block, target), gradients[0][part].to(score.dtype))
-            grad_pred[part] = found[0]
-            grad_target += found[1]
-        return grad_pred, grad_target, None, None
+            wanted = [boxes for boxes in (block, target) if boxes.requires_grad]
+            found = list(torch.autograd.grad(score, wanted, gradients[0][part].to(score.dtype)))
+            if needed[1]:
+                sums[1] += found.pop()
+            if needed[0]:
+                sums[0][part] = found.pop()
+        grads = zip(sums, ctx.saved_tensors, needed, strict=True)
+        return *(total.to(x.dtype) if need else None for total, x, need in grads), None, None
 
 
 def _by_coordinate(boxes: Tensor) -> Tensor:

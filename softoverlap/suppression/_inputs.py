@@ -20,6 +20,18 @@ def one_a_box(boxes: Tensor, validate: bool | None, **values: Tensor) -> None:
             raise ValueError(f"{name} must be numbers, got NaN")
 
 
+def not_negative(validate: bool | None, **values: Tensor) -> None:
+    """No value is below 0 (logits were passed?) or infinite."""
+    for name, value in values.items():
+        if not should_validate(validate, value) or not value.numel():
+            continue
+        low, high = float(value.min()), float(value.max())
+        if low < 0 or high == float("inf"):
+            raise ValueError(
+                f"{name} must be at least 0 and finite, got values in [{low:g}, {high:g}]"
+            )
+
+
 def classes(boxes: Tensor, labels: Tensor | None) -> Tensor:
     """The labels where the boxes are; without labels all boxes are of one class."""
     if labels is None:

@@ -10,7 +10,7 @@ from softoverlap._checks import check_boxes, check_tensors
 from softoverlap._types import accumulation_dtype, plain
 from softoverlap.overlaps import box_iou, box_pair_iou
 from softoverlap.suppression._greedy import clash_of, owners, suppress
-from softoverlap.suppression._inputs import check_threshold, classes, one_a_box
+from softoverlap.suppression._inputs import check_threshold, classes, not_negative, one_a_box
 
 
 def weighted_box_clustering(
@@ -78,6 +78,8 @@ def weighted_box_clustering(
     expected = torch.zeros_like(scores) if expected is None else expected
     check_tensors(weights=weights, expected=expected)
     one_a_box(boxes, validate, scores=scores, labels=labels, weights=weights, expected=expected)
+    not_negative(validate, scores=scores, weights=weights, expected=expected)
+    scores = scores if scores.is_floating_point() else scores.float()
     wide, strength, trust, views = (
         plain(tensor).detach().to(torch.float64) for tensor in (boxes, scores, weights, expected)
     )

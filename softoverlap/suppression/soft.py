@@ -15,7 +15,7 @@ from softoverlap._checks import (
 )
 from softoverlap._types import accumulation_dtype, plain
 from softoverlap.overlaps import box_iou
-from softoverlap.suppression._inputs import check_threshold, classes, one_a_box
+from softoverlap.suppression._inputs import check_threshold, classes, not_negative, one_a_box
 
 
 def soft_nms(
@@ -72,6 +72,8 @@ def soft_nms(
     check_threshold(iou_threshold)
     labels = classes(boxes, labels)
     one_a_box(boxes, validate, scores=scores, labels=labels)
+    not_negative(validate, scores=scores)
+    scores = scores if scores.is_floating_point() else scores.float()
     boxes = plain(boxes).detach().to(accumulation_dtype(boxes))
     left = plain(scores).detach().to(accumulation_dtype(scores), copy=True)
     taken: list[tuple[Tensor, Tensor]] = []
