@@ -45,7 +45,7 @@ def _case(channels, *, soft, labels=False, seed=0):
     return logits, target if soft else (target > 0.6).float()
 
 
-def _agree(ours, theirs, logits, target, atol=1e-6):
+def _assert_agree(ours, theirs, logits, target, atol=1e-6):
     a, b = (logits.clone().requires_grad_() for _ in range(2))
     value, expected = ours(a, target), theirs(b, target)
     assert value.shape == expected.shape
@@ -75,13 +75,13 @@ def test_dice_iou_and_tversky_equal_monais_on_hard_targets(options, channels, in
     if channels == 1 and options.get("softmax"):
         logits = logits.sigmoid()  # the softmax of one channel is left out
     chosen = {**options, "intersection": intersection}
-    _agree(SoftDiceLoss(**chosen), monai.losses.DiceLoss(**options), logits, target)
+    _assert_agree(SoftDiceLoss(**chosen), monai.losses.DiceLoss(**options), logits, target)
     iou = monai.losses.DiceLoss(**options, jaccard=True)
-    _agree(SoftIoULoss(**chosen), iou, logits, target)
-    _agree(SoftDiceLoss(**chosen, jaccard=True), iou, logits, target)
+    _assert_agree(SoftIoULoss(**chosen), iou, logits, target)
+    _assert_agree(SoftDiceLoss(**chosen, jaccard=True), iou, logits, target)
     weights = {"alpha": 0.3, "beta": 0.8}
     theirs = monai.losses.TverskyLoss(**options, **weights)
-    _agree(SoftTverskyLoss(**chosen, **weights), theirs, logits, target)
+    _assert_agree(SoftTverskyLoss(**chosen, **weights), theirs, logits, target)
 
 
 @pytest.mark.parametrize("options", _options(), ids=str)
@@ -89,9 +89,9 @@ def test_dice_iou_and_tversky_equal_monais_on_hard_targets(options, channels, in
 def test_the_min_form_equals_monais_soft_label_form_on_soft_targets(options):
     logits, target = _case(3, soft=True)
     theirs = monai.losses.DiceLoss(**options, soft_label=True)
-    _agree(SoftDiceLoss(**options, soft_label=True), theirs, logits, target)
+    _assert_agree(SoftDiceLoss(**options, soft_label=True), theirs, logits, target)
     theirs = monai.losses.TverskyLoss(**options, soft_label=True, alpha=0.2)
-    _agree(SoftTverskyLoss(**options, alpha=0.2), theirs, logits, target)
+    _assert_agree(SoftTverskyLoss(**options, alpha=0.2), theirs, logits, target)
 
 
 @pytest.mark.parametrize("jaccard", [False, True])
@@ -100,9 +100,9 @@ def test_the_squared_and_the_product_form_equal_monais_also_on_soft_targets(jacc
     logits, target = _case(3, soft=soft)
     options = {"sigmoid": True, "jaccard": jaccard}
     theirs = monai.losses.DiceLoss(**options, squared_pred=True)
-    _agree(SoftDiceLoss(**options, squared_pred=True), theirs, logits, target, atol=2e-6)
+    _assert_agree(SoftDiceLoss(**options, squared_pred=True), theirs, logits, target, atol=2e-6)
     theirs = monai.losses.DiceLoss(**options)
-    _agree(SoftDiceLoss(**options, intersection="product"), theirs, logits, target)
+    _assert_agree(SoftDiceLoss(**options, intersection="product"), theirs, logits, target)
 
 
 @pytest.mark.parametrize("reduction", ["mean", "sum", "none", LossReduction.MEAN])
@@ -123,7 +123,7 @@ def test_labels_weights_and_ignored_voxels_equal_monais(reduction):
         if options.get("ignore_index") == 255:
             marked[:, :, 0] = 255
         theirs = monai.losses.DiceLoss(**options, reduction=reduction)
-        _agree(SoftDiceLoss(**options, reduction=reduction), theirs, logits, marked)
+        _assert_agree(SoftDiceLoss(**options, reduction=reduction), theirs, logits, marked)
 
 
 def test_one_hot_targets_with_an_ignored_class_equal_monais():
@@ -132,7 +132,7 @@ def test_one_hot_targets_with_an_ignored_class_equal_monais():
     for ignored in (1, 255):
         target[:, :, 0] = 0
         theirs = monai.losses.DiceLoss(softmax=True, ignore_index=ignored)
-        _agree(SoftDiceLoss(softmax=True, ignore_index=ignored), theirs, logits, target)
+        _assert_agree(SoftDiceLoss(softmax=True, ignore_index=ignored), theirs, logits, target)
 
 
 @pytest.mark.parametrize(
@@ -151,7 +151,7 @@ def test_one_hot_targets_with_an_ignored_class_equal_monais():
 def test_dice_ce_equals_monais_on_hard_targets(channels, options):
     logits, target = _case(channels, soft=False, labels=options.get("to_onehot_y", False))
     theirs = monai.losses.DiceCELoss(**options)
-    _agree(SoftDiceCELoss(**options), theirs, logits, target, atol=1e-5)
+    _assert_agree(SoftDiceCELoss(**options), theirs, logits, target, atol=1e-5)
 
 
 @pytest.mark.parametrize("empty_prediction", [0.0, 0.1])
@@ -162,7 +162,7 @@ def test_empty_targets_give_monais_value_and_gradient(empty_prediction, smooth, 
     prediction = torch.full((2, 1, 6, 6, 6), empty_prediction)
     target = torch.zeros(2, 1, 6, 6, 6)
     target[1] = float(batch)  # with batch=True the other item may be filled
-    _agree(SoftDiceLoss(**options), monai.losses.DiceLoss(**options), prediction, target)
+    _assert_agree(SoftDiceLoss(**options), monai.losses.DiceLoss(**options), prediction, target)
 
 
 @pytest.mark.parametrize("loss", [SoftDiceLoss, SoftIoULoss, SoftTverskyLoss])

@@ -18,18 +18,18 @@ SCORES = [mask_dice, mask_iou, mask_tversky]
 
 @given(mask_pairs())
 def test_mask_dice_equals_the_reference(pair):
-    _equals_reference(mask_dice(*pair), pair, reference_dice)
+    _assert_equals_reference(mask_dice(*pair), pair, reference_dice)
 
 
 @given(mask_pairs())
 def test_mask_iou_equals_the_reference(pair):
-    _equals_reference(mask_iou(*pair), pair, reference_iou)
+    _assert_equals_reference(mask_iou(*pair), pair, reference_iou)
 
 
 @given(mask_pairs(), st.floats(0, 2), st.floats(0, 2))
 def test_mask_tversky_equals_the_reference(pair, alpha, beta):
     score = mask_tversky(*pair, alpha=alpha, beta=beta)
-    _equals_reference(score, pair, lambda p, t: reference_tversky(p, t, alpha, beta))
+    _assert_equals_reference(score, pair, lambda p, t: reference_tversky(p, t, alpha, beta))
 
 
 @pytest.mark.parametrize("score", SCORES)
@@ -154,7 +154,7 @@ def test_negative_tversky_weights_are_refused():
         mask_tversky(mask, mask, alpha=-1)
 
 
-def _equals_reference(score, pair, reference):
+def _assert_equals_reference(score, pair, reference):
     pred, target = pair
     for index in np.ndindex(*score.shape):
         expected = reference(pred[index].numpy(), target[index].numpy())
