@@ -36,7 +36,7 @@ class CoarseToFineBoxLoss(nn.Module):
     that offsets are relative to, while codes lose nothing: IoU and GIoU of the decoded boxes are
     those of the boxes themselves, whatever the anchor. DIoU, CIoU and EIoU compare axes, so they
     see lengths in edges of the anchor (no difference where anchors are cubes), and the constant of
-    NWD counts edges of the anchor.
+    NWD counts edges of the anchor. Sizes above the clamp of `decode_boxes` are not told apart.
 
     Args:
         reduction: `"mean"` over the boxes (0, attached to the graph, if there is none), `"sum"` or
