@@ -219,11 +219,14 @@ def _as_fraction(rate: float) -> str:
 def _three_axes(image: Tensor, spacing: Sequence[float]) -> tuple[Figure, list[Axes]]:
     """A column a plane, as wide as the plane is in millimetres, within reason."""
     edges = [length * edge for length, edge in zip(image.shape, spacing, strict=True)]
-    widths = np.array([edges[Plane(axis, 0).columns] for axis in range(3)])
-    figure = Figure(figsize=(12, 4.4), layout="constrained")
+    planes = [Plane(axis, 0) for axis in range(3)]
+    widths = np.array([edges[plane.columns] for plane in planes])
+    heights = np.array([edges[plane.rows] for plane in planes])
+    ratios = (widths / widths.max()).clip(min=0.35)
+    tallest = float((10.2 * ratios / ratios.sum() * heights / widths).max())  # inches of picture
+    figure = Figure(figsize=(12, min(max(tallest, 2.5), 8) + 1.3), layout="constrained")
     FigureCanvasAgg(figure)
-    ratios = (widths / widths.max()).clip(min=0.35).tolist()
-    return figure, list(figure.subplots(1, 3, width_ratios=ratios))
+    return figure, list(figure.subplots(1, 3, width_ratios=ratios.tolist()))
 
 
 def _draw_both(
