@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import inspect
+import os
+import socket
 
 import pytest
 import torch
@@ -10,7 +12,7 @@ from hypothesis import given
 from ignite.engine import Engine
 from monai.data import MetaTensor
 from monai.handlers import IgniteMetricHandler, from_engine
-from monai.metrics import DiceMetric, MeanIoU
+from monai.metrics import DiceMetric, MeanIoU, compute_dice
 from reference import reference_dice, reference_iou
 from strategies import mask_pairs
 
@@ -49,6 +51,12 @@ def test_arguments_are_those_of_monais_dice_metric_in_their_order():
     theirs = list(inspect.signature(DiceMetric).parameters)
     for metric in METRICS:
         assert list(inspect.signature(metric).parameters)[: len(theirs)] == theirs
+
+
+def test_arguments_of_the_functions_are_those_of_monais_compute_dice_in_their_order():
+    theirs = list(inspect.signature(compute_dice).parameters)
+    for compute in (compute_soft_dice, compute_soft_iou):
+        assert list(inspect.signature(compute).parameters)[: len(theirs)] == theirs
 
 
 @pytest.mark.parametrize("metric", METRICS)
@@ -140,6 +148,57 @@ def test_metrics_run_in_monais_ignite_handler(metric):
     alone = metric()
     alone(pred, target)
     assert engine.state.metrics["soft"] == pytest.approx(alone.aggregate().item(), abs=1e-12)
+
+
+def _rank(rank, port, counts, folder):
+    """One process: its own share of the items, possibly none."""
+    os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
+    torch.distributed.init_process_group("gloo", rank=rank, world_size=len(counts))
+    metric, start = SoftDiceMetric(), sum(counts[:rank])
+    pred, target = _hard()
+    for item in range(start, start + counts[rank]):
+        metric(pred[item : item + 1], target[item : item + 1])
+    torch.save(metric.aggregate(), folder / f"{rank}.pt")
+    torch.distributed.destroy_process_group()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("counts", [(3, 1), (4, 0)])
+def test_two_ranks_equal_one_process_even_if_one_saw_nothing(counts, tmp_path):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    torch.multiprocessing.spawn(_rank, (port, counts, tmp_path), nprocs=2)
+    alone = SoftDiceMetric()
+    alone(*_hard())
+    for rank in range(2):
+        score = torch.load(tmp_path / f"{rank}.pt")
+        assert score.item() == pytest.approx(alone.aggregate().item(), abs=1e-12)
+
+
+@pytest.mark.bad_input
+@pytest.mark.parametrize("metric", METRICS)
+def test_items_that_do_not_pair_are_refused(metric):
+    item = torch.full((1, 4), 0.5)
+    for y_pred, y, counts in (([item, item], [item], "2 and 1"), ([], [], "0 and 0")):
+        with pytest.raises(ValueError, match=f"must hold as many items, one or more, got {counts}"):
+            metric()(y_pred, y)
+    with pytest.raises(ValueError, match="must hold as many items, one or more, got 1 and 0"):
+        metric()([item])
+    with pytest.raises(TypeError, match=r"y must be a torch\.Tensor, got NoneType"):
+        metric()(item[None])
+
+
+@pytest.mark.bad_input
+@pytest.mark.parametrize("compute", [compute_soft_dice, compute_soft_iou])
+def test_bad_arguments_of_the_functions_are_named(compute):
+    maps = torch.full((1, 3, 4), 0.5)
+    with pytest.raises(ValueError, match="y_pred must have 1 or num_classes=5 channels, got 3"):
+        compute(maps, maps, num_classes=5)
+    with pytest.raises(ValueError, match="y_pred must hold labels from 0 to 2, got 0.5"):
+        compute(maps[:, :1], maps, num_classes=3)
+    with pytest.raises(ValueError, match="per_component must be False"):
+        compute(maps, maps, per_component=True)
 
 
 @pytest.mark.bad_input

@@ -46,7 +46,7 @@ class Preparation:
         check_rank(3, "(B, C, *spatial)", input=input, target=target)
         check_real(input=input, target=target)
         dtype = accumulation_dtype(input, target)
-        pred, labels = self._activated(plain(input).to(dtype)), plain(target)
+        pred, labels = self._activated(plain(input)), plain(target)
         channels = pred.shape[1]
         truth = labels
         if self.to_onehot_y and not _alone(channels, "to_onehot_y"):
@@ -57,16 +57,17 @@ class Preparation:
         if not self.include_background and not _alone(channels, "include_background"):
             pred, truth = pred[:, 1:], truth[:, 1:]
         check_same_shape(input=pred, target=truth)
-        pred, truth = (only_counted(values, counted) for values in (pred, truth))
-        check_probabilities(input=pred, target=truth, validate=self.validate)
-        return pred, truth.to(dtype)
+        pred, truth = counted_masks(counted, dtype, self.validate, input=pred, target=truth)
+        return pred, truth
 
     def _activated(self, logits: Tensor) -> Tensor:
+        """Probabilities, in float32 or wider where an activation makes them."""
+        wide = logits.to(accumulation_dtype(logits))
         if self.sigmoid:
-            return torch.sigmoid(logits)
+            return torch.sigmoid(wide)
         if self.softmax and not _alone(logits.shape[1], "softmax"):
-            return torch.softmax(logits, dim=1)
-        return logits if self.other_act is None else self.other_act(logits)
+            return torch.softmax(wide, dim=1)
+        return logits if self.other_act is None else self.other_act(wide)
 
 
 def one_hot(
@@ -103,13 +104,23 @@ def counted_voxels(labels: Tensor, ignore_index: int | None) -> Tensor | None:
     if labels.shape[1] == 1:
         return (labels != ignore_index).to(torch.float32)
     if 0 <= ignore_index < labels.shape[1]:
-        return 1 - labels[:, ignore_index : ignore_index + 1].to(torch.float32)
+        return 1 - labels[:, ignore_index : ignore_index + 1].to(accumulation_dtype(labels))
     return (labels.sum(dim=1, keepdim=True) > 0).to(torch.float32)
 
 
-def only_counted(values: Tensor, counted: Tensor | None) -> Tensor:
-    """The values, scaled by how much their voxels count; an ignored NaN is 0."""
-    return values if counted is None else torch.where(counted > 0, values * counted, 0)
+def counted_masks(
+    counted: Tensor | None, dtype: torch.dtype, validate: bool | None, **masks: Tensor
+) -> tuple[Tensor, ...]:
+    """The masks in the dtype, scaled by how much voxels count, and looked at where they do.
+
+    They are looked at before the cast: half precision has its own tolerance.
+    """
+    if counted is None:
+        check_probabilities(**masks, validate=validate)
+        return tuple(mask.to(dtype) for mask in masks.values())
+    kept = {name: mask.masked_fill(~(counted > 0), 0) for name, mask in masks.items()}
+    check_probabilities(**kept, validate=validate)
+    return tuple(mask.to(dtype) * counted.to(dtype) for mask in kept.values())
 
 
 def _alone(channels: int, argument: str) -> bool:

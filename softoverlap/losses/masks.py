@@ -420,8 +420,7 @@ class SoftDiceCELoss(nn.Module):
             target: Target, the same shape, or labels (B, 1, *spatial).
 
         Returns:
-            The loss, without unit, in float32 or wider, a plain tensor: shape () or, for
-            `reduction="none"`, not on offer.
+            The loss, without unit, in float32 or wider, a plain tensor of shape ().
 
         Raises:
             ValueError: If the shapes differ or a probability lies outside [0, 1] (were logits
@@ -487,7 +486,8 @@ def _sums(pred: Masks, truth: Masks, form: str, batch: bool) -> list[PerChannel]
 def _checked_weight(weight: Weight) -> Tensor | None:
     if weight is None:
         return None
-    tensor = torch.as_tensor(weight, dtype=torch.float32)
+    tensor = torch.as_tensor(weight).detach().clone()  # loading a state writes into it
+    tensor = tensor if tensor.is_floating_point() else tensor.float()
     for number, value in enumerate(tensor.flatten().tolist()):
         check_weight(**{f"weight[{number}]": value})
     return tensor

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from jaxtyping import Float
 from monai.metrics.metric import CumulativeIterationMetric
+from monai.utils import evenly_divisible_all_gather
 from monai.utils.enums import MetricReduction
 from torch import Tensor
 
-from softoverlap._checks import check_probabilities, check_rank, check_same_shape
+from softoverlap._checks import check_rank, check_same_shape
 from softoverlap._types import Masks, Targets, plain
-from softoverlap.losses.inputs import counted_voxels, one_hot, only_counted
+from softoverlap.losses.inputs import counted_masks, counted_voxels, one_hot
 from softoverlap.metrics.reduction import reduce_scores
 from softoverlap.overlaps import mask_dice, mask_iou
 
@@ -27,6 +28,7 @@ def compute_soft_dice(
     include_background: bool = True,
     ignore_empty: bool = True,
     num_classes: int | None = None,
+    per_component: bool = False,
     ignore_index: int | None = None,
     *,
     empty: float = 1.0,
@@ -43,6 +45,7 @@ def compute_soft_dice(
         ignore_empty: NaN where the target is empty, as in MONAI; else an empty target scores 0,
             or `empty` where the prediction is empty as well.
         num_classes: Number of classes of single-channel labels, background included.
+        per_component: Not on offer for soft masks; accepted as False for MONAI's sake.
         ignore_index: Voxels with this label do not count.
         empty: Score where both are empty and `ignore_empty` is False.
         validate: Look at the values too; by default on, also on a GPU.
@@ -51,7 +54,8 @@ def compute_soft_dice(
         Score in [0, 1] or NaN, float64, shape (B, C), without the background if it does not count.
 
     Raises:
-        ValueError: If the shapes differ or a probability lies outside [0, 1].
+        ValueError: If the shapes differ, a probability lies outside [0, 1] or `per_component` is
+            True.
 
     References:
         Wang et al., Dice Semimetric Losses, https://arxiv.org/abs/2303.16296
@@ -61,6 +65,7 @@ def compute_soft_dice(
         >>> compute_soft_dice(torch.tensor([[[0.6, 0.0]]]), torch.tensor([[[0.6, 0.4]]]))
         tensor([[0.7500]], dtype=torch.float64)
     """
+    _refuse_components(per_component)
     prepared = _prepared(y_pred, y, include_background, num_classes, ignore_index, validate)
     return _scored(mask_dice, *prepared, ignore_empty, empty)
 
@@ -71,6 +76,7 @@ def compute_soft_iou(
     include_background: bool = True,
     ignore_empty: bool = True,
     num_classes: int | None = None,
+    per_component: bool = False,
     ignore_index: int | None = None,
     *,
     empty: float = 1.0,
@@ -87,6 +93,7 @@ def compute_soft_iou(
         ignore_empty: NaN where the target is empty, as in MONAI; else an empty target scores 0,
             or `empty` where the prediction is empty as well.
         num_classes: Number of classes of single-channel labels, background included.
+        per_component: Not on offer for soft masks; accepted as False for MONAI's sake.
         ignore_index: Voxels with this label do not count.
         empty: Score where both are empty and `ignore_empty` is False.
         validate: Look at the values too; by default on, also on a GPU.
@@ -95,7 +102,8 @@ def compute_soft_iou(
         Score in [0, 1] or NaN, float64, shape (B, C), without the background if it does not count.
 
     Raises:
-        ValueError: If the shapes differ or a probability lies outside [0, 1].
+        ValueError: If the shapes differ, a probability lies outside [0, 1] or `per_component` is
+            True.
 
     References:
         Wang et al., Jaccard Metric Losses, https://arxiv.org/abs/2302.05666
@@ -105,6 +113,7 @@ def compute_soft_iou(
         >>> compute_soft_iou(torch.tensor([[[0.6, 0.0]]]), torch.tensor([[[0.6, 0.4]]]))
         tensor([[0.6000]], dtype=torch.float64)
     """
+    _refuse_components(per_component)
     prepared = _prepared(y_pred, y, include_background, num_classes, ignore_index, validate)
     return _scored(mask_iou, *prepared, ignore_empty, empty)
 
@@ -129,11 +138,7 @@ class _SoftOverlapMetric(CumulativeIterationMetric):
         validate: bool | None = None,
     ) -> None:
         super().__init__()
-        if per_component:
-            raise ValueError(
-                "per_component must be False: components are cut by a threshold, "
-                "which a soft metric does not have"
-            )
+        _refuse_components(per_component)
         self.include_background = include_background
         self.reduction = MetricReduction(reduction)
         self.get_not_nans = get_not_nans
@@ -149,6 +154,29 @@ class _SoftOverlapMetric(CumulativeIterationMetric):
 
     def _compute_tensor(self, y_pred: Tensor, y: Tensor, **kwargs: Any) -> Tensor:  # pyright: ignore
         return type(self).compute(y_pred, y, **self.options)
+
+    def _compute_list(self, y_pred: Any, y: Any = None, **kwargs: Any) -> Any:
+        counts = [
+            len(items) if isinstance(items, Sequence | Tensor) else 0 for items in (y_pred, y)
+        ]
+        if counts[0] != counts[1] or not counts[0]:
+            raise ValueError(
+                "y_pred and y must hold as many items, one or more, "
+                f"got {counts[0]} and {counts[1]}"
+            )
+        return super()._compute_list(y_pred, y, **kwargs)
+
+    def _sync(self) -> None:
+        """Gather every rank's scores; MONAI's own method leaves a rank without data waiting."""
+        if self._synced:
+            return
+        local = torch.stack(self._buffers[0]) if self._buffers else torch.zeros(0, 0).double()
+        widths = evenly_divisible_all_gather(torch.tensor([local.shape[1]]), concat=True)
+        if local.numel() == 0:
+            local = local.new_zeros(0, int(widths.max()))
+        gathered = evenly_divisible_all_gather(local, concat=True)
+        self._synced_tensors = [gathered] if len(gathered) else None
+        self._synced = True
 
     def aggregate(self, reduction: MetricReduction | str | None = None) -> Any:
         """Reduce what was collected over all items, processes included.
@@ -253,6 +281,14 @@ class SoftIoUMetric(_SoftOverlapMetric):
     compute = staticmethod(compute_soft_iou)
 
 
+def _refuse_components(per_component: bool) -> None:
+    if per_component:
+        raise ValueError(
+            "per_component must be False: components are cut by a threshold, "
+            "which a soft metric does not have"
+        )
+
+
 def _prepared(
     y_pred: Tensor,
     y: Tensor,
@@ -265,7 +301,11 @@ def _prepared(
     check_rank(3, "(B, C, *spatial)", y_pred=y_pred, y=y)
     validate = validate is not False  # a metric may wait for the device
     pred, labels = plain(y_pred).detach(), plain(y).detach()
-    classes = num_classes or pred.shape[1]
+    classes = pred.shape[1] if num_classes is None else num_classes
+    if pred.shape[1] not in (1, classes):
+        raise ValueError(
+            f"y_pred must have 1 or num_classes={classes} channels, got {pred.shape[1]}"
+        )
     truth = labels
     if pred.shape[1] == 1 and classes > 1:
         pred = one_hot(pred, classes, ignore_index, validate, name="y_pred")
@@ -275,9 +315,8 @@ def _prepared(
     counted = counted_voxels(labels, ignore_index)
     if not include_background and classes > 1:
         pred, truth = pred[:, 1:], truth[:, 1:]
-    pred, truth = only_counted(pred, counted), only_counted(truth, counted)
-    check_probabilities(y_pred=pred, y=truth, validate=validate)
-    return pred.to(torch.float64), truth.to(torch.float64)
+    pred, truth = counted_masks(counted, torch.float64, validate, y_pred=pred, y=truth)
+    return pred, truth
 
 
 def _scored(score: Score, pred: Tensor, truth: Tensor, ignore_empty: bool, empty: float) -> Tensor:
