@@ -26,9 +26,12 @@ from softoverlap._types import Boxes, accumulation_dtype, plain, score_dtype
 
 
 def split(boxes: Shaped[Tensor, "*batch coords"]) -> tuple[list[Tensor], list[Tensor]]:
-    """The minima and the maxima, a tensor an axis, in float32 or wider."""
+    """The minima and the maxima, a tensor an axis, in float32 or wider.
+
+    The product of more than four edges leaves the range of float32 at sides of a million.
+    """
     ndim = boxes.shape[-1] // 2
-    columns = boxes.to(accumulation_dtype(boxes)).unbind(-1)
+    columns = boxes.to(accumulation_dtype(boxes) if ndim <= 4 else torch.float64).unbind(-1)
     return list(columns[:ndim]), list(columns[ndim:])
 
 
@@ -222,7 +225,10 @@ def _shared_edges(a: Tensor, b: Tensor) -> Iterator[Tensor]:
     """Edges of the shared box, one after the other, so that few are held in the cache."""
     for low_a, high_a, low_b, high_b in zip(*split(a), *split(b), strict=True):
         edge = torch.minimum(high_a, high_b).sub_(torch.maximum(low_a, low_b))
-        yield torch.maximum(edge, edge.new_zeros(()))
+        if edge.requires_grad:
+            yield torch.maximum(edge, edge.new_zeros(()))  # half of the gradient at 0
+        else:
+            yield edge.clamp_(min=0)
 
 
 def _enclosing_edges(a: Tensor, b: Tensor) -> Iterator[Tensor]:
@@ -231,5 +237,12 @@ def _enclosing_edges(a: Tensor, b: Tensor) -> Iterator[Tensor]:
 
 
 def _product(lengths: Iterable[Tensor]) -> Tensor:
-    """Left to right, so that a box's volume and its intersection with itself agree to the bit."""
-    return reduce(torch.mul, lengths)
+    """Left to right, so that a box's volume and its intersection with itself agree to the bit.
+
+    The lengths are the caller's to lose: without a gradient the first one takes the product.
+    """
+    return reduce(_times, lengths)
+
+
+def _times(total: Tensor, edge: Tensor) -> Tensor:
+    return total * edge if total.requires_grad or edge.requires_grad else total.mul_(edge)

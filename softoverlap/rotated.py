@@ -4,18 +4,24 @@ A box is `(cx, cy, w, h, angle)` or `(cx, cy, cz, w, h, d, yaw)`, radians, count
 axis 0 to axis 1. The corners of A are put into the frame of B, where B is `|x| <= w/2, |y| <= h/2`;
 by Green's theorem the shared area is the integral of `clamp(x, -w/2, w/2) dy` over the parts of
 A's edges with `|y| <= h/2`. On an edge the integrand is linear between at most two break points,
-so the trapezoid rule is exact: no sorting, no list of vertices, no tolerance. Arithmetic is
-float64, after centres and angles are subtracted. Functions of two boxes broadcast over the
-leading axes.
+so the trapezoid rule is exact: no sorting, no list of vertices, no tolerance. Its derivative is
+read off the same pieces: a corner of A moves the parts of its edges that lie inside B, and the
+sides of B move what A shares with them. Arithmetic is float64, after centres and angles are
+subtracted. Functions of two boxes broadcast over the leading axes.
 """
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 _SMALLEST = 1e-150  # an edge flatter than this has no area to give and would overflow a quotient
+
+Point = tuple[Tensor, Tensor]
 
 
 def volume(boxes: Shaped[Tensor, "*batch parameters"]) -> Float[Tensor, "*batch"]:
@@ -71,67 +77,138 @@ def _shared_area(
     turn: Tensor,
     angle_b: Tensor,
 ) -> Tensor:
-    """Green's integral over the four edges of A in the frame of B."""
+    """Area that two rectangles share, A in the frame of B."""
     cosine, sine = angle_b.cos(), angle_b.sin()
     x = cosine * offset[0] + sine * offset[1]
     y = cosine * offset[1] - sine * offset[0]
-    half_a, half_b = [edge / 2 for edge in edges_a], [edge / 2 for edge in edges_b]
-    along = (turn.cos() * half_a[0], turn.sin() * half_a[0])
-    across = (-turn.sin() * half_a[1], turn.cos() * half_a[1])
-    corners = [
-        (x + i * along[0] + j * across[0], y + i * along[1] + j * across[1])
-        for i, j in ((-1, -1), (1, -1), (1, 1), (-1, 1))
-    ]
-    area = torch.zeros_like(x)
-    for start, stop in zip(corners, corners[1:] + corners[:1], strict=True):
-        area = area + _edge_integral(start, stop, half_b[0], half_b[1])
+    halves = [edge / 2 for edge in (*edges_a, *edges_b)]
+    area: Tensor = _GreenIntegral.apply(x, y, turn, *halves)  # pyright: ignore[reportAssignmentType]
     limit = torch.minimum(edges_a[0] * edges_a[1], edges_b[0] * edges_b[1])
     excess = area - torch.minimum(area.clamp(min=0), limit)
     return area - excess.detach()  # rounding never leaves the range, nor touches the gradient
 
 
-def _edge_integral(
-    start: tuple[Tensor, Tensor], stop: tuple[Tensor, Tensor], half_w: Tensor, half_h: Tensor
-) -> Tensor:
-    """Integral of clamp(x) dy over the part of an edge with |y| <= half_h."""
-    (x0, y0), (x1, y1) = start, stop
-    low, high = _clamp(y0, -half_h, half_h), _clamp(y1, -half_h, half_h)
-    x_low = x0 + _share(low - y0, y1 - y0) * (x1 - x0)
-    x_high = x0 + _share(high - y0, y1 - y0) * (x1 - x0)
-    # a flat edge has no area, but where it tilts it sweeps all of its length
-    x_high = torch.where((y1 - y0).abs() > _SMALLEST, x_high, x1)
-    return (high - low) * _mean_of_clamp(x_low, x_high, half_w)
+class _GreenIntegral(torch.autograd.Function):
+    """Area of a rectangle at (x, y), turned, inside an upright one at the origin."""
+
+    @staticmethod
+    def forward(ctx, x, y, turn, half_a, half_b, half_w, half_h):
+        axis = turn.cos(), turn.sin()
+        ctx.save_for_backward(x, y, *axis, half_a, half_b, half_w, half_h)
+        area = torch.zeros_like(x)
+        for start, stop in _edges(_corners(x, y, axis, half_a, half_b), half_h):
+            x_low, x_high = _between(start, stop)[2:]
+            begin, end = _clamp(x_low, half_w), _clamp(x_high, half_w)
+            first, second = _passes(x_low, x_high, half_w)
+            mean = begin + (end - begin) * (1 - (first + second) / 2)  # three trapezoids
+            area += (stop.held - start.held) * mean
+        return area
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, *gradients):  # pyright: ignore[reportIncompatibleMethodOverride]
+        x, y, cosine, sine, half_a, half_b, half_w, half_h = ctx.saved_tensors
+        edges = _edges(_corners(x, y, (cosine, sine), half_a, half_b), half_h)
+        sides = [_side_derivative(start, stop, half_w, half_h) for start, stop in edges]
+        inside, lever, to_w, to_h = zip(*sides, strict=True)
+        net_a, net_b = 2 * half_a * (inside[0] - inside[2]), 2 * half_b * (inside[1] - inside[3])
+        found = [
+            sine * net_a + cosine * net_b,
+            sine * net_b - cosine * net_a,
+            -2 * (half_a**2 * (lever[0] + lever[2]) + half_b**2 * (lever[1] + lever[3])),
+            2 * half_b * (inside[1] + inside[3]),
+            2 * half_a * (inside[0] + inside[2]),
+            sum(to_w),
+            sum(to_h),
+        ]
+        inputs = (x, y, cosine, half_a, half_b, half_w, half_h)
+        wanted = zip(found, inputs, ctx.needs_input_grad, strict=True)
+        return tuple(
+            (gradients[0] * part).sum_to_size(of.shape) if need else None
+            for part, of, need in wanted
+        )
 
 
-def _mean_of_clamp(x0: Tensor, x1: Tensor, half_w: Tensor) -> Tensor:
-    """Mean of clamp(x, -half_w, half_w) for x going evenly from x0 to x1: three trapezoids."""
+class _Corner(NamedTuple):
+    """A corner of A in the frame of B, and its y held to |y| <= half_h."""
+
+    x: Tensor
+    y: Tensor
+    held: Tensor
+
+
+def _corners(x: Tensor, y: Tensor, axis: Point, half_a: Tensor, half_b: Tensor) -> list[Point]:
+    """The corners of A in the frame of B, counter-clockwise, given its first axis there."""
+    along = axis[0] * half_a, axis[1] * half_a
+    across = -axis[1] * half_b, axis[0] * half_b
+    ends = [(x - along[0], y - along[1]), (x + along[0], y + along[1])]
+    before = [(end[0] - across[0], end[1] - across[1]) for end in ends]
+    behind = [(end[0] + across[0], end[1] + across[1]) for end in reversed(ends)]
+    return before + behind
+
+
+def _edges(corners: list[Point], half_h: Tensor) -> list[tuple[_Corner, _Corner]]:
+    """Start and stop of each edge of A: two along its first axis are edges 0 and 2."""
+    held = [_Corner(x, y, _clamp(y, half_h)) for x, y in corners]
+    return list(zip(held, held[1:] + held[:1], strict=True))
+
+
+def _between(start: _Corner, stop: _Corner) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Shares of an edge where its part with |y| <= half_h begins and ends, and x at both.
+
+    A flat edge is all of it.
+    """
+    rise, run = stop.y - start.y, stop.x - start.x
+    flat = _is_nothing(rise)
+    rise = torch.where(flat, 1, rise)
+    t_low = torch.where(flat, 0, (start.held - start.y) / rise)
+    t_high = torch.where(flat, 1, (stop.held - start.y) / rise)
+    return t_low, t_high, start.x + t_low * run, start.x + t_high * run
+
+
+def _passes(x0: Tensor, x1: Tensor, half_w: Tensor) -> tuple[Tensor, Tensor]:
+    """Shares of the way from x0 to x1 where x passes -half_w and half_w, held to [0, 1]."""
     run = x1 - x0
-    first, second = _clamp01(_share(-half_w - x0, run)), _clamp01(_share(half_w - x0, run))
+    run = torch.where(_is_nothing(run), 1, run)
+    return ((-half_w - x0) / run).clamp_(0, 1), ((half_w - x0) / run).clamp_(0, 1)
+
+
+def _side_derivative(
+    start: _Corner, stop: _Corner, half_w: Tensor, half_h: Tensor
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """How the integral along an edge of A follows the edge, and the sides of B.
+
+    The share of the edge inside B, and that share times the place of its middle on the edge (from
+    -1 to 1); then the derivatives to half_w and half_h. What lies on a side of B counts half.
+    """
+    t_low, t_high, x_low, x_high = _between(start, stop)
+    first, second = _passes(x_low, x_high, half_w)
     first, second = torch.minimum(first, second), torch.maximum(first, second)
-    values = [_clamp(x0 + t * run, -half_w, half_w) for t in (first, second)]
-    begin, end = _clamp(x0, -half_w, half_w), _clamp(x1, -half_w, half_w)
-    return (
-        first * (begin + values[0])
-        + (second - first) * (values[0] + values[1])
-        + (1 - second) * (values[1] + end)
-    ) / 2
+    upright, flat = _is_nothing(x_high - x_low), _is_nothing(stop.y - start.y)
+    beyond, below, above = _beyond(x_high, half_w), *(_beyond(p.y, half_h) for p in (start, stop))
+    first = torch.where(upright, beyond.abs() / 2, first)
+    second = torch.where(upright, 1 - first, second)
+    whole = t_high - t_low
+    inside = (second - first) * whole * torch.where(flat, 1 - below.abs(), 1)
+    lever = inside * (2 * t_low + whole * (first + second) - 1)
+    outside = first * x_low.sign() + (1 - second) * x_high.sign()
+    passing = above * _clamp(x_high, half_w) - below * _clamp(x_low, half_w)
+    return inside, lever, (stop.held - start.held) * outside, torch.where(flat, 0, passing)
+
+
+def _beyond(values: Tensor, half: Tensor) -> Tensor:
+    """1 above the range [-half, half], -1 below it, half of that at its ends, 0 within."""
+    return ((values - half).sign() + (values + half).sign()) / 2
+
+
+def _is_nothing(length: Tensor) -> Tensor:
+    return length.abs() <= _SMALLEST
+
+
+def _clamp(values: Tensor, half: Tensor) -> Tensor:
+    return torch.maximum(torch.minimum(values, half), -half)
 
 
 def _shared_length(offset: Tensor, half_a: Tensor, half_b: Tensor) -> Tensor:
     shared = torch.minimum(offset + half_a, half_b) - torch.maximum(offset - half_a, -half_b)
     return torch.maximum(shared, torch.zeros_like(shared))
-
-
-def _share(part: Tensor, whole: Tensor) -> Tensor:
-    """Part / whole, and 0 where the whole is nothing."""
-    something = whole.abs() > _SMALLEST
-    return torch.where(something, part / torch.where(something, whole, 1), 0)
-
-
-def _clamp(values: Tensor, low: Tensor, high: Tensor) -> Tensor:
-    """Like `torch.clamp`, with half of the gradient at the limits."""
-    return torch.maximum(torch.minimum(values, high), low)
-
-
-def _clamp01(values: Tensor) -> Tensor:
-    return values.clamp(0, 1)

@@ -1,9 +1,10 @@
 """The only place where an overlap ratio is formed.
 
 Every division is guarded: a denominator of zero is replaced before dividing, so that neither a
-value nor a gradient becomes NaN, and no smoothing constant hides in a score. NaN that comes in goes
-out. Rounding can lift a ratio of equal sums over one; `clamp` takes that back and passes the
-gradient at one itself.
+value nor a gradient becomes NaN, and no smoothing constant hides in a score. Who knows that no
+denominator is zero says so by `empty=None`, and is spared the guard. NaN that comes in goes out.
+Rounding can lift a ratio of equal sums over one; `clamp` takes that back and passes the gradient at
+one itself.
 """
 
 from __future__ import annotations
@@ -18,10 +19,10 @@ def dice(
     size_a: Float[Tensor, "*#shape"],
     size_b: Float[Tensor, "*#shape"],
     *,
-    empty: float | Tensor = 1.0,
+    empty: float | Tensor | None = 1.0,
 ) -> Float[Tensor, "*#shape"]:
     """Dice score `2 |A & B| / (|A| + |B|)`, and `empty` where both sizes are zero."""
-    return _ratio(2 * intersection, size_a + size_b, empty).clamp(0, 1)
+    return _unit(_ratio(2 * intersection, size_a + size_b, empty))
 
 
 def iou(
@@ -29,10 +30,10 @@ def iou(
     size_a: Float[Tensor, "*#shape"],
     size_b: Float[Tensor, "*#shape"],
     *,
-    empty: float | Tensor = 1.0,
+    empty: float | Tensor | None = 1.0,
 ) -> Float[Tensor, "*#shape"]:
     """Intersection over union, and `empty` where both sizes are zero."""
-    return _ratio(intersection, size_a + size_b - intersection, empty).clamp(0, 1)
+    return _unit(_ratio(intersection, size_a + size_b - intersection, empty))
 
 
 def tversky(
@@ -53,10 +54,13 @@ def tversky(
 
 
 def hull_penalty(
-    union: Float[Tensor, "*#shape"], enclosing: Float[Tensor, "*#shape"]
+    union: Float[Tensor, "*#shape"],
+    enclosing: Float[Tensor, "*#shape"],
+    *,
+    empty: float | None = 0.0,
 ) -> Float[Tensor, "*#shape"]:
     """GIoU's penalty: the share of the enclosing box that is not union, in [0, 1]."""
-    return _ratio(enclosing - union, enclosing, 0.0).clamp(min=0)
+    return _unit(_ratio(enclosing - union, enclosing, empty))
 
 
 def smoothed_dice(
@@ -109,10 +113,10 @@ def iof(
     intersection: Float[Tensor, "*#shape"],
     size_first: Float[Tensor, "*#shape"],
     *,
-    empty: float | Tensor = 1.0,
+    empty: float | Tensor | None = 1.0,
 ) -> Float[Tensor, "*#shape"]:
     """Intersection over the first size, and `empty` where that is zero."""
-    return _ratio(intersection, size_first, empty).clamp(0, 1)
+    return _unit(_ratio(intersection, size_first, empty))
 
 
 def distance_penalty(
@@ -142,7 +146,14 @@ def nwd(squared_distance: Float[Tensor, "*#shape"], *, constant: float) -> Float
     return torch.exp(-torch.where(apart, distance, 0) / constant)
 
 
-def _ratio(numerator: Tensor, denominator: Tensor, empty: float | Tensor) -> Tensor:
-    """The quotient, and `empty` where the denominator is zero."""
+def _unit(ratio: Tensor) -> Tensor:
+    """Clamped to [0, 1], in place where no gradient asks for what was there before."""
+    return ratio.clamp(0, 1) if ratio.requires_grad else ratio.clamp_(0, 1)
+
+
+def _ratio(numerator: Tensor, denominator: Tensor, empty: float | Tensor | None) -> Tensor:
+    """The quotient, and `empty` where the denominator is zero; None says that it never is."""
+    if empty is None:
+        return numerator / denominator
     nothing: Bool[Tensor, "*shape"] = denominator <= 0  # not so for NaN
     return torch.where(nothing, empty, numerator / torch.where(nothing, 1, denominator))

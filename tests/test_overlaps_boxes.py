@@ -107,6 +107,15 @@ def test_identical_boxes_of_any_side_score_one(score, side):
     assert PAIRWISE[score](side * BOX, side * BOX).item() == 1
 
 
+@pytest.mark.parametrize("score", PAIRWISE)
+@pytest.mark.parametrize("side", [1e-6, 1e6])
+@pytest.mark.parametrize("ndim", [4, 5, 8])
+def test_volumes_of_many_dimensions_do_not_overflow(score, side, ndim):
+    box = side * torch.tensor([[1.0] * ndim + [2.0] * ndim])
+    assert score(box, box).item() == 1
+    assert PAIRWISE[score](box, box).item() == 1
+
+
 @pytest.mark.parametrize("score", SCALE_FREE)
 @pytest.mark.parametrize("side", [1e-6, 1e6])
 def test_shifted_boxes_of_any_side_score_like_those_of_side_one(score, side):

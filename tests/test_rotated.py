@@ -352,3 +352,21 @@ def test_gradients_pass_gradcheck_also_at_equal_angles(angle, yaw_boxes):
     b = torch.tensor([[*other, angle]] * 3, dtype=torch.float64)
     inputs = (a.requires_grad_(), b.requires_grad_())
     assert torch.autograd.gradcheck(lambda x, y: rotated_box_pair_iou(x, y, validate=False), inputs)
+
+
+@pytest.mark.parametrize("angle", [0.0, math.pi / 2, 0.7])
+@pytest.mark.parametrize(
+    ("along", "across", "w", "h"), [(0, 0, 1, 1), (0.5, 0, 1, 1), (0, 0.25, 1, 0.5), (0, 0, 0.5, 2)]
+)
+def test_gradients_where_edges_coincide_are_the_mean_of_both_sides(angle, along, across, w, h):
+    target = torch.tensor([[0.0, 0.0, 2.0, 1.0, angle]], dtype=torch.float64)
+    pred = resized(moved(target, along, across), w=w, h=h).requires_grad_()
+    rotated.intersection(pred, target).sum().backward()
+    step = 1e-6 * torch.eye(5, dtype=torch.float64)
+    both = rotated.intersection(pred + step, target) - rotated.intersection(pred - step, target)
+    # a turned frame rounds coincident edges apart, and one side is then as good as the other
+    if angle == 0:
+        torch.testing.assert_close(pred.grad[0], both / 2e-6, atol=1e-5, rtol=0)
+    else:
+        longest = 2 * max(w, 1)
+        assert (pred.grad[0] - both / 2e-6).abs().max() <= longest

@@ -20,7 +20,14 @@ from reference import (
 from strategies import box_batches
 
 from softoverlap import boxes as geometry
-from softoverlap.overlaps import box_giou, box_iof, box_iou, box_volume, rotated_box_iou
+from softoverlap.overlaps import (
+    box_dice,
+    box_giou,
+    box_iof,
+    box_iou,
+    box_volume,
+    rotated_box_iou,
+)
 from softoverlap.rotated import circumscribed
 from softoverlap.suppression import (
     _greedy,
@@ -60,6 +67,7 @@ def oriented(draw, count):
 def in_blocks_of(size):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(_greedy, "_BOXES_PER_BLOCK", size)
+        patch.setattr(_greedy, "_ROWS_AT_ONCE", max(1, size // 3))
         yield
 
 
@@ -157,12 +165,31 @@ def random_oriented(count, room):
     return torch.cat([place, edges, angle], dim=1), torch.rand(count, generator=generator)
 
 
-def test_box_nms_equals_monai():
+@pytest.mark.parametrize("threshold", [0.05, 0.2, 0.6])
+@pytest.mark.parametrize("size", [64, 2048])
+def test_box_nms_equals_monai(threshold, size):
     from monai.data.box_utils import non_max_suppression
 
-    boxes, scores = random_detections(200)
-    theirs = non_max_suppression(boxes, scores, 0.2)
-    assert box_nms(boxes, scores, 0.2).tolist() == theirs.tolist()
+    boxes, scores = random_detections(600)
+    theirs = non_max_suppression(boxes, scores, threshold)
+    with in_blocks_of(size):
+        kept = box_nms(boxes, scores, threshold)
+    assert 0 < len(kept) < len(boxes)
+    assert kept.tolist() == theirs.tolist()
+
+
+@pytest.mark.parametrize("far", [0.0, 1e4, 3e6])
+@pytest.mark.parametrize("threshold", [0.0, 0.25, 0.5, 0.9])
+@pytest.mark.parametrize("overlap", [box_iou, box_dice, box_iof, box_giou])
+def test_boxes_far_from_the_origin_are_not_lost_by_the_sweep(overlap, threshold, far):
+    boxes, scores = random_detections(300)
+    boxes = (boxes * 0.5 + far).float()
+    table = overlap(boxes, boxes)
+    expected = reference_nms(
+        range(len(boxes)), scores.tolist(), threshold, [0] * 300, lambda i, j: table[i, j]
+    )
+    with in_blocks_of(48):
+        assert box_nms(boxes, scores, threshold, overlap=overlap).tolist() == expected
 
 
 @given(detections(), st.sampled_from([0.0, 0.3, 0.7]))

@@ -36,7 +36,8 @@ class CoarseToFineBoxLoss(nn.Module):
     that offsets are relative to, while codes lose nothing: IoU and GIoU of the decoded boxes are
     those of the boxes themselves, whatever the anchor. DIoU, CIoU and EIoU compare axes, so they
     see lengths in edges of the anchor (no difference where anchors are cubes), and the constant of
-    NWD counts edges of the anchor. Sizes above the clamp of `decode_boxes` are not told apart.
+    NWD counts edges of the anchor. Sizes above the clamp of `decode_boxes` are not told apart, and
+    have no gradient once the IoU loss is alone: smooth L1 is what brings them back.
 
     Args:
         reduction: `"mean"` over the boxes (0, attached to the graph, if there is none), `"sum"` or
@@ -122,7 +123,8 @@ class CoarseToFineBoxLoss(nn.Module):
         dtype = accumulation_dtype(input, target)
         pred, truth = plain(input).to(dtype), plain(target).to(dtype)
         share = self.fine_share().to(pred, non_blocking=True)  # a loss that was not moved works too
-        loss = torch.lerp(self._coarse(pred, truth), self._fine(pred, truth), share)
+        used = (torch.where(share > 0, codes, 0) for codes in (pred, truth))
+        loss = torch.lerp(self._coarse(pred, truth), self._fine(*used), share)
         self._count()
         if weight is not None:
             loss = loss * checked_weight(weight, len(loss), self.validate)

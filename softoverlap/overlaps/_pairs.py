@@ -17,7 +17,8 @@ Score = Callable[[Tensor, Tensor], Tensor]
 Check = Callable[[Tensor, Tensor, bool | None], None]
 """Refuses what is not two sets of boxes of one layout."""
 
-_PAIRS_PER_BLOCK = 3 << 15  # a few tensors of so many fit a core's cache
+_PAIRS_PER_BLOCK = 3 << 16  # a few tensors of so many fit the cache of two cores
+_BYTES_TO_KEEP = 28 << 20
 
 
 def check_both(pred: Tensor, target: Tensor, validate: bool | None) -> None:
@@ -60,6 +61,7 @@ class _Blocked(torch.autograd.Function):
         ctx.score, ctx.rows = score, rows
         result = pred.new_empty((len(pred), len(target)), dtype=score_dtype(pred, target))
         pred, target = _by_coordinate(pred), _by_coordinate(target)
+        _keep_freed_memory(pred)
         for part in _parts(len(pred), rows):
             result[part] = score(pred[part, None], target[None])
         return result
@@ -84,6 +86,16 @@ class _Blocked(torch.autograd.Function):
                 sums[0][part] = found.pop()
         grads = zip(sums, ctx.saved_tensors, needed, strict=True)
         return *(total.to(x.dtype) if need else None for total, x, need in grads), None, None
+
+
+def _keep_freed_memory(tensor: Tensor) -> None:
+    """Have glibc keep what a block frees for the next one.
+
+    It gives chunks above a threshold back to the system, which then hands out pages anew, at twice
+    the time of all arithmetic; the threshold rises to the largest chunk that was freed so far.
+    """
+    if tensor.device.type == "cpu":
+        torch.empty(_BYTES_TO_KEEP, dtype=torch.uint8)  # never touched
 
 
 def _by_coordinate(boxes: Tensor) -> Tensor:

@@ -27,9 +27,10 @@ def iou_terms(a: Tensor, b: Tensor) -> Terms:
 def giou_terms(a: Tensor, b: Tensor) -> Terms:
     """The empty share of the enclosing box."""
     shared, sizes = geometry.intersection(a, b), (geometry.volume(a), geometry.volume(b))
-    iou = scores.iou(shared, *sizes, empty=equality(a, b, *sizes))
-    union = sizes[0] + sizes[1] - shared
-    return iou, [scores.hull_penalty(union, geometry.enclosing_volume(a, b))]
+    empty = equality(a, b, *sizes)
+    iou, union = scores.iou(shared, *sizes, empty=empty), sizes[0] + sizes[1] - shared
+    enclosing = geometry.enclosing_volume(a, b)
+    return iou, [scores.hull_penalty(union, enclosing, empty=None if empty is None else 0.0)]
 
 
 def diou_terms(a: Tensor, b: Tensor) -> Terms:
@@ -53,16 +54,16 @@ def eiou_terms(a: Tensor, b: Tensor) -> Terms:
     return iou, penalties
 
 
-def equality(a: Tensor, b: Tensor, size_a: Tensor, size_b: Tensor) -> Tensor:
+def equality(a: Tensor, b: Tensor, size_a: Tensor, size_b: Tensor) -> Tensor | None:
     """1 where the boxes are equal, else 0: the score where there is no volume.
 
-    All pairs on the CPU are compared only if both sides have a box without volume, since that
-    costs a third of the time of an IoU; on a GPU, looking would wait for the device.
+    On the CPU boxes are compared only if both sides have one without volume, since that and the
+    guard of the division cost half of the time of an IoU: None says that no union is zero. On a
+    GPU, looking would wait for the device.
     """
+    if a.device.type == "cpu" and not ((size_a == 0).any() and (size_b == 0).any()):
+        return None
     dtype = torch.promote_types(size_a.dtype, size_b.dtype)
-    all_pairs_on_cpu = a.shape != b.shape and a.device.type == "cpu"
-    if all_pairs_on_cpu and not ((size_a == 0).any() and (size_b == 0).any()):
-        return a.new_zeros((), dtype=dtype)
     return geometry.equal(a, b).to(dtype)
 
 

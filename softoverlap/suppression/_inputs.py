@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
 from softoverlap._checks import check_tensors, should_validate
@@ -32,11 +31,12 @@ def not_negative(validate: bool | None, **values: Tensor) -> None:
             )
 
 
-def classes(boxes: Tensor, labels: Tensor | None) -> Tensor:
-    """The labels where the boxes are; without labels all boxes are of one class."""
+def classes(boxes: Tensor, labels: Tensor | None, validate: bool | None) -> Tensor | None:
+    """The labels where the boxes are, one a box; None: all boxes are of one class."""
     if labels is None:
-        return torch.zeros(len(boxes), dtype=torch.int64, device=boxes.device)
+        return None
     check_tensors(labels=labels)
+    one_a_box(boxes, validate, labels=labels)
     return plain(labels).to(boxes.device)
 
 

@@ -11,10 +11,9 @@ from softoverlap._checks import check_boxes, check_rotated_boxes, check_tensors
 from softoverlap._types import accumulation_dtype, plain
 from softoverlap.overlaps import box_iou
 from softoverlap.overlaps.rotated import rotated_iou_of
-from softoverlap.suppression._greedy import Clash, Overlap, clash_of, suppress
+from softoverlap.suppression._greedy import Clash, Overlap, clash_of, meeting_clash, suppress
 from softoverlap.suppression._inputs import check_threshold, classes, one_a_box
 
-_PAIRS_CLIPPED_AT_ONCE = 1 << 14
 _SLACK = 1 + 1e-9  # rounding never makes the bound of an overlap too low
 
 
@@ -30,8 +29,8 @@ def box_nms(
     """Greedy non-maximum suppression in any number of dimensions, exact.
 
     Boxes are visited by falling score (equal scores in the order given); a box is dropped if its
-    overlap with a box already kept is above the threshold. Boxes meet in blocks of 512, so that
-    memory does not grow with N².
+    overlap with a box already kept is above the threshold. Boxes meet in blocks, so that memory
+    does not grow with N², and only those that meet are scored.
 
     Args:
         boxes: Boxes in any one unit, shape (N, 2 * ndim).
@@ -64,10 +63,10 @@ def box_nms(
     check_tensors(boxes=boxes, scores=scores)
     check_boxes(boxes=boxes, validate=validate)
     check_threshold(iou_threshold, 0.0 if overlap is box_iou else -float("inf"))
-    labels = classes(boxes, labels)
-    one_a_box(boxes, validate, scores=scores, labels=labels)
+    labels = classes(boxes, labels, validate)
+    one_a_box(boxes, validate, scores=scores)
     wide = plain(boxes).detach().to(accumulation_dtype(boxes))
-    return suppress(plain(scores).detach(), labels, clash_of(wide, overlap, iou_threshold))
+    return suppress(plain(scores).detach(), clash_of(wide, labels, overlap, iou_threshold))
 
 
 def rotated_nms(
@@ -110,42 +109,36 @@ def rotated_nms(
     check_tensors(boxes=boxes, scores=scores)
     check_rotated_boxes(boxes=boxes, validate=validate)
     check_threshold(iou_threshold)
-    labels = classes(boxes, labels)
-    one_a_box(boxes, validate, scores=scores, labels=labels)
+    labels = classes(boxes, labels, validate)
+    one_a_box(boxes, validate, scores=scores)
     wide = plain(boxes).detach().to(torch.float64)
-    return suppress(plain(scores).detach(), labels, _rotated_clash(wide, iou_threshold))
+    return suppress(plain(scores).detach(), _rotated_clash(wide, labels, iou_threshold))
 
 
-def _rotated_clash(boxes: Tensor, threshold: float) -> Clash:
+def _rotated_clash(boxes: Tensor, labels: Tensor | None, threshold: float) -> Clash:
     """Oriented boxes clash where their IoU is above the threshold."""
     ndim = rotated.spatial_dims(boxes)
     centres, volumes = boxes[:, :ndim], rotated.volume(boxes)
     centred = torch.cat([torch.zeros_like(centres), boxes[:, ndim:]], dim=1)
     reach = rotated.circumscribed(centred)[:, ndim:]  # half of the box around, free of the place
 
-    def clash(rows: Tensor, columns: Tensor, asked: Tensor) -> Tensor:
-        shared = torch.minimum(volumes[rows, None], volumes[None, columns])
-        shared = torch.minimum(
-            shared,
-            _shared_around(
-                centres[rows, None], reach[rows, None], centres[columns], reach[columns]
-            ),
-        )
-        bound = ratios.iou(shared * _SLACK, volumes[rows, None], volumes[None, columns])
-        found = asked & (bound > threshold)
-        for pairs in found.nonzero().split(_PAIRS_CLIPPED_AT_ONCE):
-            i, j = pairs.unbind(1)
-            found[i, j] = rotated_iou_of(boxes[rows[i]], boxes[columns[j]]) > threshold
+    def exceeds(i: Tensor, j: Tensor) -> Tensor:
+        around = _shared_around(centres[i], reach[i], centres[j], reach[j])
+        shared = torch.minimum(torch.minimum(volumes[i], volumes[j]), around)
+        found = ratios.iou(shared * _SLACK, volumes[i], volumes[j]) > threshold
+        found[found.clone()] = rotated_iou_of(boxes[i[found]], boxes[j[found]]) > threshold
         return found
 
-    return clash
+    rounding = 4 * torch.finfo(torch.float64).eps * centres.abs()
+    return meeting_clash(
+        torch.cat([centres - reach * _SLACK - rounding, centres + reach * _SLACK + rounding], 1),
+        labels,
+        exceeds,
+    )
 
 
 def _shared_around(centre_a: Tensor, reach_a: Tensor, centre_b: Tensor, reach_b: Tensor) -> Tensor:
     """Volume that the axis-aligned boxes around oriented ones share."""
-    volume = torch.ones((), dtype=centre_a.dtype, device=centre_a.device)
-    for axis in range(centre_a.shape[-1]):
-        a, b = reach_a[..., axis], reach_b[..., axis]
-        apart = (centre_a[..., axis] - centre_b[..., axis]).abs()
-        volume = volume * torch.minimum(2 * torch.minimum(a, b), a + b - apart).clamp(min=0)
-    return volume
+    apart = (centre_a - centre_b).abs()
+    edges = torch.minimum(2 * torch.minimum(reach_a, reach_b), reach_a + reach_b - apart)
+    return edges.clamp(min=0).prod(dim=1)

@@ -70,8 +70,8 @@ def soft_nms(
     check_positive(sigma=sigma)
     check_weight(score_threshold=score_threshold)
     check_threshold(iou_threshold)
-    labels = classes(boxes, labels)
-    one_a_box(boxes, validate, scores=scores, labels=labels)
+    labels = classes(boxes, labels, validate)
+    one_a_box(boxes, validate, scores=scores)
     not_negative(validate, scores=scores)
     scores = scores if scores.is_floating_point() else scores.float()
     boxes = plain(boxes).detach().to(accumulation_dtype(boxes))
@@ -84,10 +84,12 @@ def soft_nms(
         taken.append((best, left[best].clone()))
         overlap = box_iou(boxes[best][None], boxes, validate=False)[0]
         factor = _factor(overlap, decay, sigma, iou_threshold)
-        left *= torch.where(labels == labels[best], factor, 1)
+        if labels is not None:
+            factor = torch.where(labels == labels[best], factor, 1)
+        left *= factor
         left[best] = -1  # taken
     if not taken:
-        return labels.new_zeros(0, dtype=torch.int64), scores.detach()[:0]
+        return torch.zeros(0, dtype=torch.int64, device=boxes.device), scores.detach()[:0]
     indices, values = (torch.stack(column) for column in zip(*taken, strict=True))
     return indices, values.to(scores.dtype)
 
