@@ -70,6 +70,19 @@ def check_probabilities(*, validate: bool | None = None, **masks: Tensor) -> Non
             )
 
 
+def check_finite(*, validate: bool | None = None, **tensors: Tensor) -> None:
+    """No value is NaN or infinite."""
+    for name, tensor in tensors.items():
+        if should_validate(validate, tensor) and not torch.isfinite(tensor.detach()).all():
+            raise ValueError(f"{name} must hold finite values, got NaN or infinity")
+
+
+def check_gate(gate: float | None) -> None:
+    """CIoU's gate is an IoU or None."""
+    if gate is not None and not 0 <= gate <= 1:
+        raise ValueError(f"gate must lie in [0, 1] or be None, got {gate}")
+
+
 def check_boxes(*, validate: bool | None = None, ndim: int | None = None, **boxes: Tensor) -> None:
     """Boxes have shape (N, 2 * ndim); their values are finite and no maximum is below a minimum."""
     _check_paired_columns("coordinates", ndim, boxes)

@@ -24,6 +24,9 @@ from softoverlap._checks import (
 )
 from softoverlap._types import Boxes, accumulation_dtype, plain, score_dtype
 
+MOST_LOG_SIZE = math.log(1000 / 16)
+"""MONAI's clamp of decoded sizes: 62.5 times the anchor's edge."""
+
 
 def split(boxes: Shaped[Tensor, "*batch coords"]) -> tuple[list[Tensor], list[Tensor]]:
     """The minima and the maxima, a tensor an axis, in float32 or wider.
@@ -150,7 +153,7 @@ def encode_boxes(
     check_solid_boxes(boxes=boxes, validate=validate)
     check_solid_boxes(anchors=anchors, ndim=boxes.shape[1] // 2, validate=validate)
     check_same_rows(boxes=boxes, anchors=anchors)
-    factors = _code_weights(weights, boxes.shape[1])
+    factors = code_weights(weights, boxes.shape[1])
     (low, high), (low_anchor, high_anchor) = split(plain(boxes)), split(plain(anchors))
     offsets, ratios = [], []
     for corners in zip(low, high, low_anchor, high_anchor, strict=True):
@@ -167,7 +170,7 @@ def decode_boxes(
     anchors: Boxes,
     *,
     weights: Sequence[float] | None = None,
-    clamp: float = math.log(1000 / 16),
+    clamp: float = MOST_LOG_SIZE,
     validate: bool | None = None,
 ) -> Float[Tensor, "boxes coords"]:
     """Boxes from their codes relative to aligned anchors: the inverse of `encode_boxes`.
@@ -200,7 +203,7 @@ def decode_boxes(
     check_codes(codes=codes, validate=validate)
     check_boxes(anchors=anchors, ndim=codes.shape[1] // 2, validate=validate)
     check_same_rows(codes=codes, anchors=anchors)
-    factors = _code_weights(weights, codes.shape[1])
+    factors = code_weights(weights, codes.shape[1])
     dtype = accumulation_dtype(codes, anchors)
     columns = plain(codes).to(dtype).unbind(1)
     parts = [code / factor for code, factor in zip(columns, factors, strict=True)]
@@ -213,7 +216,7 @@ def decode_boxes(
     return torch.stack(minima + maxima, dim=1)
 
 
-def _code_weights(weights: Sequence[float] | None, count: int) -> list[float]:
+def code_weights(weights: Sequence[float] | None, count: int) -> list[float]:
     """A factor of each code."""
     factors = [1.0] * count if weights is None else [float(weight) for weight in weights]
     if len(factors) != count or not all(0 < factor < math.inf for factor in factors):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -49,6 +50,15 @@ def test_the_tables_of_weaknesses_are_the_stored_run(heading, name, columns):
     figures = STORED["weaknesses"][name]
     expected = [[key, *(f"{row[c]:.2f}" for c in columns)] for key, row in figures.items()]
     assert rows_of(heading) == expected
+
+
+def test_the_examples_of_the_page_run(capsys):
+    scope = {}
+    for example in re.findall(r"```python\n(.*?)```", PAGE, flags=re.DOTALL):
+        exec(compile(example, "which_box_loss.md", "exec"), scope)
+    printed = capsys.readouterr().out.splitlines()
+    assert printed[0] == "tensor([0, 2])"
+    assert printed[-1] == "tensor([0, 1])"
 
 
 def test_the_pictures_of_the_page_are_there():

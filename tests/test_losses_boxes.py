@@ -359,3 +359,17 @@ def test_negative_weights_and_gates_out_of_range_are_refused():
         BoxIoULoss()(boxes, boxes, [1.0, 1.0])
     with pytest.raises(ValueError, match=r"gate must lie in \[0, 1\] or be None, got 5"):
         BoxCIoULoss(gate=5.0)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("loss", [BoxIoULoss, BoxGIoULoss, BoxCIoULoss])
+def test_losses_compile_to_one_graph(loss):
+    corners = torch.rand(2, 6, 3, generator=torch.Generator().manual_seed(0))
+    pred, target = (torch.cat([low, low + 1], dim=1) for low in corners)
+    torch._dynamo.reset()
+    compiled = torch.compile(loss(validate=False), fullgraph=True, backend="eager")
+    torch.testing.assert_close(compiled(pred, target), loss()(pred, target))
+
+
+def test_a_loss_shows_its_settings():
+    assert repr(BoxNWDLoss(constant=3.0)).endswith("alpha=1.0, constant=3.0)")

@@ -226,3 +226,19 @@ def test_bad_input_is_named():
     for fine in (RotatedBoxIoULoss(), torch.nn.L1Loss()):
         with pytest.raises(TypeError, match="fine must be a loss of axis-aligned boxes, got"):
             CoarseToFineBoxLoss(start=0, end=1, fine=fine)
+
+
+@pytest.mark.bad_input
+def test_boxes_in_place_of_codes_are_refused():
+    boxes = torch.tensor([[2.0, 2.0, 9.0, 12.0]])
+    with pytest.raises(ValueError, match=r"target must hold codes, .* got 12; were boxes passed"):
+        at_step(0)(torch.zeros(1, 4), boxes)
+    assert at_step(0, weights=(1.0, 1.0, 10.0, 10.0))(torch.zeros(1, 4), boxes) > 0
+
+
+@pytest.mark.bad_input
+def test_a_call_that_is_refused_is_no_step():
+    loss = at_step(3)
+    with pytest.raises(ValueError, match=r"weight must have shape \(1,\)"):
+        loss(torch.zeros(1, 4), torch.zeros(1, 4), torch.ones(2))
+    assert loss.step == 3

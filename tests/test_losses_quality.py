@@ -179,3 +179,11 @@ def test_shapes_and_types_that_do_not_fit_are_refused(loss):
         loss()(torch.zeros(2), torch.zeros(3))
     with pytest.raises(TypeError, match="input must be a torch.Tensor, got list"):
         loss()([0.0], torch.zeros(1))
+
+
+@pytest.mark.bad_input
+@pytest.mark.parametrize("loss", [VarifocalLoss, QualityFocalLoss])
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_logits_that_are_not_finite_are_refused(loss, value):
+    with pytest.raises(ValueError, match="input must hold finite values, got NaN or infinity"):
+        loss()(torch.tensor([value]), torch.tensor([0.0]))

@@ -122,3 +122,12 @@ def test_isotropic_growth_of_a_box_that_misses_raises_giou_and_diou():
 def test_the_constant_of_nwd_must_be_above_zero(score):
     with pytest.raises(ValueError, match=r"constant must be above 0 and finite, got 0"):
         score(PRED, TARGET, constant=0.0)
+
+
+@pytest.mark.bad_input
+@pytest.mark.parametrize("score", [box_ciou, box_pair_ciou])
+@pytest.mark.parametrize("gate", [-0.1, 1.5, float("nan")])
+def test_a_gate_that_is_no_iou_is_refused(score, gate):
+    box = torch.tensor([[0.0, 0.0, 2.0, 1.0]])
+    with pytest.raises(ValueError, match=r"gate must lie in \[0, 1\] or be None, got"):
+        score(box, box, gate=gate)

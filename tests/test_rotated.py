@@ -237,6 +237,15 @@ def test_right_angles_give_the_axis_aligned_iou_of_needles(aspect, turns):
     assert value.item() == pytest.approx(2 / 3, abs=1e-15 * (1 + aspect))
 
 
+def test_what_is_apart_shares_nothing_whatever_the_rounding():
+    boxes = random_boxes(20_000, seed=3) * torch.tensor([3.0, 3.0, 1.0, 1.0, 1.0])
+    one_way = rotated_box_pair_iou(boxes, boxes.roll(1, 0))
+    other_way = rotated_box_pair_iou(boxes.roll(1, 0), boxes)
+    assert torch.equal(one_way > 0, other_way > 0)
+    assert 0.1 < (one_way > 0).float().mean() < 0.9
+    assert one_way[one_way > 0].min() > 1e-13
+
+
 def turned_upright(boxes, turns):
     """The same boxes as a rotation by a multiple of 90 degrees writes them."""
     ndim = boxes.shape[1] // 2

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from softoverlap._checks import (
     check_boxes,
+    check_gate,
     check_positive,
     check_rotated_boxes,
     check_same_rows,
@@ -69,6 +70,11 @@ class BoxLoss(nn.Module):
         self.focal_gamma = focal_gamma
         self.alpha = alpha
         self.validate = validate
+
+    def extra_repr(self) -> str:
+        """The settings."""
+        names = ("reduction", "focal_gamma", "alpha", "gate", "constant")
+        return ", ".join(f"{name}={getattr(self, name)}" for name in names if hasattr(self, name))
 
     def terms(self, pred: Boxes, target: Boxes) -> Terms:
         """The score that is raised to the power alpha, and the penalties."""
@@ -195,8 +201,10 @@ class BoxDIoULoss(BoxLoss):
 class BoxCIoULoss(BoxLoss):
     """1 - CIoU: draws centres and aspects together; the mean over pairs of axes in 3D.
 
+    The weight of the aspect, CIoU's own α, carries no gradient.
+
     Args:
-        gate: The aspect counts only where the IoU exceeds this; None: everywhere.
+        gate: The aspect counts only where the IoU exceeds this, in [0, 1]; None: everywhere.
         reduction: `"mean"`, `"sum"` or `"none"`.
         focal_gamma: Power of the detached focal factor `1 - IoU`.
         alpha: Power of the IoU and of each penalty.
@@ -226,8 +234,7 @@ class BoxCIoULoss(BoxLoss):
         validate: bool | None = None,
     ) -> None:
         super().__init__(reduction, focal_gamma=focal_gamma, alpha=alpha, validate=validate)
-        if gate is not None and not 0 <= gate <= 1:
-            raise ValueError(f"gate must lie in [0, 1] or be None, got {gate}")
+        check_gate(gate)
         self.gate = gate
 
     def terms(self, pred: Boxes, target: Boxes) -> Terms:
@@ -271,8 +278,8 @@ class BoxNWDLoss(BoxLoss):
     Args:
         constant: Length over which the similarity falls to 1/e, above 0, in units of the boxes.
         reduction: `"mean"`, `"sum"` or `"none"`.
-        focal_gamma: Power of the detached focal factor `1 - IoU`.
-        alpha: Power of the IoU.
+        focal_gamma: Power of the detached focal factor `1 - NWD`.
+        alpha: Power of the similarity.
         validate: Look at the values too; by default on for CPU tensors.
 
     Raises:

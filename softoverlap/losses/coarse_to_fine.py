@@ -15,9 +15,9 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int, Shaped
 from torch import Tensor, nn
 
-from softoverlap._checks import check_codes, check_positive, check_same_rows
+from softoverlap._checks import check_codes, check_positive, check_same_rows, should_validate
 from softoverlap._types import Boxes, accumulation_dtype, plain, score_dtype
-from softoverlap.boxes import decode_boxes
+from softoverlap.boxes import MOST_LOG_SIZE, code_weights, decode_boxes
 from softoverlap.losses.boxes import BoxGIoULoss, BoxLoss, RotatedBoxIoULoss
 from softoverlap.losses.reduction import checked_weight, reduce, reduction_name
 
@@ -115,20 +115,35 @@ class CoarseToFineBoxLoss(nn.Module):
             The loss, without unit, at least 0; shape (N,) for `reduction="none"`, else ().
 
         Raises:
-            ValueError: If shapes disagree or a value is not finite.
+            ValueError: If shapes disagree, a value is not finite, or a target's size is beyond the
+                clamp of `decode_boxes`, as where boxes are passed in place of codes.
         """
         check_codes(input=input, validate=self.validate)
         check_codes(target=target, ndim=input.shape[1] // 2, validate=self.validate)
         check_same_rows(input=input, target=target)
+        self._check_sizes(target)
         dtype = accumulation_dtype(input, target)
         pred, truth = plain(input).to(dtype), plain(target).to(dtype)
         share = self.fine_share().to(pred, non_blocking=True)  # a loss that was not moved works too
         used = (torch.where(share > 0, codes, 0) for codes in (pred, truth))
         loss = torch.lerp(self._coarse(pred, truth), self._fine(*used), share)
-        self._count()
         if weight is not None:
             loss = loss * checked_weight(weight, len(loss), self.validate)
+        self._count()
         return reduce(loss, self.reduction).to(score_dtype(input, target))
+
+    def _check_sizes(self, target: Tensor) -> None:
+        """Boxes in place of codes have sizes of no anchor."""
+        sizes = target.detach()[:, target.shape[1] // 2 :]
+        if not sizes.numel() or not should_validate(self.validate, target):
+            return
+        factors = code_weights(self.weights, target.shape[1])[sizes.shape[1] :]
+        sizes = sizes / torch.tensor(factors, device=sizes.device)
+        if sizes.max() > MOST_LOG_SIZE:
+            raise ValueError(
+                f"target must hold codes, with logarithms of sizes up to {MOST_LOG_SIZE:.3f}, got "
+                f"{sizes.max():g}; were boxes passed (encode_gt=True, decode_pred=False)?"
+            )
 
     def _coarse(self, pred: Tensor, target: Tensor) -> Tensor:
         return F.smooth_l1_loss(pred, target, beta=self.beta, reduction="none").mean(dim=1)

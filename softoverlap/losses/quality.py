@@ -11,7 +11,12 @@ import torch.nn.functional as F
 from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
-from softoverlap._checks import check_probabilities, check_same_shape, check_weight
+from softoverlap._checks import (
+    check_finite,
+    check_probabilities,
+    check_same_shape,
+    check_weight,
+)
 from softoverlap._types import accumulation_dtype, plain, score_dtype
 from softoverlap.losses.reduction import power as raised, reduce, reduction_name
 
@@ -58,10 +63,11 @@ class QualityLoss(nn.Module):
             `reduction="none"`, else ().
 
         Raises:
-            ValueError: If the shapes differ or a target lies outside [0, 1].
+            ValueError: If the shapes differ, a logit is not finite or a target lies outside [0, 1].
         """
         check_same_shape(input=input, target=target)
         check_probabilities(target=target, validate=self.validate)
+        check_finite(input=input, validate=self.validate)
         dtype = accumulation_dtype(input, target)
         logits, quality = plain(input).to(dtype), plain(target).detach().to(dtype)
         entropy = F.binary_cross_entropy_with_logits(logits, quality, reduction="none")

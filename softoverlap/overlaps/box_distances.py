@@ -12,7 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from softoverlap import boxes as geometry, scores
-from softoverlap._checks import check_positive
+from softoverlap._checks import check_gate, check_positive
 from softoverlap._types import Boxes, OtherBoxes
 from softoverlap.overlaps._pairs import aligned, pairwise
 from softoverlap.overlaps.boxes import score_of
@@ -102,7 +102,7 @@ def box_ciou(
     Args:
         pred: Minima, then maxima, shape (N, 2 * ndim).
         target: Same layout, shape (M, 2 * ndim).
-        gate: The aspect counts only where the IoU exceeds this; None: everywhere.
+        gate: The aspect counts only where the IoU exceeds this, in [0, 1]; None: everywhere.
         block_size: Rows of `pred` that are scored at once, forward and backward; by default as
             many as keep the working memory small. The result does not depend on it.
         validate: Look at the values too; by default on for CPU tensors.
@@ -123,6 +123,7 @@ def box_ciou(
         >>> box_ciou(square, torch.cat([flat, square]))
         tensor([[0.2530, 1.0000]])
     """
+    check_gate(gate)
     return pairwise(score_of(partial(ciou_terms, gate=gate)), pred, target, block_size, validate)
 
 
@@ -138,7 +139,7 @@ def box_pair_ciou(
     Args:
         pred: Minima, then maxima, shape (N, 2 * ndim).
         target: Same shape.
-        gate: The aspect counts only where the IoU exceeds this; None: everywhere.
+        gate: The aspect counts only where the IoU exceeds this, in [0, 1]; None: everywhere.
         validate: Look at the values too; by default on for CPU tensors.
 
     Returns:
@@ -157,6 +158,7 @@ def box_pair_ciou(
         >>> box_pair_ciou(square, flat)
         tensor([0.2530])
     """
+    check_gate(gate)
     return aligned(score_of(partial(ciou_terms, gate=gate)), pred, target, validate)
 
 
@@ -249,7 +251,7 @@ def box_nwd(
         validate: Look at the values too; by default on for CPU tensors.
 
     Returns:
-        Score in (0, 1], without unit, shape (N, M).
+        Score in [0, 1], without unit, shape (N, M).
 
     Raises:
         ValueError: If a shape is wrong, a value is not finite, a maximum is below its minimum or
@@ -283,7 +285,7 @@ def box_pair_nwd(
         validate: Look at the values too; by default on for CPU tensors.
 
     Returns:
-        Score in (0, 1], without unit, shape (N,).
+        Score in [0, 1], without unit, shape (N,).
 
     Raises:
         ValueError: If a shape is wrong, a value is not finite, a maximum is below its minimum or

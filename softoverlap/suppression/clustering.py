@@ -32,7 +32,8 @@ def weighted_box_clustering(
     - coordinates: `Σ w s c / Σ w s`
     - score: `Σ w s / (Σ w + max(0, m - n) · mean w)`
 
-    so that a find that most views missed loses score.
+    so that a find that most views missed loses score. A cluster in which nothing counts has its
+    head's box and the score 0. No gradient passes.
 
     Args:
         boxes: Boxes in any one unit, shape (N, 2 * ndim).

@@ -46,7 +46,7 @@ def box_nms(
         Indices of the boxes that are kept, by falling score, int64, shape (K,).
 
     Raises:
-        TypeError: If an argument is not a tensor.
+        TypeError: If an argument is not a tensor, or `overlap` no function.
         ValueError: If the shapes do not fit, a box is inverted, a score is NaN, or the threshold
             is out of range.
 
@@ -62,6 +62,8 @@ def box_nms(
     """
     check_tensors(boxes=boxes, scores=scores)
     check_boxes(boxes=boxes, validate=validate)
+    if not callable(overlap):
+        raise TypeError(f"overlap must be a function such as box_giou, got {overlap!r}")
     check_threshold(iou_threshold, 0.0 if overlap is box_iou else -float("inf"))
     labels = classes(boxes, labels, validate)
     one_a_box(boxes, validate, scores=scores)

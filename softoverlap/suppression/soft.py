@@ -34,7 +34,7 @@ def soft_nms(
     Again and again the box with the highest score is taken (the first of equals), and the scores
     of the others of its class decay by their IoU with it: times `exp(-IoU² / sigma)` (gaussian),
     or times `1 - IoU` where the IoU is above `iou_threshold` (linear). One step a box, so for
-    thousands of boxes pick the best before.
+    thousands of boxes pick the best before. No gradient passes.
 
     Args:
         boxes: Boxes in any one unit, shape (N, 2 * ndim).

@@ -1,0 +1,333 @@
+"""Hard against soft anchors: four detectors on phantoms with rater disagreement, several seeds.
+
+The arms differ in nothing but how anchors are matched and weighed:
+
+- hard IoU: box IoU thresholds (background below 0.3, positive from 0.5 on, the best anchor of a
+  lesion always), every lesion counts 1;
+- hard ATSS: ATSS on box IoU, every lesion counts 1;
+- soft: ATSS on the mask-box Dice relative to the best attainable; the score learns the share of
+  raters that marked the lesion, boxes are weighed by quality;
+- soft + IoU-aware: the same, with a branch that learns the overlap and ranks by p·q.
+
+All arms see the same scans and patches. Each is judged on the same unseen scans: AP and FROC with a
+hit at IoU 0.1 or 0.5, the rank correlation of a found lesion's score with the share of raters that
+marked it, and how well scores are calibrated to that share (Brier score and expected calibration
+error; a false positive has share 0). Intervals are paired bootstraps over scans of the mean over
+seeds, 95 %.
+
+Run: python benchmarks/soft_anchors.py [--device cuda] [--fast]
+On two cores about half an hour; on a GPU the larger setting is taken. A run that was stopped goes
+on: finished trainings lie in runs/soft_anchors/.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import math
+import os
+import sys
+import time
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+import torch
+from _measure import store
+from torch import Tensor
+
+from softoverlap.anchors import AnchorWeighting, ATSSMatcher, MaxOverlapMatcher
+from softoverlap.data import LesionPhantoms, Volume
+from softoverlap.detection import (
+    LesionDetector,
+    PatchSampler,
+    TrainingConfig,
+    TrainingScan,
+    build_detector,
+    detect,
+    lesion_target,
+)
+from softoverlap.detection.scans import fit_intensity, median_spacing
+from softoverlap.detection.schedule import learning_rate
+from softoverlap.metrics import _curves, match_scan
+
+ARMS = ("hard IoU", "hard ATSS", "soft", "soft + IoU-aware")
+RUNS = Path("runs") / "soft_anchors"
+FP_RATES = (0.125, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0)
+UNSEEN, BINS, REPLICATES = 10_000, 10, 1000
+
+
+@dataclass(frozen=True)
+class Setting:
+    """How large the study is."""
+
+    seeds: int = 5
+    train_scans: int = 24
+    test_scans: int = 32
+    shape: tuple[int, int, int] = (64, 64, 48)
+    config: TrainingConfig = field(
+        default_factory=lambda: TrainingConfig(patch_size=32, batch_size=4, steps=400, amp=False)
+    )
+
+
+SETTINGS = {
+    "small": Setting(),
+    "large": Setting(
+        seeds=5,
+        train_scans=64,
+        test_scans=64,
+        shape=(96, 96, 64),
+        config=TrainingConfig(patch_size=48, batch_size=4, steps=1500),
+    ),
+    "fast": Setting(
+        seeds=2,
+        train_scans=2,
+        test_scans=3,
+        shape=(48, 48, 32),
+        config=TrainingConfig(patch_size=16, batch_size=1, steps=2, amp=False),
+    ),
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--device", default="cpu", help="cpu or cuda")
+    parser.add_argument("--fast", action="store_true", help="two steps: does the script run?")
+    parser.add_argument("--workers", type=int, default=2, help="trainings at once on the CPU")
+    options = parser.parse_args()
+    gpu = options.device.startswith("cuda")
+    name = "fast" if options.fast else "large" if gpu else "small"
+    setting = SETTINGS[name]
+    jobs = [(arm, seed, name, options.device) for seed in range(setting.seeds) for arm in ARMS]
+    begun = time.monotonic()
+    with ProcessPoolExecutor(1 if gpu else options.workers) as pool:
+        for number, (job, seconds) in enumerate(zip(jobs, pool.map(run, jobs), strict=True), 1):
+            left = (time.monotonic() - begun) / number * (len(jobs) - number)
+            print(
+                f"{number}/{len(jobs)} {job[0]}, seed {job[1]}: {seconds:.0f} s, "
+                f"{left / 60:.0f} min left",
+                flush=True,
+            )
+    results = {arm: [read(arm, seed, name) for seed in range(setting.seeds)] for arm in ARMS}
+    figures = {"setting": {"name": name, **described(setting)}, "arms": compared(results)}
+    print(table(figures["arms"]))
+    if not options.fast:
+        store("soft_anchors", options.device, figures)
+
+
+def described(setting: Setting) -> dict[str, object]:
+    return {**asdict(setting), "config": setting.config.to_dict()}
+
+
+def place(arm: str, seed: int, name: str) -> Path:
+    """Where a finished training lies; another setting is another place."""
+    digest = hashlib.blake2b(json.dumps(described(SETTINGS[name])).encode(), digest_size=4)
+    return RUNS / f"{name}-{digest.hexdigest()}" / f"{arm.replace(' ', '_')}-{seed}.json"
+
+
+def read(arm: str, seed: int, name: str) -> list[dict]:
+    return json.loads(place(arm, seed, name).read_text())["scans"]
+
+
+def run(job: tuple[str, int, str, str]) -> float:
+    """Train and judge one arm at one seed, unless that is done; the seconds it took."""
+    arm, seed, name, device = job
+    path = place(arm, seed, name)
+    if path.exists():
+        return json.loads(path.read_text())["seconds"]
+    if device == "cpu":
+        torch.set_num_threads(1)
+    start, setting = time.monotonic(), SETTINGS[name]
+    model = trained(arm, seed, setting, torch.device(device))
+    rows = [judged(model, scan) for scan in scans(UNSEEN, setting.test_scans, setting.shape)]
+    seconds = time.monotonic() - start
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_suffix(".part")
+    unfinished.write_text(json.dumps({"seconds": seconds, "scans": rows}))
+    unfinished.replace(path)
+    return seconds
+
+
+def scans(seed: int, count: int, shape: tuple[int, int, int]) -> list[TrainingScan]:
+    phantoms = LesionPhantoms(seed, count=count, shape=shape)
+    return [
+        TrainingScan(str(k), Volume(phantoms[k].image, phantoms[k].affine), phantoms[k].lesions)
+        for k in range(count)
+    ]
+
+
+def trained(arm: str, seed: int, setting: Setting, device: torch.device) -> LesionDetector:
+    """A detector of this arm, trained as the command does."""
+    seen = scans(seed, setting.train_scans, setting.shape)
+    model = detector_of(arm, replace(setting.config, seed=seed), seen)
+    images = [model.intensity(scan.image.data) for scan in seen]
+    sampler = PatchSampler(images, [scan.lesions for scan in seen], model.config)
+    model.detector.to(device).train()
+    parameters = list(model.detector.parameters())
+    optimizer = torch.optim.AdamW(parameters, weight_decay=model.config.weight_decay)
+    for step in range(model.config.steps):
+        optimizer.param_groups[0]["lr"] = learning_rate(model.config, step / model.config.steps)
+        patches, targets = sampler.batch(step)
+        if arm.startswith("hard"):
+            targets = [{**target, "lesions": None} for target in targets]
+        with torch.autocast(device.type, torch.bfloat16, enabled=model.config.amp):
+            losses = model.detector(patches.to(device), targets)
+        optimizer.zero_grad(set_to_none=True)
+        sum(losses.values()).backward()
+        torch.nn.utils.clip_grad_norm_(parameters, model.config.clip_norm)
+        optimizer.step()
+    model.detector.eval()
+    return model
+
+
+def detector_of(arm: str, config: TrainingConfig, seen: list[TrainingScan]) -> LesionDetector:
+    """All arms start from the same weights for the same seed."""
+    if arm == "soft + IoU-aware":
+        config = replace(config, iou_branch=True)
+    model = build_detector(config, median_spacing(seen), fit_intensity(seen, config.intensity))
+    hard = AnchorWeighting(target="hard", box_weight="one")
+    soft = AnchorWeighting(target="existence", box_weight="quality")
+    model.detector.proposal_matcher = (
+        MaxOverlapMatcher(0.3, 0.5) if arm == "hard IoU" else ATSSMatcher()
+    )
+    model.detector.weighting = hard if arm.startswith("hard") else soft
+    return model
+
+
+def judged(model: LesionDetector, scan: TrainingScan) -> dict:
+    """What a scan's boxes are worth: scores, outcomes at both hit criteria, agreement."""
+    found, target = detect(model, scan.image).prediction, lesion_target(scan.lesions)
+    outcomes = {f"{iou}": match_scan(found, target, threshold=iou) for iou in (0.1, 0.5)}
+    taken = outcomes["0.1"][1]
+    existence = torch.tensor([lesion.existence for lesion in scan.lesions] + [0.0])
+    return {
+        "score": found["label_scores"].tolist(),
+        "agreement": existence[taken].tolist(),  # -1, no lesion, is the last: 0
+        "outcome": {iou: outcome.tolist() for iou, (outcome, _) in outcomes.items()},
+        "lesions": len(scan.lesions),
+    }
+
+
+def froc_of(scans: list[dict]) -> float:
+    rows, lesions = pooled(scans, "0.1")
+    return _curves.froc(rows, scans=len(scans), lesions=lesions, fp_rates=FP_RATES).cpm
+
+
+def precision_of(scans: list[dict], iou: str) -> float:
+    rows, lesions = pooled(scans, iou)
+    return _curves.average_precision(rows, torch.zeros(lesions, 1), scans=len(scans)).mean
+
+
+def pooled(scans: list[dict], iou: str) -> tuple[Tensor, int]:
+    """Rows of label, score and outcome, and the number of lesions."""
+    score = torch.tensor([value for scan in scans for value in scan["score"]])
+    outcome = torch.tensor([value for scan in scans for value in scan["outcome"][iou]])
+    rows = torch.stack([torch.zeros_like(score), score, outcome], dim=1).double()
+    return rows, sum(scan["lesions"] for scan in scans)
+
+
+def rated(scans: list[dict]) -> tuple[Tensor, Tensor, Tensor]:
+    """Scores, agreement and whether a lesion was found, of all boxes that are no duplicates."""
+    rows, _ = pooled(scans, "0.1")
+    agreement = torch.tensor([value for scan in scans for value in scan["agreement"]]).double()
+    counts = rows[:, 2] != 0
+    return rows[counts, 1], agreement[counts], rows[counts, 2] == 1
+
+
+def rank_correlation(scans: list[dict]) -> float:
+    """Spearman's, of the found lesions' scores and the share of raters that marked them."""
+    score, agreement, found = rated(scans)
+    a, b = (mean_ranks(values[found]) for values in (score, agreement))
+    a, b = a - a.mean(), b - b.mean()
+    spread = (a.norm() * b.norm()).item()
+    return (a @ b).item() / spread if spread else math.nan
+
+
+def mean_ranks(values: Tensor) -> Tensor:
+    """Ranks, equal values sharing their mean."""
+    _, inverse, counts = values.unique(return_inverse=True, return_counts=True)
+    last = counts.cumsum(0).double()
+    return (last - (counts - 1) / 2)[inverse]
+
+
+def brier(scans: list[dict]) -> float:
+    score, agreement, _ = rated(scans)
+    return (score - agreement).square().mean().item() if len(score) else math.nan
+
+
+def calibration_error(scans: list[dict]) -> float:
+    """Expected calibration error over bins of equal width."""
+    score, agreement, _ = rated(scans)
+    if not len(score):
+        return math.nan
+    bins = (score * BINS).long().clamp(max=BINS - 1)
+    gap = torch.zeros(BINS, dtype=torch.float64).index_add_(0, bins, score - agreement)
+    return (gap.abs().sum() / len(score)).item()
+
+
+MEASURES: dict[str, Callable[[list[dict]], float]] = {
+    "AP@0.1": lambda scans: precision_of(scans, "0.1"),
+    "AP@0.5": lambda scans: precision_of(scans, "0.5"),
+    "CPM": froc_of,
+    "rank correlation": rank_correlation,
+    "Brier": brier,
+    "ECE": calibration_error,
+}
+
+
+def compared(results: dict[str, list[list[dict]]]) -> dict[str, dict]:
+    """Each arm's measures: every seed, mean, interval, and that of its lead on hard ATSS."""
+    count = len(results[ARMS[0]][0])
+    generator = torch.Generator().manual_seed(0)
+    draws = torch.randint(count, (REPLICATES, count), generator=generator).tolist()
+    figures: dict[str, dict] = {arm: {} for arm in ARMS}
+    for name, measure in MEASURES.items():
+        samples = {arm: torch.tensor(resampled(results[arm], measure, draws)) for arm in ARMS}
+        for arm in ARMS:
+            seeds = [measure(scans) for scans in results[arm]]
+            figures[arm][name] = {
+                "seeds": seeds,
+                "mean": sum(seeds) / len(seeds),
+                "interval": interval(samples[arm]),
+                "lead_on_hard_atss": interval(samples[arm] - samples["hard ATSS"]),
+            }
+        print(f"  {name} done", file=sys.stderr, flush=True)
+    return figures
+
+
+def resampled(
+    seeds: list[list[dict]], measure: Callable[[list[dict]], float], draws: list[list[int]]
+) -> list[float]:
+    """The mean over seeds for each draw of scans, the same draws for all arms."""
+    return [
+        sum(measure([scans[k] for k in draw]) for scans in seeds) / len(seeds) for draw in draws
+    ]
+
+
+def interval(samples: Tensor) -> list[float]:
+    samples = samples[~samples.isnan()].double()
+    return samples.quantile(samples.new_tensor([0.025, 0.975])).tolist() if len(samples) else []
+
+
+def table(figures: dict[str, dict]) -> str:
+    """Markdown: mean and interval; a lead on hard ATSS whose interval leaves 0 out is marked."""
+    lines = [f"| arm | {' | '.join(MEASURES)} |", "|" + " --- |" * (1 + len(MEASURES))]
+    for arm, measures in figures.items():
+        cells = [cell(measures[name]) for name in MEASURES]
+        lines.append(f"| {arm} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def cell(one: dict) -> str:
+    low, high = one["interval"] or (math.nan, math.nan)
+    lead = one["lead_on_hard_atss"]
+    mark = " *" if lead and lead[0] * lead[1] > 0 else ""
+    return f"{one['mean']:.3f} ({low:.3f} to {high:.3f}){mark}"
+
+
+if __name__ == "__main__":
+    main()
