@@ -161,6 +161,8 @@ def suppression(device: str) -> dict[str, object]:
         "soft_nms, 2000 in 3D": partial(soft_nms, boxes, few),
         "weighted_box_clustering, 2000 in 3D": partial(weighted_box_clustering, boxes, few, 0.2),
     }
+    crowd = torch.cat([boxes[:, :3] / 25, boxes[:, :3] / 25 + 10], dim=1)
+    rest["box_nms, 2000 in 3D that all meet"] = partial(box_nms, crowd, few, 0.2)
     for room in (400.0, 20.0):
         many = random_oriented(10_000, 4, room, device)
         kind = "sparse" if room > 100 else "crowded"

@@ -228,7 +228,7 @@ def _shared_edges(a: Tensor, b: Tensor) -> Iterator[Tensor]:
     """Edges of the shared box, one after the other, so that few are held in the cache."""
     for low_a, high_a, low_b, high_b in zip(*split(a), *split(b), strict=True):
         edge = torch.minimum(high_a, high_b).sub_(torch.maximum(low_a, low_b))
-        if edge.requires_grad:
+        if torch.is_grad_enabled():
             yield torch.maximum(edge, edge.new_zeros(()))  # half of the gradient at 0
         else:
             yield edge.clamp_(min=0)
@@ -248,4 +248,4 @@ def _product(lengths: Iterable[Tensor]) -> Tensor:
 
 
 def _times(total: Tensor, edge: Tensor) -> Tensor:
-    return total * edge if total.requires_grad or edge.requires_grad else total.mul_(edge)
+    return total * edge if torch.is_grad_enabled() else total.mul_(edge)

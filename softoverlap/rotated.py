@@ -17,7 +17,6 @@ from typing import NamedTuple
 import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 _SMALLEST = 1e-150  # an edge flatter than this has no area to give and would overflow a quotient
 
@@ -91,27 +90,35 @@ def _shared_area(
 
 
 class _GreenIntegral(torch.autograd.Function):
-    """Area of a rectangle at (x, y), turned, inside an upright one at the origin."""
+    """Area of a rectangle at (x, y), turned, inside an upright one at the origin.
+
+    Where edges coincide, the gradient is the mean of both sides if no edge is 0, else some finite
+    one of them.
+    """
+
+    generate_vmap_rule = True
 
     @staticmethod
-    def forward(ctx, x, y, turn, half_a, half_b, half_w, half_h):
+    def forward(x, y, turn, half_a, half_b, half_w, half_h):
         axis = turn.cos(), turn.sin()
-        ctx.save_for_backward(x, y, *axis, half_a, half_b, half_w, half_h)
-        area, moved = torch.zeros_like(x), torch.zeros_like(x)
+        area = moved = torch.zeros_like(x)
         for start, stop in _edges(_corners(x, y, axis, half_a, half_b), half_h):
             x_low, x_high = _between(start, stop)[2:]
             begin, end = _clamp(x_low, half_w), _clamp(x_high, half_w)
             first, second = _passes(x_low, x_high, half_w)
             mean = begin + (end - begin) * (1 - (first + second) / 2)  # three trapezoids
             part = (stop.held - start.held) * mean
-            area += part
-            moved += part.abs()
-        return area.masked_fill_(area <= _ROUNDING * moved, 0)  # what is apart shares nothing
+            area, moved = area + part, moved + part.abs()
+        return area.masked_fill(area <= _ROUNDING * moved, 0)  # what is apart shares nothing
 
     @staticmethod
-    @once_differentiable
+    def setup_context(ctx, inputs, output):
+        ctx.save_for_backward(*inputs)
+
+    @staticmethod
     def backward(ctx, *gradients):  # pyright: ignore[reportIncompatibleMethodOverride]
-        x, y, cosine, sine, half_a, half_b, half_w, half_h = ctx.saved_tensors
+        x, y, turn, half_a, half_b, half_w, half_h = ctx.saved_tensors
+        cosine, sine = turn.cos(), turn.sin()
         edges = _edges(_corners(x, y, (cosine, sine), half_a, half_b), half_h)
         sides = [_side_derivative(start, stop, half_w, half_h) for start, stop in edges]
         inside, lever, to_w, to_h = zip(*sides, strict=True)
@@ -125,8 +132,7 @@ class _GreenIntegral(torch.autograd.Function):
             sum(to_w),
             sum(to_h),
         ]
-        inputs = (x, y, cosine, half_a, half_b, half_w, half_h)
-        wanted = zip(found, inputs, ctx.needs_input_grad, strict=True)
+        wanted = zip(found, ctx.saved_tensors, ctx.needs_input_grad, strict=True)
         return tuple(
             (gradients[0] * part).sum_to_size(of.shape) if need else None
             for part, of, need in wanted

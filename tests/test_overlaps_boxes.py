@@ -24,6 +24,7 @@ from softoverlap.overlaps import (
     box_iou,
     box_nwd,
     box_pair_iof,
+    box_pair_iou,
     box_volume,
 )
 
@@ -363,3 +364,35 @@ def test_clip_keeps_the_part_inside_the_image():
 
 def test_centres_lie_in_the_middle():
     assert geometry.centres(torch.tensor([[0.0, 2.0, 3.0, 4.0]])).tolist() == [[1.5, 3.0]]
+
+
+@pytest.mark.parametrize("score", [*PAIRWISE, *PAIRWISE.values()])
+def test_inverted_boxes_that_are_not_looked_at_give_no_nan(score):
+    """As on a GPU, where values are not looked at by default."""
+    pred = torch.tensor([[3.0, 0.0, 1.0, 2.0], [1.0, 1.0, 1.0, 1.0], [0.0, 0.0, 2.0, 2.0]])
+    target = torch.tensor([[0.0, 0.0, 2.0, 2.0], [1.0, 1.0, 1.0, 1.0], [3.0, 0.0, 1.0, 2.0]])
+    value = score(pred.requires_grad_(), target, validate=False)
+    value.sum().backward()
+    assert torch.isfinite(value).all()
+    assert torch.isfinite(pred.grad).all()
+    if score in PAIRWISE:
+        for block_size in (1, 2):
+            assert torch.equal(score(pred, target, validate=False, block_size=block_size), value)
+
+
+@pytest.mark.parametrize("score", PAIRWISE.values())
+def test_aligned_scores_can_be_mapped(score):
+    boxes = generic_boxes(6, 3, seed=0)
+    mapped = torch.vmap(lambda a, b: score(a, b, validate=False))(
+        boxes.reshape(2, 3, 6), boxes.roll(1, 0).reshape(2, 3, 6)
+    )
+    torch.testing.assert_close(mapped.flatten(), score(boxes, boxes.roll(1, 0)))
+
+
+def test_touching_faces_pass_half_of_the_gradient_forward_too():
+    pred, target = torch.tensor([[0.0, 1.0]]), torch.tensor([[1.0, 2.0]])
+    tangent = torch.tensor([[0.0, 1.0]])
+    _, forward = torch.func.jvp(
+        lambda a: box_pair_iou(a, target, validate=False), (pred,), (tangent,)
+    )
+    assert forward.item() == 0.25

@@ -21,16 +21,17 @@ from strategies import box_batches
 
 from softoverlap import boxes as geometry
 from softoverlap.overlaps import (
-    box_dice,
     box_giou,
     box_iof,
     box_iou,
     box_volume,
     rotated_box_iou,
+    rotated_box_pair_iou,
 )
 from softoverlap.rotated import circumscribed
 from softoverlap.suppression import (
     _greedy,
+    _sweep,
     box_nms,
     rotated_nms,
     soft_nms,
@@ -66,8 +67,9 @@ def oriented(draw, count):
 @contextmanager
 def in_blocks_of(size):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(_greedy, "_BOXES_PER_BLOCK", size)
-        patch.setattr(_greedy, "_ROWS_AT_ONCE", max(1, size // 3))
+        patch.setattr(_greedy, "_FEW", size)
+        patch.setattr(_greedy, "_MANY", 2 * size)
+        patch.setattr(_sweep, "_ROWS_AT_ONCE", max(1, size // 3))
         yield
 
 
@@ -180,16 +182,61 @@ def test_box_nms_equals_monai(threshold, size):
 
 @pytest.mark.parametrize("far", [0.0, 1e4, 3e6])
 @pytest.mark.parametrize("threshold", [0.0, 0.25, 0.5, 0.9])
-@pytest.mark.parametrize("overlap", [box_iou, box_dice, box_iof, box_giou])
+@pytest.mark.parametrize("overlap", [pair[0] for pair in _greedy._ABOVE_ZERO_WHERE_BOXES_MEET])
 def test_boxes_far_from_the_origin_are_not_lost_by_the_sweep(overlap, threshold, far):
     boxes, scores = random_detections(300)
     boxes = (boxes * 0.5 + far).float()
+    boxes[200:] = boxes[:100]  # shifted on one axis until the IoU is just above the threshold
+    left = 2 * (threshold + 0.01) / (1 + threshold + 0.01)
+    boxes[200:, ::3] += (boxes[:100, 3:4] - boxes[:100, :1]) * (1 - left)
     table = overlap(boxes, boxes)
     expected = reference_nms(
         range(len(boxes)), scores.tolist(), threshold, [0] * 300, lambda i, j: table[i, j]
     )
     with in_blocks_of(48):
         assert box_nms(boxes, scores, threshold, overlap=overlap).tolist() == expected
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_boxes_that_are_not_looked_at_spoil_no_others(bad):
+    boxes, scores = random_detections(80)
+    spoilt = torch.cat([boxes, boxes[:3]])
+    spoilt[80, 0], spoilt[81, 4], spoilt[82] = bad, bad, bad
+    more = torch.cat([scores, torch.tensor([2.0, 1e-3, 3.0])])
+    with in_blocks_of(16):
+        kept = box_nms(spoilt, more, 0.3, validate=False)
+        expected = box_nms(boxes, scores, 0.3)
+    assert [k for k in kept.tolist() if k < 80] == expected.tolist()
+
+
+def test_oriented_boxes_that_barely_meet_far_away_are_not_lost():
+    generator = torch.Generator().manual_seed(0)
+    edge = torch.rand(400, 1, generator=generator, dtype=torch.float64)
+    first = torch.cat([torch.full_like(edge, 1e9), 0 * edge, edge, edge, 0 * edge], dim=1)
+    second = first.clone()
+    second[:, :1] += (edge * 2**23).floor() / 2**23  # a little less than an edge
+    boxes, labels = torch.cat([first, second]), torch.arange(400).repeat(2)
+    meet = rotated_box_pair_iou(first, second) > 0
+    assert meet.sum() > 100
+    kept = rotated_nms(boxes, torch.arange(800.0, 0, -1), 0.0, labels)
+    assert len(kept) == 800 - meet.sum()
+
+
+@pytest.mark.parametrize("threshold", [0.1, 0.5, 0.9])
+def test_crowded_boxes_take_no_longer_than_their_blocks_ask_for(threshold):
+    generator = torch.Generator().manual_seed(0)
+    low = torch.rand(2000, 3, generator=generator)
+    boxes = torch.cat([low, low + 10], dim=1)
+    scores = torch.rand(2000, generator=generator)
+    looked_at = []
+
+    def counted(a, b):
+        looked_at.append(len(a) * len(b))
+        return box_iou(a, b)
+
+    kept = box_nms(boxes, scores, threshold, overlap=counted)
+    assert torch.equal(kept, box_nms(boxes, scores, threshold))
+    assert threshold == 0.9 or sum(looked_at) < 2000 * 2000 / 4
 
 
 @given(detections(), st.sampled_from([0.0, 0.3, 0.7]))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import cache
 
 import torch
 from torch import Tensor
@@ -18,6 +19,7 @@ Check = Callable[[Tensor, Tensor, bool | None], None]
 """Refuses what is not two sets of boxes of one layout."""
 
 _PAIRS_PER_BLOCK = 3 << 16  # a few tensors of so many fit the cache of two cores
+_PAIRS_PER_LAUNCH = 1 << 24  # on a GPU a block shall be worth its launches
 _BYTES_TO_KEEP = 28 << 20
 
 
@@ -48,7 +50,8 @@ def pairwise(
     check(pred, target, validate)
     if block_size is not None and (not isinstance(block_size, int) or block_size < 1):
         raise ValueError(f"block_size must be a whole number of at least 1, got {block_size}")
-    rows = block_size or max(1, _PAIRS_PER_BLOCK // max(1, len(target)))
+    pairs = _PAIRS_PER_BLOCK if pred.device.type == "cpu" else _PAIRS_PER_LAUNCH
+    rows = block_size or max(1, pairs // max(1, len(target)))
     return _Blocked.apply(plain(pred), plain(target), score, rows)  # pyright: ignore[reportReturnType]
 
 
@@ -61,7 +64,8 @@ class _Blocked(torch.autograd.Function):
         ctx.score, ctx.rows = score, rows
         result = pred.new_empty((len(pred), len(target)), dtype=score_dtype(pred, target))
         pred, target = _by_coordinate(pred), _by_coordinate(target)
-        _keep_freed_memory(pred)
+        if result.device.type == "cpu" and rows < len(pred):
+            _keep_freed_memory()
         for part in _parts(len(pred), rows):
             result[part] = score(pred[part, None], target[None])
         return result
@@ -88,14 +92,14 @@ class _Blocked(torch.autograd.Function):
         return *(total.to(x.dtype) if need else None for total, x, need in grads), None, None
 
 
-def _keep_freed_memory(tensor: Tensor) -> None:
-    """Have glibc keep what a block frees for the next one.
+@cache
+def _keep_freed_memory() -> None:
+    """Have glibc keep what a block frees for the next one, from now on.
 
     It gives chunks above a threshold back to the system, which then hands out pages anew, at twice
     the time of all arithmetic; the threshold rises to the largest chunk that was freed so far.
     """
-    if tensor.device.type == "cpu":
-        torch.empty(_BYTES_TO_KEEP, dtype=torch.uint8)  # never touched
+    torch.UntypedStorage(_BYTES_TO_KEEP, device="cpu")  # never touched
 
 
 def _by_coordinate(boxes: Tensor) -> Tensor:

@@ -57,12 +57,12 @@ def eiou_terms(a: Tensor, b: Tensor) -> Terms:
 def equality(a: Tensor, b: Tensor, size_a: Tensor, size_b: Tensor) -> Tensor | None:
     """1 where the boxes are equal, else 0: the score where there is no volume.
 
-    On the CPU boxes are compared only if both sides have one without volume, since that and the
-    guard of the division cost half of the time of an IoU: None says that no union is zero. On a
-    GPU looking would wait for the device, in a compiled graph it would break the graph.
+    None says that no union is zero: all pairs on the CPU are looked at first, since comparing them
+    and guarding the division cost half of the time of an IoU. On a GPU looking would wait for the
+    device, in a compiled graph it would break the graph.
     """
-    looks = a.device.type == "cpu" and not torch.compiler.is_compiling()
-    if looks and not ((size_a == 0).any() and (size_b == 0).any()):
+    looks = a.shape != b.shape and a.device.type == "cpu" and not torch.compiler.is_compiling()
+    if looks and not ((size_a <= 0).any() or (size_b <= 0).any()):
         return None
     dtype = torch.promote_types(size_a.dtype, size_b.dtype)
     return geometry.equal(a, b).to(dtype)

@@ -30,7 +30,8 @@ def box_nms(
 
     Boxes are visited by falling score (equal scores in the order given); a box is dropped if its
     overlap with a box already kept is above the threshold. Boxes meet in blocks, so that memory
-    does not grow with N², and only those that meet are scored.
+    does not grow with N²; overlaps of this package other than NWD are formed only where boxes
+    meet, if the threshold is at least 0. On a GPU every block waits for the device.
 
     Args:
         boxes: Boxes in any one unit, shape (N, 2 * ndim).
@@ -131,12 +132,9 @@ def _rotated_clash(boxes: Tensor, labels: Tensor | None, threshold: float) -> Cl
         found[found.clone()] = rotated_iou_of(boxes[i[found]], boxes[j[found]]) > threshold
         return found
 
-    rounding = 4 * torch.finfo(torch.float64).eps * centres.abs()
-    return meeting_clash(
-        torch.cat([centres - reach * _SLACK - rounding, centres + reach * _SLACK + rounding], 1),
-        labels,
-        exceeds,
-    )
+    # rounding keeps the order, so boxes around that meet do not come apart
+    around = torch.cat([centres - reach * _SLACK, centres + reach * _SLACK], dim=1)
+    return meeting_clash(around, labels, exceeds)
 
 
 def _shared_around(centre_a: Tensor, reach_a: Tensor, centre_b: Tensor, reach_b: Tensor) -> Tensor:
