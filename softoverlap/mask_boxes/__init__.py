@@ -8,6 +8,14 @@ on them are float64.
 """
 
 from softoverlap.mask_boxes.mass import mass_of_pairs, meeting_pairs
+from softoverlap.mask_boxes.places import centres_of_mass, supports
 from softoverlap.mask_boxes.tables import SummedVolume, as_summed_volume
 
-__all__ = ["SummedVolume", "as_summed_volume", "mass_of_pairs", "meeting_pairs"]
+__all__ = [
+    "SummedVolume",
+    "as_summed_volume",
+    "centres_of_mass",
+    "mass_of_pairs",
+    "meeting_pairs",
+    "supports",
+]
