@@ -12,7 +12,7 @@ from torch import Tensor
 
 from softoverlap import boxes as geometry, scores
 from softoverlap._types import Boxes
-from softoverlap.mask_boxes import SummedVolume, centres_of_mass, supports
+from softoverlap.mask_boxes import centres_of_mass, supports
 from softoverlap.overlaps.mask_boxes import (
     VOXELS_AT_ONCE,
     Aligned,
@@ -65,13 +65,14 @@ def mask_box_diou(
         parts = masks.split(max(1, VOXELS_AT_ONCE // masks[0].numel()))
         return torch.cat([mask_box_diou(p, boxes, empty=empty, validate=validate) for p in parts])
     volume, boxes = prepared(masks, boxes, validate)
-    iou = mask_box_iou(volume, boxes, empty=empty, validate=False)
-    centre, support = centres_of_mass(volume), supports(volume)
-    scored = [
-        iou[part] - _distance(volume, centre, support, boxes, part).to(iou.dtype)
-        for part in _parts(len(volume), len(boxes))
-    ]
-    return torch.cat(scored) if scored else iou
+    score = mask_box_iou(volume, boxes, empty=empty, validate=False)
+    places, in_place = (centres_of_mass(volume), supports(volume)), not score.requires_grad
+    rows = []
+    for part in _parts(len(volume), len(boxes)):
+        penalty = _penalty(*(place[part, None] for place in places), boxes[None])
+        penalty = torch.where(volume.sizes[part, None] == 0, 0, penalty).to(score.dtype)
+        rows.append(score[part].sub_(penalty) if in_place else score[part] - penalty)
+    return score if in_place else torch.cat(rows)
 
 
 def mask_box_pair_diou(
@@ -103,20 +104,13 @@ def mask_box_pair_diou(
     volume, boxes = prepared(masks, boxes, validate)
     iou = mask_box_pair_iou(volume, boxes, empty=empty, validate=False)
     centre, support = centres_of_mass(volume), supports(volume)
-    penalty = _penalty(centre, support, boxes.to(torch.float64))
+    penalty = _penalty(centre, support, boxes)
     return iou - torch.where(volume.sizes == 0, 0, penalty).to(iou.dtype)
 
 
-def _distance(
-    volume: SummedVolume, centre: Tensor, support: Tensor, boxes: Tensor, part: slice
-) -> Tensor:
-    """The penalty of some masks against all boxes, (rows, N), float64."""
-    penalty = _penalty(centre[part, None], support[part, None], boxes.to(torch.float64)[None])
-    return torch.where(volume.sizes[part, None] == 0, 0, penalty)
-
-
 def _penalty(centre: Tensor, support: Tensor, boxes: Tensor) -> Tensor:
-    """Squared distance of the centres over the squared diagonal around support and box."""
+    """Squared distance of the centres over the squared diagonal around support and box, float64."""
+    boxes = boxes.to(torch.float64)
     middle = torch.cat([centre, centre], dim=-1)  # as a box without edges
     distance = geometry.squared_centre_distance(middle, boxes)
     return scores.distance_penalty(distance, geometry.squared_diagonal(support, boxes))

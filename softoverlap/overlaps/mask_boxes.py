@@ -56,7 +56,7 @@ def mask_box_mass(masks: AnyMasks, boxes: Boxes, *, validate: bool | None = None
         >>> mask_box_mass(mask, torch.tensor([[1.0, 3.0], [1.5, 2.25]]))
         tensor([[1.5000, 0.5000]])
     """
-    return _pairwise(_mass_alone, masks, boxes, validate, at_least=torch.float32)
+    return pairwise_scores(_mass_alone, masks, boxes, validate, at_least=torch.float32)
 
 
 def mask_box_pair_mass(masks: AnyMasks, boxes: Boxes, *, validate: bool | None = None) -> Aligned:
@@ -103,7 +103,7 @@ def mask_box_dice(
         >>> mask_box_dice(torch.tensor([[0.0, 0.5, 1.0, 0.0]]), torch.tensor([[1.0, 3.0]]))
         tensor([[0.8571]])
     """
-    return _pairwise(partial(scores.dice, empty=empty), masks, boxes, validate)
+    return pairwise_scores(partial(scores.dice, empty=empty), masks, boxes, validate)
 
 
 def mask_box_pair_dice(
@@ -153,7 +153,7 @@ def mask_box_iou(
         >>> mask_box_iou(torch.tensor([[0.0, 0.5, 1.0, 0.0]]), torch.tensor([[1.0, 3.0]]))
         tensor([[0.7500]])
     """
-    return _pairwise(partial(scores.iou, empty=empty), masks, boxes, validate)
+    return pairwise_scores(partial(scores.iou, empty=empty), masks, boxes, validate)
 
 
 def mask_box_pair_iou(
@@ -219,7 +219,7 @@ def mask_box_tversky(
     """
     check_weight(alpha=alpha, beta=beta)
     ratio = partial(scores.tversky, alpha=alpha, beta=beta, empty=empty)
-    return _pairwise(ratio, masks, boxes, validate)
+    return pairwise_scores(ratio, masks, boxes, validate)
 
 
 def mask_box_pair_tversky(
@@ -268,17 +268,19 @@ def _mass_alone(mass: Tensor, volume: Tensor, size: Tensor) -> Tensor:
     return mass
 
 
-def _pairwise(
+def pairwise_scores(
     ratio: Ratio,
     masks: AnyMasks,
     boxes: Tensor,
-    validate: bool | None,
+    validate: bool | None = None,
     at_least: torch.dtype | None = None,
 ) -> Tensor:
     """The score of all pairs; those that don't meet score 0 without being read."""
     if isinstance(masks, Tensor) and masks.numel() > VOXELS_AT_ONCE and len(masks) > 1:
         parts = masks.split(max(1, VOXELS_AT_ONCE // masks[0].numel()))
-        return torch.cat([_pairwise(ratio, part, boxes, validate, at_least) for part in parts])
+        return torch.cat(
+            [pairwise_scores(ratio, part, boxes, validate, at_least) for part in parts]
+        )
     volume, boxes = prepared(masks, boxes, validate)
     dtype = _result_dtype(volume, boxes, at_least)
     result = torch.zeros(len(volume) * len(boxes), dtype=dtype, device=volume.device)
