@@ -42,7 +42,7 @@ def test_quality_is_the_overlap_over_the_best_overlap(ndim):
 @pytest.mark.parametrize("overlap", ["dice", "iou", "tversky"])
 def test_the_best_box_has_quality_one_and_no_anchor_more(overlap):
     lesion = ball_lesion(7, [4, 5, 6])
-    box, score = best_box(lesion.crop, overlap=overlap, alpha=0.3, beta=0.7)
+    box, score, _ = best_box(lesion.crop, overlap=overlap, alpha=0.3, beta=0.7)
     best_anchor = (box + lesion.offset.repeat(2)).float()[None]
     options = {"overlap": overlap, "alpha": 0.3, "beta": 0.7}
     assert anchor_quality([lesion], best_anchor, **options).item() == pytest.approx(1, abs=1e-6)
@@ -208,7 +208,6 @@ def test_a_lesion_without_mass_is_never_the_best_of_an_anchor():
 @pytest.mark.parametrize("per_group", [1 << 20, 50])
 def test_sparse_holds_the_pairs_of_the_dense_matrix(overlap, normalize, per_group, monkeypatch):
     monkeypatch.setattr("softoverlap.mask_boxes.mass._PAIRS_PER_GROUP", per_group)
-    monkeypatch.setattr("softoverlap.anchors.quality._PAIRS_AT_ONCE", per_group)
     lesions, _, _, _ = a_scene()
     anchors = some_anchors(200, 12)
     options = {"overlap": overlap, "normalize": normalize, "alpha": 0.3, "beta": 0.7}

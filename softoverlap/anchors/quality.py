@@ -11,11 +11,11 @@ from torch import Tensor
 
 from softoverlap import overlaps, scores
 from softoverlap._checks import check_boxes, check_choice
-from softoverlap._types import plain, score_dtype
+from softoverlap._types import accumulation_dtype, plain, score_dtype
 from softoverlap.anchors._ground_truth import AnyLesions, boxes_of, soft_masks_of
 from softoverlap.anchors.best import best_box, tversky_weights
 from softoverlap.lesions import Lesion
-from softoverlap.mask_boxes import SummedVolume, meeting_pairs
+from softoverlap.mask_boxes import SummedVolume, meeting_boxes, meeting_pairs
 from softoverlap.overlaps.mask_boxes import Ratio, pairwise_scores, score_pairs
 
 RATIOS = ("dice", "iou", "tversky")
@@ -25,7 +25,6 @@ BOX_OVERLAPS = tuple(
     f"box_{name}" for name in ("iou", "dice", "iof", "giou", "diou", "ciou", "eiou", "nwd")
 )
 _ZERO_WHERE_BOXES_MISS = (*RATIOS, "box_iou", "box_dice", "box_iof")
-_PAIRS_AT_ONCE = 1 << 17  # of boxes: what a cache holds
 
 Entries = tuple[Tensor, Tensor, Tensor]
 """Rows, columns and scores of pairs, sorted by row, then by column."""
@@ -106,8 +105,10 @@ def anchor_quality(
     anchors = plain(anchors)
     if overlap in BOX_OVERLAPS:
         boxes = boxes_of(lesions, labels, anchors, overlap, validate)
-        score = _box_score(overlap)
-        return _sparse_boxes(score, boxes, anchors) if sparse else score(boxes, anchors)
+        if sparse and len(boxes):
+            return _sparse_boxes(overlap, boxes, anchors)
+        score = _box_score(overlap)(boxes, anchors)
+        return score.to_sparse() if sparse else score
     masks = soft_masks_of(lesions, labels, anchors, overlap, validate)
     if masks is None:
         empty = anchors.new_zeros((0, len(anchors)), dtype=score_dtype(anchors))
@@ -141,7 +142,7 @@ def _ratio(overlap: str, weights: tuple[float, float]) -> Ratio:
 def _best(crops: list[Tensor], overlap: str, weights: tuple[float, float]) -> list[float]:
     """What no box exceeds, for each lesion."""
     options = {"overlap": overlap, "alpha": weights[0], "beta": weights[1]}
-    return [best_box(crop, **options)[1] for crop in crops]
+    return [best_box(crop, **options).bound for crop in crops]
 
 
 def _dense_masks(
@@ -176,25 +177,25 @@ def _diou(volume: SummedVolume, anchors: Tensor) -> Tensor:
     return quality.masked_fill_(volume.sizes[:, None] == 0, -1)  # ours, and large
 
 
-def _box_score(overlap: str) -> Callable[[Tensor, Tensor], Tensor]:
+def _box_score(overlap: str, pair: bool = False) -> Callable[[Tensor, Tensor], Tensor]:
     """A box overlap of (boxes of lesions, anchors); the anchor is the prediction."""
-    score = getattr(overlaps, overlap)
-    if overlap == "box_iof":  # the only one that is not symmetric
-        return lambda boxes, anchors: score(anchors, boxes, validate=False).mT.contiguous()
-    return lambda boxes, anchors: score(boxes, anchors, validate=False)
+    score = getattr(overlaps, overlap.replace("box_", "box_pair_") if pair else overlap)
+    if overlap != "box_iof":
+        return lambda boxes, anchors: score(boxes, anchors, validate=False)
+    if pair:  # the only one that is not symmetric
+        return lambda boxes, anchors: score(anchors, boxes, validate=False)
+    return lambda boxes, anchors: score(anchors, boxes, validate=False).mT.contiguous()
 
 
-def _sparse_boxes(
-    score: Callable[[Tensor, Tensor], Tensor], boxes: Tensor, anchors: Tensor
-) -> Tensor:
-    """A few rows, or a part of one, at once, of which the pairs that overlap are kept."""
-    step = max(1, _PAIRS_AT_ONCE // max(1, len(anchors)))
+def _sparse_boxes(overlap: str, boxes: Tensor, anchors: Tensor) -> Tensor:
+    """For each box only the anchors that meet it are scored."""
+    score, ndim = _box_score(overlap, pair=True), anchors.shape[1] // 2
+    columns = anchors.detach().t().to(accumulation_dtype(boxes, anchors)).contiguous()
     entries = []
-    for row in range(0, max(1, len(boxes)), step):
-        for column in range(0, max(1, len(anchors)), _PAIRS_AT_ONCE):
-            part = score(boxes[row : row + step], anchors[column : column + _PAIRS_AT_ONCE])
-            rows, columns = (part.detach() != 0).nonzero(as_tuple=True)
-            entries.append((rows + row, columns + column, part[rows, columns]))
+    for row, box in enumerate(boxes.detach().tolist()):
+        found = meeting_boxes(columns, box[:ndim], box[ndim:])
+        rows = torch.full_like(found, row)
+        entries.append(_kept(rows, found, score(boxes[rows], anchors[found])))
     return _matrix(entries, (len(boxes), len(anchors)))
 
 

@@ -66,10 +66,11 @@ def mask_box_diou(
         return torch.cat([mask_box_diou(p, boxes, empty=empty, validate=validate) for p in parts])
     volume, boxes = prepared(masks, boxes, validate)
     score = mask_box_iou(volume, boxes, empty=empty, validate=False)
-    places, in_place = (centres_of_mass(volume), supports(volume)), not score.requires_grad
+    centre, support = centres_of_mass(volume), supports(volume)
+    in_place = not score.requires_grad
     rows = []
     for part in _parts(len(volume), len(boxes)):
-        penalty = _penalty(*(place[part, None] for place in places), boxes[None])
+        penalty = _penalty(centre[part, None], support[part, None], boxes[None])
         penalty = torch.where(volume.sizes[part, None] == 0, 0, penalty).to(score.dtype)
         rows.append(score[part].sub_(penalty) if in_place else score[part] - penalty)
     return score if in_place else torch.cat(rows)
