@@ -42,6 +42,25 @@ def reference_mass(mask, box):
     return total
 
 
+def reference_mask_box_diou(mask, box, empty=1.0):
+    """Soft IoU less the squared distance from the centre of mass over the squared diagonal."""
+    ndim = mask.ndim
+    mass, size = reference_mass(mask, box), float(sum(map(float, np.ravel(mask))))
+    volume = math.prod(float(box[axis + ndim]) - float(box[axis]) for axis in range(ndim))
+    union = size + volume - mass
+    if not size:
+        return 0.0 if volume else empty
+    filled = [index for index in itertools.product(*map(range, mask.shape)) if mask[index] > 0]
+    distance = diagonal = 0.0
+    for axis in range(ndim):
+        low, high = float(box[axis]), float(box[axis + ndim])
+        centre = sum(float(mask[index]) * (index[axis] + 0.5) for index in filled) / size
+        distance += ((low + high) / 2 - centre) ** 2
+        places = [index[axis] for index in filled]
+        diagonal += (max(high, max(places) + 1) - min(low, min(places))) ** 2
+    return mass / union - distance / diagonal
+
+
 def reference_box_volume(box):
     box = [Fraction(float(value)) for value in box]
     ndim = len(box) // 2

@@ -1,6 +1,8 @@
 import itertools
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
+import nibabel
 import numpy as np
 import pytest
 import torch
@@ -9,8 +11,10 @@ from hypothesis.extra import numpy as hnp
 from strategies import probabilities
 
 from softoverlap.anchors import best, best_box
+from softoverlap.data import lesions_from_mask
 from softoverlap.overlaps import mask_box_dice, mask_box_iou, mask_box_tversky
 
+OPEN_MS = Path(__file__).parents[2] / "shared" / "data" / "open_ms"
 SCORES = {"dice": mask_box_dice, "iou": mask_box_iou, "tversky": mask_box_tversky}
 WEIGHTS = {"dice": (0.5, 0.5), "iou": (1, 1)}
 
@@ -36,13 +40,13 @@ def crops(draw):
 
 @given(crops(), st.floats(0, 2), st.floats(0, 2))
 def test_best_box_is_as_good_as_the_best_of_all_boxes(crop, alpha, beta):
-    _, score = best_box(torch.from_numpy(crop), overlap="tversky", alpha=alpha, beta=beta)
+    score = best_box(torch.from_numpy(crop), overlap="tversky", alpha=alpha, beta=beta).score
     assert score == pytest.approx(reference_best(crop, alpha, beta), abs=1e-12)
 
 
 @given(crops(), st.sampled_from(["dice", "iou"]))
 def test_the_box_has_the_score_that_comes_with_it(crop, overlap):
-    box, score = best_box(torch.from_numpy(crop), overlap=overlap)
+    box, score, _ = best_box(torch.from_numpy(crop), overlap=overlap)
     again = SCORES[overlap](torch.from_numpy(crop)[None], box[None], empty=0.0)
     assert again.item() == pytest.approx(score, abs=1e-12)
     assert score == pytest.approx(reference_best(crop, *WEIGHTS[overlap]), abs=1e-12)
@@ -66,7 +70,7 @@ def test_no_real_valued_box_beats_the_best(crop, seed):
 def test_a_full_box_is_its_own_best(shape, overlap):
     crop = torch.zeros([side + 2 for side in shape])
     crop[tuple(slice(1, side + 1) for side in shape)] = 1
-    box, score = best_box(crop, overlap=overlap)
+    box, score, _ = best_box(crop, overlap=overlap)
     assert score == 1
     assert box.tolist() == [1] * len(shape) + [side + 1 for side in shape]
 
@@ -79,13 +83,13 @@ def test_a_constant_crop_has_the_closed_form():
 def test_a_lesion_that_few_raters_marked_still_has_a_best_box():
     crop = torch.zeros(6, 6, 6)
     crop[2:4, 1:4, 2:5] = 0.2
-    box, score = best_box(crop)
+    box, score, _ = best_box(crop)
     assert box.tolist() == [2, 1, 2, 4, 4, 5]
     assert score == pytest.approx(2 * 0.2 / 1.2, rel=1e-6)
 
 
 def test_a_crop_without_mass_scores_zero():
-    box, score = best_box(torch.zeros(3, 3))
+    box, score, _ = best_box(torch.zeros(3, 3))
     assert score == 0
     assert box.tolist() == [0, 0, 0, 0]
 
@@ -114,12 +118,39 @@ def test_blocks_do_not_change_the_result(monkeypatch):
     assert best.maximum_sum_box(gain) == whole
 
 
-def test_the_search_above_the_limit_is_a_lower_bound(monkeypatch):
-    crop = torch.rand(9, 8, 7, generator=torch.Generator().manual_seed(1)).double()
-    exact = best._search(crop, 1.0, 1.0)[1]
-    monkeypatch.setattr(best, "EXACT_SUMS", 10)
-    bound = best._search(crop, 1.0, 1.0)[1]
-    assert 0.8 * exact < bound <= exact
+@given(crops(), st.floats(0, 2), st.floats(0, 2))
+def test_branch_and_bound_is_as_good_as_the_best_of_all_boxes(crop, alpha, beta):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(best, "EXACT_SUMS", 0)
+        patch.setattr("softoverlap.anchors._branch_and_bound.NODES_AT_ONCE", 5)
+        _, score, bound = best._search(torch.from_numpy(crop), alpha, beta)
+    assert score == pytest.approx(reference_best(crop, alpha, beta), abs=1e-12)
+    assert bound == score
+
+
+@given(crops(), st.floats(0, 2), st.floats(0, 2), st.integers(0, 60))
+def test_a_search_that_is_given_up_bounds_the_best_from_both_sides(crop, alpha, beta, nodes):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(best, "EXACT_SUMS", 0)
+        patch.setattr(best, "NODES", nodes)
+        patch.setattr("softoverlap.anchors._branch_and_bound.NODES_AT_ONCE", 2)
+        patch.setattr(best, "_ascend", lambda gain, box: box)  # start from a poor box
+        _, score, bound = best._search(torch.from_numpy(crop), alpha, beta)
+    expected = reference_best(crop, alpha, beta)
+    assert 0 <= score <= expected + 1e-12
+    assert expected - 1e-12 <= bound <= 1
+
+
+def test_a_search_that_is_given_up_reports_its_gap(monkeypatch):
+    noise = torch.rand(20, 20, 20, generator=torch.Generator().manual_seed(0)).double().pow(8)
+    monkeypatch.setattr("softoverlap.anchors._branch_and_bound.NODES_AT_ONCE", 16)
+    monkeypatch.setattr(best, "NODES", 100)
+    _, score, bound = best._search(noise, 0.5, 0.5)
+    assert score < bound <= 1
+    monkeypatch.setattr(best, "NODES", 400)
+    _, later, closer = best._search(noise, 0.5, 0.5)
+    assert later >= score
+    assert closer < bound
 
 
 def lump(side, seed=0):
@@ -131,30 +162,63 @@ def lump(side, seed=0):
     return torch.sigmoid(8 * (0.85 - radius + 7 * rough)).double()
 
 
-@pytest.mark.parametrize("shape", [(24, 24, 24), (100_000,), (200, 190), (5, 40, 200)])
-def test_lesions_of_usual_size_are_searched_exactly(shape):
+@pytest.mark.parametrize("shape", [(12, 12, 12), (20, 24), (100_000,), (3, 12, 200)])
+def test_all_cross_sections_of_a_small_lesion_are_looked_at(shape, monkeypatch):
+    monkeypatch.setattr(best, "highest_box", None)
     assert best._cost(shape) <= best.EXACT_SUMS
+    best._search(torch.ones(shape, dtype=torch.float64), 0.5, 0.5)
 
 
-def test_a_lesion_as_large_as_a_training_patch_is_not_searched_in_full(monkeypatch):
-    costs = []
-    full = best.maximum_sum_box
-    monkeypatch.setattr(
-        best, "maximum_sum_box", lambda gain: costs.append(best._cost(gain.shape)) or full(gain)
-    )
-    for side in (24, 32, 48):
-        best_box(lump(side, seed=side))
-    assert all(cost <= best.EXACT_SUMS for cost in costs)
-    assert len(costs) < 12
+@pytest.mark.parametrize(("alpha", "beta"), [(0.5, 0.5), (1.0, 1.0), (0.2, 0.8), (1.5, 0.1)])
+@pytest.mark.parametrize("side", [14, 20, 26])
+def test_branch_and_bound_finds_what_looking_at_all_boxes_finds(side, alpha, beta, monkeypatch):
+    crop = lump(side, seed=side)[:, :, : side - 4].contiguous()
+    monkeypatch.setattr(best, "EXACT_SUMS", 0)
+    found, score, bound = best._search(crop, alpha, beta)
+    monkeypatch.setattr(best, "EXACT_SUMS", 10**9)
+    monkeypatch.setattr(best, "highest_box", None)
+    exact = best._search(crop, alpha, beta)
+    assert score == bound == pytest.approx(exact[1], abs=1e-12)
+    assert best._score(crop, found, crop.sum(), alpha, beta) == score
+
+
+def test_the_largest_lesions_are_searched_to_the_end():
+    crop = torch.nn.functional.interpolate(
+        lump(48, seed=48)[None, None], size=(47, 85, 57), mode="trilinear"
+    )[0, 0]
+    _, score, bound = best_box(crop)
+    assert bound == score
+
+
+def soft_lesions(patient):
+    """The consensus of raters, smoothed by a voxel."""
+    path = OPEN_MS / f"patient{patient}_native1mm_consensus_gt.nii.gz"
+    hard = torch.from_numpy(np.asarray(nibabel.load(path).dataobj) > 0).float()
+    soft = torch.nn.functional.avg_pool3d(hard[None, None], 3, stride=1, padding=1)[0, 0]
+    return lesions_from_mask(soft, spacing=(1, 1, 1), threshold=0.3)
 
 
 @pytest.mark.slow
-def test_the_ascent_finds_nearly_the_best_box_of_a_large_lesion(monkeypatch):
-    crop = lump(36)
-    bound = best._search(crop, 0.5, 0.5)[1]
-    monkeypatch.setattr(best, "EXACT_SUMS", 10**9)
-    exact = best._search(crop, 0.5, 0.5)[1]
-    assert 0.99 * exact < bound <= exact
+@pytest.mark.skipif(not OPEN_MS.exists(), reason="the shared lesion data are not here")
+@pytest.mark.parametrize(("alpha", "beta"), [(0.5, 0.5), (0.2, 0.8)])
+def test_real_lesions_are_searched_to_the_end(alpha, beta, monkeypatch):
+    """And both ways to search agree, where looking at all boxes does not take too long."""
+    lesions = [lesion for patient in ("02", "07", "12") for lesion in soft_lesions(patient)]
+    crops = [lesion.crop.double() for lesion in lesions]
+    assert len(crops) > 100
+    assert max(crop.numel() for crop in crops) > 200_000
+    both = 0
+    for crop in crops:
+        _, score, bound = best._search(crop, alpha, beta)
+        assert bound == score
+        assert 0 < score <= 1
+        cost = best._cost(crop.shape)
+        if cost < 10**7:
+            with monkeypatch.context() as patch:
+                patch.setattr(best, "EXACT_SUMS", 0 if cost <= best.EXACT_SUMS else 10**9)
+                assert best._search(crop, alpha, beta)[1] == pytest.approx(score, abs=1e-12)
+            both += 1
+    assert both > 100
 
 
 def test_threads_share_the_cache(monkeypatch):

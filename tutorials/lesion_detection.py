@@ -143,7 +143,7 @@ for number, one in enumerate(phantom.lesions):
 
 # %%
 tight = lesion.box.float()
-best, best_score = best_box(lesion.crop)
+best, best_score, _ = best_box(lesion.crop)
 best = best.float() + torch.cat([lesion.offset, lesion.offset])
 shift = torch.linspace(-20, 20, 401)
 moving = tight + shift[:, None] * torch.tensor([1.0, 0, 0, 1.0, 0, 0])

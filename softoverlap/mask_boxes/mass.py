@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import torch
 from jaxtyping import Float, Int
@@ -197,12 +197,14 @@ def _meeting_columns(volume: SummedVolume, boxes: Boxes) -> Iterator[Tensor]:
     lower, upper = volume.offsets.tolist(), (volume.offsets + volume.shapes).tolist()
     for row in range(len(volume)):
         if massive[row]:
-            yield _meeting(columns, lower[row], upper[row])
+            yield meeting_boxes(columns, lower[row], upper[row])
         else:
             yield torch.arange(boxes.shape[0])
 
 
-def _meeting(columns: Tensor, lower: list[int], upper: list[int]) -> Int[Tensor, "boxes"]:
+def meeting_boxes(
+    columns: Tensor, lower: Sequence[int] | Sequence[float], upper: Sequence[int] | Sequence[float]
+) -> Int[Tensor, "found"]:
     """Indices of the boxes that meet or touch the window; NaN is kept, to come out as NaN."""
     ndim = len(lower)
     apart = (columns[0] > upper[0]).logical_or_(columns[ndim] < lower[0])

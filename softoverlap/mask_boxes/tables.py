@@ -28,6 +28,7 @@ class SummedVolume:
         offsets: First voxel of each crop in the image, shape (K, ndim).
         shapes: Voxels of each crop, shape (K, ndim).
         sizes: Σ probability of each mask, float64, shape (K,).
+        sides: Most voxels of any crop along each axis, ndim numbers.
         dtype: Type of the masks that were given.
 
     Examples:
@@ -42,6 +43,7 @@ class SummedVolume:
     offsets: Int[Tensor, "lesions ndim"]
     shapes: Int[Tensor, "lesions ndim"]
     sizes: Float[Tensor, "lesions"]
+    sides: tuple[int, ...]
     dtype: torch.dtype
 
     @property
@@ -155,6 +157,7 @@ class SummedVolume:
             offsets=torch.zeros(count, len(shape), dtype=torch.int64, device=masks.device),
             shapes=shape.expand(count, -1),
             sizes=tables[:, -1],
+            sides=tuple(masks.shape[1:]),
             dtype=masks.dtype,
         )
 
@@ -169,6 +172,7 @@ class SummedVolume:
             offsets=offsets.to(device, non_blocking=True),
             shapes=_sent([list(crop.shape) for crop in crops], device),
             sizes=torch.stack([table[-1] for table in tables]),
+            sides=tuple(map(max, zip(*(crop.shape for crop in crops), strict=True))),
             dtype=score_dtype(*crops)
             if any(c.is_floating_point() for c in crops)
             else crops[0].dtype,

@@ -21,6 +21,7 @@ from softoverlap.overlaps.boxes import (
     box_pair_iou,
     box_volume,
 )
+from softoverlap.overlaps.mask_box_distances import mask_box_diou, mask_box_pair_diou
 from softoverlap.overlaps.mask_boxes import (
     mask_box_dice,
     mask_box_iou,
@@ -58,9 +59,11 @@ __all__ = [
     "box_pair_nwd",
     "box_volume",
     "mask_box_dice",
+    "mask_box_diou",
     "mask_box_iou",
     "mask_box_mass",
     "mask_box_pair_dice",
+    "mask_box_pair_diou",
     "mask_box_pair_iou",
     "mask_box_pair_mass",
     "mask_box_pair_tversky",

@@ -25,7 +25,7 @@ from softoverlap.mask_boxes import SummedVolume, as_summed_volume, mass_of_pairs
 AnyMasks = Shaped[Tensor, "lesions *spatial"] | Sequence[Lesion] | SummedVolume
 Pairwise = Float[Tensor, "lesions boxes"]
 Aligned = Float[Tensor, "pairs"]
-_VOXELS_AT_ONCE = 1 << 24  # of whole-image masks: their tables take 8 bytes a voxel
+VOXELS_AT_ONCE = 1 << 24  # of whole-image masks: their tables take 8 bytes a voxel
 
 Ratio = Callable[[Tensor, Tensor, Tensor], Tensor]
 """A score from (mass, volume of the box, size of the mask)."""
@@ -56,7 +56,7 @@ def mask_box_mass(masks: AnyMasks, boxes: Boxes, *, validate: bool | None = None
         >>> mask_box_mass(mask, torch.tensor([[1.0, 3.0], [1.5, 2.25]]))
         tensor([[1.5000, 0.5000]])
     """
-    return _pairwise(_mass_alone, masks, boxes, validate, at_least=torch.float32)
+    return pairwise_scores(_mass_alone, masks, boxes, validate, at_least=torch.float32)
 
 
 def mask_box_pair_mass(masks: AnyMasks, boxes: Boxes, *, validate: bool | None = None) -> Aligned:
@@ -103,7 +103,7 @@ def mask_box_dice(
         >>> mask_box_dice(torch.tensor([[0.0, 0.5, 1.0, 0.0]]), torch.tensor([[1.0, 3.0]]))
         tensor([[0.8571]])
     """
-    return _pairwise(partial(scores.dice, empty=empty), masks, boxes, validate)
+    return pairwise_scores(partial(scores.dice, empty=empty), masks, boxes, validate)
 
 
 def mask_box_pair_dice(
@@ -153,7 +153,7 @@ def mask_box_iou(
         >>> mask_box_iou(torch.tensor([[0.0, 0.5, 1.0, 0.0]]), torch.tensor([[1.0, 3.0]]))
         tensor([[0.7500]])
     """
-    return _pairwise(partial(scores.iou, empty=empty), masks, boxes, validate)
+    return pairwise_scores(partial(scores.iou, empty=empty), masks, boxes, validate)
 
 
 def mask_box_pair_iou(
@@ -219,7 +219,7 @@ def mask_box_tversky(
     """
     check_weight(alpha=alpha, beta=beta)
     ratio = partial(scores.tversky, alpha=alpha, beta=beta, empty=empty)
-    return _pairwise(ratio, masks, boxes, validate)
+    return pairwise_scores(ratio, masks, boxes, validate)
 
 
 def mask_box_pair_tversky(
@@ -268,22 +268,24 @@ def _mass_alone(mass: Tensor, volume: Tensor, size: Tensor) -> Tensor:
     return mass
 
 
-def _pairwise(
+def pairwise_scores(
     ratio: Ratio,
     masks: AnyMasks,
     boxes: Tensor,
-    validate: bool | None,
+    validate: bool | None = None,
     at_least: torch.dtype | None = None,
 ) -> Tensor:
     """The score of all pairs; those that don't meet score 0 without being read."""
-    if isinstance(masks, Tensor) and masks.numel() > _VOXELS_AT_ONCE and len(masks) > 1:
-        parts = masks.split(max(1, _VOXELS_AT_ONCE // masks[0].numel()))
-        return torch.cat([_pairwise(ratio, part, boxes, validate, at_least) for part in parts])
-    volume, boxes = _prepared(masks, boxes, validate)
+    if isinstance(masks, Tensor) and masks.numel() > VOXELS_AT_ONCE and len(masks) > 1:
+        parts = masks.split(max(1, VOXELS_AT_ONCE // masks[0].numel()))
+        return torch.cat(
+            [pairwise_scores(ratio, part, boxes, validate, at_least) for part in parts]
+        )
+    volume, boxes = prepared(masks, boxes, validate)
     dtype = _result_dtype(volume, boxes, at_least)
     result = torch.zeros(len(volume) * len(boxes), dtype=dtype, device=volume.device)
     for rows, columns in meeting_pairs(volume, boxes):
-        score = _score(ratio, volume, boxes, rows, columns).to(dtype)
+        score = score_pairs(ratio, volume, boxes, rows, columns).to(dtype)
         result.index_put_((rows * len(boxes) + columns,), score)
     return result.view(len(volume), len(boxes))
 
@@ -295,14 +297,14 @@ def _aligned(
     validate: bool | None,
     at_least: torch.dtype | None = None,
 ) -> Tensor:
-    volume, boxes = _prepared(masks, boxes, validate)
+    volume, boxes = prepared(masks, boxes, validate)
     if len(volume) != len(boxes):
         raise ValueError(f"masks and boxes must be as many, got {len(volume)} and {len(boxes)}")
     rows = torch.arange(len(volume), device=volume.device)
-    return _score(ratio, volume, boxes, rows, rows).to(_result_dtype(volume, boxes, at_least))
+    return score_pairs(ratio, volume, boxes, rows, rows).to(_result_dtype(volume, boxes, at_least))
 
 
-def _score(
+def score_pairs(
     ratio: Ratio, volume: SummedVolume, boxes: Tensor, rows: Tensor, columns: Tensor
 ) -> Aligned:
     """The ratio of the pairs, formed in float64."""
@@ -316,7 +318,8 @@ def _result_dtype(volume: SummedVolume, boxes: Tensor, at_least: torch.dtype | N
     return dtype if at_least is None else torch.promote_types(dtype, at_least)
 
 
-def _prepared(masks: AnyMasks, boxes: Tensor, validate: bool | None) -> tuple[SummedVolume, Tensor]:
+def prepared(masks: AnyMasks, boxes: Tensor, validate: bool | None) -> tuple[SummedVolume, Tensor]:
+    """Tables of the masks, and the boxes as a plain tensor; both checked."""
     _check_axes(masks, boxes)
     volume = as_summed_volume(masks, validate=validate)
     check_boxes(boxes=boxes, ndim=volume.ndim, validate=validate)
