@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from softoverlap._checks import check_choice, check_tensors
-from softoverlap.anchors.matching import IGNORE, Matches
+from softoverlap.anchors.matches import IGNORE, Matches
 
 _TARGETS = ("hard", "existence", "quality", "existence_quality")
 _WEIGHTS = ("one", "quality")
