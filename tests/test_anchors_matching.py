@@ -8,7 +8,14 @@ from hypothesis import given, strategies as st
 from lesion_makers import ball_lesion
 from reference import reference_atss, reference_max_overlap
 
-from softoverlap.anchors import ATSSMatcher, Matches, MaxOverlapMatcher, anchor_quality
+from softoverlap.anchors import (
+    ATSSMatcher,
+    Matches,
+    MaxOverlapMatcher,
+    SimOTAMatcher,
+    TaskAlignedMatcher,
+    anchor_quality,
+)
 from softoverlap.overlaps import box_iou
 
 
@@ -36,6 +43,30 @@ def test_atss_matches_as_the_reference_where_every_lesion_gets_an_anchor(ndim, c
     assert compared >= 5
 
 
+def test_anchors_of_one_place_may_have_centres_of_their_own():
+    anchors, layout = two_levels(ndim=2)
+    generator = torch.Generator().manual_seed(0)
+    anchors = (anchors + torch.rand(len(anchors), 1, generator=generator)).double()
+    levels = [count * 2 for count in layout["num_locations_per_level"]]
+    boxes = random_boxes(3, generator, ndim=2, low=6.0).double()
+    quality = box_iou(boxes, anchors)
+    expected = reference_atss(quality.numpy(), boxes.numpy(), anchors.numpy(), levels, 8)
+    assert set(range(3)) <= set(expected)
+    assert ATSSMatcher(4)(quality, boxes, anchors, **layout).index.tolist() == expected
+
+
+@pytest.mark.parametrize(
+    "matcher", [ATSSMatcher(), MaxOverlapMatcher(0.4, 0.5), TaskAlignedMatcher(), SimOTAMatcher()]
+)
+def test_a_level_without_places_is_passed_over(matcher):
+    anchors, layout = two_levels(ndim=2)
+    boxes = random_boxes(2, torch.Generator().manual_seed(1), ndim=2)
+    fine, coarse = layout["num_locations_per_level"]
+    layout = {"num_locations_per_level": [0, fine, 0, coarse], "num_anchors_per_loc": 2}
+    matches = matcher(box_iou(boxes, anchors), boxes, anchors, **layout)
+    assert set(matches.index[matches.positive].tolist()) == {0, 1}
+
+
 def test_atss_equals_monai_where_both_are_defined():
     from monai.apps.detection.utils.ATSS_matcher import ATSSMatcher as MonaiMatcher
 
@@ -55,7 +86,9 @@ def test_atss_equals_monai_where_both_are_defined():
     assert compared >= 5
 
 
-@pytest.mark.parametrize("matcher", [ATSSMatcher(), MaxOverlapMatcher(0.4, 0.5)])
+@pytest.mark.parametrize(
+    "matcher", [ATSSMatcher(), MaxOverlapMatcher(0.4, 0.5), TaskAlignedMatcher(), SimOTAMatcher()]
+)
 def test_without_lesions_all_is_background(matcher):
     anchors, layout = two_levels()
     with warnings.catch_warnings():

@@ -8,17 +8,17 @@ They go through the lesions in blocks, so they need little memory beside the qua
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from functools import reduce
+from dataclasses import dataclass
 
 import torch
-from jaxtyping import Bool, Float, Int, Shaped
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from softoverlap import boxes as geometry
 from softoverlap._checks import check_positive, check_weight
 from softoverlap._types import accumulation_dtype
 from softoverlap.anchors.matches import Matcher, Scene, resolve_claims
-from softoverlap.overlaps import box_iou
+from softoverlap.overlaps import box_pair_iou
 
 _ELEMENTS_PER_BLOCK = 1 << 21
 _WORST_SCORE = 100.0
@@ -80,19 +80,15 @@ class TaskAlignedMatcher(Matcher):
         self.center_in_gt = center_in_gt
 
     def _index(self, scene: Scene) -> Int[Tensor, "anchors"]:
-        centres = geometry.centres(scene.anchors)
-        ndim, top = centres.shape[1], min(self.topk, len(centres))
-        found = []
-        for rows, overlap, score in _blocks(scene):
-            aligned = torch.xlogy(self.alpha, score) + self.beta * overlap.log()  # log t
-            allowed = overlap > 0
+        claims = []
+        for pairs in _meeting(scene):
             if self.center_in_gt:
-                box = scene.boxes[rows]
-                half = (box[:, None, ndim:] - box[:, None, :ndim]) / 2
-                allowed &= _near(centres, geometry.centres(box), half)
-            value, anchor = _or_never(aligned, allowed).topk(top, dim=1)
-            found.append((anchor, overlap.gather(1, anchor), value > -torch.inf))
-        return _resolved(found, len(centres))
+                pairs = pairs.where((pairs.offset < pairs.half_edges).all(dim=1))
+            aligned = torch.xlogy(self.alpha, pairs.score) + torch.xlogy(self.beta, pairs.overlap)
+            rank = rank_within(pairs.lesion, aligned.nan_to_num(-torch.inf), len(scene.boxes))
+            taken = (rank < self.topk) & (aligned > -torch.inf)
+            claims.append((pairs.lesion[taken], pairs.anchor[taken], pairs.overlap[taken]))
+        return resolve_claims(claims, *scene.quality.shape)
 
 
 class SimOTAMatcher(Matcher):
@@ -151,19 +147,26 @@ class SimOTAMatcher(Matcher):
         self.penalty = penalty
 
     def _index(self, scene: Scene) -> Int[Tensor, "anchors"]:
-        centres = geometry.centres(scene.anchors)
-        reach = self.center_radius * place_distance(centres, scene.levels)
-        top, found = min(self.candidates, len(centres)), []
-        for rows, overlap, score in _blocks(scene):
-            near = _near(centres, geometry.centres(scene.boxes[rows]), reach[None])
-            cost = -score.log().clamp(min=-_WORST_SCORE) - self.overlap_weight * overlap.log()
-            cost = cost.where(near, cost + self.penalty)
-            value, anchor = _or_never(-cost, overlap > 0).topk(top, dim=1)
-            wanted = overlap.topk(top, dim=1).values.clamp(min=0).double().sum(dim=1).floor()
-            rank = torch.arange(top, device=anchor.device)
-            claimed = rank < wanted.clamp(min=1)[:, None]
-            found.append((anchor, value, claimed & (value > -torch.inf)))
-        return _resolved(found, len(centres))
+        reach = self.center_radius * place_distance(geometry.centres(scene.anchors), scene.levels)
+        claims = []
+        for pairs in _meeting(scene):
+            cost = -pairs.score.log().clamp(min=-_WORST_SCORE)
+            cost = cost - self.overlap_weight * pairs.overlap.log()
+            outside = (pairs.offset >= reach[pairs.anchor]).any(dim=1)
+            cost = cost + self.penalty * outside
+            cost = cost.nan_to_num(torch.inf)
+            rank = rank_within(pairs.lesion, -cost, len(scene.boxes))
+            taken = rank < self._wanted(pairs, len(scene.boxes))[pairs.lesion]
+            taken &= cost < torch.inf
+            claims.append((pairs.lesion[taken], pairs.anchor[taken], -cost[taken]))
+        return resolve_claims(claims, *scene.quality.shape)
+
+    def _wanted(self, pairs: _Pairs, lesions: int) -> Float[Tensor, "lesions"]:
+        """How many anchors each lesion can use."""
+        counted = rank_within(pairs.lesion, pairs.overlap, lesions) < self.candidates
+        total = torch.zeros(lesions, dtype=torch.float64, device=counted.device)
+        total = total.index_add(0, pairs.lesion[counted], pairs.overlap[counted].double())
+        return total.floor().clamp(min=1)
 
 
 def place_distance(
@@ -171,47 +174,59 @@ def place_distance(
 ) -> Float[Tensor, "anchors ndim"]:
     """Distance of neighbouring places on the level of each anchor, infinite where there is one."""
     rows = []
-    for level in centres.split(list(levels)):
+    for level in centres.split([count for count in levels if count]):
         ordered = level.sort(dim=0).values
-        extent = ordered[-1:] - ordered[:1] if len(level) else level
+        extent = ordered[-1:] - ordered[:1]
         steps = (ordered.diff(dim=0) > 1e-4 * extent).sum(dim=0, keepdim=True)
         distance = (extent / steps.clamp(min=1)).where(steps > 0, torch.inf)
         rows.append(distance.expand_as(level))
     return torch.cat(rows)
 
 
-def _blocks(scene: Scene) -> Iterator[tuple[slice, Tensor, Tensor]]:
-    """Some lesions at a time: which, their overlap with all anchors (0 for a miss), the scores."""
-    count, step = len(scene.boxes), max(1, _ELEMENTS_PER_BLOCK // len(scene.anchors))
-    for start in range(0, count, step):
-        rows = slice(start, start + step)
-        quality = scene.quality[rows].detach().to(accumulation_dtype(scene.quality))
-        overlap = quality
-        if scene.pred_boxes is not None:
-            overlap = box_iou(scene.boxes[rows], scene.pred_boxes, validate=False).to(quality)
-        overlap = overlap.where(quality > 0, 0.0)
-        scores = scene.pred_scores
-        yield rows, overlap, quality.new_ones(1) if scores is None else scores[rows].to(quality)
+def rank_within(
+    lesion: Int[Tensor, "pairs"], value: Float[Tensor, "pairs"], lesions: int
+) -> Int[Tensor, "pairs"]:
+    """Rank of each value among those of its lesion, the highest first."""
+    order = value.argsort(descending=True, stable=True)
+    order = order[lesion[order].argsort(stable=True)]
+    count = torch.bincount(lesion, minlength=lesions)
+    place = torch.arange(len(order), device=order.device) - (count.cumsum(0) - count)[lesion[order]]
+    return torch.empty_like(order).scatter(0, order, place)
 
 
-def _near(
-    points: Float[Tensor, "anchors ndim"],
-    centres: Float[Tensor, "lesions ndim"],
-    reach: Shaped[Tensor, "#lesions #anchors ndim"],
-) -> Bool[Tensor, "lesions anchors"]:
-    """Whether each point lies within reach of each centre on every axis, one axis at a time."""
-    axes = range(points.shape[1])
-    inside = [(points[:, n] - centres[:, n, None]).abs() < reach[..., n] for n in axes]
-    return reduce(torch.logical_and, inside)
+@dataclass(frozen=True)
+class _Pairs:
+    """Lesions and anchors that meet, with what a matcher weighs."""
+
+    lesion: Int[Tensor, "pairs"]
+    anchor: Int[Tensor, "pairs"]
+    overlap: Float[Tensor, "pairs"]
+    score: Float[Tensor, "pairs"]
+    offset: Float[Tensor, "pairs ndim"]
+    half_edges: Float[Tensor, "pairs ndim"]
+
+    def where(self, kept: Bool[Tensor, "pairs"]) -> _Pairs:
+        return _Pairs(*(value[kept] for value in vars(self).values()))
 
 
-def _resolved(
-    found: Sequence[tuple[Tensor, Tensor, Tensor]], num_anchors: int
-) -> Int[Tensor, "anchors"]:
-    candidates, value, claimed = (torch.cat(part) for part in zip(*found, strict=True))
-    return resolve_claims(candidates, value, claimed, num_anchors)
+def _meeting(scene: Scene) -> Iterator[_Pairs]:
+    """Pairs of quality and overlap above 0, some lesions at a time."""
+    step = max(1, _ELEMENTS_PER_BLOCK // len(scene.anchors))
+    for start in range(0, len(scene.boxes), step):
+        quality = scene.quality[start : start + step].detach()
+        row, anchor = (quality > 0).nonzero(as_tuple=True)
+        pairs = _pairs(scene, quality[row, anchor], row + start, anchor)
+        yield pairs.where(pairs.overlap > 0)
 
 
-def _or_never(value: Tensor, allowed: Tensor) -> Tensor:
-    """The value where it is allowed and a number, elsewhere -∞."""
-    return value.where(allowed & (value > -torch.inf), -torch.inf)
+def _pairs(scene: Scene, quality: Tensor, lesion: Tensor, anchor: Tensor) -> _Pairs:
+    box, place = scene.boxes[lesion], scene.anchors[anchor]
+    overlap = quality.to(accumulation_dtype(quality))
+    if scene.pred_boxes is not None:
+        overlap = box_pair_iou(box, scene.pred_boxes[anchor], validate=False).to(overlap)
+    score = torch.ones_like(overlap)
+    if scene.pred_scores is not None:
+        score = scene.pred_scores[lesion, anchor].to(overlap)
+    offset = (geometry.centres(box) - geometry.centres(place)).abs()
+    half_edges = torch.stack(geometry.edges(box), dim=1) / 2
+    return _Pairs(lesion, anchor, overlap, score, offset, half_edges)

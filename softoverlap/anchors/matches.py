@@ -144,19 +144,17 @@ class Matcher(ABC):
 
 
 def resolve_claims(
-    candidates: Int[Tensor, "lesions candidates"],
-    value: Float[Tensor, "lesions candidates"],
-    claimed: Bool[Tensor, "lesions candidates"],
-    num_anchors: int,
+    claims: Sequence[tuple[Tensor, Tensor, Tensor]], lesions: int, anchors: int
 ) -> Int[Tensor, "anchors"]:
-    """Each anchor serves the lesion that claims it with the highest value, the first of equals."""
-    lesion, _ = claimed.nonzero(as_tuple=True)
-    anchor, value = candidates[claimed], value[claimed]
-    best = value.new_full((num_anchors,), -torch.inf).scatter_reduce(0, anchor, value, "amax")
-    lesion = lesion.where(value == best[anchor], len(candidates))
-    index = lesion.new_full((num_anchors,), len(candidates))
-    index = index.scatter_reduce(0, anchor, lesion, "amin")
-    return index.where(index < len(candidates), BACKGROUND)
+    """Each anchor serves the lesion that claims it with the highest value, the first of equals.
+
+    Claims are lesions, anchors and values, shape (claims,) each.
+    """
+    lesion, anchor, value = (torch.cat(part) for part in zip(*claims, strict=True))
+    best = value.new_full((anchors,), -torch.inf).scatter_reduce(0, anchor, value, "amax")
+    lesion = lesion.where(value == best[anchor], lesions)
+    index = lesion.new_full((anchors,), lesions).scatter_reduce(0, anchor, lesion, "amin")
+    return index.where(index < lesions, BACKGROUND)
 
 
 def check_matching(

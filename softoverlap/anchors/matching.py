@@ -11,7 +11,8 @@ from torch import Tensor
 from softoverlap import boxes as geometry
 from softoverlap.anchors.matches import BACKGROUND, IGNORE, Matcher, Scene, resolve_claims
 
-_ELEMENTS_PER_BLOCK = 1 << 21
+_ELEMENTS_PER_BLOCK = 1 << 18  # what a cache holds
+_SAME_PLACE = 1e-3  # voxels
 
 
 class MaxOverlapMatcher(Matcher):
@@ -98,15 +99,18 @@ class ATSSMatcher(Matcher):
         self.center_in_gt = center_in_gt
 
     def _index(self, scene: Scene) -> Int[Tensor, "anchors"]:
-        count = self.num_candidates * scene.anchors_per_place
-        candidates = nearest_anchors(scene.boxes, scene.anchors, scene.levels, count)
+        candidates = nearest_anchors(
+            scene.boxes, scene.anchors, scene.levels, scene.anchors_per_place, self.num_candidates
+        )
         chosen = scene.quality.gather(1, candidates).double()
         deviation = chosen.std(dim=1, keepdim=True) if chosen.shape[1] > 1 else 0.0
         threshold = chosen.mean(dim=1, keepdim=True) + deviation
         above = chosen >= threshold - 1e-12  # equal candidates stay in, whatever the rounding
         if self.center_in_gt:
             above &= inside_boxes(geometry.centres(scene.anchors)[candidates], scene.boxes)
-        return resolve_claims(candidates, chosen, above & (chosen > 0), len(scene.anchors))
+        lesion, rank = (above & (chosen > 0)).nonzero(as_tuple=True)
+        claims = [(lesion, candidates[lesion, rank], chosen[lesion, rank])]
+        return resolve_claims(claims, *scene.quality.shape)
 
 
 def inside_boxes(
@@ -122,32 +126,47 @@ def nearest_anchors(
     boxes: Shaped[Tensor, "lesions coords"],
     anchors: Shaped[Tensor, "anchors coords"],
     levels: Sequence[int],
+    per_place: int,
     count: int,
 ) -> Int[Tensor, "lesions candidates"]:
-    """Per level the `count` anchors, or all it has, with centres nearest to each box's."""
+    """Per level the anchors of the `count` places, or all it has, nearest to each box's centre.
+
+    Where the anchors of a place differ in their centres, each is a place of its own.
+    """
     found, start = [], 0
     centres = geometry.centres(boxes)
     for level in geometry.centres(anchors).split(list(levels)):
-        rows = max(1, _ELEMENTS_PER_BLOCK // max(1, len(level)))
-        wanted = min(count, len(level))
-        found.append(
-            start
-            + torch.cat(
-                [
-                    squared_distance(block, level).topk(wanted, dim=1, largest=False).indices
-                    for block in centres.split(rows)
-                ]
-            )
-        )
+        places = level.reshape(len(level) // per_place, per_place, level.shape[1])
+        shared = bool(((places - places[:, :1]).abs() < _SAME_PLACE).all())
+        if shared:
+            near = _nearest(centres, places[:, 0], count)[..., None] * per_place
+            near = near + torch.arange(per_place, device=near.device)
+        else:
+            near = _nearest(centres, level, count * per_place)
+        found.append(start + near.flatten(1))
         start += len(level)
     return torch.cat(found, dim=1)
 
 
+def _nearest(
+    centres: Float[Tensor, "lesions ndim"], places: Float[Tensor, "places ndim"], count: int
+) -> Int[Tensor, "lesions nearest"]:
+    """Indices of the places nearest to each centre, some lesions at a time."""
+    rows = max(1, _ELEMENTS_PER_BLOCK // max(1, len(places)))
+    count, axes = min(count, len(places)), places.T.contiguous()
+    return torch.cat(
+        [
+            squared_distance(block, axes).topk(count, dim=1, largest=False).indices
+            for block in centres.split(rows)
+        ]
+    )
+
+
 def squared_distance(
-    a: Float[Tensor, "lesions ndim"], b: Float[Tensor, "anchors ndim"]
-) -> Float[Tensor, "lesions anchors"]:
+    points: Float[Tensor, "lesions ndim"], axes: Float[Tensor, "ndim places"]
+) -> Float[Tensor, "lesions places"]:
     """Squared distance of all pairs of points; nothing of shape (M, N, ndim) is made."""
-    total = (a[:, None, 0] - b[None, :, 0]).square_()
-    for axis in range(1, a.shape[1]):
-        total += (a[:, None, axis] - b[None, :, axis]).square_()
+    total = (points[:, :1] - axes[0]).square_()
+    for axis in range(1, len(axes)):
+        total += (points[:, axis, None] - axes[axis]).square_()
     return total
