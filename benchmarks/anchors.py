@@ -1,8 +1,8 @@
 """Matching 315,360 anchors with 100 soft lesions, against MONAI's ATSS on their boxes.
 
 Ours is the whole way, from soft lesions (new ones at each call, so that nothing is cached) over
-their quality to the matches. Prints ratios of one run, all sides taking turns on one thread, and the
-peak memory beyond what was there before, each side in a process of its own.
+their quality to the matches. Prints ratios of one run, all sides taking turns on one thread, and
+the peak memory beyond what was there before, each side in a process of its own.
 """
 
 from __future__ import annotations

@@ -179,6 +179,19 @@ def test_two_lesions_on_one_anchor_both_get_one():
     assert matches.index[2] == -1  # the nearest free one is the neighbour
 
 
+@pytest.mark.parametrize("matcher", MATCHERS)
+def test_no_anchor_at_all_is_reported(matcher):
+    with pytest.warns(UserWarning, match="0 anchors cannot serve 2 lesions: 2 lesions have no"):
+        matches = matcher(
+            torch.zeros(2, 0),
+            torch.tensor([[1.0, 2.0], [2.0, 3.0]]),
+            torch.zeros(0, 2),
+            num_locations_per_level=[0],
+            num_anchors_per_loc=1,
+        )
+    assert matches.index.shape == matches.quality.shape == (0,)
+
+
 def test_a_chain_of_lesions_moves_on_so_that_all_are_met():
     # lesion 0 meets only anchor 0, lesion 1 meets 0 and 1, lesion 2 meets 1 and 2, all prefer less
     quality = torch.tensor([[0.5, 0.0, 0.0], [0.9, 0.2, 0.0], [0.0, 0.9, 0.2]])

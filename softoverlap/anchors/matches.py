@@ -131,12 +131,14 @@ class Matcher(ABC):
         """
         check_matching(quality, boxes, anchors, num_locations_per_level, num_anchors_per_loc)
         check_predictions(quality, anchors, pred_scores, pred_boxes)
-        if not quality.numel():
-            return _all_background(anchors)
+        index = torch.full((len(anchors),), BACKGROUND, device=anchors.device)
+        if not len(boxes):
+            return Matches(torch.zeros(len(anchors), device=anchors.device), index)
         levels = [places * num_anchors_per_loc for places in num_locations_per_level]
         predicted = (None if p is None else plain(p).detach() for p in (pred_scores, pred_boxes))
         scene = Scene(quality, boxes, anchors, levels, num_anchors_per_loc, *predicted)
-        index = self._index(scene)
+        if len(anchors):
+            index = self._index(scene)
         if self.every_lesion:
             index = reserve_one_each(index, quality, boxes, anchors)
         own = quality.gather(0, index.clamp(min=0)[None])[0]
@@ -191,9 +193,3 @@ def check_predictions(
             raise ValueError(
                 f"{name} must have shape {tuple(like.shape)}, got {tuple(given.shape)}"
             )
-
-
-def _all_background(anchors: Tensor) -> Matches:
-    count = len(anchors)
-    index = torch.full((count,), BACKGROUND, dtype=torch.int64, device=anchors.device)
-    return Matches(torch.zeros(count, device=anchors.device), index)

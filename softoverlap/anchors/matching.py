@@ -50,7 +50,7 @@ class MaxOverlapMatcher(Matcher):
             raise ValueError(f"low and high must satisfy 0 <= low <= high <= 1, got {low}, {high}")
         self.low = low
         self.high = high
-        self.every_lesion = allow_low_quality_matches
+        self.allow_low_quality_matches = self.every_lesion = allow_low_quality_matches
 
     def _index(self, scene: Scene) -> Int[Tensor, "anchors"]:
         best, index = scene.quality.max(dim=0)
