@@ -16,6 +16,8 @@ if TYPE_CHECKING:  # what type checkers and editors see; a test holds it equal t
         ATSSMatcher as ATSSMatcher,
         Matches as Matches,
         MaxOverlapMatcher as MaxOverlapMatcher,
+        SimOTAMatcher as SimOTAMatcher,
+        TaskAlignedMatcher as TaskAlignedMatcher,
         anchor_quality as anchor_quality,
     )
     from softoverlap.boxes import (
@@ -129,6 +131,8 @@ _ROOMS = {
         "ATSSMatcher",
         "Matches",
         "MaxOverlapMatcher",
+        "SimOTAMatcher",
+        "TaskAlignedMatcher",
     ),
     "boxes": (
         "decode_boxes",

@@ -288,3 +288,86 @@ def reference_clusters(boxes, scores, threshold, labels, weights, expected):
         size = sum(counts) + missing * np.mean(counts)
         clusters.append((list(box), total / size if size else 0.0, head))
     return clusters
+
+
+def reference_max_overlap(quality, low, high):
+    """Lesion of each anchor, -1 background, -2 ignore; without the guarantee for lesions."""
+    owner = []
+    for column in np.asarray(quality).T:
+        best = max(range(len(column)), key=lambda k: (column[k], -k))
+        value = column[best]
+        owner.append(-1 if value < low else best if value >= high and value > 0 else -2)
+    return owner
+
+
+def reference_atss(quality, boxes, anchors, levels, num_candidates, center_in_gt=False):
+    """Lesion by lesion, anchor by anchor; without the guarantee for lesions."""
+    owner, top = [-1] * len(anchors), [0.0] * len(anchors)
+    for lesion, box in enumerate(boxes):
+        candidates, start = [], 0
+        for count in levels:
+            distance = [
+                math.dist(_centre(box), _centre(anchor))
+                for anchor in anchors[start : start + count]
+            ]
+            order = sorted(range(count), key=lambda k: distance[k])
+            candidates += [start + k for k in order[:num_candidates]]
+            start += count
+        values = [quality[lesion][anchor] for anchor in candidates]
+        threshold = np.mean(values) + (np.std(values, ddof=1) if len(values) > 1 else 0)
+        for anchor, value in zip(candidates, values, strict=True):
+            if center_in_gt and not _holds(box, _centre(anchors[anchor])):
+                continue
+            if value >= threshold - 1e-12 and value > top[anchor]:
+                owner[anchor], top[anchor] = lesion, value
+    return owner
+
+
+def reference_task_aligned(
+    quality, overlap, scores, boxes, anchors, topk, alpha, beta, center_in_gt
+):
+    """The top k of s^alpha * u^beta of each lesion; without the guarantee for lesions."""
+    claims = [{} for _ in anchors]
+    for lesion, box in enumerate(boxes):
+        candidates = [
+            anchor
+            for anchor in range(len(anchors))
+            if quality[lesion][anchor] > 0
+            and overlap[lesion][anchor] > 0
+            and (not center_in_gt or _holds(box, _centre(anchors[anchor])))
+        ]
+        aligned = {a: scores[lesion][a] ** alpha * overlap[lesion][a] ** beta for a in candidates}
+        for anchor in sorted(candidates, key=lambda a: -aligned[a])[:topk]:
+            claims[anchor][lesion] = overlap[lesion][anchor]
+    return [max(claim, key=lambda k: (claim[k], -k)) if claim else -1 for claim in claims]
+
+
+def reference_sim_ota(
+    quality, overlap, scores, boxes, anchors, strides, candidates, radius, weight, penalty
+):
+    """Dynamic k of lowest cost of each lesion; `strides` holds the distance of places an anchor."""
+    claims = [{} for _ in anchors]
+    for lesion, box in enumerate(boxes):
+        cost = {}
+        for anchor in range(len(anchors)):
+            u, s = overlap[lesion][anchor], scores[lesion][anchor]
+            if quality[lesion][anchor] <= 0 or u <= 0:
+                continue
+            away = zip(_centre(box), _centre(anchors[anchor]), strict=True)
+            outside = any(abs(x - y) >= radius * strides[anchor] for x, y in away)
+            cost[anchor] = -math.log(s) - weight * math.log(u) + penalty * outside
+        met = sorted((overlap[lesion][anchor] for anchor in cost), reverse=True)
+        wanted = max(1, math.floor(sum(met[:candidates])))
+        for anchor in sorted(cost, key=lambda a: cost[a])[:wanted]:
+            claims[anchor][lesion] = cost[anchor]
+    return [min(claim, key=lambda k: (claim[k], k)) if claim else -1 for claim in claims]
+
+
+def _centre(box):
+    ndim = len(box) // 2
+    return [(float(box[axis]) + float(box[axis + ndim])) / 2 for axis in range(ndim)]
+
+
+def _holds(box, point):
+    ndim = len(box) // 2
+    return all(box[axis] < point[axis] < box[axis + ndim] for axis in range(ndim))

@@ -1,7 +1,9 @@
 """Anchors weighed by what they cover: quality matrix, matches, weights. Torch only."""
 
 from softoverlap.anchors.best import BestBox, best_box
-from softoverlap.anchors.matching import ATSSMatcher, Matches, MaxOverlapMatcher
+from softoverlap.anchors.dynamic import SimOTAMatcher, TaskAlignedMatcher
+from softoverlap.anchors.matches import Matches
+from softoverlap.anchors.matching import ATSSMatcher, MaxOverlapMatcher
 from softoverlap.anchors.quality import anchor_quality
 from softoverlap.anchors.weighting import AnchorWeighting, AnchorWeights
 
@@ -12,6 +14,8 @@ __all__ = [
     "BestBox",
     "Matches",
     "MaxOverlapMatcher",
+    "SimOTAMatcher",
+    "TaskAlignedMatcher",
     "anchor_quality",
     "best_box",
 ]

@@ -9,6 +9,7 @@ from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 
 from softoverlap import boxes as geometry
+from softoverlap.anchors._assignment import best_assignment
 
 
 def reserve_one_each(
@@ -19,71 +20,62 @@ def reserve_one_each(
 ) -> Int[Tensor, "anchors"]:
     """The index, changed so that every lesion has a positive; as it was if all have one.
 
-    An augmenting path may take an anchor from a lesion that can do with another, so each lesion
-    with positives reserves one of them (its best, if it may). M candidates a lesion are enough
-    for an assignment of largest cardinality: a lesion with M of them always finds a free one.
+    Lesions without positives, and those whose anchors they may take, each reserve one anchor: as
+    many lesions as possible, then the highest total quality. A lesion gives up an anchor only to
+    one without, and takes its own reserve only once it has lost all others.
     """
-    count = len(boxes)
-    served = torch.bincount(index[index >= 0], minlength=count) > 0
+    served = torch.bincount(index[index >= 0], minlength=len(boxes)) > 0
     if bool(served.all()):
         return index
-    reserved = _assign(_candidates(index, quality), (~served).tolist())
-    index = index.clone()
-    for lesion, anchor in reserved.items():
-        index[anchor] = lesion
-    _give_nearest(index, [k for k in range(count) if k not in reserved], boxes, anchors)
+    starved = (~served).nonzero()[:, 0].tolist()
+    lesions, columns = _rivals(starved, index, quality)
+    rows = index.new_tensor(lesions)[:, None]
+    chosen = best_assignment(quality[rows, columns]).tolist()
+    reserved = {
+        lesion: int(columns[column])
+        for lesion, column in zip(lesions, chosen, strict=True)
+        if column >= 0
+    }
+    index, empty = _hand_out(index, reserved, starved, len(boxes))
+    _give_nearest(index, empty, boxes, anchors)
     return index
 
 
-def _candidates(
-    index: Int[Tensor, "anchors"], quality: Float[Tensor, "lesions anchors"]
-) -> list[list[int]]:
-    """Per lesion up to M anchors that overlap it: its own positives first, then by quality."""
-    lesions = torch.arange(len(quality), device=quality.device)
-    preference = quality + 2.0 * (index[None] == lesions[:, None])
-    preference = preference.where(quality > 0, 0.0)
-    top = preference.topk(min(quality.shape), dim=1)
-    return [
-        [anchor for anchor, value in zip(anchors, values, strict=True) if value > 0]
-        for anchors, values in zip(top.indices.tolist(), top.values.tolist(), strict=True)
-    ]
+def _rivals(
+    starved: list[int], index: Int[Tensor, "anchors"], quality: Float[Tensor, "lesions anchors"]
+) -> tuple[list[int], Int[Tensor, "columns"]]:
+    """The lesions that compete, starting with the starved ones, and the anchors they compete for.
 
-
-def _assign(candidates: list[list[int]], starved: list[bool]) -> dict[int, int]:
-    """Lesion -> anchor for as many lesions as possible; lesions with few candidates choose first.
-
-    References: H. Kuhn, The Hungarian method for the assignment problem, 1955 (alternating paths).
+    M anchors a lesion are enough: of its M best one is always free.
     """
-    owner: dict[int, int] = {}
-    order = sorted(range(len(candidates)), key=lambda k: (not starved[k], len(candidates[k])))
-    for lesion in order:
-        _augment(lesion, candidates, owner)
-    return {lesion: anchor for anchor, lesion in owner.items()}
+    lesions, fresh = list(starved), list(starved)
+    columns = index.new_zeros(0)
+    while fresh:
+        for lesion in fresh:
+            value, anchor = quality[lesion].topk(min(quality.shape))
+            columns = torch.cat([columns, anchor[value > 0]])
+        columns = columns.unique()
+        owners = index[columns]
+        fresh = sorted(set(owners[owners >= 0].tolist()) - set(lesions))
+        lesions += fresh
+    return lesions, columns
 
 
-def _augment(lesion: int, candidates: list[list[int]], owner: dict[int, int]) -> None:
-    """Breadth-first search for a free anchor; on the way back every owner moves on by one."""
-    came_from: dict[int, int] = {}
-    queue = [lesion]
-    for seeker in queue:
-        for anchor in candidates[seeker]:
-            if anchor in came_from:
-                continue
-            came_from[anchor] = seeker
-            if anchor not in owner:
-                _move_on(anchor, lesion, came_from, owner)
-                return
-            queue.append(owner[anchor])
+def _hand_out(
+    index: Int[Tensor, "anchors"], reserved: dict[int, int], starved: list[int], count: int
+) -> tuple[Int[Tensor, "anchors"], list[int]]:
+    """The starved lesions take their reserves, then those that lose their last anchor by that.
 
-
-def _move_on(anchor: int, lesion: int, came_from: dict[int, int], owner: dict[int, int]) -> None:
-    held = {kept: taken for taken, kept in owner.items()}
-    while True:
-        seeker = came_from[anchor]
-        owner[anchor] = seeker
-        if seeker == lesion:
-            return
-        anchor = held[seeker]
+    Returned with the lesions that still have none.
+    """
+    index, empty, taken = index.clone(), starved, set()
+    while waiting := [lesion for lesion in empty if lesion in reserved and lesion not in taken]:
+        for lesion in waiting:
+            index[reserved[lesion]] = lesion
+        taken |= set(waiting)
+        left = torch.bincount(index[index >= 0], minlength=count)
+        empty = (left == 0).nonzero()[:, 0].tolist()
+    return index, empty
 
 
 def _give_nearest(

@@ -5,14 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
-from softoverlap._checks import check_choice, check_tensors
-from softoverlap.anchors.matching import IGNORE, Matches
+from softoverlap._checks import check_choice, check_tensors, check_weight
+from softoverlap.anchors import _shares
+from softoverlap.anchors.matches import IGNORE, Matches
 
 _TARGETS = ("hard", "existence", "quality", "existence_quality")
-_WEIGHTS = ("one", "quality")
+_CLS_WEIGHTS = ("one", "quality")
+_BOX_WEIGHTS = ("one", "quality", "focal", "iou_balanced", "rank")
 
 
 @dataclass(frozen=True)
@@ -46,18 +48,39 @@ class AnchorWeighting:
             `"existence"` the share of raters that marked the lesion, `"quality"` the overlap
             (quality focal and varifocal loss), `"existence_quality"` their product.
         cls_weight: Weight of a positive in the classification loss, `"one"` or `"quality"`.
-        box_weight: Weight of a positive in the regression loss, `"one"` or `"quality"`
-            (VarifocalNet): anchors that cover more of the lesion say more about its edges.
+        box_weight: Weight of a positive of quality q in the regression loss:
+
+            - `"one"`.
+            - `"quality"`: q (VarifocalNet), since anchors that cover more of the lesion say more
+              about its edges.
+            - `"focal"`: `(1 - q)^gamma`, the other way round: anchors that are far off learn most.
+            - `"iou_balanced"`: `q^eta`, scaled so that the sum over all positives is their number
+              (IoU-balanced loss, with weights in place of losses in the sum).
+            - `"rank"`: linear in the rank of q within the lesion, `2 * (n - r) / (n + 1)` for n
+              positives of rank r = 0 (the best) to n - 1; equal qualities share their mean rank,
+              and a lesion's sum is n (prime sample attention).
         floor: Least quality that a positive is given, in [0, 1], so that a lesion that no anchor
             meets is not lost.
+        gamma: Power of `"focal"`, at least 0.
+        eta: Power of `"iou_balanced"`, at least 0.
+        ignore_band: Background anchors whose best quality lies in this closed range are not
+            counted as background (Faster R-CNN): they cover something. Two numbers,
+            0 < low <= high <= 1, or None.
+        normalize_per_lesion: Scale both weights of the positives so that every lesion has the same
+            sum, the total unchanged, so that small lesions, which few anchors serve, are not
+            drowned. A lesion whose weights are all 0 gets equal ones.
 
     Raises:
-        ValueError: If an argument is none of its choices or `floor` is out of range.
+        ValueError: If an argument is none of its choices or out of range.
 
     References:
         Lin et al., Focal loss for dense object detection, https://arxiv.org/abs/1708.02002
         Li et al., Generalized focal loss, https://arxiv.org/abs/2006.04388
         Zhang et al., VarifocalNet, https://arxiv.org/abs/2008.13367
+        Wu et al., IoU-balanced loss functions for single-stage object detection,
+        https://arxiv.org/abs/1908.05641
+        Cao et al., Prime sample attention in object detection, https://arxiv.org/abs/1904.04821
+        Ren et al., Faster R-CNN, https://arxiv.org/abs/1506.01497
 
     Examples:
         >>> import torch
@@ -71,13 +94,21 @@ class AnchorWeighting:
     cls_weight: str = "one"
     box_weight: str = "quality"
     floor: float = 0.1
+    gamma: float = 2.0
+    eta: float = 1.5
+    ignore_band: tuple[float, float] | None = None
+    normalize_per_lesion: bool = False
 
     def __post_init__(self) -> None:
         check_choice("target", self.target, _TARGETS)
-        check_choice("cls_weight", self.cls_weight, _WEIGHTS)
-        check_choice("box_weight", self.box_weight, _WEIGHTS)
+        check_choice("cls_weight", self.cls_weight, _CLS_WEIGHTS)
+        check_choice("box_weight", self.box_weight, _BOX_WEIGHTS)
         if not 0 <= self.floor <= 1:
             raise ValueError(f"floor must lie in [0, 1], got {self.floor}")
+        check_weight(gamma=self.gamma, eta=self.eta)
+        band = self.ignore_band
+        if band is not None and not (len(band) == 2 and 0 < band[0] <= band[1] <= 1):
+            raise ValueError(f"ignore_band must satisfy 0 < low <= high <= 1, got {band}")
 
     def __call__(self, matches: Matches, existence: Float[Tensor, "lesions"]) -> AnchorWeights:
         """Weigh the anchors of one image.
@@ -101,14 +132,36 @@ class AnchorWeighting:
             target = target * _of_lesion(existence.to(quality), matches)
         if "quality" in self.target:
             target = target * quality
-        one = torch.ones_like(quality)
-        cls_weight = (quality if self.cls_weight == "quality" else one).where(positive, one)
-        box_weight = quality if self.box_weight == "quality" else one
+        served, lesion = quality[positive], matches.index[positive]
+        cls_weight = served if self.cls_weight == "quality" else torch.ones_like(served)
+        box_weight = self._box_weight(served, lesion)
+        if self.normalize_per_lesion:
+            cls_weight = _shares.equal_sums(cls_weight, lesion)
+            box_weight = _shares.equal_sums(box_weight, lesion)
         return AnchorWeights(
             target=target,
-            cls_weight=cls_weight.where(matches.index != IGNORE, 0.0),
-            box_weight=box_weight.where(positive, 0.0),
+            cls_weight=self._of_background(matches).masked_scatter(positive, cls_weight),
+            box_weight=torch.zeros_like(quality).masked_scatter(positive, box_weight),
         )
+
+    def _box_weight(
+        self, quality: Float[Tensor, "positives"], lesion: Int[Tensor, "positives"]
+    ) -> Float[Tensor, "positives"]:
+        if self.box_weight == "focal":
+            return (1 - quality).clamp(min=0) ** self.gamma
+        if self.box_weight == "iou_balanced":
+            return _shares.scaled_to_count(quality**self.eta)
+        if self.box_weight == "rank":
+            return _shares.rank_weights(quality, lesion)
+        return quality if self.box_weight == "quality" else torch.ones_like(quality)
+
+    def _of_background(self, matches: Matches) -> Float[Tensor, "anchors"]:
+        """1, and 0 for ignored anchors and those in the band."""
+        counted = matches.index != IGNORE
+        if self.ignore_band is not None:
+            low, high = self.ignore_band
+            counted = counted & ~((matches.quality >= low) & (matches.quality <= high))
+        return counted.to(matches.quality.dtype)
 
 
 def _of_lesion(values: Float[Tensor, "lesions"], matches: Matches) -> Float[Tensor, "anchors"]:

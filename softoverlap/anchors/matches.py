@@ -1,0 +1,195 @@
+"""What a matcher takes and returns: one interface, and the guarantee that all of them give."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float, Int, Shaped
+from torch import Tensor
+
+from softoverlap._checks import check_boxes, check_rank
+from softoverlap._types import plain
+from softoverlap.anchors._reserve import reserve_one_each
+
+BACKGROUND = -1
+IGNORE = -2
+
+
+@dataclass(frozen=True)
+class Matches:
+    """What each anchor shall learn.
+
+    Args:
+        quality: Quality of each anchor for its lesion, at most 1; for an anchor without lesion
+            the highest for any. 0 and below mean that the anchor misses. Shape (N,).
+        index: Lesion of each anchor, -1 for background, -2 to ignore it; int64, shape (N,).
+
+    Raises:
+        ValueError: If the shapes differ or are not (N,).
+
+    Examples:
+        >>> import torch
+        >>> matches = Matches(torch.tensor([0.9, 0.0, 0.1]), torch.tensor([0, 1, -1]))
+        >>> matches.positive
+        tensor([ True,  True, False])
+        >>> matches.fallback
+        tensor([False,  True, False])
+    """
+
+    quality: Float[Tensor, "anchors"]
+    index: Int[Tensor, "anchors"]
+
+    def __post_init__(self) -> None:
+        for name in ("quality", "index"):
+            shape = tuple(getattr(self, name).shape)
+            if shape != (self.index.numel(),):
+                raise ValueError(
+                    f"{name} must have shape (N,), one value an anchor, got shape {shape}"
+                )
+
+    @property
+    def positive(self) -> Bool[Tensor, "anchors"]:
+        """Anchors with a lesion."""
+        return self.index >= 0
+
+    @property
+    def fallback(self) -> Bool[Tensor, "anchors"]:
+        """Anchors that serve a lesion without meeting it, since no free anchor met it.
+
+        No matcher picks an anchor of quality 0 or below for any other reason.
+        """
+        return self.positive & (self.quality <= 0)
+
+
+@dataclass(frozen=True)
+class Scene:
+    """The lesions and anchors of one image, checked, as matchers see them."""
+
+    quality: Float[Tensor, "lesions anchors"]
+    boxes: Shaped[Tensor, "lesions coords"]
+    anchors: Shaped[Tensor, "anchors coords"]
+    levels: Sequence[int]
+    anchors_per_place: int
+    pred_scores: Float[Tensor, "lesions anchors"] | None
+    pred_boxes: Shaped[Tensor, "anchors coords"] | None
+
+
+class Matcher(ABC):
+    """Which anchor serves which lesion; the base of all matchers.
+
+    Quality is the overlap of an anchor with a lesion. 0 or below means that the anchor misses the
+    lesion, so overlaps with a distance term, which are negative there, need no other matcher; an
+    overlap that never reaches 0, like NWD, never misses. No matcher picks an anchor that misses,
+    but for a lesion that gets none otherwise.
+    """
+
+    every_lesion = True
+    """Whether a lesion that comes away empty is given an anchor."""
+
+    @abstractmethod
+    def _index(self, scene: Scene) -> Int[Tensor, "anchors"]:
+        """Lesion of each anchor, -1 for background, -2 to ignore it; at least one lesion."""
+
+    def __call__(
+        self,
+        quality: Float[Tensor, "lesions anchors"],
+        boxes: Shaped[Tensor, "lesions coords"],
+        anchors: Shaped[Tensor, "anchors coords"],
+        *,
+        num_locations_per_level: Sequence[int],
+        num_anchors_per_loc: int,
+        pred_scores: Float[Tensor, "lesions anchors"] | None = None,
+        pred_boxes: Shaped[Tensor, "anchors coords"] | None = None,
+    ) -> Matches:
+        """Match the anchors of one image.
+
+        A lesion without any positive gets the anchor of an assignment that serves as many lesions
+        as possible with anchors that meet them, and of these the one of highest total quality;
+        only a lesion that this leaves out takes the nearest free anchor (`Matches.fallback`). So
+        every lesion has a positive, if there are at least as many anchors as lesions; if not, a
+        warning says how many have none.
+
+        Args:
+            quality: Quality of each anchor for each lesion, at most 1, shape (M, N).
+            boxes: Boxes of the lesions in voxels, shape (M, 2 * ndim).
+            anchors: Candidate boxes in voxels, level by level, place by place, shape
+                (N, 2 * ndim).
+            num_locations_per_level: Places in each feature map, one number a level.
+            num_anchors_per_loc: Anchors at each place.
+            pred_scores: Predicted probability, at each anchor, of each lesion's class, in [0, 1],
+                shape (M, N); only for matchers that look at predictions.
+            pred_boxes: Predicted box of each anchor in voxels, shape (N, 2 * ndim); likewise.
+
+        Returns:
+            The matches of N anchors.
+
+        Raises:
+            ValueError: If the shapes do not fit together.
+        """
+        check_matching(quality, boxes, anchors, num_locations_per_level, num_anchors_per_loc)
+        check_predictions(quality, anchors, pred_scores, pred_boxes)
+        index = torch.full((len(anchors),), BACKGROUND, device=anchors.device)
+        if not len(boxes):
+            return Matches(torch.zeros(len(anchors), device=anchors.device), index)
+        levels = [places * num_anchors_per_loc for places in num_locations_per_level]
+        predicted = (None if p is None else plain(p).detach() for p in (pred_scores, pred_boxes))
+        scene = Scene(quality, boxes, anchors, levels, num_anchors_per_loc, *predicted)
+        if len(anchors):
+            index = self._index(scene)
+        if self.every_lesion:
+            index = reserve_one_each(index, quality, boxes, anchors)
+        own = quality.gather(0, index.clamp(min=0)[None])[0]
+        return Matches(own.where(index >= 0, quality.amax(dim=0)), index)
+
+
+def resolve_claims(
+    claims: Sequence[tuple[Tensor, Tensor, Tensor]], lesions: int, anchors: int
+) -> Int[Tensor, "anchors"]:
+    """Each anchor serves the lesion that claims it with the highest value, the first of equals.
+
+    Claims are lesions, anchors and values, shape (claims,) each.
+    """
+    lesion, anchor, value = (torch.cat(part) for part in zip(*claims, strict=True))
+    best = value.new_full((anchors,), -torch.inf).scatter_reduce(0, anchor, value, "amax")
+    lesion = lesion.where(value == best[anchor], lesions)
+    index = lesion.new_full((anchors,), lesions).scatter_reduce(0, anchor, lesion, "amin")
+    return index.where(index < lesions, BACKGROUND)
+
+
+def check_matching(
+    quality: Tensor,
+    boxes: Tensor,
+    anchors: Tensor,
+    num_locations_per_level: Sequence[int],
+    num_anchors_per_loc: int,
+) -> None:
+    """Whether what a matcher got fits together; values are not looked at."""
+    check_rank(2, "(M, N)", quality=quality)
+    check_boxes(anchors=anchors, validate=False)
+    check_boxes(boxes=boxes, ndim=anchors.shape[1] // 2, validate=False)
+    expected = (len(boxes), len(anchors))
+    if tuple(quality.shape) != expected:
+        raise ValueError(f"quality must have shape (M, N) = {expected}, got {tuple(quality.shape)}")
+    total = sum(num_locations_per_level) * num_anchors_per_loc
+    if total != len(anchors):
+        raise ValueError(
+            f"num_locations_per_level times num_anchors_per_loc must give the number of anchors, "
+            f"{len(anchors)}, got {list(num_locations_per_level)} times {num_anchors_per_loc}"
+        )
+
+
+def check_predictions(
+    quality: Tensor, anchors: Tensor, pred_scores: Tensor | None, pred_boxes: Tensor | None
+) -> None:
+    """Whether the predictions, if there are any, have the shapes of quality and anchors."""
+    for name, given, like in (
+        ("pred_scores", pred_scores, quality),
+        ("pred_boxes", pred_boxes, anchors),
+    ):
+        if given is not None and given.shape != like.shape:
+            raise ValueError(
+                f"{name} must have shape {tuple(like.shape)}, got {tuple(given.shape)}"
+            )
