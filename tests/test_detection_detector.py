@@ -393,3 +393,48 @@ def test_labels_between_classes_are_refused():
     target["label"] = torch.tensor([0.7])
     with pytest.raises(TypeError, match=r"\['label'\] must hold integers, got dtype torch.float32"):
         tiny_detector()(torch.zeros(1, 1, *SIZE), [target])
+
+
+class Recorder:
+    """A matcher that keeps what it was given."""
+
+    uses_predictions = True
+
+    def __init__(self):
+        self.given = []
+
+    def __call__(self, quality, boxes, anchors, *, pred_scores=None, pred_boxes=None, **layout):
+        self.given.append((boxes, anchors, pred_scores, pred_boxes))
+        return MaxOverlapMatcher(0.2, 0.3)(quality, boxes, anchors, **layout)
+
+
+def test_a_matcher_that_asks_for_predictions_gets_scores_and_boxes_of_each_image():
+    detector = tiny_detector(num_classes=2, matcher=Recorder())
+    lesions = [ball_lesion(6, [3, 4, 5], label=1), ball_lesion(4, [14, 15, 12])]
+    images, targets = scene(lesions, SIZE)[None].repeat(2, 1, 1, 1, 1), [lesion_target(lesions)]
+    detector(images, [*targets, lesion_target([])])
+    with torch.no_grad():
+        outputs = detector.network(images)
+        logits, codes = (
+            detector._reshape_maps(outputs[key]) for key in ("classification", "box_regression")
+        )
+    for image, (boxes, anchors, scores, decoded) in enumerate(detector.proposal_matcher.given):
+        labels = [1, 0][: len(boxes)]
+        assert scores.shape == (len(boxes), len(anchors))
+        for row, label in enumerate(labels):
+            assert torch.allclose(scores[row], logits[image, :, label].sigmoid(), atol=1e-6)
+        expected = detector.box_coder.decode_single(codes[image], anchors)
+        assert torch.allclose(decoded, expected, atol=1e-4)
+        assert not scores.requires_grad
+        assert not decoded.requires_grad
+
+
+def test_without_predictions_such_a_matcher_gets_none_and_others_are_never_asked():
+    detector = tiny_detector(matcher=Recorder())
+    layout = [[torch.tensor([[3.0, 4, 5, 9, 10, 11]] * 2)], [lesion_target([])], [1]]
+    assert detector.compute_anchor_matched_idxs(*layout)[0].tolist() == [-1, -1]
+    assert detector.proposal_matcher.given[0][2:] == (None, None)
+    detector.proposal_matcher.uses_predictions = False
+    predictions = torch.zeros(1, 2, 1), torch.zeros(1, 2, 6)
+    detector.match_anchors(*layout, predictions=predictions)
+    assert detector.proposal_matcher.given[1][2:] == (None, None)
