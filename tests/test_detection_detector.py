@@ -4,9 +4,9 @@ import pytest
 import torch
 from lesion_makers import ball_lesion, scene
 from monai.apps.detection.networks.retinanet_detector import RetinaNetDetector
-from monai.losses.giou_loss import BoxGIoULoss
 
-from softoverlap.anchors import AnchorWeighting, ATSSMatcher, Matches, MaxOverlapMatcher
+from softoverlap import anchors as matchers
+from softoverlap.anchors import ATSSMatcher, Matches, MaxOverlapMatcher
 from softoverlap.detection import SoftRetinaNetDetector, lesion_retinanet, lesion_target
 from softoverlap.lesions import crop_lesion
 from softoverlap.overlaps import box_iou
@@ -128,48 +128,6 @@ def test_targets_are_left_as_they_came():
     tiny_detector()(images, targets)
     assert targets[0].keys() == before.keys()
     assert all(targets[0][key] is before[key] for key in before)
-
-
-class StubMatcher:
-    """The rule of torchvision's matcher in MONAI's place: best box, two thresholds."""
-
-    BELOW_LOW_THRESHOLD, BETWEEN_THRESHOLDS = -1, -2
-
-    def __call__(self, quality):
-        best, index = quality.max(dim=0)
-        index[best < 0.3] = -1
-        index[(best >= 0.2) & (best < 0.3)] = -2
-        return index
-
-
-@pytest.mark.parametrize("sampled", [False, True])
-@pytest.mark.parametrize("box_loss", ["smooth_l1", "giou"])
-def test_with_hard_settings_the_losses_are_monais(monkeypatch, sampled, box_loss):
-    from monai.apps.detection.networks import retinanet_detector as monai
-
-    monkeypatch.setattr(monai, "Matcher", StubMatcher)
-    images, targets = batch()
-    for target in targets:
-        target["lesions"] = None
-    ours = tiny_detector(
-        matcher=MaxOverlapMatcher(0.2, 0.3, allow_low_quality_matches=False),
-        weighting=AnchorWeighting(target="hard", box_weight="one"),
-    )
-    theirs = RetinaNetDetector(ours.network, ours.anchor_generator)
-    theirs.set_target_keys("box", "label")
-    theirs.proposal_matcher = StubMatcher()
-    losses = []
-    for detector in (ours, theirs):
-        detector.set_cls_loss(torch.nn.BCEWithLogitsLoss(reduction="mean"))
-        if box_loss == "giou":
-            detector.set_box_regression_loss(BoxGIoULoss(reduction="mean"), False, True)
-        if sampled:
-            detector.set_hard_negative_sampler(32, 0.3, pool_size=4)
-        torch.manual_seed(5)
-        losses.append(detector(images, targets))
-    assert losses[0]["box_regression"] > 0
-    for key in losses[0]:
-        assert losses[0][key].item() == pytest.approx(losses[1][key].item(), abs=1e-5)
 
 
 def test_indices_alone_are_taken_as_perfect_matches():
@@ -427,6 +385,17 @@ def test_a_matcher_that_asks_for_predictions_gets_scores_and_boxes_of_each_image
         assert torch.allclose(decoded, expected, atol=1e-4)
         assert not scores.requires_grad
         assert not decoded.requires_grad
+
+
+ASKING = [name for name in ("TaskAlignedMatcher", "SimOTAMatcher") if hasattr(matchers, name)]
+
+
+@pytest.mark.parametrize("name", ASKING)
+def test_matchers_that_learn_from_predictions_ask_for_them_and_train(name):
+    matcher = getattr(matchers, name)()
+    assert matcher.uses_predictions is True
+    losses = tiny_detector(matcher=matcher)(*batch())
+    assert all(bool(torch.isfinite(loss)) for loss in losses.values())
 
 
 def test_without_predictions_such_a_matcher_gets_none_and_others_are_never_asked():

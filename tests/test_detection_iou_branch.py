@@ -147,6 +147,7 @@ def constant(detector):
 def test_detections_are_scored_as_asked_in_one_piece_and_by_windows(windows, score, expected):
     detector = constant(aware(score=score))
     detector.set_sliding_window_inferer(16, overlap=0.5)
+    detector.set_box_selector_parameters(topk_candidates_per_level=20)
     with torch.no_grad():
         found = detector(torch.randn(1, 1, *SIZE), use_inferer=windows)[0]
     assert len(found["box"]) > 0

@@ -18,6 +18,8 @@ from softoverlap.lesions import Lesion
 from softoverlap.mask_boxes import SummedVolume
 from softoverlap.overlaps import mask_box_mass, mask_box_pair_mass
 
+_RATIOS = ("dice", "iou", "tversky")
+
 
 def lesion_quality(
     lesions: Sequence[Lesion],
@@ -39,8 +41,8 @@ def lesion_quality(
         validate=False,
     )
     rows = [row for row, lesion in enumerate(lesions) if lesion.visible < 1]
-    if not rows:
-        return quality
+    if not rows or overlap not in _RATIOS:
+        return quality  # an overlap with a distance or of boxes knows no hidden mass
     cut = _CutLesions([lesions[row] for row in rows], anchors.device, overlap, (alpha, beta))
     completed = cut.score(anchors, mask_box_mass(cut.tables, anchors, validate=False))
     if normalize is not None:

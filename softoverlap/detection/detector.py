@@ -10,10 +10,8 @@ from jaxtyping import Float, Shaped
 from monai.apps.detection.utils.anchor_utils import AnchorGenerator
 from torch import Tensor, nn
 
-from softoverlap._checks import check_choice
 from softoverlap._types import plain
-from softoverlap.anchors import AnchorWeighting, ATSSMatcher, Matches
-from softoverlap.anchors.best import tversky_weights
+from softoverlap.anchors import AnchorWeighting, ATSSMatcher, Matches, anchor_quality
 from softoverlap.detection.learning import DetectorLosses
 from softoverlap.detection.loss_terms import QualityFocal
 from softoverlap.detection.ranking import ranking_logits, ranking_score, score_name, split_codes
@@ -51,7 +49,7 @@ class SoftRetinaNetDetector(DetectorLosses):
         cls_key: As in MONAI: if the network does not tell.
         box_reg_key: As in MONAI: if the network does not tell.
         debug: As in MONAI.
-        overlap: `"dice"`, `"iou"` or `"tversky"` between soft mask and anchor.
+        overlap: Between soft mask and anchor, one of those of `anchor_quality`.
         normalize: `"best"` for the overlap relative to the lesion's best, None for the overlap.
         alpha: Tversky's weight of the anchor outside the mask.
         beta: Tversky's weight of the mask outside the anchor.
@@ -100,8 +98,6 @@ class SoftRetinaNetDetector(DetectorLosses):
         weighting: AnchorWeighting | None = None,
         score: str | None = None,
     ) -> None:
-        tversky_weights(overlap, alpha, beta)
-        check_choice("normalize", normalize, ("best", None))
         iou_branch = bool(getattr(network, "iou_branch", False))
         ranked_by = score_name(score, iou_branch)
         super().__init__(
@@ -121,6 +117,7 @@ class SoftRetinaNetDetector(DetectorLosses):
             "alpha": alpha,
             "beta": beta,
         }
+        anchor_quality([], torch.zeros(0, 2 * self.spatial_dims), **self.quality_options)  # checks
         self.proposal_matcher = ATSSMatcher() if matcher is None else matcher
         self.weighting = AnchorWeighting() if weighting is None else weighting
         self.iou_branch, self.score = iou_branch, ranked_by
