@@ -37,7 +37,9 @@ class SoftRetinaNetDetector(DetectorLosses):
     In evaluation it returns a dict of `"box"`, `"label"` and `"label_scores"` for each image.
 
     MONAI's `set_*` methods stay: its losses are weighted per anchor (`reduction="mean"` becomes
-    the weighted mean), both matchers are this package's and need no torchvision.
+    the weighted mean), both matchers are this package's and need no torchvision. With
+    `reduction="sum"` the gradients of half batches add up to that of the whole; the other
+    reductions divide by the positives or the weights of their own batch.
 
     Args:
         network: The network, for instance of `lesion_retinanet`.
