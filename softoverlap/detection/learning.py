@@ -84,7 +84,9 @@ class DetectorLosses(DetectorSettings):
             Quality and lesion of N anchors for each image.
 
         Examples:
-            >>> from softoverlap.detection import lesion_retinanet, lesion_target
+            >>> from softoverlap.detection import (
+            ...     SoftRetinaNetDetector, lesion_retinanet, lesion_target,
+            ... )
             >>> detector = SoftRetinaNetDetector(lesion_retinanet())
             >>> matches = detector.match_anchors([torch.rand(3, 6)], [lesion_target([])], [1])
             >>> matches[0].index
