@@ -27,12 +27,15 @@ class Lesion:
         volume_mm3: Σ probability times the voxel's volume, in mm³.
         existence: Share of raters that marked the lesion, in [0, 1].
         label: Class of the lesion, 0 for the first class.
+        visible: Share of the lesion's mass that the crop holds, in (0, 1]: below 1 the box is that
+            of the whole lesion and crop, centre and volume are of the part that a patch shows
+            (`crop_lesion(keep_box=True)`).
 
     Raises:
         TypeError: If box, crop, offset or centre is not a tensor, the offset or the label is no
-            integer, or the volume or the existence no number.
+            integer, or the volume, the existence or the visible share no number.
         ValueError: If the ranks of box, crop, offset and centre disagree, or the volume, the
-            existence or the label is out of range.
+            existence, the label or the visible share is out of range.
 
     Examples:
         >>> import torch
@@ -51,6 +54,7 @@ class Lesion:
     volume_mm3: float
     existence: float = 1.0
     label: int = 0
+    visible: float = 1.0
 
     def __post_init__(self) -> None:
         check_tensors(box=self.box, crop=self.crop, offset=self.offset, centre=self.centre)
@@ -63,16 +67,17 @@ class Lesion:
                 )
         if self.offset.is_floating_point() or self.offset.is_complex():
             raise TypeError(f"offset must hold integers, got dtype {self.offset.dtype}")
-        _check_numbers(self.volume_mm3, self.existence, self.label)
+        _check_numbers(self.volume_mm3, self.existence, self.label, self.visible)
 
 
-def _check_numbers(volume_mm3: object, existence: object, label: object) -> None:
+def _check_numbers(volume_mm3: object, existence: object, label: object, visible: object) -> None:
     """Each is a number in its range; the message names it."""
     inf = float("inf")
     for name, value, kind, fits, expected in (
         ("volume_mm3", volume_mm3, Real, lambda v: 0 <= v < inf, "a finite number, at least 0"),
         ("existence", existence, Real, lambda v: 0 <= v <= 1, "a number in [0, 1]"),
         ("label", label, Integral, lambda v: v >= 0, "an integer, at least 0"),
+        ("visible", visible, Real, lambda v: 0 < v <= 1, "a number in (0, 1]"),
     ):
         if not isinstance(value, kind):
             raise TypeError(f"{name} must be {expected}, got {value!r}")
@@ -81,12 +86,19 @@ def _check_numbers(volume_mm3: object, existence: object, label: object) -> None
 
 
 def crop_lesion(
-    lesion: Lesion, start: Sequence[int], size: Sequence[int], *, min_visible: float = 0.25
+    lesion: Lesion,
+    start: Sequence[int],
+    size: Sequence[int],
+    *,
+    min_visible: float = 0.25,
+    keep_box: bool = False,
 ) -> Lesion | None:
     """The part of a lesion that a patch shows, in coordinates of the patch.
 
     The box is the lesion's own, clipped to the patch, so it may reach beyond the visible voxels of
-    an irregular lesion; the centre is that of the visible mass.
+    an irregular lesion; the centre is that of the visible mass. The part is then a lesion of its
+    own. With `keep_box` the box stays whole and may reach beyond the patch, and `visible` says
+    which share of the lesion's mass the patch shows (amodal boxes).
 
     Args:
         lesion: A lesion in coordinates of the whole image.
@@ -94,6 +106,7 @@ def crop_lesion(
             patch reaches beyond the image.
         size: Voxels of the patch, one number an axis, at least 1.
         min_visible: Least share of the lesion's mass that the patch must show, in [0, 1].
+        keep_box: Keep the whole box in place of the part that lies in the patch.
 
     Returns:
         The visible part, or None if the patch shows less of the mass than `min_visible`, none of
@@ -113,6 +126,9 @@ def crop_lesion(
         >>> part = crop_lesion(lesion, [5], [10])
         >>> part.box, part.volume_mm3
         (tensor([0., 3.]), 3.0)
+        >>> whole = crop_lesion(lesion, [5], [10], keep_box=True)
+        >>> whole.box, whole.visible
+        (tensor([-1.,  3.]), 0.75)
         >>> crop_lesion(lesion, [20], [10]) is None
         True
     """
@@ -124,15 +140,16 @@ def crop_lesion(
     )
     crop = lesion.crop[window]
     total, visible = lesion.crop.double().sum().item(), crop.double().sum().item()
-    shift = lesion.box.new_tensor([*start, *start])
-    box = (lesion.box - shift).clamp(min=0).minimum(lesion.box.new_tensor([*size, *size]))
+    whole = lesion.box - lesion.box.new_tensor([*start, *start])
+    box = whole.clamp(min=0).minimum(whole.new_tensor([*size, *size]))
     flat = bool((box[crop.ndim :] <= box[: crop.ndim]).any())
     if visible <= 0 or visible < min_visible * total or flat:
         return None
     offset = lesion.offset.new_tensor([max(low, 0) for low in first])
     return replace(
         lesion,
-        box=box,
+        box=whole if keep_box else box,
+        visible=min(1.0, lesion.visible * visible / total) if keep_box else lesion.visible,
         crop=crop,
         offset=offset,
         centre=(_centre_of_mass(crop) + offset).to(_centre_like(lesion)),

@@ -4,9 +4,9 @@ import pytest
 import torch
 from lesion_makers import ball_lesion, scene
 from monai.apps.detection.networks.retinanet_detector import RetinaNetDetector
-from monai.losses.giou_loss import BoxGIoULoss
 
-from softoverlap.anchors import AnchorWeighting, ATSSMatcher, Matches, MaxOverlapMatcher
+from softoverlap import anchors as matchers
+from softoverlap.anchors import ATSSMatcher, Matches, MaxOverlapMatcher
 from softoverlap.detection import SoftRetinaNetDetector, lesion_retinanet, lesion_target
 from softoverlap.lesions import crop_lesion
 from softoverlap.overlaps import box_iou
@@ -128,48 +128,6 @@ def test_targets_are_left_as_they_came():
     tiny_detector()(images, targets)
     assert targets[0].keys() == before.keys()
     assert all(targets[0][key] is before[key] for key in before)
-
-
-class StubMatcher:
-    """The rule of torchvision's matcher in MONAI's place: best box, two thresholds."""
-
-    BELOW_LOW_THRESHOLD, BETWEEN_THRESHOLDS = -1, -2
-
-    def __call__(self, quality):
-        best, index = quality.max(dim=0)
-        index[best < 0.3] = -1
-        index[(best >= 0.2) & (best < 0.3)] = -2
-        return index
-
-
-@pytest.mark.parametrize("sampled", [False, True])
-@pytest.mark.parametrize("box_loss", ["smooth_l1", "giou"])
-def test_with_hard_settings_the_losses_are_monais(monkeypatch, sampled, box_loss):
-    from monai.apps.detection.networks import retinanet_detector as monai
-
-    monkeypatch.setattr(monai, "Matcher", StubMatcher)
-    images, targets = batch()
-    for target in targets:
-        target["lesions"] = None
-    ours = tiny_detector(
-        matcher=MaxOverlapMatcher(0.2, 0.3, allow_low_quality_matches=False),
-        weighting=AnchorWeighting(target="hard", box_weight="one"),
-    )
-    theirs = RetinaNetDetector(ours.network, ours.anchor_generator)
-    theirs.set_target_keys("box", "label")
-    theirs.proposal_matcher = StubMatcher()
-    losses = []
-    for detector in (ours, theirs):
-        detector.set_cls_loss(torch.nn.BCEWithLogitsLoss(reduction="mean"))
-        if box_loss == "giou":
-            detector.set_box_regression_loss(BoxGIoULoss(reduction="mean"), False, True)
-        if sampled:
-            detector.set_hard_negative_sampler(32, 0.3, pool_size=4)
-        torch.manual_seed(5)
-        losses.append(detector(images, targets))
-    assert losses[0]["box_regression"] > 0
-    for key in losses[0]:
-        assert losses[0][key].item() == pytest.approx(losses[1][key].item(), abs=1e-5)
 
 
 def test_indices_alone_are_taken_as_perfect_matches():
@@ -393,3 +351,59 @@ def test_labels_between_classes_are_refused():
     target["label"] = torch.tensor([0.7])
     with pytest.raises(TypeError, match=r"\['label'\] must hold integers, got dtype torch.float32"):
         tiny_detector()(torch.zeros(1, 1, *SIZE), [target])
+
+
+class Recorder:
+    """A matcher that keeps what it was given."""
+
+    uses_predictions = True
+
+    def __init__(self):
+        self.given = []
+
+    def __call__(self, quality, boxes, anchors, *, pred_scores=None, pred_boxes=None, **layout):
+        self.given.append((boxes, anchors, pred_scores, pred_boxes))
+        return MaxOverlapMatcher(0.2, 0.3)(quality, boxes, anchors, **layout)
+
+
+def test_a_matcher_that_asks_for_predictions_gets_scores_and_boxes_of_each_image():
+    detector = tiny_detector(num_classes=2, matcher=Recorder())
+    lesions = [ball_lesion(6, [3, 4, 5], label=1), ball_lesion(4, [14, 15, 12])]
+    images, targets = scene(lesions, SIZE)[None].repeat(2, 1, 1, 1, 1), [lesion_target(lesions)]
+    detector(images, [*targets, lesion_target([])])
+    with torch.no_grad():
+        outputs = detector.network(images)
+        logits, codes = (
+            detector._reshape_maps(outputs[key]) for key in ("classification", "box_regression")
+        )
+    for image, (boxes, anchors, scores, decoded) in enumerate(detector.proposal_matcher.given):
+        labels = [1, 0][: len(boxes)]
+        assert scores.shape == (len(boxes), len(anchors))
+        for row, label in enumerate(labels):
+            assert torch.allclose(scores[row], logits[image, :, label].sigmoid(), atol=1e-6)
+        expected = detector.box_coder.decode_single(codes[image], anchors)
+        assert torch.allclose(decoded, expected, atol=1e-4)
+        assert not scores.requires_grad
+        assert not decoded.requires_grad
+
+
+ASKING = [name for name in ("TaskAlignedMatcher", "SimOTAMatcher") if hasattr(matchers, name)]
+
+
+@pytest.mark.parametrize("name", ASKING)
+def test_matchers_that_learn_from_predictions_ask_for_them_and_train(name):
+    matcher = getattr(matchers, name)()
+    assert matcher.uses_predictions is True
+    losses = tiny_detector(matcher=matcher)(*batch())
+    assert all(bool(torch.isfinite(loss)) for loss in losses.values())
+
+
+def test_without_predictions_such_a_matcher_gets_none_and_others_are_never_asked():
+    detector = tiny_detector(matcher=Recorder())
+    layout = [[torch.tensor([[3.0, 4, 5, 9, 10, 11]] * 2)], [lesion_target([])], [1]]
+    assert detector.compute_anchor_matched_idxs(*layout)[0].tolist() == [-1, -1]
+    assert detector.proposal_matcher.given[0][2:] == (None, None)
+    detector.proposal_matcher.uses_predictions = False
+    predictions = torch.zeros(1, 2, 1), torch.zeros(1, 2, 6)
+    detector.match_anchors(*layout, predictions=predictions)
+    assert detector.proposal_matcher.given[1][2:] == (None, None)

@@ -159,3 +159,33 @@ def test_a_centre_of_integers_does_not_round_that_of_the_patch():
     part = crop_lesion(made(centre=torch.tensor([3])), [0], [10])
     assert part is not None
     assert part.centre.item() == pytest.approx(2 + (0.5 * 0.5 + 1.5) / 1.5)
+
+
+@given(st.integers(0, 14), st.integers(1, 8), st.booleans())
+def test_a_kept_box_is_only_shifted_and_the_visible_share_is_that_of_the_mass(x, width, twice):
+    lesion = ball_lesion(5, [6, 7], ndim=2, existence=0.6)
+    part = crop_lesion(lesion, [x, 0], [width, 20], min_visible=0.0, keep_box=True)
+    modal = crop_lesion(lesion, [x, 0], [width, 20], min_visible=0.0)
+    assert (part is None) == (modal is None)
+    if part is None or modal is None:
+        return
+    assert torch.equal(part.box, lesion.box - torch.tensor([x, 0, x, 0]))
+    for name in ("crop", "offset", "centre"):
+        assert torch.equal(getattr(part, name), getattr(modal, name))
+    assert part.visible == pytest.approx(float(part.crop.sum() / lesion.crop.sum()), rel=1e-5)
+    assert modal.visible == 1
+    if twice:
+        again = crop_lesion(part, [0, 8], [width, 20], min_visible=0.0, keep_box=True)
+        if again is not None:
+            share = float(again.crop.sum() / lesion.crop.sum())
+            assert again.visible == pytest.approx(share, rel=1e-5)
+
+
+@pytest.mark.bad_input
+@pytest.mark.parametrize(
+    ("value", "error"), [(0.0, ValueError), (1.5, ValueError), ("half", TypeError)]
+)
+def test_a_visible_share_out_of_range_is_refused(value, error):
+    lesion = ball_lesion(5, [6, 7], ndim=2)
+    with pytest.raises(error, match=r"visible must be a number in \(0, 1\], got"):
+        Lesion(lesion.box, lesion.crop, lesion.offset, lesion.centre, 1.0, visible=value)

@@ -82,6 +82,7 @@ def build_detector(
             strides=(2,) * len(config.channels),
             feature_channels=config.feature_channels,
             anchor_sizes=config.anchor_sizes,
+            iou_branch=config.iou_branch,
         )
     weighting = AnchorWeighting(target=config.score_target)
     detector = SoftRetinaNetDetector(network, weighting=weighting)

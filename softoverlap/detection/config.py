@@ -46,6 +46,8 @@ class TrainingConfig:
         channels: Channels of each stage of the network.
         feature_channels: Channels of the feature pyramid and the heads.
         anchor_sizes: Edges of the anchors in voxels on the finest level.
+        iou_branch: Let the network also predict how well each box fits, and rank by it.
+        amodal: Learn the whole box of a lesion that a patch cuts, not the part that shows.
         mask_threshold: Lowest probability inside a lesion, in (0, 1], where masks are read for
             this training (`load_case`); kept with the checkpoint.
         score_target: What the score of a box learns: `"existence"`, the share of raters that
@@ -83,6 +85,8 @@ class TrainingConfig:
     channels: tuple[int, ...] = (16, 32, 64)
     feature_channels: int = 32
     anchor_sizes: tuple[float, ...] = (5.0, 8.0, 12.0)
+    iou_branch: bool = False
+    amodal: bool = False
     mask_threshold: float = 0.5
     score_target: str = "existence"
     score_threshold: float = 0.02

@@ -8,11 +8,10 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int, Shaped
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from softoverlap import boxes as geometry
-from softoverlap._types import plain
 from softoverlap.data import Volume
 from softoverlap.detection.checkpoint import LesionDetector
 from softoverlap.detection.scans import zoom, zoom_factor, zoom_size
@@ -103,7 +102,11 @@ def _run(model: LesionDetector, data: Tensor) -> tuple[dict[str, Tensor], Tensor
             found: Any = detector(data[None, None], use_inferer=True)
     finally:
         detector.inferer = windows
-    levels = recorder.maps[: len(recorder.maps) // 2]
+    half = len(recorder.maps) // 2
+    levels = [
+        detector.score_map(logits, codes)
+        for logits, codes in zip(recorder.maps[:half], recorder.maps[half:], strict=True)
+    ]
     return found[0], _heat_map(levels, detector.size_divisible, data.shape)
 
 
@@ -120,13 +123,14 @@ class _Recorder:
 
 
 def _heat_map(
-    levels: Sequence[Shaped[Tensor, "1 _ _ _ _"]],
+    levels: Sequence[Float[Tensor, "1 1 _ _ _"]],
     stride: Sequence[int],
     size: Sequence[int],
 ) -> Float[Tensor, "depth height width"]:
     """Highest score of any anchor and level at each voxel of the image, before its padding."""
     padded = [-(-voxels // step) * step for voxels, step in zip(size, stride, strict=True)]
-    best = [plain(level).float().sigmoid().amax(dim=1, keepdim=True) for level in levels]
-    grown = [F.interpolate(one, size=padded, mode="trilinear", align_corners=False) for one in best]
+    grown = [
+        F.interpolate(level, size=padded, mode="trilinear", align_corners=False) for level in levels
+    ]
     inside = tuple(slice(voxels) for voxels in size)
     return torch.stack([one[0, 0] for one in grown]).amax(dim=0)[inside]

@@ -40,6 +40,11 @@ class QualityFocal(nn.Module):
         return self.loss(logits, target)
 
 
+def takes_masks(loss: nn.Module) -> bool:
+    """Whether the loss compares boxes with soft masks in place of boxes."""
+    return bool(getattr(loss, "takes_masks", False))
+
+
 def unreduced(name: str, loss: nn.Module) -> tuple[nn.Module, str]:
     """A copy of the loss that returns every element, and the reduction that was asked for."""
     how = getattr(loss, "reduction", None)

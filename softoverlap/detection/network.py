@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+import torch
 from jaxtyping import Float
-from monai.apps.detection.networks.retinanet_network import RetinaNet
+from monai.apps.detection.networks.retinanet_network import RetinaNet, RetinaNetRegressionHead
 from monai.networks.blocks.dynunet_block import UnetResBlock
 from monai.networks.blocks.feature_pyramid_network import FeaturePyramidNetwork
 from monai.utils.misc import ensure_tuple_rep
@@ -15,6 +16,7 @@ from torch import Tensor, nn
 from softoverlap.detection.anchor_grid import ExactAnchorGenerator
 
 _GROUPS = 8  # of MONAI's RetinaNet heads too
+_HEAD_SPREAD = 0.01  # of the weights of MONAI's RetinaNet heads
 
 
 def lesion_retinanet(
@@ -27,6 +29,7 @@ def lesion_retinanet(
     feature_channels: int = 32,
     anchor_sizes: Sequence[float | Sequence[float]] = (5.0, 8.0, 12.0),
     spatial_dims: int = 3,
+    iou_branch: bool = False,
 ) -> RetinaNet:
     """MONAI's RetinaNet with a small residual backbone, for training on patches.
 
@@ -44,6 +47,9 @@ def lesion_retinanet(
         feature_channels: Channels of each level and of the heads, a multiple of 8.
         anchor_sizes: Edges of the anchors in voxels, one number for a cube or one an axis.
         spatial_dims: 2 or 3.
+        iou_branch: Let the network predict, beside each box, how well it will fit: one channel
+            more for each anchor, behind its code. MONAI's evaluation and its sliding window know
+            two maps only, so the box head is widened. The network tells by `network.iou_branch`.
 
     Returns:
         The network; classification starts at a score of 0.01 everywhere (Lin et al.).
@@ -54,6 +60,7 @@ def lesion_retinanet(
     References:
         Lin et al., Focal loss for dense object detection, https://arxiv.org/abs/1708.02002
         Lin et al., Feature pyramid networks, https://arxiv.org/abs/1612.03144
+        Wu et al., IoU-aware single-stage object detector, https://arxiv.org/abs/1912.05992
 
     Examples:
         >>> import torch
@@ -77,11 +84,26 @@ def lesion_retinanet(
         feature_extractor=extractor,
         size_divisible=tuple(int(step) for step in total[-1]),
     )
+    network.iou_branch = iou_branch  # pyright: ignore[reportArgumentType]
+    if iou_branch:
+        _widen(network.regression_head, len(anchor_sizes), 2 * spatial_dims)
     finest = total[-num_levels]
     scales = [float(np.max(level / finest)) for level in total[-num_levels:]]
     shapes = [ensure_tuple_rep(size, spatial_dims) for size in anchor_sizes]
     network.anchor_generator = ExactAnchorGenerator(scales, shapes)
     return network
+
+
+def _widen(head: RetinaNetRegressionHead, anchors: int, coords: int) -> None:
+    """One channel more for each anchor, behind its code; the code starts with MONAI's weights."""
+    narrow = head.bbox_reg
+    wide = type(narrow)(narrow.in_channels, anchors * (coords + 1), kernel_size=3, padding=1)
+    nn.init.normal_(wide.weight, std=_HEAD_SPREAD)
+    nn.init.zeros_(wide.bias)
+    with torch.no_grad():
+        code = narrow.weight.unflatten(0, (anchors, coords))
+        wide.weight.unflatten(0, (anchors, coords + 1))[:, :coords] = code
+    head.bbox_reg = wide
 
 
 class _PyramidBackbone(nn.Module):

@@ -71,7 +71,10 @@ class PatchSampler:
         number, start = self._place(generator)
         size = self.config.patch
         image = window(self.images[number], start, size)
-        cropped = [crop_lesion(lesion, start, size) for lesion in self.lesions[number]]
+        amodal = self.config.amodal
+        cropped = [
+            crop_lesion(lesion, start, size, keep_box=amodal) for lesion in self.lesions[number]
+        ]
         lesions = [lesion for lesion in cropped if lesion is not None]
         if self.config.flips:
             axes = (torch.rand(3, generator=generator) < 0.5).nonzero()[:, 0].tolist()

@@ -25,6 +25,7 @@ class Progress:
         learning_rate: Learning rate of the step.
         classification: Classification loss of the step.
         box_regression: Regression loss of the step.
+        box_quality: Loss of the IoU-aware branch in the step, 0 without one.
 
     Examples:
         >>> Progress(5, 10, 0.5, 2.0, 2.0, 1e-3, 0.4, 0.1).loss
@@ -39,11 +40,12 @@ class Progress:
     learning_rate: float
     classification: float
     box_regression: float
+    box_quality: float = 0.0
 
     @property
     def loss(self) -> float:
-        """Sum of both losses."""
-        return self.classification + self.box_regression
+        """Sum of the losses."""
+        return self.classification + self.box_regression + self.box_quality
 
 
 def learning_rate(config: TrainingConfig, done: float) -> float:

@@ -9,7 +9,7 @@ from monai.apps.detection.networks.retinanet_detector import RetinaNetDetector
 from torch import nn
 
 from softoverlap.anchors import ATSSMatcher, MaxOverlapMatcher
-from softoverlap.detection.loss_terms import unreduced
+from softoverlap.detection.loss_terms import takes_masks, unreduced
 from softoverlap.detection.selection import FastBoxSelector
 from softoverlap.detection.windows import AlignedWindowInferer
 from softoverlap.overlaps import box_iou
@@ -42,6 +42,10 @@ class DetectorSettings(RetinaNetDetector):
     ) -> None:
         """Set the regression loss.
 
+        A loss with an attribute `takes_masks` that is True, such as `MaskBoxDiceLoss`, is called
+        with the soft mask of each box's lesion in place of the true box, and with `best`, the
+        highest overlap that any box can reach with it. All targets must then have lesions.
+
         Args:
             box_loss: A loss of boxes or of their codes, shape (N, 2 * ndim), with an attribute
                 `reduction` that is `"mean"`, `"sum"` or `"positives"`.
@@ -50,7 +54,8 @@ class DetectorSettings(RetinaNetDetector):
 
         Raises:
             TypeError: If it has no `reduction`.
-            ValueError: If its `reduction` is another one.
+            ValueError: If its `reduction` is another one, or if it takes masks and the boxes are
+                to be encoded or left encoded.
 
         Examples:
             >>> import torch
@@ -59,7 +64,32 @@ class DetectorSettings(RetinaNetDetector):
             >>> detector.set_box_regression_loss(torch.nn.L1Loss(), True, False)
         """
         alone, self.box_reduction = unreduced("box_loss", box_loss)
+        if takes_masks(alone) and (encode_gt or not decode_pred):
+            raise ValueError(
+                f"encode_gt and decode_pred must be False and True for "
+                f"{type(box_loss).__name__}, which takes masks, got {encode_gt} and {decode_pred}"
+            )
         super().set_box_regression_loss(alone, encode_gt, decode_pred)
+
+    def set_box_quality_loss(self, quality_loss: nn.Module) -> None:
+        """Set the loss of the IoU-aware branch (`lesion_retinanet(iou_branch=True)`).
+
+        Args:
+            quality_loss: A loss of logits and of targets in [0, 1], shape (N, 1), with an attribute
+                `reduction` that is `"mean"`, `"sum"` or `"positives"`; binary cross-entropy by
+                default.
+
+        Raises:
+            TypeError: If it has no `reduction`.
+            ValueError: If its `reduction` is another one.
+
+        Examples:
+            >>> from softoverlap.detection import SoftRetinaNetDetector, lesion_retinanet
+            >>> from softoverlap.losses import QualityFocalLoss
+            >>> detector = SoftRetinaNetDetector(lesion_retinanet(iou_branch=True))
+            >>> detector.set_box_quality_loss(QualityFocalLoss("sum"))
+        """
+        self.quality_loss_func, self.quality_reduction = unreduced("quality_loss", quality_loss)
 
     def set_regular_matcher(
         self, fg_iou_thresh: float, bg_iou_thresh: float, allow_low_quality_matches: bool = True

@@ -1,0 +1,60 @@
+"""The IoU-aware branch: its place in the box head, and the score that ranks detections."""
+
+from __future__ import annotations
+
+from jaxtyping import Float
+from torch import Tensor
+
+from softoverlap._checks import check_choice
+from softoverlap.losses import iou_aware_score
+
+SCORES = ("cls", "product", "geometric")
+
+
+def score_name(score: str | None, iou_branch: bool) -> str:
+    """How detections are ranked: as asked, else by what the network predicts."""
+    if score is None:
+        return "geometric" if iou_branch else "cls"
+    check_choice("score", score, SCORES)
+    if score != "cls" and not iou_branch:
+        raise ValueError(f"score must be 'cls' for a network without iou_branch, got {score!r}")
+    return score
+
+
+def split_codes(
+    outputs: Float[Tensor, "*rows channels"], coords: int
+) -> tuple[Float[Tensor, "*rows coords"], Float[Tensor, "*rows"] | None]:
+    """Box codes, and the logits of the quality where the head is wide enough to hold them."""
+    if outputs.shape[-1] == coords:
+        return outputs, None
+    if outputs.shape[-1] != coords + 1:
+        raise ValueError(
+            f"network must return {coords} numbers for each box, or {coords + 1} with an IoU "
+            f"branch, got {outputs.shape[-1]}"
+        )
+    return outputs[..., :coords], outputs[..., coords]
+
+
+def ranking_score(
+    p: Float[Tensor, "*anchors classes"], q: Float[Tensor, "*anchors"] | None, score: str
+) -> Float[Tensor, "*anchors classes"]:
+    """`p`, `p · q`, or its square root, which stays on the scale of probabilities."""
+    if score == "cls" or q is None:
+        return p
+    product = iou_aware_score(p, q[..., None], validate=False)
+    return product if score == "product" else product.sqrt()
+
+
+def ranking_logits(
+    logits: Float[Tensor, "*anchors classes"],
+    quality: Float[Tensor, "*anchors"] | None,
+    *,
+    score: str,
+    are_logits: bool,
+) -> Float[Tensor, "*anchors classes"]:
+    """What the box selector takes in place of the logits; probabilities if it was told so."""
+    if score == "cls" or quality is None:
+        return logits
+    p = logits.sigmoid() if are_logits else logits
+    found = ranking_score(p, quality.sigmoid(), score)
+    return found.logit() if are_logits else found
