@@ -63,6 +63,8 @@ class TaskAlignedMatcher(Matcher):
         tensor([-1,  0, -1])
     """
 
+    uses_predictions = True
+
     def __init__(
         self,
         topk: int = 13,
@@ -128,6 +130,8 @@ class SimOTAMatcher(Matcher):
         ... ).index
         tensor([ 0,  0, -1, -1])
     """
+
+    uses_predictions = True
 
     def __init__(
         self,

@@ -89,6 +89,9 @@ class Matcher(ABC):
     every_lesion = True
     """Whether a lesion that comes away empty is given an anchor."""
 
+    uses_predictions = False
+    """Whether it makes use of `pred_scores` and `pred_boxes`, which a detector else spares itself."""
+
     @abstractmethod
     def _index(self, scene: Scene) -> Int[Tensor, "anchors"]:
         """Lesion of each anchor, -1 for background, -2 to ignore it; at least one lesion."""
