@@ -87,9 +87,9 @@ def test_closed_forms(loss):
 def test_without_a_distance_term_it_is_one_minus_the_score(loss):
     masks, boxes = pairs()
     expected = 1 - SCORE[loss](masks, boxes)
-    torch.testing.assert_close(loss("none", distance_weight=0)(masks, boxes), expected)
-    torch.testing.assert_close(loss(distance_weight=0)(masks, boxes), expected.mean())
-    torch.testing.assert_close(loss("sum", distance_weight=0)(masks, boxes), expected.sum())
+    torch.testing.assert_close(loss("none", distance_weight=0.0)(masks, boxes), expected)
+    torch.testing.assert_close(loss(distance_weight=0.0)(masks, boxes), expected.mean())
+    torch.testing.assert_close(loss("sum", distance_weight=0.0)(masks, boxes), expected.sum())
 
 
 @both
@@ -101,7 +101,7 @@ def test_a_box_that_misses_is_led_to_the_mask(loss):
     low, high = box.grad[0].chunk(2)
     assert (low + high)[0] > 0  # down the axis
     box.grad = None
-    loss(distance_weight=0)([lesion], box).backward()
+    loss(distance_weight=0.0)([lesion], box).backward()
     assert (box.grad == 0).all()
 
 
