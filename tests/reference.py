@@ -371,3 +371,76 @@ def _centre(box):
 def _holds(box, point):
     ndim = len(box) // 2
     return all(box[axis] < point[axis] < box[axis + ndim] for axis in range(ndim))
+
+
+def reference_mask_box_loss(mask, box, overlap, best=1.0, distance_weight=1.0):
+    """`(1 - q)(1 + w d)` from sums over all voxels; the mask is not empty."""
+    mass, size = reference_mass(mask, box), float(np.sum(mask, dtype=np.float64))
+    volume = float(reference_box_volume(box))
+    whole = (size + volume) / 2 if overlap == "dice" else size + volume - mass
+    centre, support = _middle_and_support(mask)
+    middle = [(float(low) + float(high)) / 2 for low, high in zip(*_halves(box), strict=True)]
+    apart = sum((x - y) ** 2 for x, y in zip(centre, middle, strict=True))
+    diagonal = sum(edge**2 for edge in _edges(_hull(list(box), support)))
+    return (1 - mass / whole / best) * (1 + distance_weight * apart / diagonal)
+
+
+def _middle_and_support(mask):
+    """Centre of mass, and the tight box around all voxels above 0."""
+    filled = [index for index in np.ndindex(*mask.shape) if mask[index] > 0]
+    size = sum(float(mask[index]) for index in filled)
+    axes = range(mask.ndim)
+    centre = [sum(float(mask[i]) * (i[axis] + 0.5) for i in filled) / size for axis in axes]
+    lower = [min(index[axis] for index in filled) for axis in axes]
+    return centre, lower + [max(index[axis] for index in filled) + 1 for axis in axes]
+
+
+def _halves(box):
+    return list(box)[: len(box) // 2], list(box)[len(box) // 2 :]
+
+
+def reference_coverage(box, shape):
+    """The share of each voxel that the box fills."""
+    ndim, covered = len(shape), np.zeros(shape)
+    for index in np.ndindex(*shape):
+        share = 1.0
+        for axis, voxel in enumerate(index):
+            low, high = float(box[axis]), float(box[axis + ndim])
+            share *= max(0.0, min(high, voxel + 1) - max(low, voxel))
+        covered[index] = share
+    return covered
+
+
+def reference_projection_loss(mask, box):
+    covered, losses = reference_coverage(box, mask.shape), []
+    for axis in range(mask.ndim):
+        shadows = []
+        for volume in (mask, covered):
+            layers = np.moveaxis(volume, axis, 0).reshape(mask.shape[axis], -1)
+            shadows.append([max(map(float, layer)) for layer in layers])
+        total = sum(m * m + b * b for m, b in zip(*shadows, strict=True))
+        shared = sum(m * b for m, b in zip(*shadows, strict=True))
+        losses.append(1 - 2 * shared / total if total else 0.0)
+    return sum(losses) / len(losses)
+
+
+def reference_affinity_loss(mask, image, box, scale, threshold, dilation=1):
+    """Over all pairs of voxels, whatever their distance."""
+    voxels, terms = list(np.ndindex(*mask.shape)), []
+    for number, first in enumerate(voxels):
+        for second in voxels[number + 1 :]:
+            steps = {abs(x - y) for x, y in zip(first, second, strict=True)}
+            if not steps <= {0, dilation}:
+                continue
+            if not any(_centre_inside(voxel, box) for voxel in (first, second)):
+                continue
+            if math.exp(-abs(float(image[first]) - float(image[second])) / scale) < threshold:
+                continue
+            p, q = float(mask[first]), float(mask[second])
+            terms.append(-math.log(max(p * q + (1 - p) * (1 - q), np.finfo(np.float64).eps)))
+    return sum(terms) / len(terms) if terms else 0.0
+
+
+def _centre_inside(voxel, box):
+    low, high = _halves(box)
+    return all(a <= v + 0.5 < b for a, v, b in zip(low, voxel, high, strict=True))

@@ -10,7 +10,10 @@ from softoverlap.losses.boxes import (
     RotatedBoxIoULoss,
 )
 from softoverlap.losses.coarse_to_fine import CoarseToFineBoxLoss
+from softoverlap.losses.mask_boxes import MaskBoxDiceLoss, MaskBoxIoULoss
 from softoverlap.losses.masks import SoftDiceCELoss, SoftDiceLoss, SoftIoULoss, SoftTverskyLoss
+from softoverlap.losses.priors import PairwiseAffinityLoss, SizePriorLoss
+from softoverlap.losses.projection import BoxProjectionLoss
 from softoverlap.losses.quality import QualityFocalLoss, VarifocalLoss, iou_aware_score
 
 __all__ = [
@@ -20,9 +23,14 @@ __all__ = [
     "BoxGIoULoss",
     "BoxIoULoss",
     "BoxNWDLoss",
+    "BoxProjectionLoss",
     "CoarseToFineBoxLoss",
+    "MaskBoxDiceLoss",
+    "MaskBoxIoULoss",
+    "PairwiseAffinityLoss",
     "QualityFocalLoss",
     "RotatedBoxIoULoss",
+    "SizePriorLoss",
     "SoftDiceCELoss",
     "SoftDiceLoss",
     "SoftIoULoss",

@@ -42,3 +42,12 @@ def checked_weight(weight: Tensor, count: int, validate: bool | None) -> Tensor:
     if should_validate(validate, weight) and not bool((weight >= 0).all()):
         raise ValueError(f"weight must be at least 0, got {weight.min().item():g}")
     return weight
+
+
+def weighted_and_reduced(
+    loss: Float[Tensor, "items"], weight: Tensor | None, reduction: str, validate: bool | None
+) -> Float[Tensor, "*reduced"]:
+    """The loss of each box times its weight, reduced."""
+    if weight is not None:
+        loss = loss * checked_weight(weight, len(loss), validate)
+    return reduce(loss, reduction)

@@ -1,0 +1,52 @@
+"""Where the mass of a mask lies, read from its table: centre of mass and support."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from softoverlap.mask_boxes import SummedVolume
+
+
+def centres_of_mass(volume: SummedVolume) -> Float[Tensor, "lesions ndim"]:
+    """In voxels of the image, float64, with a gradient to the masks.
+
+    A mask without mass has none; its row is the corner of its crop.
+    """
+    safe_size = torch.where(volume.sizes > 0, volume.sizes, 1)
+    centres = []
+    for layers in _layers(volume):
+        places = torch.arange(layers.shape[1], dtype=layers.dtype, device=layers.device) + 0.5
+        centres.append((layers * places).sum(dim=1) / safe_size)
+    return torch.stack(centres, dim=1) + volume.offsets
+
+
+def supports(volume: SummedVolume) -> Float[Tensor, "lesions coords"]:
+    """Tight boxes around all voxels above 0, float64, without gradient."""
+    lower, upper = [], []
+    for layers in _layers(volume):
+        filled = layers.detach() > 0
+        places = torch.arange(layers.shape[1], device=layers.device)
+        last = torch.where(filled, places + 1, 0).amax(dim=1)
+        first = torch.where(filled, places, layers.shape[1]).amin(dim=1)
+        lower.append(torch.minimum(first, last))
+        upper.append(last)
+    corners = torch.stack(lower + upper, dim=1) + volume.offsets.repeat(1, 2)
+    return corners.to(torch.float64)
+
+
+def _layers(volume: SummedVolume) -> list[Float[Tensor, "lesions voxels"]]:
+    """For each axis the mass of every layer of voxels across it, 0 beyond a crop's end."""
+    strides = torch.ones_like(volume.shapes)
+    for axis in reversed(range(volume.ndim - 1)):
+        strides[:, axis] = strides[:, axis + 1] * (volume.shapes[:, axis + 1] + 1)
+    corner = volume.starts + (strides * volume.shapes).sum(dim=1)
+    sides = volume.shapes.amax(dim=0).tolist() if len(volume) else [1] * volume.ndim
+    layers = []
+    for axis, side in enumerate(sides):
+        back = torch.arange(side + 1, device=volume.device)
+        back = (volume.shapes[:, axis, None] - back).clamp(min=0)  # nodes before the last one
+        nodes = corner[:, None] - strides[:, axis, None] * back
+        layers.append(volume.table[nodes].diff(dim=1))
+    return layers

@@ -1,0 +1,118 @@
+"""Projection loss: a mask casts the same shadow on every axis as its box."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from softoverlap import boxes as geometry, scores
+from softoverlap._checks import check_boxes, check_probabilities, check_rank, check_same_rows
+from softoverlap._types import Boxes, LesionMasks, accumulation_dtype, plain
+from softoverlap.losses.reduction import reduction_name, weighted_and_reduced
+
+PerBox = Float[Tensor, "boxes"]
+
+
+class BoxProjectionLoss(nn.Module):
+    """How far the shadows of a mask on the axes are from those of its box.
+
+    The shadow on an axis is the maximum over all voxels of each layer across it. The box's is that
+    of its coverage: the share of each voxel that the box fills, so real-valued boxes count exactly.
+    The loss is the mean over the axes of `1 - 2 Σ m·b / (Σ m² + Σ b²)`.
+
+    It asks for one full voxel in each layer of the box and for nothing outside: the filled box has
+    the loss 0 and so has, for instance, its diagonal. By itself it doesn't say what lies within
+    the box; give it an image term (`PairwiseAffinityLoss`) or a size prior (`SizePriorLoss`).
+
+    Args:
+        reduction: `"mean"` over the masks (0, attached to the graph, if there is none), `"sum"` or
+            `"none"`.
+        validate: Look at the values too; by default on for CPU tensors.
+
+    Raises:
+        ValueError: If an argument is out of range.
+
+    References:
+        Tian et al., BoxInst, https://arxiv.org/abs/2012.02310
+
+    Examples:
+        >>> import torch
+        >>> box, mask = torch.tensor([[1.0, 1.0, 3.0, 3.0]]), torch.zeros(3, 4, 4)
+        >>> mask[0, 1:3, 1:3] = 1  # the filled box
+        >>> mask[1] = torch.diag(torch.tensor([0.0, 1.0, 1.0, 0.0]))
+        >>> mask[2, 1, 1:3] = 1  # one row
+        >>> BoxProjectionLoss("none")(mask, box.expand(3, 4))
+        tensor([0.0000, 0.0000, 0.1667])
+    """
+
+    def __init__(self, reduction: str = "mean", *, validate: bool | None = None) -> None:
+        super().__init__()
+        self.reduction = reduction_name(reduction)
+        self.validate = validate
+
+    def forward(
+        self, masks: LesionMasks, boxes: Boxes, weight: PerBox | None = None
+    ) -> Float[Tensor, "*reduced"]:
+        """The loss of mask i and box i.
+
+        Args:
+            masks: Probabilities, shape (K, *spatial).
+            boxes: Minima, then maxima, in voxels of the masks, shape (K, 2 * ndim).
+            weight: Factor of each box's loss, at least 0, shape (K,); the mean is still over K.
+
+        Returns:
+            The loss, without unit, each in [0, 1], in float32 or wider; shape (K,) for
+            `reduction="none"`, else ().
+
+        Raises:
+            ValueError: If shapes disagree, a value is out of range or a box is inverted.
+        """
+        wide_masks, wide_boxes = checked_pairs(masks, boxes, self.validate)
+        loss = torch.zeros_like(wide_boxes[:, 0])
+        targets = projections(box_coverage(wide_boxes, tuple(masks.shape[1:])))
+        for axis, target in enumerate(targets):
+            others = [a + 1 for a in range(len(targets)) if a != axis]
+            shadow = wide_masks.amax(dim=others) if others else wide_masks
+            dice = scores.dice(
+                (shadow * target).sum(dim=1),
+                (shadow * shadow).sum(dim=1),
+                (target * target).sum(dim=1),
+            )
+            loss = loss + (1 - dice) / len(targets)
+        return weighted_and_reduced(loss, weight, self.reduction, self.validate)
+
+
+def checked_pairs(
+    masks: Tensor, boxes: Tensor, validate: bool | None
+) -> tuple[Float[Tensor, "lesions *spatial"], Float[Tensor, "boxes coords"]]:
+    """Masks and their boxes in one dtype, float32 or wider, after a look at both."""
+    check_rank(2, "(K, *spatial)", masks=masks)
+    check_boxes(boxes=boxes, ndim=masks.ndim - 1, validate=validate)
+    check_same_rows(masks=masks, boxes=boxes)
+    check_probabilities(masks=masks, validate=validate)
+    dtype = accumulation_dtype(masks, boxes)
+    return plain(masks).to(dtype), plain(boxes).to(dtype)
+
+
+def box_coverage(
+    boxes: Float[Tensor, "boxes coords"], spatial: tuple[int, ...]
+) -> list[Float[Tensor, "boxes voxels"]]:
+    """For each axis the share of every layer of voxels that lies between a box's faces."""
+    shares = []
+    for low, high, side in zip(*geometry.split(boxes), spatial, strict=True):
+        edge = torch.arange(side, dtype=boxes.dtype, device=boxes.device)
+        shared = torch.minimum(high[:, None], edge + 1) - torch.maximum(low[:, None], edge)
+        shares.append(torch.maximum(shared, shared.new_zeros(())))  # half of the gradient at 0
+    return shares
+
+
+def projections(shares: list[Tensor]) -> list[Float[Tensor, "boxes voxels"]]:
+    """The shadows of the product of these shares: each times the highest of the others."""
+    shadows = []
+    for axis, share in enumerate(shares):
+        for other, its_share in enumerate(shares):
+            if other != axis:
+                share = share * its_share.amax(dim=1, keepdim=True)
+        shadows.append(share)
+    return shadows
