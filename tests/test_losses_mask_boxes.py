@@ -62,7 +62,7 @@ def test_no_box_has_a_lower_loss_than_the_best_one_which_has_none(loss, case):
     masks, boxes = case
     mask = visible(masks[:1])
     assume(mask.sum() > 0)
-    box, score = best_box(mask[0], overlap=NAME[loss])
+    box, score, _ = best_box(mask[0], overlap=NAME[loss])
     every = torch.cat([box[None], boxes])
     same, best = (
         mask.expand(len(every), *mask.shape[1:]),
@@ -109,7 +109,7 @@ def test_a_box_that_misses_is_led_to_the_mask(loss):
 def test_descent_ends_at_the_best_box(loss):
     crop = ball(8).double() * torch.linspace(0.4, 1, 8).double()
     lesion = lesion_from_crop(crop, [6, 4, 5])
-    target, score = best_box(crop, overlap=NAME[loss])
+    target, score, _ = best_box(crop, overlap=NAME[loss])
     target = target + lesion.offset.repeat(2)
     box = torch.tensor([[16.0, 5, 5, 22, 11, 12]]).double().requires_grad_()
     optimizer = torch.optim.Adam([box], lr=0.2)

@@ -90,7 +90,7 @@ class Matcher(ABC):
     """Whether a lesion that comes away empty is given an anchor."""
 
     uses_predictions = False
-    """Whether it makes use of `pred_scores` and `pred_boxes`, which a detector else spares itself."""
+    """Whether it makes use of `pred_scores` and `pred_boxes`, else spared."""
 
     @abstractmethod
     def _index(self, scene: Scene) -> Int[Tensor, "anchors"]:

@@ -11,7 +11,6 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from softoverlap import boxes as geometry, scores
 from softoverlap._checks import (
     check_boxes,
     check_probabilities,
@@ -20,9 +19,12 @@ from softoverlap._checks import (
     check_weight,
 )
 from softoverlap._types import Boxes, accumulation_dtype, plain, score_dtype
-from softoverlap.losses._mask_places import centres_of_mass, supports
 from softoverlap.losses.reduction import reduction_name, weighted_and_reduced
-from softoverlap.mask_boxes import SummedVolume, as_summed_volume
+from softoverlap.mask_boxes import (
+    SummedVolume,
+    as_summed_volume,
+)
+from softoverlap.overlaps.mask_box_distances import pair_penalty
 from softoverlap.overlaps.mask_boxes import AnyMasks, mask_box_pair_dice, mask_box_pair_iou
 
 PerBox = Float[Tensor, "boxes"]
@@ -45,6 +47,9 @@ class MaskBoxLoss(nn.Module):
     Raises:
         ValueError: If an argument is out of range.
     """
+
+    takes_masks = True
+    """Tells a detector that it compares boxes with lesions, and not with their boxes."""
 
     def __init__(
         self,
@@ -102,7 +107,7 @@ class MaskBoxLoss(nn.Module):
         shortfall = 1 - _share_of_best(self.overlap(volume, wide), best, self.validate)
         loss = shortfall
         if self.distance_weight:
-            distance = _distance(volume, wide).to(loss.dtype)
+            distance = pair_penalty(volume, wide).to(loss.dtype)
             loss = shortfall * (1 + self.distance_weight * distance)
         reduced = weighted_and_reduced(loss, weight, self.reduction, self.validate)
         return reduced.to(score_dtype(torch.empty(0, dtype=volume.dtype), boxes))
@@ -140,7 +145,7 @@ class MaskBoxDiceLoss(MaskBoxLoss):
         >>> import torch
         >>> from softoverlap.anchors.best import best_box
         >>> mask = torch.tensor([0.0, 0.2, 1.0, 0.9, 0.1])
-        >>> box, score = best_box(mask)
+        >>> box, score, _ = best_box(mask)
         >>> boxes = torch.stack([box, torch.tensor([1.0, 4.0]), torch.tensor([0.0, 1.0])])
         >>> masks, best = mask.expand(3, 5), torch.full((3,), score)
         >>> print(MaskBoxDiceLoss("none")(masks, boxes.float(), best=best))
@@ -211,12 +216,3 @@ def _share_of_best(overlap: Tensor, best: Tensor | None, validate: bool | None) 
     check_probabilities(best=best, validate=validate)
     best = plain(best).detach().to(overlap)
     return (overlap / torch.where(best > 0, best, 1)).clamp(max=1)
-
-
-def _distance(volume: SummedVolume, boxes: Tensor) -> PerBox:
-    """Squared distance of centre and centre of mass over the squared diagonal around both."""
-    boxes, centre = boxes.to(torch.float64), centres_of_mass(volume)
-    point = torch.cat([centre, centre], dim=1)
-    distance = geometry.squared_centre_distance(point, boxes)
-    diagonal = geometry.squared_diagonal(supports(volume), boxes)
-    return torch.where(volume.sizes == 0, 0, scores.distance_penalty(distance, diagonal))

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from softoverlap import boxes as geometry, scores
 from softoverlap._types import Boxes
-from softoverlap.mask_boxes import centres_of_mass, supports
+from softoverlap.mask_boxes import SummedVolume, centres_of_mass, supports
 from softoverlap.overlaps.mask_boxes import (
     VOXELS_AT_ONCE,
     Aligned,
@@ -104,9 +104,13 @@ def mask_box_pair_diou(
     """
     volume, boxes = prepared(masks, boxes, validate)
     iou = mask_box_pair_iou(volume, boxes, empty=empty, validate=False)
-    centre, support = centres_of_mass(volume), supports(volume)
-    penalty = _penalty(centre, support, boxes)
-    return iou - torch.where(volume.sizes == 0, 0, penalty).to(iou.dtype)
+    return iou - pair_penalty(volume, boxes).to(iou.dtype)
+
+
+def pair_penalty(volume: SummedVolume, boxes: Boxes) -> Aligned:
+    """What the distance of mask i and box i takes off, in [0, 1], float64; 0 for an empty mask."""
+    penalty = _penalty(centres_of_mass(volume), supports(volume), boxes)
+    return torch.where(volume.sizes == 0, 0, penalty)
 
 
 def _penalty(centre: Tensor, support: Tensor, boxes: Tensor) -> Tensor:

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 
-Corners = tuple[Float[Tensor, "ndim boxes"], Float[Tensor, "ndim boxes"]]
+Corners = tuple[Float[Tensor, "ndim _"], Float[Tensor, "ndim _"]]
 """Minima and maxima, each coordinate in one run of memory. All of a box's are NaN, or none is: a
 box of NaN is sorted last and meets nothing."""
 
