@@ -16,7 +16,7 @@ error; a false positive has share 0). Intervals are paired bootstraps over scans
 seeds, 95 %.
 
 Run: python benchmarks/soft_anchors.py [--device cuda] [--fast]
-On two cores about half an hour; on a GPU the larger setting is taken. A run that was stopped goes
+On two idle cores about twenty minutes; on a GPU the larger setting is taken. A run that was stopped goes
 on: finished trainings lie in runs/soft_anchors/.
 """
 
@@ -70,7 +70,7 @@ class Setting:
     test_scans: int = 32
     shape: tuple[int, int, int] = (64, 64, 48)
     config: TrainingConfig = field(
-        default_factory=lambda: TrainingConfig(patch_size=32, batch_size=4, steps=400, amp=False)
+        default_factory=lambda: TrainingConfig(patch_size=32, batch_size=4, steps=1000, amp=False)
     )
 
 

@@ -207,7 +207,7 @@ def test_a_lesion_without_mass_is_never_the_best_of_an_anchor():
 @pytest.mark.parametrize("normalize", ["best", None])
 @pytest.mark.parametrize("per_group", [1 << 20, 50])
 def test_sparse_holds_the_pairs_of_the_dense_matrix(overlap, normalize, per_group, monkeypatch):
-    monkeypatch.setattr("softoverlap.mask_boxes.mass._PAIRS_PER_GROUP", per_group)
+    monkeypatch.setattr("softoverlap.mask_boxes.meeting._PAIRS_PER_GROUP", per_group)
     lesions, _, _, _ = a_scene()
     anchors = some_anchors(200, 12)
     options = {"overlap": overlap, "normalize": normalize, "alpha": 0.3, "beta": 0.7}

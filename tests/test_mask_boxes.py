@@ -17,7 +17,7 @@ from scipy import ndimage
 from strategies import masks_and_boxes
 
 from softoverlap.lesions import Lesion
-from softoverlap.mask_boxes import SummedVolume
+from softoverlap.mask_boxes import SummedVolume, meeting_boxes
 from softoverlap.overlaps import (
     box_iou,
     box_volume,
@@ -313,7 +313,7 @@ def test_scores_do_not_depend_on_how_the_work_is_cut(count, monkeypatch):
     boxes = torch.cat([low, low + 3], dim=1)
     whole = SummedVolume._from_whole(masks)
     expected = [mask_box_dice(masks, boxes), mask_box_mass(whole, boxes)]
-    monkeypatch.setattr("softoverlap.mask_boxes.mass._PAIRS_PER_GROUP", 7)
+    monkeypatch.setattr("softoverlap.mask_boxes.meeting._PAIRS_PER_GROUP", 7)
     monkeypatch.setattr("softoverlap.mask_boxes.mass._READS_PER_BLOCK", {"cpu": 64, "other": 64})
     monkeypatch.setattr("softoverlap.overlaps.mask_boxes.VOXELS_AT_ONCE", 80)
     assert torch.equal(mask_box_dice(masks, boxes), expected[0])
@@ -379,3 +379,22 @@ def test_a_channel_axis_is_not_taken_for_a_spatial_one(score):
     words = r"masks must have shape \(K, \*spatial\) with 3 spatial axes .* got \(1, 1, 4, 4, 4\)"
     with pytest.raises(ValueError, match=words):
         score(torch.zeros(1, 1, 4, 4, 4), torch.tensor([[0.0, 0, 0, 1, 1, 1]]))
+
+
+@pytest.mark.parametrize("bad", [None, float("nan")])
+def test_sorted_windows_meet_the_boxes_that_each_alone_would(monkeypatch, bad):
+    generator = torch.Generator().manual_seed(0)
+    low = 40 * torch.rand(300, 3, generator=generator)
+    boxes = torch.cat([low, low + 9 * torch.rand(300, 3, generator=generator)], dim=1)
+    boxes[:20] = boxes[:20].round()  # some only touch
+    if bad is not None:
+        boxes[40, 0], boxes[41, 3], boxes[42], boxes[43, 4] = bad, bad, bad, bad
+    corners = (30 * torch.rand(40, 3, generator=generator)).round()
+    windows = corners.tolist(), (corners + 6).tolist()
+    alone = []
+    for corner in zip(*windows, strict=True):
+        alone += meeting_boxes(boxes, [corner[0]], [corner[1]])
+    together = list(meeting_boxes(boxes, *windows))
+    assert 0 < sum(map(len, together)) < 300 * 40
+    for found, expected in zip(together, alone, strict=True):
+        assert found.tolist() == expected.tolist()

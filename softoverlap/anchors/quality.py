@@ -190,10 +190,10 @@ def _box_score(overlap: str, pair: bool = False) -> Callable[[Tensor, Tensor], T
 def _sparse_boxes(overlap: str, boxes: Tensor, anchors: Tensor) -> Tensor:
     """For each box only the anchors that meet it are scored."""
     score, ndim = _box_score(overlap, pair=True), anchors.shape[1] // 2
-    columns = anchors.detach().t().to(accumulation_dtype(boxes, anchors)).contiguous()
+    wide = anchors.to(accumulation_dtype(boxes, anchors))
+    lower, upper = (half.tolist() for half in boxes.detach().split(ndim, dim=1))
     entries = []
-    for row, box in enumerate(boxes.detach().tolist()):
-        found = meeting_boxes(columns, box[:ndim], box[ndim:])
+    for row, found in enumerate(meeting_boxes(wide, lower, upper)):
         rows = torch.full_like(found, row)
         entries.append(_kept(rows, found, score(boxes[rows], anchors[found])))
     return _matrix(entries, (len(boxes), len(anchors)))

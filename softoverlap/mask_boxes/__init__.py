@@ -7,7 +7,8 @@ give the mass of a box. Parts of a box outside the table hold no mass. Tables an
 on them are float64.
 """
 
-from softoverlap.mask_boxes.mass import mass_of_pairs, meeting_boxes, meeting_pairs
+from softoverlap.mask_boxes.mass import mass_of_pairs
+from softoverlap.mask_boxes.meeting import meeting_boxes, meeting_pairs
 from softoverlap.mask_boxes.places import centres_of_mass, supports
 from softoverlap.mask_boxes.tables import SummedVolume, as_summed_volume
 

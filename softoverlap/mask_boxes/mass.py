@@ -1,8 +1,8 @@
-"""Reads of the tables: which pairs of mask and box meet, and their mass with its gradients."""
+"""Reads of the tables: the mass of pairs of mask and box, with its gradients."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import torch
 from jaxtyping import Float, Int
@@ -14,38 +14,6 @@ from softoverlap.mask_boxes.tables import SummedVolume
 
 _READS_PER_BLOCK = {"cpu": 1 << 18, "other": 1 << 24}
 """What a second-level cache holds; on a GPU so many that launching kernels costs little."""
-
-_PAIRS_PER_GROUP = 1 << 20
-
-Pairs = tuple[Tensor, Tensor]
-"""Rows and columns, as many of one as of the other; groups differ in length."""
-
-
-def meeting_pairs(volume: SummedVolume, boxes: Boxes) -> Iterator[Pairs]:
-    """Rows (masks) and columns (boxes) of all pairs whose overlap can differ from 0, in groups.
-
-    On the CPU these are the boxes that meet or touch the crop, and every box for a mask without
-    mass (its score may be `empty`, or NaN). Elsewhere all pairs: finding out would need a
-    synchronisation. A group is as many masks as keep the memory of their scores small.
-    """
-    count, device = boxes.shape[0], volume.device
-    if device.type != "cpu":
-        step = max(1, _PAIRS_PER_GROUP // max(1, count))
-        for first in range(0, len(volume), step):
-            rows = torch.arange(first, min(first + step, len(volume)), device=device)
-            yield (
-                rows.repeat_interleave(count),
-                torch.arange(count, device=device).repeat(len(rows)),
-            )
-        return
-    group: list[Pairs] = []
-    for row, columns in enumerate(_meeting_columns(volume, boxes)):
-        if group and sum(len(found) for _, found in group) + len(columns) > _PAIRS_PER_GROUP:
-            yield _joined(group)
-            group = []
-        group.append((torch.full_like(columns, row), columns))
-    if group:
-        yield _joined(group)
 
 
 def mass_of_pairs(
@@ -181,35 +149,3 @@ def _blocks(rows: Int[Tensor, "pairs"], ndim: int) -> Iterator[slice]:
     reads = _READS_PER_BLOCK["cpu" if rows.device.type == "cpu" else "other"]
     length = max(1, reads // 4**ndim)
     return (slice(start, start + length) for start in range(0, rows.shape[0], length))
-
-
-def _joined(group: list[Pairs]) -> Pairs:
-    rows, columns = zip(*group, strict=True)
-    return torch.cat(rows), torch.cat(columns)
-
-
-def _meeting_columns(volume: SummedVolume, boxes: Boxes) -> Iterator[Tensor]:
-    """For each mask the boxes that it may meet."""
-    columns = boxes.detach().t().contiguous()
-    if columns.dtype in (torch.float16, torch.bfloat16):
-        columns = columns.float()
-    massive = (volume.sizes > 0).tolist()  # not so for NaN
-    lower, upper = volume.offsets.tolist(), (volume.offsets + volume.shapes).tolist()
-    for row in range(len(volume)):
-        if massive[row]:
-            yield meeting_boxes(columns, lower[row], upper[row])
-        else:
-            yield torch.arange(boxes.shape[0])
-
-
-def meeting_boxes(
-    columns: Tensor, lower: Sequence[int] | Sequence[float], upper: Sequence[int] | Sequence[float]
-) -> Int[Tensor, "found"]:
-    """Indices of the boxes that meet or touch the window; NaN is kept, to come out as NaN."""
-    ndim = len(lower)
-    apart = (columns[0] > upper[0]).logical_or_(columns[ndim] < lower[0])
-    found = apart.logical_not_().nonzero()[:, 0]
-    for axis in range(1, ndim):
-        low, high = columns[axis][found], columns[axis + ndim][found]
-        found = found[~((low > upper[axis]) | (high < lower[axis]))]
-    return found
