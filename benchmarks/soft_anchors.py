@@ -16,8 +16,8 @@ error; a false positive has share 0). Intervals are paired bootstraps over scans
 seeds, 95 %.
 
 Run: python benchmarks/soft_anchors.py [--device cuda] [--fast]
-On two idle cores about twenty minutes; on a GPU the larger setting is taken. A run that was stopped goes
-on: finished trainings lie in runs/soft_anchors/.
+On two idle cores about twenty minutes; on a GPU the larger setting is taken. A run that was stopped
+goes on: finished trainings lie in runs/soft_anchors/.
 """
 
 from __future__ import annotations

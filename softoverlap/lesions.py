@@ -105,7 +105,8 @@ def crop_lesion(
         start: First voxel of the patch in the image, one number an axis; may be negative where a
             patch reaches beyond the image.
         size: Voxels of the patch, one number an axis, at least 1.
-        min_visible: Least share of the lesion's mass that the patch must show, in [0, 1].
+        min_visible: Least share of the lesion's mass that the patch must show, in [0, 1]; with
+            `keep_box` of the whole lesion's, also where this one is a part already.
         keep_box: Keep the whole box in place of the part that lies in the patch.
 
     Returns:
@@ -143,13 +144,14 @@ def crop_lesion(
     whole = lesion.box - lesion.box.new_tensor([*start, *start])
     box = whole.clamp(min=0).minimum(whole.new_tensor([*size, *size]))
     flat = bool((box[crop.ndim :] <= box[: crop.ndim]).any())
-    if visible <= 0 or visible < min_visible * total or flat:
+    shown = lesion.visible * visible / total if total else 0.0
+    if visible <= 0 or shown < min_visible * (1 if keep_box else lesion.visible) or flat:
         return None
     offset = lesion.offset.new_tensor([max(low, 0) for low in first])
     return replace(
         lesion,
         box=whole if keep_box else box,
-        visible=min(1.0, lesion.visible * visible / total) if keep_box else lesion.visible,
+        visible=min(1.0, shown) if keep_box else 1.0,
         crop=crop,
         offset=offset,
         centre=(_centre_of_mass(crop) + offset).to(_centre_like(lesion)),

@@ -12,6 +12,7 @@ from hypothesis.extra import numpy as hnp
 from scipy.optimize import linear_sum_assignment
 
 from softoverlap.anchors import (
+    AnchorWeighting,
     ATSSMatcher,
     MaxOverlapMatcher,
     SimOTAMatcher,
@@ -247,3 +248,30 @@ def test_lesions_of_one_voxel_side_by_side_are_all_served(matcher):
     assert set(range(27)) <= set(matches.index.tolist())
     met = matches.index[matches.positive & ~matches.fallback].unique()
     assert len(met) == best_of_scipy(quality)[0] < 27
+
+
+def test_a_quality_below_zero_ranks_the_anchors_that_miss():
+    """The quality of the second is lower, though its centre is nearer."""
+    boxes = torch.tensor([[0.0, 0.0, 4.0, 4.0]])
+    anchors = torch.tensor([[3.5, 0.0, 11.5, 4.0], [4.5, 0.0, 8.5, 4.0]])
+    case = {"num_locations_per_level": [2], "num_anchors_per_loc": 1}
+    matches = ATSSMatcher()(torch.tensor([[-0.1, -0.2]]), boxes, anchors, **case)
+    assert matches.index.tolist() == [0, -1]
+    assert matches.fallback.tolist() == [True, False]
+    assert ATSSMatcher()(torch.zeros(1, 2), boxes, anchors, **case).index.tolist() == [-1, 0]
+
+
+@pytest.mark.bad_input
+def test_values_that_are_no_quality_and_no_prediction_are_refused():
+    boxes = anchors = torch.tensor([[0.0, 4.0]])
+    case = {"num_locations_per_level": [1], "num_anchors_per_loc": 1}
+    good, nan = torch.ones(1, 1), torch.full((1, 1), float("nan"))
+    for bad in (nan, 2 * good):
+        with pytest.raises(ValueError, match="quality must be at most 1 and not NaN"):
+            ATSSMatcher()(bad, boxes, anchors, **case)
+    with pytest.raises(ValueError, match=r"pred_scores must hold probabilities in \[0, 1\]"):
+        TaskAlignedMatcher()(good, boxes, anchors, pred_scores=3 * good, **case)
+    with pytest.raises(ValueError, match="pred_boxes must hold finite coordinates"):
+        TaskAlignedMatcher()(good, boxes, anchors, pred_boxes=torch.cat([nan, good], 1), **case)
+    with pytest.raises(ValueError, match=r"existence must hold probabilities in \[0, 1\]"):
+        AnchorWeighting()(ATSSMatcher()(good, boxes, anchors, **case), torch.tensor([5.0]))

@@ -6,9 +6,10 @@ from lesion_makers import ball_lesion, scene
 from monai.apps.detection.networks.retinanet_detector import RetinaNetDetector
 
 from softoverlap import anchors as matchers
-from softoverlap.anchors import ATSSMatcher, Matches, MaxOverlapMatcher
+from softoverlap.anchors import AnchorWeighting, ATSSMatcher, Matches, MaxOverlapMatcher
 from softoverlap.detection import SoftRetinaNetDetector, lesion_retinanet, lesion_target
 from softoverlap.lesions import crop_lesion
+from softoverlap.losses import BoxGIoULoss
 from softoverlap.overlaps import box_iou
 
 SIZE = (24, 24, 24)
@@ -407,3 +408,18 @@ def test_without_predictions_such_a_matcher_gets_none_and_others_are_never_asked
     predictions = torch.zeros(1, 2, 1), torch.zeros(1, 2, 6)
     detector.match_anchors(*layout, predictions=predictions)
     assert detector.proposal_matcher.given[1][2:] == (None, None)
+
+
+@pytest.mark.bad_input
+def test_parts_that_are_not_made_yet_are_refused():
+    bad_parts = ("matcher", ATSSMatcher), ("matcher", "atss"), ("weighting", AnchorWeighting)
+    for name, bad in bad_parts:
+        with pytest.raises(TypeError, match=f"{name} must be an object such as"):
+            tiny_detector(**{name: bad})
+
+
+@pytest.mark.bad_input
+@pytest.mark.parametrize("flags", [(True, False), (True, True), (False, False)])
+def test_losses_of_boxes_are_not_given_codes(flags):
+    with pytest.raises(ValueError, match="must be False and True for BoxGIoULoss, which takes box"):
+        tiny_detector().set_box_regression_loss(BoxGIoULoss(), *flags)

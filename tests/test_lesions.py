@@ -189,3 +189,20 @@ def test_a_visible_share_out_of_range_is_refused(value, error):
     lesion = ball_lesion(5, [6, 7], ndim=2)
     with pytest.raises(error, match=r"visible must be a number in \(0, 1\], got"):
         Lesion(lesion.box, lesion.crop, lesion.offset, lesion.centre, 1.0, visible=value)
+
+
+def test_a_part_of_a_part_is_a_part_of_the_whole():
+    whole = Lesion(
+        box=torch.tensor([0.0, 8.0]),
+        crop=torch.ones(8),
+        offset=torch.tensor([0]),
+        centre=torch.tensor([4.0]),
+        volume_mm3=8.0,
+    )
+    half = crop_lesion(whole, [4], [10], keep_box=True)
+    quarter = crop_lesion(half, [2], [10], keep_box=True)
+    assert (half.visible, quarter.visible) == (0.5, 0.25)
+    assert crop_lesion(half, [3], [10], keep_box=True) is None  # an eighth of the whole
+    own = crop_lesion(half, [2], [10])
+    assert own.visible == 1.0
+    assert own.box.tolist() == [0.0, 2.0]

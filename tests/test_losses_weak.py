@@ -275,7 +275,9 @@ def test_arguments_out_of_range_are_refused():
 @every
 def test_bad_masks_boxes_and_weights_are_named(loss):
     masks, boxes = pairs(count=2)
-    with pytest.raises(ValueError, match=r"boxes must have shape \(N, 6\), got \(2, 4\)"):
+    with pytest.raises(
+        ValueError, match=r"masks must have shape .* with 2 spatial axes, .*\(2, 4\)"
+    ):
         loss()(masks, boxes[:, :4])
     with pytest.raises(ValueError, match="masks and boxes must have as many rows"):
         loss()(masks, boxes[:1])
@@ -298,3 +300,11 @@ def test_bad_images_are_named():
         PairwiseAffinityLoss()(masks, masks * float("nan"), boxes)
     with pytest.raises(TypeError, match="images must hold real numbers"):
         PairwiseAffinityLoss()(masks, masks.to(torch.complex64), boxes)
+
+
+@pytest.mark.bad_input
+@pytest.mark.parametrize("loss", [BoxProjectionLoss(), SizePriorLoss(0.3, 0.5)])
+def test_a_channel_is_named(loss):
+    boxes = torch.tensor([[1.0, 1.0, 1.0, 3.0, 3.0, 3.0]] * 2)
+    with pytest.raises(ValueError, match=r"masks must have shape \(K, \*spatial\) with 3 spatial"):
+        loss(torch.zeros(2, 1, 4, 4, 4), boxes)

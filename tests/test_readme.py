@@ -27,3 +27,16 @@ def test_there_is_an_example_for_loss_metric_overlap_and_anchors():
 @pytest.mark.parametrize("link", LINKS)
 def test_a_link_of_the_readme_leads_somewhere(link):
     assert (ROOT / link).exists()
+
+
+@pytest.mark.parametrize("page", ["anchors", "weak_supervision"])
+def test_the_examples_of_a_page_run(page):
+    text = (ROOT / "docs" / f"{page}.md").read_text()
+    examples = re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)
+    whole = [code for code in examples if "import" in code]
+    assert whole
+    scope = {}
+    for code in whole:
+        exec(compile(code, f"{page}.md", "exec"), scope)
+    losses = [scope[name] for name in ("loss", "losses") if name in scope]
+    assert losses

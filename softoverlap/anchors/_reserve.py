@@ -37,7 +37,7 @@ def reserve_one_each(
         if column >= 0
     }
     index, empty = _hand_out(index, reserved, starved, len(boxes))
-    _give_nearest(index, empty, boxes, anchors)
+    _give_nearest(index, empty, quality, boxes, anchors)
     return index
 
 
@@ -79,9 +79,16 @@ def _hand_out(
 
 
 def _give_nearest(
-    index: Int[Tensor, "anchors"], lesions: list[int], boxes: Tensor, anchors: Tensor
+    index: Int[Tensor, "anchors"],
+    lesions: list[int],
+    quality: Tensor,
+    boxes: Tensor,
+    anchors: Tensor,
 ) -> None:
-    """Fill the index: the nearest anchor without a lesion for each of these lesions."""
+    """Fill the index: the nearest anchor without a lesion for each of these lesions.
+
+    A quality below 0 ranks anchors that miss, and the highest is the nearest.
+    """
     centres = geometry.centres(anchors)
     for position, lesion in enumerate(lesions):
         free = (index < 0).nonzero()[:, 0]
@@ -95,6 +102,9 @@ def _give_nearest(
             )
             return
         distance = (centres[free] - geometry.centres(boxes[lesion : lesion + 1])).square().sum(1)
+        missing = quality[lesion, free]
+        if bool((missing < 0).any()):
+            distance = -missing
         index[free[distance.argmin()]] = lesion
 
 

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
 
-from softoverlap._checks import check_boxes, check_rank
+from softoverlap._checks import check_boxes, check_probabilities, check_rank, should_validate
 from softoverlap._types import plain
 from softoverlap.anchors._reserve import reserve_one_each
 
@@ -106,6 +106,7 @@ class Matcher(ABC):
         num_anchors_per_loc: int,
         pred_scores: Float[Tensor, "lesions anchors"] | None = None,
         pred_boxes: Shaped[Tensor, "anchors coords"] | None = None,
+        validate: bool | None = None,
     ) -> Matches:
         """Match the anchors of one image.
 
@@ -125,18 +126,22 @@ class Matcher(ABC):
             pred_scores: Predicted probability, at each anchor, of each lesion's class, in [0, 1],
                 shape (M, N); only for matchers that look at predictions.
             pred_boxes: Predicted box of each anchor in voxels, shape (N, 2 * ndim); likewise.
+            validate: Look at the values too; by default on for CPU tensors.
 
         Returns:
             The matches of N anchors.
 
         Raises:
-            ValueError: If the shapes do not fit together.
+            ValueError: If the shapes do not fit together, a quality is NaN or above 1, or a
+                predicted score or box is none.
         """
         check_matching(quality, boxes, anchors, num_locations_per_level, num_anchors_per_loc)
-        check_predictions(quality, anchors, pred_scores, pred_boxes)
+        check_predictions(quality, anchors, pred_scores, pred_boxes, validate)
         index = torch.full((len(anchors),), BACKGROUND, device=anchors.device)
         if not len(boxes):
             return Matches(torch.zeros(len(anchors), device=anchors.device), index)
+        best = quality.amax(dim=0)
+        check_qualities(best, validate=validate)
         levels = [places * num_anchors_per_loc for places in num_locations_per_level]
         predicted = (None if p is None else plain(p).detach() for p in (pred_scores, pred_boxes))
         scene = Scene(quality, boxes, anchors, levels, num_anchors_per_loc, *predicted)
@@ -145,7 +150,7 @@ class Matcher(ABC):
         if self.every_lesion:
             index = reserve_one_each(index, quality, boxes, anchors)
         own = quality.gather(0, index.clamp(min=0)[None])[0]
-        return Matches(own.where(index >= 0, quality.amax(dim=0)), index)
+        return Matches(own.where(index >= 0, best), index)
 
 
 def resolve_claims(
@@ -184,10 +189,20 @@ def check_matching(
         )
 
 
+def check_qualities(best: Float[Tensor, "anchors"], *, validate: bool | None) -> None:
+    """Whether the highest quality of each anchor is a number, at most 1."""
+    if should_validate(validate, best) and len(best) and not bool((best <= 1 + 1e-3).all()):
+        raise ValueError(f"quality must be at most 1 and not NaN, got {best.max().item():g}")
+
+
 def check_predictions(
-    quality: Tensor, anchors: Tensor, pred_scores: Tensor | None, pred_boxes: Tensor | None
+    quality: Tensor,
+    anchors: Tensor,
+    pred_scores: Tensor | None,
+    pred_boxes: Tensor | None,
+    validate: bool | None,
 ) -> None:
-    """Whether the predictions, if there are any, have the shapes of quality and anchors."""
+    """Whether the predictions, if there are any, fit quality and anchors, and are predictions."""
     for name, given, like in (
         ("pred_scores", pred_scores, quality),
         ("pred_boxes", pred_boxes, anchors),
@@ -196,3 +211,7 @@ def check_predictions(
             raise ValueError(
                 f"{name} must have shape {tuple(like.shape)}, got {tuple(given.shape)}"
             )
+    if pred_scores is not None:
+        check_probabilities(pred_scores=pred_scores, validate=validate)
+    if pred_boxes is not None:
+        check_boxes(pred_boxes=pred_boxes, ndim=anchors.shape[1] // 2, validate=validate)

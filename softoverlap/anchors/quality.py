@@ -44,6 +44,9 @@ def anchor_quality(
 ) -> Float[Tensor, "lesions anchors"]:
     """Overlap of each anchor with each lesion, ground truth first.
 
+    What a patch hides of a lesion (`Lesion.visible`) is not counted: the overlap is with the crop
+    as it is. `SoftRetinaNetDetector` does count it. Matchers take the dense matrix.
+
     A real lesion fills only about a third of its tight box, so even a perfect box has a low Dice.
     `normalize="best"` divides `"dice"`, `"iou"` and `"tversky"` by the highest overlap that any
     box can reach for that lesion: 1 then means that no box could do better. For a crop that is

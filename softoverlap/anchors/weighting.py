@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from softoverlap._checks import check_choice, check_tensors, check_weight
+from softoverlap._checks import check_choice, check_probabilities, check_weight
 from softoverlap.anchors import _shares
 from softoverlap.anchors.matches import IGNORE, Matches
 
@@ -122,9 +122,10 @@ class AnchorWeighting:
 
         Raises:
             TypeError: If `existence` is not a tensor.
-            ValueError: If a match names a lesion that has no existence.
+            ValueError: If a match names a lesion that has no existence, or an existence lies
+                outside [0, 1].
         """
-        check_tensors(existence=existence)
+        check_probabilities(existence=existence)
         positive = matches.positive
         quality = matches.quality.clamp(min=self.floor)
         target = positive.to(quality.dtype)

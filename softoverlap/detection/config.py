@@ -46,7 +46,8 @@ class TrainingConfig:
         channels: Channels of each stage of the network.
         feature_channels: Channels of the feature pyramid and the heads.
         anchor_sizes: Edges of the anchors in voxels on the finest level.
-        iou_branch: Let the network also predict how well each box fits, and rank by it.
+        iou_branch: Let the network also predict how well each box fits, and rank by √(p·q). Low
+            probabilities are lifted by the root, so raise `score_threshold` with it.
         amodal: Learn the whole box of a lesion that a patch cuts, not the part that shows.
         mask_threshold: Lowest probability inside a lesion, in (0, 1], where masks are read for
             this training (`load_case`); kept with the checkpoint.

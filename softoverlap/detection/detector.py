@@ -120,8 +120,8 @@ class SoftRetinaNetDetector(DetectorLosses):
             "beta": beta,
         }
         anchor_quality([], torch.zeros(0, 2 * self.spatial_dims), **self.quality_options)  # checks
-        self.proposal_matcher = ATSSMatcher() if matcher is None else matcher
-        self.weighting = AnchorWeighting() if weighting is None else weighting
+        self.proposal_matcher = _instance("matcher", matcher, ATSSMatcher())
+        self.weighting = _instance("weighting", weighting, AnchorWeighting())
         self.iou_branch, self.score = iou_branch, ranked_by
         self.set_target_keys("box", "label")
         self.set_cls_loss(QualityFocal())
@@ -253,6 +253,17 @@ class SoftRetinaNetDetector(DetectorLosses):
                 "has the training diverged, or does its checkpoint hold NaN?"
             )
         return super()._reshape_maps(maps)
+
+
+def _instance(name: str, given: Any, default: Any) -> Any:
+    """What was given, if it can be called; a class is not yet made, and a name is none."""
+    if given is None:
+        return default
+    if isinstance(given, type) or not callable(given):
+        raise TypeError(
+            f"{name} must be an object such as {type(default).__name__}(), got {given!r}"
+        )
+    return given
 
 
 def _anchors_of(network: nn.Module) -> AnchorGenerator:

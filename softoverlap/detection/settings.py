@@ -12,6 +12,7 @@ from softoverlap.anchors import ATSSMatcher, MaxOverlapMatcher
 from softoverlap.detection.loss_terms import takes_masks, unreduced
 from softoverlap.detection.selection import FastBoxSelector
 from softoverlap.detection.windows import AlignedWindowInferer
+from softoverlap.losses.boxes import BoxLoss
 from softoverlap.overlaps import box_iou
 
 
@@ -54,8 +55,8 @@ class DetectorSettings(RetinaNetDetector):
 
         Raises:
             TypeError: If it has no `reduction`.
-            ValueError: If its `reduction` is another one, or if it takes masks and the boxes are
-                to be encoded or left encoded.
+            ValueError: If its `reduction` is another one, or if it takes masks or boxes and the
+                boxes are to be encoded or left encoded.
 
         Examples:
             >>> import torch
@@ -68,6 +69,11 @@ class DetectorSettings(RetinaNetDetector):
             raise ValueError(
                 f"encode_gt and decode_pred must be False and True for "
                 f"{type(box_loss).__name__}, which takes masks, got {encode_gt} and {decode_pred}"
+            )
+        if isinstance(alone, BoxLoss) and (encode_gt or not decode_pred):
+            raise ValueError(
+                f"encode_gt and decode_pred must be False and True for "
+                f"{type(box_loss).__name__}, which takes boxes, got {encode_gt} and {decode_pred}"
             )
         super().set_box_regression_loss(alone, encode_gt, decode_pred)
 

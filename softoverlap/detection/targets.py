@@ -73,7 +73,10 @@ def _checked(
 ) -> dict[str, Any]:
     missing = [key for key in keys if key not in target]
     if missing:
-        raise ValueError(f"{name} must have the keys {list(keys)}, got {sorted(target)}")
+        raise ValueError(
+            f"{name} must have the keys {list(keys)}, got {sorted(target)}; from masks they come "
+            f"by lesion_target(lesions_from_mask(...))"
+        )
     box, label = target[keys[0]], target[keys[1]]
     check_tensors(**{f"{name}[{keys[0]!r}]": box, f"{name}[{keys[1]!r}]": label})
     box = box.reshape(0, 2 * ndim) if not box.numel() else box

@@ -163,7 +163,8 @@ class SizePriorLoss(nn.Module):
         """The loss of mask i and box i.
 
         Args:
-            masks: Probabilities, shape (K, *spatial).
+            masks: Probabilities, shape (K, *spatial). All of a map counts: take the map inside its
+                box.
             boxes: Minima, then maxima, in voxels, shape (K, 2 * ndim).
             weight: Factor of each box's loss, at least 0, shape (K,); the mean is still over K.
 

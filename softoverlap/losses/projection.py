@@ -88,7 +88,13 @@ def checked_pairs(
 ) -> tuple[Float[Tensor, "lesions *spatial"], Float[Tensor, "boxes coords"]]:
     """Masks and their boxes in one dtype, float32 or wider, after a look at both."""
     check_rank(2, "(K, *spatial)", masks=masks)
-    check_boxes(boxes=boxes, ndim=masks.ndim - 1, validate=validate)
+    check_boxes(boxes=boxes, validate=False)
+    if masks.ndim != 1 + boxes.shape[1] // 2:
+        raise ValueError(
+            f"masks must have shape (K, *spatial) with {boxes.shape[1] // 2} spatial axes, one a "
+            f"box, for boxes of shape {tuple(boxes.shape)}, got {tuple(masks.shape)}"
+        )
+    check_boxes(boxes=boxes, validate=validate)
     check_same_rows(masks=masks, boxes=boxes)
     check_probabilities(masks=masks, validate=validate)
     dtype = accumulation_dtype(masks, boxes)
