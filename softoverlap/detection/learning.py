@@ -227,7 +227,7 @@ class DetectorLosses(DetectorSettings):
 
     def _predicted(
         self, predictions: tuple[Tensor, Tensor] | None, target: dict[str, Any], anchors: Tensor
-    ) -> dict[str, Tensor]:
+    ) -> dict[str, Any]:
         """What a matcher that asks for predictions is given; decoding all anchors costs."""
         if predictions is None or not getattr(self.proposal_matcher, "uses_predictions", False):
             return {}
