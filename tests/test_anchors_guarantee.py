@@ -275,3 +275,10 @@ def test_values_that_are_no_quality_and_no_prediction_are_refused():
         TaskAlignedMatcher()(good, boxes, anchors, pred_boxes=torch.cat([nan, good], 1), **case)
     with pytest.raises(ValueError, match=r"existence must hold probabilities in \[0, 1\]"):
         AnchorWeighting()(ATSSMatcher()(good, boxes, anchors, **case), torch.tensor([5.0]))
+
+
+def test_a_lesion_that_nothing_meets_leaves_others_their_best():
+    quality = torch.tensor([[0.9, 0.2], [0.0, 0.0]])
+    boxes = anchors = torch.tensor([[0.0, 4.0], [1.0, 5.0]])
+    case = {"num_locations_per_level": [2], "num_anchors_per_loc": 1}
+    assert MaxOverlapMatcher(0.1, 0.15)(quality, boxes, anchors, **case).index.tolist() == [0, 1]

@@ -15,6 +15,7 @@ from softoverlap.anchors import Matches, anchor_quality
 from softoverlap.detection import PatchSampler, lesion_target, train
 from softoverlap.detection.amodal import lesion_quality
 from softoverlap.lesions import crop_lesion
+from softoverlap.losses import MaskBoxDiceLoss
 
 OVERLAPS = [
     {"overlap": "dice"},
@@ -155,3 +156,15 @@ def test_an_amodal_training_runs():
         progress=lambda state: losses.append(state.loss),
     )
     assert len(losses) == TINY.steps
+
+
+@pytest.mark.bad_input
+def test_what_hidden_mass_cannot_serve_is_refused():
+    part = crop_lesion(ball_lesion(8, [2, 2, 2]), [6, 0, 0], SIZE, keep_box=True)
+    assert part.visible < 1
+    with pytest.raises(ValueError, match="overlap must be a ratio or one of boxes for amodal"):
+        lesion_quality([part], torch.rand(3, 6), overlap="diou")
+    detector = tiny_detector()
+    detector.set_box_regression_loss(MaskBoxDiceLoss(), encode_gt=False, decode_pred=True)
+    with pytest.raises(ValueError, match="lesions must be wholly visible for MaskBoxDiceLoss"):
+        detector(torch.zeros(1, 1, *SIZE), [lesion_target([part])])

@@ -1,4 +1,5 @@
 import warnings
+from dataclasses import replace
 
 import pytest
 import torch
@@ -423,3 +424,40 @@ def test_parts_that_are_not_made_yet_are_refused():
 def test_losses_of_boxes_are_not_given_codes(flags):
     with pytest.raises(ValueError, match="must be False and True for BoxGIoULoss, which takes box"):
         tiny_detector().set_box_regression_loss(BoxGIoULoss(), *flags)
+
+
+def test_background_in_the_ignored_band_takes_no_sample():
+    detector = tiny_detector(weighting=AnchorWeighting(ignore_band=(0.01, 1.0)))
+    detector.set_hard_negative_sampler(4, 0.5, 1, 1)
+    lesions = [ball_lesion(6, [3, 4, 5])]
+    quality = torch.tensor([0.9, 0.5, 0.4, 0.0, 0.0, 0.0])
+    match = Matches(quality, torch.tensor([0, -1, -1, -1, -1, -1]))
+    logits = torch.tensor([0.0, 9.0, 9.0, -1.0, -1.0, -1.0])[None, :, None].requires_grad_()
+    detector.compute_cls_loss(logits, [lesion_target(lesions)], [match]).backward()
+    used = logits.grad[0, :, 0] != 0
+    assert used[[1, 2]].sum() == 0
+    assert used[3:].sum() >= 1
+
+
+def test_boxes_alone_are_matched_by_the_box_overlap_that_was_asked_for():
+    anchors, target = (
+        torch.tensor([[3.0, 4, 5, 9, 10, 11], [12, 4, 5, 18, 10, 11]]),
+        {
+            "box": torch.tensor([[3.0, 4, 5, 9, 10, 11]]),
+            "label": torch.tensor([0]),
+            "lesions": None,
+        },
+    )
+    detector = tiny_detector(overlap="box_nwd", matcher=MaxOverlapMatcher(0.3, 0.9))
+    quality = detector.match_anchors([anchors], [target], [1])[0].quality
+    assert quality[0] == 1
+    assert quality[1] == pytest.approx(float(torch.exp(torch.tensor(-9 / 12.7))), rel=1e-5)
+
+
+def test_every_label_is_that_of_the_anchors_own_lesion():
+    lesions = [replace(ball_lesion(6, [3, 4, 5]), label=1), ball_lesion(8, [13, 12, 11])]
+    match = Matches(torch.ones(2), torch.tensor([1, 0]))
+    logits = torch.tensor([[[9.0, -9.0], [-9.0, 9.0]]])
+    detector = tiny_detector(num_classes=2, weighting=AnchorWeighting(target="hard"))
+    assert detector.compute_cls_loss(logits, [lesion_target(lesions)], [match]) < 1e-3
+    assert detector.compute_cls_loss(-logits, [lesion_target(lesions)], [match]) > 1

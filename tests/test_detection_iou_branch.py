@@ -12,7 +12,7 @@ from lesion_makers import ball_lesion
 from test_detection_detector import SIZE, batch, tiny_detector
 from test_training import TINY, scan
 
-from softoverlap.anchors import Matches, anchor_quality
+from softoverlap.anchors import Matches, anchor_quality, best_box
 from softoverlap.detection import (
     Intensity,
     SoftRetinaNetDetector,
@@ -198,3 +198,17 @@ def test_the_heat_map_shows_the_score_that_ranks():
     assert found.heat_map.min().item() == pytest.approx(SCORES["geometric"], rel=1e-5)
     assert found.heat_map.max().item() == pytest.approx(SCORES["geometric"], rel=1e-5)
     assert found.scores[0].item() == pytest.approx(SCORES["geometric"], rel=1e-5)
+
+
+def test_the_quality_of_a_box_is_that_for_its_own_lesion():
+    """Anchors sit on the best boxes of two lesions, in another order than the lesions."""
+    lesions = [ball_lesion(6, [3, 4, 5]), ball_lesion(8, [13, 12, 11])]
+    best = [best_box(one.crop).box.float() + one.offset.repeat(2) for one in lesions]
+    anchors = torch.stack([best[1], best[0]])
+    match = Matches(torch.ones(2), torch.tensor([1, 0]))
+    arguments = (torch.zeros(1, 2, 6), [lesion_target(lesions)], [anchors], [match])
+    detector = aware()
+    right = detector.compute_quality_loss(torch.full((1, 2), 20.0), *arguments)
+    wrong = detector.compute_quality_loss(torch.full((1, 2), -20.0), *arguments)
+    assert right.item() == pytest.approx(0, abs=1e-4)
+    assert wrong.item() > 10

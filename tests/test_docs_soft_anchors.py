@@ -62,11 +62,12 @@ def test_calibration_is_that_of_the_definition(study):
     scan = {
         "score": [0.95, 0.91, 0.15, 0.4],
         "agreement": [1.0, 0.5, 0.0, 0.7],
-        "outcome": {"0.1": [1, 1, -1, 0]},  # the last is a duplicate and does not count
-        "lesions": 2,
+        "outcome": {"0.1": [1, 1, -1, 0]},  # a false positive and a duplicate do not count
+        "lesions": 3,
     }
-    assert study.brier([scan]) == pytest.approx((0.05**2 + 0.41**2 + 0.15**2) / 3)
-    assert study.calibration_error([scan]) == pytest.approx((abs(0.95 + 0.91 - 1.5) + 0.15) / 3)
+    assert study.found_of([scan]) == 2 / 3
+    assert study.brier([scan]) == pytest.approx((0.05**2 + 0.41**2) / 2)
+    assert study.calibration_error([scan]) == pytest.approx(abs(0.95 + 0.91 - 1.5) / 2)
 
 
 @pytest.mark.slow

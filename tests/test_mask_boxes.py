@@ -398,3 +398,13 @@ def test_sorted_windows_meet_the_boxes_that_each_alone_would(monkeypatch, bad):
     assert 0 < sum(map(len, together)) < 300 * 40
     for found, expected in zip(together, alone, strict=True):
         assert found.tolist() == expected.tolist()
+
+
+@pytest.mark.parametrize("both", [True, False])
+def test_a_second_derivative_is_refused_and_not_left_out(both):
+    mask = torch.rand(1, 5, 5, generator=torch.Generator().manual_seed(0)).double()
+    boxes = torch.tensor([[0.7, 1.2, 3.3, 4.1]]).double().requires_grad_()
+    mask = mask.requires_grad_(both)
+    (gradient,) = torch.autograd.grad(mask_box_dice(mask, boxes), boxes, create_graph=True)
+    with pytest.raises(RuntimeError, match="mass of a mask .* can be differentiated once"):
+        torch.autograd.grad(gradient[0, 0], boxes)

@@ -396,3 +396,12 @@ def test_touching_faces_pass_half_of_the_gradient_forward_too():
         lambda a: box_pair_iou(a, target, validate=False), (pred,), (tangent,)
     )
     assert forward.item() == 0.25
+
+
+@pytest.mark.parametrize("score", PAIRWISE)
+def test_a_second_derivative_of_pairwise_scores_is_refused_and_not_left_out(score):
+    boxes, others = (generic_boxes(3, 2, seed=seed).requires_grad_() for seed in (0, 1))
+    loss = (1 - score(boxes, others)).square().sum()
+    (gradient,) = torch.autograd.grad(loss, boxes, create_graph=True)
+    with pytest.raises(RuntimeError, match="pairwise scores can be differentiated once"):
+        torch.autograd.grad(gradient.sum() + boxes.square().sum(), boxes)

@@ -41,11 +41,14 @@ def draw() -> Figure:
     """All measures of the stored run."""
     arms = json.loads(STORED.read_text())["arms"]
     names = list(next(iter(arms.values())))
+    names.remove("found")
     figure = Figure(figsize=(10, 5.2), layout="constrained")
     panels = figure.subplots(2, 3, sharey=True)
     for axes, name in zip(panels.flat, names, strict=True):
         panel(axes, name, arms)
-    figure.supxlabel("dot and line: mean over seeds, 95 % over scans; ticks: each seed", fontsize=9)
+    figure.supxlabel(
+        "dot and line: mean over seeds, 95 % over seeds and scans; ticks: each seed", fontsize=9
+    )
     return figure
 
 

@@ -52,7 +52,7 @@ def _rivals(
     columns = index.new_zeros(0)
     while fresh:
         for lesion in fresh:
-            value, anchor = quality[lesion].topk(min(quality.shape))
+            value, anchor = quality[lesion].nan_to_num(0).topk(min(quality.shape))
             columns = torch.cat([columns, anchor[value > 0]])
         columns = columns.unique()
         owners = index[columns]
@@ -93,7 +93,7 @@ def _give_nearest(
     for position, lesion in enumerate(lesions):
         free = (index < 0).nonzero()[:, 0]
         if not len(free):
-            free = _spare(index)
+            free = _spare(index, quality)
         if not len(free):
             warnings.warn(
                 f"{len(anchors)} anchors cannot serve {len(boxes)} lesions: "
@@ -108,6 +108,13 @@ def _give_nearest(
         index[free[distance.argmin()]] = lesion
 
 
-def _spare(index: Int[Tensor, "anchors"]) -> Int[Tensor, "spare"]:
-    """Anchors of lesions that have more than one."""
-    return (torch.bincount(index)[index] > 1).nonzero()[:, 0]
+def _spare(
+    index: Int[Tensor, "anchors"], quality: Float[Tensor, "lesions anchors"]
+) -> Int[Tensor, "spare"]:
+    """Anchors of lesions that have more than one, all but the best of each."""
+    own = quality.gather(0, index[None])[0]
+    order = own.argsort(descending=True, stable=True)
+    order = order[index[order].argsort(stable=True)]
+    first = torch.ones_like(index, dtype=torch.bool)
+    first[1:] = index[order][1:] != index[order][:-1]
+    return order[~first].sort().values

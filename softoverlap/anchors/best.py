@@ -146,7 +146,7 @@ def maximum_sum_box(values: Float[Tensor, "*crop"]) -> Box:
 
 def _search(values: Tensor, alpha: float, beta: float) -> tuple[Box, float, float]:
     """From the best tight box to where the ascent ends, and from there to the best of all."""
-    if values.numel() and not 0 <= values.min().item() <= values.max().item() < float("inf"):
+    if values.numel() and not 0 <= values.min().item() <= values.max().item() <= 1 + 1e-3:
         raise ValueError("crop must hold finite probabilities in [0, 1], got others")
     size = values.sum()
     if size <= 0:

@@ -41,14 +41,18 @@ def lesion_quality(
         validate=False,
     )
     rows = [row for row, lesion in enumerate(lesions) if lesion.visible < 1]
+    if rows and overlap == "diou":
+        raise ValueError("overlap must be a ratio or one of boxes for amodal lesions, got 'diou'")
     if not rows or overlap not in _RATIOS:
-        return quality  # an overlap with a distance or of boxes knows no hidden mass
-    cut = _CutLesions([lesions[row] for row in rows], anchors.device, overlap, (alpha, beta))
-    completed = cut.score(anchors, mask_box_mass(cut.tables, anchors, validate=False))
-    if normalize is not None:
-        best = cut.best()[:, None]
-        completed = (completed / torch.where(best > 0, best, 1)).clamp(max=1)
-    return quality.index_copy(0, torch.tensor(rows).to(quality.device), completed.to(quality))
+        return quality  # an overlap of boxes is with the whole box
+    for row in rows:  # one at a time, so that nothing larger than the quality itself is made
+        cut = _CutLesions([lesions[row]], anchors.device, overlap, (alpha, beta))
+        completed = cut.score(anchors, mask_box_mass(cut.tables, anchors, validate=False))
+        if normalize is not None:
+            best = cut.best()[:, None]
+            completed = (completed / torch.where(best > 0, best, 1)).clamp(max=1)
+        quality[row] = completed[0].to(quality)
+    return quality
 
 
 class _CutLesions:

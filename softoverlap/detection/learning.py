@@ -9,7 +9,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from softoverlap.anchors import AnchorWeighting, AnchorWeights, Matches
+from softoverlap.anchors import AnchorWeighting, AnchorWeights, Matches, anchor_quality
+from softoverlap.anchors.quality import BOX_OVERLAPS
 from softoverlap.detection.amodal import lesion_quality
 from softoverlap.detection.loss_terms import reduce
 from softoverlap.detection.ranking import split_codes
@@ -242,6 +243,8 @@ class DetectorLosses(DetectorSettings):
         """Quality of the anchors for each lesion, shape (M, N)."""
         boxes = target[self.target_box_key].to(anchors.device)
         if target.get("lesions") is None:
+            if self.quality_options["overlap"] in BOX_OVERLAPS:
+                return anchor_quality(boxes, anchors, validate=False, **self.quality_options)
             return self.box_overlap_metric(boxes, anchors)
         return lesion_quality(target["lesions"], anchors, **self.quality_options)
 
@@ -262,5 +265,5 @@ class DetectorLosses(DetectorSettings):
         rows = match.positive.nonzero()[:, 0]
         labels = target[self.target_label_key].to(logits.device)[match.index[rows]]
         wanted[rows, labels] = weights.target[rows].to(wanted)
-        chosen = sampled_rows(self.fg_bg_sampler, logits, match)
+        chosen = sampled_rows(self.fg_bg_sampler, logits, match, weights.cls_weight)
         return logits[chosen], wanted[chosen], weights.cls_weight[chosen].to(logits)

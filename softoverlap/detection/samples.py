@@ -27,12 +27,19 @@ def as_matches(match: Tensor | Matches) -> Matches:
 
 
 def sampled_rows(
-    sampler: Any, logits: Float[Tensor, "anchors classes"], match: Matches
+    sampler: Any,
+    logits: Float[Tensor, "anchors classes"],
+    match: Matches,
+    weight: Float[Tensor, "anchors"],
 ) -> Int[Tensor, "rows"]:
-    """Rows of the anchors that the sampler picks; without one, all that are not ignored."""
+    """Rows of the anchors that the sampler picks; without one, all that are not ignored.
+
+    Background that weighs nothing is ignored too, so that no sample is spent on it.
+    """
+    ignored = (match.index == -2) | (~match.positive & (weight == 0))
     if sampler is None:
-        return (match.index != -2).nonzero()[:, 0]
-    labels = [match.index + 1]  # as MONAI: -1 ignored, 0 background, from 1 on positive
+        return (~ignored).nonzero()[:, 0]
+    labels = [match.index.masked_fill(ignored, -2) + 1]  # as MONAI: -1 ignored, 0 background
     if isinstance(sampler, HardNegativeSampler):
         positive, negative = sampler(labels, logits.amax(dim=1).detach())
     else:
@@ -64,6 +71,11 @@ def _mask_losses(
     if lesions is None:
         raise ValueError(
             f"targets must have lesions for {type(loss).__name__}, which takes masks, got None"
+        )
+    if any(lesion.visible < 1 for lesion in lesions):
+        raise ValueError(
+            f"lesions must be wholly visible for {type(loss).__name__}, which would draw whole "
+            f"boxes to the part that shows: regress amodal boxes by a loss of boxes"
         )
     volume = SummedVolume.from_lesions(lesions, device=predicted.device, validate=False)
     boxes = [best_box(one.crop)[0] + one.offset.cpu().repeat(2) for one in lesions]

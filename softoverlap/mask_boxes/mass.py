@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
+from softoverlap._autograd import once_only
 from softoverlap._types import Boxes
 from softoverlap.mask_boxes.tables import SummedVolume
 
@@ -40,10 +40,15 @@ class _PairMass(torch.autograd.Function):
         return mass.clamp_(min=0).minimum(volume.sizes[rows])  # rounding never leaves the range
 
     @staticmethod
-    @once_differentiable
     def backward(ctx, *gradients):  # pyright: ignore[reportIncompatibleMethodOverride]
+        with torch.no_grad():
+            found = _PairMass._gradients(ctx, gradients[0])
+        inputs = (*ctx.saved_tensors[:2], *gradients)
+        return *once_only("the mass of a mask in a box", found, inputs), None, None, None
+
+    @staticmethod
+    def _gradients(ctx, grad: Tensor) -> tuple[Tensor | None, Tensor | None]:
         table, boxes, rows, columns = ctx.saved_tensors
-        (grad,) = gradients
         need_table, need_boxes = ctx.needs_input_grad[:2]
         grad_table = torch.zeros_like(table) if need_table else None
         grad_boxes = boxes.new_zeros(boxes.shape, dtype=table.dtype) if need_boxes else None
@@ -56,7 +61,7 @@ class _PairMass(torch.autograd.Function):
                 grad_boxes.index_add_(0, columns[part], faces.t())
         if grad_boxes is not None:
             grad_boxes = grad_boxes.to(boxes.dtype)
-        return grad_table, grad_boxes, None, None, None
+        return grad_table, grad_boxes
 
 
 class _Nodes:

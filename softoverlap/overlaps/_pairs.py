@@ -7,8 +7,8 @@ from functools import cache
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
+from softoverlap._autograd import once_only
 from softoverlap._checks import check_boxes, check_same_rows
 from softoverlap._types import accumulation_dtype, plain, score_dtype
 
@@ -71,8 +71,14 @@ class _Blocked(torch.autograd.Function):
         return result
 
     @staticmethod
-    @once_differentiable
     def backward(ctx, *gradients):  # pyright: ignore[reportIncompatibleMethodOverride]
+        with torch.no_grad():
+            found = _Blocked._gradients(ctx, gradients[0])
+        inputs = (*ctx.saved_tensors, *gradients)
+        return *once_only("pairwise scores", found, inputs), None, None
+
+    @staticmethod
+    def _gradients(ctx, gradient: Tensor) -> list[Tensor | None]:
         needed = ctx.needs_input_grad[:2]
         dtype = accumulation_dtype(*ctx.saved_tensors)  # so that blocks add up as one would
         pred, target = (_by_coordinate(boxes.detach().to(dtype)) for boxes in ctx.saved_tensors)
@@ -83,13 +89,13 @@ class _Blocked(torch.autograd.Function):
                 block = pred[part].requires_grad_(needed[0])
                 score = ctx.score(block[:, None], target[None])
             wanted = [boxes for boxes in (block, target) if boxes.requires_grad]
-            found = list(torch.autograd.grad(score, wanted, gradients[0][part].to(score.dtype)))
+            found = list(torch.autograd.grad(score, wanted, gradient[part].to(score.dtype)))
             if needed[1]:
                 sums[1] += found.pop()
             if needed[0]:
                 sums[0][part] = found.pop()
         grads = zip(sums, ctx.saved_tensors, needed, strict=True)
-        return *(total.to(x.dtype) if need else None for total, x, need in grads), None, None
+        return [total.to(x.dtype) if need else None for total, x, need in grads]
 
 
 @cache
