@@ -28,11 +28,10 @@ def panel(axes: Axes, name: str, arms: dict[str, dict]) -> None:
         one, color = measures[name], COLORS[arm]
         axes.plot(one["interval"], [row, row], color=color, linewidth=2)
         axes.plot(one["mean"], row, "o", color=color, markersize=7)
-        axes.plot(one["seeds"], [row + 0.22] * len(one["seeds"]), "|", color=color, markersize=7)
+        axes.plot(one["seeds"], [row - 0.22] * len(one["seeds"]), "|", color=color, markersize=7)
     axes.set_title(f"{name} ({BETTER.get(name, 'higher is better')})", fontsize=10, loc="left")
     axes.set_yticks(range(len(arms)), list(arms))
-    axes.invert_yaxis()
-    axes.margins(y=0.2)
+    axes.set_ylim(len(arms) - 0.5, -0.6)
     axes.grid(axis="x", color="#d9d9d9", linewidth=0.6)
     axes.spines[["top", "right"]].set_visible(False)
 
