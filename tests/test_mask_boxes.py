@@ -381,13 +381,15 @@ def test_a_channel_axis_is_not_taken_for_a_spatial_one(score):
         score(torch.zeros(1, 1, 4, 4, 4), torch.tensor([[0.0, 0, 0, 1, 1, 1]]))
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.int64, torch.float16])
 @pytest.mark.parametrize("bad", [None, float("nan")])
-def test_sorted_windows_meet_the_boxes_that_each_alone_would(monkeypatch, bad):
+def test_sorted_windows_meet_the_boxes_that_each_alone_would(bad, dtype):
     generator = torch.Generator().manual_seed(0)
     low = 40 * torch.rand(300, 3, generator=generator)
     boxes = torch.cat([low, low + 9 * torch.rand(300, 3, generator=generator)], dim=1)
     boxes[:20] = boxes[:20].round()  # some only touch
-    if bad is not None:
+    boxes = boxes.to(dtype)
+    if bad is not None and dtype != torch.int64:
         boxes[40, 0], boxes[41, 3], boxes[42], boxes[43, 4] = bad, bad, bad, bad
     corners = (30 * torch.rand(40, 3, generator=generator)).round()
     windows = corners.tolist(), (corners + 6).tolist()

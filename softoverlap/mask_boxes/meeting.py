@@ -52,8 +52,8 @@ def meeting_boxes(
 ) -> Iterator[Int[Tensor, "found"]]:
     """For each window the boxes that meet or touch it; NaN is kept, to come out as NaN."""
     columns = boxes.detach().t().contiguous()
-    if columns.dtype in (torch.float16, torch.bfloat16):
-        columns = columns.float()
+    if columns.dtype not in (torch.float32, torch.float64):
+        columns = columns.float() if columns.is_floating_point() else columns.double()
     if len(lower) < _WINDOWS_WORTH_SORTING or not columns.shape[1]:
         everything = torch.arange(columns.shape[1], device=columns.device)
         for low, high in zip(lower, upper, strict=True):
