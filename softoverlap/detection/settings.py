@@ -65,15 +65,11 @@ class DetectorSettings(RetinaNetDetector):
             >>> detector.set_box_regression_loss(torch.nn.L1Loss(), True, False)
         """
         alone, self.box_reduction = unreduced("box_loss", box_loss)
-        if takes_masks(alone) and (encode_gt or not decode_pred):
+        taken = "masks" if takes_masks(alone) else "boxes" if isinstance(alone, BoxLoss) else None
+        if taken and (encode_gt or not decode_pred):
             raise ValueError(
                 f"encode_gt and decode_pred must be False and True for "
-                f"{type(box_loss).__name__}, which takes masks, got {encode_gt} and {decode_pred}"
-            )
-        if isinstance(alone, BoxLoss) and (encode_gt or not decode_pred):
-            raise ValueError(
-                f"encode_gt and decode_pred must be False and True for "
-                f"{type(box_loss).__name__}, which takes boxes, got {encode_gt} and {decode_pred}"
+                f"{type(box_loss).__name__}, which takes {taken}, got {encode_gt} and {decode_pred}"
             )
         super().set_box_regression_loss(alone, encode_gt, decode_pred)
 

@@ -19,7 +19,7 @@ from softoverlap._checks import (
     check_weight,
 )
 from softoverlap._types import Boxes, plain, score_dtype
-from softoverlap.losses.reduction import checked_weight, power, reduce, reduction_name
+from softoverlap.losses.reduction import power, reduction_name, weighted_and_reduced
 from softoverlap.overlaps.box_distances import nwd_of
 from softoverlap.overlaps.rotated import rotated_iou_of
 from softoverlap.overlaps.terms import (
@@ -109,9 +109,8 @@ class BoxLoss(nn.Module):
             loss = loss + power(penalty, self.alpha)
         if self.focal_gamma:
             loss = loss * (1 - score).detach().clamp(min=0) ** self.focal_gamma
-        if weight is not None:
-            loss = loss * checked_weight(weight, len(loss), self.validate)
-        return reduce(loss, self.reduction).to(score_dtype(input, target))
+        reduced = weighted_and_reduced(loss, weight, self.reduction, self.validate)
+        return reduced.to(score_dtype(input, target))
 
 
 class BoxIoULoss(BoxLoss):

@@ -19,7 +19,7 @@ from softoverlap._checks import check_codes, check_positive, check_same_rows, sh
 from softoverlap._types import Boxes, accumulation_dtype, plain, score_dtype
 from softoverlap.boxes import MOST_LOG_SIZE, code_weights, decode_boxes
 from softoverlap.losses.boxes import BoxGIoULoss, BoxLoss, RotatedBoxIoULoss
-from softoverlap.losses.reduction import checked_weight, reduce, reduction_name
+from softoverlap.losses.reduction import reduction_name, weighted_and_reduced
 
 
 class CoarseToFineBoxLoss(nn.Module):
@@ -127,10 +127,9 @@ class CoarseToFineBoxLoss(nn.Module):
         share = self.fine_share().to(pred, non_blocking=True)  # a loss that was not moved works too
         used = (torch.where(share > 0, codes, 0) for codes in (pred, truth))
         loss = torch.lerp(self._coarse(pred, truth), self._fine(*used), share)
-        if weight is not None:
-            loss = loss * checked_weight(weight, len(loss), self.validate)
+        reduced = weighted_and_reduced(loss, weight, self.reduction, self.validate)
         self._count()
-        return reduce(loss, self.reduction).to(score_dtype(input, target))
+        return reduced.to(score_dtype(input, target))
 
     def _check_sizes(self, target: Tensor) -> None:
         """Boxes in place of codes have sizes of no anchor."""

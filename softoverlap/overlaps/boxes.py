@@ -308,6 +308,4 @@ def _dice(a: Tensor, b: Tensor) -> Tensor:
 
 def _iof(a: Tensor, b: Tensor) -> Tensor:
     sizes = geometry.volume(a), geometry.volume(b)
-    empty = equality(a, b, *sizes)
-    empty = 0.0 if empty is None else empty  # a first box may be flat where no second one is
-    return scores.iof(geometry.intersection(a, b), sizes[0], empty=empty)
+    return scores.iof(geometry.intersection(a, b), sizes[0], empty=equality(a, b, *sizes))

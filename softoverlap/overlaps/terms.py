@@ -57,7 +57,7 @@ def eiou_terms(a: Tensor, b: Tensor) -> Terms:
 def equality(a: Tensor, b: Tensor, size_a: Tensor, size_b: Tensor) -> Tensor | None:
     """1 where the boxes are equal, else 0: the score where there is no volume.
 
-    None says that no union is zero: all pairs on the CPU are looked at first, since comparing them
+    None says that no size is zero: all pairs on the CPU are looked at first, since comparing them
     and guarding the division cost half of the time of an IoU. On a GPU looking would wait for the
     device, in a compiled graph it would break the graph.
     """
