@@ -25,6 +25,7 @@ from softoverlap import scores
 from softoverlap._checks import check_choice, check_rank, check_weight
 from softoverlap._types import plain
 from softoverlap.anchors._branch_and_bound import Box, best_interval, highest_box
+from softoverlap.lesions import Lesion
 
 EXACT_SUMS = 100_000
 """Up to this cost all cross-sections are looked at: intervals of the two short axes times the long
@@ -124,6 +125,14 @@ def best_box(
     box, score, bound = found
     edges = [low for low, _ in box] + [high for _, high in box]
     return BestBox(torch.tensor(edges, dtype=torch.float64), score, bound)
+
+
+def best_box_in_image(
+    lesion: Lesion, *, overlap: str = "dice", alpha: float = 0.5, beta: float = 0.5
+) -> Float[Tensor, "coords"]:
+    """The best box of a lesion's crop, in voxels of the image, float64, on the CPU."""
+    found = best_box(lesion.crop, overlap=overlap, alpha=alpha, beta=beta)
+    return found.box + lesion.offset.cpu().repeat(2)
 
 
 def tversky_weights(overlap: str, alpha: float, beta: float) -> tuple[float, float]:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from softoverlap import boxes as geometry, scores
 from softoverlap.anchors import anchor_quality
-from softoverlap.anchors.best import best_box, tversky_weights
+from softoverlap.anchors.best import best_box_in_image, tversky_weights
 from softoverlap.lesions import Lesion
 from softoverlap.mask_boxes import SummedVolume
 from softoverlap.overlaps import mask_box_mass, mask_box_pair_mass
@@ -98,9 +98,9 @@ class _CutLesions:
         """Overlap that some box surely has with the whole lesion, the highest that is known."""
         own = mask_box_pair_mass(self.tables, self.box, validate=False)
         whole = self.score(self.box, own.expand(len(own), -1)).diagonal()
+        alpha, beta = self.weights
         found = [
-            best_box(one.crop, overlap=self.overlap, alpha=self.weights[0], beta=self.weights[1])[0]
-            + one.offset.cpu().repeat(2)
+            best_box_in_image(one, overlap=self.overlap, alpha=alpha, beta=beta)
             for one in self.lesions
         ]
         boxes = torch.stack(found).to(self.box)

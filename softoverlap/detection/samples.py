@@ -12,7 +12,7 @@ from monai.apps.detection.utils.hard_negative_sampler import HardNegativeSampler
 from torch import Tensor, nn
 
 from softoverlap.anchors import Matches
-from softoverlap.anchors.best import best_box
+from softoverlap.anchors.best import best_box_in_image
 from softoverlap.detection.loss_terms import takes_masks
 from softoverlap.lesions import Lesion
 from softoverlap.mask_boxes import SummedVolume
@@ -78,7 +78,7 @@ def _mask_losses(
             f"boxes to the part that shows: regress amodal boxes by a loss of boxes"
         )
     volume = SummedVolume.from_lesions(lesions, device=predicted.device, validate=False)
-    boxes = [best_box(one.crop)[0] + one.offset.cpu().repeat(2) for one in lesions]
+    boxes = [best_box_in_image(lesion) for lesion in lesions]
     # Dice and IoU rise together, so the best box of one is the best of the other
     best = loss.overlap(volume, torch.stack(boxes).to(predicted.device))
     return loss(_rows_of(volume, index), predicted, best=best[index].to(predicted))
