@@ -9,14 +9,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from softoverlap._checks import (
-    check_probabilities,
-    check_rank,
-    check_real,
-    check_same_shape,
-    should_validate,
-)
+from softoverlap._checks import check_rank, check_real, check_same_shape
 from softoverlap._types import accumulation_dtype, plain
+from softoverlap.masks import counted_masks, counted_voxels, one_hot
 
 
 @dataclass(frozen=True)
@@ -68,59 +63,6 @@ class Preparation:
         if self.softmax and not _alone(logits.shape[1], "softmax"):
             return torch.softmax(wide, dim=1)
         return logits if self.other_act is None else self.other_act(wide)
-
-
-def one_hot(
-    labels: Tensor,
-    classes: int,
-    ignore_index: int | None = None,
-    validate: bool | None = None,
-    *,
-    name: str = "target",
-) -> Tensor:
-    """One channel a class; labels are (B, 1, *spatial). Ignored voxels have no class."""
-    if labels.shape[1] != 1:
-        raise ValueError(
-            f"{name} must have one channel of labels to become one-hot, got {tuple(labels.shape)}"
-        )
-    known = torch.arange(classes, device=labels.device).view(1, -1, *[1] * (labels.ndim - 2))
-    encoded = labels == known
-    if should_validate(validate, labels):
-        unknown = ~encoded.any(dim=1, keepdim=True)
-        unknown = unknown if ignore_index is None else unknown & (labels != ignore_index)
-        if unknown.any():
-            found = labels[unknown][0].item()
-            raise ValueError(f"{name} must hold labels from 0 to {classes - 1}, got {found:g}")
-    return encoded.to(torch.float32)
-
-
-def counted_voxels(labels: Tensor, ignore_index: int | None) -> Tensor | None:
-    """How much each voxel counts: as in MONAI, not where its class is the ignored one.
-
-    An index outside one-hot channels means the voxels that are zero in all of them.
-    """
-    if ignore_index is None:
-        return None
-    if labels.shape[1] == 1:
-        return (labels != ignore_index).to(torch.float32)
-    if 0 <= ignore_index < labels.shape[1]:
-        return 1 - labels[:, ignore_index : ignore_index + 1].to(accumulation_dtype(labels))
-    return (labels.sum(dim=1, keepdim=True) > 0).to(torch.float32)
-
-
-def counted_masks(
-    counted: Tensor | None, dtype: torch.dtype, validate: bool | None, **masks: Tensor
-) -> tuple[Tensor, ...]:
-    """The masks in the dtype, scaled by how much voxels count, and looked at where they do.
-
-    They are looked at before the cast: half precision has its own tolerance.
-    """
-    if counted is None:
-        check_probabilities(**masks, validate=validate)
-        return tuple(mask.to(dtype) for mask in masks.values())
-    kept = {name: mask.masked_fill(~(counted > 0), 0) for name, mask in masks.items()}
-    check_probabilities(**kept, validate=validate)
-    return tuple(mask.to(dtype) * counted.to(dtype) for mask in kept.values())
 
 
 def _alone(channels: int, argument: str) -> bool:

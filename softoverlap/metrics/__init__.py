@@ -1,5 +1,6 @@
 """MONAI metrics and their functional twins."""
 
+from softoverlap.metrics._cumulative import MetricSummary
 from softoverlap.metrics._hits import match_scan
 from softoverlap.metrics.detection import (
     FROC,
@@ -12,8 +13,10 @@ from softoverlap.metrics.detection import (
 from softoverlap.metrics.soft import (
     SoftDiceMetric,
     SoftIoUMetric,
+    SoftTverskyMetric,
     compute_soft_dice,
     compute_soft_iou,
+    compute_soft_tversky,
 )
 
 __all__ = [
@@ -21,11 +24,14 @@ __all__ = [
     "AveragePrecision",
     "BoxAPMetric",
     "FROCMetric",
+    "MetricSummary",
     "SoftDiceMetric",
     "SoftIoUMetric",
+    "SoftTverskyMetric",
     "compute_average_precision",
     "compute_froc",
     "compute_soft_dice",
     "compute_soft_iou",
+    "compute_soft_tversky",
     "match_scan",
 ]

@@ -1,24 +1,22 @@
-"""Soft Dice and IoU as MONAI metrics: nothing is rounded to 0 or 1."""
+"""Soft Dice, IoU and Tversky as MONAI metrics: nothing is rounded to 0 or 1."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from functools import partial
 
 import torch
 from jaxtyping import Float
-from monai.metrics.metric import CumulativeIterationMetric
-from monai.utils import evenly_divisible_all_gather
 from monai.utils.enums import MetricReduction
 from torch import Tensor
 
-from softoverlap._checks import check_rank, check_same_shape
-from softoverlap._types import Masks, Targets, plain
-from softoverlap.losses.inputs import counted_masks, counted_voxels, one_hot
-from softoverlap.metrics.reduction import reduce_scores
-from softoverlap.overlaps import mask_dice, mask_iou
+from softoverlap import masks, scores
+from softoverlap._checks import check_weight
+from softoverlap._types import Masks, Targets
+from softoverlap.metrics._cumulative import MaskMetric
+from softoverlap.metrics._inputs import MaskInputs, MaskPair
 
-Score = Callable[..., Tensor]
+Ratio = Callable[..., Tensor]
 Scores = Float[Tensor, "batch classes"]
 
 
@@ -31,6 +29,7 @@ def compute_soft_dice(
     per_component: bool = False,
     ignore_index: int | None = None,
     *,
+    mask: Masks | None = None,
     empty: float = 1.0,
     validate: bool | None = None,
 ) -> Scores:
@@ -47,6 +46,7 @@ def compute_soft_dice(
         num_classes: Number of classes of single-channel labels, background included.
         per_component: Not on offer for soft masks; accepted as False for MONAI's sake.
         ignore_index: Voxels with this label do not count.
+        mask: How much each voxel counts, in [0, 1], shape (B, 1, *spatial); by default all do.
         empty: Score where both are empty and `ignore_empty` is False.
         validate: Look at the values too; by default on, also on a GPU.
 
@@ -66,8 +66,8 @@ def compute_soft_dice(
         tensor([[0.7500]], dtype=torch.float64)
     """
     _refuse_components(per_component)
-    prepared = _prepared(y_pred, y, include_background, num_classes, ignore_index, validate)
-    return _scored(mask_dice, *prepared, ignore_empty, empty)
+    inputs = MaskInputs(include_background, num_classes, ignore_index, validate)
+    return _score(scores.dice, _sizes(inputs(y_pred, y, mask=mask)), ignore_empty, empty)
 
 
 def compute_soft_iou(
@@ -79,6 +79,7 @@ def compute_soft_iou(
     per_component: bool = False,
     ignore_index: int | None = None,
     *,
+    mask: Masks | None = None,
     empty: float = 1.0,
     validate: bool | None = None,
 ) -> Scores:
@@ -95,6 +96,7 @@ def compute_soft_iou(
         num_classes: Number of classes of single-channel labels, background included.
         per_component: Not on offer for soft masks; accepted as False for MONAI's sake.
         ignore_index: Voxels with this label do not count.
+        mask: How much each voxel counts, in [0, 1], shape (B, 1, *spatial); by default all do.
         empty: Score where both are empty and `ignore_empty` is False.
         validate: Look at the values too; by default on, also on a GPU.
 
@@ -114,14 +116,70 @@ def compute_soft_iou(
         tensor([[0.6000]], dtype=torch.float64)
     """
     _refuse_components(per_component)
-    prepared = _prepared(y_pred, y, include_background, num_classes, ignore_index, validate)
-    return _scored(mask_iou, *prepared, ignore_empty, empty)
+    inputs = MaskInputs(include_background, num_classes, ignore_index, validate)
+    return _score(scores.iou, _sizes(inputs(y_pred, y, mask=mask)), ignore_empty, empty)
 
 
-class _SoftOverlapMetric(CumulativeIterationMetric):
-    """What the soft metrics share: MONAI's arguments, and the reduction of a float64 buffer."""
+def compute_soft_tversky(
+    y_pred: Masks,
+    y: Targets,
+    include_background: bool = True,
+    ignore_empty: bool = True,
+    num_classes: int | None = None,
+    ignore_index: int | None = None,
+    *,
+    alpha: float = 0.5,
+    beta: float = 0.5,
+    mask: Masks | None = None,
+    empty: float = 1.0,
+    validate: bool | None = None,
+) -> Scores:
+    """Soft Tversky index of each item and class; 0.5 and 0.5 give Dice, 1 and 1 give IoU.
 
-    compute: Score
+    Args:
+        y_pred: Probabilities, shape (B, C, *spatial), or labels (B, 1, *spatial) with
+            `num_classes`.
+        y: Probabilities of the same shape, or labels (B, 1, *spatial) where there are several
+            classes.
+        include_background: Whether channel 0 counts.
+        ignore_empty: NaN where the target is empty; else an empty target scores 0, or `empty`
+            where the prediction is empty as well.
+        num_classes: Number of classes of single-channel labels, background included.
+        ignore_index: Voxels with this label do not count.
+        alpha: Weight of the prediction outside the target (false positives), at least 0.
+        beta: Weight of the target outside the prediction (false negatives), at least 0.
+        mask: How much each voxel counts, in [0, 1], shape (B, 1, *spatial); by default all do.
+        empty: Score where both are empty and `ignore_empty` is False.
+        validate: Look at the values too; by default on, also on a GPU.
+
+    Returns:
+        Score in [0, 1] or NaN, float64, shape (B, C), without the background if it does not count.
+
+    Raises:
+        ValueError: If the shapes differ, a weight is negative or a probability lies outside
+            [0, 1].
+
+    References:
+        Salehi et al., Tversky loss function for image segmentation,
+        https://arxiv.org/abs/1706.05721
+
+    Examples:
+        >>> import torch
+        >>> pred, target = torch.tensor([[[1.0, 1.0]]]), torch.tensor([[[1.0, 0.0]]])
+        >>> compute_soft_tversky(pred, target, alpha=1.0, beta=0.0)
+        tensor([[0.5000]], dtype=torch.float64)
+    """
+    check_weight(alpha=alpha, beta=beta)
+    inputs = MaskInputs(include_background, num_classes, ignore_index, validate)
+    ratio = partial(scores.tversky, alpha=alpha, beta=beta)
+    return _score(ratio, _sizes(inputs(y_pred, y, mask=mask)), ignore_empty, empty)
+
+
+class _SoftOverlapMetric(MaskMetric):
+    """What the soft metrics share: the sizes of intersection, prediction and target."""
+
+    width = 3
+    ratio: Ratio
 
     def __init__(
         self,
@@ -130,87 +188,27 @@ class _SoftOverlapMetric(CumulativeIterationMetric):
         get_not_nans: bool = False,
         ignore_empty: bool = True,
         num_classes: int | None = None,
-        return_with_label: bool | list[str] = False,
+        return_with_label: bool | Sequence[str] = False,
         per_component: bool = False,
         ignore_index: int | None = None,
         *,
         empty: float = 1.0,
         validate: bool | None = None,
     ) -> None:
-        super().__init__()
         _refuse_components(per_component)
-        self.include_background = include_background
-        self.reduction = MetricReduction(reduction)
-        self.get_not_nans = get_not_nans
-        self.return_with_label = return_with_label
-        self.options = {
-            "include_background": include_background,
-            "ignore_empty": ignore_empty,
-            "num_classes": num_classes,
-            "ignore_index": ignore_index,
-            "empty": empty,
-            "validate": validate,
-        }
+        super().__init__(
+            inputs=MaskInputs(include_background, num_classes, ignore_index, validate),
+            reduction=reduction,
+            get_not_nans=get_not_nans,
+            return_with_label=return_with_label,
+        )
+        self.ignore_empty, self.empty = ignore_empty, empty
 
-    def _compute_tensor(self, y_pred: Tensor, y: Tensor, **kwargs: Any) -> Tensor:  # pyright: ignore
-        return type(self).compute(y_pred, y, **self.options)
+    def _statistics(self, y_pred: Tensor, y: Tensor, *, mask: Tensor | None = None) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
+        return _sizes(self.inputs(y_pred, y, mask=mask))
 
-    def _compute_list(self, y_pred: Any, y: Any = None, **kwargs: Any) -> Any:
-        counts = [
-            len(items) if isinstance(items, Sequence | Tensor) else 0 for items in (y_pred, y)
-        ]
-        if counts[0] != counts[1] or not counts[0]:
-            raise ValueError(
-                "y_pred and y must hold as many items, one or more, "
-                f"got {counts[0]} and {counts[1]}"
-            )
-        return super()._compute_list(y_pred, y, **kwargs)
-
-    def _sync(self) -> None:
-        """Gather every rank's scores; MONAI's own method leaves a rank without data waiting."""
-        if self._synced:
-            return
-        local = torch.stack(self._buffers[0]) if self._buffers else torch.zeros(0, 0).double()
-        widths = evenly_divisible_all_gather(torch.tensor([local.shape[1]]), concat=True)
-        if local.numel() == 0:
-            local = local.new_zeros(0, int(widths.max()))
-        gathered = evenly_divisible_all_gather(local, concat=True)
-        self._synced_tensors = [gathered] if len(gathered) else None
-        self._synced = True
-
-    def aggregate(self, reduction: MetricReduction | str | None = None) -> Any:
-        """Reduce what was collected over all items, processes included.
-
-        Args:
-            reduction: One of MONAI's, in place of the one given at the start.
-
-        Returns:
-            The score in float64, NaN where nothing counted, or numbers by label for one score a
-            channel with `return_with_label`; with `get_not_nans` also how many values counted.
-
-        Raises:
-            ValueError: If nothing was collected, or the labels are not as many as the channels.
-        """
-        data = self.get_buffer()
-        if not isinstance(data, Tensor):
-            raise ValueError("nothing was collected: call the metric before aggregate()")
-        chosen = MetricReduction(reduction or self.reduction)
-        score, counted = reduce_scores(data, chosen)
-        result: Any = score
-        per_channel = chosen in (MetricReduction.MEAN_BATCH, MetricReduction.SUM_BATCH)
-        if self.return_with_label and per_channel:
-            result = dict(zip(self._labels(len(score)), score.tolist(), strict=True))
-        return (result, counted) if self.get_not_nans else result
-
-    def _labels(self, channels: int) -> list[str]:
-        if isinstance(self.return_with_label, bool):
-            first = 0 if self.include_background else 1
-            return [f"label_{first + number}" for number in range(channels)]
-        if len(self.return_with_label) != channels:
-            raise ValueError(
-                f"return_with_label must name {channels} channels, got {self.return_with_label}"
-            )
-        return self.return_with_label
+    def _score(self, statistics: Tensor) -> Tensor:
+        return _score(self.ratio, statistics, self.ignore_empty, self.empty)
 
 
 class SoftDiceMetric(_SoftOverlapMetric):
@@ -218,7 +216,8 @@ class SoftDiceMetric(_SoftOverlapMetric):
 
     Args:
         include_background: Whether channel 0 counts.
-        reduction: One of MONAI's reductions; NaN is left out.
+        reduction: One of MONAI's reductions, or "dataset", "image", "class" for the three that
+            papers call mIoU (see `softoverlap.metrics.reduction`); NaN is left out.
         get_not_nans: Return how many values were counted as well.
         ignore_empty: NaN where the target is empty; else 0, or `empty` where both are.
         num_classes: Number of classes of single-channel labels, background included.
@@ -244,7 +243,7 @@ class SoftDiceMetric(_SoftOverlapMetric):
         1.0
     """
 
-    compute = staticmethod(compute_soft_dice)
+    ratio = staticmethod(scores.dice)
 
 
 class SoftIoUMetric(_SoftOverlapMetric):
@@ -252,7 +251,8 @@ class SoftIoUMetric(_SoftOverlapMetric):
 
     Args:
         include_background: Whether channel 0 counts.
-        reduction: One of MONAI's reductions; NaN is left out.
+        reduction: One of MONAI's reductions, or "dataset", "image", "class" for the three that
+            papers call mIoU (see `softoverlap.metrics.reduction`); NaN is left out.
         get_not_nans: Return how many values were counted as well.
         ignore_empty: NaN where the target is empty; else 0, or `empty` where both are.
         num_classes: Number of classes of single-channel labels, background included.
@@ -278,7 +278,74 @@ class SoftIoUMetric(_SoftOverlapMetric):
         0.5
     """
 
-    compute = staticmethod(compute_soft_iou)
+    ratio = staticmethod(scores.iou)
+
+
+class SoftTverskyMetric(_SoftOverlapMetric):
+    """Soft Tversky index over a data set.
+
+    Args:
+        include_background: Whether channel 0 counts.
+        reduction: One of MONAI's reductions, or "dataset", "image", "class" for the three that
+            papers call mIoU (see `softoverlap.metrics.reduction`); NaN is left out.
+        get_not_nans: Return how many values were counted as well.
+        ignore_empty: NaN where the target is empty; else 0, or `empty` where both are.
+        num_classes: Number of classes of single-channel labels, background included.
+        return_with_label: Numbers by channel, as `label_0`, ... or by the names given, whenever
+            the reduction leaves one score a channel; not rounded.
+        per_component: Not on offer for soft masks; accepted as False for MONAI's sake.
+        ignore_index: Voxels with this label do not count.
+        alpha: Weight of the prediction outside the target (false positives), at least 0.
+        beta: Weight of the target outside the prediction (false negatives), at least 0.
+        empty: Score where both are empty and `ignore_empty` is False.
+        validate: Look at the values too; by default on, also on a GPU.
+
+    Raises:
+        ValueError: If `reduction` is unknown, a weight is negative or `per_component` is True; on
+            use, if shapes differ or a probability lies outside [0, 1].
+
+    References:
+        Salehi et al., Tversky loss function for image segmentation,
+        https://arxiv.org/abs/1706.05721
+
+    Examples:
+        >>> import torch
+        >>> metric = SoftTverskyMetric(alpha=1.0, beta=0.0)
+        >>> _ = metric(torch.ones(1, 1, 4), torch.full((1, 1, 4), 0.25))
+        >>> metric.aggregate().item()
+        0.25
+    """
+
+    def __init__(
+        self,
+        include_background: bool = True,
+        reduction: MetricReduction | str = MetricReduction.MEAN,
+        get_not_nans: bool = False,
+        ignore_empty: bool = True,
+        num_classes: int | None = None,
+        return_with_label: bool | Sequence[str] = False,
+        per_component: bool = False,
+        ignore_index: int | None = None,
+        *,
+        alpha: float = 0.5,
+        beta: float = 0.5,
+        empty: float = 1.0,
+        validate: bool | None = None,
+    ) -> None:
+        check_weight(alpha=alpha, beta=beta)
+        super().__init__(
+            include_background,
+            reduction,
+            get_not_nans,
+            ignore_empty,
+            num_classes,
+            return_with_label,
+            per_component,
+            ignore_index,
+            empty=empty,
+            validate=validate,
+        )
+        self.ratio = partial(scores.tversky, alpha=alpha, beta=beta)
 
 
 def _refuse_components(per_component: bool) -> None:
@@ -289,38 +356,13 @@ def _refuse_components(per_component: bool) -> None:
         )
 
 
-def _prepared(
-    y_pred: Tensor,
-    y: Tensor,
-    include_background: bool,
-    num_classes: int | None,
-    ignore_index: int | None,
-    validate: bool | None,
-) -> tuple[Tensor, Tensor]:
-    """Probabilities of one shape, in float64, so that sums and scores keep full precision."""
-    check_rank(3, "(B, C, *spatial)", y_pred=y_pred, y=y)
-    validate = validate is not False  # a metric may wait for the device
-    pred, labels = plain(y_pred).detach(), plain(y).detach()
-    classes = pred.shape[1] if num_classes is None else num_classes
-    if pred.shape[1] not in (1, classes):
-        raise ValueError(
-            f"y_pred must have 1 or num_classes={classes} channels, got {pred.shape[1]}"
-        )
-    truth = labels
-    if pred.shape[1] == 1 and classes > 1:
-        pred = one_hot(pred, classes, ignore_index, validate, name="y_pred")
-    if labels.shape[1] == 1 and classes > 1:
-        truth = one_hot(labels, classes, ignore_index, validate, name="y")
-    check_same_shape(y_pred=pred, y=truth)
-    counted = counted_voxels(labels, ignore_index)
-    if not include_background and classes > 1:
-        pred, truth = pred[:, 1:], truth[:, 1:]
-    pred, truth = counted_masks(counted, torch.float64, validate, y_pred=pred, y=truth)
-    return pred, truth
+def _sizes(pair: MaskPair) -> Float[Tensor, "batch channel 3"]:
+    """Sizes of the intersection, the prediction and the target."""
+    shared = masks.min_intersection(pair.pred, pair.truth)
+    return torch.stack([shared, masks.size(pair.pred), masks.size(pair.truth)], dim=-1)
 
 
-def _scored(score: Score, pred: Tensor, truth: Tensor, ignore_empty: bool, empty: float) -> Tensor:
-    result = score(pred, truth, empty=empty, validate=False)
-    if not ignore_empty:
-        return result
-    return torch.where(truth.flatten(2).sum(dim=2) > 0, result, torch.nan)
+def _score(ratio: Ratio, sizes: Tensor, ignore_empty: bool, empty: float) -> Tensor:
+    shared, pred, truth = sizes.unbind(-1)
+    result = ratio(shared, pred, truth, empty=empty)
+    return torch.where(truth > 0, result, torch.nan) if ignore_empty else result

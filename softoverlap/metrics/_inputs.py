@@ -1,0 +1,103 @@
+"""What a metric's arguments do to prediction and target before anything is measured."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from monai.data import MetaTensor
+from torch import Tensor
+
+from softoverlap._checks import check_probabilities, check_rank, check_same_shape, check_tensors
+from softoverlap._types import plain
+from softoverlap.masks import counted_masks, counted_voxels, one_hot
+
+
+class MaskPair(NamedTuple):
+    """Probabilities of one shape (B, C, *spatial), float64, zero in voxels that do not count.
+
+    `counted` says how much each voxel counts, (B, 1, *spatial), or is None where all of them do.
+    """
+
+    pred: Tensor
+    truth: Tensor
+    counted: Tensor | None
+
+
+@dataclass(frozen=True)
+class MaskInputs:
+    """Labels to one-hot, background and ignored voxels, with MONAI's names."""
+
+    include_background: bool = True
+    num_classes: int | None = None
+    ignore_index: int | None = None
+    validate: bool | None = None
+
+    def __call__(self, y_pred: Tensor, y: Tensor, *, mask: Tensor | None = None) -> MaskPair:
+        """The pair, looked at where it counts; sums of it keep full precision."""
+        check_rank(3, "(B, C, *spatial)", y_pred=y_pred, y=y)
+        labels = plain(y).detach()
+        pred = plain(y_pred).detach()
+        classes = pred.shape[1] if self.num_classes is None else self.num_classes
+        if pred.shape[1] not in (1, classes):
+            raise ValueError(
+                f"y_pred must have 1 or num_classes={classes} channels, got {pred.shape[1]}"
+            )
+        pred, truth = self._channels(pred, classes, "y_pred"), self._channels(labels, classes, "y")
+        check_same_shape(y_pred=pred, y=truth)
+        counted = _both(counted_voxels(labels, self.ignore_index), _checked_mask(mask, pred))
+        if not self.include_background and classes > 1:
+            pred, truth = pred[:, 1:], truth[:, 1:]
+        pair = counted_masks(counted, torch.float64, self.looks, y_pred=pred, y=truth)
+        pred, truth = (values.clamp(0, 1) for values in pair)  # what the check's slack let pass
+        return MaskPair(pred, truth, counted)
+
+    @property
+    def looks(self) -> bool:
+        """A metric may wait for the device: it looks at the values unless told not to."""
+        return self.validate is not False
+
+    def _channels(self, values: Tensor, classes: int, name: str) -> Tensor:
+        if values.shape[1] == 1 and classes > 1:
+            return one_hot(values, classes, self.ignore_index, self.looks, name=name)
+        return values
+
+
+def voxel_spacing(
+    spacing: Sequence[float] | float | None, *tensors: Tensor | None, items: int, ndim: int
+) -> list[tuple[float, ...]]:
+    """Edges of a voxel in mm for each item: as told, else as the first MetaTensor says."""
+    if spacing is not None:
+        edges = (spacing,) * ndim if isinstance(spacing, int | float) else tuple(spacing)
+        return [_checked_spacing(edges, ndim)] * items
+    for tensor in tensors:
+        if isinstance(tensor, MetaTensor):
+            own = tensor.pixdim if isinstance(tensor.pixdim, list) else [tensor.pixdim] * items
+            return [_checked_spacing(tuple(edges.tolist()), ndim) for edges in own]
+    raise ValueError("spacing must be given in mm where no input is a MetaTensor, got None")
+
+
+def _checked_spacing(edges: tuple[float, ...], ndim: int) -> tuple[float, ...]:
+    if len(edges) < ndim or not all(0 < float(edge) < float("inf") for edge in edges[:ndim]):
+        raise ValueError(f"spacing must hold {ndim} finite edges above 0 in mm, got {edges}")
+    return tuple(float(edge) for edge in edges[:ndim])
+
+
+def _checked_mask(mask: Tensor | None, pred: Tensor) -> Tensor | None:
+    """How much each voxel counts, one channel."""
+    if mask is None:
+        return None
+    check_tensors(mask=mask)
+    expected = (pred.shape[0], 1, *pred.shape[2:])
+    if tuple(mask.shape) != expected:
+        raise ValueError(f"mask must have shape {expected}, got {tuple(mask.shape)}")
+    check_probabilities(mask=mask, validate=True)
+    return plain(mask).detach().to(pred.device, torch.float64)
+
+
+def _both(first: Tensor | None, second: Tensor | None) -> Tensor | None:
+    if first is None or second is None:
+        return second if first is None else first
+    return first * second
