@@ -3,28 +3,34 @@
 from __future__ import annotations
 
 import inspect
-import os
-import socket
+from functools import partial
 
+import numpy as np
 import pytest
+import SimpleITK as sitk
 import torch
 from hypothesis import given
 from ignite.engine import Engine
+from monai.bundle import ConfigParser
 from monai.data import MetaTensor
 from monai.handlers import IgniteMetricHandler, from_engine
 from monai.metrics import DiceMetric, MeanIoU, compute_dice
-from reference import reference_dice, reference_iou
+from reference import reference_dice, reference_iou, reference_tversky
+from sklearn.metrics import f1_score, jaccard_score
 from strategies import mask_pairs
+from torchmetrics.classification import BinaryJaccardIndex
 
 from softoverlap.metrics import (
     SoftDiceMetric,
     SoftIoUMetric,
+    SoftTverskyMetric,
     compute_soft_dice,
     compute_soft_iou,
+    compute_soft_tversky,
 )
 
-METRICS = [SoftDiceMetric, SoftIoUMetric]
-THEIRS = {SoftDiceMetric: DiceMetric, SoftIoUMetric: MeanIoU}
+METRICS = [SoftDiceMetric, SoftIoUMetric, SoftTverskyMetric]
+THEIRS = {SoftDiceMetric: DiceMetric, SoftIoUMetric: MeanIoU, SoftTverskyMetric: DiceMetric}
 
 
 def _hard(channels=3, seed=0):
@@ -40,6 +46,10 @@ def test_scores_equal_the_reference(pair):
     for compute, reference in (
         (compute_soft_dice, reference_dice),
         (compute_soft_iou, reference_iou),
+        (
+            partial(compute_soft_tversky, alpha=0.25, beta=0.75),
+            partial(reference_tversky, alpha=0.25, beta=0.75),
+        ),
     ):
         score = compute(pred, target, ignore_empty=False)
         for item in range(2):
@@ -150,30 +160,109 @@ def test_metrics_run_in_monais_ignite_handler(metric):
     assert engine.state.metrics["soft"] == pytest.approx(alone.aggregate().item(), abs=1e-12)
 
 
-def _rank(rank, port, counts, folder):
-    """One process: its own share of the items, possibly none."""
-    os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
-    torch.distributed.init_process_group("gloo", rank=rank, world_size=len(counts))
-    metric, start = SoftDiceMetric(), sum(counts[:rank])
+@given(mask_pairs())
+def test_tversky_of_halves_is_dice_and_of_ones_is_iou(pair):
+    for weight, other in ((0.5, compute_soft_dice), (1.0, compute_soft_iou)):
+        score = compute_soft_tversky(*pair, alpha=weight, beta=weight)
+        torch.testing.assert_close(score, other(*pair), equal_nan=True, rtol=0, atol=1e-12)
+
+
+def _naive_miou(pred, target):
+    """The three mIoU of https://arxiv.org/abs/2310.19252, by loops; classes without target skip."""
+    pred, target = pred.double().numpy(), target.double().numpy()
+    items, classes = pred.shape[:2]
+    table = np.full((items, classes), np.nan)
+    for i in range(items):
+        for c in range(classes):
+            if target[i, c].sum() > 0:
+                table[i, c] = reference_iou(pred[i, c], target[i, c])
+    pooled = [reference_iou(pred[:, c], target[:, c]) for c in range(classes)]
+    image = [np.nanmean(row) for row in table if not np.isnan(row).all()]
+    of_class = [np.nanmean(column) for column in table.T if not np.isnan(column).all()]
+    return {"dataset": np.mean(pooled), "image": np.mean(image), "class": np.mean(of_class)}
+
+
+def test_the_three_miou_of_the_papers_equal_naive_loops():
     pred, target = _hard()
-    for item in range(start, start + counts[rank]):
+    pred = pred * 0.7
+    metric = SoftIoUMetric()
+    for item in range(4):
         metric(pred[item : item + 1], target[item : item + 1])
-    torch.save(metric.aggregate(), folder / f"{rank}.pt")
-    torch.distributed.destroy_process_group()
+    expected = _naive_miou(pred, target)
+    assert len({round(value, 6) for value in expected.values()}) == 3
+    for name, value in expected.items():
+        assert metric.aggregate(name).item() == pytest.approx(value, abs=1e-12), name
+    per_class = metric.aggregate("dataset_batch")
+    assert per_class.mean().item() == pytest.approx(expected["dataset"], abs=1e-12)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("counts", [(3, 1), (4, 0)])
-def test_two_ranks_equal_one_process_even_if_one_saw_nothing(counts, tmp_path):
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    torch.multiprocessing.spawn(_rank, (port, counts, tmp_path), nprocs=2)
-    alone = SoftDiceMetric()
-    alone(*_hard())
-    for rank in range(2):
-        score = torch.load(tmp_path / f"{rank}.pt")
-        assert score.item() == pytest.approx(alone.aggregate().item(), abs=1e-12)
+def test_dataset_reduction_equals_torchmetrics_on_hard_masks():
+    pred, target = _hard(channels=1)
+    metric, theirs = SoftIoUMetric(reduction="dataset"), BinaryJaccardIndex()
+    metric(pred, target)
+    theirs(pred.long(), target.long())
+    assert metric.aggregate().item() == pytest.approx(theirs.compute().item(), abs=1e-7)
+
+
+def test_hard_masks_score_as_simpleitk_scores_them():
+    pred, target = _hard(channels=1)
+    for item in (1, 2, 3):
+        overlap = sitk.LabelOverlapMeasuresImageFilter()
+        overlap.Execute(
+            *(sitk.GetImageFromArray(m[item, 0].numpy().astype("uint8")) for m in (target, pred))
+        )
+        pair = pred[item : item + 1], target[item : item + 1]
+        dice, iou = overlap.GetDiceCoefficient(1), overlap.GetJaccardCoefficient(1)
+        assert compute_soft_dice(*pair).item() == pytest.approx(dice, abs=1e-12)
+        assert compute_soft_iou(*pair).item() == pytest.approx(iou, abs=1e-12)
+
+
+def test_hard_masks_score_as_scikit_learn_scores_them():
+    pred, target = _hard(channels=1)
+    flat = target[1].flatten().numpy(), pred[1].flatten().numpy()
+    pair = pred[1:2], target[1:2]
+    assert compute_soft_dice(*pair).item() == pytest.approx(f1_score(*flat), abs=1e-12)
+    assert compute_soft_iou(*pair).item() == pytest.approx(jaccard_score(*flat), abs=1e-12)
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_voxels_that_a_mask_leaves_out_do_not_count(metric):
+    pred, target = _hard()
+    kept = (torch.rand(4, 1, 6, 5, 4, generator=torch.Generator().manual_seed(3)) > 0.4).float()
+    masked, cut, listed = metric(), metric(), metric()
+    score = masked(pred * 0.6, target, mask=kept)
+    torch.testing.assert_close(score, cut(pred * 0.6 * kept, target * kept), equal_nan=True)
+    assert score.ne(metric()(pred * 0.6, target)).any()
+    listed(list(pred * 0.6), list(target), mask=list(kept))
+    assert torch.equal(masked.aggregate(), listed.aggregate())
+
+
+def test_a_summary_gives_numbers_by_class_and_says_how_many_counted():
+    pred, target = _hard()
+    metric = SoftDiceMetric(return_with_label=["core", "edge", "oedema"])
+    metric(pred, target)
+    summary = metric.summary()
+    assert summary.value == metric.aggregate("mean").item()
+    assert summary.per_class == metric.aggregate("mean_batch")
+    assert summary.counted_per_class == {"core": 4, "edge": 3, "oedema": 4}
+    assert (summary.counted, summary.items) == (4, 4)
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_a_bundle_names_a_metric_by_its_target(metric):
+    parser = ConfigParser(
+        {"metric": {"_target_": f"softoverlap.{metric.__name__}", "reduction": "dataset"}}
+    )
+    built = parser.get_parsed_content("metric")
+    assert type(built) is metric
+    assert built.reduction == "dataset"
+
+
+def test_what_is_kept_is_float64_whatever_comes_in():
+    metric = SoftDiceMetric()
+    metric(torch.full((1, 1, 3), 0.1, dtype=torch.float16), torch.full((1, 1, 3), 0.3))
+    assert metric.statistics().dtype == torch.float64
+    assert metric.aggregate().dtype == torch.float64
 
 
 @pytest.mark.bad_input
@@ -199,6 +288,23 @@ def test_bad_arguments_of_the_functions_are_named(compute):
         compute(maps[:, :1], maps, num_classes=3)
     with pytest.raises(ValueError, match="per_component must be False"):
         compute(maps, maps, per_component=True)
+    with pytest.raises(ValueError, match=r"mask must have shape \(1, 1, 4\), got \(1, 3, 4\)"):
+        compute(maps, maps, mask=maps)
+
+
+@pytest.mark.bad_input
+def test_bad_weights_masks_and_reductions_are_named():
+    pred = torch.full((2, 1, 4), 0.5)
+    with pytest.raises(ValueError, match="alpha must be .*got -1"):
+        SoftTverskyMetric(alpha=-1.0)
+    with pytest.raises(ValueError, match="reduction must be one of .*'dataset'.* got 'median'"):
+        SoftDiceMetric(reduction="median")
+    with pytest.raises(ValueError, match="mask must hold 2 items, as y_pred does, got 1"):
+        SoftDiceMetric()(list(pred), list(pred), mask=[pred[0]])
+    by_class = SoftDiceMetric(reduction="none")
+    by_class(pred, pred)
+    with pytest.raises(ValueError, match="summary needs a reduction to one number, got 'none'"):
+        by_class.summary()
 
 
 @pytest.mark.bad_input

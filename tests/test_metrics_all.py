@@ -1,0 +1,71 @@
+"""What holds for every metric: ranks, MONAI's handler, bundles, nothing collected."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from ignite.engine import Engine
+from metric_makers import ITEMS, METRICS, OF_BOXES, item_of
+from monai.handlers import IgniteMetricHandler
+
+import softoverlap.metrics
+
+WORKER = Path(__file__).with_name("metrics_worker.py")
+
+
+def alone(name):
+    metric = METRICS[name]()
+    for number in range(ITEMS):
+        metric(*item_of(name, number))
+    return metric.aggregate()
+
+
+def test_every_metric_of_the_room_is_among_them():
+    named = {name for name in softoverlap.metrics.__all__ if name.endswith("Metric")}
+    assert named == {type(make()).__name__ for make in METRICS.values()}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("counts", [(3, 2), (5, 0), (0, 5)])
+def test_two_ranks_equal_one_process_even_if_one_saw_nothing(counts, tmp_path):
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    arguments = [str(WORKER), str(tmp_path), *map(str, counts)]
+    done = subprocess.run([*command, *arguments], capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr[-4000:]
+    for rank in range(2):
+        gathered = torch.load(tmp_path / f"{rank}.pt")
+        assert gathered.keys() == METRICS.keys()
+        for name, value in gathered.items():
+            torch.testing.assert_close(value, alone(name), rtol=0, atol=1e-12, msg=name)
+
+
+@pytest.mark.parametrize("name", METRICS)
+def test_every_metric_runs_in_monais_ignite_handler(name):
+    engine = Engine(lambda engine, number: item_of(name, number))
+    handler = IgniteMetricHandler(metric_fn=METRICS[name](), output_transform=lambda pair: pair)
+    handler.attach(engine, name="score")
+    engine.run(list(range(ITEMS)), max_epochs=1)
+    value = torch.as_tensor(engine.state.metrics["score"], dtype=torch.float64)
+    torch.testing.assert_close(value, alone(name).reshape(value.shape), rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", METRICS)
+def test_a_metric_forgets_when_it_is_reset(name):
+    metric = METRICS[name]()
+    metric(*item_of(name, 1))
+    metric.aggregate()
+    metric.reset()
+    for number in range(ITEMS):
+        metric(*item_of(name, number))
+    torch.testing.assert_close(metric.aggregate(), alone(name), rtol=0, atol=0)
+
+
+@pytest.mark.bad_input
+@pytest.mark.parametrize("name", METRICS)
+def test_a_metric_that_saw_nothing_says_so(name):
+    with pytest.raises(ValueError, match="at least one scan" if name in OF_BOXES else "nothing"):
+        METRICS[name]().aggregate()
