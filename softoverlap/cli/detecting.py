@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from softoverlap.cli.app import app
 from softoverlap.cli.cases import (
     check_checkpoint,
     check_folder,
@@ -32,40 +33,6 @@ from softoverlap.cli.console import (
     print_evaluations,
     say,
 )
-
-app = typer.Typer(
-    name="softoverlap",
-    no_args_is_help=True,
-    add_completion=False,
-    rich_markup_mode="rich",
-    pretty_exceptions_enable=False,
-    help=(
-        "Find lesions in 3D scans with a detector that learns from soft masks.\n\n"
-        "Try it:              softoverlap demo\n\n"
-        "Train on your own:   softoverlap train --data FOLDER --output runs/mine\n\n"
-        "Use it on others:    softoverlap detect runs/mine/checkpoint.pt scans/ --output found"
-    ),
-)
-
-
-def print_version(asked: bool) -> bool:
-    """Print the version and end, if asked."""
-    if asked:
-        from softoverlap import __version__
-
-        say(f"softoverlap {__version__}")
-        raise typer.Exit
-    return asked
-
-
-@app.callback()
-def common(
-    version: Annotated[
-        bool, typer.Option("--version", callback=print_version, is_eager=True, help="Print it.")
-    ] = False,
-) -> None:
-    """Show the version, or go on to a command."""
-
 
 Seed = Annotated[int, typer.Option(min=0, help="Seed of weights, patches and phantoms.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")]
@@ -302,8 +269,3 @@ def phantoms(
     check_folder(output)
     write_phantoms(output, count, seed)
     say(f"{plural(count, 'phantom')} in {output}")
-
-
-def main() -> None:
-    """Run the command."""
-    app()
