@@ -80,7 +80,7 @@ class LesionMap:
 
     def renumbered(self, numbers: np.ndarray) -> LesionMap:
         """With lesion `i + 1` called `numbers[i]`; 0 leaves it out, equal numbers merge."""
-        table = np.concatenate([[0], numbers])
+        table = np.concatenate([[0], numbers]).astype(np.int32)
         existence = np.zeros(int(table.max()))
         np.maximum.at(existence, table[table > 0] - 1, self.existence[numbers > 0])
         owned = table[self.owned]
@@ -92,7 +92,8 @@ class LesionMap:
         return self if kept.all() else self.renumbered(np.where(kept, kept.cumsum(), 0))
 
     def _summed(self, labels: np.ndarray, weights: np.ndarray) -> np.ndarray:
-        return np.bincount(labels.ravel(), weights.ravel(), minlength=len(self) + 1)[1:]
+        inside = labels > 0
+        return np.bincount(labels[inside], weights[inside], minlength=len(self) + 1)[1:]
 
 
 @dataclass(frozen=True)

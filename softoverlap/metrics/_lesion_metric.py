@@ -96,6 +96,11 @@ def spacings_of(
     spacing: Spacing, y: Tensor, y_pred: Tensor, *, needed: bool
 ) -> Sequence[tuple[float, ...] | None]:
     """Edges of each item's voxels in mm; None where nobody told and nothing is in mm."""
+    if y.ndim > 5:
+        raise ValueError(
+            "y must have shape (B, C, *spatial) with one to three spatial axes, "
+            f"got shape {tuple(y.shape)}"
+        )
     known = spacing is not None or isinstance(y, MetaTensor) or isinstance(y_pred, MetaTensor)
     if not known and not needed:
         return [None] * len(y)

@@ -156,6 +156,8 @@ def compute_lesion_overlaps(
 
 
 def _rows(item: int, channel: int, scan: LesionScan, found: FoundLesions) -> list[LesionMatch]:
+    if not len(scan.truth):
+        return []
     centres, boxes = _centres(scan.truth, scan.origin), _boxes(scan.truth, scan.origin)
     partners = np.split(found.pairs.indices, found.pairs.indptr[1:-1])
     return [
@@ -180,11 +182,15 @@ def _rows(item: int, channel: int, scan: LesionScan, found: FoundLesions) -> lis
 
 def _centres(lesions: LesionMap, origin: tuple[int, ...]) -> list[tuple[float, ...]]:
     """Centres of mass in the image; of the voxels where a lesion of raters has no mass."""
-    numbers, sizes = np.arange(1, len(lesions) + 1), lesions.sizes()
-    core = (lesions.core > 0).astype(np.float64)
-    weights = np.where(np.concatenate([[1], sizes])[lesions.owned] > 0, lesions.values, core)
-    found = ndimage.center_of_mass(weights, lesions.owned, numbers)
-    return [tuple(float(c) + o + 0.5 for c, o in zip(at, origin, strict=True)) for at in found]
+    centres = []
+    windows = ndimage.find_objects(lesions.owned, max_label=len(lesions))
+    for number, window in enumerate(windows, start=1):
+        owned = lesions.owned[window] == number
+        weights = np.where(owned, lesions.values[window], 0)
+        found = ndimage.center_of_mass(weights if weights.any() else owned)
+        low = (axis.start + first for axis, first in zip(window, origin, strict=True))
+        centres.append(tuple(float(c) + o + 0.5 for c, o in zip(found, low, strict=True)))
+    return centres
 
 
 def _boxes(lesions: LesionMap, origin: tuple[int, ...]) -> list[tuple[int, ...]]:
