@@ -129,6 +129,20 @@ def froc_of(pooled: Pooled, sizes: SizeClasses, options: FROCOptions) -> FROC:
     )
 
 
+def events_of(
+    pooled: Pooled, counted: Bool[Tensor, "lesions"], kept: Bool[Tensor, "boxes"]
+) -> Events:
+    """What some of the boxes add, of the lesions that are counted."""
+    worth = torch.where(counted, pooled.lesions[:, 1], 0)
+    return Events(
+        scores=pooled.boxes[kept, 1],
+        found=torch.cat([worth, worth.new_zeros(1)])[pooled.lesion_of_box[kept]],  # -1: the last
+        false=pooled.boxes[kept, 2] == FALSE_POSITIVE,
+        scan=pooled.scan_of_box[kept],
+        totals=worth.new_zeros(len(pooled.scans)).index_add(0, pooled.scan_of_lesion, worth),
+    )
+
+
 def _curve(
     pooled: Pooled,
     counted: Bool[Tensor, "lesions"],
@@ -136,16 +150,9 @@ def _curve(
     boxes: Bool[Tensor, "boxes"] | None = None,
 ) -> FROC:
     """The curve over the lesions that are counted; of all boxes, or of some."""
-    worth = torch.where(counted, pooled.lesions[:, 1], 0)
     kept = torch.ones(len(pooled.boxes), dtype=torch.bool) if boxes is None else boxes
-    events = Events(
-        scores=pooled.boxes[kept, 1],
-        found=torch.cat([worth, worth.new_zeros(1)])[pooled.lesion_of_box[kept]],  # -1: the last
-        false=pooled.boxes[kept, 2] == FALSE_POSITIVE,
-        scan=pooled.scan_of_box[kept],
-        totals=worth.new_zeros(len(pooled.scans)).index_add(0, pooled.scan_of_lesion, worth),
-    )
-    rates, total = _curves.checked_rates(options.fp_rates), worth.sum().item()
+    events = events_of(pooled, counted, kept)
+    rates, total = _curves.checked_rates(options.fp_rates), events.totals.sum().item()
     thresholds, fps_per_scan, sensitivities = _curves.froc_points(
         events.scores, events.found, events.false, scans=len(pooled.scans), total=total
     )
@@ -158,7 +165,7 @@ def _curve(
         sensitivities=sensitivities,
         thresholds=thresholds,
         scans=len(pooled.scans),
-        lesions=int((worth > 0).sum()),
+        lesions=int((counted & (pooled.lesions[:, 1] > 0)).sum()),
         existence=total,
         boxes=int(kept.sum()),
         interval=_interval(events, rates, options) if options.resamples else None,
