@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 
 from reference import reference_box_iou
 
@@ -56,14 +57,19 @@ def reference_volume(box):
 def reference_froc(predictions, targets, threshold, rates, *, weigh=None, overlap=None):
     """For each rate, the best sensitivity of all score thresholds that keep below it.
 
-    `weigh(scan, lesion)` is what a lesion counts; without, each counts 1.
+    `weigh(scan, lesion)` is what a lesion counts; without, each counts 1. `overlap(scan, box,
+    lesion)` says what hits; without, it is the IoU.
     """
     worth = weigh or (lambda scan, lesion: 1.0)
     pooled = [
         (score, outcome, 0.0 if lesion is None else worth(scan, lesion))
         for scan, (prediction, target) in enumerate(zip(predictions, targets, strict=True))
         for score, _, outcome, lesion in reference_outcomes(
-            prediction, target, threshold, by_existence=weigh is not None, overlap=overlap
+            prediction,
+            target,
+            threshold,
+            by_existence=weigh is not None,
+            overlap=overlap and partial(overlap, scan),
         )
     ]
     total = sum(

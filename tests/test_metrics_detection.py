@@ -18,9 +18,13 @@ from reference_detection import reference_ap, reference_froc
 
 from softoverlap.metrics import (
     BoxAPMetric,
+    BoxARMetric,
     FROCMetric,
+    ScoreExistenceMetric,
     compute_average_precision,
+    compute_average_recall,
     compute_froc,
+    compute_score_existence_correlation,
 )
 
 
@@ -230,7 +234,7 @@ def batches(number=6):
         truth = np.concatenate([starts, starts + 4], axis=1)
         boxes = np.concatenate([truth + generator.integers(0, 2), truth + 40])
         predictions.append(found(boxes, generator.random(len(boxes))))
-        targets.append(lesions(truth))
+        targets.append(lesions(truth, existence=generator.integers(1, 6, len(truth)) / 5))
     return predictions, targets
 
 
@@ -273,11 +277,18 @@ def _rank(rank, port, counts, folder):
     torch.distributed.init_process_group("gloo", rank=rank, world_size=len(counts))
     predictions, targets = batches()
     start = sum(counts[:rank])
-    metrics = FROCMetric(), BoxAPMetric()
+    metrics = (
+        FROCMetric(resamples=20, size_edges=(30,)),
+        BoxAPMetric(thresholds="nndetection", size_edges=(30,)),
+        BoxARMetric(thresholds="nndetection"),
+        ScoreExistenceMetric(false_positives="zero"),
+    )
     for metric in metrics:
         for scan in range(start, start + counts[rank]):
             metric(predictions[scan : scan + 1], targets[scan : scan + 1])
-    torch.save([metric.aggregate() for metric in metrics], folder / f"{rank}.pt")
+    scores = [metric.aggregate() for metric in metrics]
+    scores += torch.tensor(metrics[0].curve().interval.cpm, dtype=torch.float64)
+    torch.save(scores, folder / f"{rank}.pt")
     torch.distributed.destroy_process_group()
 
 
@@ -289,9 +300,13 @@ def test_two_ranks_equal_one_process_even_if_one_saw_nothing(counts, tmp_path):
         port = free.getsockname()[1]
     torch.multiprocessing.spawn(_rank, (port, counts, tmp_path), nprocs=2)
     predictions, targets = batches()
+    froc = compute_froc(predictions, targets, resamples=20)
     expected = [
-        compute_froc(predictions, targets).cpm,
-        compute_average_precision(predictions, targets).mean,
+        froc.cpm,
+        compute_average_precision(predictions, targets, thresholds="nndetection").mean,
+        compute_average_recall(predictions, targets, thresholds="nndetection").mean,
+        compute_score_existence_correlation(predictions, targets, false_positives="zero").spearman,
+        *froc.interval.cpm,
     ]
     for rank in range(2):
         scores = [score.item() for score in torch.load(tmp_path / f"{rank}.pt")]
