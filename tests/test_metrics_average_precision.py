@@ -38,7 +38,7 @@ def present(scores):
 @few
 def test_every_class_threshold_and_size_equals_the_brute_force(cohort):
     thresholds = (0.1, 0.3, 0.5)
-    result = compute_average_precision(*cohort, thresholds=thresholds, size_edges=(20, 60))
+    result = compute_average_precision(*cohort, thresholds=thresholds, size_edges=(20.0, 60.0))
     expected = present(
         {
             (label, threshold, size): reference_ap(*cohort, threshold, label, sizes=bounds)
@@ -53,7 +53,7 @@ def test_every_class_threshold_and_size_equals_the_brute_force(cohort):
 @given(cohorts())
 @few
 def test_recall_equals_the_brute_force(cohort):
-    options = {"thresholds": (0.1, 0.5), "max_detections": (3, 1), "size_edges": (20, 60)}
+    options = {"thresholds": (0.1, 0.5), "max_detections": (3, 1), "size_edges": (20.0, 60.0)}
     result = compute_average_recall(*cohort, **options)
     expected = present(
         {
@@ -72,7 +72,7 @@ def test_recall_equals_the_brute_force(cohort):
 @given(cohorts())
 @few
 def test_the_means_are_over_the_classes_and_thresholds_that_occur(cohort):
-    result = compute_average_precision(*cohort, thresholds="nndetection", size_edges=(20, 60))
+    result = compute_average_precision(*cohort, thresholds="nndetection", size_edges=(20.0, 60.0))
     whole = {key: value for key, value in result.scores.items() if key[2] == "all"}
     assert result.mean == pytest.approx(mean_of(whole.values()), nan_ok=True)
     for label, value in result.per_class.items():
@@ -142,7 +142,7 @@ def coco_results(predictions, targets, bounds=(0, math.inf), max_detections=(1, 
 @pytest.mark.parametrize("size", COCO_SIZES)
 def test_sizes_and_thresholds_equal_coco_within_its_101_points(seed, size):
     cohort = random_scans(seed)
-    ours = compute_average_precision(*cohort, thresholds="coco", size_edges=(40, 90))
+    ours = compute_average_precision(*cohort, thresholds="coco", size_edges=(40.0, 90.0))
     coco = coco_results(*cohort, COCO_SIZES[size])
     compared = 0
     for label in (0, 1):
@@ -158,7 +158,7 @@ def test_sizes_and_thresholds_equal_coco_within_its_101_points(seed, size):
 @pytest.mark.parametrize("size", COCO_SIZES)
 def test_average_recall_equals_coco(seed, size):
     cohort = random_scans(seed)
-    ours = compute_average_recall(*cohort, size_edges=(40, 90))
+    ours = compute_average_recall(*cohort, size_edges=(40.0, 90.0))
     coco = coco_results(*cohort, COCO_SIZES[size])
     compared = 0
     for label in (0, 1):
@@ -208,7 +208,7 @@ def test_a_shifted_box_hits_up_to_its_iou():
 def test_other_sizes_are_ignored_with_their_boxes_and_with_stray_boxes_of_such_sizes():
     truth = [lesions([cube(0, 2), cube(20, 6)])]
     predictions = [found([cube(0, 2), cube(20, 6), cube(40, 2), cube(60, 6)], [0.6, 0.7, 0.8, 0.9])]
-    result = compute_average_precision(predictions, truth, size_edges=[27], threshold=0.5)
+    result = compute_average_precision(predictions, truth, size_edges=[27.0], threshold=0.5)
     assert result.scores[(0, 0.5, "0-27")] == 0.5  # only the stray small box is false
     assert result.scores[(0, 0.5, "27-inf")] == 0.5
     assert result.per_size == {"0-27": 0.5, "27-inf": 0.5}
@@ -218,16 +218,18 @@ def test_other_sizes_are_ignored_with_their_boxes_and_with_stray_boxes_of_such_s
 def test_a_box_takes_an_ignored_lesion_only_where_none_that_counts_is_hit():
     truth = [lesions([[0, 0, 0, 4, 4, 4], [0, 0, 0, 4, 4, 3]])]
     predictions = [found([[0, 0, 0, 4, 4, 4]], [0.9])]
-    result = compute_average_precision(predictions, truth, size_edges=[50], threshold=0.5)
+    result = compute_average_precision(predictions, truth, size_edges=[50.0], threshold=0.5)
     assert result.scores[(0, 0.5, "0-50")] == 1  # its better lesion is of another size
     assert result.scores[(0, 0.5, "50-inf")] == 1
 
 
 def test_a_size_without_lesions_is_absent():
     truth, predictions = [lesions([cube(0)])], [found([cube(0), cube(9, 2)], [0.9, 0.95])]
-    result = compute_average_precision(predictions, truth, size_edges=[27])
+    result = compute_average_precision(predictions, truth, size_edges=[27.0])
     assert list(result.per_size) == ["27-inf"]
-    assert list(compute_average_recall(predictions, truth, size_edges=[27]).per_size) == ["27-inf"]
+    assert list(compute_average_recall(predictions, truth, size_edges=[27.0]).per_size) == [
+        "27-inf"
+    ]
 
 
 def test_recall_counts_the_best_boxes_of_each_scan_and_class():
@@ -263,8 +265,8 @@ def test_the_order_of_scans_and_a_monotone_change_of_scores_change_nothing(cohor
     ]
     shuffled = curved, [targets[k] for k in order]
     for function, options in (
-        (compute_average_precision, {"thresholds": "nndetection", "size_edges": (20, 60)}),
-        (compute_average_recall, {"size_edges": (20, 60)}),
+        (compute_average_precision, {"thresholds": "nndetection", "size_edges": (20.0, 60.0)}),
+        (compute_average_recall, {"size_edges": (20.0, 60.0)}),
     ):
         before, after = function(*cohort, **options), function(*shuffled, **options)
         assert after.scores == pytest.approx(before.scores, abs=1e-12)
@@ -294,7 +296,7 @@ def test_recall_never_falls_with_more_detections_or_a_lower_threshold(cohort):
 
 def test_the_metrics_equal_their_functions_over_batches():
     predictions, targets = random_scans(3)
-    options = {"thresholds": "nndetection", "size_edges": (20, 60), "class_names": ("a", "b")}
+    options = {"thresholds": "nndetection", "size_edges": (20.0, 60.0), "class_names": ("a", "b")}
     precision, recall = BoxAPMetric(**options), BoxARMetric(**options, max_detections=(5, 2))
     for start in range(0, len(targets), 2):
         for metric in (precision, recall):
@@ -311,8 +313,8 @@ def test_the_metrics_equal_their_functions_over_batches():
 def test_without_any_lesion_the_means_are_not_defined():
     scans = [found([cube(0)], [0.9])], [lesions([])]
     for result in (
-        compute_average_precision(*scans, thresholds="coco", size_edges=(20,)),
-        compute_average_recall(*scans, size_edges=(20,)),
+        compute_average_precision(*scans, thresholds="coco", size_edges=(20.0,)),
+        compute_average_recall(*scans, size_edges=(20.0,)),
     ):
         assert math.isnan(result.mean)
         assert result.scores == result.per_class == result.per_threshold == result.per_size == {}

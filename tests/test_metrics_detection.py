@@ -278,8 +278,8 @@ def _rank(rank, port, counts, folder):
     predictions, targets = batches()
     start = sum(counts[:rank])
     metrics = (
-        FROCMetric(resamples=20, size_edges=(30,)),
-        BoxAPMetric(thresholds="nndetection", size_edges=(30,)),
+        FROCMetric(resamples=20, size_edges=(30.0,)),
+        BoxAPMetric(thresholds="nndetection", size_edges=(30.0,)),
         BoxARMetric(thresholds="nndetection"),
         ScoreExistenceMetric(false_positives="zero"),
     )

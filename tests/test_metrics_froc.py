@@ -117,7 +117,7 @@ def only(scans, label):
 @settings(max_examples=30)
 def test_the_curve_of_a_size_counts_its_lesions_and_all_false_positives(cohort):
     predictions, targets = cohort
-    froc = compute_froc(predictions, targets, size_edges=(20, 60), weight=None)
+    froc = compute_froc(predictions, targets, size_edges=(20.0, 60.0), weight=None)
     for name, (low, high) in {"0-20": (0, 20), "20-60": (20, 60), "60-inf": (60, math.inf)}.items():
 
         def weigh(scan, lesion, low=low, high=high):
@@ -134,9 +134,12 @@ def test_the_curve_of_a_size_counts_its_lesions_and_all_false_positives(cohort):
 def test_sizes_are_in_cubic_millimetres_where_spacing_is_given():
     truth = [{**lesions([cube(0), cube(10, 8)]), "spacing": torch.tensor([1.0, 0.5, 0.5])}]
     predictions = [found([cube(0)], [0.9])]
-    assert list(compute_froc(predictions, truth, size_edges=[100]).per_size) == ["0-100", "100-inf"]
+    assert list(compute_froc(predictions, truth, size_edges=[100.0]).per_size) == [
+        "0-100",
+        "100-inf",
+    ]
     for spacing in ((1.0, 0.5, 0.5), "spacing"):
-        froc = compute_froc(predictions, truth, size_edges=[128], spacing=spacing)
+        froc = compute_froc(predictions, truth, size_edges=[128.0], spacing=spacing)
         assert {name: curve.lesions for name, curve in froc.per_size.items()} == {
             "0-128": 1,
             "128-inf": 1,  # 8³ voxels of 0.25 mm³: an edge belongs to the class above
@@ -149,12 +152,14 @@ def test_the_size_of_a_mask_is_the_sum_of_its_probabilities():
     records = [lesion_from_crop(torch.full((4, 4, 4), 0.25), [0, 0, 0])]
     truth = [{**lesions([cube(0)]), "lesions": records}]
     predictions = [found([cube(0)], [0.9])]
-    assert list(compute_froc(predictions, truth, size_edges=[17]).per_size) == ["17-inf"]
-    assert list(compute_froc(predictions, truth, size_edges=[17], size_of="mask").per_size) == [
+    assert list(compute_froc(predictions, truth, size_edges=[17.0]).per_size) == ["17-inf"]
+    assert list(compute_froc(predictions, truth, size_edges=[17.0], size_of="mask").per_size) == [
         "0-17"
     ]
     masked = [{**lesions([cube(0)]), "masks": torch.full((1, 4, 4, 4), 0.25)}]
-    froc = compute_froc(predictions, masked, size_edges=[33], size_of="mask", spacing=(2, 1, 1))
+    froc = compute_froc(
+        predictions, masked, size_edges=[33.0], size_of="mask", spacing=(2.0, 1.0, 1.0)
+    )
     assert list(froc.per_size) == ["0-33"]
 
 
@@ -251,7 +256,7 @@ def test_a_thousand_resamples_of_four_hundred_scans_take_about_a_second():
 
 def test_the_metric_gives_the_interval_classes_and_sizes_too():
     predictions, targets = big_cohort()
-    options = {"resamples": 30, "per_class": True, "size_edges": (20, 60), "seed": 2}
+    options = {"resamples": 30, "per_class": True, "size_edges": (20.0, 60.0), "seed": 2}
     metric = FROCMetric(**options)
     for start in range(0, 40, 7):
         metric(predictions[start : start + 7], targets[start : start + 7])
@@ -268,13 +273,13 @@ def test_options_out_of_range_are_named():
         ({"resamples": -1}, "resamples must be at least 0, got -1"),
         ({"confidence": 1.0}, r"confidence must lie in \(0, 1\), got 1.0"),
         ({"weight": "size"}, "weight must be one of .*'existence'.*, got 'size'"),
-        ({"size_edges": (5, 5)}, "size_edges must hold rising numbers above 0"),
-        ({"size_edges": (0,)}, "size_edges must hold rising numbers above 0"),
+        ({"size_edges": (5.0, 5.0)}, "size_edges must hold rising numbers above 0"),
+        ({"size_edges": (0.0,)}, "size_edges must hold rising numbers above 0"),
         ({"size_of": "voxels"}, "size_of must be one of .*got 'voxels'"),
-        ({"size_edges": (5,), "spacing": (1.0, 0.0, 1.0)}, r"spacing\[1\] must be above 0"),
-        ({"size_edges": (5,), "spacing": (1.0, 1.0)}, "spacing must hold 3 numbers"),
-        ({"size_edges": (5,), "spacing": "mm"}, "targets must have the key 'mm'"),
-        ({"size_edges": (5,), "size_of": "mask"}, "targets must hold 'lesions'.* or 'masks'"),
+        ({"size_edges": (5.0,), "spacing": (1.0, 0.0, 1.0)}, r"spacing\[1\] must be above 0"),
+        ({"size_edges": (5.0,), "spacing": (1.0, 1.0)}, "spacing must hold 3 numbers"),
+        ({"size_edges": (5.0,), "spacing": "mm"}, "targets must have the key 'mm'"),
+        ({"size_edges": (5.0,), "size_of": "mask"}, "targets must hold 'lesions'.* or 'masks'"),
         ({"per_class": True, "class_names": ()}, "class_names must name every label"),
     ):
         with pytest.raises(ValueError, match=words):

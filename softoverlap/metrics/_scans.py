@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Shaped
 from torch import Tensor
 
 from softoverlap._checks import check_boxes, check_probabilities, check_tensors
@@ -16,7 +16,7 @@ PREDICTION_KEYS = ("box", "label", "label_scores")
 TARGET_KEYS = ("box", "label")
 
 
-def column(values: Tensor) -> Float[Tensor, "rows"]:
+def column(values: Shaped[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
     """Numbers as float64 on the CPU."""
     return plain(values).detach().cpu().double()
 
