@@ -1,14 +1,22 @@
 """MONAI metrics and their functional twins."""
 
 from softoverlap.metrics._cumulative import MetricSummary
-from softoverlap.metrics._hits import match_scan
 from softoverlap.metrics.detection import (
     FROC,
+    HIT_CRITERIA,
     AveragePrecision,
+    AverageRecall,
     BoxAPMetric,
+    BoxARMetric,
+    FROCInterval,
     FROCMetric,
+    ScoreExistenceCorrelation,
+    ScoreExistenceMetric,
     compute_average_precision,
+    compute_average_recall,
     compute_froc,
+    compute_score_existence_correlation,
+    match_scan,
 )
 from softoverlap.metrics.false_positives import (
     FalsePositiveMetric,
@@ -45,8 +53,12 @@ from softoverlap.metrics.soft import (
 
 __all__ = [
     "FROC",
+    "HIT_CRITERIA",
     "AveragePrecision",
+    "AverageRecall",
     "BoxAPMetric",
+    "BoxARMetric",
+    "FROCInterval",
     "FROCMetric",
     "FalsePositiveMetric",
     "FalsePositives",
@@ -58,16 +70,20 @@ __all__ = [
     "MetricSummary",
     "PanopticQuality",
     "PanopticQualityMetric",
+    "ScoreExistenceCorrelation",
+    "ScoreExistenceMetric",
     "SoftDiceMetric",
     "SoftIoUMetric",
     "SoftTverskyMetric",
     "compute_average_precision",
+    "compute_average_recall",
     "compute_false_positives",
     "compute_froc",
     "compute_lesion_overlaps",
     "compute_lesion_recall",
     "compute_lesionwise_dice",
     "compute_panoptic_quality",
+    "compute_score_existence_correlation",
     "compute_soft_dice",
     "compute_soft_iou",
     "compute_soft_tversky",
