@@ -106,10 +106,7 @@ def cells_between(pred: Voxels, truth: Voxels, bins: int, weights: Weights = Non
     top = upper.max().double()
     scale = bins / _next_power_of_two(top)
     edges = torch.arange(bins + 1, device=pred.device, dtype=torch.float64) / scale
-    shared, joint = (
-        _from_cell((values * scale.to(values.dtype)).int(), bins, weights)
-        for values in (lower, upper)
-    )
+    shared, joint = (_above(values, scale, bins, weights) for values in (lower, upper))
     width = (edges[1:].clamp(max=top) - edges[:-1]).clamp(min=0)
     return Cells(width, shared[1:], shared[:-1], joint[1:], joint[:-1])
 
@@ -174,6 +171,13 @@ def _next_power_of_two(top: Tensor) -> Tensor:
 def _at_least(level: Tensor, count: int, weights: Weights) -> Tensor:
     """The size of the voxels that reach each of the thresholds."""
     return _from_cell(level, count, weights)[1:]
+
+
+def _above(values: Voxels, scale: Tensor, bins: int, weights: Weights) -> Tensor:
+    """The size of the voxels at or above each edge of a grid, but above 0 at the first."""
+    sizes = _from_cell((values * scale.to(values.dtype)).int(), bins, weights)
+    sizes[0] = values.count_nonzero() if weights is None else weights[values > 0].sum()
+    return sizes
 
 
 def _from_cell(cell: Tensor, last: int, weights: Weights) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import numpy as np
@@ -24,7 +25,7 @@ def reference_expected(a, b, kind, empty=1.0, weights=None):
     """The score is the same at all thresholds between two neighbouring values: sum it over them."""
     values = sorted({0.0, *map(float, np.ravel(a)), *map(float, np.ravel(b))})
     total = 0.0
-    for low, high in zip(values[:-1], values[1:], strict=True):
+    for low, high in itertools.pairwise(values):
         total += (high - low) * reference_at_threshold(a, b, high, kind, empty, weights)
     return total / values[-1] if values[-1] else empty
 
