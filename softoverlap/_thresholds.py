@@ -9,7 +9,7 @@ torch: what is stored as 0.3 reaches 0.3. `counted` weighs voxels; where it is 0
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Float, Int, Shaped
@@ -19,7 +19,7 @@ Voxels = Shaped[Tensor, " voxels"]
 Weights = Float[Tensor, " voxels"] | None
 
 _FINEST_GRID = 1 << 16
-_PIECES_AT_ONCE = 1 << 20  # keeps a sort's sums in few megabytes
+_VOXELS_AT_ONCE = 1 << 17  # what is worked on stays in the cache
 
 
 class Cells(NamedTuple):
@@ -40,26 +40,30 @@ def sizes_at(
     pred: Tensor, truth: Tensor, thresholds: Float[Tensor, " levels"], counted: Tensor | None = None
 ) -> Float[Tensor, "batch channel 3 levels"]:
     """Sizes of intersection, prediction and target, both cut at each of the rising thresholds."""
-    sizes = _room_for(pred, 3, len(thresholds))
-    for row, (a, b, weights) in zip(sizes, voxels_of(pred, truth, counted), strict=True):
-        first, second = levels(a, thresholds), levels(b, thresholds)
-        for place, level in enumerate((torch.minimum(first, second), first, second)):
-            row[place] = _at_least(level, len(thresholds), weights)
-    return sizes.unflatten(0, pred.shape[:2])
+    sizes = _room_for(pred, 3, len(thresholds) + 1)
+    first, second = Leveller(pred, thresholds), Leveller(truth, thresholds)
+    for row, voxels in zip(sizes, voxels_of(pred, truth, counted), strict=True):
+        for a, b, weights in _parts(*voxels):
+            own, other = first(a), second(b)
+            for place, level in enumerate((torch.minimum(own, other), own, other)):
+                row[place] += _histogram(level, len(thresholds), weights)
+    return _at_or_above(sizes)[..., 1:].unflatten(0, pred.shape[:2])
 
 
 def sizes_against(
     pred: Tensor, truth: Tensor, thresholds: Float[Tensor, " levels"], counted: Tensor | None = None
 ) -> Float[Tensor, "batch channel 3 levels"]:
     """Sizes of intersection, prediction and target where the prediction alone is cut."""
-    sizes = _room_for(pred, 3, len(thresholds))
-    for row, (a, b, weights) in zip(sizes, voxels_of(pred, truth, counted), strict=True):
-        level = levels(a, thresholds)
-        mass = b.double() if weights is None else b.double() * weights
-        row[0] = _at_least(level, len(thresholds), mass)
-        row[1] = _at_least(level, len(thresholds), weights)
-        row[2] = mass.sum()
-    return sizes.unflatten(0, pred.shape[:2])
+    sizes = _room_for(pred, 3, len(thresholds) + 1)
+    leveller = Leveller(pred, thresholds)
+    for row, voxels in zip(sizes, voxels_of(pred, truth, counted), strict=True):
+        for a, b, weights in _parts(*voxels):
+            level = leveller(a)
+            mass = b.double() if weights is None else b.double() * weights
+            row[0] += _histogram(level, len(thresholds), mass)
+            row[1] += _histogram(level, len(thresholds), weights)
+            row[2, -1] += mass.sum()
+    return _at_or_above(sizes)[..., 1:].unflatten(0, pred.shape[:2])
 
 
 def sizes_at_values(
@@ -76,25 +80,33 @@ def sizes_at_values(
     return values[ends].double(), torch.stack([shared, size, mass.sum().expand_as(size)])
 
 
-def levels(values: Voxels, thresholds: Float[Tensor, " levels"]) -> Int[Tensor, " voxels"]:
-    """How many of the rising thresholds each value reaches.
+class Leveller:
+    """How many of the rising thresholds each value of a map reaches.
 
     Cells of a power of two hold one threshold at most, so that a value meets one comparison and not
     a search; multiplying by a power of two rounds nothing.
     """
-    known = thresholds.to(values.device, values.dtype)
-    if values.dtype not in (torch.float32, torch.float64):
-        known, values = known.float(), values.float()
-    cells, scale = _grid(known)
-    if cells is None:
-        return torch.bucketize(values, known, right=True, out_int32=True)
-    reached = torch.zeros(scale + 1, device=values.device, dtype=torch.int32)
-    reached[1:] = torch.bincount(cells, minlength=scale + 1).cumsum(0)[:-1]
-    own = torch.full((scale + 1,), torch.inf, device=values.device, dtype=values.dtype)
-    own[cells] = known
-    cell = (values * scale).int()
-    small = torch.uint8 if len(known) < 255 else torch.int32
-    return reached.to(small).index_select(0, cell) + (values >= own.index_select(0, cell))
+
+    def __init__(self, like: Tensor, thresholds: Float[Tensor, " levels"]) -> None:
+        known = thresholds.to(like.device, like.dtype)
+        self.known = known if like.dtype in (torch.float32, torch.float64) else known.float()
+        cells, self.scale = _grid(self.known)
+        if cells is None:
+            return
+        inside = torch.bincount(cells, minlength=self.scale + 1)
+        small = torch.uint8 if len(known) < 255 else torch.int32
+        self.reached = (inside.cumsum(0) - inside).to(small)
+        self.own = torch.full_like(inside, torch.inf, dtype=self.known.dtype)
+        self.own[cells] = self.known
+
+    def __call__(self, values: Voxels) -> Int[Tensor, " voxels"]:
+        """The number of thresholds at or below each value."""
+        values = values.to(self.known.dtype)
+        if not self.scale:
+            return torch.bucketize(values, self.known, right=True, out_int32=True)
+        cell = (values * self.scale).int()
+        reaches_own = values >= self.own.index_select(0, cell)
+        return self.reached.index_select(0, cell) + reaches_own
 
 
 def cells_between(pred: Voxels, truth: Voxels, bins: int, weights: Weights = None) -> Cells:
@@ -102,11 +114,18 @@ def cells_between(pred: Voxels, truth: Voxels, bins: int, weights: Weights = Non
 
     The grid has `bins` cells, a power of two, up to the next power of two above the maximum.
     """
-    lower, upper = torch.minimum(pred, truth), torch.maximum(pred, truth)
-    top = upper.max().double()
+    top = torch.maximum(pred.max(), truth.max()).double()
     scale = bins / _next_power_of_two(top)
     edges = torch.arange(bins + 1, device=pred.device, dtype=torch.float64) / scale
-    shared, joint = (_above(values, scale, bins, weights) for values in (lower, upper))
+    inside = torch.zeros(2, bins + 1, device=pred.device, dtype=torch.float64)
+    zeros = torch.zeros(2, device=pred.device, dtype=torch.float64)
+    for a, b, part in _parts(pred, truth, weights):
+        for place, values in enumerate((torch.minimum(a, b), torch.maximum(a, b))):
+            inside[place] += _histogram((values * scale.to(a.dtype)).int(), bins, part)
+            zeros[place] += (values == 0).sum() if part is None else part[values == 0].sum()
+    sizes = _at_or_above(inside)
+    sizes[:, 0] -= zeros  # no threshold is 0
+    shared, joint = sizes
     width = (edges[1:].clamp(max=top) - edges[:-1]).clamp(min=0)
     return Cells(width, shared[1:], shared[:-1], joint[1:], joint[:-1])
 
@@ -128,14 +147,14 @@ def pieces(
     keys, order = torch.cat([joint, shared + 1]).sort(descending=True)
     weight = None if weights is None else torch.cat([weights[where] for where in above])[order]
     sizes = torch.zeros(2, 1, device=pred.device, dtype=torch.float64)
-    for start in range(0, len(keys), _PIECES_AT_ONCE):
-        part = keys[start : start + _PIECES_AT_ONCE + 1]  # one more: where the last piece ends
+    for start in range(0, len(keys), _VOXELS_AT_ONCE):
+        part = keys[start : start + _VOXELS_AT_ONCE + 1]  # one more: where the last piece ends
         value = torch.nn.functional.pad((part >> 1).view(pred.dtype).double(), (0, 1))
-        part = part[:_PIECES_AT_ONCE]
+        part = part[:_VOXELS_AT_ONCE]
         is_shared = (part & 1).bool()
         step = torch.stack([is_shared, ~is_shared]).double()
         if weight is not None:
-            step *= weight[start : start + _PIECES_AT_ONCE]
+            step *= weight[start : start + _VOXELS_AT_ONCE]
         sizes = sizes[:, -1:] + step.cumsum(1)
         yield value[: len(part)] - value[1 : len(part) + 1], sizes[0], sizes[1]
 
@@ -168,22 +187,22 @@ def _next_power_of_two(top: Tensor) -> Tensor:
     return torch.ldexp(torch.ones_like(top), (exponent - (mantissa == 0.5).int()).clamp(min=-99))
 
 
-def _at_least(level: Tensor, count: int, weights: Weights) -> Tensor:
-    """The size of the voxels that reach each of the thresholds."""
-    return _from_cell(level, count, weights)[1:]
+def _parts(*voxels: Tensor | None) -> Iterator[tuple[Any, ...]]:
+    """Equal parts of all of them that stay in the cache."""
+    count = max(len(values) for values in voxels if values is not None)
+    for start in range(0, count, _VOXELS_AT_ONCE):
+        part = slice(start, start + _VOXELS_AT_ONCE)
+        yield tuple(None if values is None else values[part] for values in voxels)
 
 
-def _above(values: Voxels, scale: Tensor, bins: int, weights: Weights) -> Tensor:
-    """The size of the voxels at or above each edge of a grid, but above 0 at the first."""
-    sizes = _from_cell((values * scale.to(values.dtype)).int(), bins, weights)
-    sizes[0] = values.count_nonzero() if weights is None else weights[values > 0].sum()
-    return sizes
+def _histogram(cell: Tensor, last: int, weights: Weights) -> Float[Tensor, " cells"]:
+    """The size of the voxels in each cell, 0 to the last."""
+    return torch.bincount(cell, weights=weights, minlength=last + 1).double()
 
 
-def _from_cell(cell: Tensor, last: int, weights: Weights) -> Tensor:
-    """The size of the voxels in each cell and all those above, of the cells 0 to the last."""
-    inside = torch.bincount(cell, weights=weights, minlength=last + 1).double()
-    return inside.flip(0).cumsum(0).flip(0)
+def _at_or_above(sizes: Float[Tensor, "*shape cells"]) -> Float[Tensor, "*shape cells"]:
+    """The size in each cell and all those above."""
+    return sizes.flip(-1).cumsum(-1).flip(-1)
 
 
 def _room_for(masks: Tensor, *shape: int) -> Tensor:

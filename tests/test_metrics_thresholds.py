@@ -147,7 +147,7 @@ def test_a_value_reaches_a_threshold_as_torch_compares_them(dtype, data):
     known = torch.tensor(thresholds, dtype=torch.float64).to(dtype)
     near = [torch.nextafter(known, torch.tensor(end, dtype=dtype)) for end in (0.0, 1.0)]
     values = torch.cat([known, *near, torch.tensor([0.0, 1.0], dtype=dtype)])
-    found = _thresholds.levels(values, torch.tensor(thresholds, dtype=torch.float64))
+    found = _thresholds.Leveller(values, torch.tensor(thresholds, dtype=torch.float64))(values)
     expected = sum((values >= threshold).int() for threshold in known)
     assert torch.equal(found.int(), expected)
 
@@ -293,12 +293,20 @@ def test_the_bounds_of_smooth_maps_are_near_and_those_of_hard_masks_are_exact():
     assert torch.equal(lower.nan_to_num(-1), upper.nan_to_num(-1))
 
 
-def test_many_pieces_are_summed_in_parts(monkeypatch):
+def test_many_voxels_are_counted_in_parts(monkeypatch):
     pred, target = _soft(1, 1, 9, 9, dtype=torch.float64)
-    whole = compute_expected_dice(pred, target)
+
+    def scores():
+        options = {"thresholds": [0.2, 0.6]}
+        listed = compute_dice_at_thresholds(pred, target, **options).flatten()
+        best = compute_best_threshold_dice(pred, target, **options).score.flatten()
+        exact = compute_expected_dice(pred, target).flatten()
+        return torch.cat([listed, best, exact, *compute_expected_dice_bounds(pred, target)[0]])
+
+    whole = scores()
     for size in (1, 7, 50):
-        monkeypatch.setattr(_thresholds, "_PIECES_AT_ONCE", size)
-        torch.testing.assert_close(compute_expected_dice(pred, target), whole)
+        monkeypatch.setattr(_thresholds, "_VOXELS_AT_ONCE", size)
+        torch.testing.assert_close(scores(), whole)
 
 
 def test_thresholds_too_near_for_a_grid_are_told_apart():
