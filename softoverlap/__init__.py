@@ -26,11 +26,14 @@ if TYPE_CHECKING:  # what type checkers and editors see; a test holds it equal t
     )
     from softoverlap.data import (
         LesionPhantoms as LesionPhantoms,
+        Staple as Staple,
         Volume as Volume,
+        fuse_raters as fuse_raters,
         lesions_from_mask as lesions_from_mask,
         load_nifti as load_nifti,
         read_boxes as read_boxes,
         save_nifti as save_nifti,
+        staple as staple,
         write_boxes as write_boxes,
     )
     from softoverlap.detection import (
@@ -147,11 +150,14 @@ _ROOMS = {
         "encode_boxes",
     ),
     "data": (
+        "fuse_raters",
         "LesionPhantoms",
         "lesions_from_mask",
         "load_nifti",
         "read_boxes",
         "save_nifti",
+        "staple",
+        "Staple",
         "Volume",
         "write_boxes",
     ),
