@@ -164,6 +164,12 @@ def test_types_and_meta_tensors_come_back_as_plain_floats(dtype, method):
     torch.testing.assert_close(fused.double(), exact, atol=1e-7, rtol=0)
 
 
+def test_what_half_precision_adds_to_one_is_taken_off():
+    raters = torch.full((2, 3), 1 + 1 / 1024, dtype=torch.float16)
+    assert raters.max() > 1
+    assert fuse_raters(raters).tolist() == [1, 1, 1]
+
+
 def test_whoever_reads_files_does_not_wait_for_simpleitk():
     code = "import sys, softoverlap.data; sys.exit('SimpleITK' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

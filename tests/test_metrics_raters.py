@@ -208,6 +208,15 @@ def test_the_energy_distance_of_a_set_with_itself_is_zero(pair):
     assert there.item() == pytest.approx(back.item(), abs=1e-12)
 
 
+def test_rounding_does_not_make_the_energy_distance_negative():
+    generator = torch.Generator().manual_seed(10)
+    raters = torch.rand(1, 3, 7, generator=generator, dtype=torch.float64)
+    samples = torch.cat([raters, raters], dim=1).flip(1)
+    assert reference_ged(samples[0].numpy(), raters[0].numpy()) < 1e-12
+    for pair in itertools.product([samples, raters, raters.flip(1)], repeat=2):
+        assert compute_generalised_energy_distance(*pair).item() >= 0
+
+
 def test_closed_forms_of_the_energy_distance():
     left, right, both = torch.tensor([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]]).split(1)
     nothing = torch.zeros(1, 2)
@@ -328,6 +337,13 @@ def test_types_do_not_change_the_score_and_inputs_stay_as_they_are(dtype, agains
     assert type(score) is torch.Tensor
     assert torch.equal(score, compute_rater_overlap(pred, raters, against=against))
     assert all(torch.equal(a, b) for a, b in zip(typed, before, strict=True))
+
+
+def test_what_half_precision_adds_to_one_is_taken_off():
+    pred = torch.full((1, 1, 4), 1 + 1 / 1024, dtype=torch.float16)
+    assert pred.max() > 1
+    for against in ("each", "mean"):
+        assert compute_rater_overlap(pred, torch.ones(1, 2, 4), against=against).item() == 1
 
 
 def test_empty_space_around_masks_changes_no_digit():

@@ -113,10 +113,11 @@ def staple(raters: Raters, *, threshold: float | None = None, max_iterations: in
     """What the raters saw, and how well each of them saw it: SimpleITK's STAPLE.
 
     The estimate is that of the whole image handed in: a voxel's prior is the share of all voxels
-    that were marked, so a wide empty margin makes all raters look specific; crop what is not of
-    interest. Where raters are equal, or there is one, their mask is the estimate (SimpleITK gives
-    NaN where all of them are empty). Raters that agree no more than by chance teach nothing: the
-    estimate is then near the prior everywhere, and is reached slowly.
+    that were marked, so a wide empty margin makes all raters look specific, and takes time (several
+    seconds for 256³ voxels); crop what is not of interest. Where raters are equal, or there is one,
+    their mask is the estimate (SimpleITK gives NaN where all of them are empty). Raters that agree
+    no more than by chance teach nothing: the estimate is then near the prior everywhere, and is
+    reached slowly.
 
     Args:
         raters: Masks of 0 and 1, or probabilities with a threshold, shape (R, *spatial).
@@ -125,8 +126,8 @@ def staple(raters: Raters, *, threshold: float | None = None, max_iterations: in
         max_iterations: Where to stop an estimate that still moves.
 
     Returns:
-        The probability of each voxel, on the raters' device, and each rater's sensitivity and
-        specificity.
+        The probability of each voxel and each rater's sensitivity and specificity, on the raters'
+        device; they are found on the CPU.
 
     Raises:
         TypeError: If raters is not a tensor of real numbers.
@@ -162,8 +163,8 @@ def staple(raters: Raters, *, threshold: float | None = None, max_iterations: in
     found = SimpleITK.GetArrayFromImage(stages.Execute(images))
     return Staple(
         probability=torch.from_numpy(found).reshape(masks.shape[1:]).to(masks.device),
-        sensitivity=torch.tensor(stages.GetSensitivity(), dtype=torch.float64),
-        specificity=torch.tensor(stages.GetSpecificity(), dtype=torch.float64),
+        sensitivity=torch.tensor(stages.GetSensitivity(), dtype=torch.float64, device=masks.device),
+        specificity=torch.tensor(stages.GetSpecificity(), dtype=torch.float64, device=masks.device),
         iterations=stages.GetElapsedIterations(),
     )
 
@@ -171,11 +172,11 @@ def staple(raters: Raters, *, threshold: float | None = None, max_iterations: in
 def _agreed(masks: Tensor) -> Staple:
     """Nothing to estimate; who left no voxel out has no background to be specific in."""
     marked, left = bool(masks.any()), bool((~masks).any())
-    count = (len(masks),)
+    ones = torch.ones(len(masks), dtype=torch.float64, device=masks.device)
     return Staple(
         probability=masks[0].double(),
-        sensitivity=torch.full(count, 1.0 if marked else math.nan, dtype=torch.float64),
-        specificity=torch.full(count, 1.0 if left else math.nan, dtype=torch.float64),
+        sensitivity=ones if marked else ones * math.nan,
+        specificity=ones if left else ones * math.nan,
         iterations=0,
     )
 
