@@ -306,6 +306,16 @@ def test_voxels_that_do_not_count_are_as_if_cut_off(against):
         torch.testing.assert_close(masked, cut, atol=1e-12, rtol=0)
 
 
+def test_one_mask_of_voxels_serves_all_classes():
+    raters, pred = torch.cat([_panel()[:, :, None]] * 3, dim=2), _soft(channels=3)
+    raters[:, :, 1:] = raters[:, :, 1:].roll(1, dims=-1)
+    mask = (_soft(seed=3) > 0.4).double()
+    found = compute_rater_overlap(pred, raters, mask=mask)
+    for channel in range(3):
+        alone = compute_rater_overlap(pred[:, [channel]], raters[:, :, channel], mask=mask)
+        assert torch.equal(found[:, [channel]], alone)
+
+
 @pytest.mark.parametrize("against", AGAINST[:3])
 def test_a_voxel_that_counts_half_is_half_a_voxel(against):
     raters, pred = _panel(shape=(4, 5)), _panel(raters=1, seed=4, shape=(4, 5))

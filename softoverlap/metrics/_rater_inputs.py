@@ -122,7 +122,7 @@ def _sizes(masks: Tensor) -> Tensor:
     return torch.stack([row.sum() for row in masks])
 
 
-def _channels(inputs: MaskInputs, stack: Stack, name: str) -> Stack:
+def _channels(inputs: MaskInputs, stack: Tensor, name: str) -> Stack:
     channels = stack.shape[2]
     classes = channels if inputs.num_classes is None else inputs.num_classes
     if channels not in (1, classes):

@@ -19,8 +19,14 @@ from softoverlap.metrics._inputs import MaskInputs
 from softoverlap.metrics._rater_inputs import tells_classes, with_class_axis
 from softoverlap.metrics._rater_scores import RaterMetric, RaterReading, energy_distance
 
-RaterMasks = Shaped[Tensor, "batch count *channel_and_spatial"]
-"""Several masks of each item: (B, N, *spatial), or (B, N, C, *spatial) with an axis of classes."""
+RaterMasks = Shaped[Tensor, "batch raters *channel_and_spatial"]
+"""A mask of each rater: (B, R, *spatial), or (B, R, C, *spatial) with an axis of classes."""
+
+SampleMasks = Shaped[Tensor, "batch samples *channel_and_spatial"]
+"""Samples of a model, in the same layout."""
+
+Counted = Shaped[Tensor, "batch 1 *voxels"]
+"""How much each voxel counts."""
 
 Scores = Float[Tensor, "batch classes"]
 
@@ -35,7 +41,7 @@ def compute_rater_overlap(
     against: str = "each",
     overlap: str = "dice",
     threshold: float | None = None,
-    mask: Masks | None = None,
+    mask: Counted | None = None,
     empty: float = 1.0,
     validate: bool | None = None,
 ) -> Scores:
@@ -104,7 +110,7 @@ def compute_human_ceiling(
     against: str = "each",
     overlap: str = "dice",
     threshold: float | None = None,
-    mask: Masks | None = None,
+    mask: Counted | None = None,
     empty: float = 1.0,
     validate: bool | None = None,
 ) -> Scores:
@@ -148,13 +154,13 @@ def compute_human_ceiling(
 
 
 def compute_generalised_energy_distance(
-    y_pred: RaterMasks,
+    y_pred: SampleMasks,
     y: RaterMasks,
     include_background: bool = True,
     num_classes: int | None = None,
     *,
     class_axis: bool = False,
-    mask: Masks | None = None,
+    mask: Counted | None = None,
     empty: float = 1.0,
     validate: bool | None = None,
 ) -> Scores:
