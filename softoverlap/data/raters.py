@@ -88,7 +88,7 @@ def fuse_raters(
         tensor([1.0000, 0.5000, 0.0000])
         >>> fuse_raters(raters, method="majority")
         tensor([1., 0., 0.])
-        >>> fuse_raters(raters, method="weighted", weights=[3, 1])
+        >>> fuse_raters(raters, method="weighted", weights=[3.0, 1.0])
         tensor([1.0000, 0.7500, 0.0000])
     """
     check_choice("method", method, METHODS)
