@@ -1,4 +1,4 @@
-"""NIfTI with geometry, lesions from masks, phantoms, exchange formats, training folders."""
+"""NIfTI with geometry, raters, lesions from masks, phantoms, exchange formats, training folders."""
 
 from softoverlap.data.baseline import threshold_boxes
 from softoverlap.data.boxes_io import BoxFile, read_boxes, write_boxes
@@ -18,6 +18,7 @@ from softoverlap.data.markups import write_markups
 from softoverlap.data.nifti import load_nifti, save_nifti
 from softoverlap.data.phantom_files import write_phantoms
 from softoverlap.data.phantoms import LesionPhantoms, Phantom
+from softoverlap.data.raters import Staple, fuse_raters, staple
 
 __all__ = [
     "BoxFile",
@@ -26,6 +27,7 @@ __all__ = [
     "LesionPhantoms",
     "LoadedCase",
     "Phantom",
+    "Staple",
     "Unpaired",
     "Volume",
     "affine_spacing",
@@ -34,6 +36,7 @@ __all__ = [
     "check_same_grid",
     "corner_displacement",
     "find_cases",
+    "fuse_raters",
     "lesions_from_mask",
     "load_case",
     "load_nifti",
@@ -41,6 +44,7 @@ __all__ = [
     "read_boxes",
     "save_nifti",
     "split_by_patient",
+    "staple",
     "threshold_boxes",
     "whole_file",
     "write_boxes",
