@@ -1,8 +1,6 @@
 """MONAI metrics and their functional twins."""
 
-from softoverlap.metrics._bins import (
-    ReliabilityCurve,
-)
+from softoverlap.metrics._bins import ReliabilityCurve
 from softoverlap.metrics._cumulative import MetricSummary
 from softoverlap.metrics._hits import match_scan
 from softoverlap.metrics.agreement import (

@@ -135,7 +135,9 @@ def _margins(n: int, sd: float, confidence: float) -> tuple[float, float]:
 def _pearson(first: np.ndarray, second: np.ndarray) -> float:
     if len(first) < 2 or np.ptp(first) == 0 or np.ptp(second) == 0:
         return math.nan
-    return float(np.corrcoef(first, second)[0, 1])
+    units = [(side - side.mean()) / np.ptp(side) for side in (first, second)]  # no underflow
+    share = units[0] @ units[1] / math.sqrt((units[0] @ units[0]) * (units[1] @ units[1]))
+    return float(np.clip(share, -1, 1))
 
 
 def _concordance(first: np.ndarray, second: np.ndarray) -> float:

@@ -25,7 +25,7 @@ from softoverlap.metrics._bins import (
 )
 from softoverlap.metrics._cumulative import MaskMetric
 from softoverlap.metrics._inputs import MaskInputs
-from softoverlap.metrics._near import CountedVoxels, NearVoxels
+from softoverlap.metrics._near import Counted, CountedVoxels, NearVoxels
 
 Scores = Float[Tensor, "batch classes"]
 Spacing = Sequence[float] | float
@@ -42,13 +42,14 @@ def compute_brier(
     margin_mm: float | None = None,
     union_threshold: float = 0.1,
     spacing: Spacing | None = None,
-    mask: Masks | None = None,
+    mask: Counted | None = None,
     validate: bool | None = None,
 ) -> Scores:
     """Brier score of each item and class: mean squared difference of the voxels that matter.
 
     Those are the voxels within a margin of the union: of a voxel where the target is above 0 or
-    the prediction at or above `union_threshold`. Distances are between centres of voxels.
+    the prediction at or above `union_threshold`. Distances are between centres of voxels. A
+    target whose tails never reach 0 (a Gaussian blur) puts the whole image into the union.
 
     Args:
         y_pred: Probabilities, shape (B, C, *spatial), or labels (B, 1, *spatial) with
@@ -100,7 +101,7 @@ def compute_calibration_error(
     margin_mm: float | None = None,
     union_threshold: float = 0.1,
     spacing: Spacing | None = None,
-    mask: Masks | None = None,
+    mask: Counted | None = None,
     validate: bool | None = None,
 ) -> Scores:
     """Calibration error of each item and class, on the voxels that matter.

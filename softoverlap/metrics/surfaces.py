@@ -16,6 +16,7 @@ from torch import Tensor
 from softoverlap._types import Masks, Targets
 from softoverlap.metrics._cumulative import MaskMetric
 from softoverlap.metrics._inputs import MaskInputs
+from softoverlap.metrics._near import Counted
 from softoverlap.metrics._surfaces import (
     Cut,
     Hausdorff,
@@ -43,7 +44,7 @@ def compute_thresholded_surface_dice(
     threshold: float,
     target_threshold: float | None = None,
     num_classes: int | None = None,
-    mask: Masks | None = None,
+    mask: Counted | None = None,
     empty: float = math.nan,
     validate: bool | None = None,
 ) -> Scores:
@@ -108,7 +109,7 @@ def compute_thresholded_hausdorff(
     threshold: float,
     target_threshold: float | None = None,
     num_classes: int | None = None,
-    mask: Masks | None = None,
+    mask: Counted | None = None,
     empty: float = math.nan,
     one_empty: float = math.inf,
     validate: bool | None = None,

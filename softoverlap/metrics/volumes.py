@@ -14,6 +14,7 @@ from softoverlap import masks
 from softoverlap._types import Masks, Targets
 from softoverlap.metrics._cumulative import MaskMetric
 from softoverlap.metrics._inputs import MaskInputs, voxel_spacing
+from softoverlap.metrics._near import Counted
 from softoverlap.metrics.agreement import BlandAltman, compute_bland_altman
 
 Scores = Float[Tensor, "batch classes"]
@@ -29,7 +30,7 @@ def compute_volume_bias(
     *,
     ignore_index: int | None = None,
     spacing: Spacing | None = None,
-    mask: Masks | None = None,
+    mask: Counted | None = None,
     validate: bool | None = None,
 ) -> Scores:
     """Soft volume of the prediction less that of the target, of each item and class.
@@ -76,7 +77,7 @@ def compute_relative_volume_bias(
     num_classes: int | None = None,
     *,
     ignore_index: int | None = None,
-    mask: Masks | None = None,
+    mask: Counted | None = None,
     validate: bool | None = None,
 ) -> Scores:
     """Volume bias as a share of the target's soft volume, of each item and class.
