@@ -176,9 +176,9 @@ def test_background_flatters_and_a_margin_does_not():
     pred, target = _maps(items=1)
     wide = [torch.nn.functional.pad(values, [20] * 6) for values in (pred, target)]
     for compute in COMPUTES:
-        near, far = compute(*wide, margin=0), compute(*wide, margin=None)
+        near, far = compute(*wide, margin=0.0), compute(*wide, margin=None)
         assert far.item() < near.item() / 10
-        assert compute(pred, target, margin=0).item() == pytest.approx(near.item(), abs=1e-12)
+        assert compute(pred, target, margin=0.0).item() == pytest.approx(near.item(), abs=1e-12)
 
 
 @pytest.mark.parametrize("options", [{"spacing": (1.0, 2.0, 4.0)}, {}])
@@ -233,7 +233,7 @@ def test_a_probability_on_an_edge_lies_in_the_upper_bin_in_any_precision():
 
 def test_a_union_threshold_is_met_in_float32_too():
     pred = torch.tensor([[[0.7, 0.0]]])
-    score = compute_brier(pred, torch.zeros_like(pred), union_threshold=0.7, margin=0)
+    score = compute_brier(pred, torch.zeros_like(pred), union_threshold=0.7, margin=0.0)
     assert score.item() == pytest.approx(0.49)
 
 
@@ -319,7 +319,7 @@ def test_meta_tensors_of_different_spacing_are_taken_from_lists(metric):
 
 @pytest.mark.parametrize("metric", METRICS)
 def test_metrics_run_in_monais_ignite_handler_from_a_bundle(metric):
-    config = {"_target_": f"softoverlap.{metric.__name__}", "margin": 2}
+    config = {"_target_": f"softoverlap.{metric.__name__}", "margin": 2.0}
     pred, target = _maps()
     engine = Engine(lambda engine, batch: {"pred": pred, "label": target})
     handler = IgniteMetricHandler(
@@ -328,7 +328,7 @@ def test_metrics_run_in_monais_ignite_handler_from_a_bundle(metric):
     )
     handler.attach(engine, name="found")
     engine.run([0], max_epochs=1)
-    alone = metric(margin=2)
+    alone = metric(margin=2.0)
     alone(pred, target)
     assert engine.state.metrics["found"] == pytest.approx(alone.aggregate().item(), abs=1e-12)
 
@@ -337,7 +337,7 @@ def _of_ranks():
     """A metric of each kind that this part of the room has."""
     surfaces = {"threshold": 0.5, "spacing": 1.0}
     return [
-        BrierMetric(margin=1),
+        BrierMetric(margin=1.0),
         CalibrationErrorMetric(metric_reduction="dataset"),
         VolumeBiasMetric(spacing=1.0),
         ThresholdedSurfaceDiceMetric(1.0, **surfaces),

@@ -106,7 +106,7 @@ def test_a_cut_map_has_monais_surface_dice(subvoxels, shape):
 
 @pytest.mark.parametrize("directed", [False, True])
 @pytest.mark.parametrize("distance", ["euclidean", "chessboard", "taxicab"])
-@pytest.mark.parametrize("percentile", [None, 50, 95.0, 100])
+@pytest.mark.parametrize("percentile", [None, 50.0, 95.0, 100.0])
 def test_a_cut_map_has_monais_hausdorff_distance(directed, distance, percentile):
     pred, target = _maps()
     options = {
@@ -156,7 +156,7 @@ def test_the_maximum_is_simpleitks_hausdorff_distance(low, high):
     oracle = sitk.HausdorffDistanceImageFilter()
     oracle.Execute(_itk(first), _itk(second))
     ours = compute_thresholded_hausdorff(
-        first, second, percentile=100, threshold=0.5, spacing=EDGES
+        first, second, percentile=100.0, threshold=0.5, spacing=EDGES
     )
     assert ours.item() == pytest.approx(oracle.GetHausdorffDistance(), rel=1e-6)
 
@@ -211,7 +211,7 @@ def test_empty_masks_are_nan_or_far_and_never_a_warning():
     options = {"threshold": 0.5, "spacing": 1.0}
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        for percentile in (None, 50, 95, 100):
+        for percentile in (None, 50.0, 95.0, 100.0):
             for pair in ((empty, cube), (cube, empty)):
                 found = compute_thresholded_hausdorff(*pair, percentile=percentile, **options)
                 assert found.item() == math.inf

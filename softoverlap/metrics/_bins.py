@@ -54,7 +54,8 @@ def bin_sums(voxels: CountedVoxels, edges: Tensor, right: bool) -> Float[Tensor,
     places = (bins + rows * (len(edges) - 1))[kept]
     length = batch * channels * (len(edges) - 1)
     terms = (weight[kept], (weight * pred)[kept], (weight * truth)[kept])
-    sums = [torch.bincount(places, weights=term, minlength=length) for term in terms]
+    # double(): torch counts in integers where nothing is counted
+    sums = [torch.bincount(places, weights=term, minlength=length).double() for term in terms]
     return torch.stack([found.view(batch, channels, -1) for found in sums], dim=2).flatten(2)
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 import torch
@@ -23,17 +22,6 @@ from softoverlap.metrics._near import check_threshold, in_dtype
 
 Edges = tuple[float, ...]
 _DISTANCES = ("euclidean", "chessboard", "taxicab")
-
-
-class SurfaceMeasure(Protocol):
-    """A number of two hard masks (1, 1, *spatial), neither of them empty."""
-
-    @property
-    def distance_metric(self) -> str: ...
-
-    def __call__(self, pred: Tensor, truth: Tensor, edges: Edges, channel: int) -> float: ...
-
-    def check_classes(self, channels: int) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -103,6 +91,9 @@ class Hausdorff:
 
     def check_classes(self, channels: int) -> None:
         """Any number of classes will do."""
+
+
+SurfaceMeasure = SurfaceDice | Hausdorff
 
 
 @dataclass(frozen=True)
