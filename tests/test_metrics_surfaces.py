@@ -193,6 +193,10 @@ def test_at_the_threshold_is_inside_in_any_precision():
             values, pred.gt(0), 0.0, threshold=0.7, target_threshold=1.0, spacing=1.0
         )
         assert score.item() == 1
+        score = compute_thresholded_surface_dice(
+            pred.gt(0), values, 0.0, threshold=0.7, spacing=1.0
+        )
+        assert score.item() == 1
 
 
 def test_thresholds_move_the_surface():

@@ -37,8 +37,9 @@ class CountedVoxels(NamedTuple):
 class NearVoxels:
     """Voxels whose centre is within a margin of the centre of a marked one, in each class.
 
-    Marked is where the target is above 0 or the prediction at or above `union_threshold`, and the
-    voxel counts. The margin is in voxels, or in mm, which goes before; without one all voxels do.
+    Marked is a voxel that counts, where the target is above 0 or the prediction at or above
+    `union_threshold`. The margin is in voxels, or in mm, which goes before; without one all voxels
+    are near.
     """
 
     margin: float | None = 5.0
@@ -69,7 +70,7 @@ class NearVoxels:
             return CountedVoxels(pred, truth, weight.double())
         edges = self._edges(pred, y_pred, y, spacing)
         threshold = in_dtype(self.union_threshold, y_pred.dtype)
-        marked = ((truth > 0) | (pred >= threshold)) & (weight > 0)
+        marked = (truth > 0) | (pred >= threshold)  # both are 0 in voxels that do not count
         return CountedVoxels(pred, truth, weight.double() * _dilated(marked, reach, edges))
 
     def _edges(
