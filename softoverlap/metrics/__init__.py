@@ -1,6 +1,17 @@
 """MONAI metrics and their functional twins."""
 
+from softoverlap.metrics._bins import ReliabilityCurve
 from softoverlap.metrics._cumulative import MetricSummary
+from softoverlap.metrics.agreement import (
+    BlandAltman,
+    compute_bland_altman,
+)
+from softoverlap.metrics.calibration import (
+    BrierMetric,
+    CalibrationErrorMetric,
+    compute_brier,
+    compute_calibration_error,
+)
 from softoverlap.metrics.detection import (
     FROC,
     HIT_CRITERIA,
@@ -65,7 +76,9 @@ from softoverlap.metrics.thresholds import (
     ExpectedDiceMetric,
     ExpectedIoUMetric,
     ThresholdedDiceMetric,
+    ThresholdedHausdorffMetric,
     ThresholdedIoUMetric,
+    ThresholdedSurfaceDiceMetric,
     compute_best_threshold_dice,
     compute_dice_at_thresholds,
     compute_expected_dice,
@@ -74,7 +87,15 @@ from softoverlap.metrics.thresholds import (
     compute_expected_iou_bounds,
     compute_iou_at_thresholds,
     compute_thresholded_dice,
+    compute_thresholded_hausdorff,
     compute_thresholded_iou,
+    compute_thresholded_surface_dice,
+)
+from softoverlap.metrics.volumes import (
+    RelativeVolumeBiasMetric,
+    VolumeBiasMetric,
+    compute_relative_volume_bias,
+    compute_volume_bias,
 )
 
 __all__ = [
@@ -84,8 +105,11 @@ __all__ = [
     "AverageRecall",
     "BestThreshold",
     "BestThresholdDiceMetric",
+    "BlandAltman",
     "BoxAPMetric",
     "BoxARMetric",
+    "BrierMetric",
+    "CalibrationErrorMetric",
     "ExpectedBounds",
     "ExpectedDiceMetric",
     "ExpectedIoUMetric",
@@ -104,16 +128,24 @@ __all__ = [
     "PanopticQuality",
     "PanopticQualityMetric",
     "RaterOverlapMetric",
+    "RelativeVolumeBiasMetric",
+    "ReliabilityCurve",
     "ScoreExistenceCorrelation",
     "ScoreExistenceMetric",
     "SoftDiceMetric",
     "SoftIoUMetric",
     "SoftTverskyMetric",
     "ThresholdedDiceMetric",
+    "ThresholdedHausdorffMetric",
     "ThresholdedIoUMetric",
+    "ThresholdedSurfaceDiceMetric",
+    "VolumeBiasMetric",
     "compute_average_precision",
     "compute_average_recall",
     "compute_best_threshold_dice",
+    "compute_bland_altman",
+    "compute_brier",
+    "compute_calibration_error",
     "compute_dice_at_thresholds",
     "compute_expected_dice",
     "compute_expected_dice_bounds",
@@ -129,11 +161,15 @@ __all__ = [
     "compute_lesionwise_dice",
     "compute_panoptic_quality",
     "compute_rater_overlap",
+    "compute_relative_volume_bias",
     "compute_score_existence_correlation",
     "compute_soft_dice",
     "compute_soft_iou",
     "compute_soft_tversky",
     "compute_thresholded_dice",
+    "compute_thresholded_hausdorff",
     "compute_thresholded_iou",
+    "compute_thresholded_surface_dice",
+    "compute_volume_bias",
     "match_scan",
 ]
