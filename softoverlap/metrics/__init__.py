@@ -1,10 +1,31 @@
 """MONAI metrics and their functional twins."""
 
-from softoverlap.metrics._bins import ReliabilityCurve
-from softoverlap.metrics._cumulative import MetricSummary
+from softoverlap.metrics._bins import (
+    ReliabilityCurve,
+)
+from softoverlap.metrics._cumulative import (
+    MetricSummary,
+)
+from softoverlap.metrics._froc import (
+    FROC,
+    FROCInterval,
+)
+from softoverlap.metrics._hits import (
+    match_scan,
+)
 from softoverlap.metrics.agreement import (
     BlandAltman,
     compute_bland_altman,
+)
+from softoverlap.metrics.average_precision import (
+    AveragePrecision,
+    BoxAPMetric,
+    compute_average_precision,
+)
+from softoverlap.metrics.average_recall import (
+    AverageRecall,
+    BoxARMetric,
+    compute_average_recall,
 )
 from softoverlap.metrics.calibration import (
     BrierMetric,
@@ -12,27 +33,17 @@ from softoverlap.metrics.calibration import (
     compute_brier,
     compute_calibration_error,
 )
-from softoverlap.metrics.detection import (
-    FROC,
-    HIT_CRITERIA,
-    AveragePrecision,
-    AverageRecall,
-    BoxAPMetric,
-    BoxARMetric,
-    FROCInterval,
-    FROCMetric,
-    ScoreExistenceCorrelation,
-    ScoreExistenceMetric,
-    compute_average_precision,
-    compute_average_recall,
-    compute_froc,
-    compute_score_existence_correlation,
-    match_scan,
-)
 from softoverlap.metrics.false_positives import (
     FalsePositiveMetric,
     FalsePositives,
     compute_false_positives,
+)
+from softoverlap.metrics.froc import (
+    FROCMetric,
+    compute_froc,
+)
+from softoverlap.metrics.hits import (
+    HIT_CRITERIA,
 )
 from softoverlap.metrics.lesion_overlaps import (
     LesionMatch,
@@ -61,6 +72,11 @@ from softoverlap.metrics.raters import (
     compute_human_ceiling,
     compute_rater_overlap,
 )
+from softoverlap.metrics.score_existence import (
+    ScoreExistenceCorrelation,
+    ScoreExistenceMetric,
+    compute_score_existence_correlation,
+)
 from softoverlap.metrics.soft import (
     SoftDiceMetric,
     SoftIoUMetric,
@@ -69,6 +85,12 @@ from softoverlap.metrics.soft import (
     compute_soft_iou,
     compute_soft_tversky,
 )
+from softoverlap.metrics.surfaces import (
+    ThresholdedHausdorffMetric,
+    ThresholdedSurfaceDiceMetric,
+    compute_thresholded_hausdorff,
+    compute_thresholded_surface_dice,
+)
 from softoverlap.metrics.thresholds import (
     BestThreshold,
     BestThresholdDiceMetric,
@@ -76,9 +98,7 @@ from softoverlap.metrics.thresholds import (
     ExpectedDiceMetric,
     ExpectedIoUMetric,
     ThresholdedDiceMetric,
-    ThresholdedHausdorffMetric,
     ThresholdedIoUMetric,
-    ThresholdedSurfaceDiceMetric,
     compute_best_threshold_dice,
     compute_dice_at_thresholds,
     compute_expected_dice,
@@ -87,9 +107,7 @@ from softoverlap.metrics.thresholds import (
     compute_expected_iou_bounds,
     compute_iou_at_thresholds,
     compute_thresholded_dice,
-    compute_thresholded_hausdorff,
     compute_thresholded_iou,
-    compute_thresholded_surface_dice,
 )
 from softoverlap.metrics.volumes import (
     RelativeVolumeBiasMetric,
