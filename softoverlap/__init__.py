@@ -29,8 +29,11 @@ if TYPE_CHECKING:  # what type checkers and editors see; a test holds it equal t
         Volume as Volume,
         lesions_from_mask as lesions_from_mask,
         load_nifti as load_nifti,
+        read_box_files as read_box_files,
         read_boxes as read_boxes,
+        read_label_map as read_label_map,
         save_nifti as save_nifti,
+        write_box_files as write_box_files,
         write_boxes as write_boxes,
     )
     from softoverlap.detection import (
@@ -150,9 +153,12 @@ _ROOMS = {
         "LesionPhantoms",
         "lesions_from_mask",
         "load_nifti",
+        "read_box_files",
         "read_boxes",
+        "read_label_map",
         "save_nifti",
         "Volume",
+        "write_box_files",
         "write_boxes",
     ),
     "detection": (

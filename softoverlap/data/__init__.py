@@ -1,11 +1,21 @@
 """NIfTI with geometry, lesions from masks, phantoms, exchange formats, training folders."""
 
 from softoverlap.data.baseline import threshold_boxes
-from softoverlap.data.boxes_io import BoxFile, read_boxes, write_boxes
 from softoverlap.data.cases import LoadedCase, load_case, split_by_patient
 from softoverlap.data.components import lesions_from_mask
 from softoverlap.data.files import whole_file
 from softoverlap.data.folders import Case, CaseTable, Unpaired, find_cases, patient_of
+from softoverlap.data.formats import (
+    FORMATS,
+    BoxFile,
+    box_schema,
+    read_box_files,
+    read_boxes,
+    read_label_map,
+    write_box_files,
+    write_boxes,
+    write_markups,
+)
 from softoverlap.data.geometry import (
     Volume,
     affine_spacing,
@@ -14,12 +24,12 @@ from softoverlap.data.geometry import (
     check_same_grid,
     corner_displacement,
 )
-from softoverlap.data.markups import write_markups
 from softoverlap.data.nifti import load_nifti, save_nifti
 from softoverlap.data.phantom_files import write_phantoms
 from softoverlap.data.phantoms import LesionPhantoms, Phantom
 
 __all__ = [
+    "FORMATS",
     "BoxFile",
     "Case",
     "CaseTable",
@@ -29,6 +39,7 @@ __all__ = [
     "Unpaired",
     "Volume",
     "affine_spacing",
+    "box_schema",
     "boxes_to_world",
     "check_affine",
     "check_same_grid",
@@ -38,11 +49,14 @@ __all__ = [
     "load_case",
     "load_nifti",
     "patient_of",
+    "read_box_files",
     "read_boxes",
+    "read_label_map",
     "save_nifti",
     "split_by_patient",
     "threshold_boxes",
     "whole_file",
+    "write_box_files",
     "write_boxes",
     "write_markups",
     "write_phantoms",
