@@ -31,6 +31,11 @@ class BoxFormat:
     others: tuple[str, ...] = ()
     """Suffixes beside the usual one."""
 
+    @property
+    def suffixes(self) -> tuple[str, ...]:
+        """All suffixes, the usual one first."""
+        return (self.suffix, *self.others)
+
 
 FORMATS: dict[str, BoxFormat] = {
     "json": BoxFormat(ours.read, ours.write, ".json"),
@@ -85,7 +90,7 @@ def format_to_write(path: Path, name: str | None) -> str:
         if name is None:
             raise ValueError(f"path must end in one of {', '.join(suffixes)}, got {path}")
     check_choice("format", name, FORMATS)
-    allowed = (FORMATS[name].suffix, *FORMATS[name].others)
+    allowed = FORMATS[name].suffixes
     if not path.name.endswith(allowed):
         raise ValueError(f"path must end in {' or '.join(allowed)} for {name}, got {path}")
     return name
