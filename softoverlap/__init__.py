@@ -25,12 +25,17 @@ if TYPE_CHECKING:  # what type checkers and editors see; a test holds it equal t
         encode_boxes as encode_boxes,
     )
     from softoverlap.data import (
+        Aligned as Aligned,
         LesionPhantoms as LesionPhantoms,
         Volume as Volume,
+        align_to as align_to,
+        as_probabilities as as_probabilities,
         lesions_from_mask as lesions_from_mask,
+        load_image as load_image,
         load_nifti as load_nifti,
         read_boxes as read_boxes,
         save_nifti as save_nifti,
+        value_kind as value_kind,
         write_boxes as write_boxes,
     )
     from softoverlap.detection import (
@@ -147,11 +152,16 @@ _ROOMS = {
         "encode_boxes",
     ),
     "data": (
+        "align_to",
+        "Aligned",
+        "as_probabilities",
         "LesionPhantoms",
         "lesions_from_mask",
+        "load_image",
         "load_nifti",
         "read_boxes",
         "save_nifti",
+        "value_kind",
         "Volume",
         "write_boxes",
     ),

@@ -1,5 +1,6 @@
-"""NIfTI with geometry, lesions from masks, phantoms, exchange formats, training folders."""
+"""Images with geometry, lesions from masks, phantoms, exchange formats, training folders."""
 
+from softoverlap.data.alignment import Aligned, align_to, reorient_to
 from softoverlap.data.baseline import threshold_boxes
 from softoverlap.data.boxes_io import BoxFile, read_boxes, write_boxes
 from softoverlap.data.cases import LoadedCase, load_case, split_by_patient
@@ -14,12 +15,16 @@ from softoverlap.data.geometry import (
     check_same_grid,
     corner_displacement,
 )
+from softoverlap.data.images import IMAGE_SUFFIXES, image_name, load_image
 from softoverlap.data.markups import write_markups
 from softoverlap.data.nifti import load_nifti, save_nifti
 from softoverlap.data.phantom_files import write_phantoms
 from softoverlap.data.phantoms import LesionPhantoms, Phantom
+from softoverlap.data.values import as_probabilities, value_kind
 
 __all__ = [
+    "IMAGE_SUFFIXES",
+    "Aligned",
     "BoxFile",
     "Case",
     "CaseTable",
@@ -29,19 +34,25 @@ __all__ = [
     "Unpaired",
     "Volume",
     "affine_spacing",
+    "align_to",
+    "as_probabilities",
     "boxes_to_world",
     "check_affine",
     "check_same_grid",
     "corner_displacement",
     "find_cases",
+    "image_name",
     "lesions_from_mask",
     "load_case",
+    "load_image",
     "load_nifti",
     "patient_of",
     "read_boxes",
+    "reorient_to",
     "save_nifti",
     "split_by_patient",
     "threshold_boxes",
+    "value_kind",
     "whole_file",
     "write_boxes",
     "write_markups",
