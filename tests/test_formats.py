@@ -715,7 +715,7 @@ def test_one_scan_is_not_taken_for_that_of_several_cases(tmp_path):
     write_box_files(tmp_path / "all.csv", files)
     with pytest.raises(ValueError, match="holds 2 cases: image must be a folder"):
         read_box_files(tmp_path / "all.csv", image=tmp_path / "sub-01.nii.gz")
-    with pytest.raises(FileNotFoundError, match=r"must hold the scan sub-02\.nii or"):
+    with pytest.raises(FileNotFoundError, match=r"must hold the scan sub-02\.nii\.gz, or of"):
         read_box_files(tmp_path / "all.csv", image=tmp_path)
     save_nifti(tmp_path / "sub-02.nii", torch.zeros(4, 4, 4), AFFINES["flipped"])
     found = read_box_files(tmp_path / "all.csv", image=tmp_path)

@@ -101,18 +101,26 @@ class MaskRow:
 
 
 def boxes_of_mask(
-    path: Path, case: str, *, threshold: float, connectivity: int, min_mm3: float
+    path: Path,
+    case: str,
+    *,
+    values: str,
+    label: int | None,
+    threshold: float,
+    connectivity: int,
+    min_mm3: float,
 ) -> MaskRow:
     """Tight boxes of a mask's lesions; the score is the mean probability at or above threshold."""
     import torch
 
-    from softoverlap._checks import check_probabilities
-    from softoverlap.data import BoxFile, lesions_from_mask, load_nifti
+    from softoverlap.data import BoxFile, as_probabilities, lesions_from_mask, load_image
 
-    mask = load_nifti(path)
-    check_probabilities(**{str(path): mask.data}, validate=True)
+    volume = load_image(path)
+    if volume.data.ndim != 3:
+        raise ValueError(f"{path} must hold one channel, got {len(volume.data)}")
+    mask = as_probabilities(volume, values=values, label=label, name=str(path))
     lesions = lesions_from_mask(
-        mask.data, spacing=mask.spacing, threshold=threshold, connectivity=connectivity,
+        mask, spacing=volume.spacing, threshold=threshold, connectivity=connectivity,
         min_mm3=min_mm3,
     )  # fmt: skip
     scores = [lesion.crop[lesion.crop >= threshold].double().mean() for lesion in lesions]
@@ -122,7 +130,7 @@ def boxes_of_mask(
         else torch.zeros(0, 6, dtype=torch.float64),
         torch.stack(scores) if scores else torch.zeros(0, dtype=torch.float64),
         torch.tensor([lesion.label for lesion in lesions], dtype=torch.int64),
-        mask.affine,
+        volume.affine,
         case,
     )
     return MaskRow(case, path, boxes, tuple(lesion.volume_mm3 for lesion in lesions))

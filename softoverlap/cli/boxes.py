@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -49,6 +49,10 @@ def boxes(
     ] = 0.5,
     connectivity: Annotated[int, typer.Option(help="Neighbours of a voxel: 6, 18 or 26.")] = 26,
     min_mm3: Annotated[float, typer.Option(min=0, help="Smallest lesion, in mm³.")] = 0.0,
+    values: Annotated[
+        str, typer.Option(help="auto, probabilities, percent, 0-255 or labels.")
+    ] = "auto",
+    label: Annotated[int | None, typer.Option(help="The one label to take, of labels.")] = None,
     format: Annotated[str, typer.Option(help=f"Format of the boxes: {NAMES}.")] = "json",
     dry_run: DryRun = False,
     overwrite: Overwrite = False,
@@ -61,34 +65,36 @@ def boxes(
 
     For all together: boxes.csv (a row a lesion, with its volume in mm³) and
     cases.csv (a row a mask). A mask without lesions has no boxes, and that is no
-    error. A mask that cannot be read, or holds values outside [0, 1], is noted
-    in cases.csv, the others go on, and the exit status is 1.
+    error. A mask that cannot be read, or whose values are neither probabilities
+    nor 0 and 1 and are not named by --values, is noted in cases.csv, the others
+    go on, and the exit status is 1.
 
     softoverlap boxes masks/ --output found
     softoverlap boxes "masks/*.nii.gz" --output found --threshold 0.3 --min-mm3 10
     softoverlap boxes mask.nii.gz --output found --format slicer
     """
     from softoverlap._checks import check_choice
-    from softoverlap.data import FORMATS
-    from softoverlap.data.formats.record import bare_name
-    from softoverlap.data.nifti import NIFTI_SUFFIXES
+    from softoverlap.data import FORMATS, IMAGE_SUFFIXES, image_name
+    from softoverlap.data.values import VALUES
 
     check_folder(output)
     check_choice("--format", format, FORMATS)
     check_choice("--connectivity", connectivity, (6, 18, 26))
+    check_choice("--values", values, VALUES)
     if not 0 < threshold <= 1:
         raise ValueError(f"--threshold must lie in (0, 1], got {threshold:g}")
-    paths = find_sources(masks, NIFTI_SUFFIXES, "MASKS")
-    check_names(paths, bare_name, "MASKS")
-    places = {path: output / f"{bare_name(path)}_boxes{FORMATS[format].suffix}" for path in paths}
+    paths = find_sources(masks, IMAGE_SUFFIXES, "MASKS")
+    check_names(paths, image_name, "MASKS")
+    places = {path: output / f"{image_name(path)}_boxes{FORMATS[format].suffix}" for path in paths}
     written = _written(places.values(), format)
     tables = [output / "boxes.csv", output / "cases.csv"]
     check_free([*written, *tables], paths, overwrite=overwrite)
     if not dry_run:
         output.mkdir(parents=True, exist_ok=True)
     rows, batch = _box_masks(
-        places, format, dry_run, threshold=threshold, connectivity=connectivity, min_mm3=min_mm3
-    )
+        places, format, dry_run, values=values, label=label, threshold=threshold,
+        connectivity=connectivity, min_mm3=min_mm3,
+    )  # fmt: skip
     if not dry_run:
         write_mask_tables(output, rows)
     good = len(rows) - len(batch.failed)
@@ -98,17 +104,16 @@ def boxes(
 
 
 def _box_masks(
-    places: dict[Path, Path], format: str, dry_run: bool, **settings: float
+    places: dict[Path, Path], format: str, dry_run: bool, **settings: Any
 ) -> tuple[list[MaskRow], Batch]:
     """Box one mask after the other; Ctrl-C keeps what is done in the tables."""
-    from softoverlap.data import write_box_files
-    from softoverlap.data.formats.record import bare_name
+    from softoverlap.data import image_name, write_box_files
 
     rows: list[MaskRow] = []
     batch = Batch()
 
     def work(path: Path, place: Path) -> int:
-        row = boxes_of_mask(path, bare_name(path), **settings)  # type: ignore[arg-type]
+        row = boxes_of_mask(path, image_name(path), **settings)
         assert row.boxes is not None
         if not dry_run:
             write_box_files(place, {row.case: row.boxes}, format=format, image=path)
@@ -121,7 +126,7 @@ def _box_masks(
                 known = len(batch.failed)
                 batch.attempt(lambda p=path, o=place: work(p, o), bar, path.name)
                 if len(batch.failed) > known:
-                    rows.append(MaskRow(bare_name(path), path, error=batch.failed[-1]))
+                    rows.append(MaskRow(image_name(path), path, error=batch.failed[-1]))
         except KeyboardInterrupt:
             if rows and not dry_run:
                 write_mask_tables(next(iter(places.values())).parent, rows)
@@ -227,14 +232,14 @@ def _target(output: Path, to_format: str | None) -> tuple[str, bool]:
     return format_to_write(output, to_format), True
 
 
-def _read_all(paths: list[Path], batch: Batch, **options: object) -> dict[str, BoxFile]:
+def _read_all(paths: list[Path], batch: Batch, **options: Any) -> dict[str, BoxFile]:
     from softoverlap.data import read_box_files
 
     files: dict[str, BoxFile] = {}
     origin: dict[str, Path] = {}
 
     def work(path: Path) -> int:
-        found = read_box_files(path, **options)  # type: ignore[arg-type]
+        found = read_box_files(path, **options)
         for case in found:
             if case in origin:
                 raise ValueError(f"{path} must hold cases of its own, {case} is of {origin[case]}")
@@ -263,7 +268,7 @@ def _write_all(
     dry_run: bool,
     *,
     one_file: bool,
-    **options: object,
+    **options: Any,
 ) -> int:
     """Number of files written, or that would be."""
     from softoverlap.data import write_box_files
@@ -274,7 +279,7 @@ def _write_all(
         if not dry_run:
             if not one_file:
                 place.parent.mkdir(parents=True, exist_ok=True)
-            write_box_files(place, files, **options)  # type: ignore[arg-type]
+            write_box_files(place, files, **options)
         return sum(len(file.boxes) for file in files.values())
 
     with CountBar("would write" if dry_run else "write", len(places)) as bar:

@@ -1,5 +1,6 @@
-"""NIfTI with geometry, lesions from masks, phantoms, exchange formats, training folders."""
+"""Images with geometry, lesions from masks, phantoms, exchange formats, training folders."""
 
+from softoverlap.data.alignment import Aligned, align_to, reorient_to
 from softoverlap.data.baseline import threshold_boxes
 from softoverlap.data.cases import LoadedCase, load_case, split_by_patient
 from softoverlap.data.components import lesions_from_mask
@@ -24,12 +25,16 @@ from softoverlap.data.geometry import (
     check_same_grid,
     corner_displacement,
 )
+from softoverlap.data.images import IMAGE_SUFFIXES, image_name, load_image
 from softoverlap.data.nifti import load_nifti, save_nifti
 from softoverlap.data.phantom_files import write_phantoms
 from softoverlap.data.phantoms import LesionPhantoms, Phantom
+from softoverlap.data.values import as_probabilities, value_kind
 
 __all__ = [
     "FORMATS",
+    "IMAGE_SUFFIXES",
+    "Aligned",
     "BoxFile",
     "Case",
     "CaseTable",
@@ -39,22 +44,28 @@ __all__ = [
     "Unpaired",
     "Volume",
     "affine_spacing",
+    "align_to",
+    "as_probabilities",
     "box_schema",
     "boxes_to_world",
     "check_affine",
     "check_same_grid",
     "corner_displacement",
     "find_cases",
+    "image_name",
     "lesions_from_mask",
     "load_case",
+    "load_image",
     "load_nifti",
     "patient_of",
     "read_box_files",
     "read_boxes",
     "read_label_map",
+    "reorient_to",
     "save_nifti",
     "split_by_patient",
     "threshold_boxes",
+    "value_kind",
     "whole_file",
     "write_box_files",
     "write_boxes",

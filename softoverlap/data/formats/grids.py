@@ -12,6 +12,7 @@ from torch import Tensor
 
 from softoverlap.data.formats.record import BoxFile, Told, bare_name, case_of
 from softoverlap.data.geometry import check_affine
+from softoverlap.data.images import IMAGE_SUFFIXES, load_image
 from softoverlap.data.nifti import _UNREADABLE, NIFTI_SUFFIXES, _affine_in_mm
 
 _SAME_MM = 1e-4
@@ -27,17 +28,19 @@ class Grid:
 
 
 def read_grid(path: Path) -> Grid:
-    """Shape and affine of a NIfTI file, from its header alone."""
-    if not path.is_file():
+    """Shape and affine of a scan; of NIfTI from its header alone."""
+    if not path.exists():
         raise FileNotFoundError(f"{path} must be the scan of the boxes, found no such file")
     if not path.name.endswith(NIFTI_SUFFIXES):
-        raise ValueError(f"{path} must be a NIfTI file ending in .nii or .nii.gz")
+        volume = load_image(path)
+        return Grid(volume.grid, volume.affine)
     try:
         image = nibabel.load(path)
         if not isinstance(image, nibabel.Nifti1Pair):
             raise ValueError(f"it is a {type(image).__name__}")
     except _UNREADABLE as error:
-        raise ValueError(f"{path} must be a readable NIfTI file, got: {error}") from error
+        reason = " ".join(str(error).split())
+        raise ValueError(f"{path} must be a readable NIfTI file, got: {reason}") from error
     return Grid(tuple(image.shape[:3]), _affine_in_mm(image, path))
 
 
@@ -46,11 +49,11 @@ def scan_of(path: Path, file: BoxFile, told: Told) -> Path | None:
     if told.image is None or not told.image.is_dir():
         return told.image
     case = case_of(path, file)
-    found = [told.image / f"{case}{suffix}" for suffix in NIFTI_SUFFIXES]
+    found = [told.image / f"{case}{suffix}" for suffix in IMAGE_SUFFIXES]
     found = [scan for scan in found if scan.is_file()]
     if not found:
         raise FileNotFoundError(
-            f"{told.image} must hold the scan {case}.nii or {case}.nii.gz, found none"
+            f"{told.image} must hold the scan {case}.nii.gz, or of another format, found none"
         )
     return found[0]
 

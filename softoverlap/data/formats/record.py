@@ -19,8 +19,9 @@ from softoverlap._checks import check_boxes, check_tensors
 from softoverlap._types import plain
 from softoverlap.data.files import whole_file
 from softoverlap.data.geometry import check_affine
+from softoverlap.data.images import image_name
 
-_SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".mha", ".mhd", ".mrk.json", ".json", ".csv", ".npz")
+_SUFFIXES = (".mrk.json", ".json", ".csv", ".npz", ".pkl", ".pickle")
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,7 @@ def bare_name(path: str | os.PathLike[str]) -> str:
     """Name of a file without the suffix of an image or of boxes."""
     name = Path(path).name
     suffix = next((end for end in _SUFFIXES if name.endswith(end)), "")
-    return name.removesuffix(suffix)
+    return name.removesuffix(suffix) if suffix else image_name(name)
 
 
 def case_of(path: Path, file: BoxFile) -> str:
