@@ -498,7 +498,7 @@ def test_a_table_that_does_not_fit_its_label_map_is_named(tmp_path, table, messa
 
 def test_a_soft_map_is_no_label_map(tmp_path):
     save_nifti(tmp_path / "a.nii.gz", torch.full((3, 3, 3), 0.5), torch.eye(4))
-    with pytest.raises(ValueError, match=r"a\.nii\.gz must hold values that fit in torch\.int64"):
+    with pytest.raises(ValueError, match=r"a\.nii\.gz must hold whole numbers, as a label map"):
         read_boxes(tmp_path / "a.nii.gz")
     label_map(tmp_path / "b.nii.gz", np.ones((3, 3, 3)))
     (tmp_path / "b.csv").write_text("value,score\n1,1.5\n")
@@ -568,6 +568,7 @@ def test_what_the_schema_refuses_the_reader_refuses(tmp_path, validator, change)
         ("a.json", "{", {}, "must be a JSON file, got"),
         ("a.json", "[" * 100000, {}, "must be a JSON file, got"),
         ("a.txt", "x", {}, "does not tell its format"),
+        ("a.json", "[]", {}, "does not tell its format"),
         ("a.npz", "x", {}, "must be a readable npz without pickles"),
         ("a.csv", "case;score\n", {}, "must have the columns axis0_min, axis1_min, axis2_min, "),
         ("a.csv", "axis0_min,axis0_max\n1\n", {}, "must have a number as axis0_max in line 2"),
@@ -671,6 +672,68 @@ def test_a_bad_file_is_one_line_that_names_it(tmp_path, name, text, options, mes
     if "frame must" not in message:
         assert name in str(error.value)
     assert "\n" not in str(error.value)
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers(-9, 10**30) | st.floats() | st.text(max_size=3),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner),
+    max_leaves=4,
+)
+
+
+def places_in(content, path=()):
+    """Where every value of nested lists and objects lies."""
+    yield path
+    items = content.items() if isinstance(content, dict) else enumerate(content)
+    for key, value in items if isinstance(content, (dict, list)) else ():
+        if isinstance(value, (dict, list)):
+            yield from places_in(value, (*path, key))
+        else:
+            yield (*path, key)
+
+
+@pytest.mark.parametrize("name", ["json", "monai", "coco", "nndetection", "slicer"])
+@given(st.data())
+@settings(max_examples=150)
+def test_whatever_stands_in_a_file_it_is_read_or_named_in_one_line(tmp_path_factory, name, data):
+    folder = tmp_path_factory.mktemp("odd")
+    suffix = ".mrk.json" if name == "slicer" else ".json"
+    path, affine = folder / f"odd{suffix}", AFFINES["flipped"]
+    write_boxes(
+        path, BOXES, scores=SCORES, labels=LABELS, affine=affine, case="a", format=name
+    )  # fmt: skip
+    content = json.loads(path.read_text())
+    *place, last = data.draw(st.sampled_from([at for at in places_in(content) if at]))
+    inner = content
+    for key in place:
+        inner = inner[key]
+    inner[last] = data.draw(json_values)
+    path.write_text(json.dumps(content))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        found, message = outcome_of(path, name, affine)
+    if message is not None:
+        assert path.name in message
+        assert "\n" not in message
+    for file in found.values():
+        assert torch.isfinite(file.boxes).all()
+        assert file.scores is None or torch.isfinite(file.scores).all()
+
+
+def outcome_of(path, name, affine):
+    """What is read, or the one error that may come instead."""
+    try:
+        return read_box_files(path, format=name, affine=affine), None
+    except ValueError as error:
+        return {}, str(error)
+
+
+def test_numbers_that_cannot_be_written_are_refused(tmp_path):
+    odd = BoxFile(torch.tensor([[0.0, 0, 0, 1, 1, math.nan]], dtype=torch.float64))
+    for name, kind in FORMATS.items():
+        with pytest.raises(ValueError, match="boxes must hold finite coordinates"):
+            write_box_files(tmp_path / f"a{kind.suffix}", {"a": odd}, format=name)
+    assert not list(tmp_path.iterdir())
 
 
 def test_what_a_format_cannot_hold_is_refused_before_a_file_is_there(tmp_path):

@@ -189,19 +189,27 @@ def convert(
             check_choice(option, name, FORMATS)
     paths = _inputs(source, from_format)
     to, one_file = _target(output, to_format)
+    frame = None if frame is None else frame.upper()
     options = {"image": image, "frame": frame, "axis_order": axis_order}
     batch = Batch()
     files = _read_all(paths, batch, format=from_format, score_table=scores, **options)
     if not (files or batch.failed):
         raise ValueError(f"IN must hold boxes of a case, found none in {source}")
     places = targets(files, output, to, one_file=one_file)
-    beside = [path for path in (image, scores) if path is not None]
-    read = [*paths, *beside, *(image.iterdir() if image is not None and image.is_dir() else [])]
-    check_free(_written(places, to), read, overwrite=overwrite)
+    check_free(_written(places, to), _read_too(paths, image, scores), overwrite=overwrite)
     written = _write_all(places, batch, dry_run, one_file=one_file, format=to, **options)
     batch.summary(written, "file", output, "would be written" if dry_run else "written")
     if batch.failed:
         raise typer.Exit(SOME_FAILED)
+
+
+def _read_too(paths: list[Path], *more: Path | None) -> list[Path]:
+    """Every file that may be read: the inputs, the tables of label maps, and the scans."""
+    from softoverlap.data.formats.label_map import tables_beside
+
+    named = [path for path in more if path is not None]
+    inside = [file for folder in named if folder.is_dir() for file in folder.iterdir()]
+    return [*paths, *(table for path in paths for table in tables_beside(path)), *named, *inside]
 
 
 def _inputs(source: str, from_format: str | None) -> list[Path]:

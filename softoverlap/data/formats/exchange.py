@@ -259,12 +259,32 @@ def write_box_files(
     """
     path = Path(path)
     named = {
-        case: BoxFile(file.boxes, file.scores, file.labels, file.affine, case)
+        case: _checked(file.boxes, file.scores, file.labels, file.affine, case)
         for case, file in files.items()
     }
     kind, told = FORMATS[format_to_write(path, format)], _told(image, None, frame, axis_order)
     _check_image(path, named, told)
     kind.write(path, named, told)
+
+
+def _checked(
+    boxes: Tensor,
+    scores: Tensor | None,
+    labels: Tensor | None,
+    affine: Tensor | None,
+    case: str | None,
+) -> BoxFile:
+    """The record of one case, in float64 on the CPU, if its values can be written."""
+    check_boxes(boxes=boxes, validate=True)
+    numbers("scores", scores, len(boxes))
+    numbers("labels", labels, len(boxes), whole=True)
+    return BoxFile(
+        plain(boxes).detach().cpu().double(),
+        None if scores is None else plain(scores).detach().cpu().double(),
+        None if labels is None else plain(labels).detach().cpu().long(),
+        None if affine is None else check_affine(affine),
+        case,
+    )
 
 
 def write_boxes(
@@ -308,15 +328,6 @@ def write_boxes(
         tensor([[0.5000, 4.0000]], dtype=torch.float64)
     """
     path = Path(path)
-    check_boxes(boxes=boxes, validate=True)
-    numbers("scores", scores, len(boxes))
-    numbers("labels", labels, len(boxes), whole=True)
-    file = BoxFile(
-        plain(boxes).detach().cpu().double(),
-        None if scores is None else plain(scores).detach().cpu().double(),
-        None if labels is None else plain(labels).detach().cpu().long(),
-        None if affine is None else check_affine(affine),
-        case,
-    )
+    file = _checked(boxes, scores, labels, affine, case)
     kind = FORMATS[format_to_write(path, format)]
     kind.write(path, {case or bare_name(path): file}, _told(image, None, frame, axis_order))

@@ -35,7 +35,7 @@ from softoverlap.data.formats.record import (
     only_file,
 )
 from softoverlap.data.geometry import Volume
-from softoverlap.data.nifti import load_nifti
+from softoverlap.data.nifti import NIFTI_SUFFIXES, load_nifti
 from softoverlap.lesions import Lesion
 
 _MOST = 65535
@@ -125,11 +125,13 @@ def read(path: Path, told: Told) -> dict[str, BoxFile]:
 
 
 def _read(path: Path, scores: Path | None) -> tuple[Volume, list[_Instance]]:
-    volume = load_nifti(path, dtype=torch.int64)
-    values = volume.data.numpy()
-    low, high = (int(values.min()), int(values.max())) if values.size else (0, 0)
+    volume = load_nifti(path)
+    if bool((volume.data != volume.data.round()).any()):
+        raise ValueError(f"{path} must hold whole numbers, as a label map does, got fractions")
+    low, high = (int(bound) for bound in volume.data.aminmax())
     if low < 0 or high > _MOST:
         raise ValueError(f"{path} must hold values in 0-{_MOST}, got values in [{low}, {high}]")
+    values = volume.data.int().numpy()
     windows = ndimage.find_objects(values)
     known = {value: window for value, window in enumerate(windows, start=1) if window is not None}
     table = _table(path, scores)
@@ -150,6 +152,13 @@ def _check_table(path: Path, known: set[int], listed: set[int]) -> None:
         warnings.warn(f"{path}: the table lists values without a voxel: {missing}", stacklevel=2)
 
 
+def tables_beside(path: Path) -> tuple[Path, ...]:
+    """Where the scores of a label map may lie; none for other files."""
+    if not path.name.endswith(NIFTI_SUFFIXES):
+        return ()
+    return score_table(path), path.with_name(f"{bare_name(path)}.json")
+
+
 def score_table(path: Path) -> Path:
     """The table that is written beside a label map."""
     return path.with_name(f"{bare_name(path)}.csv")
@@ -157,8 +166,8 @@ def score_table(path: Path) -> Path:
 
 def _table(path: Path, scores: Path | None) -> dict[int, tuple[float | None, int | None]] | None:
     """Score and class by value, or None without a table."""
-    beside = [score_table(path), path.with_name(f"{bare_name(path)}.json")]
-    found = [file for file in beside if file.is_file()] if scores is None else [scores]
+    beside = [file for file in tables_beside(path) if file.is_file()]
+    found = beside if scores is None else [scores]
     if not found:
         return None
     if not found[0].is_file():

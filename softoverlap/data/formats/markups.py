@@ -38,6 +38,10 @@ MARKUPS_SCHEMA = (
     "Resources/Schema/markups-schema-v1.0.3.json#"
 )
 
+_SCORE = r"\bscore (-?\d+(?:\.\d+)?(?:e[+-]?\d+)?)(?=\s|$)"
+_CLASS = r"\bclass (-?\d+)(?=\s|$)"
+"""What `_texts` writes into a description."""
+
 
 def write_markups(
     path: str | os.PathLike[str],
@@ -208,8 +212,8 @@ def _file(path: Path, markups: Sequence[Mapping[str, Any]], told: Told) -> BoxFi
     affine = needed_affine(path, bare, told)
     corners = torch.stack([_corners(path, roi) for roi in rois]) if rois else torch.zeros(0, 8, 3)
     boxes = checked_boxes(voxel_boxes(corners.double(), affine, "LPS", path), path)
-    scores = [float(found) for found in _noted(rois, r"score (\S+)")]
-    labels = [int(found) for found in _noted(rois, r"class (-?\d+)")]
+    scores = [float(found) for found in _noted(rois, _SCORE)]
+    labels = [int(found) for found in _noted(rois, _CLASS)]
     return BoxFile(
         boxes,
         column(scores, "score", len(rois), path),
@@ -239,5 +243,5 @@ def _corners(path: Path, roi: Mapping[str, Any]) -> Float64[Tensor, "8 3"]:
 
 def _noted(rois: Sequence[Mapping[str, Any]], pattern: str) -> list[str]:
     """What the descriptions of the ROIs note, of those that do."""
-    texts = [str(roi.get("controlPoints", [{}])[0].get("description", "")) for roi in rois]
+    texts = [str((roi.get("controlPoints") or [{}])[0].get("description", "")) for roi in rois]
     return [match[1] for match in (re.search(pattern, text) for text in texts) if match]

@@ -82,9 +82,9 @@ def _entry(image: str, file: BoxFile, around: Tensor) -> dict[str, Any]:
 def is_list(content: Any) -> bool:
     """Whether a JSON file looks like one of MONAI's lists."""
     entries = content if isinstance(content, list) else next(_lists(content), None)
-    first = entries[0] if isinstance(entries, list) and entries else entries
-    if isinstance(first, list):  # an empty list among named ones
-        return True
+    if entries == []:  # nothing but the name of the list tells
+        return isinstance(content, dict)
+    first = entries[0] if isinstance(entries, list) else entries
     return isinstance(first, dict) and "image" in first and "box" in first
 
 

@@ -75,9 +75,17 @@ def naming(path: Path, kind: str) -> Iterator[None]:
     """Whatever a foreign structure raises becomes one line that names the file."""
     try:
         yield
-    except (KeyError, TypeError, AttributeError, OverflowError, IndexError) as error:
-        reason = f"no {error}" if isinstance(error, KeyError) else str(error)
+    except ValueError as error:
+        if str(path) in str(error):
+            raise
+        raise ValueError(f"{path} must be a {kind}, got: {_one_line(error)}") from error
+    except (KeyError, TypeError, AttributeError, OverflowError, IndexError, RuntimeError) as error:
+        reason = f"no {error}" if isinstance(error, KeyError) else _one_line(error)
         raise ValueError(f"{path} must be a {kind}, got {reason}") from error
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())
 
 
 def load_json(path: Path) -> Any:
@@ -85,7 +93,7 @@ def load_json(path: Path) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8-sig"))
     except (ValueError, RecursionError) as error:
-        raise ValueError(f"{path} must be a JSON file, got: {error}") from error
+        raise ValueError(f"{path} must be a JSON file, got: {_one_line(error)}") from error
 
 
 def save_json(path: str | os.PathLike[str], content: Any) -> None:
@@ -153,7 +161,7 @@ def _tensor(values: Any, key: str, path: Path, dtype: torch.dtype) -> Tensor:
     try:
         return torch.tensor(values, dtype=dtype)
     except (ValueError, TypeError, OverflowError, RuntimeError) as error:
-        raise ValueError(f"{path} must have numbers as {key}, got: {error}") from error
+        raise ValueError(f"{path} must have numbers as {key}, got: {_one_line(error)}") from error
 
 
 def only_file(path: Path, files: Mapping[str, BoxFile]) -> BoxFile:
