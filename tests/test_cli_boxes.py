@@ -78,7 +78,7 @@ def test_threshold_connectivity_and_size_are_those_of_the_library(masks, tmp_pat
     run("boxes", masks / "sub-01.nii.gz", "--output", output, *options)
     found = read_boxes(output / "sub-01_boxes.json")
     lesions = lesions_from_mask(
-        soft_mask(), spacing=(1.0, 1.0, 2.5), threshold=0.2, connectivity=6, min_mm3=20
+        soft_mask(), spacing=(1.0, 1.0, 2.5), threshold=0.2, connectivity=6, min_mm3=20.0
     )
     assert found.boxes.tolist() == [lesion.box.tolist() for lesion in lesions]
     assert len(lesions) == 1

@@ -229,7 +229,7 @@ def _inputs(source: str, from_format: str | None) -> list[Path]:
 def _target(output: Path, to_format: str | None) -> tuple[str, bool]:
     """The format to write, and whether OUT is one file."""
     from softoverlap.data import FORMATS
-    from softoverlap.data.formats.exchange import format_to_write
+    from softoverlap.data.formats.choice import format_to_write
 
     suffixes = tuple(end for kind in FORMATS.values() for end in kind.suffixes)
     if output.is_dir() or not output.name.endswith(suffixes):

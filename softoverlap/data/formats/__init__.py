@@ -1,7 +1,7 @@
 """Boxes in the formats of other tools: read into `BoxFile`, written from it."""
 
+from softoverlap.data.formats.choice import FORMATS
 from softoverlap.data.formats.exchange import (
-    FORMATS,
     read_box_files,
     read_boxes,
     write_box_files,

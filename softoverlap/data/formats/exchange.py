@@ -3,97 +3,19 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from jaxtyping import Shaped
 from torch import Tensor
 
 from softoverlap._checks import check_boxes, check_choice
 from softoverlap._types import Boxes, plain
-from softoverlap.data.formats import coco, label_map, markups, monai, nndetection, ours, table
-from softoverlap.data.formats.record import BoxFile, Told, bare_name, load_json, numbers
+from softoverlap.data.formats import coco
+from softoverlap.data.formats.choice import FORMATS, format_of, format_to_write
+from softoverlap.data.formats.record import BoxFile, Told, bare_name, numbers
+from softoverlap.data.formats.world import FRAMES
 from softoverlap.data.geometry import check_affine
-from softoverlap.data.nifti import NIFTI_SUFFIXES
-
-
-@dataclass(frozen=True)
-class BoxFormat:
-    """One format: how it is read and written, and what its files are called."""
-
-    read: Callable[[Path, Told], dict[str, BoxFile]]
-    write: Callable[[Path, Mapping[str, BoxFile], Told], None]
-    suffix: str
-    many: bool = False
-    """Whether one file holds many cases."""
-    others: tuple[str, ...] = ()
-    """Suffixes beside the usual one."""
-
-    @property
-    def suffixes(self) -> tuple[str, ...]:
-        """All suffixes, the usual one first."""
-        return (self.suffix, *self.others)
-
-
-FORMATS: dict[str, BoxFormat] = {
-    "json": BoxFormat(ours.read, ours.write, ".json"),
-    "monai": BoxFormat(monai.read, monai.write, ".json", many=True),
-    "nndetection": BoxFormat(nndetection.read, nndetection.write, ".npz", others=(".json",)),
-    "coco": BoxFormat(coco.read, coco.write, ".json", many=True),
-    "csv": BoxFormat(table.read, table.write, ".csv", many=True),
-    "slicer": BoxFormat(markups.read, markups.write, ".mrk.json"),
-    "labelmap": BoxFormat(label_map.read, label_map.write, ".nii.gz", others=(".nii",)),
-}
-"""Every format by name."""
-
-
-def format_of(path: Path) -> str:
-    """The format of a file that is there: by its suffix, or by what it holds."""
-    if path.suffix in nndetection.PICKLES:
-        nndetection.refuse_pickle(path)
-    if path.name.endswith(NIFTI_SUFFIXES):
-        return "labelmap"
-    if path.suffix == ".csv":
-        return "csv"
-    content: Any = None
-    if path.suffix == ".npz":
-        content = nndetection.load_npz(path)
-    elif path.suffix == ".json":
-        content = load_json(path)
-    found = _format_of(content)
-    if found is None:
-        raise ValueError(
-            f"{path} does not tell its format: name it (format, or --from), one of "
-            f"{', '.join(FORMATS)}"
-        )
-    return found
-
-
-def _format_of(content: Any) -> str | None:
-    """What marks a format beyond doubt; nothing is taken for ours or nnDetection's by its shape."""
-    if isinstance(content, dict) and content.get("format") == ours.FORMAT:
-        return "json"
-    if isinstance(content, dict) and {"pred_boxes", "itk_origin"} <= set(content):
-        return "nndetection"
-    tests = {"slicer": markups.is_markups, "coco": coco.is_coco, "monai": monai.is_list}
-    return next((name for name, fits in tests.items() if fits(content)), None)
-
-
-def format_to_write(path: Path, name: str | None) -> str:
-    """The format of a file to write: as named, or by its suffix (.json is ours)."""
-    if name is None:
-        suffixes = {".mrk.json": "slicer", ".npz": "nndetection", ".csv": "csv", ".json": "json"}
-        suffixes |= dict.fromkeys(NIFTI_SUFFIXES, "labelmap")
-        name = next((kind for end, kind in suffixes.items() if path.name.endswith(end)), None)
-        if name is None:
-            raise ValueError(f"path must end in one of {', '.join(suffixes)}, got {path}")
-    check_choice("format", name, FORMATS)
-    allowed = FORMATS[name].suffixes
-    if not path.name.endswith(allowed):
-        raise ValueError(f"path must end in {' or '.join(allowed)} for {name}, got {path}")
-    return name
 
 
 def _told(
@@ -104,7 +26,7 @@ def _told(
     score_table: str | os.PathLike[str] | None = None,
 ) -> Told:
     if frame is not None:
-        check_choice("frame", frame, ("RAS", "LPS"))
+        check_choice("frame", frame, FRAMES)
     if axis_order is not None:
         check_choice("axis_order", axis_order, coco.ORDERS)
     return Told(
@@ -254,8 +176,8 @@ def write_box_files(
         >>> path = Path(tempfile.mkdtemp()) / "coco.json"
         >>> one = BoxFile(torch.tensor([[0.0, 1, 2, 3]], dtype=torch.float64))
         >>> write_box_files(path, {"a": one, "b": one}, format="coco")
-        >>> load_json(path)["annotations"][1]["bbox"]
-        [0.0, 1.0, 2.0, 2.0]
+        >>> list(read_box_files(path))
+        ['a', 'b']
     """
     path = Path(path)
     named = {
