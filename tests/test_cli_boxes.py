@@ -210,6 +210,12 @@ def test_a_folder_becomes_one_file_and_one_file_a_folder(masks, tmp_path):
     rois = json.loads((tmp_path / "slicer" / "sub-02_boxes.mrk.json").read_text())["markups"]
     assert len(rois) == 2
     assert len(list((tmp_path / "slicer").iterdir())) == 3
+    scan = ("--image", masks / "sub-01.nii.gz")  # of one case, not of three
+    back = ("convert", tmp_path / "slicer", tmp_path / "b", "--from", "slicer", "--to", "json")
+    text = run(*back, *scan, status=2)
+    assert "--image must be a folder of scans for 3 files" in text
+    run(*back, "--image", masks)
+    assert torch.equal(read_boxes(tmp_path / "b" / "sub-02_boxes.json").affine, AFFINE)
     assert "--from must name" in run("convert", found, tmp_path / "x.csv", status=2)
     assert "--to must name" in run("convert", all_boxes, tmp_path / "folder", status=2)
     text = run("convert", all_boxes, tmp_path / "one.npz", status=2)

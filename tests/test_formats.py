@@ -190,6 +190,36 @@ def test_monai_puts_our_boxes_half_a_voxel_lower_and_nothing_else(tmp_path):
 
 
 @every
+def test_lps_boxes_lie_where_simpleitk_has_their_corners(tmp_path, name):
+    """ITK's continuous index has voxel centres at integers: a corner c of ours is its c - 0.5."""
+    import SimpleITK as sitk
+
+    save_nifti(tmp_path / "a.nii.gz", torch.zeros(9, 9, 9), AFFINES[name])
+    image = sitk.ReadImage(str(tmp_path / "a.nii.gz"))
+    box = BOXES[0].tolist()
+    corners = np.array(
+        [
+            image.TransformContinuousIndexToPhysicalPoint(
+                [box[3 * end + axis] - 0.5 for axis, end in enumerate(which)]
+            )
+            for which in np.ndindex(2, 2, 2)
+        ]
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        write_boxes(
+            tmp_path / "m.json", BOXES, image=tmp_path / "a.nii.gz", case="a", format="monai",
+            frame="LPS",
+        )  # fmt: skip
+    centre = json.loads((tmp_path / "m.json").read_text())["validation"][0]["box"][0]
+    low, high = corners.min(axis=0), corners.max(axis=0)
+    np.testing.assert_allclose(centre, [*((low + high) / 2), *(high - low)], atol=1e-4)
+    write_boxes(tmp_path / "m.mrk.json", BOXES, image=tmp_path / "a.nii.gz")
+    roi = json.loads((tmp_path / "m.mrk.json").read_text())["markups"][0]
+    np.testing.assert_allclose(roi["center"], corners.mean(axis=0), atol=1e-4)
+
+
+@every
 def test_monai_lists_of_others_are_read_by_the_scan_beside_them(tmp_path, name):
     affine = AFFINES[name]
     (tmp_path / "scans").mkdir()

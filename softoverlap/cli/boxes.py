@@ -188,6 +188,8 @@ def convert(
         if name is not None:
             check_choice(option, name, FORMATS)
     paths = _inputs(source, from_format)
+    if len(paths) > 1 and image is not None and image.is_file():
+        raise ValueError(f"--image must be a folder of scans for {len(paths)} files, got {image}")
     to, one_file = _target(output, to_format)
     frame = None if frame is None else frame.upper()
     options = {"image": image, "frame": frame, "axis_order": axis_order}
