@@ -193,7 +193,7 @@ def test_each_slice_is_rescaled_by_its_own_slope(tmp_path):
     folder = write_dicom(tmp_path / "pet", np.full((3, 4, 4), 8), **tags)  # stored as 4
     for path in folder.iterdir():
         whole = path.read_bytes()
-        tag = b"\x28\x00\x53\x10DS\x02\x00"  # rescale slope, two characters
+        tag = b"\x28\x00\x53\x10\x02\x00\x00\x00"  # rescale slope, two characters
         place = whole.index(tag) + len(tag)
         slope = {b"00": b"1 ", b"07": b".5", b"01": b".3"}[path.name[1:3].encode()]
         path.write_bytes(whole[:place] + slope + whole[place + 2 :])
