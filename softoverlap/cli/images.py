@@ -159,7 +159,7 @@ def fuse(
     softoverlap fuse a.nii.gz b.nii.gz c.nii.gz --output mean.nii.gz
     softoverlap fuse a.nii.gz b.nii.gz c.nii.gz --output staple.nii.gz --method staple
     softoverlap fuse a.nii.gz b.nii.gz --output liver.nii.gz --label 3
-    softoverlap fuse FOLDER --output FOLDER/masks
+    softoverlap fuse FOLDER --output fused
     """
     from softoverlap._checks import check_choice
     from softoverlap.data.alignment import GEOMETRIES
