@@ -55,6 +55,7 @@ def write_dicom(
     `shift` moves slice k by `shift(k)` mm, along the axes of the patient; `more` are other tags.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    spacing = (0.7, 1.3, 2.5)
     axes = np.eye(3) if direction is None else direction
     writer = SimpleITK.ImageFileWriter()
     writer.KeepOriginalImageUIDOn()

@@ -161,6 +161,31 @@ def test_names_lose_their_suffix_alone():
     assert image_name("a/series.1") == "series.1"
 
 
+@pytest.mark.parametrize(
+    ("space", "signs"),
+    [("right-anterior-superior", [1, 1, 1]), ("left-posterior-superior", [-1, -1, 1])],
+)
+def test_the_space_of_an_nrrd_is_heeded(tmp_path, space, signs):
+    header = (
+        f"NRRD0004\ntype: uint8\ndimension: 3\nspace: {space}\nsizes: 2 3 4\n"
+        "space directions: (1,0,0) (0,2,0) (0,0,3)\nencoding: raw\nspace origin: (5,6,7)\n\n"
+    )
+    path = tmp_path / "scan.nrrd"
+    path.write_bytes(header.encode() + bytes(range(24)))
+    scan = load_image(path)
+    assert scan.data[1, 0, 0] == 1
+    assert scan.affine.diagonal()[:3].tolist() == (np.array([1, 2, 3]) * signs).tolist()
+    assert scan.affine[:3, 3].tolist() == (np.array([5, 6, 7]) * signs).tolist()
+
+
+def test_suffixes_in_capitals_are_read_too(tmp_path):
+    for suffix in ("nii.gz", "mha"):
+        path = written(tmp_path, itk_image(ARRAY), suffix)
+        loud = path.rename(tmp_path / f"LOUD.{suffix.upper()}")
+        assert load_image(loud).data.shape == (6, 5, 4)
+        assert image_name(loud) == "LOUD"
+
+
 # DICOM
 
 STACK = np.random.default_rng(0).integers(-900, 1000, (6, 5, 4))  # z, y, x
@@ -193,7 +218,7 @@ def test_each_slice_is_rescaled_by_its_own_slope(tmp_path):
     folder = write_dicom(tmp_path / "pet", np.full((3, 4, 4), 8), **tags)  # stored as 4
     for path in folder.iterdir():
         whole = path.read_bytes()
-        tag = b"\x28\x00\x53\x10DS\x02\x00"  # rescale slope, two characters
+        tag = b"\x28\x00\x53\x10\x02\x00\x00\x00"  # rescale slope, two characters
         place = whole.index(tag) + len(tag)
         slope = {b"00": b"1 ", b"07": b".5", b"01": b".3"}[path.name[1:3].encode()]
         path.write_bytes(whole[:place] + slope + whole[place + 2 :])

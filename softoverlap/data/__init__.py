@@ -1,11 +1,11 @@
-"""Images with geometry, lesions from masks, phantoms, exchange formats, training folders."""
+"""Images, raters, lesions from masks, phantoms, exchange formats, training folders."""
 
 from softoverlap.data.alignment import Aligned, align_to, reorient_to
 from softoverlap.data.baseline import threshold_boxes
 from softoverlap.data.cases import LoadedCase, load_case, split_by_patient
 from softoverlap.data.components import lesions_from_mask
 from softoverlap.data.files import whole_file
-from softoverlap.data.folders import Case, CaseTable, Unpaired, find_cases, patient_of
+from softoverlap.data.folders import Case, CaseTable, Unpaired, find_cases, find_raters, patient_of
 from softoverlap.data.formats import (
     FORMATS,
     BoxFile,
@@ -29,6 +29,8 @@ from softoverlap.data.images import IMAGE_SUFFIXES, image_name, load_image
 from softoverlap.data.nifti import load_nifti, save_nifti
 from softoverlap.data.phantom_files import write_phantoms
 from softoverlap.data.phantoms import LesionPhantoms, Phantom
+from softoverlap.data.rater_files import RaterStack, load_raters
+from softoverlap.data.raters import Staple, fuse_raters, staple
 from softoverlap.data.values import as_probabilities, value_kind
 
 __all__ = [
@@ -41,6 +43,8 @@ __all__ = [
     "LesionPhantoms",
     "LoadedCase",
     "Phantom",
+    "RaterStack",
+    "Staple",
     "Unpaired",
     "Volume",
     "affine_spacing",
@@ -52,11 +56,14 @@ __all__ = [
     "check_same_grid",
     "corner_displacement",
     "find_cases",
+    "find_raters",
+    "fuse_raters",
     "image_name",
     "lesions_from_mask",
     "load_case",
     "load_image",
     "load_nifti",
+    "load_raters",
     "patient_of",
     "read_box_files",
     "read_boxes",
@@ -64,6 +71,7 @@ __all__ = [
     "reorient_to",
     "save_nifti",
     "split_by_patient",
+    "staple",
     "threshold_boxes",
     "value_kind",
     "whole_file",

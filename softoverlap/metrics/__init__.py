@@ -10,6 +10,14 @@ from softoverlap.metrics.detection import (
     compute_average_precision,
     compute_froc,
 )
+from softoverlap.metrics.raters import (
+    GeneralisedEnergyDistanceMetric,
+    HumanCeilingMetric,
+    RaterOverlapMetric,
+    compute_generalised_energy_distance,
+    compute_human_ceiling,
+    compute_rater_overlap,
+)
 from softoverlap.metrics.soft import (
     SoftDiceMetric,
     SoftIoUMetric,
@@ -24,12 +32,18 @@ __all__ = [
     "AveragePrecision",
     "BoxAPMetric",
     "FROCMetric",
+    "GeneralisedEnergyDistanceMetric",
+    "HumanCeilingMetric",
     "MetricSummary",
+    "RaterOverlapMetric",
     "SoftDiceMetric",
     "SoftIoUMetric",
     "SoftTverskyMetric",
     "compute_average_precision",
     "compute_froc",
+    "compute_generalised_energy_distance",
+    "compute_human_ceiling",
+    "compute_rater_overlap",
     "compute_soft_dice",
     "compute_soft_iou",
     "compute_soft_tversky",

@@ -47,7 +47,7 @@ class MaskInputs:
             )
         pred, truth = self._channels(pred, classes, "y_pred"), self._channels(labels, classes, "y")
         check_same_shape(y_pred=pred, y=truth)
-        counted = _both(counted_voxels(labels, self.ignore_index), _checked_mask(mask, pred))
+        counted = _both(counted_voxels(labels, self.ignore_index), checked_mask(mask, pred))
         if not self.include_background and classes > 1:
             pred, truth = pred[:, 1:], truth[:, 1:]
         pair = counted_masks(counted, torch.float64, self.looks, y_pred=pred, y=truth)
@@ -85,7 +85,7 @@ def _checked_spacing(edges: tuple[float, ...], ndim: int) -> tuple[float, ...]:
     return tuple(float(edge) for edge in edges[:ndim])
 
 
-def _checked_mask(mask: Tensor | None, pred: Tensor) -> Tensor | None:
+def checked_mask(mask: Tensor | None, pred: Tensor) -> Tensor | None:
     """How much each voxel counts, one channel."""
     if mask is None:
         return None
