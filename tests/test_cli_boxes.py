@@ -86,6 +86,18 @@ def test_threshold_connectivity_and_size_are_those_of_the_library(masks, tmp_pat
     assert found.scores.tolist() == pytest.approx([mean])
 
 
+def test_with_low_a_lesion_reaches_from_its_core_into_its_halo(masks, tmp_path):
+    output = tmp_path / "found"
+    run("boxes", masks / "sub-01.nii.gz", "--output", output, "--low", 0.2)
+    found = read_boxes(output / "sub-01_boxes.json")
+    lesions = lesions_from_mask(soft_mask(), spacing=(1.0, 1.0, 2.5), low=0.2)
+    assert found.boxes.tolist() == [lesion.box.tolist() for lesion in lesions]
+    assert found.boxes[0].tolist() == [1, 2, 2, 5, 6, 5]
+    assert found.scores.tolist() == pytest.approx([(44 * 0.25 + 4 * 0.75) / 48, 1.0])
+    text = run("boxes", masks, "--output", tmp_path / "b", "--low", 0.7, status=2)
+    assert "--low must lie in (0, 0.5], got 0.7" in text
+
+
 @pytest.mark.parametrize("name", list(FORMATS))
 def test_boxes_are_written_in_every_format(masks, tmp_path, name):
     output = tmp_path / "found"

@@ -107,10 +107,11 @@ def boxes_of_mask(
     values: str,
     label: int | None,
     threshold: float,
+    low: float | None,
     connectivity: int,
     min_mm3: float,
 ) -> MaskRow:
-    """Tight boxes of a mask's lesions; the score is the mean probability at or above threshold."""
+    """Tight boxes of a mask's lesions; the score is the mean probability of their voxels."""
     import torch
 
     from softoverlap.data import BoxFile, as_probabilities, lesions_from_mask, load_image
@@ -120,10 +121,11 @@ def boxes_of_mask(
         raise ValueError(f"{path} must hold one channel, got {len(volume.data)}")
     mask = as_probabilities(volume, values=values, label=label, name=str(path))
     lesions = lesions_from_mask(
-        mask, spacing=volume.spacing, threshold=threshold, connectivity=connectivity,
-        min_mm3=min_mm3,
+        mask, spacing=volume.spacing, threshold=threshold, low=low,
+        connectivity=connectivity, min_mm3=min_mm3,
     )  # fmt: skip
-    scores = [lesion.crop[lesion.crop >= threshold].double().mean() for lesion in lesions]
+    least = threshold if low is None else low
+    scores = [lesion.crop[lesion.crop >= least].double().mean() for lesion in lesions]
     boxes = BoxFile(
         torch.stack([lesion.box.double() for lesion in lesions])
         if lesions

@@ -47,6 +47,10 @@ def boxes(
     threshold: Annotated[
         float, typer.Option(help="Lowest probability inside a lesion, in (0, 1].")
     ] = 0.5,
+    low: Annotated[
+        float | None,
+        typer.Option(help="Hysteresis: lesions reach down to here from a core at --threshold."),
+    ] = None,
     connectivity: Annotated[int, typer.Option(help="Neighbours of a voxel: 6, 18 or 26.")] = 26,
     min_mm3: Annotated[float, typer.Option(min=0, help="Smallest lesion, in mm³.")] = 0.0,
     values: Annotated[
@@ -59,7 +63,8 @@ def boxes(
 ) -> None:
     """Make boxes from soft masks: a tight box around each lesion.
 
-    A lesion is a component of the voxels at --threshold or above. For each mask:
+    A lesion is a component of the voxels at --threshold or above, or with --low
+    of those at --low or above that hold one at --threshold. For each mask:
 
     CASE_boxes.json    boxes in voxels; the score is the lesion's mean probability
 
@@ -83,6 +88,8 @@ def boxes(
     check_choice("--values", values, VALUES)
     if not 0 < threshold <= 1:
         raise ValueError(f"--threshold must lie in (0, 1], got {threshold:g}")
+    if low is not None and not 0 < low <= threshold:
+        raise ValueError(f"--low must lie in (0, {threshold:g}], got {low:g}")
     paths = find_sources(masks, IMAGE_SUFFIXES, "MASKS")
     check_names(paths, image_name, "MASKS")
     places = {path: output / f"{image_name(path)}_boxes{FORMATS[format].suffix}" for path in paths}
@@ -92,7 +99,7 @@ def boxes(
     if not dry_run:
         output.mkdir(parents=True, exist_ok=True)
     rows, batch = _box_masks(
-        places, format, dry_run, values=values, label=label, threshold=threshold,
+        places, format, dry_run, values=values, label=label, threshold=threshold, low=low,
         connectivity=connectivity, min_mm3=min_mm3,
     )  # fmt: skip
     if not dry_run:
