@@ -101,15 +101,16 @@ def axis_codes(affine: Shaped[Tensor, "4 4"]) -> str:
 
 @dataclass(frozen=True)
 class Volume:
-    """A 3D image and where it lies.
+    """A 3D image of one or several channels, and where it lies.
 
     Args:
-        data: Intensities or probabilities, shape (D, H, W), in the axis order of the file.
-        affine: Voxel indices to RAS mm of voxel centres, float64, shape (4, 4).
+        data: Intensities or probabilities, shape (D, H, W), or (C, D, H, W) where there are
+            channels; D, H and W in the axis order of the file.
+        affine: Indices along D, H and W to RAS mm of voxel centres, float64, shape (4, 4).
 
     Raises:
         TypeError: If one of the two is not a tensor.
-        ValueError: If the data is not three-dimensional, or the affine not an invertible
+        ValueError: If the data has neither three nor four axes, or the affine is not an invertible
             (4, 4) matrix.
 
     Examples:
@@ -118,14 +119,22 @@ class Volume:
         (1.0, 1.0, 2.5)
     """
 
-    data: Shaped[Tensor, "*spatial"]
+    data: Shaped[Tensor, "*channel depth height width"]
     affine: Float64[Tensor, "4 4"]
 
     def __post_init__(self) -> None:
         check_tensors(data=self.data)
-        if self.data.ndim != 3:
-            raise ValueError(f"data must have shape (D, H, W), got {tuple(self.data.shape)}")
+        if self.data.ndim not in (3, 4):
+            raise ValueError(
+                "data must have shape (D, H, W), or (C, D, H, W) with channels, "
+                f"got {tuple(self.data.shape)}"
+            )
         check_affine(self.affine)
+
+    @property
+    def grid(self) -> tuple[int, ...]:
+        """Voxels along each of the three axes; channels are left out."""
+        return tuple(self.data.shape[-3:])
 
     @property
     def spacing(self) -> tuple[float, ...]:
@@ -198,6 +207,25 @@ def corner_displacement(
     return float((in_second - in_first).abs().max())
 
 
+def check_one_channel(image: Volume, *, name: str = "image") -> None:
+    """The volume is (D, H, W), not a stack of channels.
+
+    Args:
+        image: The scan.
+        name: How to call it in the message, as a rule its file.
+
+    Raises:
+        ValueError: If it has a channel axis.
+
+    Examples:
+        >>> check_one_channel(Volume(torch.zeros(4, 4, 4), torch.eye(4, dtype=torch.float64)))
+    """
+    if image.data.ndim != 3:
+        raise ValueError(
+            f"{name} must hold one 3D volume, shape (D, H, W), got shape {tuple(image.data.shape)}"
+        )
+
+
 def check_same_grid(
     image: Volume, mask: Volume, *, names: tuple[str, str] = ("image", "mask")
 ) -> float:
@@ -222,11 +250,9 @@ def check_same_grid(
         >>> check_same_grid(scan, scan)
         0.0
     """
-    shape = tuple(image.data.shape)
-    if shape != tuple(mask.data.shape):
-        raise ValueError(
-            f"{names[1]} must have the shape of {names[0]}, {shape}, got {tuple(mask.data.shape)}"
-        )
+    shape = image.grid
+    if shape != mask.grid:
+        raise ValueError(f"{names[1]} must have the shape of {names[0]}, {shape}, got {mask.grid}")
     displacement = corner_displacement(shape, image.affine, mask.affine)
     apart = f"their corners lie up to {displacement:.3g} voxels apart"
     if displacement > NEAR_GRID:

@@ -10,13 +10,14 @@ from pathlib import Path
 import nibabel
 import numpy as np
 import torch
-from jaxtyping import Shaped
+from jaxtyping import Float64, Shaped
 from nibabel.filebasedimages import ImageFileError
 from nibabel.spatialimages import HeaderDataError
 from torch import Tensor
 
-from softoverlap._checks import check_tensors, should_validate
+from softoverlap._checks import check_tensors
 from softoverlap._types import plain
+from softoverlap.data._pixels import converted
 from softoverlap.data.files import whole_file
 from softoverlap.data.geometry import Volume, check_affine
 
@@ -66,13 +67,18 @@ def load_nifti(
         raise FileNotFoundError(f"{path} must be a NIfTI file, found no such file")
     if not path.name.endswith(NIFTI_SUFFIXES):
         raise ValueError(f"{path} must be a NIfTI file ending in .nii or .nii.gz")
-    image, values = _read(path)
+    values, affine = read_nifti(path)
     if values.ndim == 4 and values.shape[3] == 1:
         values = values[..., 0]
     if values.ndim != 3 or 0 in values.shape:
         raise ValueError(f"{path} must hold one 3D volume, got shape {values.shape}")
-    data = _converted(values, dtype, path, should_validate(validate))
-    return Volume(data, _affine_in_mm(image, path))
+    return Volume(converted(values, dtype, path, validate=validate is not False), affine)
+
+
+def read_nifti(path: Path) -> tuple[np.ndarray, Float64[Tensor, "4 4"]]:
+    """Values in the axis order of the file, scaled as its header says, and the affine in mm."""
+    image, values = _read(path)
+    return values, _affine_in_mm(image, path)
 
 
 def save_nifti(
@@ -121,7 +127,7 @@ def _read(path: Path) -> tuple[nibabel.Nifti1Pair, np.ndarray]:
         image = nibabel.load(path)
         if not isinstance(image, nibabel.Nifti1Pair):
             raise ValueError(f"it is a {type(image).__name__}")
-        if path.suffix != ".gz":
+        if path.suffix.lower() != ".gz":
             return image, np.asanyarray(image.dataobj)
         with gzip.open(path) as stream:
             image = type(image).from_stream(stream)  # type: ignore[attr-defined]
@@ -130,26 +136,8 @@ def _read(path: Path) -> tuple[nibabel.Nifti1Pair, np.ndarray]:
                 pass
         return image, values
     except _UNREADABLE as error:
-        raise ValueError(f"{path} must be a readable NIfTI file, got: {error}") from error
-
-
-def _converted(values: np.ndarray, dtype: torch.dtype, path: Path, validate: bool) -> Tensor:
-    """The values as a tensor of the type asked for, if it holds them."""
-    if values.dtype.kind not in "biuf":
-        raise ValueError(f"{path} must hold real numbers, got type {values.dtype}")
-    if values.dtype.kind == "f" and (validate or not dtype.is_floating_point):
-        wrong = values.size - int(np.isfinite(values).sum())
-        if wrong:
-            raise ValueError(f"{path} must hold finite values, got {wrong} NaN or infinite voxels")
-    native = np.ascontiguousarray(values, dtype=values.dtype.newbyteorder("="))
-    if native.dtype.itemsize > 8:  # torch knows no long double
-        native = native.astype(np.float64)
-    source = torch.from_numpy(native)
-    data = source.to(dtype)
-    kept = torch.isfinite(data).all() if dtype.is_floating_point else (data == source).all()
-    if (validate or not dtype.is_floating_point) and not kept:
-        raise ValueError(f"{path} must hold values that fit in {dtype}, got type {values.dtype}")
-    return data
+        reason = " ".join(str(error).split())
+        raise ValueError(f"{path} must be a readable NIfTI file, got: {reason}") from error
 
 
 def _affine_in_mm(image: nibabel.Nifti1Pair, path: Path) -> Tensor:

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from softoverlap import boxes as geometry
 from softoverlap.data import Volume
+from softoverlap.data.geometry import check_one_channel
 from softoverlap.detection.checkpoint import LesionDetector
 from softoverlap.detection.scans import zoom, zoom_factor, zoom_size
 
@@ -62,7 +63,7 @@ def detect(model: LesionDetector, image: Volume) -> Detections:
         Boxes in voxels of the scan, scores, labels and heat map, on the CPU.
 
     Raises:
-        ValueError: If an intensity is not finite.
+        ValueError: If the scan has channels or an intensity is not finite.
 
     Examples:
         >>> from softoverlap.detection import Intensity, TrainingConfig, build_detector
@@ -72,6 +73,7 @@ def detect(model: LesionDetector, image: Volume) -> Detections:
         >>> detect(model, scan).heat_map.shape
         torch.Size([20, 20, 10])
     """
+    check_one_channel(image)
     if not bool(torch.isfinite(image.data).all()):
         raise ValueError("image must hold finite intensities, got NaN or infinity")
     factor = zoom_factor(image.spacing, model.spacing)

@@ -17,7 +17,7 @@ from torch import Tensor
 from softoverlap._checks import check_choice
 from softoverlap._types import plain
 from softoverlap.data import LoadedCase, Volume
-from softoverlap.data.geometry import axis_codes
+from softoverlap.data.geometry import axis_codes, check_one_channel
 from softoverlap.lesions import Lesion
 
 SAME_SPACING = 0.01
@@ -33,6 +33,9 @@ class TrainingScan:
         image: Intensities with their affine.
         lesions: Lesions in voxels of the image, possibly none.
 
+    Raises:
+        ValueError: If the scan has channels.
+
     Examples:
         >>> affine = torch.eye(4, dtype=torch.float64)
         >>> TrainingScan("scan", Volume(torch.zeros(8, 8, 8), affine), []).lesions
@@ -42,6 +45,9 @@ class TrainingScan:
     name: str
     image: Volume
     lesions: Sequence[Lesion]
+
+    def __post_init__(self) -> None:
+        check_one_channel(self.image, name=self.name)
 
 
 def training_scan(case: LoadedCase) -> TrainingScan:

@@ -1,0 +1,37 @@
+"""From a file's values to a tensor, if the tensor's type holds them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+def converted(values: np.ndarray, dtype: torch.dtype, path: Path, *, validate: bool) -> Tensor:
+    """A copy of the values as a tensor of the type asked for; always looked at for integers."""
+    if values.dtype.kind not in "biuf":
+        raise ValueError(f"{path} must hold real numbers, got type {values.dtype}")
+    validate = validate or not dtype.is_floating_point
+    if values.dtype.kind == "f" and validate:
+        wrong = values.size - int(np.isfinite(values).sum())
+        if wrong:
+            raise ValueError(f"{path} must hold finite values, got {wrong} NaN or infinite voxels")
+    native = np.array(values, dtype=values.dtype.newbyteorder("="), order="C")
+    if native.dtype.itemsize > 8:  # torch knows no long double
+        native = native.astype(np.float64)
+    source = torch.from_numpy(native)
+    data = source.to(dtype)
+    if validate and not _kept(source, data):
+        raise ValueError(f"{path} must hold values that fit in {dtype}, got type {values.dtype}")
+    return data
+
+
+def _kept(source: Tensor, data: Tensor) -> bool:
+    """Whether the new type holds the values: floats within its range, integers exactly."""
+    if data.dtype.is_floating_point:
+        return bool(torch.isfinite(data).all())
+    if source.dtype in (torch.uint16, torch.uint32, torch.uint64):  # torch compares few of these
+        return bool((data.numpy() == source.numpy()).all())
+    return bool((data == source).all())

@@ -1,0 +1,108 @@
+"""Scans and masks of every usual format, with their geometry: NIfTI, NRRD, MetaImage, DICOM."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float64
+from torch import Tensor
+
+from softoverlap.data._dicom import is_wide, read_dicom
+from softoverlap.data._itk import READERS, read_itk
+from softoverlap.data._pixels import converted
+from softoverlap.data.geometry import Volume
+from softoverlap.data.nifti import NIFTI_SUFFIXES, read_nifti
+
+IMAGE_SUFFIXES = (*NIFTI_SUFFIXES, *READERS)
+"""How the names of image files end; a DICOM series is a folder."""
+
+
+def load_image(
+    path: str | os.PathLike[str],
+    *,
+    dtype: torch.dtype = torch.float32,
+    validate: bool | None = None,
+) -> Volume:
+    """Read a scan or a mask: NIfTI, NRRD, MHA, MHD, or a folder with one DICOM series.
+
+    Nothing is reoriented or resampled: the tensor has the axis order of the file, the fastest axis
+    first, as nibabel gives it, and the affine says in RAS where it lies, for LPS formats too.
+    Channels, components and time points come first. A DICOM series must be an even and upright
+    stack: a missing slice and a tilted gantry are errors, since no affine tells where they lie.
+
+    Args:
+        path: The file, or the DICOM folder.
+        dtype: Type of the values to return; a type that cannot hold them is an error.
+        validate: Refuse NaN and infinite values; on by default.
+
+    Returns:
+        Values, shape (D, H, W) or (C, D, H, W), and affine, voxel indices to RAS mm. A channel
+        axis of length one is dropped.
+
+    Raises:
+        FileNotFoundError: If there is no such file or folder.
+        ValueError: If the file is of another format, damaged or cut short, is not 3D, or holds
+            values that are not finite or do not fit in `dtype`, or if the folder does not hold
+            exactly one DICOM series. The message names the file.
+
+    Examples:
+        >>> import tempfile
+        >>> import SimpleITK
+        >>> path = Path(tempfile.mkdtemp()) / "scan.nrrd"
+        >>> SimpleITK.WriteImage(SimpleITK.Image(4, 3, 2, SimpleITK.sitkUInt8), path)
+        >>> scan = load_image(path)
+        >>> scan.data.shape, scan.affine.diagonal().tolist()
+        (torch.Size([4, 3, 2]), [-1.0, -1.0, 1.0, 1.0])
+    """
+    path = Path(path)
+    if not path.exists():
+        raise FileNotFoundError(f"{path} must be an image, found no such file")
+    values, affine = _read(path, dtype)
+    if values.ndim == 4 and len(values) == 1:
+        values = values[0]
+    if values.ndim not in (3, 4) or 0 in values.shape:
+        raise ValueError(f"{path} must hold a 3D volume, got shape {values.shape}")
+    return Volume(converted(values, dtype, path, validate=validate is not False), affine)
+
+
+def image_name(path: str | os.PathLike[str]) -> str:
+    """The name of an image without its suffix; of a DICOM series, that of its folder.
+
+    Args:
+        path: The file or folder.
+
+    Returns:
+        The name, as a rule that of the case.
+
+    Examples:
+        >>> image_name("scans/sub-01_flair.nii.gz"), image_name("scans/sub-01.v2.mha")
+        ('sub-01_flair', 'sub-01.v2')
+    """
+    name = Path(path).name
+    longest_first = sorted(IMAGE_SUFFIXES, key=len, reverse=True)
+    ends = (len(end) for end in longest_first if name.lower().endswith(end))
+    return name[: len(name) - next(ends, 0)]
+
+
+def _read(path: Path, dtype: torch.dtype) -> tuple[np.ndarray, Float64[Tensor, "4 4"]]:
+    """Values, channels first, and affine, whatever the format."""
+    if path.is_dir():
+        return read_dicom(path, wide=is_wide(dtype))
+    if path.name.lower().endswith(NIFTI_SUFFIXES):
+        values, affine = read_nifti(path)
+        return _channels_first(values), affine
+    if path.suffix.lower() in READERS:
+        return read_itk(path)
+    raise ValueError(
+        f"{path} must end in one of {', '.join(IMAGE_SUFFIXES)}, or be a folder with a DICOM series"
+    )
+
+
+def _channels_first(values: np.ndarray) -> np.ndarray:
+    """NIfTI has time on the fourth axis, and the components of a vector on the fifth."""
+    if values.ndim == 5 and values.shape[3] == 1:
+        values = values[:, :, :, 0]
+    return np.moveaxis(values, 3, 0) if values.ndim == 4 else values

@@ -1,0 +1,202 @@
+"""What the numbers in a mask mean: probabilities, a mask of 0 and 1, labels, or another scale."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import torch
+from jaxtyping import Float, Shaped
+from torch import Tensor
+
+from softoverlap._checks import check_choice, check_real, check_tensors
+from softoverlap._types import plain
+from softoverlap.data.geometry import Volume
+
+VALUES = ("auto", "probabilities", "percent", "0-255", "labels")
+"""How `as_probabilities` may be told to read values."""
+
+MAX_LABELS = 512
+"""Whole numbers of more kinds than this are no labels, but intensities."""
+
+LARGEST_LABEL = 1 << 24
+"""Larger whole numbers are no labels; float32 holds all up to here."""
+
+_SCALES = {"percent": 100.0, "0-255": 255.0}
+_SLACK = 1e-6
+
+
+def value_kind(data: Shaped[Tensor, "*shape"]) -> str:
+    """What values look like.
+
+    | kind | values |
+    | --- | --- |
+    | `"binary"` | 0 and 1 alone; all zero too |
+    | `"probabilities"` | in [0, 1], with fractions |
+    | `"labels"` | whole numbers from 0 on, some above 1, of 512 kinds at most |
+    | `"percent"` | from 0 to 100 with fractions; whole numbers whose highest is 100 |
+    | `"0-255"` | from 0 to 255 with fractions, above 100; whole numbers whose highest is 255 |
+    | `"other"` | all else: negative values, NaN, intensities |
+
+    This is a look, not a proof: a nearly empty map in percent may stay below 1.
+
+    Args:
+        data: Values of any real type, any shape.
+
+    Returns:
+        One of the six words.
+
+    Raises:
+        TypeError: If data is not a tensor of real numbers.
+
+    Examples:
+        >>> value_kind(torch.tensor([0.0, 1.0])), value_kind(torch.tensor([0.0, 0.3]))
+        ('binary', 'probabilities')
+        >>> value_kind(torch.tensor([0, 1, 2])), value_kind(torch.tensor([0, 255]))
+        ('labels', '0-255')
+    """
+    check_real(data=data)
+    values = _numbers(data)
+    if not values.numel() or values.dtype == torch.bool:
+        return "binary"
+    low, high = (float(bound) for bound in values.aminmax())
+    if not (low >= -_SLACK and high < float("inf")):  # NaN too
+        return "other"
+    whole = _whole(values)
+    if high <= 1 + _SLACK:
+        return "binary" if whole else "probabilities"
+    if whole:
+        return {100.0: "percent", 255.0: "0-255"}.get(high) or _labels_or_other(values, int(high))
+    return "percent" if high <= 100 else "0-255" if high <= 255 else "other"
+
+
+def as_probabilities(
+    data: Volume | Shaped[Tensor, "*shape"],
+    *,
+    values: str = "auto",
+    label: int | None = None,
+    name: str = "mask",
+) -> Float[Tensor, "*shape"]:
+    """The values as probabilities, if there is no doubt how to read them.
+
+    Masks of 0 and 1 and probabilities pass as they are. All else must be told by `values`, since a
+    guess for each file would go wrong: of maps in percent, the nearly empty one looks like
+    probabilities. Masks of 0 and 255 are `"0-255"`, those of 0 and 100 `"percent"`.
+
+    Args:
+        data: Values of any real type, any shape.
+        values: `"auto"` refuses what is neither binary nor probabilities; `"percent"` divides by
+            100, `"0-255"` by 255; `"labels"` gives 1 where there is a label, or the one asked for.
+        label: The label to take, a whole number; means `values="labels"`.
+        name: How to call the data in messages, as a rule its file.
+
+    Returns:
+        Probabilities in [0, 1], same shape, float32, or float64 if the values are; the values
+        themselves where nothing is to be done.
+
+    Raises:
+        TypeError: If data is neither a volume nor a tensor of real numbers.
+        ValueError: If the values could be read in several ways, or not as asked for. The message
+            names the choices.
+
+    Examples:
+        >>> as_probabilities(torch.tensor([0, 1, 1]))
+        tensor([0., 1., 1.])
+        >>> as_probabilities(torch.tensor([0.0, 50.0, 100.0]), values="percent")
+        tensor([0.0000, 0.5000, 1.0000])
+        >>> as_probabilities(torch.tensor([0, 1, 2]), label=2)
+        tensor([0., 0., 1.])
+    """
+    tensor = data.data if isinstance(data, Volume) else data
+    check_choice("values", values, VALUES)
+    check_tensors(**{name: tensor})
+    check_real(**{name: tensor})
+    numbers = _numbers(tensor)
+    if label is not None:
+        values = _with_label(values, label)
+    kind = value_kind(numbers)
+    if values == "auto":
+        if kind not in ("binary", "probabilities"):
+            raise ValueError(_choices(numbers, kind, name))
+        values = "probabilities"
+    if values == "labels":
+        return _labelled(numbers, kind, label, name)
+    return _scaled(numbers, values, name)
+
+
+def _numbers(tensor: Tensor) -> Tensor:
+    """The plain values, of a type that torch can compare."""
+    rare = (torch.uint16, torch.uint32, torch.uint64)
+    values = plain(tensor).detach()
+    return values.long() if values.dtype in rare else values
+
+
+def _blocks(values: Tensor) -> Iterable[Tensor]:
+    """The values bit by bit, so that no second volume is held in memory."""
+    return values.flatten().split(1 << 22)
+
+
+def _whole(values: Tensor) -> bool:
+    """Whether all values are whole numbers."""
+    if not values.is_floating_point():
+        return True
+    return all(bool((block == block.round()).all()) for block in _blocks(values))
+
+
+def _labels_or_other(values: Tensor, high: int) -> str:
+    """Few whole numbers are labels, many are intensities."""
+    if high > LARGEST_LABEL:
+        return "other"
+    seen = torch.zeros(high + 1, dtype=torch.bool, device=values.device)
+    for block in _blocks(values):
+        seen[block.long()] = True
+    return "labels" if int(seen.sum()) <= MAX_LABELS else "other"
+
+
+def _with_label(values: str, label: int) -> str:
+    if type(label) is not int:
+        raise TypeError(f"label must be a whole number, got {label!r}")
+    if label < 1:
+        raise ValueError(f"label must be at least 1, since 0 is the background, got {label}")
+    if values not in ("auto", "labels"):
+        raise ValueError(f'label goes with values "labels", got "{values}"')
+    return "labels"
+
+
+def _labelled(numbers: Tensor, kind: str, label: int | None, name: str) -> Tensor:
+    """1 where there is a label, or the one asked for."""
+    if kind in ("probabilities", "other") or not _whole(numbers):
+        raise ValueError(f"{name} must hold labels, whole numbers from 0 on, got {_seen(numbers)}")
+    inside = numbers > 0 if label is None else numbers == label
+    return inside.to(_float(numbers))
+
+
+def _scaled(numbers: Tensor, values: str, name: str) -> Tensor:
+    """Probabilities, percent or 0-255 as probabilities."""
+    scale = _SCALES.get(values, 1.0)
+    if numbers.dtype == torch.bool:
+        return numbers.float() / scale
+    if numbers.numel():
+        low, high = (float(bound) for bound in numbers.aminmax())
+        if not -_SLACK * scale <= low <= high <= scale * (1 + _SLACK):
+            raise ValueError(f"{name} must hold {values} in [0, {scale:g}], got {_seen(numbers)}")
+        if scale == 1 and low >= 0 and high <= 1:
+            return numbers.to(_float(numbers))
+    return (numbers.to(_float(numbers)) / scale).clamp(0, 1)
+
+
+def _float(numbers: Tensor) -> torch.dtype:
+    return torch.float64 if numbers.dtype == torch.float64 else torch.float32
+
+
+def _seen(numbers: Tensor) -> str:
+    low, high = (float(bound) for bound in numbers.aminmax())
+    return f"{'whole numbers' if _whole(numbers) else 'values'} in [{low:g}, {high:g}]"
+
+
+def _choices(numbers: Tensor, kind: str, name: str) -> str:
+    guess = "" if kind == "other" else f", which look like {kind}"
+    return (
+        f"{name} must hold probabilities in [0, 1] or a mask of 0 and 1, got {_seen(numbers)}"
+        f"{guess}; say how to read them with values (--values): probabilities, percent, 0-255 or "
+        "labels, the last also with one label (--label)"
+    )
