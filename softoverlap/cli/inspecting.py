@@ -35,12 +35,35 @@ class Reading:
     threshold: float = 0.5
     low: float | None = None
 
+    def __post_init__(self) -> None:
+        check_values(self.values, self.label)
+        check_threshold(self.threshold)
+        if self.low is not None and not 0 < self.low <= self.threshold:
+            raise ValueError(f"--low must lie in (0, {self.threshold:g}], got {self.low:g}")
+
+
+def check_values(values: str, label: int | None) -> None:
+    """The options that say how to read values go together."""
+    from softoverlap._checks import check_choice
+    from softoverlap.data.values import VALUES
+
+    check_choice("--values", values, VALUES)
+    if label is not None and values not in ("auto", "labels"):
+        raise ValueError(f"--label goes with --values labels, got {values}")
+
+
+def check_threshold(threshold: float | None) -> None:
+    """A threshold, if there is one, is a probability above 0."""
+    if threshold is not None and not 0 < threshold <= 1:
+        raise ValueError(f"--threshold must lie in (0, 1], got {threshold:g}")
+
 
 def named_files(sources: Sequence[str]) -> list[Path]:
     """Files as named, and those that patterns stand for."""
     found: list[Path] = []
     for source in sources:
-        matches = sorted(glob.glob(source)) if glob.has_magic(source) else [source]
+        is_pattern = glob.has_magic(source) and not Path(source).exists()
+        matches = sorted(glob.glob(source)) if is_pattern else [source]
         if not matches:
             raise FileNotFoundError(f"FILES must be files, found none that fit {source}")
         found += map(Path, matches)
