@@ -67,7 +67,7 @@ def test_thresholds_and_hysteresis_are_passed_on(tmp_path):
     assert "lesions  1 at 0.5 or above:" in run("inspect", path)
     assert "lesions  2 at 0.4 or above:" in run("inspect", path, "--threshold", 0.4)
     assert "lesions  1 at 0.5 or above, down to 0.3:" in run("inspect", path, "--low", 0.3)
-    assert "failed: low must lie in (0, 0.5]" in run("inspect", path, "--low", 0.6, status=1)
+    assert "--low must lie in (0, 0.5], got 0.6" in run("inspect", path, "--low", 0.6, status=2)
 
 
 @pytest.mark.parametrize(
@@ -121,12 +121,13 @@ def test_boxes_are_counted_with_their_scores(tmp_path):
 
 
 def test_a_bad_file_is_named_and_the_others_go_on(tmp_path):
-    good = saved(tmp_path / "b.nii", blob(1, 1, 1))
+    good = saved(tmp_path / "b[1].nii", blob(1, 1, 1))
     (tmp_path / "a.nii").write_bytes(b"broken")
     text = run("inspect", tmp_path / "*.nii", status=1)
     assert "a.nii must be a readable NIfTI file" in text
     assert f"{good}\n  format   NIfTI\n" in text
     assert "1 of 2 files cannot be read" in text
+    assert "binary" in run("inspect", good)  # a bracket in a name is no pattern
     assert "found none that fit" in run("inspect", tmp_path / "*.nrrd", status=2)
 
 
@@ -257,6 +258,8 @@ def test_neither_inputs_nor_earlier_results_are_replaced(tmp_path, raters):
         (("--output", "f.nii", "--weights", "1,2,3"), "--weights must be given for --method"),
         (("--output", "f.nii", "--method", "weighted", "--weights", "1,x"), "numbers with commas"),
         (("--output", "f.nii", "--geometry", "loose"), "--geometry must be one of"),
+        (("--output", "f.nii", "--threshold", 0), "--threshold must lie in (0, 1], got 0"),
+        (("--output", "f.nii", "--values", "percent", "--label", 1), "--label goes with --values"),
     ],
 )
 def test_wrong_options_are_one_line(raters, options, words):

@@ -13,7 +13,7 @@ import torch
 from image_makers import itk_image, oblique, write_dicom
 
 from softoverlap.data import IMAGE_SUFFIXES, image_name, load_image, load_nifti
-from softoverlap.detection import TrainingScan, detect
+from softoverlap.detection import Intensity, TrainingConfig, TrainingScan, build_detector, detect
 
 FORMATS = ("nii", "nii.gz", "nrrd", "nhdr", "mha", "mhd")
 ARRAY = np.random.default_rng(0).random((4, 5, 6)).astype(np.float32)  # z, y, x
@@ -82,8 +82,9 @@ def test_nifti_time_is_a_channel_and_its_units_are_heeded(tmp_path):
 def test_training_and_detection_refuse_channels_as_load_nifti_does(tmp_path):
     parts = SimpleITK.Compose(itk_image(ARRAY), itk_image(ARRAY))
     scan = load_image(written(tmp_path, parts, "mha"))
+    model = build_detector(TrainingConfig(patch_size=16), (1.0, 1.0, 1.0), Intensity("scan"))
     with pytest.raises(ValueError, match=r"image must hold one 3D volume, .* got shape \(2, 6"):
-        detect(None, scan)  # pyright: ignore[reportArgumentType]
+        detect(model, scan)
     with pytest.raises(ValueError, match=r"sub-01 must hold one 3D volume, shape \(D, H, W\)"):
         TrainingScan("sub-01", scan, [])
 

@@ -13,6 +13,7 @@ import typer
 from softoverlap.cli.app import app
 from softoverlap.cli.cases import check_folder
 from softoverlap.cli.console import SOME_FAILED, one_line_errors, plural, say
+from softoverlap.cli.drawing import draw
 from softoverlap.cli.fusing import (
     Fusion,
     check_written,
@@ -21,7 +22,13 @@ from softoverlap.cli.fusing import (
     parse_weights,
     say_fused,
 )
-from softoverlap.cli.inspecting import Reading, describe, draw, named_files
+from softoverlap.cli.inspecting import (
+    Reading,
+    check_threshold,
+    check_values,
+    describe,
+    named_files,
+)
 
 Values = Annotated[
     str,
@@ -69,10 +76,6 @@ def inspect(
     softoverlap inspect "masks/*.nii.gz" --threshold 0.3
     softoverlap inspect mask.nii.gz --image scan.nii.gz --picture case.png
     """
-    from softoverlap._checks import check_choice
-    from softoverlap.data.values import VALUES
-
-    check_choice("--values", values, VALUES)
     paths = named_files(files)
     reading = Reading(values, label, threshold, low)
     _check_picture(paths, picture, image, overwrite=overwrite)
@@ -164,11 +167,11 @@ def fuse(
     from softoverlap._checks import check_choice
     from softoverlap.data.alignment import GEOMETRIES
     from softoverlap.data.raters import METHODS
-    from softoverlap.data.values import VALUES
 
     check_choice("--method", method, METHODS)
     check_choice("--geometry", geometry, GEOMETRIES)
-    check_choice("--values", values, VALUES)
+    check_values(values, label)
+    check_threshold(threshold)
     fusion = Fusion(method, parse_weights(weights, method), threshold, geometry, values, label)
     if len(raters) == 1 and raters[0].is_dir():
         _fuse_folder(raters[0], output, fusion, overwrite=overwrite)
