@@ -245,7 +245,10 @@ def _write_table(path: Path, file: BoxFile) -> None:
     empty: list[Any] = [""] * len(file.boxes)
     scores = empty if file.scores is None else file.scores.tolist()
     labels = empty if file.labels is None else file.labels.tolist()
-    with whole_file(path) as unfinished, unfinished.open("w", newline="") as stream:
+    with (
+        whole_file(path) as unfinished,
+        unfinished.open("w", newline="", encoding="utf-8") as stream,
+    ):
         writer = csv.writer(stream)
         writer.writerow(["value", "score", "label"])
         writer.writerows(zip(range(1, len(empty) + 1), scores, labels, strict=True))
