@@ -168,6 +168,14 @@ def check_score(**values: float) -> None:
             raise ValueError(f"{name} must be a score in [0, 1] or NaN, got {value!r}")
 
 
+def check_threshold(**thresholds: float) -> None:
+    """Every threshold lies in (0, 1]: at 0 every voxel would be inside."""
+    for name, value in thresholds.items():
+        check_number(**{name: value})
+        if not 0 < value <= 1:
+            raise ValueError(f"{name} must lie in (0, 1], got {value!r}")
+
+
 def check_weight(**weights: float) -> None:
     """Every weight is a finite number and at least 0."""
     for name, weight in weights.items():

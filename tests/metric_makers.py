@@ -6,7 +6,7 @@ import torch
 
 from softoverlap import metrics
 
-ITEMS = 5
+ITEMS, EXTRA = 5, 7
 SPACING = (1.0, 1.0, 2.0)
 
 OF_MASKS = {

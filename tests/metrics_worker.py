@@ -14,7 +14,7 @@ import torch.distributed as dist
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from metric_makers import METRICS, item_of
+from metric_makers import EXTRA, METRICS, item_of
 
 
 def main(folder, counts):
@@ -27,6 +27,9 @@ def main(folder, counts):
         for number in range(first, first + counts[rank]):
             metric(*item_of(name, number))
         results[name] = metric.aggregate()
+        if rank == len(counts) - 1:  # one rank goes on alone, then all gather again
+            metric(*item_of(name, EXTRA))
+        results[f"{name}, one more"] = metric.aggregate()
     torch.save(results, Path(folder) / f"{rank}.pt")
     dist.destroy_process_group()
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from ignite.engine import Engine
-from metric_makers import ITEMS, METRICS, OF_BOXES, OF_MASKS, OF_RATERS, item_of
+from metric_makers import EXTRA, ITEMS, METRICS, OF_BOXES, OF_MASKS, OF_RATERS, item_of
 from monai.handlers import IgniteMetricHandler
 from monai.handlers.utils import write_metrics_reports
 
@@ -18,9 +18,9 @@ import softoverlap.metrics
 WORKER = Path(__file__).with_name("metrics_worker.py")
 
 
-def alone(name):
+def alone(name, *more):
     metric = METRICS[name]()
-    for number in range(ITEMS):
+    for number in (*range(ITEMS), *more):
         metric(*item_of(name, number))
     return metric.aggregate()
 
@@ -39,9 +39,13 @@ def test_two_ranks_equal_one_process_even_if_one_saw_nothing(counts, tmp_path):
     assert done.returncode == 0, done.stderr[-4000:]
     for rank in range(2):
         gathered = torch.load(tmp_path / f"{rank}.pt")
-        assert gathered.keys() == METRICS.keys()
-        for name, value in gathered.items():
-            torch.testing.assert_close(value, alone(name), rtol=0, atol=1e-12, msg=name)
+        assert len(gathered) == 2 * len(METRICS)
+        for name in METRICS:
+            for value, expected in (
+                (gathered[name], alone(name)),
+                (gathered[f"{name}, one more"], alone(name, EXTRA)),
+            ):
+                torch.testing.assert_close(value, expected, rtol=0, atol=1e-12, msg=name)
 
 
 @pytest.mark.parametrize("name", METRICS)

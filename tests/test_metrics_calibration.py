@@ -404,3 +404,11 @@ def test_bins_and_errors_that_do_not_exist_are_named():
         compute_calibration_error(maps, maps, calibration_reduction="mean")
     with pytest.raises(ValueError, match="call the metric before aggregate"):
         CalibrationErrorMetric().reliability()
+
+
+def test_a_voxel_that_counts_in_part_stays_in_its_bin():
+    pred = torch.full((1, 1, 100), 0.7)
+    weights = torch.rand(1, 1, 100, generator=torch.Generator().manual_seed(0)) * 0.9 + 0.05
+    options = {"num_bins": 10, "margin": None, "calibration_reduction": "average"}
+    error = compute_calibration_error(pred, pred, mask=weights, **options)
+    assert error.item() == pytest.approx(0, abs=1e-6)

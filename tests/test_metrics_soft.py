@@ -350,3 +350,12 @@ def test_bad_input_is_named(metric):
     named(mask, mask)
     with pytest.raises(ValueError, match="return_with_label must name 1 channels"):
         named.aggregate()
+
+
+@pytest.mark.bad_input
+def test_nan_in_the_ignored_channel_is_no_voxel_to_leave_out():
+    pred = torch.full((1, 3, 4), 0.25)
+    truth = torch.eye(3)[[0, 1, 2, 0]].T[None].contiguous()
+    truth[0, 2, 0] = torch.nan
+    with pytest.raises(ValueError, match="y must hold probabilities in .*, got NaN"):
+        compute_soft_dice(pred, truth, ignore_index=2)

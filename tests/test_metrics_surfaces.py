@@ -341,11 +341,11 @@ def test_bad_input_is_named(metric, options):
 @pytest.mark.parametrize("reduction", ["dataset", "dataset_batch"])
 def test_there_is_no_surface_of_a_data_set(metric, options, reduction):
     given = {**options, "threshold": 0.5, "spacing": 1.0}
-    with pytest.raises(ValueError, match=f"not formed from sums, got '{reduction}'"):
+    with pytest.raises(ValueError, match=f"not formed from sums over items, got '{reduction}'"):
         metric(**given, reduction=reduction)
     late = metric(**given)
     late(torch.ones(1, 1, 4, 4), torch.ones(1, 1, 4, 4))
-    with pytest.raises(ValueError, match=f"not formed from sums, got '{reduction}'"):
+    with pytest.raises(ValueError, match=f"not formed from sums over items, got '{reduction}'"):
         late.aggregate(reduction)
 
 

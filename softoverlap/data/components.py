@@ -13,7 +13,7 @@ from jaxtyping import Shaped
 from scipy import ndimage
 from torch import Tensor
 
-from softoverlap._checks import check_choice, check_probabilities, check_tensors
+from softoverlap._checks import check_choice, check_probabilities, check_tensors, check_threshold
 from softoverlap._types import plain
 from softoverlap.lesions import Lesion
 
@@ -254,7 +254,6 @@ def _check_numbers(spacing: Sequence[float], ndim: int, threshold: float, min_mm
     edges = [float(edge) for edge in spacing]
     if len(edges) != ndim or not all(0 < edge < math.inf for edge in edges):
         raise ValueError(f"spacing must hold {ndim} positive lengths in mm, got {edges}")
-    if not 0 < threshold <= 1:
-        raise ValueError(f"threshold must lie in (0, 1], got {threshold!r}")
+    check_threshold(threshold=threshold)
     if not 0 <= min_mm3 < math.inf:
         raise ValueError(f"min_mm3 must be at least 0, got {min_mm3!r}")

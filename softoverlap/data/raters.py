@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor
 
-from softoverlap._checks import check_choice, check_probabilities, check_rank
+from softoverlap._checks import check_choice, check_probabilities, check_rank, check_threshold
 from softoverlap._types import accumulation_dtype, plain
 
 METHODS = ("mean", "majority", "weighted", "staple")
@@ -189,8 +189,7 @@ def _checked_raters(raters: Tensor, threshold: float | None, *, hard: bool) -> T
     check_probabilities(raters=raters, validate=True)
     masks = plain(raters).detach()
     if threshold is not None:
-        if not 0 < threshold <= 1:
-            raise ValueError(f"threshold must lie in (0, 1], got {threshold!r}")
+        check_threshold(threshold=threshold)
         return masks >= threshold
     if hard and not bool(((masks == 0) | (masks == 1)).all()):
         soft = masks[(masks != 0) & (masks != 1)][0].item()

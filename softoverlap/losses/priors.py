@@ -10,7 +10,13 @@ from jaxtyping import Bool, Float, Shaped
 from torch import Tensor, nn
 
 from softoverlap import boxes as geometry
-from softoverlap._checks import check_positive, check_real, check_same_shape, should_validate
+from softoverlap._checks import (
+    check_positive,
+    check_real,
+    check_same_shape,
+    check_threshold,
+    should_validate,
+)
 from softoverlap._types import Boxes, LesionMasks, plain
 from softoverlap.losses.projection import checked_pairs
 from softoverlap.losses.reduction import reduction_name, weighted_and_reduced
@@ -67,8 +73,7 @@ class PairwiseAffinityLoss(nn.Module):
     ) -> None:
         super().__init__()
         check_positive(scale=scale)
-        if not 0 < threshold <= 1:
-            raise ValueError(f"threshold must lie in (0, 1], got {threshold}")
+        check_threshold(threshold=threshold)
         if dilation < 1:
             raise ValueError(f"dilation must be at least 1, got {dilation}")
         self.reduction = reduction_name(reduction)

@@ -48,12 +48,11 @@ def bin_sums(voxels: CountedVoxels, edges: Tensor, right: bool) -> Float[Tensor,
     """Of each bin: how many voxels count, Σ prediction, Σ target; all bins of one kind in a row."""
     batch, channels = voxels.pred.shape[:2]
     pred, truth, weight = (values.reshape(batch * channels, -1) for values in voxels)
-    kept = weight > 0
+    row, _ = (kept := weight > 0).nonzero(as_tuple=True)
+    pred, truth, weight = pred[kept], truth[kept], weight[kept]
     bins = torch.bucketize(pred, edges[1:-1].to(pred.device), right=not right)
-    rows = torch.arange(batch * channels, device=pred.device)[:, None]
-    places = (bins + rows * (len(edges) - 1))[kept]
-    length = batch * channels * (len(edges) - 1)
-    terms = (weight[kept], (weight * pred)[kept], (weight * truth)[kept])
+    places, length = bins + row * (len(edges) - 1), batch * channels * (len(edges) - 1)
+    terms = (weight, weight * pred, weight * truth)
     # double(): torch counts in integers where nothing is counted
     sums = [torch.bincount(places, weights=term, minlength=length).double() for term in terms]
     return torch.stack([found.view(batch, channels, -1) for found in sums], dim=2).flatten(2)

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
+import torch.distributed as dist
 from jaxtyping import Float, Shaped
 from monai.metrics.metric import CumulativeIterationMetric, IterationMetric
 from monai.utils import evenly_divisible_all_gather
@@ -41,8 +42,8 @@ class CumulativeRows(CumulativeIterationMetric):
 
     def _sync(self) -> None:
         """Gather every rank's rows; MONAI's own method leaves a rank without data waiting."""
-        if self._synced:
-            return
+        if self._synced and not _several_ranks():
+            return  # among ranks all gather each time: another may have seen more since
         buffers = self._buffers or [[] for _ in self.widths]
         self._synced_tensors = [
             _gathered(rows, width) for rows, width in zip(buffers, self.widths, strict=True)
@@ -100,10 +101,11 @@ class MaskMetric(CumulativeRows):
     """Statistics (batch, channel, K) that add up, and the score that they form.
 
     A subclass says how many there are (`width`), measures them (`_statistics`) and scores them
-    (`_score`). A score that is not formed from sums takes `"dataset"` out of its reductions.
+    (`_score`). A score that is not formed from sums says so (`adds_up`) and has no `"dataset"`.
     """
 
     width: int
+    adds_up: bool = True
 
     def __init__(
         self,
@@ -115,7 +117,7 @@ class MaskMetric(CumulativeRows):
     ) -> None:
         super().__init__()
         self.inputs = inputs
-        self.reduction = checked_reduction(reduction)
+        self.reduction = self._checked(reduction)
         self.get_not_nans = get_not_nans
         self.return_with_label = return_with_label
 
@@ -183,7 +185,7 @@ class MaskMetric(CumulativeRows):
         Raises:
             ValueError: If nothing was collected, or the labels are not as many as the channels.
         """
-        score, counted = self._reduced(checked_reduction(reduction or self.reduction))
+        score, counted = self._reduced(self._checked(reduction or self.reduction))
         result: Any = score
         if self.return_with_label and score.ndim == 1 and self._is_per_class(reduction):
             result = dict(zip(self.class_names(len(score)), score.tolist(), strict=True))
@@ -224,6 +226,15 @@ class MaskMetric(CumulativeRows):
             )
         return list(self.return_with_label)
 
+    def _checked(self, reduction: MetricReduction | str) -> str:
+        name = checked_reduction(reduction)
+        if name in DATASET_REDUCTIONS and not self.adds_up:
+            raise ValueError(
+                f"reduction must not be one of {list(DATASET_REDUCTIONS)}, since this score is not "
+                f"formed from sums over items, got {reduction!r}"
+            )
+        return name
+
     def _reduced(self, reduction: str) -> tuple[Tensor, Tensor]:
         statistics = self.statistics()
         if reduction in DATASET_REDUCTIONS:
@@ -246,6 +257,10 @@ def _of_item(number: int, items: int, kwargs: dict[str, Any]) -> dict[str, Any]:
             raise ValueError(f"{name} must hold {items} items, as y_pred does, got {len(given)}")
         own[name] = given[number][None]
     return own
+
+
+def _several_ranks() -> bool:
+    return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
 
 
 def _gathered(rows: list[Tensor], width: int | None) -> Tensor:

@@ -62,7 +62,11 @@ class MaskInputs:
         """The pair in float64, looked at where it counts; sums of it keep full precision."""
         pred, truth, counted = self._chosen(y_pred, y, mask)
         pair = counted_masks(counted, torch.float64, self.looks, y_pred=pred, y=truth)
-        pred, truth = (values.clamp(0, 1) for values in pair)  # what the check's slack let pass
+        # what the check's slack let pass; in place where a cast has made a copy
+        pred, truth = (
+            wide.clamp(0, 1) if wide is given else wide.clamp_(0, 1)
+            for wide, given in zip(pair, (pred, truth), strict=True)
+        )
         return MaskPair(pred, truth, counted)
 
     def values(self, y_pred: Tensor, y: Tensor, *, mask: Tensor | None = None) -> MaskPair:
@@ -74,6 +78,8 @@ class MaskInputs:
         kept = None if counted is None else counted > 0
         (first,) = counted_masks(kept, _own_dtype(pred), self.looks, y_pred=pred)
         (second,) = counted_masks(kept, _own_dtype(truth), self.looks, y=truth)
+        if not self.looks:  # NaN that nobody looks for has no place among thresholds
+            first, second = first.nan_to_num(nan=0.0), second.nan_to_num(nan=0.0)
         return MaskPair(first.clamp(0, 1), second.clamp(0, 1), counted)
 
     def _chosen(self, y_pred: Tensor, y: Tensor, mask: Tensor | None) -> MaskPair:
@@ -86,6 +92,12 @@ class MaskInputs:
             raise ValueError(
                 f"y_pred must have 1 or num_classes={classes} channels, got {pred.shape[1]}"
             )
+        if (
+            self.ignore_index is not None
+            and self.looks
+            and 0 <= self.ignore_index < labels.shape[1]
+        ):
+            check_probabilities(y=labels[:, self.ignore_index], validate=labels.shape[1] > 1)
         pred, truth = self._channels(pred, classes, "y_pred"), self._channels(labels, classes, "y")
         check_same_shape(y_pred=pred, y=truth)
         counted = _both(counted_voxels(labels, self.ignore_index), checked_mask(mask, pred))

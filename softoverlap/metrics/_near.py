@@ -15,7 +15,7 @@ import torch
 from scipy import ndimage
 from torch import Tensor
 
-from softoverlap._checks import check_number, check_weight
+from softoverlap._checks import check_threshold, check_weight
 from softoverlap.metrics._inputs import MaskInputs, voxel_spacing
 
 _ROUNDING = 1 + 1e-9  # three edges of 0.1 mm are within 0.3 mm
@@ -77,14 +77,6 @@ class NearVoxels:
             return [(1.0,) * ndim] * items
         told = self.spacing if spacing is None else spacing
         return voxel_spacing(told, y_pred, y, items=items, ndim=ndim)
-
-
-def check_threshold(**thresholds: float) -> None:
-    """Every threshold lies in (0, 1]: at 0 every voxel would be marked."""
-    check_number(**thresholds)
-    for name, value in thresholds.items():
-        if not 0 < value <= 1:
-            raise ValueError(f"{name} must lie in (0, 1], got {value!r}")
 
 
 def in_dtype(threshold: float, dtype: torch.dtype) -> float:

@@ -16,9 +16,9 @@ from jaxtyping import Bool, Float
 from monai.metrics import compute_hausdorff_distance, compute_surface_dice
 from torch import Tensor
 
-from softoverlap._checks import check_choice, check_number
+from softoverlap._checks import check_choice, check_number, check_threshold
 from softoverlap.metrics._inputs import MaskInputs, MaskPair, voxel_spacing
-from softoverlap.metrics._near import check_threshold, in_dtype
+from softoverlap.metrics._near import in_dtype
 
 Edges = tuple[float, ...]
 _DISTANCES = ("euclidean", "chessboard", "taxicab")

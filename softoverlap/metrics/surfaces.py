@@ -24,7 +24,6 @@ from softoverlap.metrics._surfaces import (
     filled,
     measured,
 )
-from softoverlap.metrics.reduction import DATASET_REDUCTIONS, checked_reduction
 
 Scores = Float[Tensor, "batch classes"]
 
@@ -163,6 +162,7 @@ class _SurfaceMetric(MaskMetric):
     """A score of surfaces: one number an item and class, infinite where exactly one is empty."""
 
     width = 1
+    adds_up = False
     measure: SurfaceMeasure
     cut: Cut
     spacing: Spacing | None
@@ -187,10 +187,6 @@ class _SurfaceMetric(MaskMetric):
 
     def _score(self, statistics: Tensor) -> Tensor:
         return filled(statistics[..., 0], self.empty, self.one_empty)
-
-    def _reduced(self, reduction: str) -> tuple[Tensor, Tensor]:
-        _refuse_sums(reduction)
-        return super()._reduced(reduction)
 
 
 class ThresholdedSurfaceDiceMetric(_SurfaceMetric):
@@ -251,7 +247,6 @@ class ThresholdedSurfaceDiceMetric(_SurfaceMetric):
         empty: float = math.nan,
         validate: bool | None = None,
     ) -> None:
-        _refuse_sums(reduction)
         self.measure = SurfaceDice(class_thresholds, distance_metric, use_subvoxels)
         self.cut, self.spacing = Cut(threshold, target_threshold), spacing
         self.empty, self.one_empty = empty, 0.0
@@ -326,7 +321,6 @@ class ThresholdedHausdorffMetric(_SurfaceMetric):
         one_empty: float = math.inf,
         validate: bool | None = None,
     ) -> None:
-        _refuse_sums(reduction)
         self.measure = Hausdorff(distance_metric, percentile, directed)
         self.cut, self.spacing = Cut(threshold, target_threshold), spacing
         self.empty, self.one_empty = empty, one_empty
@@ -335,12 +329,4 @@ class ThresholdedHausdorffMetric(_SurfaceMetric):
             reduction=reduction,
             get_not_nans=get_not_nans,
             return_with_label=return_with_label,
-        )
-
-
-def _refuse_sums(reduction: MetricReduction | str) -> None:
-    if checked_reduction(reduction) in DATASET_REDUCTIONS:
-        raise ValueError(
-            f"reduction must not be one of {DATASET_REDUCTIONS} for a score of surfaces, "
-            f"which is not formed from sums, got {reduction!r}"
         )

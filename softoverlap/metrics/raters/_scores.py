@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
-from monai.utils.enums import MetricReduction
 from torch import Tensor
 
 from softoverlap import scores
-from softoverlap._checks import check_choice, check_score
+from softoverlap._checks import check_choice, check_score, check_threshold
 from softoverlap.data.raters import fuse_raters
 from softoverlap.metrics._cumulative import MaskMetric
 from softoverlap.metrics._inputs import MaskInputs
-from softoverlap.metrics._near import check_threshold
 from softoverlap.metrics.raters._inputs import (
     RaterCase,
     check_background,
@@ -24,7 +21,6 @@ from softoverlap.metrics.raters._inputs import (
     tells_classes,
     with_class_axis,
 )
-from softoverlap.metrics.reduction import DATASET_REDUCTIONS, checked_reduction
 
 AGAINST = ("each", "mean", "majority", "staple")
 OVERLAPS = {"dice": scores.dice, "iou": scores.iou}
@@ -33,32 +29,13 @@ Scores = Float[Tensor, "batch classes"]
 
 
 class RaterMetric(MaskMetric):
-    """One score of each item and class; it is not formed from sums over items."""
+    """One score of each item and class."""
 
     width = 1
-
-    def __init__(
-        self,
-        *,
-        inputs: MaskInputs,
-        reduction: MetricReduction | str = MetricReduction.MEAN,
-        get_not_nans: bool = False,
-        return_with_label: bool | Sequence[str] = False,
-    ) -> None:
-        _refuse_dataset(reduction)
-        super().__init__(
-            inputs=inputs,
-            reduction=reduction,
-            get_not_nans=get_not_nans,
-            return_with_label=return_with_label,
-        )
+    adds_up = False
 
     def _score(self, statistics: Tensor) -> Tensor:
         return statistics[..., 0]
-
-    def _reduced(self, reduction: str) -> tuple[Tensor, Tensor]:
-        _refuse_dataset(reduction)
-        return super()._reduced(reduction)
 
 
 @dataclass(frozen=True)
@@ -150,11 +127,3 @@ def energy_distance(
         return (2 * across - within[0] - within[1]).clamp(min=0)  # below 0 by rounding alone
 
     return stacks.measure(distance)
-
-
-def _refuse_dataset(reduction: MetricReduction | str) -> None:
-    if checked_reduction(reduction) in DATASET_REDUCTIONS:
-        raise ValueError(
-            f"reduction must not be one of {list(DATASET_REDUCTIONS)}, since these scores are not "
-            f"formed from sums over items, got {reduction!r}"
-        )

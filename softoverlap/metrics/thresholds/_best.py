@@ -10,11 +10,12 @@ from jaxtyping import Float
 from monai.utils.enums import MetricReduction
 from torch import Tensor
 
-from softoverlap import _thresholds, scores
-from softoverlap._checks import check_choice
+from softoverlap import scores
+from softoverlap._checks import check_choice, check_threshold
 from softoverlap._types import Masks, Targets, VoxelWeights
 from softoverlap.metrics._cumulative import MaskMetric
 from softoverlap.metrics._inputs import MaskInputs, MaskPair
+from softoverlap.metrics.thresholds import _voxels
 from softoverlap.metrics.thresholds._curve import Curve, curve, rising
 
 HUNDREDTHS = tuple(step / 100 for step in range(1, 101))
@@ -96,7 +97,7 @@ def compute_best_threshold_dice(
     if thresholds is None:
         return _best_of_all(pair, ignore_empty, empty)
     known = torch.tensor(rising(thresholds), dtype=torch.float64)
-    sizes = _thresholds.sizes_against(pair.pred, pair.truth, known, pair.counted)
+    sizes = _voxels.sizes_against(pair.pred, pair.truth, known, pair.counted)
     return _best(_dice(sizes.flatten(2), ignore_empty, empty), known)
 
 
@@ -188,7 +189,7 @@ class BestThresholdDiceMetric(MaskMetric):
     def _statistics(self, y_pred: Tensor, y: Tensor, *, mask: Tensor | None = None) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
         pair = _cut_target(self.inputs.values(y_pred, y, mask=mask), self.target_threshold)
         known = torch.tensor(self.thresholds, dtype=torch.float64)
-        return _thresholds.sizes_against(pair.pred, pair.truth, known, pair.counted).flatten(2)
+        return _voxels.sizes_against(pair.pred, pair.truth, known, pair.counted).flatten(2)
 
     def _score(self, statistics: Tensor) -> Tensor:
         known = torch.tensor(self.thresholds, dtype=torch.float64)
@@ -199,8 +200,8 @@ class BestThresholdDiceMetric(MaskMetric):
 
 
 def _checked_target_threshold(threshold: float | None) -> float | None:
-    if threshold is not None and not 0 < threshold <= 1:
-        raise ValueError(f"target_threshold must lie in (0, 1] or be None, got {threshold}")
+    if threshold is not None:
+        check_threshold(target_threshold=threshold)
     return threshold
 
 
@@ -233,10 +234,10 @@ def _best_of_all(pair: MaskPair, ignore_empty: bool, empty: float) -> BestThresh
     score, threshold = torch.full(
         (2, *pair.pred.shape[:2]), torch.nan, device=pair.pred.device, dtype=torch.float64
     )
-    maps = _thresholds.voxels_of(*pair)
+    maps = _voxels.voxels_of(*pair)
     places = [(item, channel) for item in range(len(score)) for channel in range(score.shape[1])]
     for place, (pred, truth, weights) in zip(places, maps, strict=True):
-        values, sizes = _thresholds.sizes_at_values(pred, truth, weights)
+        values, sizes = _voxels.sizes_at_values(pred, truth, weights)
         if len(values):
             found = _dice(sizes.flip(1).flatten(), ignore_empty, empty)
             score[place], threshold[place] = _best(found, values.flip(0))

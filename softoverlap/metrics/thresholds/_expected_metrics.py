@@ -10,7 +10,7 @@ from torch import Tensor
 from softoverlap import scores
 from softoverlap.metrics._cumulative import MaskMetric
 from softoverlap.metrics._inputs import MaskInputs
-from softoverlap.metrics.reduction import DATASET_REDUCTIONS, checked_reduction, reduce_scores
+from softoverlap.metrics.reduction import reduce_scores
 from softoverlap.metrics.thresholds._curve import Ratio
 from softoverlap.metrics.thresholds._expected import (
     BINS,
@@ -24,6 +24,7 @@ class _ExpectedMetric(MaskMetric):
     """What both share: of each item and class the score and its bounds."""
 
     width = 3
+    adds_up = False
     ratio: Ratio
 
     def __init__(
@@ -44,7 +45,7 @@ class _ExpectedMetric(MaskMetric):
         check_method(method, bins)
         super().__init__(
             inputs=MaskInputs(include_background, num_classes, ignore_index, validate),
-            reduction=_refuse_dataset(reduction),
+            reduction=reduction,
             get_not_nans=get_not_nans,
             return_with_label=return_with_label,
         )
@@ -63,7 +64,7 @@ class _ExpectedMetric(MaskMetric):
         Raises:
             ValueError: If nothing was collected or the reduction is over a data set.
         """
-        name = _refuse_dataset(reduction or self.reduction)
+        name = self._checked(reduction or self.reduction)
         _, lower, upper = self.statistics().unbind(-1)
         return ExpectedBounds(reduce_scores(lower, name)[0], reduce_scores(upper, name)[0])
 
@@ -73,9 +74,6 @@ class _ExpectedMetric(MaskMetric):
 
     def _score(self, statistics: Tensor) -> Tensor:
         return statistics[..., 0]
-
-    def _reduced(self, reduction: str) -> tuple[Tensor, Tensor]:
-        return super()._reduced(_refuse_dataset(reduction))
 
 
 class ExpectedDiceMetric(_ExpectedMetric):
@@ -150,13 +148,3 @@ class ExpectedIoUMetric(_ExpectedMetric):
     """
 
     ratio = staticmethod(scores.iou)
-
-
-def _refuse_dataset(reduction: MetricReduction | str) -> str:
-    name = checked_reduction(reduction)
-    if name in DATASET_REDUCTIONS:
-        raise ValueError(
-            "reduction must be over items: the thresholds of each item end at its own maximum, "
-            f"got {name!r}"
-        )
-    return name
