@@ -618,7 +618,7 @@ def test_bad_options_are_named():
 @pytest.mark.parametrize("metric", [ExpectedDiceMetric, ExpectedIoUMetric])
 def test_a_data_sets_reduction_of_expected_scores_is_refused(metric):
     for reduction in ("dataset", "dataset_batch"):
-        with pytest.raises(ValueError, match="not formed from sums over items, got 'dataset'"):
+        with pytest.raises(ValueError, match="not formed from sums over items, got"):
             metric(reduction=reduction)
         scores = metric()
         scores(*_soft(1, 1, 4))
