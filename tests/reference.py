@@ -444,3 +444,24 @@ def reference_affinity_loss(mask, image, box, scale, threshold, dilation=1):
 def _centre_inside(voxel, box):
     low, high = _halves(box)
     return all(a <= v + 0.5 < b for a, v, b in zip(low, voxel, high, strict=True))
+
+
+def reference_resample(values, affine, shape, grid, *, nearest):
+    """Each voxel of the grid looked up in the volume: 0 outside it, clamped inside its border."""
+    found = np.zeros(shape)
+    last = np.array(values.shape) - 1
+    for index in np.ndindex(*shape):
+        world = grid[:3, :3] @ np.array(index) + grid[:3, 3]
+        place = np.linalg.solve(affine[:3, :3], world - affine[:3, 3])
+        if (place < -0.5).any() or (place > last + 0.5).any():
+            continue
+        place = place.clip(0, last)
+        if nearest:
+            found[index] = values[tuple(np.floor(place + 0.5).astype(int))]
+            continue
+        low = np.floor(place).astype(int).clip(0, np.maximum(last - 1, 0))
+        part = place - low
+        for corner in np.ndindex(2, 2, 2):
+            weight = np.prod([p if c else 1 - p for p, c in zip(part, corner, strict=True)])
+            found[index] += weight * values[tuple(np.minimum(low + corner, last))]
+    return found

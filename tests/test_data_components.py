@@ -11,6 +11,7 @@ import pytest
 import torch
 from hypothesis import given, strategies as st
 from hypothesis.extra import numpy as arrays
+from scipy import ndimage
 
 from softoverlap.data import lesions_from_mask, load_nifti, threshold_boxes
 
@@ -99,6 +100,56 @@ def test_each_positive_voxel_is_owned_by_a_nearest_connected_component(array, th
                 nearest = min(gap(voxel, parts[number], spacing) for number in here)
                 assert gap(voxel, parts[owners[0]], spacing) == pytest.approx(nearest)
                 assert crops[owners[0]][voxel] == array[voxel]
+
+
+@given(mask_arrays(), st.sampled_from([(0.25, 0.5), (0.25, 1.0), (0.5, 0.75), (0.5, 0.5)]))
+def test_hysteresis_keeps_the_walked_components_that_hold_a_core(array, thresholds):
+    low, threshold = thresholds
+    options = {"spacing": [1.0] * array.ndim, "threshold": threshold, "low": low}
+    lesions = lesions_from_mask(torch.from_numpy(array), **options)
+    parts = [
+        part
+        for part in connected(array >= low, array.ndim)
+        if any(array[voxel] >= threshold for voxel in part)
+    ]
+    assert len(lesions) == len(parts)
+    for lesion, part in zip(lesions, parts, strict=True):
+        voxels = np.array(sorted(part))
+        assert lesion.box.tolist() == [*voxels.min(axis=0), *(voxels.max(axis=0) + 1)]
+
+
+@given(mask_arrays())
+def test_hysteresis_marks_what_scipy_propagates(array):
+    array = np.where(array >= 0.5, array, 0)  # no halo
+    lesions = lesions_from_mask(
+        torch.from_numpy(array), spacing=[1.0] * array.ndim, threshold=1.0, low=0.5
+    )
+    structure = ndimage.generate_binary_structure(array.ndim, array.ndim)
+    marked = ndimage.binary_propagation(array >= 1, structure, mask=array >= 0.5)
+    crops = [whole(lesion, array.shape).numpy() >= 0.5 for lesion in lesions]
+    assert np.array_equal(np.any([np.zeros_like(marked), *crops], axis=0), marked)
+
+
+def test_hysteresis_at_the_threshold_is_none_and_joins_cores_below_it():
+    mask = torch.tensor([0.9, 0.4, 0.8, 0.0, 0.4, 0.4])
+    boxes = {
+        low: [lesion.box.tolist() for lesion in lesions_from_mask(mask, spacing=[1.0], low=low)]
+        for low in (None, 0.5, 0.3)
+    }
+    assert boxes == {None: [[0, 1], [2, 3]], 0.5: [[0, 1], [2, 3]], 0.3: [[0, 3]]}
+
+
+def test_hysteresis_on_raters_grows_their_union_and_counts_who_is_sure():
+    raters = torch.tensor([[0.9, 0.4, 0.0, 0.4], [0.0, 0.4, 0.4, 0.0], [0.4, 0.0, 0.0, 0.4]])
+    (lesion,) = lesions_from_mask(raters.mean(dim=0), spacing=[1.0], raters=raters, low=0.3)
+    assert lesion.box.tolist() == [0, 4]
+    assert lesion.existence == pytest.approx(1 / 3)
+
+
+@pytest.mark.parametrize("low", [0.0, -0.1, 0.6, float("nan")])
+def test_a_low_threshold_above_the_other_is_refused(low):
+    with pytest.raises(ValueError, match=r"low must lie in \(0, 0\.5\], up to the threshold, got"):
+        lesions_from_mask(torch.zeros(3), spacing=[1.0], low=low)
 
 
 @given(mask_arrays())

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float64
 from torch import Tensor
 
-from softoverlap.data._itk import from_itk, itk_reason
+from softoverlap.data._itk import from_itk, itk_reason, quiet_itk
 
 EVEN = 0.05
 """How far a slice may lie from its place in an even stack, in slice distances."""
@@ -32,8 +32,10 @@ def read_dicom(folder: Path, *, wide: bool) -> tuple[np.ndarray, Float64[Tensor,
     """Values (D, H, W) after rescaling, float32 or float64 (`wide`), and the affine in RAS mm."""
     import SimpleITK
 
-    files = _series(folder)
-    slices = [_slice(Path(name)) for name in files]
+    with quiet_itk():
+        files = _series(folder)
+        slices = [_slice(Path(name)) for name in files]
+    _check_left_out(folder, files)
     _check_stack(slices, folder)
     reader = SimpleITK.ImageSeriesReader()
     reader.SetFileNames(files)
@@ -41,7 +43,8 @@ def read_dicom(folder: Path, *, wide: bool) -> tuple[np.ndarray, Float64[Tensor,
     # slices may be rescaled each by its own slope, which the first one's integer type cannot hold
     reader.SetOutputPixelType(SimpleITK.sitkFloat64 if wide else SimpleITK.sitkFloat32)
     try:
-        image = reader.Execute()
+        with quiet_itk():
+            image = reader.Execute()
     except RuntimeError as error:
         reason = itk_reason(error)
         raise ValueError(f"{folder} must hold a readable DICOM series, got: {reason}") from error
@@ -66,6 +69,19 @@ def _series(folder: Path) -> tuple[str, ...]:
             "a file of many frames to NIfTI first"
         )
     return files
+
+
+def _check_left_out(folder: Path, files: tuple[str, ...]) -> None:
+    """No slice was passed by because it is damaged: at an end of the stack it leaves no gap."""
+    taken = {Path(name).name for name in files}
+    suffixes = {Path(name).suffix for name in files}
+    for path in sorted(folder.iterdir()):
+        if path.name in taken or path.name.startswith(".") or not path.is_file():
+            continue
+        with path.open("rb") as file:
+            is_dicom = file.read(132)[128:] == b"DICM"
+        if path.name != "DICOMDIR" and (is_dicom or path.suffix in suffixes):
+            raise ValueError(f"{path} must be a readable slice of the DICOM series in its folder")
 
 
 def _slice(path: Path) -> _Slice:

@@ -6,6 +6,8 @@ SimpleITK is imported inside the functions: it takes 0.3 s, and whoever has NIfT
 from __future__ import annotations
 
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -26,6 +28,19 @@ READERS = {
     ".mhd": "MetaImageIO",
 }
 _LPS = torch.diag(torch.tensor([-1.0, -1.0, 1.0, 1.0], dtype=torch.float64))
+
+
+@contextmanager
+def quiet_itk() -> Iterator[None]:
+    """No warnings of SimpleITK on the terminal: what matters is checked here, and raised."""
+    import SimpleITK
+
+    shown = SimpleITK.ProcessObject.GetGlobalWarningDisplay()
+    SimpleITK.ProcessObject.SetGlobalWarningDisplay(False)
+    try:
+        yield
+    finally:
+        SimpleITK.ProcessObject.SetGlobalWarningDisplay(shown)
 
 
 def read_itk(path: Path) -> tuple[np.ndarray, Float64[Tensor, "4 4"]]:

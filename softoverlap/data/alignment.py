@@ -77,7 +77,9 @@ def reorient_to(moving: Volume, affine: Shaped[Tensor, "4 4"]) -> Volume:
     for axis, old in enumerate(source):
         step[old, axis] = -1 if axis in flips else 1
         step[old, 3] = data.shape[lead + axis] - 1 if axis in flips else 0
-    return Volume(data.flip([lead + axis for axis in flips]), moving.affine @ step)
+    if flips:  # even of no axis, a flip would be a copy
+        data = data.flip([lead + axis for axis in flips])
+    return Volume(data, moving.affine @ step)
 
 
 def align_to(

@@ -25,11 +25,16 @@ def lesions_from_mask(
     *,
     spacing: Sequence[float],
     threshold: float = 0.5,
+    low: float | None = None,
     raters: Shaped[Tensor, "raters *spatial"] | None = None,
     connectivity: int = 26,
     min_mm3: float = 0.0,
 ) -> list[Lesion]:
     """Lesions of a soft mask: connected components of the voxels at or above a threshold.
+
+    With `low` (hysteresis), components are those of the voxels at or above `low` that hold at least
+    one voxel at or above the threshold: a sure core, in the extent that `low` gives it. Two cores
+    that voxels above `low` connect are one lesion.
 
     With `raters`, components are those of the union of the raters' masks, and a lesion's existence
     is the share of raters that touch it; without, existence is 1.
@@ -44,6 +49,8 @@ def lesions_from_mask(
         mask: Probabilities, shape (*spatial) of one, two or three axes.
         spacing: Edge lengths of a voxel in mm, one for each axis.
         threshold: Lowest probability inside a component, in (0, 1]; of raters' masks too.
+        low: Lowest probability of a component's voxels other than its core, in (0, threshold]; None
+            for no hysteresis.
         raters: One mask per rater, shape (R, *spatial).
         connectivity: Neighbours of a voxel: 6, 18 or 26 in 3D, 4 or 8 in 2D. The default, 26,
             means all neighbours in any dimension.
@@ -55,8 +62,12 @@ def lesions_from_mask(
 
     Raises:
         TypeError: If mask or raters is not a tensor of real numbers, or spacing one number.
-        ValueError: If a shape, the spacing, the threshold, the connectivity or the smallest
-            volume is wrong, or a probability lies outside [0, 1].
+        ValueError: If a shape, the spacing, a threshold, the connectivity or the smallest volume is
+            wrong, or a probability lies outside [0, 1].
+
+    References:
+        Canny, A computational approach to edge detection (hysteresis),
+        https://doi.org/10.1109/TPAMI.1986.4767851
 
     Examples:
         >>> mask = torch.tensor([0.2, 0.9, 0.6, 0.0, 1.0])
@@ -65,16 +76,22 @@ def lesions_from_mask(
         (tensor([1., 3.]), tensor([0.2000, 0.9000, 0.6000]))
         >>> second.volume_mm3
         2.0
+        >>> lesions_from_mask(mask, spacing=[2.0], low=0.1)[0].box
+        tensor([0., 3.])
     """
     check_probabilities(mask=mask, validate=True)
     steps = _steps(mask.ndim, connectivity)
     _check_numbers(spacing, mask.ndim, threshold, min_mm3)
+    _check_low(low, threshold)
     values = _as_array(mask)
     marked = None if raters is None else _marked(raters, mask, threshold)
     if mask.numel() == 0:
         return []
     core = np.asarray(values >= threshold if marked is None else marked.any(axis=0))
     structure = ndimage.generate_binary_structure(mask.ndim, steps)
+    if low is not None:
+        wide = values >= low if raters is None else _marked(raters, mask, low).any(axis=0)
+        core = _grown(core, np.asarray(wide), structure)
     found = _components(values, core, structure, tuple(map(float, spacing)))
     lesions = [_lesion(part, values, marked, spacing, mask.device) for part in found]
     return [lesion for lesion in lesions if lesion.volume_mm3 >= min_mm3]
@@ -101,6 +118,14 @@ def _components(
         _Component(window, labels[window] == index, reach, owners[reach] == index)
         for index, (window, reach) in enumerate(zip(windows, reaches, strict=True), start=1)
     ]
+
+
+def _grown(core: np.ndarray, wide: np.ndarray, structure: np.ndarray) -> np.ndarray:
+    """The components of `wide` that hold a voxel of `core`."""
+    labels = _numbered(wide, structure)
+    kept = np.zeros(labels.max() + 1, dtype=bool)
+    kept[labels[core]] = True
+    return kept[labels]
 
 
 def _owners(
@@ -192,6 +217,11 @@ def _steps(ndim: int, connectivity: int) -> int:
         raise ValueError(f"mask must have one, two or three axes, got {ndim}")
     check_choice("connectivity", connectivity, _STEPS[ndim])
     return _STEPS[ndim][connectivity]
+
+
+def _check_low(low: float | None, threshold: float) -> None:
+    if low is not None and not 0 < low <= threshold:
+        raise ValueError(f"low must lie in (0, {threshold:g}], up to the threshold, got {low!r}")
 
 
 def _check_numbers(spacing: Sequence[float], ndim: int, threshold: float, min_mm3: float) -> None:

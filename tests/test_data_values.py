@@ -1,0 +1,151 @@
+"""What numbers in a mask mean, and that nothing is guessed."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given, strategies as st
+
+from softoverlap.data import Volume, as_probabilities, value_kind
+
+CHOICES = "probabilities, percent, 0-255 or labels, the last also with one label"
+
+
+@pytest.mark.parametrize(
+    ("values", "kind"),
+    [
+        ([0.0, 0.0], "binary"),
+        ([1.0, 1.0], "binary"),
+        ([0, 1], "binary"),
+        ([False, True], "binary"),
+        ([], "binary"),
+        ([0.0, 0.25, 1.0], "probabilities"),
+        ([1.0, 1.0 + 5e-7, 0.5], "probabilities"),
+        ([0, 1, 2], "labels"),
+        ([0.0, 3.0], "labels"),
+        ([0, 254], "labels"),
+        ([0, 14175], "labels"),
+        ([0, 255], "0-255"),
+        ([0, 128, 255], "0-255"),
+        ([0.0, 127.5], "0-255"),
+        ([0, 100], "percent"),
+        ([0, 40, 100], "percent"),
+        ([0.0, 37.5], "percent"),
+        ([0.0, 1.5], "percent"),
+        ([-1.0, 1.0], "other"),
+        ([-0.01, 0.5], "other"),
+        ([0.0, 255.5], "other"),
+        ([0.0, float("nan")], "other"),
+        ([0.0, float("inf")], "other"),
+        ([0, 1 << 25], "other"),
+        (list(range(600)), "other"),  # intensities of a scan
+        (list(range(512)), "labels"),
+    ],
+)
+def test_values_are_named(values, kind):
+    tensor = torch.tensor(values)
+    assert value_kind(tensor) == kind
+    if tensor.dtype == torch.float32:
+        assert value_kind(tensor.double()) == kind
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.uint16, torch.int32, torch.float16])
+def test_labels_are_labels_in_every_type(dtype):
+    labels = torch.tensor([0, 1, 2, 7]).to(dtype)
+    assert value_kind(labels) == "labels"
+    assert as_probabilities(labels, label=7).tolist() == [0, 0, 0, 1]
+
+
+def test_many_blocks_are_one_tensor():
+    values = torch.zeros((1 << 22) + 5)
+    values[-1] = 2
+    assert value_kind(values) == "labels"
+    values[-1] = 0.5
+    assert value_kind(values) == "probabilities"
+
+
+@pytest.mark.parametrize("values", [[0, 1, 2], [0, 255], [0, 100], [0.0, 37.5], [-1.0, 0.5]])
+def test_doubt_is_an_error_with_the_choices(values):
+    with pytest.raises(ValueError, match=rf"a\.nii must hold prob.*values \(--values\): {CHOICES}"):
+        as_probabilities(torch.tensor(values), name="a.nii")
+
+
+def test_the_guess_is_told():
+    with pytest.raises(
+        ValueError, match=r"whole numbers in \[0, 255\], which look like 0-255; say"
+    ):
+        as_probabilities(torch.tensor([0, 255]))
+    with pytest.raises(ValueError, match=r"got values in \[-1, 0\.5\]; say how"):
+        as_probabilities(torch.tensor([-1.0, 0.5]))
+
+
+@pytest.mark.parametrize(
+    ("values", "options", "expected"),
+    [
+        ([0.0, 0.3, 1.0], {}, [0.0, 0.3, 1.0]),
+        ([False, True], {}, [0, 1]),
+        ([0, 1], {"values": "probabilities"}, [0, 1]),
+        ([0, 50, 100], {"values": "percent"}, [0, 0.5, 1]),
+        ([0.0, 0.8], {"values": "percent"}, [0, 0.008]),  # nearly empty: no probability of 0.8
+        ([0, 51, 255], {"values": "0-255"}, [0, 0.2, 1]),
+        ([0, 1, 5], {"values": "labels"}, [0, 1, 1]),
+        ([0, 1, 5], {"label": 5}, [0, 0, 1]),
+        ([0, 1], {"label": 1}, [0, 1]),
+        ([0, 1, 5], {"label": 4}, [0, 0, 0]),  # a scan without this label is normal
+        ([0, 255], {"label": 255}, [0, 1]),
+        ([], {"values": "percent"}, []),
+    ],
+)
+def test_values_become_probabilities_as_asked_for(values, options, expected):
+    found = as_probabilities(torch.tensor(values), **options)
+    assert found.dtype == torch.float32
+    torch.testing.assert_close(found, torch.tensor(expected, dtype=torch.float32))
+
+
+@given(
+    st.lists(st.integers(0, 255), min_size=1),
+    st.sampled_from([("0-255", 255.0), ("percent", 100.0)]),
+)
+def test_scales_are_divisions_and_leave_the_input_alone(numbers, scale):
+    word, most = scale
+    tensor = torch.tensor(numbers, dtype=torch.float64).clamp(max=most)
+    before = tensor.clone()
+    found = as_probabilities(tensor, values=word)
+    assert found.dtype == torch.float64
+    assert torch.equal(found, before / most)
+    assert torch.equal(tensor, before)
+
+
+def test_a_volume_gives_its_values_and_slack_is_cut():
+    volume = Volume(torch.full((2, 2, 2), 1 + 5e-7), torch.eye(4, dtype=torch.float64))
+    assert as_probabilities(volume).max() == 1
+
+
+@pytest.mark.parametrize(
+    ("values", "options", "message"),
+    [
+        ([0.0, 1.2], {"values": "probabilities"}, r"hold probabilities in \[0, 1\], got values in"),
+        ([0, 101], {"values": "percent"}, r"hold percent in \[0, 100\], got whole numbers in"),
+        ([0, 256], {"values": "0-255"}, r"hold 0-255 in \[0, 255\], got"),
+        ([0.0, float("nan")], {"values": "probabilities"}, r"got values in \[nan, nan\]"),
+        ([0.0, 0.5], {"values": "labels"}, r"hold labels, whole numbers from 0 on, got values in"),
+        ([0.0, 1.5], {"label": 1}, "hold labels, whole numbers from 0 on"),
+        ([-1, 1], {"label": 1}, "hold labels, whole numbers from 0 on"),
+        ([0, 1], {"values": "percents"}, "values must be one of"),
+        ([0, 1], {"label": 0}, "label must be at least 1, since 0 is the background, got 0"),
+        ([0, 1], {"label": 1, "values": "percent"}, 'label goes with values "labels", got "perc'),
+    ],
+)
+def test_what_is_not_as_asked_for_is_refused(values, options, message):
+    with pytest.raises(ValueError, match=message):
+        as_probabilities(torch.tensor(values), **options)
+
+
+@pytest.mark.bad_input
+def test_other_types_are_refused():
+    with pytest.raises(TypeError, match=r"mask must be a torch\.Tensor, got list"):
+        as_probabilities([0.0, 1.0])
+    with pytest.raises(TypeError, match="must hold real numbers, got dtype torch.complex64"):
+        value_kind(torch.zeros(2, dtype=torch.complex64))
+    with pytest.raises(TypeError, match="label must be a whole number, got 1.5"):
+        as_probabilities(torch.tensor([0, 1]), label=1.5)
