@@ -14,14 +14,13 @@ from typing import TYPE_CHECKING, Any
 
 from softoverlap.cohort.pairing import ScorePair
 from softoverlap.cohort.records import CaseResult, failed
-from softoverlap.cohort.runners import Report, Score
+from softoverlap.cohort.runners import Report, Results, Score
 
 if TYPE_CHECKING:
     from distributed import Client, Future
 
 MOST_IN_BATCH = 16
 SECONDS_TO_CONNECT = 30
-_GIVEN_UP = ("KilledWorker", "P2PConsistencyError")
 
 
 class DaskRunner:
@@ -54,7 +53,7 @@ class DaskRunner:
 
     def __call__(
         self, pairs: Sequence[ScorePair], score: Score, report: Report
-    ) -> Iterator[CaseResult]:
+    ) -> Results:
         """Score all cases; results come as their batches are done."""
         if not pairs:
             return
@@ -69,13 +68,13 @@ class DaskRunner:
 
     def _in_batches(
         self, client: Client, pairs: Sequence[ScorePair], score: Score, suspects: list[ScorePair]
-    ) -> Iterator[CaseResult]:
+    ) -> Results:
         """Results of all batches but those that were given up, which are added to the suspects."""
         workers = max(1, len(client.scheduler_info(n_workers=-1)["workers"]))
         size = self.batch or max(1, min(MOST_IN_BATCH, len(pairs) // (4 * workers)))
         waiting = deque(tuple(pairs[start : start + size]) for start in range(0, len(pairs), size))
         running: dict[Any, tuple[ScorePair, ...]] = {}
-        done = _import_distributed().as_completed()
+        done = _import_distributed().as_completed(loop=client.loop)
         while waiting or running:
             while waiting and len(running) < 2 * workers + 1:
                 cases = waiting.popleft()
@@ -128,7 +127,7 @@ def _result(future: Future) -> list[CaseResult] | None:
     error = future.exception()
     if error is None:
         return future.result()
-    if type(error).__name__ in _GIVEN_UP:
+    if isinstance(error, _import_distributed().KilledWorker):
         return None
     raise ConnectionError(f"the Dask scheduler must stay reachable, got: {error!r}") from error
 

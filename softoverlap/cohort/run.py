@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -51,6 +52,8 @@ def score_cohort(
     overwrite: bool = False,
     progress: Callable[[CaseResult], None] | None = None,
     report: Callable[[str], None] | None = None,
+    start: Callable[[int], None] | None = None,
+    inputs: Sequence[Path] = (),
 ) -> CohortResult:
     """Score all cases into a folder; each is kept as soon as it is finished.
 
@@ -69,6 +72,8 @@ def score_cohort(
         overwrite: Remove the results of an earlier run first.
         progress: Called with each result as it is finished, earlier ones left out.
         report: Called with words on what went wrong and was mended, such as a killed process.
+        start: Called before the first case with the number of cases that are finished already.
+        inputs: Other files that must not be written over, such as the table of the cases.
 
     Returns:
         The results and their summary.
@@ -89,16 +94,17 @@ def score_cohort(
     names = [pair.case for pair in pairs]
     if not names or len(set(names)) < len(names):
         raise ValueError(f"pairs must hold cases of different names, got {len(names)} cases")
-    check_outputs(output, inputs_of(pairs), overwrite=overwrite)
+    check_outputs(output, [*inputs_of(pairs), *inputs], overwrite=overwrite)
     output.mkdir(parents=True, exist_ok=True)
     with Journal(output, settings) as journal:
         keys = {pair.case: case_key(pair, settings) for pair in pairs}
         waiting = [pair for pair in pairs if not _is_finished(journal, pair, keys)]
+        (start or _nothing)(len(pairs) - len(waiting))
         score = partial(score_safely, settings=settings)
-        for result in runner(waiting, score, report or _nothing):
-            journal.append(keys[result.case], result)
-            if progress is not None:
-                progress(result)
+        with contextlib.closing(runner(waiting, score, report or _nothing)) as coming:
+            for result in coming:
+                journal.append(keys[result.case], result)
+                (progress or _nothing)(result)
         results = [_known(journal, name, keys) for name in names]
         summary = _described(summarize(results), settings)
         write_outputs(output, results, summary)
@@ -126,5 +132,5 @@ def _described(summary: dict[str, Any], settings: ScoreSettings) -> dict[str, An
     return {**head, "settings": settings.as_dict(), **summary}
 
 
-def _nothing(_: str) -> None:
+def _nothing(_: object) -> None:
     """Nobody wants to know."""

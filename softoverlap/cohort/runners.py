@@ -12,7 +12,7 @@ import os
 import signal
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 
@@ -21,13 +21,14 @@ from softoverlap.cohort.records import CaseResult, failed
 
 Score = Callable[[ScorePair], CaseResult]
 Report = Callable[[str], None]
-Runner = Callable[[Sequence[ScorePair], Score, Report], Iterator[CaseResult]]
+Results = Generator[CaseResult, None, None]
+Runner = Callable[[Sequence[ScorePair], Score, Report], Results]
 
 ATTEMPTS = 2
 """How often a case that ended its process is tried alone before it counts as failed."""
 
 
-def serial(pairs: Sequence[ScorePair], score: Score, report: Report) -> Iterator[CaseResult]:
+def serial(pairs: Sequence[ScorePair], score: Score, report: Report) -> Results:
     """Score one case after the other in this process.
 
     Args:
@@ -71,7 +72,7 @@ class ProcessPool:
 
     def __call__(
         self, pairs: Sequence[ScorePair], score: Score, report: Report
-    ) -> Iterator[CaseResult]:
+    ) -> Results:
         """Score all cases; results come as they are done."""
         waiting = deque(pairs)
         while waiting:
@@ -90,7 +91,7 @@ def _drained(
     score: Score,
     in_flight: int,
     suspects: list[ScorePair],
-) -> Iterator[CaseResult]:
+) -> Results:
     """Results until nothing waits or the pool breaks; then the cases in flight are suspects."""
     running: dict[Future[CaseResult], ScorePair] = {}
     while waiting or running:
