@@ -216,12 +216,19 @@ def judged(model: LesionDetector, scan: TrainingScan) -> dict:
 
 def froc_of(scans: list[dict]) -> float:
     rows, lesions = pooled(scans, "0.1")
-    return _curves.froc(rows, scans=len(scans), lesions=lesions, fp_rates=FP_RATES).cpm
+    hits, false = rows[:, 2] == 1, rows[:, 2] == -1
+    _, fps, sensitivities = _curves.froc_points(
+        rows[:, 1], hits.double(), false, scans=len(scans), total=lesions
+    )
+    readings = _curves.read_at(fps, sensitivities, _curves.checked_rates(FP_RATES))
+    return _curves.mean(readings)
 
 
 def precision_of(scans: list[dict], iou: str) -> float:
     rows, lesions = pooled(scans, iou)
-    return _curves.average_precision(rows, torch.zeros(lesions, 1), scans=len(scans)).mean
+    if not lesions:
+        return math.nan
+    return _curves.precision_area(rows[:, 1], rows[:, 2] == 1, lesions)
 
 
 def pooled(scans: list[dict], iou: str) -> tuple[Tensor, int]:

@@ -7,139 +7,31 @@ import socket
 import numpy as np
 import pytest
 import torch
+from box_cohorts import RATES, cohorts, cube, found, lesions
 from hypothesis import given, settings, strategies as st
 from ignite.engine import Engine
 from monai.apps.detection.metrics.coco import COCOMetric
 from monai.apps.detection.metrics.matching import matching_batch
 from monai.data.box_utils import box_iou as monai_box_iou
 from monai.handlers import IgniteMetricHandler
+from reference_detection import reference_ap, reference_froc
 
 from softoverlap.metrics import (
     BoxAPMetric,
+    BoxARMetric,
     FROCMetric,
+    ScoreExistenceMetric,
     compute_average_precision,
+    compute_average_recall,
     compute_froc,
+    compute_score_existence_correlation,
 )
-
-RATES = (1 / 8, 1 / 4, 1 / 2, 1.0, 2.0, 4.0, 8.0)
-
-
-def found(boxes, scores, labels=None):
-    """A prediction of cubes that start at (x, 0, 0), or of the boxes as given."""
-    labels = torch.zeros(len(boxes)) if labels is None else labels
-    return {
-        "box": torch.tensor(boxes, dtype=torch.float32).reshape(-1, 6),
-        "label": torch.as_tensor(labels).long(),
-        "label_scores": torch.tensor(scores, dtype=torch.float32),
-    }
-
-
-def lesions(boxes, labels=None):
-    labels = torch.zeros(len(boxes)) if labels is None else labels
-    return {
-        "box": torch.tensor(boxes, dtype=torch.float32).reshape(-1, 6),
-        "label": torch.as_tensor(labels).long(),
-    }
-
-
-def cube(start, side=4):
-    return [start, 0, 0, start + side, side, side]
-
-
-def naive_iou(a, b):
-    shared = volume_a = volume_b = 1.0
-    for low_a, high_a, low_b, high_b in zip(a[:3], a[3:], b[:3], b[3:], strict=True):
-        shared *= max(0.0, min(high_a, high_b) - max(low_a, low_b))
-        volume_a *= high_a - low_a
-        volume_b *= high_b - low_b
-    return shared / (volume_a + volume_b - shared)
-
-
-def naive_outcomes(prediction, target, threshold):
-    """For each box (score, label, outcome), a box at a time over plain lists."""
-    taken, outcomes = set(), []
-    scores = prediction["label_scores"].tolist()
-    for box in sorted(range(len(scores)), key=lambda i: -scores[i]):
-        overlaps = {
-            lesion: naive_iou(prediction["box"][box].tolist(), target["box"][lesion].tolist())
-            for lesion in range(len(target["label"]))
-            if target["label"][lesion] == prediction["label"][box]
-        }
-        hits = {lesion: iou for lesion, iou in overlaps.items() if iou >= threshold}
-        free = {lesion: iou for lesion, iou in hits.items() if lesion not in taken}
-        if free:
-            taken.add(max(free, key=lambda lesion: free[lesion]))
-        outcome = "true" if free else "duplicate" if hits else "false"
-        outcomes.append((scores[box], int(prediction["label"][box]), outcome))
-    return outcomes
-
-
-def naive_froc(predictions, targets, threshold, rates):
-    """For each rate, the best sensitivity of all score thresholds that keep below it."""
-    pooled = [
-        row
-        for prediction, target in zip(predictions, targets, strict=True)
-        for row in naive_outcomes(prediction, target, threshold)
-    ]
-    total = sum(len(target["label"]) for target in targets)
-    if total == 0:
-        return [math.nan] * len(rates)
-    best = [0.0] * len(rates)
-    for cut in {score for score, _, _ in pooled}:
-        kept = [outcome for score, _, outcome in pooled if score >= cut]
-        for number, rate in enumerate(rates):
-            if kept.count("false") / len(predictions) <= rate:
-                best[number] = max(best[number], kept.count("true") / total)
-    return best
-
-
-def naive_ap(predictions, targets, threshold, label):
-    """Integrate the best precision at or above each recall, k/n for k = 1..n."""
-    pooled = [
-        (score, outcome)
-        for prediction, target in zip(predictions, targets, strict=True)
-        for score, own, outcome in naive_outcomes(prediction, target, threshold)
-        if own == label
-    ]
-    total = sum(int((target["label"] == label).sum()) for target in targets)
-    points = []
-    for cut in {score for score, _ in pooled}:
-        kept = [outcome for score, outcome in pooled if score >= cut]
-        points.append((kept.count("true"), kept.count("true") / len(kept)))
-    wanted = range(1, total + 1)
-    return sum(max([p for hit, p in points if hit >= k], default=0.0) for k in wanted) / total
-
-
-@st.composite
-def cohorts(draw, distinct_scores=False):
-    """A few scans with 0-4 lesions and 0-8 boxes near them, of two classes."""
-    generator = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
-    predictions, targets = [], []
-    for _ in range(draw(st.integers(1, 5))):
-        starts = generator.integers(0, 12, (draw(st.integers(0, 4)), 3))
-        truth = np.concatenate([starts, starts + generator.integers(2, 6, starts.shape)], axis=1)
-        targets.append(lesions(truth, generator.integers(0, 2, len(truth))))
-        starts = generator.integers(0, 12, (draw(st.integers(0, 8)), 3))
-        boxes = np.concatenate([starts, starts + generator.integers(2, 6, starts.shape)], axis=1)
-        if len(truth):
-            boxes[::2] = truth[generator.integers(0, len(truth), len(boxes[::2]))] + [
-                0,
-                0,
-                0,
-                0,
-                0,
-                1,
-            ]
-        scores = generator.random(len(boxes))
-        scores = scores if distinct_scores else scores.round(1)
-        predictions.append(found(boxes, scores, generator.integers(0, 2, len(boxes))))
-    return predictions, targets
 
 
 @given(cohorts(), st.sampled_from([0.1, 0.3, 0.5]))
 def test_froc_equals_the_brute_force_over_thresholds(cohort, threshold):
-    froc = compute_froc(*cohort, threshold=threshold, fp_rates=RATES)
-    expected = naive_froc(*cohort, threshold, RATES)
+    froc = compute_froc(*cohort, threshold=threshold, fp_rates=RATES, weight=None)
+    expected = reference_froc(*cohort, threshold, RATES)
     assert froc.sensitivity == pytest.approx(expected, abs=1e-12, nan_ok=True)
     assert froc.cpm == pytest.approx(sum(expected) / 7, abs=1e-12, nan_ok=True)
 
@@ -150,7 +42,7 @@ def test_average_precision_equals_the_brute_force_of_each_class(cohort, threshol
     present = sorted({int(label) for target in cohort[1] for label in target["label"]})
     assert sorted(result.per_class) == present
     for label in present:
-        expected = naive_ap(*cohort, threshold, label)
+        expected = reference_ap(*cohort, threshold, label)
         assert result.per_class[label] == pytest.approx(expected, abs=1e-12)
 
 
@@ -342,7 +234,7 @@ def batches(number=6):
         truth = np.concatenate([starts, starts + 4], axis=1)
         boxes = np.concatenate([truth + generator.integers(0, 2), truth + 40])
         predictions.append(found(boxes, generator.random(len(boxes))))
-        targets.append(lesions(truth))
+        targets.append(lesions(truth, existence=generator.integers(1, 6, len(truth)) / 5))
     return predictions, targets
 
 
@@ -385,11 +277,18 @@ def _rank(rank, port, counts, folder):
     torch.distributed.init_process_group("gloo", rank=rank, world_size=len(counts))
     predictions, targets = batches()
     start = sum(counts[:rank])
-    metrics = FROCMetric(), BoxAPMetric()
+    metrics = (
+        FROCMetric(resamples=20, size_edges=(30.0,)),
+        BoxAPMetric(thresholds="nndetection", size_edges=(30.0,)),
+        BoxARMetric(thresholds="nndetection"),
+        ScoreExistenceMetric(false_positives="zero"),
+    )
     for metric in metrics:
         for scan in range(start, start + counts[rank]):
             metric(predictions[scan : scan + 1], targets[scan : scan + 1])
-    torch.save([metric.aggregate() for metric in metrics], folder / f"{rank}.pt")
+    scores = [metric.aggregate() for metric in metrics]
+    scores += torch.tensor(metrics[0].curve().interval.cpm, dtype=torch.float64)
+    torch.save(scores, folder / f"{rank}.pt")
     torch.distributed.destroy_process_group()
 
 
@@ -401,9 +300,13 @@ def test_two_ranks_equal_one_process_even_if_one_saw_nothing(counts, tmp_path):
         port = free.getsockname()[1]
     torch.multiprocessing.spawn(_rank, (port, counts, tmp_path), nprocs=2)
     predictions, targets = batches()
+    froc = compute_froc(predictions, targets, resamples=20)
     expected = [
-        compute_froc(predictions, targets).cpm,
-        compute_average_precision(predictions, targets).mean,
+        froc.cpm,
+        compute_average_precision(predictions, targets, thresholds="nndetection").mean,
+        compute_average_recall(predictions, targets, thresholds="nndetection").mean,
+        compute_score_existence_correlation(predictions, targets, false_positives="zero").spearman,
+        *froc.interval.cpm,
     ]
     for rank in range(2):
         scores = [score.item() for score in torch.load(tmp_path / f"{rank}.pt")]

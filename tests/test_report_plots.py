@@ -3,6 +3,7 @@
 import math
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from matplotlib import pyplot
 from matplotlib.colors import to_hex
 from matplotlib.patches import Rectangle
 
-from softoverlap.metrics import compute_froc
+from softoverlap.metrics import FROCInterval, compute_froc
 from softoverlap.report import plot_case, plot_froc, save_figure
 
 IMAGE = torch.rand(8, 20, 30, generator=torch.Generator().manual_seed(3))
@@ -169,6 +170,16 @@ def test_the_froc_is_drawn_as_the_steps_that_it_is():
     assert line.get_ydata().tolist() == [0.5, 0.5, 1.0, 1.0]
     assert line.get_xdata().tolist() == pytest.approx([1 / 16, 1.0, 1.0, 9.6])
     assert marks.get_ydata().tolist() == list(froc().sensitivity)
+
+
+def test_a_bootstrap_interval_is_a_band_around_its_curve():
+    curve = froc()
+    assert not plot_froc(curve).axes[0].collections
+    ends = torch.tensor([[0.0, 1.0, 4.0], [0.1, 0.2, 0.3], [0.5, 0.6, 0.7]], dtype=torch.float64)
+    interval = FROCInterval(0.95, 9, ((0.1, 0.5),) * 7, (0.1, 0.5), *ends)
+    (band,) = plot_froc(replace(curve, interval=interval)).axes[0].collections
+    corners = {tuple(corner) for corner in band.get_paths()[0].vertices.round(6).tolist()}
+    assert corners == {(1, 0.2), (4, 0.3), (4, 0.7), (1, 0.6)}  # a logarithmic axis has no 0
 
 
 def test_each_named_curve_is_in_the_legend_with_its_cpm():

@@ -51,9 +51,7 @@ class DaskRunner:
             raise ValueError(f"batch must be at least 1, got {batch}")
         self.batch = batch
 
-    def __call__(
-        self, pairs: Sequence[ScorePair], score: Score, report: Report
-    ) -> Results:
+    def __call__(self, pairs: Sequence[ScorePair], score: Score, report: Report) -> Results:
         """Score all cases; results come as their batches are done."""
         if not pairs:
             return

@@ -77,9 +77,7 @@ def _scans(
     stack = [] if raters is None else [rater.numpy() for rater in raters]
     masks = [pred.numpy(), truth.numpy(), *stack]
     lowest = rules.halo or float(np.nextafter(0, 1))
-    parts = islands(
-        [(mask, lowest) for mask in masks], [(mask, rules.threshold) for mask in masks]
-    )
+    parts = islands([(mask, lowest) for mask in masks], [(mask, rules.threshold) for mask in masks])
     for window, inside in parts:
         cuts = [torch.from_numpy(cut(mask, window, inside)) for mask in masks]
         marks = torch.stack(cuts[2:]) if stack else None

@@ -124,7 +124,7 @@ def find_pairs(
 
 
 def read_pairs(table: str | os.PathLike[str]) -> PairTable:
-    """Read pairs from a CSV table with the columns case, pred and truth.
+    r"""Read pairs from a CSV table with the columns case, pred and truth.
 
     Args:
         table: The file. Paths are relative to its folder; several raters' masks are separated by
@@ -141,7 +141,7 @@ def read_pairs(table: str | os.PathLike[str]) -> PairTable:
     Examples:
         >>> import tempfile
         >>> path = Path(tempfile.mkdtemp()) / "pairs.csv"
-        >>> _ = path.write_text("case,pred,truth\\na,a.nii,a_1.nii;a_2.nii\\nb,,b.nii\\n")
+        >>> _ = path.write_text("case,pred,truth\na,a.nii,a_1.nii;a_2.nii\nb,,b.nii\n")
         >>> [(pair.case, len(pair.truth), pair.error) for pair in read_pairs(path).pairs]
         [('a', 2, None), ('b', 1, 'no prediction')]
     """
@@ -165,9 +165,7 @@ def read_pairs(table: str | os.PathLike[str]) -> PairTable:
     return PairTable(tuple(_tabled(rows, counts, table.parent)))
 
 
-def _tabled(
-    rows: list[dict[str, str]], counts: Counter[str], folder: Path
-) -> Iterator[ScorePair]:
+def _tabled(rows: list[dict[str, str]], counts: Counter[str], folder: Path) -> Iterator[ScorePair]:
     """A pair for each case; the error of those that cannot be one."""
     seen: set[str] = set()
     for number, row in enumerate(rows, start=2):
@@ -297,9 +295,7 @@ def _walk(folder: Path, wanted: Callable[[str], bool]) -> Iterator[Path]:
             yield path
 
 
-def _paired(
-    case: str, found: dict[str, list[_File]], known: dict[str, list[_File]]
-) -> ScorePair:
+def _paired(case: str, found: dict[str, list[_File]], known: dict[str, list[_File]]) -> ScorePair:
     preds, truths = found.get(case, []), sorted(known.get(case, []), key=_rater_order)
     raters = [truth.rater for truth in truths]
     error = None

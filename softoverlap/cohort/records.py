@@ -1,4 +1,4 @@
-"""What goes into the scoring of a case, and what comes out: plain data that files and wires carry."""
+"""What goes into the scoring of a case, and what comes out: plain data, for files and wires."""
 
 from __future__ import annotations
 

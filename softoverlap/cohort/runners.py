@@ -70,9 +70,7 @@ class ProcessPool:
             raise ValueError(f"workers must be at least 1, got {workers}")
         self.workers = workers
 
-    def __call__(
-        self, pairs: Sequence[ScorePair], score: Score, report: Report
-    ) -> Results:
+    def __call__(self, pairs: Sequence[ScorePair], score: Score, report: Report) -> Results:
         """Score all cases; results come as they are done."""
         waiting = deque(pairs)
         while waiting:

@@ -115,7 +115,9 @@ def _check_header(header: dict[str, Any], settings: dict[str, Any], path: Path) 
     before = header["settings"]
     changed = [name for name in settings if settings[name] != before.get(name)]
     if changed:
-        words = ", ".join(f"{name} {before.get(name)!r}, now {settings[name]!r}" for name in changed)
+        words = ", ".join(
+            f"{name} {before.get(name)!r}, now {settings[name]!r}" for name in changed
+        )
         raise ValueError(
             f"{path.parent} must hold results of the same settings, got {words}: pass --overwrite "
             "or another --output"

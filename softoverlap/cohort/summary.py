@@ -39,7 +39,8 @@ def summarize(
         Plain values; None for what is not defined. With labels, `labels` holds the same for each.
 
     Examples:
-        >>> results = [CaseResult(c, [{"case": c, "soft_dice": d}]) for c, d in (("a", 1.0), ("b", 0.5))]
+        >>> scores = {"a": 1.0, "b": 0.5}
+        >>> results = [CaseResult(c, [{"case": c, "soft_dice": d}]) for c, d in scores.items()]
         >>> summarize(results)["metrics"]["soft_dice"]["mean"]
         0.75
     """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -19,7 +20,10 @@ from softoverlap.metrics._near import CountedVoxels, NearVoxels
 from softoverlap.metrics.thresholds._curve import QUBIQ_THRESHOLDS
 from softoverlap.metrics.thresholds._expected import BINS, _bounded
 
-VOXELS_AT_ONCE = 1 << 22
+VOXELS_AT_ONCE = 1 << 21
+BLOCK = 96
+"""Edge of the blocks, in voxels, in which distances to lesions are measured."""
+
 CALIBRATION_BINS = 20
 MARGIN = 5
 """Voxels around lesions in which calibration is measured."""
@@ -171,7 +175,7 @@ def near_sums(pred: Tensor, truth: Tensor) -> NearSums:
     edges = bin_edges(CALIBRATION_BINS, pred.dtype)
     counted = squared = 0.0
     bins = torch.zeros(3 * CALIBRATION_BINS, dtype=torch.float64)
-    for voxels in _near_slabs(pred, truth):
+    for voxels in _near_blocks(pred, truth):
         difference = voxels.pred - voxels.truth
         counted += float(voxels.weight.sum())
         squared += float((voxels.weight * difference * difference).sum())
@@ -179,13 +183,24 @@ def near_sums(pred: Tensor, truth: Tensor) -> NearSums:
     return NearSums(counted, squared, bins)
 
 
-def _near_slabs(pred: Tensor, truth: Tensor) -> Iterator[CountedVoxels]:
-    """Slabs with their weights; each is looked at with its margin, then cut."""
-    for start, stop, axis in slab_ranges(pred):
-        low, high = max(0, start - MARGIN), min(pred.shape[axis], stop + MARGIN)
-        parts = [mask.narrow(axis, low, high - low)[None, None] for mask in (pred, truth)]
+def _near_blocks(pred: Tensor, truth: Tensor) -> Iterator[CountedVoxels]:
+    """Blocks with their weights: each is looked at with its margin, then cut; empty ones not."""
+    starts = [range(0, length, BLOCK) for length in pred.shape]
+    for start in itertools.product(*starts):
+        stop = [min(low + BLOCK, length) for low, length in zip(start, pred.shape, strict=True)]
+        reach = tuple(
+            slice(max(0, low - MARGIN), high + MARGIN)
+            for low, high in zip(start, stop, strict=True)
+        )
+        parts = [mask[reach][None, None] for mask in (pred, truth)]
+        if not bool((parts[1] > 0).any()) and float(parts[0].max()) < _NEAR.union_threshold:
+            continue
         found = _NEAR(_INPUTS, parts[0], parts[1], mask=None)
-        yield CountedVoxels(*(part.narrow(axis + 2, start - low, stop - start) for part in found))
+        inner = [
+            slice(low - side.start, high - side.start)
+            for low, high, side in zip(start, stop, reach, strict=True)
+        ]
+        yield CountedVoxels(*(part[(slice(None), slice(None), *inner)] for part in found))
 
 
 def slabs(*masks: Tensor) -> Iterator[tuple[Tensor, ...]]:

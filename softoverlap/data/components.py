@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -80,21 +81,50 @@ def lesions_from_mask(
         tensor([0., 3.])
     """
     check_probabilities(mask=mask, validate=True)
-    steps = _steps(mask.ndim, connectivity)
+    structure = neighbourhood(mask.ndim, connectivity)
     _check_numbers(spacing, mask.ndim, threshold, min_mm3)
     _check_low(low, threshold)
     values = _as_array(mask)
-    marked = None if raters is None else _marked(raters, mask, threshold)
+    marked = None if raters is None else marked_voxels(raters, mask, threshold)
     if mask.numel() == 0:
         return []
     core = np.asarray(values >= threshold if marked is None else marked.any(axis=0))
-    structure = ndimage.generate_binary_structure(mask.ndim, steps)
     if low is not None:
-        wide = values >= low if raters is None else _marked(raters, mask, low).any(axis=0)
+        wide = values >= low if raters is None else marked_voxels(raters, mask, low).any(axis=0)
         core = _grown(core, np.asarray(wide), structure)
     found = _components(values, core, structure, tuple(map(float, spacing)))
     lesions = [_lesion(part, values, marked, spacing, mask.device) for part in found]
     return [lesion for lesion in lesions if lesion.volume_mm3 >= min_mm3]
+
+
+class ComponentMaps(NamedTuple):
+    """For each voxel the number of its component, from 1 in the order of their first voxel.
+
+    `core` is 0 outside the components' own voxels, `owned` outside their halos.
+    """
+
+    core: np.ndarray
+    owned: np.ndarray
+
+
+def component_maps(
+    values: np.ndarray, core: np.ndarray, structure: np.ndarray, spacing: tuple[float, ...]
+) -> ComponentMaps:
+    """Components of `core`, with halos of positive values as `lesions_from_mask` describes them."""
+    labels = _numbered(core, structure)
+    return ComponentMaps(labels, _owners(values > 0, labels, structure, spacing))
+
+
+def neighbourhood(ndim: int, connectivity: int) -> np.ndarray:
+    """The neighbours of one voxel, as scipy takes them.
+
+    Raises:
+        ValueError: If there are no one to three axes, or these have no such connectivity.
+    """
+    if ndim not in _STEPS:
+        raise ValueError(f"mask must have one, two or three axes, got {ndim}")
+    check_choice("connectivity", connectivity, _STEPS[ndim])
+    return ndimage.generate_binary_structure(ndim, _STEPS[ndim][connectivity])
 
 
 @dataclass(frozen=True)
@@ -111,8 +141,7 @@ def _components(
     values: np.ndarray, core: np.ndarray, structure: np.ndarray, spacing: tuple[float, ...]
 ) -> list[_Component]:
     """All components with their halos; a few passes over the image, whatever their number."""
-    labels = _numbered(core, structure)
-    owners = _owners(values > 0, labels, structure, spacing)
+    labels, owners = component_maps(values, core, structure, spacing)
     windows, reaches = ndimage.find_objects(labels), ndimage.find_objects(owners)
     return [
         _Component(window, labels[window] == index, reach, owners[reach] == index)
@@ -132,9 +161,11 @@ def _owners(
     positive: np.ndarray, labels: np.ndarray, structure: np.ndarray, spacing: tuple[float, ...]
 ) -> np.ndarray:
     """For each voxel the component that it belongs to, 0 for none."""
-    islands = _numbered(positive | (labels > 0), structure)
     owners = labels.copy()
-    halo = (islands > 0) & (labels == 0)
+    halo = positive & (labels == 0)
+    if not halo.any():
+        return owners
+    islands = _numbered(positive | (labels > 0), structure)
     inhabited = np.intersect1d(islands[labels > 0], islands[halo])
     windows = ndimage.find_objects(islands)
     for island in inhabited:
@@ -202,7 +233,7 @@ def _as_array(mask: Tensor) -> np.ndarray:
     return plain(mask).detach().to("cpu", dtype).contiguous().numpy()
 
 
-def _marked(raters: Tensor, mask: Tensor, threshold: float) -> np.ndarray:
+def marked_voxels(raters: Tensor, mask: Tensor, threshold: float) -> np.ndarray:
     """Which voxels each rater marked."""
     check_tensors(raters=raters)
     if raters.ndim != mask.ndim + 1 or not len(raters) or raters.shape[1:] != mask.shape:
@@ -210,13 +241,6 @@ def _marked(raters: Tensor, mask: Tensor, threshold: float) -> np.ndarray:
         raise ValueError(f"raters must have shape ({expected}), got {tuple(raters.shape)}")
     check_probabilities(raters=raters, validate=True)
     return (plain(raters).detach() >= threshold).cpu().numpy()
-
-
-def _steps(ndim: int, connectivity: int) -> int:
-    if ndim not in _STEPS:
-        raise ValueError(f"mask must have one, two or three axes, got {ndim}")
-    check_choice("connectivity", connectivity, _STEPS[ndim])
-    return _STEPS[ndim][connectivity]
 
 
 def _check_low(low: float | None, threshold: float) -> None:

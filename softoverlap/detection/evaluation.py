@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from softoverlap.metrics import FROC, compute_average_precision, compute_froc
-from softoverlap.metrics.detection import Scan
+from softoverlap.metrics.hits import Scan
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,7 +46,7 @@ class Evaluation:
 
 
 def evaluate(predictions: Sequence[Scan], targets: Sequence[Scan]) -> Evaluation:
-    """Judge the boxes found in a set of scans.
+    """Judge the boxes found in a set of scans; every lesion counts 1, whatever its existence.
 
     Args:
         predictions: A dict a scan, as `compute_froc` takes them.
@@ -65,11 +65,9 @@ def evaluate(predictions: Sequence[Scan], targets: Sequence[Scan]) -> Evaluation
         >>> evaluate([{**nothing, "label_scores": torch.zeros(0)}], [target]).ap10
         0.0
     """
-    ap10, ap50 = (
-        compute_average_precision(predictions, targets, threshold=threshold).mean
-        for threshold in (0.1, 0.5)
-    )
-    return Evaluation(compute_froc(predictions, targets, threshold=0.1), ap10, ap50)
+    ap = compute_average_precision(predictions, targets, thresholds=(0.1, 0.5)).per_threshold
+    froc = compute_froc(predictions, targets, threshold=0.1, weight=None)
+    return Evaluation(froc, ap.get(0.1, math.nan), ap.get(0.5, math.nan))
 
 
 def _or_none(number: float) -> float | None:

@@ -222,13 +222,16 @@ class MaskMetric(CumulativeRows):
 
 
 def _of_item(number: int, items: int, kwargs: dict[str, Any]) -> dict[str, Any]:
-    """The arguments of one item: a mask for each is one too many for it."""
-    masks = kwargs.get("mask")
-    if masks is None:
-        return kwargs
-    if len(masks) != items:
-        raise ValueError(f"mask must hold {items} items, as y_pred does, got {len(masks)}")
-    return {**kwargs, "mask": masks[number][None]}
+    """The arguments of one item: a mask for each is one too many for it, and so are raters."""
+    own = dict(kwargs)
+    for name in ("mask", "raters"):
+        given = kwargs.get(name)
+        if given is None:
+            continue
+        if len(given) != items:
+            raise ValueError(f"{name} must hold {items} items, as y_pred does, got {len(given)}")
+        own[name] = given[number][None]
+    return own
 
 
 def _gathered(rows: list[Tensor], width: int | None) -> Tensor:

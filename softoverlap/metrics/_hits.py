@@ -1,58 +1,127 @@
-"""Which found box hits which lesion: the greedy pass that FROC and AP share.
+"""Which found box hits which lesion: the greedy pass that FROC, AP and AR share.
 
-Rows of the whole data set are pooled as one float64 tensor on the CPU, a row a found box:
-label, score, outcome. Ranks can gather such rows, however many each of them has.
+Rows of the whole data set are pooled as float64 tensors on the CPU, so that ranks can gather
+them, however many each of them has: a row a found box, a row a lesion, a row a scan.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int, Shaped
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from softoverlap._checks import check_boxes, check_tensors
+from softoverlap._checks import check_tensors
 from softoverlap._types import plain
-from softoverlap.overlaps import box_iou
+from softoverlap.metrics._scans import check_scans, column, existence_of
+from softoverlap.metrics._sizes import ANY_SIZE, SizeClasses
+from softoverlap.metrics.hits import Criterion, Hit, Scan, check_thresholds, criterion_of
 
-Scan = Mapping[str, Any]
-Hit = Callable[[Tensor, Scan], Tensor]
+TRUE_POSITIVE, DUPLICATE, FALSE_POSITIVE, IGNORED = 1, 0, -1, 2
 
-TRUE_POSITIVE, DUPLICATE, FALSE_POSITIVE = 1, 0, -1
-PREDICTION_KEYS = ("box", "label", "label_scores")
-TARGET_KEYS = ("box", "label")
+
+@dataclass(frozen=True)
+class HitRule:
+    """How boxes are matched; with `grid` once for each size class and threshold."""
+
+    criterion: Criterion
+    thresholds: tuple[float, ...]
+    sizes: SizeClasses = ANY_SIZE
+    by_existence: bool = False
+    grid: bool = False
+
+    @classmethod
+    def of(cls, hit: Any, thresholds: Sequence[float], **options: Any) -> HitRule:
+        """The rule of a criterion by name or callable; the thresholds are checked."""
+        criterion = criterion_of(hit)
+        check_thresholds(hit, thresholds)
+        return cls(criterion, tuple(thresholds), **options)
+
+    @property
+    def widths(self) -> tuple[int, int, int]:
+        """Columns of a box, a lesion and a scan."""
+        cells = len(self.thresholds) * (1 + len(self.sizes.bounds))
+        return (2 + cells if self.grid else 4), 3, 2
+
+
+@dataclass(frozen=True, eq=False)
+class Pooled:
+    """All scans' rows.
+
+    A box has its label, its score and then either its outcome and the lesion that it took (its
+    number in the scan, -1 for none), or an outcome for each size class and threshold.
+    A lesion has its label, its existence and its size; a scan its numbers of boxes and lesions.
+    """
+
+    boxes: Float[Tensor, "boxes box_columns"]
+    lesions: Float[Tensor, "lesions 3"]
+    scans: Float[Tensor, "scans 2"]
+
+    def __post_init__(self) -> None:
+        if not len(self.scans):
+            raise ValueError("predictions must hold at least one scan, got none")
+
+    @property
+    def scan_of_box(self) -> Int[Tensor, "boxes"]:
+        """Number of each box's scan."""
+        return torch.arange(len(self.scans)).repeat_interleave(self.scans[:, 0].long())
+
+    @property
+    def scan_of_lesion(self) -> Int[Tensor, "lesions"]:
+        """Number of each lesion's scan."""
+        return torch.arange(len(self.scans)).repeat_interleave(self.scans[:, 1].long())
+
+    @property
+    def lesion_of_box(self) -> Int[Tensor, "boxes"]:
+        """The row of the lesion that each box took, -1 for none."""
+        first = self.scans[:, 1].long().cumsum(0) - self.scans[:, 1].long()
+        taken = self.boxes[:, 3].long()
+        return torch.where(taken >= 0, first[self.scan_of_box] + taken, -1)
 
 
 def pooled_rows(
-    predictions: Sequence[Scan], targets: Sequence[Scan], *, hit: Hit | None, threshold: float
-) -> tuple[Float[Tensor, "boxes 3"], Float[Tensor, "lesions 1"], Float[Tensor, "scans 1"]]:
-    """Rows of label, score and outcome; each lesion's label; each scan's number of lesions."""
-    _check_scans(predictions, targets, hit=hit, threshold=threshold)
-    rows, labels = [torch.zeros(0, 3).double()], [torch.zeros(0, 1).double()]
+    predictions: Sequence[Scan], targets: Sequence[Scan], rule: HitRule
+) -> tuple[
+    Float[Tensor, "boxes box_columns"], Float[Tensor, "lesions 3"], Float[Tensor, "scans 2"]
+]:
+    """The rows that `Pooled` holds, and that ranks gather."""
+    check_scans(predictions, targets)
+    pools = [[torch.zeros(0, width).double()] for width in rule.widths]
     for prediction, target in zip(predictions, targets, strict=True):
-        outcome = outcomes_of_scan(prediction, target, hit=hit, threshold=threshold)
-        columns = (prediction["label"], prediction["label_scores"], outcome)
-        rows.append(torch.stack([_column(column) for column in columns], dim=1))
-        labels.append(_column(target["label"])[:, None])
-    counts = [[float(len(target["label"]))] for target in targets]
-    scans = torch.tensor(counts, dtype=torch.float64).reshape(-1, 1)
-    return torch.cat(rows), torch.cat(labels), scans
+        for pool, rows in zip(pools, _rows_of_scan(prediction, target, rule), strict=True):
+            pool.append(rows)
+    boxes, lesions, scans = (torch.cat(pool) for pool in pools)
+    return boxes, lesions, scans
 
 
-def outcomes_of_scan(
-    prediction: Scan, target: Scan, *, hit: Hit | None, threshold: float
-) -> Int[Tensor, "boxes"]:
-    """Greedy by descending score: each box takes the free lesion that it hits best."""
-    return match_scan(prediction, target, hit=hit, threshold=threshold)[0]
+def _rows_of_scan(prediction: Scan, target: Scan, rule: HitRule) -> tuple[Tensor, Tensor, Tensor]:
+    labels, sizes = column(target["label"]), rule.sizes.lesion_sizes(target)
+    existence = existence_of(target) if rule.by_existence else torch.ones_like(labels)
+    outcome, taken = _outcomes(prediction, target, rule, existence > 0, sizes)
+    results = outcome if rule.grid else torch.cat([outcome, taken])
+    columns = [column(prediction[key])[None] for key in ("label", "label_scores")]
+    counts = torch.tensor([[len(prediction["label"]), len(labels)]]).double()
+    return (
+        torch.cat([*columns, results.double()]).mT,
+        torch.stack([labels, existence, sizes], dim=1),
+        counts,
+    )
 
 
 def match_scan(
-    prediction: Scan, target: Scan, *, hit: Hit | None = None, threshold: float = 0.1
+    prediction: Scan,
+    target: Scan,
+    *,
+    hit: Hit | None = None,
+    threshold: float = 0.1,
 ) -> tuple[Int[Tensor, "boxes"], Int[Tensor, "boxes"]]:
     """Which box of a scan took which lesion, as FROC and average precision count them.
+
+    Every lesion of the target counts, whatever its existence.
 
     Args:
         prediction: As one item of `compute_froc`.
@@ -75,38 +144,68 @@ def match_scan(
         >>> match_scan(found, {"box": box, "label": torch.zeros(1)})
         (tensor([ 1,  0, -1]), tensor([ 0, -1, -1]))
     """
-    count = len(prediction["label"])
-    outcome, taken = torch.full((count,), FALSE_POSITIVE), torch.full((count,), -1)
-    quality, hits = _hits_of_scan(prediction, target, hit=hit, threshold=threshold)
-    free = torch.ones(len(quality), dtype=torch.bool)
-    outcome[hits.any(dim=0)] = DUPLICATE
-    order = _column(prediction["label_scores"]).argsort(descending=True, stable=True)
-    for box in order[hits.any(dim=0)[order]].tolist():
-        open_lesions = (hits[:, box] & free).nonzero()[:, 0]
-        if len(open_lesions):
-            lesion = open_lesions[quality[open_lesions, box].argmax()]
-            free[lesion] = False
-            outcome[box], taken[box] = TRUE_POSITIVE, lesion
+    rule, every = HitRule.of(hit, (threshold,)), torch.ones(len(target["label"]))
+    outcome, taken = _outcomes(prediction, target, rule, every > 0, every.double())
+    return outcome[0], taken[0]
+
+
+def _outcomes(
+    prediction: Scan,
+    target: Scan,
+    rule: HitRule,
+    exists: Bool[Tensor, "lesions"],
+    sizes: Float[Tensor, "lesions"],
+) -> tuple[Int[Tensor, "cells boxes"], Int[Tensor, "cells boxes"]]:
+    """Outcomes and lesions taken, a row for each size class and threshold."""
+    quality, hits = _hits_of_scan(prediction, target, rule)
+    hits &= exists[:, None]
+    times = len(rule.thresholds)
+    classes = rule.sizes if rule.grid else ANY_SIZE
+    ignored = classes.outside(sizes).repeat_interleave(times, dim=0)
+    hits = hits.repeat(len(ignored) // times, 1, 1)
+    order = column(prediction["label_scores"]).argsort(descending=True, stable=True)
+    outcome, taken = _greedy(quality.numpy(), hits.numpy(), ignored.numpy(), order.numpy())
+    if classes.edges:
+        boxes = classes.box_sizes(prediction["box"], target)
+        out = classes.outside(boxes).repeat_interleave(times, dim=0).numpy()
+        outcome[out & (taken < 0)] = IGNORED
+    return torch.from_numpy(outcome), torch.from_numpy(taken)
+
+
+def _greedy(
+    quality: np.ndarray, hits: np.ndarray, ignored: np.ndarray, order: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """By descending score each box takes the free lesion that it hits best, in every cell.
+
+    A lesion that a cell ignores is taken only where none that counts is free, as in COCO.
+    """
+    cells, lesions, boxes = hits.shape
+    any_hit = hits.any(axis=1)
+    outcome = np.where(any_hit, DUPLICATE, FALSE_POSITIVE)
+    taken, free = np.full((cells, boxes), -1), np.ones((cells, lesions), dtype=bool)
+    for box in order[np.any(any_hit, axis=0)[order]].tolist():
+        open_lesions = hits[:, :, box] & free
+        counting = open_lesions & ~ignored
+        choice = np.where(counting.any(axis=1, keepdims=True), counting, open_lesions)
+        rows = np.flatnonzero(np.any(choice, axis=1))
+        best = np.where(choice[rows], quality[:, box], -np.inf).argmax(axis=1)
+        free[rows, best] = False
+        taken[rows, box] = best
+        outcome[rows, box] = np.where(ignored[rows, best], IGNORED, TRUE_POSITIVE)
     return outcome, taken
 
 
 def _hits_of_scan(
-    prediction: Scan, target: Scan, *, hit: Hit | None, threshold: float
-) -> tuple[Float[Tensor, "lesions boxes"], Bool[Tensor, "lesions boxes"]]:
+    prediction: Scan, target: Scan, rule: HitRule
+) -> tuple[Float[Tensor, "lesions boxes"], Bool[Tensor, "times lesions boxes"]]:
     """How well each box hits each lesion, and whether it does; labels must agree."""
-    lesions, boxes = _column(target["label"]), _column(prediction["label"])
+    lesions, boxes = column(target["label"]), column(prediction["label"])
     if not len(lesions) or not len(boxes):
-        nothing = torch.zeros(len(lesions), len(boxes))
-        return nothing.double(), nothing.bool()
-    quality = (hit or _iou_with_lesions)(plain(prediction["box"]), target)
-    hits = _as_hits(quality, (len(lesions), len(boxes)), threshold)
-    return plain(quality).cpu().double(), hits & (lesions[:, None] == boxes[None])
-
-
-def _iou_with_lesions(boxes: Shaped[Tensor, "boxes coords"], target: Scan) -> Tensor:
-    """IoU in float64, so that a threshold such as 0.7 is met by 7/10."""
-    lesions = plain(target["box"]).to(boxes.device)
-    return box_iou(lesions.double(), boxes.double(), validate=False)
+        nothing = torch.zeros(len(rule.thresholds), len(lesions), len(boxes))
+        return nothing[0].double(), nothing.bool()
+    quality = rule.criterion(plain(prediction["box"]), target)
+    hits = [_as_hits(quality, (len(lesions), len(boxes)), limit) for limit in rule.thresholds]
+    return column(quality), torch.stack(hits) & (lesions[:, None] == boxes[None])
 
 
 def _as_hits(
@@ -126,57 +225,3 @@ def _as_hits(
     if quality.isnan().any():
         raise ValueError("hit must return numbers, got NaN")
     return quality >= threshold
-
-
-def _check_scans(
-    predictions: Sequence[Scan], targets: Sequence[Scan], *, hit: Hit | None, threshold: float
-) -> None:
-    """One prediction a scan, in order, with MONAI's keys, finite boxes and scores."""
-    if hit is None and not 0 < threshold <= 1:
-        raise ValueError(f"threshold must be an IoU in (0, 1], got {threshold}")
-    if not math.isfinite(threshold):
-        raise ValueError(f"threshold must be a finite number, got {threshold}")
-    for name, scans in (("predictions", predictions), ("targets", targets)):
-        if not isinstance(scans, Sequence) or isinstance(scans, str):
-            raise TypeError(f"{name} must be a list, an item a scan, got {type(scans).__name__}")
-    if len(predictions) != len(targets):
-        raise ValueError(
-            f"targets must hold an item a scan, as predictions does ({len(predictions)}), "
-            f"got {len(targets)}"
-        )
-    for number, (prediction, target) in enumerate(zip(predictions, targets, strict=True)):
-        _check_scan(f"predictions[{number}]", prediction, PREDICTION_KEYS)
-        _check_scan(f"targets[{number}]", target, TARGET_KEYS)
-        _check_equal_width(number, prediction["box"], target["box"])
-
-
-def _check_scan(name: str, scan: object, keys: tuple[str, ...]) -> None:
-    """Every key is there, boxes are boxes, and the rest has one number a box."""
-    if not isinstance(scan, Mapping):
-        raise TypeError(f"{name} must be a dict, got {type(scan).__name__}")
-    missing = [key for key in keys if key not in scan]
-    if missing:
-        raise ValueError(f"{name} must have the keys {list(keys)}, got {sorted(scan)}")
-    check_boxes(**{f"{name}[{keys[0]!r}]": scan[keys[0]]}, validate=True)
-    for key in keys[1:]:
-        argument = f"{name}[{key!r}]"
-        check_tensors(**{argument: scan[key]})
-        if tuple(scan[key].shape) != (len(scan["box"]),):
-            raise ValueError(
-                f"{argument} must have shape ({len(scan['box'])},), a number a box, "
-                f"got {tuple(scan[key].shape)}"
-            )
-        if not torch.isfinite(scan[key]).all():
-            raise ValueError(f"{argument} must hold finite numbers, got NaN or infinity")
-
-
-def _check_equal_width(number: int, found: Tensor, truth: Tensor) -> None:
-    if found.shape[1] != truth.shape[1]:
-        raise ValueError(
-            f"predictions[{number}]['box'] must have {truth.shape[1]} columns, as "
-            f"targets[{number}]['box'] does, got {found.shape[1]}"
-        )
-
-
-def _column(values: Tensor) -> Float[Tensor, "rows"]:
-    return plain(values).detach().cpu().double()

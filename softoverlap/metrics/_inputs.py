@@ -16,7 +16,7 @@ from softoverlap.masks import counted_masks, counted_voxels, one_hot
 
 
 class MaskPair(NamedTuple):
-    """Probabilities of one shape (B, C, *spatial), float64, zero in voxels that do not count.
+    """Probabilities of one shape (B, C, *spatial), zero in voxels that do not count.
 
     `counted` says how much each voxel counts, (B, 1, *spatial), or is None where all of them do.
     """
@@ -36,7 +36,25 @@ class MaskInputs:
     validate: bool | None = None
 
     def __call__(self, y_pred: Tensor, y: Tensor, *, mask: Tensor | None = None) -> MaskPair:
-        """The pair, looked at where it counts; sums of it keep full precision."""
+        """The pair in float64, looked at where it counts; sums of it keep full precision."""
+        pred, truth, counted = self._chosen(y_pred, y, mask)
+        pair = counted_masks(counted, torch.float64, self.looks, y_pred=pred, y=truth)
+        pred, truth = (values.clamp(0, 1) for values in pair)  # what the check's slack let pass
+        return MaskPair(pred, truth, counted)
+
+    def values(self, y_pred: Tensor, y: Tensor, *, mask: Tensor | None = None) -> MaskPair:
+        """The pair for who compares its values: each in its own precision, labels in float32.
+
+        It is zero in voxels that do not count, and not scaled where they count in part.
+        """
+        pred, truth, counted = self._chosen(y_pred, y, mask)
+        kept = None if counted is None else counted > 0
+        (first,) = counted_masks(kept, _own_dtype(pred), self.looks, y_pred=pred)
+        (second,) = counted_masks(kept, _own_dtype(truth), self.looks, y=truth)
+        return MaskPair(first.clamp(0, 1), second.clamp(0, 1), counted)
+
+    def _chosen(self, y_pred: Tensor, y: Tensor, mask: Tensor | None) -> MaskPair:
+        """Channels that are measured, and how much voxels count, before any value is looked at."""
         check_rank(3, "(B, C, *spatial)", y_pred=y_pred, y=y)
         labels = plain(y).detach()
         pred = plain(y_pred).detach()
@@ -50,8 +68,6 @@ class MaskInputs:
         counted = _both(counted_voxels(labels, self.ignore_index), _checked_mask(mask, pred))
         if not self.include_background and classes > 1:
             pred, truth = pred[:, 1:], truth[:, 1:]
-        pair = counted_masks(counted, torch.float64, self.looks, y_pred=pred, y=truth)
-        pred, truth = (values.clamp(0, 1) for values in pair)  # what the check's slack let pass
         return MaskPair(pred, truth, counted)
 
     @property
@@ -83,6 +99,10 @@ def _checked_spacing(edges: tuple[float, ...], ndim: int) -> tuple[float, ...]:
     if len(edges) < ndim or not all(0 < float(edge) < float("inf") for edge in edges[:ndim]):
         raise ValueError(f"spacing must hold {ndim} finite edges above 0 in mm, got {edges}")
     return tuple(float(edge) for edge in edges[:ndim])
+
+
+def _own_dtype(values: Tensor) -> torch.dtype:
+    return values.dtype if values.is_floating_point() else torch.float32
 
 
 def _checked_mask(mask: Tensor | None, pred: Tensor) -> Tensor | None:

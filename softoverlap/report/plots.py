@@ -37,6 +37,8 @@ from softoverlap.report._style import (
 def plot_froc(froc: FROC | Mapping[str, FROC]) -> Figure:
     """The FROC curve as the step function that it is, with a mark at each rate that is read.
 
+    A bootstrap interval (`compute_froc(resamples=1000)`) is drawn as a band.
+
     Args:
         froc: One curve, or several by name.
 
@@ -194,6 +196,10 @@ def _draw_curve(
     axes.plot(
         steps, heights, dashes, color=color, drawstyle="steps-post", label=label, zorder=order
     )
+    if curve.interval is not None:
+        shown, band = curve.interval.fps_per_scan > 0, curve.interval
+        at, low, high = (v[shown].numpy() for v in (band.fps_per_scan, band.low, band.high))
+        axes.fill_between(at, low, high, color=color, alpha=0.15, linewidth=0)
     marks = [pair for pair in zip(curve.fp_rates, curve.sensitivity, strict=True) if pair[0] > 0]
     if marks:
         axes.plot(*zip(*marks, strict=True), "o", color=color, markersize=4, zorder=order)

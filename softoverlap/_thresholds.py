@@ -1,0 +1,210 @@
+"""How large masks are at thresholds; a voxel is in a mask at a threshold if it is at or above it.
+
+All sizes come from one pass. The voxels at or above a threshold in two maps are those whose smaller
+value is, so three histograms give the sizes at any number of thresholds, and one sort gives all of
+them. A value is compared with thresholds rounded to its own precision, as `mask >= 0.3` does in
+torch: what is stored as 0.3 reaches 0.3. `counted` weighs voxels; where it is 0, values must be 0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import torch
+from jaxtyping import Float, Int, Shaped
+from torch import Tensor
+
+Voxels = Shaped[Tensor, " voxels"]
+Weights = Float[Tensor, " voxels"] | None
+
+_FINEST_GRID = 1 << 16
+_VOXELS_AT_ONCE = 1 << 17  # what is worked on stays in the cache
+
+
+class Cells(NamedTuple):
+    """Bounds of the sizes over each interval of thresholds; sizes fall as thresholds rise.
+
+    `width` is that of each interval, (K,); `shared_*` bounds the size of the voxelwise minimum of
+    two maps, `joint_*` that of their maximum.
+    """
+
+    width: Tensor
+    shared_low: Tensor
+    shared_high: Tensor
+    joint_low: Tensor
+    joint_high: Tensor
+
+
+def sizes_at(
+    pred: Tensor, truth: Tensor, thresholds: Float[Tensor, " levels"], counted: Tensor | None = None
+) -> Float[Tensor, "batch channel 3 levels"]:
+    """Sizes of intersection, prediction and target, both cut at each of the rising thresholds."""
+    sizes = _room_for(pred, 3, len(thresholds) + 1)
+    first, second = Leveller(pred, thresholds), Leveller(truth, thresholds)
+    for row, voxels in zip(sizes, voxels_of(pred, truth, counted), strict=True):
+        for a, b, weights in _parts(*voxels):
+            own, other = first(a), second(b)
+            for place, level in enumerate((torch.minimum(own, other), own, other)):
+                row[place] += _histogram(level, len(thresholds), weights)
+    return _at_or_above(sizes)[..., 1:].unflatten(0, pred.shape[:2])
+
+
+def sizes_against(
+    pred: Tensor, truth: Tensor, thresholds: Float[Tensor, " levels"], counted: Tensor | None = None
+) -> Float[Tensor, "batch channel 3 levels"]:
+    """Sizes of intersection, prediction and target where the prediction alone is cut."""
+    sizes = _room_for(pred, 3, len(thresholds) + 1)
+    leveller = Leveller(pred, thresholds)
+    for row, voxels in zip(sizes, voxels_of(pred, truth, counted), strict=True):
+        for a, b, weights in _parts(*voxels):
+            level = leveller(a)
+            mass = b.double() if weights is None else b.double() * weights
+            row[0] += _histogram(level, len(thresholds), mass)
+            row[1] += _histogram(level, len(thresholds), weights)
+            row[2, -1] += mass.sum()
+    return _at_or_above(sizes)[..., 1:].unflatten(0, pred.shape[:2])
+
+
+def sizes_at_values(
+    pred: Voxels, truth: Voxels, weights: Weights = None
+) -> tuple[Float[Tensor, " levels"], Float[Tensor, "3 levels"]]:
+    """The falling distinct values above 0 of a prediction, and the sizes where cut at each."""
+    above = pred > 0
+    values, order = pred[above].sort(descending=True)
+    ends = torch.ones_like(values, dtype=torch.bool)
+    ends[:-1] = values[1:] < values[:-1]
+    weight = torch.ones_like(truth, dtype=torch.float64) if weights is None else weights
+    mass = truth.double() * weight
+    shared, size = (kept[above][order].cumsum(0)[ends] for kept in (mass, weight))
+    return values[ends].double(), torch.stack([shared, size, mass.sum().expand_as(size)])
+
+
+class Leveller:
+    """How many of the rising thresholds each value of a map reaches.
+
+    Cells of a power of two hold one threshold at most, so that a value meets one comparison and not
+    a search; multiplying by a power of two rounds nothing.
+    """
+
+    def __init__(self, like: Tensor, thresholds: Float[Tensor, " levels"]) -> None:
+        known = thresholds.to(like.device, like.dtype)
+        self.known = known if like.dtype in (torch.float32, torch.float64) else known.float()
+        cells, self.scale = _grid(self.known)
+        if cells is None:
+            return
+        inside = torch.bincount(cells, minlength=self.scale + 1)
+        small = torch.uint8 if len(known) < 255 else torch.int32
+        self.reached = (inside.cumsum(0) - inside).to(small)
+        self.own = torch.full_like(inside, torch.inf, dtype=self.known.dtype)
+        self.own[cells] = self.known
+
+    def __call__(self, values: Voxels) -> Int[Tensor, " voxels"]:
+        """The number of thresholds at or below each value."""
+        values = values.to(self.known.dtype)
+        if not self.scale:
+            return torch.bucketize(values, self.known, right=True, out_int32=True)
+        cell = (values * self.scale).int()
+        reaches_own = values >= self.own.index_select(0, cell)
+        return self.reached.index_select(0, cell) + reaches_own
+
+
+def cells_between(pred: Voxels, truth: Voxels, bins: int, weights: Weights = None) -> Cells:
+    """Bounds of the sizes between neighbours of a regular grid of thresholds, up to the maximum.
+
+    The grid has `bins` cells, a power of two, up to the next power of two above the maximum.
+    """
+    top = torch.maximum(pred.max(), truth.max()).double()
+    scale = bins / _next_power_of_two(top)
+    edges = torch.arange(bins + 1, device=pred.device, dtype=torch.float64) / scale
+    inside = torch.zeros(2, bins + 1, device=pred.device, dtype=torch.float64)
+    zeros = torch.zeros(2, device=pred.device, dtype=torch.float64)
+    for a, b, part in _parts(pred, truth, weights):
+        for place, values in enumerate((torch.minimum(a, b), torch.maximum(a, b))):
+            inside[place] += _histogram((values * scale.to(a.dtype)).int(), bins, part)
+            zeros[place] += (values == 0).sum() if part is None else part[values == 0].sum()
+    sizes = _at_or_above(inside)
+    sizes[:, 0] -= zeros  # no threshold is 0
+    shared, joint = sizes
+    width = (edges[1:].clamp(max=top) - edges[:-1]).clamp(min=0)
+    return Cells(width, shared[1:], shared[:-1], joint[1:], joint[:-1])
+
+
+def pieces(
+    pred: Voxels, truth: Voxels, weights: Weights = None
+) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    """Widths of the intervals of thresholds in which nothing changes, from the maximum to 0.
+
+    With each the sizes of the voxelwise minimum and maximum. Values of one map in [0, 1] are sorted
+    as integers, whose order is that of floats, with a last bit that says which of the two they are.
+    """
+    maps = (torch.maximum(pred, truth), torch.minimum(pred, truth))
+    above = [values > 0 for values in maps]
+    number = {torch.float32: torch.int32, torch.float64: torch.int64}[pred.dtype]
+    joint, shared = (
+        values[where].view(number) * 2 for values, where in zip(maps, above, strict=True)
+    )
+    keys, order = torch.cat([joint, shared + 1]).sort(descending=True)
+    weight = None if weights is None else torch.cat([weights[where] for where in above])[order]
+    sizes = torch.zeros(2, 1, device=pred.device, dtype=torch.float64)
+    for start in range(0, len(keys), _VOXELS_AT_ONCE):
+        part = keys[start : start + _VOXELS_AT_ONCE + 1]  # one more: where the last piece ends
+        value = torch.nn.functional.pad((part >> 1).view(pred.dtype).double(), (0, 1))
+        part = part[:_VOXELS_AT_ONCE]
+        is_shared = (part & 1).bool()
+        step = torch.stack([is_shared, ~is_shared]).double()
+        if weight is not None:
+            step *= weight[start : start + _VOXELS_AT_ONCE]
+        sizes = sizes[:, -1:] + step.cumsum(1)
+        yield value[: len(part)] - value[1 : len(part) + 1], sizes[0], sizes[1]
+
+
+def voxels_of(
+    pred: Tensor, truth: Tensor, counted: Tensor | None
+) -> Iterator[tuple[Voxels, Voxels, Weights]]:
+    """The voxels of each item and channel in turn, with their weights, or None if all weigh 1."""
+    partly = counted is not None and bool(((counted > 0) & (counted < 1)).any())
+    for item in range(pred.shape[0]):
+        weights = counted[item].flatten().double() if counted is not None and partly else None
+        for channel in range(pred.shape[1]):
+            yield pred[item, channel].flatten(), truth[item, channel].flatten(), weights
+
+
+def _grid(thresholds: Tensor) -> tuple[Tensor | None, int]:
+    """The cell of each threshold in the coarsest grid that keeps them apart, or None."""
+    scale = 128
+    while scale <= _FINEST_GRID:
+        cells = (thresholds * scale).long()
+        if bool((cells[1:] > cells[:-1]).all()):
+            return cells, scale
+        scale *= 2
+    return None, 0
+
+
+def _next_power_of_two(top: Tensor) -> Tensor:
+    """The smallest power of two at or above a number in (0, 1]; not too small to divide by."""
+    mantissa, exponent = torch.frexp(top)
+    return torch.ldexp(torch.ones_like(top), (exponent - (mantissa == 0.5).int()).clamp(min=-99))
+
+
+def _parts(*voxels: Tensor | None) -> Iterator[tuple[Any, ...]]:
+    """Equal parts of all of them that stay in the cache."""
+    count = max(len(values) for values in voxels if values is not None)
+    for start in range(0, count, _VOXELS_AT_ONCE):
+        part = slice(start, start + _VOXELS_AT_ONCE)
+        yield tuple(None if values is None else values[part] for values in voxels)
+
+
+def _histogram(cell: Tensor, last: int, weights: Weights) -> Float[Tensor, " cells"]:
+    """The size of the voxels in each cell, 0 to the last."""
+    return torch.bincount(cell, weights=weights, minlength=last + 1).double()
+
+
+def _at_or_above(sizes: Float[Tensor, "*shape cells"]) -> Float[Tensor, "*shape cells"]:
+    """The size in each cell and all those above."""
+    return sizes.flip(-1).cumsum(-1).flip(-1)
+
+
+def _room_for(masks: Tensor, *shape: int) -> Tensor:
+    maps = masks.shape[0] * masks.shape[1]
+    return torch.zeros(maps, *shape, device=masks.device, dtype=torch.float64)
