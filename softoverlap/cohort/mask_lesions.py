@@ -15,7 +15,7 @@ from softoverlap.cohort.records import ScoreSettings
 from softoverlap.cohort.tables import LesionTables, Row, lesion_columns, match_boxes, place_columns
 from softoverlap.metrics._lesion_hits import FoundLesions, HitRule, found_lesions
 from softoverlap.metrics._lesion_maps import LesionRules, LesionScan, lesion_scan
-from softoverlap.metrics.lesion_overlaps import LesionMatch, _rows as matches_of_scan
+from softoverlap.metrics.lesion_overlaps import LesionMatch, rows_of_scan
 
 HALO = 0.01
 """Lowest probability that belongs to a lesion's halo."""
@@ -59,7 +59,7 @@ def mask_lesions(
     false_ml = 0.0
     for scan, found in _scans(pred, truth, raters, spacing, rules):
         rows, false_mm3 = _found_rows(scan, found, first=len(boxes), lesions=len(lesions))
-        matches = matches_of_scan(0, 0, scan, found)
+        matches = rows_of_scan(0, 0, scan, found)
         lesions += [_lesion_row(match, len(lesions) + i) for i, match in enumerate(matches)]
         boxes += rows
         false_ml += false_mm3 / _MM3_PER_ML

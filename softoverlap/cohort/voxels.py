@@ -18,7 +18,7 @@ from softoverlap.metrics._bins import bin_edges, bin_sums, calibration_error
 from softoverlap.metrics._inputs import MaskInputs
 from softoverlap.metrics._near import CountedVoxels, NearVoxels
 from softoverlap.metrics.thresholds._curve import QUBIQ_THRESHOLDS
-from softoverlap.metrics.thresholds._expected import BINS, _bounded
+from softoverlap.metrics.thresholds._expected import BINS, from_cells
 
 VOXELS_AT_ONCE = 1 << 21
 BLOCK = 96
@@ -138,7 +138,7 @@ def expected_dice(pred: Tensor, truth: Tensor) -> float:
         weights[-1] = 0
         cells = cells_between(a, b, BINS, weights)
         total = cells if total is None else _added(total, cells)
-    return float(_bounded(scores.dice, total)[0]) if total is not None else 1.0
+    return float(from_cells(scores.dice, total)[0]) if total is not None else 1.0
 
 
 def _added(total: Cells, cells: Cells) -> Cells:
