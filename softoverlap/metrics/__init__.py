@@ -1,27 +1,49 @@
 """MONAI metrics and their functional twins."""
 
-from softoverlap.metrics._cumulative import MetricSummary
-from softoverlap.metrics.detection import (
+from softoverlap.metrics._bins import (
+    ReliabilityCurve,
+)
+from softoverlap.metrics._cumulative import (
+    MetricSummary,
+)
+from softoverlap.metrics._froc import (
     FROC,
-    HIT_CRITERIA,
-    AveragePrecision,
-    AverageRecall,
-    BoxAPMetric,
-    BoxARMetric,
     FROCInterval,
-    FROCMetric,
-    ScoreExistenceCorrelation,
-    ScoreExistenceMetric,
-    compute_average_precision,
-    compute_average_recall,
-    compute_froc,
-    compute_score_existence_correlation,
+)
+from softoverlap.metrics._hits import (
     match_scan,
+)
+from softoverlap.metrics.agreement import (
+    BlandAltman,
+    compute_bland_altman,
+)
+from softoverlap.metrics.average_precision import (
+    AveragePrecision,
+    BoxAPMetric,
+    compute_average_precision,
+)
+from softoverlap.metrics.average_recall import (
+    AverageRecall,
+    BoxARMetric,
+    compute_average_recall,
+)
+from softoverlap.metrics.calibration import (
+    BrierMetric,
+    CalibrationErrorMetric,
+    compute_brier,
+    compute_calibration_error,
 )
 from softoverlap.metrics.false_positives import (
     FalsePositiveMetric,
     FalsePositives,
     compute_false_positives,
+)
+from softoverlap.metrics.froc import (
+    FROCMetric,
+    compute_froc,
+)
+from softoverlap.metrics.hits import (
+    HIT_CRITERIA,
 )
 from softoverlap.metrics.lesion_overlaps import (
     LesionMatch,
@@ -42,6 +64,19 @@ from softoverlap.metrics.panoptic import (
     PanopticQualityMetric,
     compute_panoptic_quality,
 )
+from softoverlap.metrics.raters import (
+    GeneralisedEnergyDistanceMetric,
+    HumanCeilingMetric,
+    RaterOverlapMetric,
+    compute_generalised_energy_distance,
+    compute_human_ceiling,
+    compute_rater_overlap,
+)
+from softoverlap.metrics.score_existence import (
+    ScoreExistenceCorrelation,
+    ScoreExistenceMetric,
+    compute_score_existence_correlation,
+)
 from softoverlap.metrics.soft import (
     SoftDiceMetric,
     SoftIoUMetric,
@@ -49,6 +84,12 @@ from softoverlap.metrics.soft import (
     compute_soft_dice,
     compute_soft_iou,
     compute_soft_tversky,
+)
+from softoverlap.metrics.surfaces import (
+    ThresholdedHausdorffMetric,
+    ThresholdedSurfaceDiceMetric,
+    compute_thresholded_hausdorff,
+    compute_thresholded_surface_dice,
 )
 from softoverlap.metrics.thresholds import (
     BestThreshold,
@@ -68,6 +109,12 @@ from softoverlap.metrics.thresholds import (
     compute_thresholded_dice,
     compute_thresholded_iou,
 )
+from softoverlap.metrics.volumes import (
+    RelativeVolumeBiasMetric,
+    VolumeBiasMetric,
+    compute_relative_volume_bias,
+    compute_volume_bias,
+)
 
 __all__ = [
     "FROC",
@@ -76,8 +123,11 @@ __all__ = [
     "AverageRecall",
     "BestThreshold",
     "BestThresholdDiceMetric",
+    "BlandAltman",
     "BoxAPMetric",
     "BoxARMetric",
+    "BrierMetric",
+    "CalibrationErrorMetric",
     "ExpectedBounds",
     "ExpectedDiceMetric",
     "ExpectedIoUMetric",
@@ -85,6 +135,8 @@ __all__ = [
     "FROCMetric",
     "FalsePositiveMetric",
     "FalsePositives",
+    "GeneralisedEnergyDistanceMetric",
+    "HumanCeilingMetric",
     "LesionCounts",
     "LesionMatch",
     "LesionRecall",
@@ -93,16 +145,25 @@ __all__ = [
     "MetricSummary",
     "PanopticQuality",
     "PanopticQualityMetric",
+    "RaterOverlapMetric",
+    "RelativeVolumeBiasMetric",
+    "ReliabilityCurve",
     "ScoreExistenceCorrelation",
     "ScoreExistenceMetric",
     "SoftDiceMetric",
     "SoftIoUMetric",
     "SoftTverskyMetric",
     "ThresholdedDiceMetric",
+    "ThresholdedHausdorffMetric",
     "ThresholdedIoUMetric",
+    "ThresholdedSurfaceDiceMetric",
+    "VolumeBiasMetric",
     "compute_average_precision",
     "compute_average_recall",
     "compute_best_threshold_dice",
+    "compute_bland_altman",
+    "compute_brier",
+    "compute_calibration_error",
     "compute_dice_at_thresholds",
     "compute_expected_dice",
     "compute_expected_dice_bounds",
@@ -110,16 +171,23 @@ __all__ = [
     "compute_expected_iou_bounds",
     "compute_false_positives",
     "compute_froc",
+    "compute_generalised_energy_distance",
+    "compute_human_ceiling",
     "compute_iou_at_thresholds",
     "compute_lesion_overlaps",
     "compute_lesion_recall",
     "compute_lesionwise_dice",
     "compute_panoptic_quality",
+    "compute_rater_overlap",
+    "compute_relative_volume_bias",
     "compute_score_existence_correlation",
     "compute_soft_dice",
     "compute_soft_iou",
     "compute_soft_tversky",
     "compute_thresholded_dice",
+    "compute_thresholded_hausdorff",
     "compute_thresholded_iou",
+    "compute_thresholded_surface_dice",
+    "compute_volume_bias",
     "match_scan",
 ]

@@ -15,6 +15,8 @@ from softoverlap.metrics._hits import IGNORED, TRUE_POSITIVE, HitRule, Pooled
 from softoverlap.metrics._sizes import ALL, SizeClasses
 from softoverlap.metrics.hits import Hit
 
+Thresholds = float | Sequence[float] | str
+
 PRESETS = {
     "coco": tuple(round(0.05 * step, 2) for step in range(10, 20)),
     "nndetection": tuple(round(0.05 * step, 2) for step in range(2, 11)),
@@ -38,7 +40,7 @@ class Cell:
 def grid_rule(
     hit: Hit | None,
     threshold: float,
-    thresholds: Sequence[float] | str | None,
+    thresholds: Thresholds | None,
     size_edges: Sequence[float],
     spacing: Sequence[float] | str | None,
     size_of: str,
@@ -48,12 +50,14 @@ def grid_rule(
     return HitRule.of(hit, _several(threshold, thresholds), sizes=sizes, grid=True)
 
 
-def _several(threshold: float, thresholds: Sequence[float] | str | None) -> tuple[float, ...]:
+def _several(threshold: float, thresholds: Thresholds | None) -> tuple[float, ...]:
     if thresholds is None:
         return (threshold,)
     if isinstance(thresholds, str):
         check_choice("thresholds", thresholds, tuple(PRESETS))
         return PRESETS[thresholds]
+    if isinstance(thresholds, float | int):
+        return (float(thresholds),)
     if not len(thresholds) or len(set(thresholds)) < len(thresholds):
         raise ValueError(f"thresholds must hold different numbers, got {tuple(thresholds)}")
     return tuple(float(one) for one in thresholds)

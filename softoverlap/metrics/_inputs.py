@@ -65,7 +65,7 @@ class MaskInputs:
             )
         pred, truth = self._channels(pred, classes, "y_pred"), self._channels(labels, classes, "y")
         check_same_shape(y_pred=pred, y=truth)
-        counted = _both(counted_voxels(labels, self.ignore_index), _checked_mask(mask, pred))
+        counted = _both(counted_voxels(labels, self.ignore_index), checked_mask(mask, pred))
         if not self.include_background and classes > 1:
             pred, truth = pred[:, 1:], truth[:, 1:]
         return MaskPair(pred, truth, counted)
@@ -105,7 +105,7 @@ def _own_dtype(values: Tensor) -> torch.dtype:
     return values.dtype if values.is_floating_point() else torch.float32
 
 
-def _checked_mask(mask: Tensor | None, pred: Tensor) -> Tensor | None:
+def checked_mask(mask: Tensor | None, pred: Tensor) -> Tensor | None:
     """How much each voxel counts, one channel."""
     if mask is None:
         return None

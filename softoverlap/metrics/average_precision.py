@@ -14,7 +14,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from softoverlap.metrics import _curves
-from softoverlap.metrics._grid import Cell, cells_of, grid_rule
+from softoverlap.metrics._grid import Cell, Thresholds, cells_of, grid_rule
 from softoverlap.metrics._hits import Pooled, pooled_rows
 from softoverlap.metrics._pooled import PooledBoxMetric
 from softoverlap.metrics._sizes import ALL
@@ -58,7 +58,7 @@ def compute_average_precision(
     *,
     hit: Hit | None = None,
     threshold: float = 0.1,
-    thresholds: Sequence[float] | str | None = None,
+    thresholds: Thresholds | None = None,
     size_edges: Sequence[float] = (),
     spacing: Sequence[float] | str | None = None,
     size_of: str = "box",
@@ -80,7 +80,7 @@ def compute_average_precision(
         targets: As in `compute_froc`.
         hit: As in `compute_froc`; by default the IoU of the boxes.
         threshold: The lowest score that hits, for AP@0.5 pass 0.5.
-        thresholds: Several in place of the one: numbers, or `"coco"` for 0.5 to 0.95, or
+        thresholds: In place of the one: a number, several, or `"coco"` for 0.5 to 0.95, or
             `"nndetection"` for 0.1 to 0.5, both in steps of 0.05.
         size_edges: Edges between size classes, rising, in mm³ with `spacing`, else in voxels; a
             class is half-open, `[low, high)`.
@@ -162,7 +162,7 @@ class BoxAPMetric(PooledBoxMetric):
         *,
         hit: Hit | None = None,
         threshold: float = 0.1,
-        thresholds: Sequence[float] | str | None = None,
+        thresholds: Thresholds | None = None,
         size_edges: Sequence[float] = (),
         spacing: Sequence[float] | str | None = None,
         size_of: str = "box",

@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from softoverlap.metrics import _curves
-from softoverlap.metrics._grid import Cell, cells_of, grid_rule
+from softoverlap.metrics._grid import Cell, Thresholds, cells_of, grid_rule
 from softoverlap.metrics._hits import Pooled, pooled_rows
 from softoverlap.metrics._pooled import PooledBoxMetric
 from softoverlap.metrics._sizes import ALL
@@ -60,7 +60,7 @@ def compute_average_recall(
     targets: Sequence[Scan],
     *,
     hit: Hit | None = None,
-    thresholds: Sequence[float] | str = "coco",
+    thresholds: Thresholds = "coco",
     max_detections: Sequence[int] = MAX_DETECTIONS,
     size_edges: Sequence[float] = (),
     spacing: Sequence[float] | str | None = None,
@@ -77,7 +77,7 @@ def compute_average_recall(
         predictions: As in `compute_froc`.
         targets: As in `compute_froc`.
         hit: As in `compute_froc`; by default the IoU of the boxes.
-        thresholds: The lowest scores that hit: numbers, or `"coco"` for 0.5 to 0.95, or
+        thresholds: The lowest scores that hit: a number, several, or `"coco"` for 0.5 to 0.95, or
             `"nndetection"` for 0.1 to 0.5, both in steps of 0.05.
         max_detections: How many boxes of a class a scan may show, each at least 1.
         size_edges: As in `compute_average_precision`.
@@ -146,7 +146,7 @@ class BoxARMetric(PooledBoxMetric):
         self,
         *,
         hit: Hit | None = None,
-        thresholds: Sequence[float] | str = "coco",
+        thresholds: Thresholds = "coco",
         max_detections: Sequence[int] = MAX_DETECTIONS,
         size_edges: Sequence[float] = (),
         spacing: Sequence[float] | str | None = None,

@@ -21,6 +21,7 @@ from softoverlap._checks import check_choice, check_probabilities, check_tensors
 from softoverlap._types import plain, score_dtype
 from softoverlap.anchors import anchor_quality
 from softoverlap.lesions import Lesion
+from softoverlap.mask_boxes import SummedVolume
 
 Scan = Mapping[str, Any]
 Criterion = Callable[[Tensor, Scan], Tensor]
@@ -109,15 +110,18 @@ def _of_masks(
     overlap: Callable[..., Tensor], boxes: Shaped[Tensor, "boxes coords"], target: Scan
 ) -> Float[Tensor, "lesions boxes"]:
     masks = masks_of(target)
-    masks = masks.to(boxes.device) if isinstance(masks, Tensor) else masks
-    return overlap(masks, boxes.double())
+    if isinstance(masks, Tensor):  # scored in parts where they are large
+        return overlap(masks.to(boxes.device), boxes.double(), validate=True)
+    volume = SummedVolume.from_lesions(masks, device=boxes.device, validate=True)
+    return overlap(volume, boxes.double(), validate=False)
 
 
 def _relative(
     ratio: str, boxes: Shaped[Tensor, "boxes coords"], target: Scan
 ) -> Float[Tensor, "lesions boxes"]:
     """Overlap with the mask, over the highest that any box reaches."""
-    return anchor_quality(masks_of(target), boxes.double(), overlap=ratio, normalize="best")
+    masks = masks_of(target)
+    return anchor_quality(masks, boxes.double(), overlap=ratio, normalize="best", validate=True)
 
 
 def _centre_in_mask(

@@ -29,7 +29,7 @@ def compute_soft_dice(
     per_component: bool = False,
     ignore_index: int | None = None,
     *,
-    mask: Masks | None = None,
+    mask: Counted | None = None,
     empty: float = 1.0,
     validate: bool | None = None,
 ) -> Scores:
@@ -79,7 +79,7 @@ def compute_soft_iou(
     per_component: bool = False,
     ignore_index: int | None = None,
     *,
-    mask: Masks | None = None,
+    mask: Counted | None = None,
     empty: float = 1.0,
     validate: bool | None = None,
 ) -> Scores:
@@ -130,7 +130,7 @@ def compute_soft_tversky(
     *,
     alpha: float = 0.5,
     beta: float = 0.5,
-    mask: Masks | None = None,
+    mask: Counted | None = None,
     empty: float = 1.0,
     validate: bool | None = None,
 ) -> Scores:
