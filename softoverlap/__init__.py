@@ -24,6 +24,16 @@ if TYPE_CHECKING:  # what type checkers and editors see; a test holds it equal t
         decode_boxes as decode_boxes,
         encode_boxes as encode_boxes,
     )
+    from softoverlap.cohort import (
+        DaskRunner as DaskRunner,
+        ProcessPool as ProcessPool,
+        ScorePair as ScorePair,
+        ScoreSettings as ScoreSettings,
+        find_pairs as find_pairs,
+        read_pairs as read_pairs,
+        score_case as score_case,
+        score_cohort as score_cohort,
+    )
     from softoverlap.data import (
         Aligned as Aligned,
         LesionPhantoms as LesionPhantoms,
@@ -212,6 +222,16 @@ _ROOMS = {
         "decode_boxes",
         "encode_boxes",
     ),
+    "cohort": (
+        "DaskRunner",
+        "find_pairs",
+        "ProcessPool",
+        "read_pairs",
+        "score_case",
+        "score_cohort",
+        "ScorePair",
+        "ScoreSettings",
+    ),
     "data": (
         "align_to",
         "Aligned",
@@ -223,9 +243,9 @@ _ROOMS = {
         "load_nifti",
         "read_boxes",
         "save_nifti",
-        "value_kind",
         "staple",
         "Staple",
+        "value_kind",
         "Volume",
         "write_boxes",
     ),

@@ -139,7 +139,7 @@ def _read(path: Path) -> tuple[nibabel.Nifti1Pair, np.ndarray]:
         image = nibabel.load(path)
         if not isinstance(image, nibabel.Nifti1Pair):
             raise ValueError(f"it is a {type(image).__name__}")
-        if path.suffix != ".gz":
+        if path.suffix.lower() != ".gz":
             return image, np.asanyarray(image.dataobj)
         with _InPieces(path) as stream:
             image = type(image).from_stream(stream)  # type: ignore[attr-defined]
