@@ -1,4 +1,4 @@
-"""One case: every column against the metric that it is named after, masks, boxes, raters, labels."""
+"""One case: every column against the metric it is named after; boxes, raters, labels too."""
 
 from __future__ import annotations
 

@@ -155,7 +155,10 @@ def compute_lesion_overlaps(
     ]
 
 
-def rows_of_scan(item: int, channel: int, scan: LesionScan, found: FoundLesions) -> list[LesionMatch]:
+def rows_of_scan(
+    item: int, channel: int, scan: LesionScan, found: FoundLesions
+) -> list[LesionMatch]:
+    """A row for each true lesion of one item and class, in their order."""
     if not len(scan.truth):
         return []
     centres, boxes = _centres(scan.truth, scan.origin), _boxes(scan.truth, scan.origin)
