@@ -6,26 +6,9 @@ from softoverlap.metrics._bins import (
 from softoverlap.metrics._cumulative import (
     MetricSummary,
 )
-from softoverlap.metrics._froc import (
-    FROC,
-    FROCInterval,
-)
-from softoverlap.metrics._hits import (
-    match_scan,
-)
 from softoverlap.metrics.agreement import (
     BlandAltman,
     compute_bland_altman,
-)
-from softoverlap.metrics.average_precision import (
-    AveragePrecision,
-    BoxAPMetric,
-    compute_average_precision,
-)
-from softoverlap.metrics.average_recall import (
-    AverageRecall,
-    BoxARMetric,
-    compute_average_recall,
 )
 from softoverlap.metrics.calibration import (
     BrierMetric,
@@ -33,35 +16,37 @@ from softoverlap.metrics.calibration import (
     compute_brier,
     compute_calibration_error,
 )
-from softoverlap.metrics.false_positives import (
-    FalsePositiveMetric,
-    FalsePositives,
-    compute_false_positives,
-)
-from softoverlap.metrics.froc import (
-    FROCMetric,
-    compute_froc,
-)
-from softoverlap.metrics.hits import (
+from softoverlap.metrics.detection import (
+    FROC,
     HIT_CRITERIA,
-)
-from softoverlap.metrics.lesion_overlaps import (
-    LesionMatch,
-    compute_lesion_overlaps,
-)
-from softoverlap.metrics.lesion_recall import (
-    LesionRecall,
-    LesionRecallMetric,
-    compute_lesion_recall,
+    AveragePrecision,
+    AverageRecall,
+    BoxAPMetric,
+    BoxARMetric,
+    FROCInterval,
+    FROCMetric,
+    ScoreExistenceCorrelation,
+    ScoreExistenceMetric,
+    compute_average_precision,
+    compute_average_recall,
+    compute_froc,
+    compute_score_existence_correlation,
+    match_scan,
 )
 from softoverlap.metrics.lesionwise import (
+    FalsePositiveMetric,
+    FalsePositives,
     LesionCounts,
+    LesionMatch,
+    LesionRecall,
+    LesionRecallMetric,
     LesionwiseDiceMetric,
-    compute_lesionwise_dice,
-)
-from softoverlap.metrics.panoptic import (
     PanopticQuality,
     PanopticQualityMetric,
+    compute_false_positives,
+    compute_lesion_overlaps,
+    compute_lesion_recall,
+    compute_lesionwise_dice,
     compute_panoptic_quality,
 )
 from softoverlap.metrics.raters import (
@@ -71,11 +56,6 @@ from softoverlap.metrics.raters import (
     compute_generalised_energy_distance,
     compute_human_ceiling,
     compute_rater_overlap,
-)
-from softoverlap.metrics.score_existence import (
-    ScoreExistenceCorrelation,
-    ScoreExistenceMetric,
-    compute_score_existence_correlation,
 )
 from softoverlap.metrics.soft import (
     SoftDiceMetric,

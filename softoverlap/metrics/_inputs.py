@@ -14,6 +14,9 @@ from softoverlap._checks import check_probabilities, check_rank, check_same_shap
 from softoverlap._types import plain
 from softoverlap.masks import counted_masks, counted_voxels, one_hot
 
+Spacing = Sequence[float] | float
+"""Edges of a voxel in mm, or one for all."""
+
 
 class MaskPair(NamedTuple):
     """Probabilities of one shape (B, C, *spatial), zero in voxels that do not count.
@@ -82,7 +85,7 @@ class MaskInputs:
 
 
 def voxel_spacing(
-    spacing: Sequence[float] | float | None, *tensors: Tensor | None, items: int, ndim: int
+    spacing: Spacing | None, *tensors: Tensor | None, items: int, ndim: int
 ) -> list[tuple[float, ...]]:
     """Edges of a voxel in mm for each item: as told, else as the first MetaTensor says."""
     if spacing is not None:

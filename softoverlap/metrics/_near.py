@@ -12,15 +12,11 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Shaped
 from scipy import ndimage
 from torch import Tensor
 
 from softoverlap._checks import check_weight
 from softoverlap.metrics._inputs import MaskInputs, MaskPair, voxel_spacing
-
-Counted = Shaped[Tensor, "batch 1 *spatial"]
-"""How much each voxel counts, in [0, 1], one map an item."""
 
 _ROUNDING = 1 + 1e-9  # three edges of 0.1 mm are within 0.3 mm
 

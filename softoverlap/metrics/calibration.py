@@ -13,7 +13,7 @@ from jaxtyping import Float
 from monai.utils.enums import MetricReduction
 from torch import Tensor
 
-from softoverlap._types import Masks, Targets
+from softoverlap._types import Masks, Targets, VoxelWeights
 from softoverlap.metrics._bins import (
     ReliabilityCurve,
     bin_edges,
@@ -24,11 +24,10 @@ from softoverlap.metrics._bins import (
     reliability_curve,
 )
 from softoverlap.metrics._cumulative import MaskMetric
-from softoverlap.metrics._inputs import MaskInputs
-from softoverlap.metrics._near import Counted, CountedVoxels, NearVoxels
+from softoverlap.metrics._inputs import MaskInputs, Spacing
+from softoverlap.metrics._near import CountedVoxels, NearVoxels
 
 Scores = Float[Tensor, "batch classes"]
-Spacing = Sequence[float] | float
 
 
 def compute_brier(
@@ -42,7 +41,7 @@ def compute_brier(
     margin_mm: float | None = None,
     union_threshold: float = 0.1,
     spacing: Spacing | None = None,
-    mask: Counted | None = None,
+    mask: VoxelWeights | None = None,
     validate: bool | None = None,
 ) -> Scores:
     """Brier score of each item and class: mean squared difference of the voxels that matter.
@@ -101,7 +100,7 @@ def compute_calibration_error(
     margin_mm: float | None = None,
     union_threshold: float = 0.1,
     spacing: Spacing | None = None,
-    mask: Counted | None = None,
+    mask: VoxelWeights | None = None,
     validate: bool | None = None,
 ) -> Scores:
     """Calibration error of each item and class, on the voxels that matter.

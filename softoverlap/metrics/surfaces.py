@@ -13,10 +13,9 @@ from jaxtyping import Float
 from monai.utils.enums import MetricReduction
 from torch import Tensor
 
-from softoverlap._types import Masks, Targets
+from softoverlap._types import Masks, Targets, VoxelWeights
 from softoverlap.metrics._cumulative import MaskMetric
-from softoverlap.metrics._inputs import MaskInputs
-from softoverlap.metrics._near import Counted
+from softoverlap.metrics._inputs import MaskInputs, Spacing
 from softoverlap.metrics._surfaces import (
     Cut,
     Hausdorff,
@@ -28,7 +27,6 @@ from softoverlap.metrics._surfaces import (
 from softoverlap.metrics.reduction import DATASET_REDUCTIONS, checked_reduction
 
 Scores = Float[Tensor, "batch classes"]
-Spacing = Sequence[float] | float
 
 
 def compute_thresholded_surface_dice(
@@ -44,7 +42,7 @@ def compute_thresholded_surface_dice(
     threshold: float,
     target_threshold: float | None = None,
     num_classes: int | None = None,
-    mask: Counted | None = None,
+    mask: VoxelWeights | None = None,
     empty: float = math.nan,
     validate: bool | None = None,
 ) -> Scores:
@@ -109,7 +107,7 @@ def compute_thresholded_hausdorff(
     threshold: float,
     target_threshold: float | None = None,
     num_classes: int | None = None,
-    mask: Counted | None = None,
+    mask: VoxelWeights | None = None,
     empty: float = math.nan,
     one_empty: float = math.inf,
     validate: bool | None = None,

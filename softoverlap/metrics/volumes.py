@@ -11,14 +11,12 @@ from monai.utils.enums import MetricReduction
 from torch import Tensor
 
 from softoverlap import masks
-from softoverlap._types import Masks, Targets
+from softoverlap._types import Masks, Targets, VoxelWeights
 from softoverlap.metrics._cumulative import MaskMetric
-from softoverlap.metrics._inputs import MaskInputs, voxel_spacing
-from softoverlap.metrics._near import Counted
+from softoverlap.metrics._inputs import MaskInputs, Spacing, voxel_spacing
 from softoverlap.metrics.agreement import BlandAltman, compute_bland_altman
 
 Scores = Float[Tensor, "batch classes"]
-Spacing = Sequence[float] | float
 _MM3_PER_ML = 1000.0
 
 
@@ -30,7 +28,7 @@ def compute_volume_bias(
     *,
     ignore_index: int | None = None,
     spacing: Spacing | None = None,
-    mask: Counted | None = None,
+    mask: VoxelWeights | None = None,
     validate: bool | None = None,
 ) -> Scores:
     """Soft volume of the prediction less that of the target, of each item and class.
@@ -77,7 +75,7 @@ def compute_relative_volume_bias(
     num_classes: int | None = None,
     *,
     ignore_index: int | None = None,
-    mask: Counted | None = None,
+    mask: VoxelWeights | None = None,
     validate: bool | None = None,
 ) -> Scores:
     """Volume bias as a share of the target's soft volume, of each item and class.

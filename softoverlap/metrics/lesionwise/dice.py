@@ -13,17 +13,17 @@ from scipy import ndimage
 from torch import Tensor
 
 from softoverlap._checks import check_weight
-from softoverlap._types import Masks, Targets
+from softoverlap._types import Masks, Targets, VoxelWeights
 from softoverlap.data.components import neighbourhood
 from softoverlap.metrics._inputs import MaskInputs
-from softoverlap.metrics._lesion_maps import (
+from softoverlap.metrics.lesionwise._maps import (
     LesionRules,
     LesionScan,
     merged_overlap,
     ratio,
     touching,
 )
-from softoverlap.metrics._lesion_metric import LesionMetric, VoxelWeights
+from softoverlap.metrics.lesionwise._metric import LesionMetric
 
 
 def compute_lesionwise_dice(

@@ -12,8 +12,8 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from softoverlap._checks import check_choice, check_positive
-from softoverlap.metrics._scans import column
-from softoverlap.metrics.hits import Scan, masks_of
+from softoverlap.metrics.detection._scans import column
+from softoverlap.metrics.detection.hits import Scan, masks_of
 from softoverlap.overlaps import box_volume
 
 ALL = "all"

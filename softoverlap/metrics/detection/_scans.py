@@ -10,7 +10,7 @@ from torch import Tensor
 
 from softoverlap._checks import check_boxes, check_probabilities, check_tensors
 from softoverlap._types import plain
-from softoverlap.metrics.hits import Scan, checked_lesions
+from softoverlap.metrics.detection.hits import Scan, checked_lesions
 
 PREDICTION_KEYS = ("box", "label", "label_scores")
 TARGET_KEYS = ("box", "label")

@@ -16,10 +16,10 @@ from monai.utils.enums import MetricReduction
 from torch import Tensor
 
 from softoverlap._checks import check_choice
-from softoverlap._types import Masks, Targets
+from softoverlap._types import Masks, Targets, VoxelWeights
 from softoverlap.metrics._inputs import MaskInputs
-from softoverlap.metrics._lesion_maps import LesionRules, LesionScan, ratio
-from softoverlap.metrics._lesion_metric import LesionMetric, VoxelWeights
+from softoverlap.metrics.lesionwise._maps import LesionRules, LesionScan, ratio
+from softoverlap.metrics.lesionwise._metric import LesionMetric
 
 _ROUNDING = 1e-9
 """An IoU of exactly ½ is no match, whichever way its sum was rounded."""

@@ -10,10 +10,10 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from softoverlap._checks import check_choice
-from softoverlap.metrics._curves import class_name
-from softoverlap.metrics._hits import IGNORED, TRUE_POSITIVE, HitRule, Pooled
-from softoverlap.metrics._sizes import ALL, SizeClasses
-from softoverlap.metrics.hits import Hit
+from softoverlap.metrics.detection._curves import class_name
+from softoverlap.metrics.detection._hits import IGNORED, TRUE_POSITIVE, HitRule, Pooled
+from softoverlap.metrics.detection._sizes import ALL, SizeClasses
+from softoverlap.metrics.detection.hits import Hit
 
 Thresholds = float | Sequence[float] | str
 

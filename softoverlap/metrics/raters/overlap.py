@@ -16,8 +16,11 @@ from torch import Tensor
 
 from softoverlap._types import Masks
 from softoverlap.metrics._inputs import MaskInputs
-from softoverlap.metrics._rater_inputs import tells_classes, with_class_axis
-from softoverlap.metrics._rater_scores import RaterMetric, RaterReading, energy_distance
+from softoverlap.metrics.raters._inputs import tells_classes, with_class_axis
+from softoverlap.metrics.raters._scores import RaterMetric, RaterReading, energy_distance
+
+Counted = Shaped[Tensor, "batch 1 *voxels"]
+"""How much each voxel counts; the masks beside it may have one axis more."""
 
 RaterMasks = Shaped[Tensor, "batch raters *channel_and_spatial"]
 """A mask of each rater: (B, R, *spatial), or (B, R, C, *spatial) with an axis of classes."""
@@ -25,8 +28,6 @@ RaterMasks = Shaped[Tensor, "batch raters *channel_and_spatial"]
 SampleMasks = Shaped[Tensor, "batch samples *channel_and_spatial"]
 """Samples of a model, in the same layout."""
 
-Counted = Shaped[Tensor, "batch 1 *voxels"]
-"""How much each voxel counts."""
 
 Scores = Float[Tensor, "batch classes"]
 

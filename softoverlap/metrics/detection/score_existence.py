@@ -13,15 +13,15 @@ from scipy import stats
 from torch import Tensor
 
 from softoverlap._checks import check_choice
-from softoverlap.metrics._hits import (
+from softoverlap.metrics.detection._hits import (
     FALSE_POSITIVE,
     TRUE_POSITIVE,
     HitRule,
     Pooled,
     pooled_rows,
 )
-from softoverlap.metrics._pooled import PooledBoxMetric
-from softoverlap.metrics.hits import Hit, Scan
+from softoverlap.metrics.detection._pooled import PooledBoxMetric
+from softoverlap.metrics.detection.hits import Hit, Scan
 
 
 @dataclass(frozen=True)

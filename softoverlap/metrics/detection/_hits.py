@@ -17,9 +17,9 @@ from torch import Tensor
 
 from softoverlap._checks import check_tensors
 from softoverlap._types import plain
-from softoverlap.metrics._scans import check_scans, column, existence_of
-from softoverlap.metrics._sizes import ANY_SIZE, SizeClasses
-from softoverlap.metrics.hits import Criterion, Hit, Scan, check_thresholds, criterion_of
+from softoverlap.metrics.detection._scans import check_scans, column, existence_of
+from softoverlap.metrics.detection._sizes import ANY_SIZE, SizeClasses
+from softoverlap.metrics.detection.hits import Criterion, Hit, Scan, check_thresholds, criterion_of
 
 TRUE_POSITIVE, DUPLICATE, FALSE_POSITIVE, IGNORED = 1, 0, -1, 2
 

@@ -1,20 +1,20 @@
 """The metrics of found boxes in one place: FROC, average precision and recall, rank correlation."""
 
-from softoverlap.metrics._froc import FROC, FROCInterval
-from softoverlap.metrics._hits import match_scan
-from softoverlap.metrics.average_precision import (
+from softoverlap.metrics.detection._froc import FROC, FROCInterval
+from softoverlap.metrics.detection._hits import match_scan
+from softoverlap.metrics.detection.average_precision import (
     AveragePrecision,
     BoxAPMetric,
     compute_average_precision,
 )
-from softoverlap.metrics.average_recall import (
+from softoverlap.metrics.detection.average_recall import (
     AverageRecall,
     BoxARMetric,
     compute_average_recall,
 )
-from softoverlap.metrics.froc import FP_RATES, FROCMetric, compute_froc
-from softoverlap.metrics.hits import HIT_CRITERIA, Hit, Scan
-from softoverlap.metrics.score_existence import (
+from softoverlap.metrics.detection.froc import FP_RATES, FROCMetric, compute_froc
+from softoverlap.metrics.detection.hits import HIT_CRITERIA, Hit, Scan
+from softoverlap.metrics.detection.score_existence import (
     ScoreExistenceCorrelation,
     ScoreExistenceMetric,
     compute_score_existence_correlation,

@@ -8,13 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
-from softoverlap._types import Masks, Targets
+from softoverlap._types import Masks, Targets, VoxelWeights
 from softoverlap.metrics._inputs import MaskInputs
-from softoverlap.metrics._lesion_hits import FoundLesions, HitRule, found_lesions
-from softoverlap.metrics._lesion_maps import LesionMap, LesionRules, LesionScan
-from softoverlap.metrics._lesion_metric import (
+from softoverlap.metrics.lesionwise._hits import FoundLesions, HitRule, found_lesions
+from softoverlap.metrics.lesionwise._maps import LesionMap, LesionRules, LesionScan
+from softoverlap.metrics.lesionwise._metric import (
     RaterMasks,
-    VoxelWeights,
     checked_raters,
     lesion_scans,
     spacings_of,

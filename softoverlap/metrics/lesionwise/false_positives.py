@@ -10,10 +10,10 @@ from monai.utils.enums import MetricReduction
 from torch import Tensor
 
 from softoverlap._checks import check_choice
-from softoverlap._types import Masks, Targets
+from softoverlap._types import Masks, Targets, VoxelWeights
 from softoverlap.metrics._inputs import MaskInputs
-from softoverlap.metrics._lesion_maps import LesionRules, LesionScan
-from softoverlap.metrics._lesion_metric import LesionMetric, RaterMasks, VoxelWeights
+from softoverlap.metrics.lesionwise._maps import LesionRules, LesionScan
+from softoverlap.metrics.lesionwise._metric import LesionMetric, RaterMasks
 
 MEASURES = ("count", "ml", "mm3")
 

@@ -8,10 +8,10 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from softoverlap.metrics import _curves
-from softoverlap.metrics._bootstrap import Events, band_rates, draw_scans, percentiles
-from softoverlap.metrics._hits import FALSE_POSITIVE, Pooled
-from softoverlap.metrics._sizes import SizeClasses
+from softoverlap.metrics.detection import _curves
+from softoverlap.metrics.detection._bootstrap import Events, band_rates, draw_scans, percentiles
+from softoverlap.metrics.detection._hits import FALSE_POSITIVE, Pooled
+from softoverlap.metrics.detection._sizes import SizeClasses
 
 
 @dataclass(frozen=True, eq=False)

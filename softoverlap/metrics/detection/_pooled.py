@@ -7,7 +7,7 @@ from typing import Any
 from torch import Tensor
 
 from softoverlap.metrics._cumulative import CumulativeRows
-from softoverlap.metrics._hits import HitRule, Pooled, pooled_rows
+from softoverlap.metrics.detection._hits import HitRule, Pooled, pooled_rows
 
 
 class PooledBoxMetric(CumulativeRows):

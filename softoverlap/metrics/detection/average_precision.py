@@ -1,6 +1,7 @@
 """Average precision of found boxes: at several thresholds, of each class and size class.
 
-Matching is that of FROC (`softoverlap.metrics.froc`), but a duplicate is false, as in COCO.
+Matching is that of FROC (see `softoverlap.metrics.detection.froc`), but a duplicate is false, as in
+COCO.
 """
 
 from __future__ import annotations
@@ -13,12 +14,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from softoverlap.metrics import _curves
-from softoverlap.metrics._grid import Cell, Thresholds, cells_of, grid_rule
-from softoverlap.metrics._hits import Pooled, pooled_rows
-from softoverlap.metrics._pooled import PooledBoxMetric
-from softoverlap.metrics._sizes import ALL
-from softoverlap.metrics.hits import Hit, Scan
+from softoverlap.metrics.detection import _curves
+from softoverlap.metrics.detection._grid import Cell, Thresholds, cells_of, grid_rule
+from softoverlap.metrics.detection._hits import Pooled, pooled_rows
+from softoverlap.metrics.detection._pooled import PooledBoxMetric
+from softoverlap.metrics.detection._sizes import ALL
+from softoverlap.metrics.detection.hits import Hit, Scan
 
 
 @dataclass(frozen=True)

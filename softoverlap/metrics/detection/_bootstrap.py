@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from softoverlap.metrics._curves import score_order
+from softoverlap.metrics.detection._curves import score_order
 
 _ELEMENTS_AT_ONCE = 1 << 21
 _GRID = 64

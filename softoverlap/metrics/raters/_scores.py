@@ -15,7 +15,7 @@ from softoverlap._checks import check_choice
 from softoverlap.data.raters import fuse_raters
 from softoverlap.metrics._cumulative import MaskMetric
 from softoverlap.metrics._inputs import MaskInputs
-from softoverlap.metrics._rater_inputs import (
+from softoverlap.metrics.raters._inputs import (
     RaterCase,
     overlap_matrix,
     rater_stacks,

@@ -14,11 +14,11 @@ from jaxtyping import Float
 from torch import Tensor
 
 from softoverlap._checks import check_choice
-from softoverlap.metrics._froc import FROC, FROCOptions, froc_of
-from softoverlap.metrics._hits import HitRule, Pooled, pooled_rows
-from softoverlap.metrics._pooled import PooledBoxMetric
-from softoverlap.metrics._sizes import ANY_SIZE, SizeClasses
-from softoverlap.metrics.hits import Hit, Scan
+from softoverlap.metrics.detection._froc import FROC, FROCOptions, froc_of
+from softoverlap.metrics.detection._hits import HitRule, Pooled, pooled_rows
+from softoverlap.metrics.detection._pooled import PooledBoxMetric
+from softoverlap.metrics.detection._sizes import ANY_SIZE, SizeClasses
+from softoverlap.metrics.detection.hits import Hit, Scan
 
 FP_RATES = (1 / 8, 1 / 4, 1 / 2, 1.0, 2.0, 4.0, 8.0)
 

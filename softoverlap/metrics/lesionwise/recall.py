@@ -13,11 +13,11 @@ from monai.utils.enums import MetricReduction
 from torch import Tensor
 
 from softoverlap._checks import check_choice
-from softoverlap._types import Masks, Targets
+from softoverlap._types import Masks, Targets, VoxelWeights
 from softoverlap.metrics._inputs import MaskInputs
-from softoverlap.metrics._lesion_hits import HitRule, found_lesions
-from softoverlap.metrics._lesion_maps import LesionRules, LesionScan
-from softoverlap.metrics._lesion_metric import LesionMetric, RaterMasks, VoxelWeights
+from softoverlap.metrics.lesionwise._hits import HitRule, found_lesions
+from softoverlap.metrics.lesionwise._maps import LesionRules, LesionScan
+from softoverlap.metrics.lesionwise._metric import LesionMetric, RaterMasks
 
 WEIGHTS = ("lesions", "existence")
 

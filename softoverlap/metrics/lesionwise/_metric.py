@@ -15,11 +15,9 @@ from torch import Tensor
 from softoverlap._checks import check_probabilities, check_tensors
 from softoverlap._types import plain
 from softoverlap.metrics._cumulative import MaskMetric
-from softoverlap.metrics._inputs import MaskInputs, MaskPair, voxel_spacing
-from softoverlap.metrics._lesion_maps import LesionRules, LesionScan, lesion_scan
+from softoverlap.metrics._inputs import MaskInputs, MaskPair, Spacing, voxel_spacing
+from softoverlap.metrics.lesionwise._maps import LesionRules, LesionScan, lesion_scan
 
-Spacing = Sequence[float] | float | None
-VoxelWeights = Shaped[Tensor, "batch one *spatial"]
 RaterMasks = Shaped[Tensor, "batch raters marked *spatial"]
 
 
@@ -31,7 +29,7 @@ class LesionMetric(MaskMetric):
         *,
         inputs: MaskInputs,
         rules: LesionRules,
-        spacing: Spacing,
+        spacing: Spacing | None,
         reduction: MetricReduction | str,
         get_not_nans: bool,
         return_with_label: bool | Sequence[str],
@@ -93,7 +91,7 @@ def lesion_scans(
 
 
 def spacings_of(
-    spacing: Spacing, y: Tensor, y_pred: Tensor, *, needed: bool
+    spacing: Spacing | None, y: Tensor, y_pred: Tensor, *, needed: bool
 ) -> Sequence[tuple[float, ...] | None]:
     """Edges of each item's voxels in mm; None where nobody told and nothing is in mm."""
     if y.ndim > 5:
