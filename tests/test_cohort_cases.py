@@ -26,6 +26,7 @@ from softoverlap.metrics import (
     compute_expected_dice,
     compute_false_positives,
     compute_lesion_overlaps,
+    compute_lesionwise_dice,
     compute_soft_dice,
     compute_soft_iou,
     compute_thresholded_dice,
@@ -83,6 +84,16 @@ def test_lesions_equal_the_rows_of_the_metric(tmp_path):
             assert row[name] == pytest.approx(getattr(match, name), rel=1e-6)
         assert tuple(row[f"axis{axis}_min"] for axis in range(3)) == match.box[:3]
         assert row["centre_axis2"] == pytest.approx(match.centre[2])
+
+
+def test_lesionwise_dice_is_the_challenge_s_without_dilation(tmp_path):
+    generator = torch.Generator().manual_seed(0)
+    noise = torch.rand(2, 16, 14, 12, generator=generator)
+    pred, truth = torch.where(noise > 0.93, noise, 0)
+    truth[3:8, 4:9, 2:6], pred[4:9, 4:9, 2:6] = 0.7, 0.6
+    (row,) = scored(tmp_path, pred, truth).rows
+    expected = compute_lesionwise_dice(*batch(pred, truth), dilation=0, min_mm3=0.0)
+    assert row["lesionwise_dice"] == pytest.approx(expected.item(), rel=1e-9)
 
 
 def test_the_case_counts_what_its_rows_say(tmp_path):

@@ -99,7 +99,8 @@ def match_boxes(
 def lesion_columns(lesions: Sequence[Row], boxes: Sequence[Row], *, false_ml: float) -> Row:
     """The case's columns, from the rows of its lesions and of what was found.
 
-    `lesionwise_dice` is Σ Dice of the lesions found over TP + FN + FP.
+    `lesionwise_dice` is Σ Dice of the lesions found over TP + FN + FP: between masks it is
+    `compute_lesionwise_dice` without dilation.
     """
     found = [row for row in lesions if row["detected"]]
     false = sum(row["outcome"] == OUTCOMES[-1] for row in boxes)

@@ -29,7 +29,7 @@ MARGIN = 5
 """Voxels around lesions in which calibration is measured."""
 
 _MM3_PER_ML = 1000.0
-_NEAR = NearVoxels(margin=MARGIN)
+_NEAR = NearVoxels(margin=float(MARGIN))
 _INPUTS = MaskInputs(True, None, None, False)
 
 
