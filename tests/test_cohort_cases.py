@@ -250,7 +250,7 @@ def test_displacement_is_a_column_and_a_warning(tmp_path, shift, geometry, displ
 
 
 def boxes_of(mask):
-    lesions = lesions_from_mask(mask, spacing=(1, 2, 1.5))
+    lesions = lesions_from_mask(mask, spacing=(1.0, 2.0, 1.5))
     return torch.stack([lesion.box for lesion in lesions]).double()
 
 

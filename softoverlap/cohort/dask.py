@@ -57,7 +57,7 @@ class DaskRunner:
             return
         with _client(self.scheduler, self.local) as client:
             suspects: list[ScorePair] = []
-            yield from self._in_batches(client, pairs, score, suspects)
+            yield from self._in_batches(client, pairs, score, suspects, report)
             if suspects:
                 names = ", ".join(pair.case for pair in suspects)
                 report(f"workers were killed; these cases are scored one at a time: {names}")
@@ -65,10 +65,18 @@ class DaskRunner:
                 yield _alone(client, suspect, score)
 
     def _in_batches(
-        self, client: Client, pairs: Sequence[ScorePair], score: Score, suspects: list[ScorePair]
+        self,
+        client: Client,
+        pairs: Sequence[ScorePair],
+        score: Score,
+        suspects: list[ScorePair],
+        report: Report,
     ) -> Results:
         """Results of all batches but those that were given up, which are added to the suspects."""
-        workers = max(1, len(client.scheduler_info(n_workers=-1)["workers"]))
+        workers = len(client.scheduler_info(n_workers=-1)["workers"])
+        if not workers:
+            report(f"{self.scheduler} has no worker yet: waiting for one")
+        workers = max(1, workers)
         size = self.batch or max(1, min(MOST_IN_BATCH, len(pairs) // (4 * workers)))
         waiting = deque(tuple(pairs[start : start + size]) for start in range(0, len(pairs), size))
         running: dict[Any, tuple[ScorePair, ...]] = {}

@@ -37,7 +37,7 @@ class LesionTables:
     boxes: list[Row]
 
 
-def place_columns(box: Sequence[float], centre: Sequence[float] | None = None) -> Row:
+def place_columns(box: Sequence[int | float], centre: Sequence[float] | None = None) -> Row:
     """The columns of a box and, if given, of a centre, in voxels.
 
     Examples:
@@ -117,5 +117,5 @@ def lesion_columns(lesions: Sequence[Row], boxes: Sequence[Row], *, false_ml: fl
     }
 
 
-def _share(part: float, whole: float) -> float:
+def _share(part: int | float, whole: int) -> float:
     return part / whole if whole else math.nan
