@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import locale
+
 import numpy as np
 import SimpleITK
 import torch
@@ -57,6 +59,7 @@ def write_dicom(
     folder.mkdir(parents=True, exist_ok=True)
     spacing = (0.7, 1.3, 2.5)
     axes = np.eye(3) if direction is None else direction
+    before = locale.setlocale(locale.LC_ALL)  # writing DICOM leaves "C" behind
     writer = SimpleITK.ImageFileWriter()
     writer.KeepOriginalImageUIDOn()
     for k in sorted(set(range(len(array))) - set(skip)):
@@ -78,4 +81,5 @@ def write_dicom(
             image.SetMetaData(tag, value)
         writer.SetFileName(str(folder / f"{series[-1]}{(7 * k) % 13:02d}.dcm"))
         writer.Execute(image)
+    locale.setlocale(locale.LC_ALL, before)
     return folder

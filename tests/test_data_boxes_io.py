@@ -11,7 +11,7 @@ import torch
 from hypothesis import given, strategies as st
 
 from softoverlap.data import boxes_to_world, read_boxes, write_boxes, write_markups
-from softoverlap.data.markups import MARKUPS_SCHEMA
+from softoverlap.data.formats.markups import MARKUPS_SCHEMA
 
 BOXES = torch.tensor([[0.1, 1.0, 2.0, 3.3, 4.0, 5.5], [0.0, 0.0, 0.0, 7.0, 8.0, 9.0]])
 
@@ -102,7 +102,9 @@ def test_the_file_says_what_its_numbers_mean(tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda c: c.update(format="coco"), "must have the format 'softoverlap-boxes', got 'coco'"),
+        (lambda c: c.update(format="coco"), "does not tell its format: name it"),
+        (lambda c: c.update(case=3), "must have a name as case, got 3"),
+        (lambda c: c["boxes"][0].update(box=[True] * 6), "must have numbers as box, got True"),
         (lambda c: c.update(version=2), "must have version 1, got 2"),
         (lambda c: c.pop("boxes"), "must be a JSON file of boxes, got no 'boxes'"),
         (lambda c: c.update(boxes=3), "must be a JSON file of boxes, got"),
@@ -145,7 +147,7 @@ def test_a_file_of_another_kind_is_named_with_what_is_wrong(tmp_path, change, me
 
 
 def test_missing_broken_and_foreign_files_are_named(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"gone\.json must be a JSON file of boxes"):
+    with pytest.raises(FileNotFoundError, match=r"gone\.json must be a file of boxes"):
         read_boxes(tmp_path / "gone.json")
     write_boxes(tmp_path / "a.json", BOXES)
     text = (tmp_path / "a.json").read_text()
@@ -153,8 +155,10 @@ def test_missing_broken_and_foreign_files_are_named(tmp_path):
     with pytest.raises(ValueError, match=r"half\.json must be a JSON file, got"):
         read_boxes(tmp_path / "half.json")
     (tmp_path / "list.json").write_text("[1, 2]")
-    with pytest.raises(ValueError, match=r"list\.json must have the format .*, got 'list'"):
+    with pytest.raises(ValueError, match=r"list\.json does not tell its format"):
         read_boxes(tmp_path / "list.json")
+    with pytest.raises(ValueError, match=r"list\.json must have the format .*, got 'list'"):
+        read_boxes(tmp_path / "list.json", format="json")
 
 
 def test_wrong_numbers_are_refused_before_writing(tmp_path):

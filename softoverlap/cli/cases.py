@@ -188,4 +188,4 @@ def validate(model: LesionDetector, scans: list[TrainingScan], output: Path) -> 
     result = evaluate(found, [lesion_target(scan.lesions) for scan in scans])
     print_evaluations({"validation": result})
     with whole_file(output / "validation.json") as unfinished:
-        unfinished.write_text(json.dumps(result.summary, indent=1))
+        unfinished.write_text(json.dumps(result.summary, indent=1), encoding="utf-8")

@@ -122,7 +122,10 @@ def _row(case: str, paths: Sequence[Path], output: Path, fusion: Fusion) -> dict
 def _write_table(path: Path, rows: Sequence[Mapping[str, object]]) -> None:
     from softoverlap.data import whole_file
 
-    with whole_file(path) as unfinished, unfinished.open("w", newline="") as stream:
+    with (
+        whole_file(path) as unfinished,
+        unfinished.open("w", newline="", encoding="utf-8") as stream,
+    ):
         writer = csv.DictWriter(stream, COLUMNS)
         writer.writeheader()
         writer.writerows(rows)

@@ -13,6 +13,7 @@ import typer
 from softoverlap.cli.app import app
 from softoverlap.cli.cases import check_folder
 from softoverlap.cli.console import SOME_FAILED, one_line_errors, plural, say
+from softoverlap.cli.drawing import draw
 from softoverlap.cli.fusing import (
     Fusion,
     check_written,
@@ -26,7 +27,6 @@ from softoverlap.cli.inspecting import (
     check_threshold,
     check_values,
     describe,
-    draw,
     named_files,
 )
 

@@ -1,4 +1,4 @@
-"""What `softoverlap inspect` says about a file: lines of text, and a picture in three planes."""
+"""What `softoverlap inspect` says about a file, a line each."""
 
 from __future__ import annotations
 
@@ -217,72 +217,3 @@ def box_lines(file: BoxFile) -> list[str]:
         lines += [f"labels   {', '.join(map(str, file.labels.unique().tolist()))}"]
     affine = "none: where they lie is not known" if file.affine is None else "known (RAS)"
     return [*lines, f"affine   {affine}"]
-
-
-def draw(path: Path, scan: Path | None, picture: Path, reading: Reading) -> None:
-    """Three planes through the largest lesion, the best box, or the middle."""
-    from softoverlap.data import load_image, read_boxes
-    from softoverlap.report import plot_case, save_figure
-
-    title = path.name if scan is None else f"{path.name} on {scan.name}"
-    if not is_image(path):
-        if scan is None:
-            raise ValueError("--picture of boxes needs the scan that they lie on: pass --image")
-        image, file = load_image(scan), read_boxes(path)
-        check_on_grid(file, image, path, scan)
-        best = None if file.scores is None else file.scores.argsort(descending=True)
-        boxes = file.boxes if best is None else file.boxes[best]
-        scores = None if best is None or file.scores is None else file.scores[best]
-        figure = plot_case(
-            image.data, spacing=image.spacing, found_boxes=boxes, scores=scores, title=title
-        )
-    else:
-        mask, below = _mask_and_scan(path, scan, reading)
-        figure = plot_case(
-            below.data, spacing=below.spacing, soft_mask=mask, title=title,
-            centre=None if mask is None else largest(below, mask, reading),
-        )  # fmt: skip
-    save_figure(figure, picture)
-
-
-def _mask_and_scan(path: Path, scan: Path | None, reading: Reading) -> tuple[Tensor | None, Volume]:
-    """The probabilities of a file, if it has such, on the scan's grid, and the scan or the file."""
-    from softoverlap.data import check_same_grid, load_image, reorient_to, value_kind
-    from softoverlap.data.geometry import check_one_channel
-
-    image = load_image(path)
-    check_one_channel(image, name=str(path))
-    if scan is None:
-        return as_mask(image, reading, value_kind(image.data)), image
-    below = load_image(scan)
-    check_one_channel(below, name=str(scan))
-    image = reorient_to(image, below.affine)
-    check_same_grid(below, image, names=(str(scan), str(path)))
-    mask = as_mask(image, reading, value_kind(image.data))
-    if mask is None:
-        raise ValueError(f"{path} must hold a mask to be drawn on a scan: see --values and --label")
-    return mask, below
-
-
-def largest(image: Volume, mask: Tensor, reading: Reading) -> list[float] | None:
-    """The centre of the largest lesion, None without any."""
-    lesions = find_lesions(image, mask, reading)
-    if not lesions:
-        return None
-    return max(lesions, key=lambda lesion: lesion.volume_mm3).centre.tolist()
-
-
-def check_on_grid(file: BoxFile, image: Volume, path: Path, scan: Path) -> None:
-    """Boxes in voxels mean nothing on another grid."""
-    from softoverlap.data import corner_displacement
-    from softoverlap.data.geometry import NEAR_GRID, check_one_channel
-
-    check_one_channel(image, name=str(scan))
-    if file.affine is None:
-        return
-    apart = corner_displacement(image.grid, image.affine, file.affine)
-    if apart > NEAR_GRID:
-        raise ValueError(
-            f"{path} must hold boxes on the grid of {scan}, got corners up to {apart:.3g} voxels "
-            "apart"
-        )

@@ -8,8 +8,8 @@ from typing import Any
 
 import torch
 
-from softoverlap.data.boxes_io import write_boxes
 from softoverlap.data.files import whole_file
+from softoverlap.data.formats import write_boxes
 from softoverlap.data.nifti import save_nifti
 from softoverlap.data.phantoms import LesionPhantoms, Phantom
 

@@ -64,7 +64,7 @@ def claim(output: Path, options: DemoOptions, resume: bool) -> None:
     wanted = {"seed": options.seed, "scans": [options.train_scans, options.test_scans]}
     wanted["shape"] = list(options.shape)
     output.mkdir(parents=True, exist_ok=True)
-    same = marker.exists() and json.loads(marker.read_text()) == wanted
+    same = marker.exists() and json.loads(marker.read_text(encoding="utf-8")) == wanted
     if resume and marker.exists() and not same:
         raise ValueError(f"options must be those of the demo in {output} to resume it")
     if not resume:
@@ -73,4 +73,4 @@ def claim(output: Path, options: DemoOptions, resume: bool) -> None:
         for name in ("detections", "overlays", *(() if same else ("phantoms",))):
             shutil.rmtree(output / name, ignore_errors=True)
     with whole_file(marker) as unfinished:
-        unfinished.write_text(json.dumps(wanted))
+        unfinished.write_text(json.dumps(wanted), encoding="utf-8")

@@ -112,7 +112,7 @@ def run_demo(
     write_tables(output, unseen, found, evaluations)
     draw(output, unseen, found, evaluations, count=options.overlays)
     with whole_file(output / "metrics.json") as unfinished:
-        unfinished.write_text(json.dumps(metrics, indent=1, allow_nan=False))
+        unfinished.write_text(json.dumps(metrics, indent=1, allow_nan=False), encoding="utf-8")
     return DemoResult(evaluations, metrics)
 
 

@@ -241,7 +241,10 @@ def write_detections(
 
 def write_table(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     """Write a CSV, numbers in full precision, whole or not at all."""
-    with whole_file(path) as unfinished, unfinished.open("w", newline="") as stream:
+    with (
+        whole_file(path) as unfinished,
+        unfinished.open("w", newline="", encoding="utf-8") as stream,
+    ):
         writer = csv.writer(stream)
         writer.writerow(header)
         writer.writerows(rows)
@@ -271,7 +274,7 @@ def _remove_earlier(scans: Sequence[Path], output: Path) -> None:
     table, sources = output / "scans.csv", {path.resolve() for path in scans}
     if not table.is_file():
         return
-    with table.open(newline="") as stream:
+    with table.open(newline="", encoding="utf-8") as stream:
         names = [row.get("case") or "" for row in csv.DictReader(stream)]
     for name in names:
         for path in result_files(output, Path(name).name) if name else ():
