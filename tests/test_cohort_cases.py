@@ -19,7 +19,14 @@ from hypothesis import given, strategies as st
 from softoverlap.cohort import ScorePair, ScoreSettings, islands as parts, score_case, voxels
 from softoverlap.cohort.box_lesions import marked_by_mask
 from softoverlap.cohort.mask_lesions import mask_lesions
-from softoverlap.data import lesions_from_mask, save_nifti, write_boxes
+from softoverlap.data import (
+    BoxFile,
+    lesions_from_mask,
+    save_nifti,
+    write_box_files,
+    write_boxes,
+    write_markups,
+)
 from softoverlap.metrics import (
     compute_brier,
     compute_calibration_error,
@@ -274,6 +281,29 @@ def test_boxes_against_a_mask(tmp_path, flipped):
     # a cuboid of probability p in its tight box: IoU p V / V
     assert [lesion["soft_iou"] for lesion in result.lesions] == pytest.approx([0.8, 0.6], abs=1e-6)
     assert row["geometry_displacement_voxels"] == pytest.approx(0, abs=1e-5)
+
+
+def test_boxes_of_slicer_are_brought_onto_the_grid(tmp_path):
+    _, truth = masks(9)
+    boxes = boxes_of(truth)
+    write_markups(tmp_path / "a.mrk.json", boxes, AFFINE.double(), scores=torch.tensor([0.9, 0.8]))
+    pair = ScorePair("a", tmp_path / "a.mrk.json", (save(tmp_path / "truth.nii.gz", truth),))
+    result = score_case(pair)
+    assert result.rows[0]["lesions_found"] == 2
+    assert [row["axis0_min"] for row in result.boxes] == pytest.approx(boxes[:, 0].tolist())
+
+
+def test_one_table_holds_the_boxes_of_many_cases(tmp_path):
+    _, truth = masks(9)
+    boxes = boxes_of(truth)
+    files = {"a": BoxFile(boxes, case="a"), "b": BoxFile(boxes[:1], case="b")}
+    write_box_files(tmp_path / "all.csv", files)
+    mask = save(tmp_path / "truth.nii.gz", truth)
+    found = [
+        score_case(ScorePair(case, tmp_path / "all.csv", (mask,))).rows[0]["lesions_found"]
+        for case in "ab"
+    ]
+    assert found == [2, 1]
 
 
 def test_a_mask_against_boxes(tmp_path):

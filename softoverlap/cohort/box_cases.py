@@ -5,8 +5,10 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
+from torch import Tensor
 
 from softoverlap.cohort.box_grid import place_boxes
 from softoverlap.cohort.box_lesions import Marked, box_lesions, marked_by_boxes, marked_by_mask
@@ -14,7 +16,8 @@ from softoverlap.cohort.loading import LoadedMasks, load_masks, single_volume, v
 from softoverlap.cohort.pairing import ScorePair
 from softoverlap.cohort.records import CaseResult, ScoreSettings
 from softoverlap.cohort.results import CaseRows
-from softoverlap.data import BoxFile, read_boxes
+from softoverlap.data import BoxFile, read_box_files, read_boxes
+from softoverlap.data.formats.choice import format_of
 
 
 def score_boxes_in_masks(pair: ScorePair, pred: Path, settings: ScoreSettings) -> CaseResult:
@@ -30,7 +33,7 @@ def score_boxes_in_masks(pair: ScorePair, pred: Path, settings: ScoreSettings) -
     """
     loaded = load_masks(None, pair.truth, settings)
     placed = place_boxes(
-        read_boxes(pred),
+        read_case_boxes(pred, pair.case, loaded.reference.affine),
         loaded.reference.affine,
         loaded.reference.grid,
         geometry=settings.geometry,
@@ -60,7 +63,7 @@ def score_masks_in_boxes(pair: ScorePair, pred: Path, settings: ScoreSettings) -
     loaded = load_masks(None, [pred], settings)
     single_volume(loaded.reference, pred)
     placed = place_boxes(
-        read_boxes(pair.truth[0]),
+        read_case_boxes(pair.truth[0], pair.case, loaded.reference.affine),
         loaded.reference.affine,
         loaded.reference.grid,
         geometry=settings.geometry,
@@ -84,7 +87,8 @@ def score_box_files(pair: ScorePair, pred: Path, settings: ScoreSettings) -> Cas
     Returns:
         A row a label.
     """
-    truth, found = read_boxes(pair.truth[0]), read_boxes(pred)
+    truth = read_case_boxes(pair.truth[0], pair.case, None)
+    found = read_case_boxes(pred, pair.case, truth.affine)
     edges = torch.cat([truth.boxes[:, 3:], torch.ones(1, 3, dtype=torch.float64)]).amax(dim=0)
     placed = place_boxes(
         found,
@@ -99,6 +103,24 @@ def score_box_files(pair: ScorePair, pred: Path, settings: ScoreSettings) -> Cas
         sides = _of_boxes(placed.file, label), _of_boxes(truth, label)
         rows.add(label, {}, box_lesions(*sides, settings=settings))
     return rows.result()
+
+
+def read_case_boxes(path: Path, case: str, affine: Tensor | None) -> BoxFile:
+    """The boxes of a case, of a file of one case or of many.
+
+    Args:
+        path: The file, of any format that tells itself.
+        case: Name of the case.
+        affine: Voxel indices of the other side to RAS mm, for a format in mm (3D Slicer), or None.
+
+    Returns:
+        Boxes in voxels.
+    """
+    options: dict[str, Any] = (
+        {"affine": affine} if affine is not None and format_of(path) == "slicer" else {}
+    )
+    files = read_box_files(path, **options)
+    return files[case] if case in files else read_boxes(path, **options)
 
 
 def _of_boxes(file: BoxFile, label: int | None) -> Marked:
