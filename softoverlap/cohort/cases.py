@@ -9,9 +9,10 @@ from pathlib import Path
 from softoverlap.cohort.box_cases import score_box_files, score_boxes_in_masks, score_masks_in_boxes
 from softoverlap.cohort.loading import load_masks, voxel_volume
 from softoverlap.cohort.mask_lesions import mask_lesions
-from softoverlap.cohort.pairing import ScorePair, is_box_file
+from softoverlap.cohort.pairing import ScorePair
 from softoverlap.cohort.records import CaseResult, ScoreSettings, failed, plain_result
 from softoverlap.cohort.results import CaseRows
+from softoverlap.cohort.sides import is_box_file
 from softoverlap.cohort.voxels import mask_columns
 
 
