@@ -6,7 +6,9 @@ Shapes and types are always checked. Values cost a pass and, on a GPU, a synchro
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection
+from numbers import Real
 
 import torch
 from torch import Tensor
@@ -64,10 +66,15 @@ def check_probabilities(*, validate: bool | None = None, **masks: Tensor) -> Non
         if low != low or high != high:
             raise ValueError(f"{name} must hold probabilities in [0, 1], got NaN")
         if low < -slack or high > 1 + slack:
-            hint = "; were logits passed?" if low < 0 else ""
+            hint = "; were logits passed?" if low < 0 else _labels_hint(mask)
             raise ValueError(
                 f"{name} must hold probabilities in [0, 1], got values in [{low:g}, {high:g}]{hint}"
             )
+
+
+def _labels_hint(mask: Tensor) -> str:
+    whole = not mask.is_floating_point() or bool((mask.detach() == mask.detach().round()).all())
+    return "; are these labels (num_classes, one-hot) or values of 0-255?" if whole else ""
 
 
 def check_finite(*, validate: bool | None = None, **tensors: Tensor) -> None:
@@ -146,9 +153,25 @@ def check_same_rows(**tensors: Tensor) -> None:
         raise ValueError(f"{' and '.join(counts)} must have as many rows, got {counts}")
 
 
+def check_number(**values: object) -> None:
+    """Every value is a real number; a truth value is none."""
+    for name, value in values.items():
+        if isinstance(value, bool) or not isinstance(value, Real):
+            raise TypeError(f"{name} must be a number, got {value!r}")
+
+
+def check_score(**values: float) -> None:
+    """Every value is a score in [0, 1], or NaN for none."""
+    for name, value in values.items():
+        check_number(**{name: value})
+        if not (0 <= value <= 1 or math.isnan(value)):
+            raise ValueError(f"{name} must be a score in [0, 1] or NaN, got {value!r}")
+
+
 def check_weight(**weights: float) -> None:
     """Every weight is a finite number and at least 0."""
     for name, weight in weights.items():
+        check_number(**{name: weight})
         if not 0 <= weight < float("inf"):
             raise ValueError(f"{name} must be at least 0 and finite, got {weight}")
 
@@ -156,6 +179,7 @@ def check_weight(**weights: float) -> None:
 def check_positive(**values: float) -> None:
     """Every value is a finite number above 0."""
     for name, value in values.items():
+        check_number(**{name: value})
         if not 0 < value < float("inf"):
             raise ValueError(f"{name} must be above 0 and finite, got {value}")
 

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 import torch
 from ignite.engine import Engine
-from metric_makers import ITEMS, METRICS, OF_BOXES, item_of
+from metric_makers import ITEMS, METRICS, OF_BOXES, OF_MASKS, OF_RATERS, item_of
 from monai.handlers import IgniteMetricHandler
+from monai.handlers.utils import write_metrics_reports
 
 import softoverlap.metrics
 
@@ -62,6 +63,36 @@ def test_a_metric_forgets_when_it_is_reset(name):
     for number in range(ITEMS):
         metric(*item_of(name, number))
     torch.testing.assert_close(metric.aggregate(), alone(name), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("name", METRICS)
+def test_monais_saver_writes_a_score_an_item(name, tmp_path):
+    metric = METRICS[name]()
+    scores = [metric(*item_of(name, number)) for number in range(ITEMS)]
+    details = metric.get_buffer()
+    assert details.shape[0] == ITEMS
+    if name not in OF_BOXES:
+        torch.testing.assert_close(details, torch.cat(scores), rtol=0, atol=0, equal_nan=True)
+    write_metrics_reports(
+        tmp_path, [f"{number}.nii" for number in range(ITEMS)], {}, {name: details}, None
+    )
+    lines = (tmp_path / f"{name}_raw.csv").read_text().splitlines()
+    assert len(lines) == 1 + ITEMS
+
+
+@pytest.mark.bad_input
+@pytest.mark.parametrize("name", [*OF_MASKS, *OF_RATERS])
+def test_calls_with_other_classes_than_before_are_named(name):
+    metric = METRICS[name]()
+    (pred,), (truth,) = item_of(name, 0)
+    metric([pred], [truth])
+    two = [pred.repeat(2, 1, 1, 1)], [truth.repeat(2, 1, 1, 1)]
+    if name in OF_RATERS:  # samples and raters with an axis of classes
+        metric.class_axis = True
+        two = [torch.stack([pred, pred], dim=1)], [torch.stack([truth, truth], dim=1)]
+        two = (two[0], two[1]) if name == "energy_distance" else ([two[0][0][0]], two[1])
+    with pytest.raises(ValueError, match="y_pred must have as many classes as before"):
+        metric(*two)
 
 
 @pytest.mark.bad_input

@@ -524,3 +524,14 @@ def test_shapes_that_do_not_belong_together_are_named():
         RaterOverlapMetric()(pred)
     with pytest.raises(ValueError, match=r"y_pred must have shape \(B, N, C, \*spatial\)"):
         compute_generalised_energy_distance(pred[:, 0, 0], raters[:, 0, 0], class_axis=True)
+
+
+@pytest.mark.bad_input
+def test_an_axis_of_classes_is_not_taken_for_space():
+    raters = torch.ones(1, 3, 2, 4, 4, 4)
+    with pytest.raises(ValueError, match="at most three spatial axes.*pass class_axis=True"):
+        compute_human_ceiling(raters)
+    with pytest.raises(ValueError, match="at most three spatial axes.*pass class_axis=True"):
+        compute_generalised_energy_distance(raters, raters)
+    with pytest.raises(ValueError, match="include_background=False needs an axis of classes"):
+        compute_human_ceiling(raters[:, :, 0], include_background=False)

@@ -293,6 +293,33 @@ def test_bad_arguments_of_the_functions_are_named(compute):
 
 
 @pytest.mark.bad_input
+def test_labels_and_images_in_place_of_probabilities_are_told_from_logits():
+    labels = torch.tensor([[[0, 1, 2]]])
+    with pytest.raises(ValueError, match=r"got values in \[0, 2\]; are these labels"):
+        compute_soft_dice(labels, labels)
+    with pytest.raises(ValueError, match="were logits passed"):
+        compute_soft_dice(labels - 1.5, labels)
+
+
+@pytest.mark.bad_input
+def test_options_of_the_wrong_type_are_named():
+    for name, wrong in (("num_classes", "2"), ("num_classes", 2.0), ("ignore_index", "1")):
+        with pytest.raises(TypeError, match=f"{name} must be an integer or None, got"):
+            SoftDiceMetric(**{name: wrong})
+    with pytest.raises(TypeError, match="include_background must be True or False, got 'no'"):
+        SoftDiceMetric(include_background="no")
+    with pytest.raises(ValueError, match="num_classes must be at least 1, got 0"):
+        SoftDiceMetric(num_classes=0)
+    with pytest.raises(TypeError, match="alpha must be a number, got 'a'"):
+        SoftTverskyMetric(alpha="a")
+    one = torch.ones(1, 1, 3)
+    with pytest.raises(ValueError, match=r"empty must be a score in \[0, 1\] or NaN, got 5"):
+        compute_soft_dice(one, one, empty=5)
+    with pytest.raises(ValueError, match="all items must have as many channels, got \\[1, 2\\]"):
+        SoftDiceMetric()([one[0], torch.ones(2, 3)], [one[0], torch.ones(2, 3)])
+
+
+@pytest.mark.bad_input
 def test_bad_weights_masks_and_reductions_are_named():
     pred = torch.full((2, 1, 4), 0.5)
     with pytest.raises(ValueError, match="alpha must be .*got -1"):

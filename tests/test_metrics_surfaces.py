@@ -357,6 +357,6 @@ def test_tolerances_and_percentiles_that_make_no_sense_are_named():
             compute_thresholded_surface_dice(maps, maps, wrong, **given)
     with pytest.raises(ValueError, match="a tolerance for each of 1 classes, got 2"):
         compute_thresholded_surface_dice(maps, maps, [1.0, 1.0], **given)
-    for wrong in (0, 101, -1):
-        with pytest.raises(ValueError, match=r"percentile must lie in \(0, 100\] or be None, got"):
+    for wrong in (0, 101, -1, 0.95):
+        with pytest.raises(ValueError, match=r"percentile must lie in \[1, 100\] or be None, got"):
             compute_thresholded_hausdorff(maps, maps, percentile=wrong, **given)

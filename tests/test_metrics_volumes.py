@@ -255,3 +255,18 @@ def test_measurements_that_do_not_pair_are_named():
         compute_bland_altman(torch.ones(1, 1), [1.0])
     with pytest.raises(ValueError, match=r"confidence must lie in \(0, 1\), got 95"):
         compute_bland_altman([1.0], [1.0], confidence=95)
+
+
+@pytest.mark.bad_input
+def test_spacings_that_disagree_are_refused():
+    near, far = (
+        MetaTensor(torch.ones(1, 1, 3, 3, 3), affine=torch.diag(torch.tensor([e, e, e, 1.0])))
+        for e in (1.0, 2.0)
+    )
+    with pytest.raises(ValueError, match="y_pred and y must have one spacing, got .* in item 0"):
+        compute_volume_bias(near, far)
+    assert compute_volume_bias(near, far, spacing=1.0).item() == 0
+    for wrong, words in ((True, "must be a number"), ((1.0, 1.0, 1.0, 5.0), "must hold 3 edges")):
+        with pytest.raises((TypeError, ValueError), match=f"spacing.* {words}"):
+            compute_volume_bias(near, near, spacing=wrong)
+    assert compute_volume_bias(near, near, spacing=np.float32(2)).item() == 0

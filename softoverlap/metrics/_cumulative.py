@@ -67,6 +67,9 @@ class CumulativeRows(CumulativeIterationMetric):
             self._compute_tensor(pred[None], truth[None], **_of_item(number, counts[0], kwargs))
             for number, (pred, truth) in enumerate(zip(y_pred, y, strict=True))
         ]
+        widths = sorted({part.shape[1] for part in parts})  # pyright: ignore
+        if len(widths) > 1:
+            raise ValueError(f"all items must have as many channels, got {widths}")
         return torch.cat(parts)  # pyright: ignore[reportArgumentType, reportCallIssue]
 
 
@@ -138,11 +141,22 @@ class MaskMetric(CumulativeRows):
             The scores, float64, shape (items, classes).
         """
         found: Any = IterationMetric.__call__(self, y_pred, y, **kwargs)
+        self._check_classes(found.shape[1])
         self.extend(found.flatten(1))
         return self._score(found)
 
     def _compute_tensor(self, y_pred: Tensor, y: Tensor | None = None, **kwargs: Any) -> Tensor:
         return self._statistics(y_pred, y, **kwargs)  # pyright: ignore[reportArgumentType]
+
+    def get_buffer(self) -> Float[Tensor, "items classes"] | None:
+        """The scores of every item of every rank, as MONAI's `MetricsSaver` writes them down."""
+        (rows,) = self.rows()
+        return self._score(self.statistics()) if len(rows) else None
+
+    def _check_classes(self, classes: int) -> None:
+        before = self._buffers[0][0].shape[1] // self.width if self._buffers else classes
+        if classes != before:
+            raise ValueError(f"y_pred must have as many classes as before, {before}, got {classes}")
 
     def statistics(self) -> Float[Tensor, "items classes width"]:
         """What was kept of every item of every rank.

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from numbers import Integral
+from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from monai.data import MetaTensor
 from torch import Tensor
 
-from softoverlap._checks import check_probabilities, check_rank, check_same_shape, check_tensors
+from softoverlap._checks import (
+    check_number,
+    check_probabilities,
+    check_rank,
+    check_same_shape,
+    check_tensors,
+)
 from softoverlap._types import plain
 from softoverlap.masks import counted_masks, counted_voxels, one_hot
 
@@ -37,6 +45,18 @@ class MaskInputs:
     num_classes: int | None = None
     ignore_index: int | None = None
     validate: bool | None = None
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.include_background, bool):
+            raise TypeError(
+                f"include_background must be True or False, got {self.include_background!r}"
+            )
+        for name in ("num_classes", "ignore_index"):
+            value = getattr(self, name)
+            if value is not None and (isinstance(value, bool) or not isinstance(value, Integral)):
+                raise TypeError(f"{name} must be an integer or None, got {value!r}")
+        if self.num_classes is not None and self.num_classes < 1:
+            raise ValueError(f"num_classes must be at least 1, got {self.num_classes}")
 
     def __call__(self, y_pred: Tensor, y: Tensor, *, mask: Tensor | None = None) -> MaskPair:
         """The pair in float64, looked at where it counts; sums of it keep full precision."""
@@ -87,21 +107,35 @@ class MaskInputs:
 def voxel_spacing(
     spacing: Spacing | None, *tensors: Tensor | None, items: int, ndim: int
 ) -> list[tuple[float, ...]]:
-    """Edges of a voxel in mm for each item: as told, else as the first MetaTensor says."""
+    """Edges of a voxel in mm for each item: as told, else as the MetaTensors say, which agree."""
     if spacing is not None:
-        edges = (spacing,) * ndim if isinstance(spacing, int | float) else tuple(spacing)
+        several = isinstance(spacing, Iterable) and not isinstance(spacing, str)
+        edges: Any = tuple(spacing) if several else (spacing,) * ndim  # pyright: ignore
+        check_number(**{f"spacing[{axis}]": edge for axis, edge in enumerate(edges)})
+        if len(edges) != ndim:
+            raise ValueError(f"spacing must hold {ndim} edges in mm, one an axis, got {edges}")
         return [_checked_spacing(edges, ndim)] * items
-    for tensor in tensors:
-        if isinstance(tensor, MetaTensor):
-            own = tensor.pixdim if isinstance(tensor.pixdim, list) else [tensor.pixdim] * items
-            return [_checked_spacing(tuple(edges.tolist()), ndim) for edges in own]
-    raise ValueError("spacing must be given in mm where no input is a MetaTensor, got None")
+    known = [_own_spacing(one, items, ndim) for one in tensors if isinstance(one, MetaTensor)]
+    if not known:
+        raise ValueError("spacing must be given in mm where no input is a MetaTensor, got None")
+    for item, edges in enumerate(zip(*known, strict=True)):
+        if not np.allclose(edges, edges[0], rtol=1e-3, atol=0):
+            raise ValueError(
+                f"y_pred and y must have one spacing, got {' and '.join(map(str, edges))} mm in "
+                f"item {item}: keep the affine through inference, or give spacing"
+            )
+    return known[0]
+
+
+def _own_spacing(tensor: MetaTensor, items: int, ndim: int) -> list[tuple[float, ...]]:
+    own = tensor.pixdim if isinstance(tensor.pixdim, list) else [tensor.pixdim] * items
+    return [_checked_spacing(tuple(edges.tolist())[:ndim], ndim) for edges in own]
 
 
 def _checked_spacing(edges: tuple[float, ...], ndim: int) -> tuple[float, ...]:
-    if len(edges) < ndim or not all(0 < float(edge) < float("inf") for edge in edges[:ndim]):
+    if len(edges) < ndim or not all(0 < float(edge) < float("inf") for edge in edges):
         raise ValueError(f"spacing must hold {ndim} finite edges above 0 in mm, got {edges}")
-    return tuple(float(edge) for edge in edges[:ndim])
+    return tuple(float(edge) for edge in edges)
 
 
 def _own_dtype(values: Tensor) -> torch.dtype:

@@ -15,8 +15,8 @@ import torch
 from scipy import ndimage
 from torch import Tensor
 
-from softoverlap._checks import check_weight
-from softoverlap.metrics._inputs import MaskInputs, MaskPair, voxel_spacing
+from softoverlap._checks import check_number, check_weight
+from softoverlap.metrics._inputs import MaskInputs, voxel_spacing
 
 _ROUNDING = 1 + 1e-9  # three edges of 0.1 mm are within 0.3 mm
 
@@ -58,8 +58,8 @@ class NearVoxels:
         spacing: Sequence[float] | float | None = None,
     ) -> CountedVoxels:
         """The pair, and 0 for the voxels that are not near, else how much they count."""
-        pair = inputs(y_pred, y, mask=mask)
-        pred, truth = _unscaled(pair)
+        pair = inputs.values(y_pred, y, mask=mask)
+        pred, truth = pair.pred.double(), pair.truth.double()
         weight = torch.ones_like(pred) if pair.counted is None else pair.counted.expand_as(pred)
         reach = self.margin if self.margin_mm is None else self.margin_mm
         if reach is None:
@@ -81,6 +81,7 @@ class NearVoxels:
 
 def check_threshold(**thresholds: float) -> None:
     """Every threshold lies in (0, 1]: at 0 every voxel would be marked."""
+    check_number(**thresholds)
     for name, value in thresholds.items():
         if not 0 < value <= 1:
             raise ValueError(f"{name} must lie in (0, 1], got {value!r}")
@@ -89,15 +90,6 @@ def check_threshold(**thresholds: float) -> None:
 def in_dtype(threshold: float, dtype: torch.dtype) -> float:
     """The threshold as a map of this dtype would hold it: 0.7 is at or above 0.7 in float32 too."""
     return torch.tensor(threshold, dtype=dtype).item() if dtype.is_floating_point else threshold
-
-
-def _unscaled(pair: MaskPair) -> tuple[Tensor, Tensor]:
-    """The probabilities as they were; the pair holds them times how much each voxel counts."""
-    if pair.counted is None:
-        return pair.pred, pair.truth
-    counted = pair.counted.double()
-    weight = torch.where(counted > 0, counted, 1)
-    return (pair.pred / weight).clamp(0, 1), (pair.truth / weight).clamp(0, 1)
 
 
 def _dilated(marked: Tensor, reach: float, edges: Sequence[tuple[float, ...]]) -> Tensor:

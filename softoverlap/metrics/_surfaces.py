@@ -16,7 +16,7 @@ from jaxtyping import Bool, Float
 from monai.metrics import compute_hausdorff_distance, compute_surface_dice
 from torch import Tensor
 
-from softoverlap._checks import check_choice
+from softoverlap._checks import check_choice, check_number
 from softoverlap.metrics._inputs import MaskInputs, MaskPair, voxel_spacing
 from softoverlap.metrics._near import check_threshold, in_dtype
 
@@ -74,8 +74,11 @@ class Hausdorff:
 
     def __post_init__(self) -> None:
         check_choice("distance_metric", self.distance_metric, _DISTANCES)
-        if self.percentile is not None and not 0 < self.percentile <= 100:  # MONAI takes 0 for 100
-            raise ValueError(f"percentile must lie in (0, 100] or be None, got {self.percentile!r}")
+        if self.percentile is None:
+            return
+        check_number(percentile=self.percentile)
+        if not 1 <= self.percentile <= 100:  # MONAI takes 0 for 100; 0.95 is meant for 95
+            raise ValueError(f"percentile must lie in [1, 100] or be None, got {self.percentile!r}")
 
     def __call__(self, pred: Tensor, truth: Tensor, edges: Edges, channel: int) -> float:
         """The distance, or the larger one of both directions."""

@@ -11,7 +11,7 @@ from monai.utils.enums import MetricReduction
 from torch import Tensor
 
 from softoverlap import masks, scores
-from softoverlap._checks import check_weight
+from softoverlap._checks import check_score, check_weight
 from softoverlap._types import Masks, Targets, VoxelWeights
 from softoverlap.metrics._cumulative import MaskMetric
 from softoverlap.metrics._inputs import MaskInputs, MaskPair
@@ -363,6 +363,7 @@ def _sizes(pair: MaskPair) -> Float[Tensor, "batch channel 3"]:
 
 
 def _score(ratio: Ratio, sizes: Tensor, ignore_empty: bool, empty: float) -> Tensor:
+    check_score(empty=empty)
     shared, pred, truth = sizes.unbind(-1)
     result = ratio(shared, pred, truth, empty=empty)
     return torch.where(truth > 0, result, torch.nan) if ignore_empty else result

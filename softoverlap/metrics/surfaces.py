@@ -121,7 +121,7 @@ def compute_thresholded_hausdorff(
             classes.
         include_background: Whether channel 0 counts where there are several, by default not.
         distance_metric: "euclidean" in mm, or "chessboard" or "taxicab" in voxels.
-        percentile: Of each direction's distances, in (0, 100]; None for the maximum.
+        percentile: Of each direction's distances, in [1, 100]; None for the maximum.
         directed: Only from the prediction's surface to the target's.
         spacing: Edges of a voxel in mm; by default those of a MetaTensor.
         ignore_index: Voxels with this label are background in both masks, as in MONAI.
@@ -138,7 +138,7 @@ def compute_thresholded_hausdorff(
 
     Raises:
         ValueError: If the shapes differ, a probability lies outside [0, 1], a threshold outside
-            (0, 1] or the percentile outside (0, 100], or there is no spacing.
+            (0, 1] or the percentile outside [1, 100], or there is no spacing.
 
     References:
         Huttenlocher et al., Comparing images using the Hausdorff distance,
@@ -275,7 +275,7 @@ class ThresholdedHausdorffMetric(_SurfaceMetric):
     Args:
         include_background: Whether channel 0 counts where there are several, by default not.
         distance_metric: "euclidean" in mm, or "chessboard" or "taxicab" in voxels.
-        percentile: Of each direction's distances, in (0, 100]; None for the maximum.
+        percentile: Of each direction's distances, in [1, 100]; None for the maximum.
         directed: Only from the prediction's surface to the target's.
         reduction: One of MONAI's reductions, "image" or "class"; not "dataset", since there is no
             surface of a data set. NaN is left out.
@@ -292,7 +292,7 @@ class ThresholdedHausdorffMetric(_SurfaceMetric):
 
     Raises:
         ValueError: If `reduction` is unknown or needs sums, a threshold lies outside (0, 1] or the
-            percentile outside (0, 100]; on use, if shapes differ, a probability lies outside
+            percentile outside [1, 100]; on use, if shapes differ, a probability lies outside
             [0, 1], or there is no spacing.
 
     References:

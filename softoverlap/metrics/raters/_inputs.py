@@ -90,8 +90,22 @@ def with_class_axis(values: Tensor, class_axis: bool, name: str) -> Stack:
         raise ValueError(
             f"{name} must hold one mask or more of each item, got shape {tuple(values.shape)}"
         )
+    if not class_axis and values.ndim > 5:
+        raise ValueError(
+            f"{name} must have at most three spatial axes, {layout}, got {tuple(values.shape)}: "
+            "with an axis of classes pass class_axis=True"
+        )
     values = plain(values).detach()
     return values if class_axis else values.unsqueeze(2)
+
+
+def check_background(inputs: MaskInputs, class_axis: bool) -> None:
+    """There is a background to leave out, if it shall be."""
+    if not inputs.include_background and not class_axis and inputs.num_classes in (None, 1):
+        raise ValueError(
+            "include_background=False needs an axis of classes, pass class_axis=True, or labels, "
+            "pass num_classes"
+        )
 
 
 def tells_classes(y_pred: Tensor, y: Tensor) -> bool:

@@ -11,12 +11,14 @@ from monai.utils.enums import MetricReduction
 from torch import Tensor
 
 from softoverlap import scores
-from softoverlap._checks import check_choice
+from softoverlap._checks import check_choice, check_score
 from softoverlap.data.raters import fuse_raters
 from softoverlap.metrics._cumulative import MaskMetric
 from softoverlap.metrics._inputs import MaskInputs
+from softoverlap.metrics._near import check_threshold
 from softoverlap.metrics.raters._inputs import (
     RaterCase,
+    check_background,
     overlap_matrix,
     rater_stacks,
     tells_classes,
@@ -73,8 +75,9 @@ class RaterReading:
         """Refuse what no reading knows."""
         check_choice("against", self.against, AGAINST)
         check_choice("overlap", self.overlap, OVERLAPS)
-        if self.threshold is not None and not 0 < self.threshold <= 1:
-            raise ValueError(f"threshold must lie in (0, 1], got {self.threshold!r}")
+        check_score(empty=self.empty)
+        if self.threshold is not None:
+            check_threshold(threshold=self.threshold)
 
     def of_prediction(
         self, inputs: MaskInputs, y_pred: Tensor, y: Tensor, mask: Tensor | None
@@ -130,6 +133,8 @@ def energy_distance(
     empty: float,
 ) -> Scores:
     """Squared generalised energy distance of each class of each item."""
+    check_background(inputs, class_axis)
+    check_score(empty=empty)
     samples = with_class_axis(y_pred, class_axis, "y_pred")
     stacks = rater_stacks(inputs, samples, with_class_axis(y, class_axis, "y"), mask=mask)
 

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from softoverlap._types import Masks
 from softoverlap.metrics._inputs import MaskInputs
-from softoverlap.metrics.raters._inputs import tells_classes, with_class_axis
+from softoverlap.metrics.raters._inputs import check_background, tells_classes, with_class_axis
 from softoverlap.metrics.raters._scores import RaterMetric, RaterReading, energy_distance
 
 Counted = Shaped[Tensor, "batch 1 *voxels"]
@@ -150,6 +150,7 @@ def compute_human_ceiling(
         tensor([[0.6667]], dtype=torch.float64)
     """
     inputs = MaskInputs(include_background, num_classes, None, validate)
+    check_background(inputs, class_axis)
     reading = RaterReading(against, overlap, threshold, ignore_empty, empty)
     return reading.of_raters(inputs, with_class_axis(y, class_axis, "y"), mask)
 

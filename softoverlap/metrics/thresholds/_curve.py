@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from softoverlap import _thresholds
+from softoverlap._checks import check_number, check_score
 from softoverlap.metrics._inputs import MaskPair
 
 Ratio = Callable[..., Tensor]
@@ -24,9 +25,11 @@ def rising(thresholds: Sequence[float]) -> tuple[float, ...]:
         TypeError: If they are not a list of numbers.
         ValueError: If there is none, one lies outside (0, 1] or one is there twice.
     """
-    if not isinstance(thresholds, Sequence | Tensor) or isinstance(thresholds, str):
+    if not isinstance(thresholds, Iterable) or isinstance(thresholds, str):
         raise TypeError(f"thresholds must be a list of numbers, got {thresholds!r}")
-    ordered = tuple(sorted(float(level) for level in thresholds))
+    levels = [level.item() if isinstance(level, Tensor) else level for level in thresholds]
+    check_number(**{f"thresholds[{place}]": level for place, level in enumerate(levels)})
+    ordered = tuple(sorted(float(level) for level in levels))
     if not ordered or not all(0 < level <= 1 for level in ordered):
         raise ValueError(f"thresholds must be one or more numbers in (0, 1], got {list(ordered)}")
     if len(set(ordered)) < len(ordered):
@@ -45,6 +48,7 @@ def curve(ratio: Ratio, sizes: Tensor, *, ignore_empty: bool, empty: float) -> C
 
     NaN at all of them where the target is empty at all of them, and that is to be ignored.
     """
+    check_score(empty=empty)
     shared, pred, truth = sizes.unflatten(-1, (3, -1)).unbind(-2)
     found = ratio(shared, pred, truth, empty=empty)
     if not ignore_empty:
