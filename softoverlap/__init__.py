@@ -24,6 +24,16 @@ if TYPE_CHECKING:  # what type checkers and editors see; a test holds it equal t
         decode_boxes as decode_boxes,
         encode_boxes as encode_boxes,
     )
+    from softoverlap.cohort import (
+        DaskRunner as DaskRunner,
+        ProcessPool as ProcessPool,
+        ScorePair as ScorePair,
+        ScoreSettings as ScoreSettings,
+        find_pairs as find_pairs,
+        read_pairs as read_pairs,
+        score_case as score_case,
+        score_cohort as score_cohort,
+    )
     from softoverlap.data import (
         Aligned as Aligned,
         LesionPhantoms as LesionPhantoms,
@@ -214,6 +224,16 @@ _ROOMS = {
     "boxes": (
         "decode_boxes",
         "encode_boxes",
+    ),
+    "cohort": (
+        "DaskRunner",
+        "find_pairs",
+        "ProcessPool",
+        "read_pairs",
+        "score_case",
+        "score_cohort",
+        "ScorePair",
+        "ScoreSettings",
     ),
     "data": (
         "align_to",

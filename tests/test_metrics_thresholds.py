@@ -622,9 +622,9 @@ def test_a_data_sets_reduction_of_expected_scores_is_refused(metric):
             metric(reduction=reduction)
         scores = metric()
         scores(*_soft(1, 1, 4))
-        with pytest.raises(ValueError, match="reduction must be over items"):
+        with pytest.raises(ValueError, match="not formed from sums over items"):
             scores.aggregate(reduction)
-        with pytest.raises(ValueError, match="reduction must be over items"):
+        with pytest.raises(ValueError, match="not formed from sums over items"):
             scores.bounds(reduction)
 
 

@@ -18,7 +18,8 @@ app = typer.Typer(
         "Find lesions in 3D scans with a detector that learns from soft masks.\n\n"
         "Try it:              softoverlap demo\n\n"
         "Train on your own:   softoverlap train --data FOLDER --output runs/mine\n\n"
-        "Use it on others:    softoverlap detect runs/mine/checkpoint.pt scans/ --output found"
+        "Use it on others:    softoverlap detect runs/mine/checkpoint.pt scans/ --output found\n\n"
+        "Score a folder:      softoverlap score pred/ truth/ --output results"
     ),
 )
 

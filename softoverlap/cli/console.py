@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import functools
 import os
+import time
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ParamSpec
 
 import typer
@@ -18,6 +19,11 @@ if TYPE_CHECKING:
 
 _P = ParamSpec("_P")
 BAD_INPUT, INTERRUPTED, SOME_FAILED = 2, 130, 1
+_SHOWN = (
+    "soft_dice", "soft_iou", "expected_dice", "thresholded_dice", "hard_dice", "volume_bias_ml",
+    "lesion_recall", "lesion_dice", "lesionwise_dice", "false_positives", "brier",
+    "calibration_error",
+)  # fmt: skip
 
 console = Console(soft_wrap=True, highlight=False)
 errors = Console(stderr=True, soft_wrap=True, highlight=False)
@@ -121,6 +127,81 @@ class CountBar:
         self.bar.update(self.task, advance=1)
         if not (console.is_terminal or self.quiet):
             say(f"{self.label} {self.count}/{self.total}: {text}")
+
+
+class RateBar:
+    """How many cases are done, how fast, and how long the rest will take.
+
+    Where there is no terminal, a line every twentieth of the way, and one for each failed case.
+    """
+
+    def __init__(self, label: str, total: int) -> None:
+        self.label, self.total, self.count, self.skipped = label, total, 0, 0
+        self.begun, self.twentieths = time.monotonic(), 0
+        columns = (
+            TextColumn(label),
+            BarColumn(),
+            TextColumn("{task.completed}/{task.total}"),
+            TextColumn("{task.fields[text]}"),
+        )
+        self.bar = Progress(*columns, console=console, disable=not console.is_terminal)
+        self.task = self.bar.add_task(label, total=total, text="")
+
+    def __enter__(self) -> RateBar:
+        self.bar.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.bar.stop()
+
+    def skip(self, count: int) -> None:
+        """So many were done before; time begins now."""
+        self.count = self.skipped = count
+        self.begun, self.twentieths = time.monotonic(), 20 * count // self.total
+        self.bar.update(self.task, completed=count)
+        if count:
+            say(f"{self.label}: {count}/{self.total} are done already")
+
+    def __call__(self, name: str, error: str | None = None) -> None:
+        """One more."""
+        self.count += 1
+        rate = (self.count - self.skipped) / max(time.monotonic() - self.begun, 1e-9)
+        text = f"{rate:.2g} a second, {clock((self.total - self.count) / rate)} left"
+        self.bar.update(self.task, completed=self.count, text=text)
+        if error is not None:
+            say(f"failed: {name}: {error}")
+        twentieths = 20 * self.count // self.total
+        if not console.is_terminal and twentieths > self.twentieths:
+            self.twentieths = twentieths
+            say(f"{self.label} {self.count}/{self.total}: {text}")
+
+
+def print_metrics(summary: Mapping[str, Any], *, title: str = "") -> None:
+    """A table of means with their intervals, and what is pooled over cases."""
+    percent = f"{100 * summary.get('bootstrap', {}).get('confidence', 0.95):g} % interval"
+    table = Table("", "mean", percent, "median", "cases", title=title or None)
+    for column in table.columns[1:]:
+        column.justify = "right"
+    for name in (name for name in _SHOWN if name in summary["metrics"]):
+        metric = summary["metrics"][name]
+        ends = _interval(metric["mean_interval"])
+        numbers = (f"{metric['mean']:.4g}", ends, f"{metric['median']:.4g}", str(metric["n"]))
+        table.add_row(name, *numbers)
+    froc = summary.get("froc", {})
+    if froc.get("cpm") is not None:
+        ends = _interval(froc.get("cpm_interval"))
+        table.add_row("CPM (FROC)", f"{froc['cpm']:.4g}", ends, "", str(froc["scans"]))
+    if summary.get("average_precision") is not None:
+        table.add_row("average precision", f"{summary['average_precision']:.4g}", "", "", "")
+    if table.row_count:
+        Console(width=None if console.is_terminal else 100, highlight=False).print(table)
+
+
+def _interval(ends: Sequence[float | None] | None) -> str:
+    """`0.71 to 0.83`, empty where it is not defined."""
+    if ends is None or None in ends:
+        return ""
+    return f"{ends[0]:.4g} to {ends[1]:.4g}"
 
 
 def clock(seconds: float) -> str:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from softoverlap.metrics._cumulative import CumulativeRows
-from softoverlap.metrics.detection._hits import HitRule, Pooled, pooled_rows
+from softoverlap.metrics.detection._hits import TRUE_POSITIVE, HitRule, Pooled, pooled_rows
 
 
 class PooledBoxMetric(CumulativeRows):
@@ -24,6 +26,21 @@ class PooledBoxMetric(CumulativeRows):
         if y is None:
             raise ValueError("y must hold the targets, a dict a scan, got None")
         return list(pooled_rows(y_pred, y, self.rule))
+
+    def get_buffer(self) -> Float[Tensor, "scans 1"] | None:
+        """The share of its lesions that the boxes of each scan hit, NaN without lesions.
+
+        MONAI's `MetricsSaver` writes it down, a row a scan; the metric itself is of all scans.
+        """
+        if not len(self.rows()[-1]):
+            return None
+        pooled = self.pooled()
+        hits = (pooled.boxes[:, 2] == TRUE_POSITIVE).double()
+        found = torch.zeros(len(pooled.scans), dtype=torch.float64)
+        found.index_add_(0, pooled.scan_of_box, hits)
+        lesions = pooled.scans[:, 1]
+        share = torch.where(lesions > 0, found / lesions.clamp(min=1), torch.nan)
+        return share[:, None]
 
     def pooled(self) -> Pooled:
         """The rows of all scans that all ranks have seen."""

@@ -150,11 +150,14 @@ def compute_lesion_overlaps(
     return [
         row
         for item, channel, scan in lesion_scans(pair, rules, spacings, marks)
-        for row in _rows(item, channel, scan, found_lesions(scan, rule))
+        for row in rows_of_scan(item, channel, scan, found_lesions(scan, rule))
     ]
 
 
-def _rows(item: int, channel: int, scan: LesionScan, found: FoundLesions) -> list[LesionMatch]:
+def rows_of_scan(
+    item: int, channel: int, scan: LesionScan, found: FoundLesions
+) -> list[LesionMatch]:
+    """A row for each true lesion of one item and class, in their order."""
     if not len(scan.truth):
         return []
     centres, boxes = _centres(scan.truth, scan.origin), _boxes(scan.truth, scan.origin)

@@ -296,7 +296,7 @@ def expected(
         elif bins is None:
             row[:] = _exact(ratio, pred, truth, weights)
         else:
-            row[:] = _bounded(ratio, _voxels.cells_between(pred, truth, bins, weights))
+            row[:] = from_cells(ratio, _voxels.cells_between(pred, truth, bins, weights))
     return found
 
 
@@ -313,7 +313,7 @@ def _exact(ratio: Ratio, pred: Tensor, truth: Tensor, weights: Tensor | None) ->
     return (total / width).clamp(0, 1)
 
 
-def _bounded(ratio: Ratio, cells: _voxels.Cells) -> Tensor:
+def from_cells(ratio: Ratio, cells: _voxels.Cells) -> Tensor:
     """The score from the middle sizes of each cell, and from those that are worst and best."""
     low, high = cells.shared_low, cells.shared_high
     middle = (low + high) / 2

@@ -1,0 +1,124 @@
+"""Boxes of a file on the voxel grid of a mask, by the same rules as images (see `align_to`)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from softoverlap.data import BoxFile, boxes_to_world
+from softoverlap.data.alignment import CLOSE_GRID, TRUSTED_GRID
+from softoverlap.data.geometry import SAME_GRID
+
+_STRICT = (
+    "pass --geometry index to trust the voxel grid, or --geometry resample to go by millimetres"
+)
+
+
+@dataclass(frozen=True)
+class PlacedBoxes:
+    """Boxes on a grid.
+
+    Args:
+        file: The boxes, in voxels of the grid.
+        displacement: Largest displacement of a corner along an axis, in voxels of the grid; None
+            where the file has no affine.
+        warning: What a user should know, or None.
+
+    Examples:
+        >>> PlacedBoxes(BoxFile(torch.zeros(0, 6).double()), 0.0, None).displacement
+        0.0
+    """
+
+    file: BoxFile
+    displacement: float | None
+    warning: str | None
+
+
+def place_boxes(
+    file: BoxFile,
+    affine: Tensor | None,
+    shape: Sequence[int],
+    *,
+    geometry: str,
+    names: tuple[str, str],
+    flips: bool = True,
+) -> PlacedBoxes:
+    """Bring boxes onto a grid; axes that are flipped or swapped cost nothing.
+
+    Args:
+        file: The boxes.
+        affine: Voxel indices of the grid to RAS mm, shape (4, 4), or None if it is unknown.
+        shape: Voxels of the grid.
+        geometry: strict, index or resample.
+        names: What the boxes and the grid are called in messages.
+        flips: Whether the shape is that of the image, so that axes can be flipped within it.
+
+    Returns:
+        The boxes in voxels of the grid.
+
+    Raises:
+        ValueError: If the boxes are not 3D, or the grids lie too far apart.
+
+    Examples:
+        >>> flipped = torch.diag(torch.tensor([-1.0, 1, 1, 1], dtype=torch.float64))
+        >>> flipped[0, 3] = 9.0
+        >>> boxes = BoxFile(torch.tensor([[0.0, 0, 0, 2, 2, 2]]).double(), affine=flipped)
+        >>> place_boxes(
+        ...     boxes, torch.eye(4), (10, 10, 10), geometry="strict", names=("a", "b")
+        ... ).file.boxes[0].tolist()
+        [8.0, 0.0, 0.0, 10.0, 2.0, 2.0]
+    """
+    if file.boxes.shape[1] != 6:
+        raise ValueError(f"{names[0]} must hold 3D boxes, got {file.boxes.shape[1]} numbers a box")
+    if file.affine is None or affine is None:
+        warning = f"{names[0]} and {names[1]} are taken to share a voxel grid: one has no affine"
+        return PlacedBoxes(file, None, warning)
+    matrix = torch.linalg.solve(affine.double(), file.affine)
+    matrix[3] = torch.tensor([0.0, 0, 0, 1])
+    turned = _nearest_turn(matrix, shape)
+    displacement = _displacement(matrix, turned, shape)
+    apart = f"the grid of {names[0]} lies up to {displacement:.3g} voxels off that of {names[1]}"
+    limit = {"strict": CLOSE_GRID, "index": TRUSTED_GRID}.get(geometry)
+    if limit is not None and not flips and not torch.equal(turned[:3, :3], torch.eye(3).double()):
+        raise ValueError(
+            f"{names[0]} must have the axes of {names[1]}, got others: pass --geometry resample"
+        )
+    if limit is not None and not displacement <= limit:
+        hint = _STRICT if geometry == "strict" else "pass --geometry resample"
+        raise ValueError(f"{apart}, more than {limit:g}: {hint}")
+    moved = matrix if geometry == "resample" else turned
+    placed = replace(file, boxes=_mapped(file.boxes, moved), affine=affine.double())
+    return PlacedBoxes(placed, displacement, apart if displacement > SAME_GRID else None)
+
+
+def _nearest_turn(matrix: Tensor, shape: Sequence[int]) -> Tensor:
+    """The lossless map of voxel indices that is nearest: axes swapped and flipped, edges kept."""
+    axes = matrix[:3, :3]
+    turn = torch.zeros(4, 4, dtype=torch.float64)
+    turn[3, 3] = 1
+    for source in range(3):
+        target = int(axes[:, source].abs().argmax())
+        turn[target, source] = axes[target, source].sign()
+        if axes[target, source] < 0:
+            turn[target, 3] = shape[target] - 1
+    return turn
+
+
+def _displacement(matrix: Tensor, turned: Tensor, shape: Sequence[int]) -> float:
+    """How far apart both maps put the corners of the image, in voxels of the grid."""
+    if not torch.linalg.det(turned).abs() > 0.5:  # two axes point along one: far from any grid
+        return float("inf")
+    image = torch.tensor([[0.0, 0, 0, *map(float, shape)]], dtype=torch.float64)
+    own = _mapped(image, torch.linalg.inv(turned))  # the image in voxels of the boxes
+    return float((boxes_to_world(own, matrix) - boxes_to_world(own, turned)).abs().max())
+
+
+def _mapped(boxes: Tensor, matrix: Tensor) -> Tensor:
+    """The smallest boxes around the mapped corners; edges of voxels go to edges."""
+    if not len(boxes):
+        return boxes
+    corners = boxes_to_world(boxes, matrix, validate=False) + 0.5
+    return torch.cat([corners.amin(dim=1), corners.amax(dim=1)], dim=1)

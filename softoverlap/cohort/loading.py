@@ -1,0 +1,142 @@
+"""The masks of a case, on one grid and as probabilities."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from softoverlap.cohort.records import ScoreSettings
+from softoverlap.data import Aligned, Volume, align_to, as_probabilities, load_image
+
+
+@dataclass(frozen=True)
+class LoadedMasks:
+    """The values of a case's masks as their files have them, on the grid of the truth.
+
+    Args:
+        pred: The prediction, or None if it is not a mask.
+        truths: The truth, one volume or one for each rater.
+        names: The files of the prediction and of the truths.
+        displacement: Largest displacement of any of them, in voxels of the truth's grid.
+        warning: What a user should know, or None.
+
+    Examples:
+        >>> mask = Volume(torch.ones(2, 2, 2), torch.eye(4, dtype=torch.float64))
+        >>> loaded = LoadedMasks(mask, (mask,), ("a", "b"), 0.0, None)
+        >>> loaded.prediction(None, ScoreSettings()).shape
+        torch.Size([2, 2, 2])
+    """
+
+    pred: Volume | None
+    truths: tuple[Volume, ...]
+    names: tuple[str, ...]
+    displacement: float
+    warning: str | None
+
+    @property
+    def reference(self) -> Volume:
+        """The first truth, whose grid all share."""
+        return self.truths[0]
+
+    def prediction(self, label: int | None, settings: ScoreSettings) -> Tensor:
+        """Probabilities of the prediction: of a label, or of what there is."""
+        if self.pred is None:
+            raise ValueError(f"the prediction must be a mask, got {self.names[0]}")
+        return _read(self.pred, settings.values, label, self.names[0])
+
+    def truth(self, label: int | None, settings: ScoreSettings) -> tuple[Tensor, Tensor | None]:
+        """Probabilities of the truth, and those of the raters that they are the mean of, if any."""
+        truths = [
+            _read(volume, settings.truth_values, label, name)
+            for volume, name in zip(self.truths, self.names[1:], strict=True)
+        ]
+        if len(truths) == 1 and truths[0].ndim == 3:
+            return truths[0], None
+        raters = torch.cat([one.reshape(-1, *self.reference.grid) for one in truths])
+        return raters.mean(dim=0), raters
+
+
+def load_masks(pred: Path | None, truths: Sequence[Path], settings: ScoreSettings) -> LoadedMasks:
+    """Read the masks of a case and bring them onto the grid of the truth.
+
+    Args:
+        pred: The prediction, or None if it is not a mask.
+        truths: The truth, or the masks of the raters; a fourth axis is raters too.
+        settings: What to do where grids differ.
+
+    Returns:
+        The masks.
+
+    Raises:
+        ValueError: If a file cannot be read, the prediction has four axes, or grids differ.
+
+    Examples:
+        >>> load_masks(None, [Path("gone.nii")], ScoreSettings())
+        Traceback (most recent call last):
+        FileNotFoundError: gone.nii must be an image, found no such file
+    """
+    first = load_image(truths[0])
+    volumes, aligned = [first], []
+    for path in truths[1:]:
+        names = (path, truths[0])
+        aligned.append(_on_grid(load_image(path), first, names, settings, settings.truth_values))
+        volumes.append(aligned[-1].volume)
+    found = None
+    if pred is not None:
+        volume = single_volume(load_image(pred), pred)
+        aligned.append(_on_grid(volume, first, (pred, truths[0]), settings, settings.values))
+        found = aligned[-1].volume
+    names = tuple(map(str, (pred, *truths)))
+    displacement = max((one.displacement for one in aligned), default=0.0)
+    warnings = [one.warning for one in aligned if one.warning]
+    return LoadedMasks(found, tuple(volumes), names, displacement, "; ".join(warnings) or None)
+
+
+def voxel_volume(affine: Tensor | None) -> float:
+    """Volume of a voxel in mm³, NaN where the affine is unknown.
+
+    Examples:
+        >>> voxel_volume(2 * torch.eye(4))
+        8.0
+    """
+    return math.nan if affine is None else abs(float(torch.linalg.det(affine[:3, :3].double())))
+
+
+def single_volume(volume: Volume, path: Path) -> Volume:
+    """The same, if it has no channels.
+
+    Examples:
+        >>> single_volume(Volume(torch.zeros(2, 2, 2, 2), torch.eye(4).double()), Path("a.nii"))
+        Traceback (most recent call last):
+        ValueError: a.nii must hold one volume, got 2: store the channel to score, or a label map
+    """
+    if volume.data.ndim != 3:
+        raise ValueError(
+            f"{path} must hold one volume, got {len(volume.data)}: store the channel to score, "
+            "or a label map"
+        )
+    return volume
+
+
+def _on_grid(
+    moving: Volume,
+    reference: Volume,
+    names: tuple[Path, Path],
+    settings: ScoreSettings,
+    values: str,
+) -> Aligned:
+    labels = bool(settings.labels) or values == "labels"
+    called = (str(names[0]), str(names[1]))
+    return align_to(moving, reference, geometry=settings.geometry, nearest=labels, names=called)
+
+
+def _read(volume: Volume, values: str, label: int | None, name: str) -> Tensor:
+    """Probabilities; where a label is asked for, of that label."""
+    if label is not None and values in ("auto", "labels"):
+        return as_probabilities(volume, values="labels", label=label, name=name)
+    return as_probabilities(volume, values=values, name=name)

@@ -1,0 +1,110 @@
+"""Patterns of file names: where the case stands in them, and the rater."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+_TOKENS = re.compile(r"(\{[^{}]*\}|\*\*/|\*|\?)")
+_WILDCARDS = {"**/": r"(?:.*/)?", "*": r"[^/]*", "?": r"[^/]"}
+_FIELDS = {"{case}": r"(?P<case>[^/]+)", "{rater}": r"(?P<rater>[^/]+)"}
+
+
+@dataclass(frozen=True)
+class FilePattern:
+    """A pattern of file names.
+
+    Args:
+        text: The pattern: `{case}`, `{rater}`, `*` and `?` within a name, `**/` for any folders.
+        expression: The same as a regular expression with the groups `case` and, if any, `rater`.
+
+    Examples:
+        >>> pattern = read_pattern("{case}_seg.nii.gz", name="--truth-pattern")
+        >>> pattern.match(Path("data/sub-1/a_1_seg.nii.gz"), Path("data"))["case"]
+        'a_1'
+    """
+
+    text: str
+    expression: re.Pattern[str]
+
+    def match(self, path: Path, folder: Path) -> re.Match[str] | None:
+        """What stands in a file's name; in its path below the folder if the pattern has a slash."""
+        nested = "/" in self.text
+        name = path.relative_to(folder).as_posix() if nested else path.name
+        return self.expression.fullmatch(name)
+
+
+def read_pattern(text: str, *, name: str, rater: bool = False) -> FilePattern:
+    """Read a pattern; a placeholder that comes twice must hold the same text both times.
+
+    Args:
+        text: The pattern, with `{case}`.
+        name: How to call it in messages.
+        rater: Whether `{rater}` may stand in it.
+
+    Returns:
+        The pattern.
+
+    Raises:
+        ValueError: If there is no `{case}` in it, or another placeholder than those allowed.
+
+    Examples:
+        >>> nested = read_pattern("{case}/anat/{case}_T1.nii", name="PRED")
+        >>> nested.match(Path("sub-1/anat/sub-2_T1.nii"), Path(".")) is None
+        True
+    """
+    known = list(_FIELDS) if rater else ["{case}"]
+    parts: list[str] = []
+    for token in _TOKENS.split(text):
+        if token.startswith("{") and token not in known:
+            raise ValueError(f"{name} must hold only {' and '.join(known)} in braces, got {token}")
+        if token in _FIELDS and _FIELDS[token] in parts:
+            parts.append(f"(?P={token[1:-1]})")
+        else:
+            parts.append(_FIELDS.get(token) or _WILDCARDS.get(token) or re.escape(token))
+    if "{case}" not in text:
+        raise ValueError(f"{name} must say by {{case}} where the case stands, got {text!r}")
+    return FilePattern(text, re.compile("".join(parts)))
+
+
+def has_wildcards(text: str) -> bool:
+    """Whether it is a pattern, and not simply the name of a file that is there.
+
+    Examples:
+        >>> has_wildcards("scans/*.nii"), has_wildcards("scans")
+        (True, False)
+    """
+    return any(sign in text for sign in "*?{") and not Path(text).exists()
+
+
+def split_pattern(text: str, *, name: str) -> tuple[Path, str]:
+    """The folder before the first part with a wildcard, and the pattern below it.
+
+    A single `*` is taken as the case where there is no `{case}`.
+
+    Args:
+        text: A path with wildcards.
+        name: How to call it in messages.
+
+    Returns:
+        The folder and the pattern.
+
+    Raises:
+        ValueError: If it does not say where the case stands.
+
+    Examples:
+        >>> folder, pattern = split_pattern("runs/*/pred.nii.gz", name="PRED")
+        >>> str(folder), pattern
+        ('runs', '{case}/pred.nii.gz')
+    """
+    parts = Path(text).parts
+    first = next(i for i, part in enumerate(parts) if any(sign in part for sign in "*?{"))
+    below = "/".join(parts[first:])
+    if "{case}" not in below:
+        if below.count("*") != 1:
+            raise ValueError(
+                f"{name} must say by {{case}} or a single * where the case stands, got {text!r}"
+            )
+        below = below.replace("*", "{case}")
+    return Path(*parts[:first]), below
