@@ -23,7 +23,6 @@ from softoverlap.metrics import (
 )
 
 FLOATS = [torch.float16, torch.bfloat16, torch.float32, torch.float64]
-ALL_LESIONS = {"dilation": 0, "min_mm3": 0.0}
 
 
 # Weights of voxels
@@ -58,8 +57,8 @@ def test_a_lesion_where_voxels_count_in_part_is_no_less_a_lesion(raters):
     assert (first.detected, second.detected) == (True, True)
     assert (first.volume_mm3, second.volume_mm3) == pytest.approx((1.0, 0.6))
     assert second.soft_dice == pytest.approx(2 * 0.54 / 1.14)
-    assert compute_lesion_recall(pred, truth, mask=half, raters=raters).item() == 1
-    assert compute_false_positives(pred, 0 * truth, mask=half).item() == 2
+    assert compute_lesion_recall(pred, truth, mask=half, raters=raters, spacing=1.0).item() == 1
+    assert compute_false_positives(pred, 0 * truth, mask=half, spacing=1.0).item() == 2
     ml = compute_false_positives(pred, 0 * truth, mask=half, measure="ml", spacing=10.0)
     assert ml.item() == pytest.approx(0.5 * pred.sum().item() * 10 / 1000)
 
@@ -98,13 +97,14 @@ def test_a_probability_of_the_threshold_is_at_the_threshold_in_every_precision(d
     maps = torch.zeros(1, 1, 7, dtype=dtype)
     maps[..., 1:3] = threshold
     raters = (maps > 0).to(dtype)[:, None] * threshold
-    for options in ({}, {"raters": raters}):
-        (row,) = compute_lesion_overlaps(maps, maps, spacing=1.0, threshold=threshold, **options)
+    cut = {"threshold": threshold, "spacing": 1.0}
+    for options in (cut, cut | {"raters": raters}):
+        (row,) = compute_lesion_overlaps(maps, maps, **options)
         assert (row.detected, row.existence) == (True, 1)
-        assert compute_lesion_recall(maps, maps, threshold=threshold, **options).item() == 1
-    assert compute_lesionwise_dice(maps, maps, threshold=threshold, **ALL_LESIONS).item() == 1
-    assert compute_panoptic_quality(maps, maps, threshold=threshold).item() == 1
-    assert compute_false_positives(maps, 0 * maps, threshold=threshold).item() == 1
+        assert compute_lesion_recall(maps, maps, **options).item() == 1
+    assert compute_lesionwise_dice(maps, maps, dilation=0, min_mm3=0.0, **cut).item() == 1
+    assert compute_panoptic_quality(maps, maps, **cut).item() == 1
+    assert compute_false_positives(maps, 0 * maps, **cut).item() == 1
 
 
 @pytest.mark.parametrize("dtype", FLOATS)
@@ -118,20 +118,20 @@ def test_a_probability_of_the_halo_is_in_the_halo_in_every_precision(dtype, halo
 
 
 def test_prediction_and_target_are_each_cut_in_their_own_precision():
-    pred = torch.full((1, 1, 3), 0.7)
+    pred, cut = torch.full((1, 1, 3), 0.7), {"threshold": 0.7, "spacing": 1.0}
     truth = torch.full((1, 1, 3), 0.7, dtype=torch.float64)
     for first, second in ((pred, truth), (truth, pred), (pred.half(), truth)):
-        assert compute_lesion_recall(first, second, threshold=0.7).item() == 1
+        assert compute_lesion_recall(first, second, **cut).item() == 1
     below = torch.full((1, 1, 3), np.nextafter(np.float32(0.7), np.float32(0)).item())
-    assert compute_lesion_recall(below, truth, threshold=0.7).item() == 0
+    assert compute_lesion_recall(below, truth, **cut).item() == 0
 
 
 def test_seven_of_ten_raters_are_a_threshold_of_seven_tenths():
     marks = torch.zeros(10, 1, 1, 8)
     marks[:7, ..., 2:5] = 1
     mean = marks.mean(dim=0)
-    assert compute_lesion_recall(mean, mean, threshold=0.7).item() == 1
-    assert compute_lesion_recall(mean, mean, threshold=0.71).isnan().all()
+    assert compute_lesion_recall(mean, mean, threshold=0.7, spacing=1.0).item() == 1
+    assert compute_lesion_recall(mean, mean, threshold=0.71, spacing=1.0).isnan().all()
 
 
 @pytest.mark.parametrize("dtype", [torch.bool, torch.uint8, torch.int64])
@@ -170,7 +170,10 @@ def test_a_call_says_the_spacing_in_place_of_the_one_given_at_the_start(listed):
     assert (dice(given, given, spacing=2.0) == 1).all()
     with pytest.warns(UserWarning, match="min_mm3=50 leaves out every true lesion"):
         assert dice(given, given, spacing=[1.0, 1.0, 1.0]).isnan().all()
-    for metric in (LesionRecallMetric(edges=[100.0], spacing=1.0), LesionRecallMetric(edges=[100])):
+    for metric in (
+        LesionRecallMetric(edges=[100.0], spacing=1.0),
+        LesionRecallMetric(edges=[100.0]),
+    ):
         metric(given, given, spacing=2.0)
         assert metric.by_size()["label_0"]["≥100 mm³"].found == 2
     false = FalsePositiveMetric(measure="mm3", spacing=1.0)

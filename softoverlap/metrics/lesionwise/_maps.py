@@ -145,15 +145,13 @@ def lesion_scan(
     marked = None
     if raters is not None:
         marked = marked_voxels(raters, truth, in_dtype(rules.of_target, raters.dtype))
+    inside = _reaches(truth, rules.of_target) if marked is None else marked.any(axis=0)
     sides = (
         _probabilities(pred, _reaches(pred, rules.threshold), rules),
-        _probabilities(
-            truth,
-            _reaches(truth, rules.of_target) if marked is None else marked.any(axis=0),
-            rules,
-        ),
+        _probabilities(truth, np.asarray(inside), rules),
     )
-    window = _window(np.logical_or.reduce([core | (values > 0) for values, core in sides]), margin)
+    found, target = (core | (values > 0) for values, core in sides)
+    window = _window(found | target, margin)
     weights = None if counted is None else counted.double().cpu().numpy()[window]
     found, target = (
         _lesion_map(values[window], core[window], structure, edges, weights)
