@@ -46,20 +46,21 @@ def reference_lesionwise_dice(pred, truth, dilation, min_mm3, voxel_mm3=1.0):
     ndim = truth.ndim
     found = reference_components(pred, ndim)
     extents = reference_components(reference_dilation(truth, dilation, min(2, ndim)), ndim)
-    total, tp, fn, matched = 0.0, 0, 0, set()
+    total, tp, fn, small, matched = 0.0, 0, 0, 0, set()
     for number in range(1, extents.max() + 1):
         lesion = truth & (extents == number)
         near = reference_dilation(lesion, dilation, min(2, ndim))
         partners = set(found[near].tolist()) - {0}
         matched |= partners
         if lesion.sum() * voxel_mm3 <= min_mm3:
+            small += 1
             continue
         union = np.isin(found, list(partners)) if partners else np.zeros_like(lesion)
         total += 2 * (union & lesion).sum() / (union.sum() + lesion.sum())
         tp, fn = tp + bool(partners), fn + (not partners)
     fp = len(set(found.ravel().tolist()) - {0} - matched)
     lesions = tp + fp + fn
-    return (total / lesions if lesions else float("nan")), tp, fp, fn
+    return (total / lesions if lesions else float("nan")), tp, fp, fn, small
 
 
 def reference_soft_lesions(mask, threshold=0.5, halo=0.01):

@@ -79,6 +79,7 @@ SHAPES = [(60,), (20, 18), (12, 10, 11)]
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("dilation", [0, 1, 3])
 @pytest.mark.parametrize("min_mm3", [0.0, 2.0])
+@pytest.mark.filterwarnings("ignore:min_mm3=2 leaves out every true lesion")
 def test_hard_masks_score_as_brats_2023_says(shape, dilation, min_mm3):
     for seed in range(5):
         pred, truth = hard_pair(shape, seed=seed, share=0.03 if dilation else 0.12)
@@ -147,7 +148,10 @@ def test_a_lesion_of_the_least_volume_is_left_out_and_what_it_matches_is_not_fal
     truth, pred = torch.zeros(1, 1, 12), torch.zeros(1, 1, 12)
     truth[..., 1:3] = pred[..., 2:3] = 1
     options = {"dilation": 0, "spacing": 2.0}
-    assert compute_lesionwise_dice(pred, truth, min_mm3=4.0, **options).isnan().all()
+    metric = LesionwiseDiceMetric(min_mm3=4.0, **options)
+    with pytest.warns(UserWarning, match="min_mm3=4 leaves out every true lesion of a scan"):
+        assert metric(pred, truth).isnan().all()
+    assert metric.counts()["label_0"] == LesionCounts(tp=0, fp=0, fn=0, left_out=1)
     score = compute_lesionwise_dice(pred, truth, min_mm3=3.9, **options)
     assert score.item() == pytest.approx(2 / 3)
 
@@ -165,8 +169,8 @@ def test_a_match_in_the_extent_only_is_found_with_a_dice_of_zero():
 
 @pytest.mark.parametrize("compute", [compute_lesionwise_dice, compute_panoptic_quality])
 def test_lesion_free_scans_are_nan_or_as_told_and_false_positives_score_zero(compute):
-    nothing, something = torch.zeros(1, 1, 5, 5), torch.zeros(1, 1, 5, 5)
-    something[..., 1:3, 1:3] = 1
+    nothing, something = torch.zeros(1, 1, 5, 5, 5), torch.zeros(1, 1, 5, 5, 5)
+    something[..., 1:3, 1:3, 1:3] = 1
     spaced = {"spacing": 1.0}
     assert compute(nothing, nothing, **spaced).isnan().all()
     assert compute(nothing, nothing, ignore_empty=False, **spaced).item() == 1
@@ -620,9 +624,9 @@ def test_connectivity_decides_what_is_one_lesion():
 def test_a_threshold_of_its_own_for_the_target():
     pred, truth = torch.tensor([[[0.3, 0.3, 0.0]]]), torch.tensor([[[0.0, 0.8, 0.0]]])
     assert compute_lesion_recall(pred, truth, spacing=1.0).item() == 0
-    options = {"threshold": 0.2, "truth_threshold": 0.5}
+    options = {"threshold": 0.2, "target_threshold": 0.5}
     assert compute_lesion_recall(pred, truth, spacing=1.0, **options).item() == 1
-    options = {"threshold": 0.2, "truth_threshold": 0.9}
+    options = {"threshold": 0.2, "target_threshold": 0.9}
     assert compute_lesion_recall(pred, truth, spacing=1.0, **options).isnan().all()
 
 
@@ -663,7 +667,7 @@ def test_a_hundred_lesions_in_a_brain_take_seconds():
 def test_bad_arguments_are_named(metric):
     for options, message in (
         ({"threshold": 0.0}, r"threshold must lie in \(0, 1\], got 0.0"),
-        ({"truth_threshold": 1.5}, r"truth_threshold must lie in \(0, 1\], got 1.5"),
+        ({"target_threshold": 1.5}, r"target_threshold must lie in \(0, 1\], got 1.5"),
         ({"halo": 0.6}, r"halo must lie in \[0, 0.5\], from 0 to the threshold, got 0.6"),
         ({"connectivity": 5}, "connectivity must be 4, 6, 8, 18 or 26, got 5"),
         ({"min_mm3": -1.0}, "min_mm3 must be at least 0 and finite, got -1.0"),
@@ -684,17 +688,27 @@ def test_bad_input_is_named(metric):
     with pytest.raises(ValueError, match="with one to three spatial axes, got shape"):
         metric(spacing=1.0)(maps[None, None], maps[None, None])
     with pytest.raises(ValueError, match="connectivity must be one of .*26.*, got 6"):
-        metric(spacing=1.0, connectivity=6)(maps, maps)
+        metric(spacing=1.0, connectivity=6, min_mm3=0.0)(maps, maps)
     with pytest.raises(ValueError, match="spacing must hold 2 finite edges above 0 in mm"):
-        metric(spacing=[1.0, 0.0])(maps, maps)
+        metric(spacing=[1.0, 0.0], min_mm3=0.0)(maps, maps)
+    with pytest.raises(ValueError, match="spacing must hold 2 finite edges above 0 in mm"):
+        metric(min_mm3=0.0)(maps, maps, spacing=[1.0, 0.0])
 
 
 @pytest.mark.bad_input
-@pytest.mark.parametrize("metric", [LesionwiseDiceMetric, LesionRecallMetric, FalsePositiveMetric])
-def test_volumes_need_a_spacing(metric):
-    maps = torch.full((1, 1, 4, 4), 0.5)
+@pytest.mark.parametrize(
+    "make",
+    [
+        LesionwiseDiceMetric,
+        lambda: LesionRecallMetric(edges=[10.0]),
+        lambda: FalsePositiveMetric(measure="ml"),
+        *[lambda made=made: made(min_mm3=2.0) for made in METRICS],
+    ],
+)
+def test_volumes_need_a_spacing(make):
+    maps = torch.full((1, 1, 4, 4, 4), 0.5)
     with pytest.raises(ValueError, match="spacing must be given in mm where no input is a MetaT"):
-        metric()(maps, maps)
+        make()(maps, maps)
 
 
 @pytest.mark.bad_input
@@ -708,7 +722,34 @@ def test_bad_arguments_of_one_metric_are_named():
         (lambda: LesionRecallMetric(edges=(9, 3)), "edges must be rising volumes above 0 in mm³"),
         (lambda: LesionRecallMetric(edges=(0,)), "edges must be rising volumes above 0 in mm³"),
         (lambda: LesionRecallMetric(hit="box"), "hit must be one of"),
-        (lambda: LesionRecallMetric(hit_threshold=0), r"hit_threshold must lie in \(0, 1\]"),
+        (
+            lambda: LesionRecallMetric(hit="dice", hit_threshold=0),
+            r"hit_threshold must lie in \(0, 1\], got 0",
+        ),
+        (
+            lambda: LesionRecallMetric(hit_threshold=0.5),
+            "hit_threshold must be None with hit='touch', which any common voxel meets, got 0.5",
+        ),
+        (
+            lambda: compute_lesion_overlaps(maps, maps, spacing=1.0, hit_threshold=0.1),
+            "hit_threshold must be None with hit='touch'",
+        ),
+        (
+            lambda: compute_lesion_recall(maps, maps, weight_by="existence"),
+            "raters must be given with weight_by='existence', got None",
+        ),
+        (
+            lambda: LesionRecallMetric(weight_by="existence")(maps, maps),
+            "raters must be given with weight_by='existence', got None",
+        ),
+        (
+            lambda: compute_lesionwise_dice(maps, maps, spacing=1.0),
+            "min_mm3 must be given where images have 1 axes and it is a length in mm",
+        ),
+        (
+            lambda: LesionwiseDiceMetric()(maps[..., None], maps[..., None]),
+            "min_mm3 must be given where images have 2 axes and it is an area in mm²",
+        ),
         (lambda: LesionRecallMetric(matching="greedy"), "matching must be one of"),
         (lambda: LesionRecallMetric(weight_by="size"), "weight_by must be one of"),
         (lambda: FalsePositiveMetric(measure="litres"), "measure must be one of"),
@@ -727,3 +768,5 @@ def test_bad_arguments_of_one_metric_are_named():
     ):
         with pytest.raises(ValueError, match=message):
             make()
+    with pytest.raises(TypeError, match="edges must be a sequence of volumes in mm³, got 5.0"):
+        LesionRecallMetric(edges=5.0)  # pyright: ignore[reportArgumentType]

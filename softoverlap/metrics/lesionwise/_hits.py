@@ -16,7 +16,9 @@ from softoverlap.metrics.lesionwise._maps import (
     ratio,
 )
 
-HITS = ("overlap", "dice", "iou")
+HITS = ("touch", "dice", "iou")
+_LOWEST = 0.1
+"""The lowest score that hits, where none is told."""
 
 
 @dataclass(frozen=True)
@@ -24,14 +26,26 @@ class HitRule:
     """How predicted lesions are matched to true ones, and what a match has to reach."""
 
     matching: str = "many_to_one"
-    hit: str = "overlap"
-    hit_threshold: float = 0.1
+    hit: str = "touch"
+    hit_threshold: float | None = None
 
     def __post_init__(self) -> None:
         check_choice("matching", self.matching, MATCHINGS)
         check_choice("hit", self.hit, HITS)
+        if self.hit_threshold is None:
+            return
+        if self.hit == "touch":
+            raise ValueError(
+                "hit_threshold must be None with hit='touch', which any common voxel meets, "
+                f"got {self.hit_threshold!r}"
+            )
         if not 0 < self.hit_threshold <= 1:
             raise ValueError(f"hit_threshold must lie in (0, 1], got {self.hit_threshold!r}")
+
+    @property
+    def lowest(self) -> float:
+        """The lowest score that hits."""
+        return _LOWEST if self.hit_threshold is None else self.hit_threshold
 
 
 @dataclass(frozen=True)
@@ -53,7 +67,7 @@ def found_lesions(scan: LesionScan, rule: HitRule) -> FoundLesions:
     sizes = scan.truth.sizes()
     scores = {kind: ratio(kind, shared, sizes, found) for kind in ("dice", "iou")}
     detected = pairs.sum(axis=1) > 0
-    if rule.hit != "overlap":
-        detected = detected & (scores[rule.hit] >= rule.hit_threshold)
+    if rule.hit != "touch":
+        detected = detected & (scores[rule.hit] >= rule.lowest)
     volumes = (sizes * scan.voxel_mm3, found * scan.voxel_mm3)
     return FoundLesions(pairs, *volumes, **scores, detected=detected)

@@ -19,23 +19,24 @@ from torch import Tensor
 from softoverlap import scores
 from softoverlap._checks import check_choice, check_weight
 from softoverlap.data.components import component_maps, marked_voxels, neighbourhood
+from softoverlap.metrics._near import in_dtype
 
 MATCHINGS = ("many_to_one", "one_to_one")
 
 
 @dataclass(frozen=True)
 class LesionRules:
-    """What makes a lesion of a soft mask; `truth_threshold` is `threshold` unless given."""
+    """What makes a lesion of a soft mask; `target_threshold` is `threshold` unless given."""
 
     threshold: float = 0.5
-    truth_threshold: float | None = None
+    target_threshold: float | None = None
     connectivity: int = 26
     halo: float = 0.01
     min_mm3: float = 0.0
     soft: bool = True
 
     def __post_init__(self) -> None:
-        thresholds = {"threshold": self.threshold, "truth_threshold": self.of_truth}
+        thresholds = {"threshold": self.threshold, "target_threshold": self.of_target}
         for name, value in thresholds.items():
             if not 0 < value <= 1:
                 raise ValueError(f"{name} must lie in (0, 1], got {value!r}")
@@ -49,9 +50,9 @@ class LesionRules:
             raise ValueError(f"connectivity must be 4, 6, 8, 18 or 26, got {self.connectivity!r}")
 
     @property
-    def of_truth(self) -> float:
+    def of_target(self) -> float:
         """The threshold of the target."""
-        return self.threshold if self.truth_threshold is None else self.truth_threshold
+        return self.threshold if self.target_threshold is None else self.target_threshold
 
 
 @dataclass(frozen=True)
@@ -59,13 +60,14 @@ class LesionMap:
     """The lesions of one mask, numbered from 1 in the order of their first voxel, and 0 for none.
 
     `core` holds the voxels at or above the threshold, `owned` the halo too; `values` are the
-    probabilities of what is owned.
+    probabilities of what is owned, times how much each voxel counts (`weights`, None for 1).
     """
 
     values: np.ndarray
     core: np.ndarray
     owned: np.ndarray
     existence: np.ndarray
+    weights: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.existence)
@@ -75,8 +77,9 @@ class LesionMap:
         return self._summed(self.owned, self.values)
 
     def core_sizes(self) -> np.ndarray:
-        """How many voxels of each lesion lie at or above the threshold."""
-        return self._summed(self.core, np.ones_like(self.values))
+        """How many voxels of each lesion lie at or above the threshold, as much as they count."""
+        weights = np.ones_like(self.values) if self.weights is None else self.weights
+        return self._summed(self.core, weights)
 
     def renumbered(self, numbers: np.ndarray) -> LesionMap:
         """With lesion `i + 1` called `numbers[i]`; 0 leaves it out, equal numbers merge."""
@@ -85,7 +88,7 @@ class LesionMap:
         np.maximum.at(existence, table[table > 0] - 1, self.existence[numbers > 0])
         owned = table[self.owned]
         values = np.where(owned > 0, self.values, 0)
-        return LesionMap(values, table[self.core], owned, existence)
+        return LesionMap(values, table[self.core], owned, existence, self.weights)
 
     def keeping(self, kept: np.ndarray) -> LesionMap:
         """Without the others, numbered anew."""
@@ -98,7 +101,10 @@ class LesionMap:
 
 @dataclass(frozen=True)
 class LesionScan:
-    """The lesions of prediction and target of one item and class, cut to the part they lie in."""
+    """The lesions of prediction and target of one item and class, cut to the part they lie in.
+
+    `voxel_mm3` is NaN where no spacing is known, and so is every volume.
+    """
 
     pred: LesionMap
     truth: LesionMap
@@ -124,26 +130,40 @@ def lesion_scan(
     rules: LesionRules,
     spacing: Sequence[float] | None,
     raters: Tensor | None = None,
+    counted: Tensor | None = None,
     margin: int = 0,
 ) -> LesionScan:
-    """The lesions of one item and class, probabilities (*spatial) in float64.
+    """The lesions of one item and class, probabilities (*spatial), each cut in its own precision.
 
-    With raters (R, *spatial) true lesions are those of the union of their masks. The part that is
-    kept reaches `margin` voxels beyond every lesion, inside the image.
+    With raters (R, *spatial) true lesions are those of the union of their masks. How much a voxel
+    counts, (*spatial), scales sums and leaves the lesions as they are: voxels that do not count at
+    all are zero in every mask already. The part that is kept reaches `margin` voxels beyond every
+    lesion, inside the image.
     """
     structure = neighbourhood(pred.ndim, rules.connectivity)
     edges = (1.0,) * pred.ndim if spacing is None else tuple(map(float, spacing))
-    marked = None if raters is None else marked_voxels(raters, truth, rules.of_truth)
-    found, target = pred.cpu().numpy(), truth.cpu().numpy()
-    inside = np.asarray(target >= rules.of_truth if marked is None else marked.any(axis=0))
-    lowest = min(rules.halo or np.nextafter(0, 1), rules.threshold)
-    window = _window((found >= lowest) | (target >= lowest) | inside, margin)
-    cut = None if marked is None else marked[(slice(None), *window)]
+    marked = None
+    if raters is not None:
+        marked = marked_voxels(raters, truth, in_dtype(rules.of_target, raters.dtype))
+    inside = _reaches(truth, rules.of_target) if marked is None else marked.any(axis=0)
+    sides = (
+        _probabilities(pred, _reaches(pred, rules.threshold), rules),
+        _probabilities(truth, np.asarray(inside), rules),
+    )
+    found, target = (core | (values > 0) for values, core in sides)
+    window = _window(found | target, margin)
+    weights = None if counted is None else counted.double().cpu().numpy()[window]
+    found, target = (
+        _lesion_map(values[window], core[window], structure, edges, weights)
+        for values, core in sides
+    )
+    if marked is not None:
+        target = replace(target, existence=_existence(target.core, marked[(slice(None), *window)]))
     scan = LesionScan(
-        _lesion_map(found[window], found[window] >= rules.threshold, structure, edges, rules),
-        _lesion_map(target[window], inside[window], structure, edges, rules, cut),
+        found,
+        target,
         origin=tuple(axis.start for axis in window),
-        voxel_mm3=math.prod(edges),
+        voxel_mm3=math.nan if spacing is None else math.prod(edges),
     )
     return _without_small(scan, rules.min_mm3) if rules.min_mm3 else scan
 
@@ -185,21 +205,32 @@ def ratio(kind: str, shared: np.ndarray, truth: np.ndarray, pred: np.ndarray) ->
     return form(*parts, empty=0.0).numpy()
 
 
+def _reaches(mask: Tensor, level: float) -> np.ndarray:
+    """Where a mask is at or above a level as its own precision holds it, and above 0."""
+    return ((mask >= in_dtype(level, mask.dtype)) & (mask > 0)).cpu().numpy()
+
+
+def _probabilities(
+    mask: Tensor, core: np.ndarray, rules: LesionRules
+) -> tuple[np.ndarray, np.ndarray]:
+    """What lesions may own of a mask, in float64, and their cores."""
+    if not rules.soft:
+        return core.astype(np.float64), core
+    values = mask.double().cpu().numpy()
+    return np.where(core | _reaches(mask, rules.halo), values, 0), core
+
+
 def _lesion_map(
     values: np.ndarray,
     core: np.ndarray,
     structure: np.ndarray,
     edges: tuple[float, ...],
-    rules: LesionRules,
-    marked: np.ndarray | None = None,
+    weights: np.ndarray | None,
 ) -> LesionMap:
-    source = values if rules.soft else core.astype(np.float64)
-    labels, owned = component_maps(
-        np.where(source >= rules.halo, source, 0), core, structure, edges
-    )
-    count = int(labels.max(initial=0))
-    existence = np.ones(count) if marked is None else _existence(labels, marked, count)
-    return LesionMap(np.where(owned > 0, source, 0), labels, owned, existence)
+    labels, owned = component_maps(values, core, structure, edges)
+    weighed = values if weights is None else values * weights
+    existence = np.ones(int(labels.max(initial=0)))
+    return LesionMap(np.where(owned > 0, weighed, 0), labels, owned, existence, weights)
 
 
 def _without_small(scan: LesionScan, min_mm3: float) -> LesionScan:
@@ -212,8 +243,9 @@ def _without_small(scan: LesionScan, min_mm3: float) -> LesionScan:
     return replace(scan, pred=scan.pred.keeping(pred & ~excused), truth=scan.truth.keeping(truth))
 
 
-def _existence(labels: np.ndarray, marked: np.ndarray, count: int) -> np.ndarray:
+def _existence(labels: np.ndarray, marked: np.ndarray) -> np.ndarray:
     """The share of raters that marked a voxel of each component."""
+    count = int(labels.max(initial=0))
     hits = [np.bincount(labels[rater], minlength=count + 1)[1:] > 0 for rater in marked]
     return np.mean(hits, axis=0)
 

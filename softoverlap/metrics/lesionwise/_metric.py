@@ -44,6 +44,9 @@ class LesionMetric(MaskMetric):
         )
         self.rules, self.spacing, self.in_mm, self.margin = rules, spacing, in_mm, margin
 
+    def _check(self, ndim: int, raters: Tensor | None) -> None:
+        """Refuse images of so many axes, or their raters, that this metric cannot count."""
+
     @abstractmethod
     def _count(self, scan: LesionScan) -> Sequence[float]:
         """The statistics of one item and class."""
@@ -58,10 +61,18 @@ class LesionMetric(MaskMetric):
         return dict(zip(self.class_names(len(sums)), sums, strict=True))
 
     def _statistics(  # pyright: ignore[reportIncompatibleMethodOverride]
-        self, y_pred: Tensor, y: Tensor, *, mask: Tensor | None = None, raters: Tensor | None = None
+        self,
+        y_pred: Tensor,
+        y: Tensor,
+        *,
+        mask: Tensor | None = None,
+        raters: Tensor | None = None,
+        spacing: Spacing | None = None,
     ) -> Tensor:
-        pair = self.inputs(y_pred, y, mask=mask)
-        spacings = spacings_of(self.spacing, y, y_pred, needed=self.in_mm)
+        pair = self.inputs.values(y_pred, y, mask=mask)
+        self._check(y.ndim - 2, raters)
+        told = self.spacing if spacing is None else spacing
+        spacings = spacings_of(told, y, y_pred, needed=self.in_mm)
         marks = checked_raters(raters, pair, include_background=self.inputs.include_background)
         found = torch.zeros(*pair.pred.shape[:2], self.width, dtype=torch.float64)
         for item, channel, scan in lesion_scans(pair, self.rules, spacings, marks, self.margin):
@@ -85,6 +96,7 @@ def lesion_scans(
                 rules=rules,
                 spacing=spacing,
                 raters=None if raters is None else raters[item, :, channel],
+                counted=None if pair.counted is None else pair.counted[item, 0],
                 margin=margin,
             )
             yield item, channel, scan
@@ -123,6 +135,8 @@ def checked_raters(
     ):
         expected = ", ".join([str(items), "R > 0", str(classes), *map(str, spatial)])
         raise ValueError(f"raters must have shape ({expected}), got {tuple(raters.shape)}")
+    marks = marks.to(pair.truth.device)
+    if pair.counted is not None:
+        marks = marks.masked_fill(~(pair.counted[:, None] > 0), 0)
     check_probabilities(raters=marks, validate=True)
-    marks = marks.to(pair.truth.device, torch.float64)
-    return marks if pair.counted is None else marks * pair.counted[:, None]
+    return marks

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -15,7 +16,7 @@ from torch import Tensor
 from softoverlap._checks import check_weight
 from softoverlap._types import Masks, Targets, VoxelWeights
 from softoverlap.data.components import neighbourhood
-from softoverlap.metrics._inputs import MaskInputs
+from softoverlap.metrics._inputs import MaskInputs, Spacing
 from softoverlap.metrics.lesionwise._maps import (
     LesionRules,
     LesionScan,
@@ -24,6 +25,9 @@ from softoverlap.metrics.lesionwise._maps import (
     touching,
 )
 from softoverlap.metrics.lesionwise._metric import LesionMetric
+
+_BRATS_MM3 = 50.0
+"""Lesions of BraTS have to be larger than this, in mm³."""
 
 
 def compute_lesionwise_dice(
@@ -34,11 +38,11 @@ def compute_lesionwise_dice(
     num_classes: int | None = None,
     *,
     threshold: float = 0.5,
-    truth_threshold: float | None = None,
+    target_threshold: float | None = None,
     soft: bool = True,
     dilation: int = 3,
     connectivity: int = 26,
-    min_mm3: float = 50.0,
+    min_mm3: float | None = None,
     halo: float = 0.01,
     spacing: Sequence[float] | float | None = None,
     mask: VoxelWeights | None = None,
@@ -54,7 +58,8 @@ def compute_lesionwise_dice(
     2. Every predicted component that shares a voxel with a lesion's extent is matched to it, also
        to several lesions at once. The lesion's Dice is that with all of them together.
     3. Lesions of `min_mm3` or less (their voxels at or above the threshold) are left out, and so
-       are the components that are matched to nothing else: they are not false.
+       are the components that are matched to nothing else: they are not false. Where that leaves
+       out every true lesion of a scan, a warning says so: it scores as if it had none.
     4. TP are the lesions left with a match, FN those without, FP the components without any. An FP
        is never too small to count.
 
@@ -77,18 +82,20 @@ def compute_lesionwise_dice(
             scores 0 either way.
         num_classes: Number of classes of single-channel labels, background included.
         threshold: Lowest probability inside a lesion, in (0, 1].
-        truth_threshold: The same for the target; by default `threshold`.
+        target_threshold: The same for the target; by default `threshold`.
         soft: Whether the Dice of each lesion takes probabilities; False takes the voxels at or
             above the threshold as ones and the others as zeros.
         dilation: How many voxels lesions grow before they are told apart.
         connectivity: Neighbours of a voxel in a component: 6, 18 or 26 in 3D, 4 or 8 in 2D; 26
             means all neighbours in any dimension.
-        min_mm3: Lesions have to be larger than this, in mm³.
+        min_mm3: Lesions have to be larger than this, in mm³; by default the challenge's 50 in 3D.
+            With fewer axes, where it is an area in mm² or a length in mm, it has to be given.
         halo: Lowest probability that a lesion's halo keeps, from 0 to the threshold. A network's
             map is positive everywhere: at 0 the halos fill the image.
         spacing: Edges of a voxel in mm; by default those of the first MetaTensor. With
             `min_mm3=0.0` neither is needed.
-        mask: How much each voxel counts, in [0, 1], shape (B, 1, *spatial); by default all do.
+        mask: How much each voxel counts, in [0, 1], shape (B, 1, *spatial); by default all do. It
+            scales sums and volumes, and does not move a probability below a threshold.
         ignore_index: Voxels with this label do not count.
         empty: Score where TP + FP + FN is 0 and `ignore_empty` is False; the challenge's is 1.
         validate: Look at the values too; by default on, also on a GPU.
@@ -98,7 +105,7 @@ def compute_lesionwise_dice(
 
     Raises:
         ValueError: If shapes differ, a probability lies outside [0, 1], an argument is out of its
-            range, or no spacing is known.
+            range, no spacing is known and `min_mm3` is not 0, or `min_mm3` has no default.
 
     References:
         Saluja et al., BraTS 2023 lesion-wise performance metrics,
@@ -116,7 +123,7 @@ def compute_lesionwise_dice(
         ignore_empty=ignore_empty,
         num_classes=num_classes,
         threshold=threshold,
-        truth_threshold=truth_threshold,
+        target_threshold=target_threshold,
         soft=soft,
         dilation=dilation,
         connectivity=connectivity,
@@ -138,6 +145,7 @@ class LesionCounts:
         tp: True lesions that were found.
         fp: Predicted lesions that match none.
         fn: True lesions that were missed.
+        left_out: True lesions that were too small to count.
 
     Examples:
         >>> LesionCounts(tp=3, fp=1, fn=0).precision
@@ -147,6 +155,7 @@ class LesionCounts:
     tp: int
     fp: int
     fn: int
+    left_out: int = 0
 
     @property
     def precision(self) -> float:
@@ -168,7 +177,8 @@ class LesionwiseDiceMetric(LesionMetric):
     """Lesion-wise Dice of BraTS 2023 over a data set; see `compute_lesionwise_dice`.
 
     Reduction "mean" is the challenge's: the mean over scans. "dataset" adds Dice scores and
-    counts up over all scans first, so that every lesion weighs the same.
+    counts up over all scans first, so that every lesion weighs the same. A call takes `mask` and
+    `spacing` too, the latter in place of the one given at the start.
 
     Args:
         include_background: Whether channel 0 counts.
@@ -180,12 +190,13 @@ class LesionwiseDiceMetric(LesionMetric):
         return_with_label: Numbers by channel, as `label_0`, ... or by the names given, whenever
             the reduction leaves one score a channel.
         threshold: Lowest probability inside a lesion, in (0, 1].
-        truth_threshold: The same for the target; by default `threshold`.
+        target_threshold: The same for the target; by default `threshold`.
         soft: Whether the Dice of each lesion takes probabilities, or voxels as 0 and 1.
         dilation: How many voxels lesions grow before they are told apart.
         connectivity: Neighbours of a voxel in a component: 6, 18 or 26 in 3D, 4 or 8 in 2D; 26
             means all neighbours in any dimension.
-        min_mm3: Lesions have to be larger than this, in mm³.
+        min_mm3: Lesions have to be larger than this, in mm³, by default 50 in 3D; with fewer axes
+            (mm², mm) it has to be given.
         halo: Lowest probability that a lesion's halo keeps, from 0 to the threshold.
         spacing: Edges of a voxel in mm; by default those of the first MetaTensor.
         ignore_index: Voxels with this label do not count.
@@ -194,7 +205,8 @@ class LesionwiseDiceMetric(LesionMetric):
 
     Raises:
         ValueError: If an argument is out of its range; on use, if shapes differ, a probability
-            lies outside [0, 1] or no spacing is known.
+            lies outside [0, 1], no spacing is known and `min_mm3` is not 0, or `min_mm3` has no
+            default.
 
     References:
         Saluja et al., BraTS 2023 lesion-wise performance metrics,
@@ -206,10 +218,10 @@ class LesionwiseDiceMetric(LesionMetric):
         >>> target = torch.tensor([[[1.0, 1.0, 0.0, 0.0, 0.0, 0.0, 1.0, 1.0]]])
         >>> _ = metric(target, target)
         >>> metric.aggregate().item(), metric.counts()["label_0"]
-        (1.0, LesionCounts(tp=2, fp=0, fn=0))
+        (1.0, LesionCounts(tp=2, fp=0, fn=0, left_out=0))
     """
 
-    width = 4
+    width = 5
 
     def __init__(
         self,
@@ -221,42 +233,58 @@ class LesionwiseDiceMetric(LesionMetric):
         return_with_label: bool | Sequence[str] = False,
         *,
         threshold: float = 0.5,
-        truth_threshold: float | None = None,
+        target_threshold: float | None = None,
         soft: bool = True,
         dilation: int = 3,
         connectivity: int = 26,
-        min_mm3: float = 50.0,
+        min_mm3: float | None = None,
         halo: float = 0.01,
         spacing: Sequence[float] | float | None = None,
         ignore_index: int | None = None,
         empty: float = 1.0,
         validate: bool | None = None,
     ) -> None:
-        check_weight(min_mm3=min_mm3)
+        least = _BRATS_MM3 if min_mm3 is None else min_mm3
+        check_weight(min_mm3=least)
         if not isinstance(dilation, int) or dilation < 0:
             raise ValueError(f"dilation must be an integer of at least 0, got {dilation!r}")
         super().__init__(
             inputs=MaskInputs(include_background, num_classes, ignore_index, validate),
-            rules=LesionRules(threshold, truth_threshold, connectivity, halo, soft=soft),
+            rules=LesionRules(threshold, target_threshold, connectivity, halo, soft=soft),
             spacing=spacing,
             reduction=reduction,
             get_not_nans=get_not_nans,
             return_with_label=return_with_label,
-            in_mm=min_mm3 > 0,
+            in_mm=least > 0,
             margin=dilation,
         )
-        self.dilation, self.min_mm3 = dilation, min_mm3
+        self.dilation, self.min_mm3, self.in_3d_only = dilation, least, min_mm3 is None
         self.ignore_empty, self.empty = ignore_empty, empty
 
     def counts(self) -> dict[str, LesionCounts]:
-        """TP, FP and FN of each class over all scans."""
+        """TP, FP and FN of each class over all scans, and how many were too small."""
         return {
             name: LesionCounts(*(int(number) for number in numbers[1:]))
             for name, numbers in self.totals().items()
         }
 
-    def _statistics(self, y_pred: Tensor, y: Tensor, *, mask: Tensor | None = None) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
-        return super()._statistics(y_pred, y, mask=mask)
+    def _statistics(  # pyright: ignore[reportIncompatibleMethodOverride]
+        self,
+        y_pred: Tensor,
+        y: Tensor,
+        *,
+        mask: Tensor | None = None,
+        spacing: Spacing | None = None,
+    ) -> Tensor:
+        return super()._statistics(y_pred, y, mask=mask, spacing=spacing)
+
+    def _check(self, ndim: int, raters: Tensor | None) -> None:
+        if self.in_3d_only and ndim < 3:
+            unit = {1: "a length in mm", 2: "an area in mm²"}[ndim]
+            raise ValueError(
+                f"min_mm3 must be given where images have {ndim} axes and it is {unit} (0 leaves "
+                "no lesion out), got None"
+            )
 
     def _count(self, scan: LesionScan) -> Sequence[float]:
         extents, count = _extents(scan.truth.core > 0, self.dilation, self.rules.connectivity)
@@ -264,14 +292,23 @@ class LesionwiseDiceMetric(LesionMetric):
         touches = touching(extents, scan.pred.core, (count, len(scan.pred)))
         shared, found = merged_overlap(merged, touches)
         dice = ratio("dice", shared, merged.truth.sizes(), found)
-        large = merged.truth.core_sizes() * scan.voxel_mm3 > self.min_mm3
+        large = ~(merged.truth.core_sizes() * scan.voxel_mm3 <= self.min_mm3)  # also without mm
+        self._warn(large)
         hit = touches.sum(axis=1) > 0
         false = touches.sum(axis=0) == 0
-        counts = ((large & hit).sum(), false.sum(), (large & ~hit).sum())
+        counts = ((large & hit).sum(), false.sum(), (large & ~hit).sum(), (~large).sum())
         return [float(number) for number in (dice[large & hit].sum(), *counts)]
 
+    def _warn(self, large: np.ndarray) -> None:
+        if len(large) and not large.any():
+            warnings.warn(
+                f"min_mm3={self.min_mm3:g} leaves out every true lesion of a scan, which scores as "
+                "if it had none; counts() says how many are left out, min_mm3=0 keeps all",
+                stacklevel=2,
+            )
+
     def _score(self, statistics: Tensor) -> Tensor:
-        total, tp, fp, fn = statistics.unbind(-1)
+        total, tp, fp, fn, _ = statistics.unbind(-1)
         lesions = tp + fp + fn
         score = total / lesions.clamp(min=1)
         return torch.where(lesions > 0, score, torch.nan if self.ignore_empty else self.empty)

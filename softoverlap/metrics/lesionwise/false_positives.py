@@ -26,7 +26,7 @@ def compute_false_positives(
     *,
     measure: str = "count",
     threshold: float = 0.5,
-    truth_threshold: float | None = None,
+    target_threshold: float | None = None,
     connectivity: int = 26,
     min_mm3: float = 0.0,
     halo: float = 0.01,
@@ -51,16 +51,18 @@ def compute_false_positives(
         num_classes: Number of classes of single-channel labels, background included.
         measure: "count", or the volume in "ml" or "mm3".
         threshold: Lowest probability inside a lesion, in (0, 1].
-        truth_threshold: The same for the target and the raters; by default `threshold`.
+        target_threshold: The same for the target and the raters; by default `threshold`.
         connectivity: Neighbours of a voxel: 6, 18 or 26 in 3D, 4 or 8 in 2D; 26 means all
             neighbours in any dimension.
         min_mm3: Lesions of either mask of a smaller volume are left out, in mm³, and so are
             predicted ones that touch true ones of a smaller volume only.
         halo: Lowest probability that a lesion's halo keeps, from 0 to the threshold.
-        spacing: Edges of a voxel in mm; by default those of the first MetaTensor.
+        spacing: Edges of a voxel in mm; by default those of the first MetaTensor. Needed only for
+            volumes and `min_mm3`.
         raters: Masks of R raters, shape (B, R, C, *spatial): what one of them marked is no false
             positive.
-        mask: How much each voxel counts, in [0, 1], shape (B, 1, *spatial); by default all do.
+        mask: How much each voxel counts, in [0, 1], shape (B, 1, *spatial); by default all do. It
+            scales sums and volumes, and does not move a probability below a threshold.
         ignore_index: Voxels with this label do not count.
         validate: Look at the values too; by default on, also on a GPU.
 
@@ -69,7 +71,7 @@ def compute_false_positives(
 
     Raises:
         ValueError: If shapes differ, a probability lies outside [0, 1], an argument is out of its
-            range, or no spacing is known.
+            range, or no spacing is known where volumes matter.
 
     References:
         Gatidis et al., autoPET, https://doi.org/10.1038/s42256-024-00912-9
@@ -78,7 +80,7 @@ def compute_false_positives(
         >>> import torch
         >>> target = torch.tensor([[[1.0, 1.0, 0.0, 0.0, 0.0]]])
         >>> pred = torch.tensor([[[0.0, 1.0, 0.0, 0.5, 0.5]]])
-        >>> compute_false_positives(pred, target, spacing=2.0)
+        >>> compute_false_positives(pred, target)
         tensor([[1.]], dtype=torch.float64)
         >>> compute_false_positives(pred, target, spacing=2.0, measure="mm3")
         tensor([[2.]], dtype=torch.float64)
@@ -88,7 +90,7 @@ def compute_false_positives(
         num_classes=num_classes,
         measure=measure,
         threshold=threshold,
-        truth_threshold=truth_threshold,
+        target_threshold=target_threshold,
         connectivity=connectivity,
         min_mm3=min_mm3,
         halo=halo,
@@ -105,7 +107,7 @@ class FalsePositives:
 
     Args:
         count: How many a scan.
-        volume_ml: Their volume a scan, in ml.
+        volume_ml: Their volume a scan, in ml, NaN where a scan has no known spacing.
         scans: How many scans that is the mean of.
 
     Examples:
@@ -121,6 +123,9 @@ class FalsePositives:
 class FalsePositiveMetric(LesionMetric):
     """False positives a scan over a data set; see `compute_false_positives`.
 
+    A call takes `mask`, `raters` and `spacing` too, the latter in place of the one given at the
+    start.
+
     Args:
         include_background: Whether channel 0 counts.
         reduction: One of MONAI's reductions, or "dataset", "image", "class" (see
@@ -131,19 +136,20 @@ class FalsePositiveMetric(LesionMetric):
             the reduction leaves one score a channel.
         measure: "count", or the volume in "ml" or "mm3": what `aggregate()` gives.
         threshold: Lowest probability inside a lesion, in (0, 1].
-        truth_threshold: The same for the target and the raters; by default `threshold`.
+        target_threshold: The same for the target and the raters; by default `threshold`.
         connectivity: Neighbours of a voxel: 6, 18 or 26 in 3D, 4 or 8 in 2D; 26 means all
             neighbours in any dimension.
         min_mm3: Lesions of either mask of a smaller volume are left out, in mm³, and so are
             predicted ones that touch true ones of a smaller volume only.
         halo: Lowest probability that a lesion's halo keeps, from 0 to the threshold.
-        spacing: Edges of a voxel in mm; by default those of the first MetaTensor.
+        spacing: Edges of a voxel in mm; by default those of the first MetaTensor. Needed only for
+            volumes and `min_mm3`.
         ignore_index: Voxels with this label do not count.
         validate: Look at the values too; by default on, also on a GPU.
 
     Raises:
         ValueError: If an argument is out of its range; on use, if shapes differ, a probability
-            lies outside [0, 1] or no spacing is known.
+            lies outside [0, 1], or no spacing is known where volumes matter.
 
     References:
         Gatidis et al., autoPET, https://doi.org/10.1038/s42256-024-00912-9
@@ -168,7 +174,7 @@ class FalsePositiveMetric(LesionMetric):
         *,
         measure: str = "count",
         threshold: float = 0.5,
-        truth_threshold: float | None = None,
+        target_threshold: float | None = None,
         connectivity: int = 26,
         min_mm3: float = 0.0,
         halo: float = 0.01,
@@ -179,11 +185,12 @@ class FalsePositiveMetric(LesionMetric):
         check_choice("measure", measure, MEASURES)
         super().__init__(
             inputs=MaskInputs(include_background, num_classes, ignore_index, validate),
-            rules=LesionRules(threshold, truth_threshold, connectivity, halo, min_mm3),
+            rules=LesionRules(threshold, target_threshold, connectivity, halo, min_mm3),
             spacing=spacing,
             reduction=reduction,
             get_not_nans=get_not_nans,
             return_with_label=return_with_label,
+            in_mm=min_mm3 > 0 or measure != "count",
         )
         self.measured_in = measure
 

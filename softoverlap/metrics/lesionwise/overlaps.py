@@ -28,7 +28,7 @@ class LesionMatch:
         item: Which item of the batch it is of, from 0.
         channel: Which class, from 0; without the background if that does not count.
         lesion: Which lesion of the target, from 0 in the order of their first voxel.
-        volume_mm3: Σ probability times the voxel's volume, halo included.
+        volume_mm3: Σ probability times the voxel's volume, halo included; an area in mm² in 2D.
         centre: Centre of mass in voxels (a single voxel `i` has centre `i + 0.5`), a number an
             axis.
         box: Tight box around the voxels at or above the threshold, all minima, then all maxima.
@@ -73,10 +73,10 @@ def compute_lesion_overlaps(
     num_classes: int | None = None,
     *,
     threshold: float = 0.5,
-    truth_threshold: float | None = None,
+    target_threshold: float | None = None,
     matching: str = "many_to_one",
-    hit: str = "overlap",
-    hit_threshold: float = 0.1,
+    hit: str = "touch",
+    hit_threshold: float | None = None,
     connectivity: int = 26,
     min_mm3: float = 0.0,
     halo: float = 0.01,
@@ -105,11 +105,11 @@ def compute_lesion_overlaps(
         include_background: Whether channel 0 counts.
         num_classes: Number of classes of single-channel labels, background included.
         threshold: Lowest probability inside a lesion, in (0, 1].
-        truth_threshold: The same for the target and the raters; by default `threshold`.
+        target_threshold: The same for the target and the raters; by default `threshold`.
         matching: "many_to_one" or "one_to_one".
-        hit: What makes a matched lesion detected: "overlap", any; or "dice" or "iou", a soft score
-            of at least `hit_threshold`.
-        hit_threshold: The lowest score that hits, in (0, 1]; unused with "overlap".
+        hit: What makes a matched lesion detected: "touch", any match; or "dice" or "iou", a soft
+            score of at least `hit_threshold`.
+        hit_threshold: The lowest score that hits, in (0, 1], by default 0.1; None with "touch".
         connectivity: Neighbours of a voxel: 6, 18 or 26 in 3D, 4 or 8 in 2D; 26 means all
             neighbours in any dimension.
         min_mm3: Lesions of either mask of a smaller volume are left out, in mm³, and so are
@@ -119,7 +119,8 @@ def compute_lesion_overlaps(
         spacing: Edges of a voxel in mm; by default those of the first MetaTensor.
         raters: Masks of R raters, shape (B, R, C, *spatial): true lesions are then those of their
             union, and existence is the share of raters that touch each.
-        mask: How much each voxel counts, in [0, 1], shape (B, 1, *spatial); by default all do.
+        mask: How much each voxel counts, in [0, 1], shape (B, 1, *spatial); by default all do. It
+            scales sums and volumes, and does not move a probability below a threshold.
         ignore_index: Voxels with this label do not count.
         validate: Look at the values too; by default on, also on a GPU.
 
@@ -142,9 +143,9 @@ def compute_lesion_overlaps(
         (False, (4.5,))
     """
     inputs = MaskInputs(include_background, num_classes, ignore_index, validate)
-    rules = LesionRules(threshold, truth_threshold, connectivity, halo, min_mm3)
+    rules = LesionRules(threshold, target_threshold, connectivity, halo, min_mm3)
     rule = HitRule(matching, hit, hit_threshold)
-    pair = inputs(y_pred, y, mask=mask)
+    pair = inputs.values(y_pred, y, mask=mask)
     spacings = spacings_of(spacing, y, y_pred, needed=True)
     marks = checked_raters(raters, pair, include_background=include_background)
     return [

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from softoverlap._checks import check_choice
 from softoverlap._types import Masks, Targets, VoxelWeights
-from softoverlap.metrics._inputs import MaskInputs
+from softoverlap.metrics._inputs import MaskInputs, Spacing
 from softoverlap.metrics.lesionwise._maps import LesionRules, LesionScan, ratio
 from softoverlap.metrics.lesionwise._metric import LesionMetric
 
@@ -35,7 +35,7 @@ def compute_panoptic_quality(
     metric_name: str = "pq",
     match_iou_threshold: float = 0.5,
     threshold: float = 0.5,
-    truth_threshold: float | None = None,
+    target_threshold: float | None = None,
     connectivity: int = 26,
     min_mm3: float = 0.0,
     halo: float = 0.01,
@@ -65,7 +65,7 @@ def compute_panoptic_quality(
         metric_name: "pq", "sq" or "rq".
         match_iou_threshold: A match has a higher soft IoU than this, in [0.5, 1).
         threshold: Lowest probability inside a lesion, in (0, 1].
-        truth_threshold: The same for the target; by default `threshold`.
+        target_threshold: The same for the target; by default `threshold`.
         connectivity: Neighbours of a voxel: 6, 18 or 26 in 3D, 4 or 8 in 2D; 26 means all
             neighbours in any dimension.
         min_mm3: Lesions of either mask of a smaller volume are left out, in mm³, and so are
@@ -73,7 +73,8 @@ def compute_panoptic_quality(
         halo: Lowest probability that a lesion's halo keeps, from 0 to the threshold.
         spacing: Edges of a voxel in mm; by default those of the first MetaTensor, else 1 each,
             which only settles to which of two lesions a voxel between them belongs.
-        mask: How much each voxel counts, in [0, 1], shape (B, 1, *spatial); by default all do.
+        mask: How much each voxel counts, in [0, 1], shape (B, 1, *spatial); by default all do. It
+            scales sums and volumes, and does not move a probability below a threshold.
         ignore_index: Voxels with this label do not count.
         empty: Score where TP + FP + FN is 0 and `ignore_empty` is False.
         validate: Look at the values too; by default on, also on a GPU.
@@ -103,7 +104,7 @@ def compute_panoptic_quality(
         metric_name=metric_name,
         match_iou_threshold=match_iou_threshold,
         threshold=threshold,
-        truth_threshold=truth_threshold,
+        target_threshold=target_threshold,
         connectivity=connectivity,
         min_mm3=min_mm3,
         halo=halo,
@@ -143,6 +144,8 @@ class PanopticQuality:
 class PanopticQualityMetric(LesionMetric):
     """Panoptic quality of lesions over a data set; see `compute_panoptic_quality`.
 
+    A call takes `mask` and `spacing` too, the latter in place of the one given at the start.
+
     Args:
         include_background: Whether channel 0 counts.
         reduction: One of MONAI's reductions, or "dataset", "image", "class" (see
@@ -156,7 +159,7 @@ class PanopticQualityMetric(LesionMetric):
         metric_name: "pq", "sq" or "rq".
         match_iou_threshold: A match has a higher soft IoU than this, in [0.5, 1).
         threshold: Lowest probability inside a lesion, in (0, 1].
-        truth_threshold: The same for the target; by default `threshold`.
+        target_threshold: The same for the target; by default `threshold`.
         connectivity: Neighbours of a voxel: 6, 18 or 26 in 3D, 4 or 8 in 2D; 26 means all
             neighbours in any dimension.
         min_mm3: Lesions of either mask of a smaller volume are left out, in mm³, and so are
@@ -197,7 +200,7 @@ class PanopticQualityMetric(LesionMetric):
         metric_name: str = "pq",
         match_iou_threshold: float = 0.5,
         threshold: float = 0.5,
-        truth_threshold: float | None = None,
+        target_threshold: float | None = None,
         connectivity: int = 26,
         min_mm3: float = 0.0,
         halo: float = 0.01,
@@ -214,7 +217,7 @@ class PanopticQualityMetric(LesionMetric):
             )
         super().__init__(
             inputs=MaskInputs(include_background, num_classes, ignore_index, validate),
-            rules=LesionRules(threshold, truth_threshold, connectivity, halo, min_mm3),
+            rules=LesionRules(threshold, target_threshold, connectivity, halo, min_mm3),
             spacing=spacing,
             reduction=reduction,
             get_not_nans=get_not_nans,
@@ -228,8 +231,15 @@ class PanopticQualityMetric(LesionMetric):
         """PQ, SQ, RQ and the counts of each class, over the lesions of all scans."""
         return {name: _qualities(numbers) for name, numbers in self.totals().items()}
 
-    def _statistics(self, y_pred: Tensor, y: Tensor, *, mask: Tensor | None = None) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
-        return super()._statistics(y_pred, y, mask=mask)
+    def _statistics(  # pyright: ignore[reportIncompatibleMethodOverride]
+        self,
+        y_pred: Tensor,
+        y: Tensor,
+        *,
+        mask: Tensor | None = None,
+        spacing: Spacing | None = None,
+    ) -> Tensor:
+        return super()._statistics(y_pred, y, mask=mask, spacing=spacing)
 
     def _count(self, scan: LesionScan) -> Sequence[float]:
         shared = scan.shared().tocoo()

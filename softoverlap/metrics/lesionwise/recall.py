@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -31,10 +31,10 @@ def compute_lesion_recall(
     edges: Sequence[float] = (),
     weight_by: str = "lesions",
     threshold: float = 0.5,
-    truth_threshold: float | None = None,
+    target_threshold: float | None = None,
     matching: str = "many_to_one",
-    hit: str = "overlap",
-    hit_threshold: float = 0.1,
+    hit: str = "touch",
+    hit_threshold: float | None = None,
     connectivity: int = 26,
     min_mm3: float = 0.0,
     halo: float = 0.01,
@@ -56,25 +56,27 @@ def compute_lesion_recall(
             classes.
         include_background: Whether channel 0 counts.
         num_classes: Number of classes of single-channel labels, background included.
-        edges: Volumes in mm³ that part the size classes, rising: (10, 100) makes "<10 mm³",
-            "10–100 mm³" and "≥100 mm³". Without any, all lesions are one class.
+        edges: Volumes in mm³ (areas in mm² in 2D) that part the size classes, rising: (10, 100)
+            makes "<10 mm³", "10–100 mm³" and "≥100 mm³". Without any, all lesions are one class.
         weight_by: "lesions", each counts 1; or "existence", each counts the share of raters that
-            marked it: Σ existence of the found ones / Σ existence.
+            marked it (needs `raters`): Σ existence of the found ones / Σ existence.
         threshold: Lowest probability inside a lesion, in (0, 1].
-        truth_threshold: The same for the target and the raters; by default `threshold`.
+        target_threshold: The same for the target and the raters; by default `threshold`.
         matching: "many_to_one" or "one_to_one".
-        hit: What makes a matched lesion found: "overlap", any voxel at or above both thresholds;
-            or "dice" or "iou", a soft score of at least `hit_threshold`.
-        hit_threshold: The lowest score that hits, in (0, 1]; unused with "overlap".
+        hit: What makes a matched lesion found: "touch", any voxel at or above both thresholds; or
+            "dice" or "iou", a soft score of at least `hit_threshold`.
+        hit_threshold: The lowest score that hits, in (0, 1], by default 0.1; None with "touch".
         connectivity: Neighbours of a voxel: 6, 18 or 26 in 3D, 4 or 8 in 2D; 26 means all
             neighbours in any dimension.
         min_mm3: Lesions of either mask of a smaller volume are left out, in mm³, and so are
             predicted ones that touch true ones of a smaller volume only.
         halo: Lowest probability that a lesion's halo keeps, from 0 to the threshold.
-        spacing: Edges of a voxel in mm; by default those of the first MetaTensor.
+        spacing: Edges of a voxel in mm; by default those of the first MetaTensor. Needed only with
+            `edges` or `min_mm3`.
         raters: Masks of R raters, shape (B, R, C, *spatial): true lesions are then those of their
             union, and existence is the share of raters that touch each. Without, it is 1.
-        mask: How much each voxel counts, in [0, 1], shape (B, 1, *spatial); by default all do.
+        mask: How much each voxel counts, in [0, 1], shape (B, 1, *spatial); by default all do. It
+            scales sums and volumes, and does not move a probability below a threshold.
         ignore_index: Voxels with this label do not count.
         validate: Look at the values too; by default on, also on a GPU.
 
@@ -84,13 +86,13 @@ def compute_lesion_recall(
 
     Raises:
         ValueError: If shapes differ, a probability lies outside [0, 1], an argument is out of its
-            range, or no spacing is known.
+            range, raters are missing, or no spacing is known where volumes matter.
 
     Examples:
         >>> import torch
         >>> target = torch.tensor([[[1.0, 1.0, 1.0, 0.0, 1.0]]])
         >>> pred = torch.tensor([[[0.0, 0.9, 0.0, 0.0, 0.0]]])
-        >>> compute_lesion_recall(pred, target, spacing=1.0)
+        >>> compute_lesion_recall(pred, target)
         tensor([[[0.5000]]], dtype=torch.float64)
         >>> compute_lesion_recall(pred, target, spacing=1.0, edges=[2.0])
         tensor([[[0., 1.]]], dtype=torch.float64)
@@ -101,7 +103,7 @@ def compute_lesion_recall(
         edges=edges,
         weight_by=weight_by,
         threshold=threshold,
-        truth_threshold=truth_threshold,
+        target_threshold=target_threshold,
         matching=matching,
         hit=hit,
         hit_threshold=hit_threshold,
@@ -142,7 +144,8 @@ class LesionRecallMetric(LesionMetric):
 
     `aggregate()` gives the recall of lesions of all sizes: with "mean" that of scans, averaged;
     with "dataset" that of all lesions. `by_size()` gives the recall of each size class. Call it
-    with `raters=`, a batch (B, R, C, *spatial) or a list of (R, C, *spatial), to know existence.
+    with `raters=`, a batch (B, R, C, *spatial) or a list of (R, C, *spatial), to know existence. A
+    call takes `mask` and `spacing` too, the latter in place of the one given at the start.
 
     Args:
         include_background: Whether channel 0 counts.
@@ -153,24 +156,26 @@ class LesionRecallMetric(LesionMetric):
         return_with_label: Numbers by channel, as `label_0`, ... or by the names given, whenever
             the reduction leaves one score a channel.
         edges: Volumes in mm³ that part the size classes, rising.
-        weight_by: "lesions", each counts 1, or "existence", the share of raters that marked it.
+        weight_by: "lesions", each counts 1, or "existence", the share of raters that marked it;
+            then every call needs `raters`.
         threshold: Lowest probability inside a lesion, in (0, 1].
-        truth_threshold: The same for the target and the raters; by default `threshold`.
+        target_threshold: The same for the target and the raters; by default `threshold`.
         matching: "many_to_one" or "one_to_one".
-        hit: "overlap", or "dice" or "iou" of at least `hit_threshold`.
-        hit_threshold: The lowest score that hits, in (0, 1]; unused with "overlap".
+        hit: "touch", or "dice" or "iou" of at least `hit_threshold`.
+        hit_threshold: The lowest score that hits, in (0, 1], by default 0.1; None with "touch".
         connectivity: Neighbours of a voxel: 6, 18 or 26 in 3D, 4 or 8 in 2D; 26 means all
             neighbours in any dimension.
         min_mm3: Lesions of either mask of a smaller volume are left out, in mm³, and so are
             predicted ones that touch true ones of a smaller volume only.
         halo: Lowest probability that a lesion's halo keeps, from 0 to the threshold.
-        spacing: Edges of a voxel in mm; by default those of the first MetaTensor.
+        spacing: Edges of a voxel in mm; by default those of the first MetaTensor. Needed only with
+            `edges` or `min_mm3`.
         ignore_index: Voxels with this label do not count.
         validate: Look at the values too; by default on, also on a GPU.
 
     Raises:
         ValueError: If an argument is out of its range; on use, if shapes differ, a probability
-            lies outside [0, 1] or no spacing is known.
+            lies outside [0, 1], raters are missing, or no spacing is known where volumes matter.
 
     Examples:
         >>> import torch
@@ -192,10 +197,10 @@ class LesionRecallMetric(LesionMetric):
         edges: Sequence[float] = (),
         weight_by: str = "lesions",
         threshold: float = 0.5,
-        truth_threshold: float | None = None,
+        target_threshold: float | None = None,
         matching: str = "many_to_one",
-        hit: str = "overlap",
-        hit_threshold: float = 0.1,
+        hit: str = "touch",
+        hit_threshold: float | None = None,
         connectivity: int = 26,
         min_mm3: float = 0.0,
         halo: float = 0.01,
@@ -204,15 +209,17 @@ class LesionRecallMetric(LesionMetric):
         validate: bool | None = None,
     ) -> None:
         check_choice("weight_by", weight_by, WEIGHTS)
+        rising = _checked_edges(edges)
         super().__init__(
             inputs=MaskInputs(include_background, num_classes, ignore_index, validate),
-            rules=LesionRules(threshold, truth_threshold, connectivity, halo, min_mm3),
+            rules=LesionRules(threshold, target_threshold, connectivity, halo, min_mm3),
             spacing=spacing,
             reduction=reduction,
             get_not_nans=get_not_nans,
             return_with_label=return_with_label,
+            in_mm=min_mm3 > 0 or bool(rising),
         )
-        self.edges, self.weight_by = _checked_edges(edges), weight_by
+        self.edges, self.weight_by = rising, weight_by
         self.rule = HitRule(matching, hit, hit_threshold)
         self.width = 4 * (len(self.edges) + 1)
 
@@ -234,6 +241,10 @@ class LesionRecallMetric(LesionMetric):
         """The recall of each class, over the lesions of all scans and sizes."""
         totals = self.totals().items()
         return {name: _lesion_recall(sums.unflatten(0, (-1, 4)).sum(0)) for name, sums in totals}
+
+    def _check(self, ndim: int, raters: Tensor | None) -> None:
+        if self.weight_by == "existence" and raters is None:
+            raise ValueError("raters must be given with weight_by='existence', got None")
 
     def _count(self, scan: LesionScan) -> Sequence[float]:
         found = found_lesions(scan, self.rule)
@@ -261,6 +272,8 @@ def _lesion_recall(counts: Float[Tensor, "4"]) -> LesionRecall:
 
 
 def _checked_edges(edges: Sequence[float]) -> tuple[float, ...]:
+    if not isinstance(edges, Iterable):
+        raise TypeError(f"edges must be a sequence of volumes in mm³, got {edges!r}")
     rising = tuple(map(float, edges))
     bounds = (0.0, *rising, float("inf"))
     if not all(low < high for low, high in pairwise(bounds)):
