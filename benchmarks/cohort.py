@@ -1,7 +1,7 @@
 """Scoring a cohort: scans a second in one process, in a pool and on Dask, and the peak memory.
 
-    python benchmarks/cohort.py                    all of it
-    python benchmarks/cohort.py --shape 64 64 60   the memory of a smaller pair, printed alone
+python benchmarks/cohort.py                    all of it
+python benchmarks/cohort.py --shape 64 64 60   the memory of a smaller pair, printed alone
 """
 
 from __future__ import annotations
@@ -110,7 +110,11 @@ def memory(shape: Sequence[int]) -> dict[str, object]:
         output = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     both = 2 * 4 * torch.Size(shape).numel()
     found = json.loads(output.splitlines()[-1])
-    return {"shape": list(shape), "bound_bytes": 2 * both + SPARE_BYTES, "volumes_bytes": both} | found
+    return {
+        "shape": list(shape),
+        "bound_bytes": 2 * both + SPARE_BYTES,
+        "volumes_bytes": both,
+    } | found
 
 
 def peak_of(pred: Path, truth: Path) -> dict[str, float]:

@@ -55,7 +55,8 @@ from softoverlap.detection import (
 )
 from softoverlap.detection.scans import fit_intensity, median_spacing
 from softoverlap.detection.schedule import learning_rate
-from softoverlap.metrics import _curves, match_scan
+from softoverlap.metrics import match_scan
+from softoverlap.metrics.detection import _curves
 
 ARMS = ("hard IoU", "hard ATSS", "soft", "soft + IoU-aware")
 RUNS = Path("runs") / "soft_anchors"

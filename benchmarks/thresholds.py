@@ -89,7 +89,7 @@ def compare(name: str, pred: Tensor, truth: Tensor, device: str) -> dict[str, ob
     exact = compute_expected_dice(pred, truth).item()
     lower, upper = compute_expected_dice_bounds(pred, truth)
     counted = compute_expected_dice(pred, truth, method="histogram").item()
-    times = seconds(candidates(pred, truth), device, repeats=7)
+    times = seconds(candidates(pred, truth), device, repeats=5)
     foreground = (torch.maximum(pred, truth) > 0).double().mean().item()
     print(f"{name} maps, {foreground:.0%} of the voxels above 0 in one of them")
     print(f"  a loop over {len(THRESHOLDS)} thresholds: {1e3 * times['bare_loop']:.0f} ms")

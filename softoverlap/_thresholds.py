@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import torch
-from jaxtyping import Float, Int, Shaped
+from jaxtyping import Float, Integer, Shaped
 from torch import Tensor
 
 Voxels = Shaped[Tensor, " voxels"]
@@ -99,7 +99,7 @@ class Leveller:
         self.own = torch.full_like(inside, torch.inf, dtype=self.known.dtype)
         self.own[cells] = self.known
 
-    def __call__(self, values: Voxels) -> Int[Tensor, " voxels"]:
+    def __call__(self, values: Voxels) -> Integer[Tensor, " voxels"]:
         """The number of thresholds at or below each value."""
         values = values.to(self.known.dtype)
         if not self.scale:

@@ -12,6 +12,9 @@ Masks = Shaped[Tensor, "batch channel *spatial"]
 Targets = Shaped[Tensor, "batch other_channel *spatial"]
 """Like `Masks` of the same batch, or one channel of labels."""
 
+VoxelWeights = Shaped[Tensor, "batch 1 *spatial"]
+"""How much each voxel counts, in [0, 1]: one map an item."""
+
 LesionMasks = Shaped[Tensor, "lesions *spatial"]
 """Probabilities in [0, 1], one map per lesion."""
 

@@ -13,7 +13,7 @@ import torch
 from image_makers import itk_image, oblique, write_dicom
 
 from softoverlap.data import IMAGE_SUFFIXES, image_name, load_image, load_nifti
-from softoverlap.detection import TrainingScan, detect
+from softoverlap.detection import Intensity, TrainingConfig, TrainingScan, build_detector, detect
 
 FORMATS = ("nii", "nii.gz", "nrrd", "nhdr", "mha", "mhd")
 ARRAY = np.random.default_rng(0).random((4, 5, 6)).astype(np.float32)  # z, y, x
@@ -82,8 +82,9 @@ def test_nifti_time_is_a_channel_and_its_units_are_heeded(tmp_path):
 def test_training_and_detection_refuse_channels_as_load_nifti_does(tmp_path):
     parts = SimpleITK.Compose(itk_image(ARRAY), itk_image(ARRAY))
     scan = load_image(written(tmp_path, parts, "mha"))
+    model = build_detector(TrainingConfig(patch_size=16), (1.0, 1.0, 1.0), Intensity("scan"))
     with pytest.raises(ValueError, match=r"image must hold one 3D volume, .* got shape \(2, 6"):
-        detect(None, scan)  # pyright: ignore[reportArgumentType]
+        detect(model, scan)
     with pytest.raises(ValueError, match=r"sub-01 must hold one 3D volume, shape \(D, H, W\)"):
         TrainingScan("sub-01", scan, [])
 
@@ -159,6 +160,31 @@ def test_names_lose_their_suffix_alone():
     names = [image_name(f"a/case.v1_x{suffix}") for suffix in IMAGE_SUFFIXES]
     assert set(names) == {"case.v1_x"}
     assert image_name("a/series.1") == "series.1"
+
+
+@pytest.mark.parametrize(
+    ("space", "signs"),
+    [("right-anterior-superior", [1, 1, 1]), ("left-posterior-superior", [-1, -1, 1])],
+)
+def test_the_space_of_an_nrrd_is_heeded(tmp_path, space, signs):
+    header = (
+        f"NRRD0004\ntype: uint8\ndimension: 3\nspace: {space}\nsizes: 2 3 4\n"
+        "space directions: (1,0,0) (0,2,0) (0,0,3)\nencoding: raw\nspace origin: (5,6,7)\n\n"
+    )
+    path = tmp_path / "scan.nrrd"
+    path.write_bytes(header.encode() + bytes(range(24)))
+    scan = load_image(path)
+    assert scan.data[1, 0, 0] == 1
+    assert scan.affine.diagonal()[:3].tolist() == (np.array([1, 2, 3]) * signs).tolist()
+    assert scan.affine[:3, 3].tolist() == (np.array([5, 6, 7]) * signs).tolist()
+
+
+def test_suffixes_in_capitals_are_read_too(tmp_path):
+    for suffix in ("nii.gz", "mha"):
+        path = written(tmp_path, itk_image(ARRAY), suffix)
+        loud = path.rename(tmp_path / f"LOUD.{suffix.upper()}")
+        assert load_image(loud).data.shape == (6, 5, 4)
+        assert image_name(loud) == "LOUD"
 
 
 # DICOM

@@ -91,8 +91,11 @@ def test_the_guess_is_told():
         ([0, 1, 5], {"values": "labels"}, [0, 1, 1]),
         ([0, 1, 5], {"label": 5}, [0, 0, 1]),
         ([0, 1], {"label": 1}, [0, 1]),
+        ([False, True], {"values": "labels"}, [0, 1]),
+        ([False, True], {"label": 1}, [0, 1]),
         ([0, 1, 5], {"label": 4}, [0, 0, 0]),  # a scan without this label is normal
         ([0, 255], {"label": 255}, [0, 1]),
+        (list(range(600)), {"values": "labels"}, [0] + 599 * [1]),  # that many lesions
         ([], {"values": "percent"}, []),
     ],
 )
@@ -129,6 +132,8 @@ def test_a_volume_gives_its_values_and_slack_is_cut():
         ([0, 256], {"values": "0-255"}, r"hold 0-255 in \[0, 255\], got"),
         ([0.0, float("nan")], {"values": "probabilities"}, r"got values in \[nan, nan\]"),
         ([0.0, 0.5], {"values": "labels"}, r"hold labels, whole numbers from 0 on, got values in"),
+        ([0.0, float("nan")], {"label": 1}, "hold labels, whole numbers from 0 on"),
+        ([0.0, float("inf")], {"label": 1}, "hold labels, whole numbers from 0 on"),
         ([0.0, 1.5], {"label": 1}, "hold labels, whole numbers from 0 on"),
         ([-1, 1], {"label": 1}, "hold labels, whole numbers from 0 on"),
         ([0, 1], {"values": "percents"}, "values must be one of"),

@@ -203,6 +203,8 @@ def test_a_shifted_box_hits_up_to_its_iou():
     assert result.per_threshold[0.75] == 0
     assert (result.lesions, result.scans, result.boxes) == (1, 1, 1)
     assert compute_average_recall(shifted, truth).mean == 0.5
+    assert compute_average_recall(shifted, truth, thresholds=0.7).mean == 1
+    assert compute_average_recall(shifted, truth, thresholds=0.75).mean == 0
 
 
 def test_other_sizes_are_ignored_with_their_boxes_and_with_stray_boxes_of_such_sizes():

@@ -35,7 +35,7 @@ from softoverlap.metrics import (
     compute_score_existence_correlation,
     match_scan,
 )
-from softoverlap.metrics.hits import criterion_of
+from softoverlap.metrics.detection.hits import criterion_of
 
 SHAPE = (14, 13, 12)
 

@@ -356,6 +356,27 @@ def test_what_one_rater_marked_is_no_false_positive():
     assert compute_false_positives(pred, truth, spacing=1.0, raters=raters).item() == 0
 
 
+def test_a_volume_on_an_edge_belongs_to_the_larger_class():
+    truth = torch.tensor([[[1.0, 1.0, 0.0, 1.0]]])
+    recall = compute_lesion_recall(truth * 0, truth, spacing=1.0, edges=(0.5, 2.0))
+    torch.testing.assert_close(
+        recall, torch.tensor([[[torch.nan, 0.0, 0.0]]], dtype=torch.float64), equal_nan=True
+    )
+
+
+def test_raters_do_not_count_where_voxels_do_not_and_leave_the_background_out():
+    raters = torch.zeros(1, 2, 2, 8)
+    raters[:, :, 0] = 1  # background
+    raters[:, :, 1, 1], raters[:, 0, 1, 5] = 1, 1
+    truth, counted = raters.mean(dim=1), torch.ones(1, 1, 8)
+    options = {"spacing": 1.0, "raters": raters, "include_background": False}
+    rows = compute_lesion_overlaps(truth, truth, **options)
+    assert [row.existence for row in rows] == [1.0, 0.5]
+    counted[..., 5:] = 0
+    (row,) = compute_lesion_overlaps(truth, truth, mask=counted, **options)
+    assert row.box == (1, 2)
+
+
 @pytest.mark.parametrize("shape", SHAPES)
 def test_false_positives_are_the_lesions_that_touch_no_true_one(shape):
     spacing = [2.0, 1.0, 3.0][: len(shape)]

@@ -10,7 +10,7 @@ import torch
 
 from softoverlap.cohort.box_grid import place_boxes
 from softoverlap.cohort.box_lesions import Marked, box_lesions, marked_by_boxes, marked_by_mask
-from softoverlap.cohort.loading import LoadedMasks, load_masks, voxel_volume
+from softoverlap.cohort.loading import LoadedMasks, load_masks, single_volume, voxel_volume
 from softoverlap.cohort.pairing import ScorePair
 from softoverlap.cohort.records import CaseResult, ScoreSettings
 from softoverlap.cohort.results import CaseRows
@@ -58,8 +58,7 @@ def score_masks_in_boxes(pair: ScorePair, pred: Path, settings: ScoreSettings) -
     """
     settings = replace(settings, truth_values=settings.values)  # the one mask is the prediction
     loaded = load_masks(None, [pred], settings)
-    if loaded.reference.data.ndim != 3:
-        raise ValueError(f"{pred} must hold one volume, got {len(loaded.reference.data)}")
+    single_volume(loaded.reference, pred)
     placed = place_boxes(
         read_boxes(pair.truth[0]),
         loaded.reference.affine,

@@ -122,7 +122,7 @@ def _alone(client: Client, pair: ScorePair, score: Score) -> CaseResult:
 
 def _result(future: Future) -> list[CaseResult] | None:
     """What the workers returned; None if Dask gave up after it had killed several of them."""
-    error = future.exception()
+    error: Any = future.exception()
     if error is None:
         return future.result()
     if isinstance(error, _import_distributed().KilledWorker):

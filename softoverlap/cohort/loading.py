@@ -83,17 +83,14 @@ def load_masks(pred: Path | None, truths: Sequence[Path], settings: ScoreSetting
     first = load_image(truths[0])
     volumes, aligned = [first], []
     for path in truths[1:]:
-        aligned.append(_on_grid(path, first, truths[0], settings, settings.truth_values))
+        names = (path, truths[0])
+        aligned.append(_on_grid(load_image(path), first, names, settings, settings.truth_values))
         volumes.append(aligned[-1].volume)
     found = None
     if pred is not None:
-        aligned.append(_on_grid(pred, first, truths[0], settings, settings.values))
+        volume = single_volume(load_image(pred), pred)
+        aligned.append(_on_grid(volume, first, (pred, truths[0]), settings, settings.values))
         found = aligned[-1].volume
-        if found.data.ndim != 3:
-            raise ValueError(
-                f"{pred} must hold one volume, got {len(found.data)}: "
-                "store the channel to score, or a label map"
-            )
     names = tuple(map(str, (pred, *truths)))
     displacement = max((one.displacement for one in aligned), default=0.0)
     warnings = [one.warning for one in aligned if one.warning]
@@ -110,13 +107,32 @@ def voxel_volume(affine: Tensor | None) -> float:
     return math.nan if affine is None else abs(float(torch.linalg.det(affine[:3, :3].double())))
 
 
+def single_volume(volume: Volume, path: Path) -> Volume:
+    """The same, if it has no channels.
+
+    Examples:
+        >>> single_volume(Volume(torch.zeros(2, 2, 2, 2), torch.eye(4).double()), Path("a.nii"))
+        Traceback (most recent call last):
+        ValueError: a.nii must hold one volume, got 2: store the channel to score, or a label map
+    """
+    if volume.data.ndim != 3:
+        raise ValueError(
+            f"{path} must hold one volume, got {len(volume.data)}: store the channel to score, "
+            "or a label map"
+        )
+    return volume
+
+
 def _on_grid(
-    path: Path, reference: Volume, name: Path, settings: ScoreSettings, values: str
+    moving: Volume,
+    reference: Volume,
+    names: tuple[Path, Path],
+    settings: ScoreSettings,
+    values: str,
 ) -> Aligned:
     labels = bool(settings.labels) or values == "labels"
-    names = (str(path), str(name))
-    moving = load_image(path)
-    return align_to(moving, reference, geometry=settings.geometry, nearest=labels, names=names)
+    called = (str(names[0]), str(names[1]))
+    return align_to(moving, reference, geometry=settings.geometry, nearest=labels, names=called)
 
 
 def _read(volume: Volume, values: str, label: int | None, name: str) -> Tensor:

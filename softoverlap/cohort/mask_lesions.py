@@ -13,9 +13,9 @@ from torch import Tensor
 from softoverlap.cohort.islands import cut, islands
 from softoverlap.cohort.records import ScoreSettings
 from softoverlap.cohort.tables import LesionTables, Row, lesion_columns, match_boxes, place_columns
-from softoverlap.metrics._lesion_hits import FoundLesions, HitRule, found_lesions
-from softoverlap.metrics._lesion_maps import LesionRules, LesionScan, lesion_scan
-from softoverlap.metrics.lesion_overlaps import LesionMatch, rows_of_scan
+from softoverlap.metrics.lesionwise._hits import FoundLesions, HitRule, found_lesions
+from softoverlap.metrics.lesionwise._maps import LesionRules, LesionScan, lesion_scan
+from softoverlap.metrics.lesionwise.overlaps import LesionMatch, rows_of_scan
 
 HALO = 0.01
 """Lowest probability that belongs to a lesion's halo."""

@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -127,9 +128,7 @@ def _known(journal: Journal, case: str, keys: dict[str, str]) -> CaseResult:
 
 def _described(summary: dict[str, Any], settings: ScoreSettings) -> dict[str, Any]:
     """The summary after what it was made with."""
-    from softoverlap import __version__
-
-    head = {"format": "softoverlap-summary", "version": __version__}
+    head = {"format": "softoverlap-summary", "version": version("softoverlap")}
     return {**head, "settings": settings.as_dict(), **summary}
 
 

@@ -1,4 +1,4 @@
-"""Images with geometry, lesions from masks, phantoms, exchange formats, training folders."""
+"""Images, raters, lesions from masks, phantoms, exchange formats, training folders."""
 
 from softoverlap.data.alignment import Aligned, align_to, reorient_to
 from softoverlap.data.baseline import threshold_boxes
@@ -6,7 +6,7 @@ from softoverlap.data.boxes_io import BoxFile, read_boxes, write_boxes
 from softoverlap.data.cases import LoadedCase, load_case, split_by_patient
 from softoverlap.data.components import lesions_from_mask
 from softoverlap.data.files import whole_file
-from softoverlap.data.folders import Case, CaseTable, Unpaired, find_cases, patient_of
+from softoverlap.data.folders import Case, CaseTable, Unpaired, find_cases, find_raters, patient_of
 from softoverlap.data.geometry import (
     Volume,
     affine_spacing,
@@ -20,6 +20,8 @@ from softoverlap.data.markups import write_markups
 from softoverlap.data.nifti import load_nifti, save_nifti
 from softoverlap.data.phantom_files import write_phantoms
 from softoverlap.data.phantoms import LesionPhantoms, Phantom
+from softoverlap.data.rater_files import RaterStack, load_raters
+from softoverlap.data.raters import Staple, fuse_raters, staple
 from softoverlap.data.values import as_probabilities, value_kind
 
 __all__ = [
@@ -31,6 +33,8 @@ __all__ = [
     "LesionPhantoms",
     "LoadedCase",
     "Phantom",
+    "RaterStack",
+    "Staple",
     "Unpaired",
     "Volume",
     "affine_spacing",
@@ -41,16 +45,20 @@ __all__ = [
     "check_same_grid",
     "corner_displacement",
     "find_cases",
+    "find_raters",
+    "fuse_raters",
     "image_name",
     "lesions_from_mask",
     "load_case",
     "load_image",
     "load_nifti",
+    "load_raters",
     "patient_of",
     "read_boxes",
     "reorient_to",
     "save_nifti",
     "split_by_patient",
+    "staple",
     "threshold_boxes",
     "value_kind",
     "whole_file",

@@ -47,11 +47,11 @@ def read_itk(path: Path) -> tuple[np.ndarray, Float64[Tensor, "4 4"]]:
     """Values (D, H, W) or (C, D, H, W) in the axis order of the affine, and the affine in RAS."""
     import SimpleITK
 
-    if READERS[path.suffix] == "MetaImageIO":
+    if READERS[path.suffix.lower()] == "MetaImageIO":
         _check_stream(path)
     reader = SimpleITK.ImageFileReader()
     reader.SetFileName(str(path))
-    reader.SetImageIO(READERS[path.suffix])
+    reader.SetImageIO(READERS[path.suffix.lower()])
     try:
         image = reader.Execute()
     except RuntimeError as error:

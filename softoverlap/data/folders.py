@@ -142,6 +142,45 @@ def find_cases(folder: str | os.PathLike[str]) -> CaseTable:
     return CaseTable(tuple(cases), tuple(sorted(unpaired, key=lambda file: file.path)))
 
 
+def find_raters(
+    folder: str | os.PathLike[str],
+) -> tuple[dict[str, tuple[Path, ...]], list[Unpaired]]:
+    """The raters' files of each case, without opening them.
+
+    Args:
+        folder: A folder with `raters/CASE_rater1.nii.gz`, or with such files itself.
+
+    Returns:
+        Files by case, in the order of the raters' numbers, and the files that are no rater's.
+
+    Raises:
+        FileNotFoundError: If the folder does not exist.
+        ValueError: If there is no rater in it.
+
+    Examples:
+        >>> import tempfile
+        >>> from softoverlap.data import write_phantoms
+        >>> folder = tempfile.mkdtemp()
+        >>> write_phantoms(folder, 1, seed=0)
+        >>> found, left = find_raters(folder)
+        >>> {case: len(files) for case, files in found.items()}, left
+        ({'phantom-0000': 5}, [])
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise FileNotFoundError(f"{folder} must be a folder with raters, found no such folder")
+    if (folder / "raters").is_dir():
+        folder = folder / "raters"
+    unpaired: list[Unpaired] = []
+    found = _raters(folder, unpaired)
+    if not found:
+        raise ValueError(f"{folder} must hold masks named CASE_rater1.nii.gz and so on, found none")
+    ordered = {
+        case: tuple(path for _, path in sorted(stack.items())) for case, stack in found.items()
+    }
+    return ordered, unpaired
+
+
 def patient_of(case: str) -> str:
     """The patient that a case's name tells.
 

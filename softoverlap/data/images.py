@@ -82,18 +82,19 @@ def image_name(path: str | os.PathLike[str]) -> str:
         ('sub-01_flair', 'sub-01.v2')
     """
     name = Path(path).name
-    ends = (end for end in sorted(IMAGE_SUFFIXES, key=len, reverse=True) if name.endswith(end))
-    return name.removesuffix(next(ends, ""))
+    longest_first = sorted(IMAGE_SUFFIXES, key=len, reverse=True)
+    ends = (len(end) for end in longest_first if name.lower().endswith(end))
+    return name[: len(name) - next(ends, 0)]
 
 
 def _read(path: Path, dtype: torch.dtype) -> tuple[np.ndarray, Float64[Tensor, "4 4"]]:
     """Values, channels first, and affine, whatever the format."""
     if path.is_dir():
         return read_dicom(path, wide=is_wide(dtype))
-    if path.name.endswith(NIFTI_SUFFIXES):
+    if path.name.lower().endswith(NIFTI_SUFFIXES):
         values, affine = read_nifti(path)
         return _channels_first(values), affine
-    if path.suffix in READERS:
+    if path.suffix.lower() in READERS:
         return read_itk(path)
     raise ValueError(
         f"{path} must end in one of {', '.join(IMAGE_SUFFIXES)}, or be a folder with a DICOM series"

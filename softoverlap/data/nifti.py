@@ -6,6 +6,7 @@ import gzip
 import os
 import zlib
 from pathlib import Path
+from typing import Any
 
 import nibabel
 import numpy as np
@@ -27,6 +28,7 @@ _UNREADABLE = (
     OSError, EOFError, ValueError, zlib.error, ImageFileError, HeaderDataError,
     KeyError, IndexError, TypeError, OverflowError, MemoryError,  # nibabel on damaged headers
 )  # fmt: skip
+_PIECE = 1 << 22
 _MM_PER_UNIT = {"unknown": 1.0, "mm": 1.0, "meter": 1e3, "micron": 1e-3}
 
 
@@ -121,15 +123,25 @@ def save_nifti(
         nibabel.save(image, unfinished)
 
 
+class _InPieces(gzip.GzipFile):
+    """Reads large arrays bit by bit: asked for all at once, gzip holds them three times over."""
+
+    def readinto(self, buffer: Any) -> int:
+        view, filled = memoryview(buffer).cast("B"), 0
+        while got := super().readinto(view[filled : filled + _PIECE]):
+            filled += got
+        return filled
+
+
 def _read(path: Path) -> tuple[nibabel.Nifti1Pair, np.ndarray]:
     """Header and values; a compressed file is read to its end, where its checksum stands."""
     try:
         image = nibabel.load(path)
         if not isinstance(image, nibabel.Nifti1Pair):
             raise ValueError(f"it is a {type(image).__name__}")
-        if path.suffix != ".gz":
+        if path.suffix.lower() != ".gz":
             return image, np.asanyarray(image.dataobj)
-        with gzip.open(path) as stream:
+        with _InPieces(path) as stream:
             image = type(image).from_stream(stream)  # type: ignore[attr-defined]
             values = np.asanyarray(image.dataobj)
             while stream.read(1 << 20):

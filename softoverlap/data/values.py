@@ -113,13 +113,13 @@ def as_probabilities(
     numbers = _numbers(tensor)
     if label is not None:
         values = _with_label(values, label)
-    kind = value_kind(numbers)
     if values == "auto":
+        kind = value_kind(numbers)
         if kind not in ("binary", "probabilities"):
             raise ValueError(_choices(numbers, kind, name))
         values = "probabilities"
     if values == "labels":
-        return _labelled(numbers, kind, label, name)
+        return _labelled(numbers, label, name)
     return _scaled(numbers, values, name)
 
 
@@ -162,10 +162,14 @@ def _with_label(values: str, label: int) -> str:
     return "labels"
 
 
-def _labelled(numbers: Tensor, kind: str, label: int | None, name: str) -> Tensor:
+def _labelled(numbers: Tensor, label: int | None, name: str) -> Tensor:
     """1 where there is a label, or the one asked for."""
-    if kind in ("probabilities", "other") or not _whole(numbers):
-        raise ValueError(f"{name} must hold labels, whole numbers from 0 on, got {_seen(numbers)}")
+    if numbers.numel() and numbers.dtype != torch.bool:
+        low, high = (float(bound) for bound in numbers.aminmax())
+        if not (0 <= low <= high < float("inf") and _whole(numbers)):
+            raise ValueError(
+                f"{name} must hold labels, whole numbers from 0 on, got {_seen(numbers)}"
+            )
     inside = numbers > 0 if label is None else numbers == label
     return inside.to(_float(numbers))
 

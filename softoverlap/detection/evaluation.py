@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from softoverlap.metrics import FROC, compute_average_precision, compute_froc
-from softoverlap.metrics.hits import Scan
+from softoverlap.metrics.detection.hits import Scan
 
 
 @dataclass(frozen=True, eq=False)

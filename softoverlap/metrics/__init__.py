@@ -1,6 +1,21 @@
 """MONAI metrics and their functional twins."""
 
-from softoverlap.metrics._cumulative import MetricSummary
+from softoverlap.metrics._bins import (
+    ReliabilityCurve,
+)
+from softoverlap.metrics._cumulative import (
+    MetricSummary,
+)
+from softoverlap.metrics.agreement import (
+    BlandAltman,
+    compute_bland_altman,
+)
+from softoverlap.metrics.calibration import (
+    BrierMetric,
+    CalibrationErrorMetric,
+    compute_brier,
+    compute_calibration_error,
+)
 from softoverlap.metrics.detection import (
     FROC,
     HIT_CRITERIA,
@@ -18,29 +33,29 @@ from softoverlap.metrics.detection import (
     compute_score_existence_correlation,
     match_scan,
 )
-from softoverlap.metrics.false_positives import (
+from softoverlap.metrics.lesionwise import (
     FalsePositiveMetric,
     FalsePositives,
-    compute_false_positives,
-)
-from softoverlap.metrics.lesion_overlaps import (
+    LesionCounts,
     LesionMatch,
-    compute_lesion_overlaps,
-)
-from softoverlap.metrics.lesion_recall import (
     LesionRecall,
     LesionRecallMetric,
-    compute_lesion_recall,
-)
-from softoverlap.metrics.lesionwise import (
-    LesionCounts,
     LesionwiseDiceMetric,
-    compute_lesionwise_dice,
-)
-from softoverlap.metrics.panoptic import (
     PanopticQuality,
     PanopticQualityMetric,
+    compute_false_positives,
+    compute_lesion_overlaps,
+    compute_lesion_recall,
+    compute_lesionwise_dice,
     compute_panoptic_quality,
+)
+from softoverlap.metrics.raters import (
+    GeneralisedEnergyDistanceMetric,
+    HumanCeilingMetric,
+    RaterOverlapMetric,
+    compute_generalised_energy_distance,
+    compute_human_ceiling,
+    compute_rater_overlap,
 )
 from softoverlap.metrics.soft import (
     SoftDiceMetric,
@@ -49,6 +64,12 @@ from softoverlap.metrics.soft import (
     compute_soft_dice,
     compute_soft_iou,
     compute_soft_tversky,
+)
+from softoverlap.metrics.surfaces import (
+    ThresholdedHausdorffMetric,
+    ThresholdedSurfaceDiceMetric,
+    compute_thresholded_hausdorff,
+    compute_thresholded_surface_dice,
 )
 from softoverlap.metrics.thresholds import (
     BestThreshold,
@@ -68,6 +89,12 @@ from softoverlap.metrics.thresholds import (
     compute_thresholded_dice,
     compute_thresholded_iou,
 )
+from softoverlap.metrics.volumes import (
+    RelativeVolumeBiasMetric,
+    VolumeBiasMetric,
+    compute_relative_volume_bias,
+    compute_volume_bias,
+)
 
 __all__ = [
     "FROC",
@@ -76,8 +103,11 @@ __all__ = [
     "AverageRecall",
     "BestThreshold",
     "BestThresholdDiceMetric",
+    "BlandAltman",
     "BoxAPMetric",
     "BoxARMetric",
+    "BrierMetric",
+    "CalibrationErrorMetric",
     "ExpectedBounds",
     "ExpectedDiceMetric",
     "ExpectedIoUMetric",
@@ -85,6 +115,8 @@ __all__ = [
     "FROCMetric",
     "FalsePositiveMetric",
     "FalsePositives",
+    "GeneralisedEnergyDistanceMetric",
+    "HumanCeilingMetric",
     "LesionCounts",
     "LesionMatch",
     "LesionRecall",
@@ -93,16 +125,25 @@ __all__ = [
     "MetricSummary",
     "PanopticQuality",
     "PanopticQualityMetric",
+    "RaterOverlapMetric",
+    "RelativeVolumeBiasMetric",
+    "ReliabilityCurve",
     "ScoreExistenceCorrelation",
     "ScoreExistenceMetric",
     "SoftDiceMetric",
     "SoftIoUMetric",
     "SoftTverskyMetric",
     "ThresholdedDiceMetric",
+    "ThresholdedHausdorffMetric",
     "ThresholdedIoUMetric",
+    "ThresholdedSurfaceDiceMetric",
+    "VolumeBiasMetric",
     "compute_average_precision",
     "compute_average_recall",
     "compute_best_threshold_dice",
+    "compute_bland_altman",
+    "compute_brier",
+    "compute_calibration_error",
     "compute_dice_at_thresholds",
     "compute_expected_dice",
     "compute_expected_dice_bounds",
@@ -110,16 +151,23 @@ __all__ = [
     "compute_expected_iou_bounds",
     "compute_false_positives",
     "compute_froc",
+    "compute_generalised_energy_distance",
+    "compute_human_ceiling",
     "compute_iou_at_thresholds",
     "compute_lesion_overlaps",
     "compute_lesion_recall",
     "compute_lesionwise_dice",
     "compute_panoptic_quality",
+    "compute_rater_overlap",
+    "compute_relative_volume_bias",
     "compute_score_existence_correlation",
     "compute_soft_dice",
     "compute_soft_iou",
     "compute_soft_tversky",
     "compute_thresholded_dice",
+    "compute_thresholded_hausdorff",
     "compute_thresholded_iou",
+    "compute_thresholded_surface_dice",
+    "compute_volume_bias",
     "match_scan",
 ]

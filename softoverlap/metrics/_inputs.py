@@ -14,6 +14,9 @@ from softoverlap._checks import check_probabilities, check_rank, check_same_shap
 from softoverlap._types import plain
 from softoverlap.masks import counted_masks, counted_voxels, one_hot
 
+Spacing = Sequence[float] | float
+"""Edges of a voxel in mm, or one for all."""
+
 
 class MaskPair(NamedTuple):
     """Probabilities of one shape (B, C, *spatial), zero in voxels that do not count.
@@ -65,7 +68,7 @@ class MaskInputs:
             )
         pred, truth = self._channels(pred, classes, "y_pred"), self._channels(labels, classes, "y")
         check_same_shape(y_pred=pred, y=truth)
-        counted = _both(counted_voxels(labels, self.ignore_index), _checked_mask(mask, pred))
+        counted = _both(counted_voxels(labels, self.ignore_index), checked_mask(mask, pred))
         if not self.include_background and classes > 1:
             pred, truth = pred[:, 1:], truth[:, 1:]
         return MaskPair(pred, truth, counted)
@@ -82,7 +85,7 @@ class MaskInputs:
 
 
 def voxel_spacing(
-    spacing: Sequence[float] | float | None, *tensors: Tensor | None, items: int, ndim: int
+    spacing: Spacing | None, *tensors: Tensor | None, items: int, ndim: int
 ) -> list[tuple[float, ...]]:
     """Edges of a voxel in mm for each item: as told, else as the first MetaTensor says."""
     if spacing is not None:
@@ -105,7 +108,7 @@ def _own_dtype(values: Tensor) -> torch.dtype:
     return values.dtype if values.is_floating_point() else torch.float32
 
 
-def _checked_mask(mask: Tensor | None, pred: Tensor) -> Tensor | None:
+def checked_mask(mask: Tensor | None, pred: Tensor) -> Tensor | None:
     """How much each voxel counts, one channel."""
     if mask is None:
         return None

@@ -51,7 +51,7 @@ def reduce_scores(
     mode = MetricReduction(_OURS.get(name, name))
     if mode is MetricReduction.NONE:
         return scores, valid.to(scores.dtype)
-    filled = scores.nan_to_num(nan=0.0)
+    filled = torch.where(valid, scores, 0)  # an infinite distance stays infinite
     if mode is MetricReduction.SUM:
         return filled.sum(), valid.sum().to(scores.dtype)
     if mode is MetricReduction.MEAN:

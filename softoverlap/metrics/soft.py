@@ -12,7 +12,7 @@ from torch import Tensor
 
 from softoverlap import masks, scores
 from softoverlap._checks import check_weight
-from softoverlap._types import Masks, Targets
+from softoverlap._types import Masks, Targets, VoxelWeights
 from softoverlap.metrics._cumulative import MaskMetric
 from softoverlap.metrics._inputs import MaskInputs, MaskPair
 
@@ -29,7 +29,7 @@ def compute_soft_dice(
     per_component: bool = False,
     ignore_index: int | None = None,
     *,
-    mask: Masks | None = None,
+    mask: VoxelWeights | None = None,
     empty: float = 1.0,
     validate: bool | None = None,
 ) -> Scores:
@@ -79,7 +79,7 @@ def compute_soft_iou(
     per_component: bool = False,
     ignore_index: int | None = None,
     *,
-    mask: Masks | None = None,
+    mask: VoxelWeights | None = None,
     empty: float = 1.0,
     validate: bool | None = None,
 ) -> Scores:
@@ -130,7 +130,7 @@ def compute_soft_tversky(
     *,
     alpha: float = 0.5,
     beta: float = 0.5,
-    mask: Masks | None = None,
+    mask: VoxelWeights | None = None,
     empty: float = 1.0,
     validate: bool | None = None,
 ) -> Scores:

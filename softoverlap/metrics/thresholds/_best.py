@@ -12,7 +12,7 @@ from torch import Tensor
 
 from softoverlap import _thresholds, scores
 from softoverlap._checks import check_choice
-from softoverlap._types import Masks, Targets
+from softoverlap._types import Masks, Targets, VoxelWeights
 from softoverlap.metrics._cumulative import MaskMetric
 from softoverlap.metrics._inputs import MaskInputs, MaskPair
 from softoverlap.metrics.thresholds._curve import Curve, curve, rising
@@ -47,7 +47,7 @@ def compute_best_threshold_dice(
     thresholds: Sequence[float] | None = None,
     target_threshold: float | None = None,
     ignore_index: int | None = None,
-    mask: Masks | None = None,
+    mask: VoxelWeights | None = None,
     empty: float = 1.0,
     validate: bool | None = None,
 ) -> BestThreshold:

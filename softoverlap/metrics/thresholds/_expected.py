@@ -14,7 +14,7 @@ from torch import Tensor
 
 from softoverlap import _thresholds, scores
 from softoverlap._checks import check_choice
-from softoverlap._types import Masks, Targets, accumulation_dtype
+from softoverlap._types import Masks, Targets, VoxelWeights, accumulation_dtype
 from softoverlap.metrics._inputs import MaskInputs, MaskPair
 from softoverlap.metrics.thresholds._curve import Ratio
 
@@ -52,7 +52,7 @@ def compute_expected_dice(
     method: str = "exact",
     bins: int = BINS,
     ignore_index: int | None = None,
-    mask: Masks | None = None,
+    mask: VoxelWeights | None = None,
     empty: float = 1.0,
     validate: bool | None = None,
 ) -> Scores:
@@ -109,7 +109,7 @@ def compute_expected_iou(
     method: str = "exact",
     bins: int = BINS,
     ignore_index: int | None = None,
-    mask: Masks | None = None,
+    mask: VoxelWeights | None = None,
     empty: float = 1.0,
     validate: bool | None = None,
 ) -> Scores:
@@ -165,7 +165,7 @@ def compute_expected_dice_bounds(
     *,
     bins: int = BINS,
     ignore_index: int | None = None,
-    mask: Masks | None = None,
+    mask: VoxelWeights | None = None,
     empty: float = 1.0,
     validate: bool | None = None,
 ) -> ExpectedBounds:
@@ -224,7 +224,7 @@ def compute_expected_iou_bounds(
     *,
     bins: int = BINS,
     ignore_index: int | None = None,
-    mask: Masks | None = None,
+    mask: VoxelWeights | None = None,
     empty: float = 1.0,
     validate: bool | None = None,
 ) -> ExpectedBounds:

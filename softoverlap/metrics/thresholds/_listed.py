@@ -10,7 +10,7 @@ from monai.utils.enums import MetricReduction
 from torch import Tensor
 
 from softoverlap import scores
-from softoverlap._types import Masks, Targets
+from softoverlap._types import Masks, Targets, VoxelWeights
 from softoverlap.metrics._cumulative import MaskMetric
 from softoverlap.metrics._inputs import MaskInputs
 from softoverlap.metrics.reduction import DATASET_REDUCTIONS, checked_reduction, reduce_scores
@@ -36,7 +36,7 @@ def compute_thresholded_dice(
     *,
     thresholds: Sequence[float] = QUBIQ_THRESHOLDS,
     ignore_index: int | None = None,
-    mask: Masks | None = None,
+    mask: VoxelWeights | None = None,
     empty: float = 1.0,
     validate: bool | None = None,
 ) -> Scores:
@@ -92,7 +92,7 @@ def compute_thresholded_iou(
     *,
     thresholds: Sequence[float] = QUBIQ_THRESHOLDS,
     ignore_index: int | None = None,
-    mask: Masks | None = None,
+    mask: VoxelWeights | None = None,
     empty: float = 1.0,
     validate: bool | None = None,
 ) -> Scores:
@@ -148,7 +148,7 @@ def compute_dice_at_thresholds(
     *,
     thresholds: Sequence[float] = QUBIQ_THRESHOLDS,
     ignore_index: int | None = None,
-    mask: Masks | None = None,
+    mask: VoxelWeights | None = None,
     empty: float = 1.0,
     validate: bool | None = None,
 ) -> Curves:
@@ -201,7 +201,7 @@ def compute_iou_at_thresholds(
     *,
     thresholds: Sequence[float] = QUBIQ_THRESHOLDS,
     ignore_index: int | None = None,
-    mask: Masks | None = None,
+    mask: VoxelWeights | None = None,
     empty: float = 1.0,
     validate: bool | None = None,
 ) -> Curves:

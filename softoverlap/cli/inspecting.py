@@ -1,0 +1,288 @@
+"""What `softoverlap inspect` says about a file: lines of text, and a picture in three planes."""
+
+from __future__ import annotations
+
+import glob
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from softoverlap.cli.console import plural
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from softoverlap.data import BoxFile, Volume
+    from softoverlap.lesions import Lesion
+
+MOST_LABELS = 20
+"""Labels that are listed one by one."""
+
+_FORMATS = {
+    ".nii": "NIfTI", ".nii.gz": "NIfTI, compressed", ".nrrd": "NRRD", ".nhdr": "NRRD, header apart",
+    ".mha": "MetaImage", ".mhd": "MetaImage, header apart",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How to read values and lesions."""
+
+    values: str = "auto"
+    label: int | None = None
+    threshold: float = 0.5
+    low: float | None = None
+
+    def __post_init__(self) -> None:
+        check_values(self.values, self.label)
+        check_threshold(self.threshold)
+        if self.low is not None and not 0 < self.low <= self.threshold:
+            raise ValueError(f"--low must lie in (0, {self.threshold:g}], got {self.low:g}")
+
+
+def check_values(values: str, label: int | None) -> None:
+    """The options that say how to read values go together."""
+    from softoverlap._checks import check_choice
+    from softoverlap.data.values import VALUES
+
+    check_choice("--values", values, VALUES)
+    if label is not None and values not in ("auto", "labels"):
+        raise ValueError(f"--label goes with --values labels, got {values}")
+
+
+def check_threshold(threshold: float | None) -> None:
+    """A threshold, if there is one, is a probability above 0."""
+    if threshold is not None and not 0 < threshold <= 1:
+        raise ValueError(f"--threshold must lie in (0, 1], got {threshold:g}")
+
+
+def named_files(sources: Sequence[str]) -> list[Path]:
+    """Files as named, and those that patterns stand for."""
+    found: list[Path] = []
+    for source in sources:
+        is_pattern = glob.has_magic(source) and not Path(source).exists()
+        matches = sorted(glob.glob(source)) if is_pattern else [source]
+        if not matches:
+            raise FileNotFoundError(f"FILES must be files, found none that fit {source}")
+        found += map(Path, matches)
+    return found
+
+
+def is_image(path: Path) -> bool:
+    """Whether the name is that of an image; others are box files."""
+    from softoverlap.data import IMAGE_SUFFIXES
+
+    return path.is_dir() or path.name.lower().endswith(IMAGE_SUFFIXES) or not path.suffix
+
+
+def describe(path: Path, reading: Reading) -> list[str]:
+    """All there is to say about a file, a line each."""
+    from softoverlap.data import load_image, read_boxes
+
+    if not is_image(path):
+        return box_lines(read_boxes(path))
+    image = load_image(path, validate=False)
+    return [f"format   {_format(path)}", *grid_lines(image), *value_lines(image, reading)]
+
+
+def _format(path: Path) -> str:
+    if path.is_dir():
+        return "DICOM series"
+    name = path.name.lower()
+    return next(word for end, word in reversed(_FORMATS.items()) if name.endswith(end))
+
+
+def grid_lines(image: Volume) -> list[str]:
+    """Shape, spacing, axes and place."""
+    from softoverlap.data.geometry import axis_codes
+
+    shape = " x ".join(map(str, image.grid))
+    spacing = " x ".join(f"{edge:.4g}" for edge in image.spacing)
+    channels = "" if image.data.ndim == 3 else f"{plural(len(image.data), 'channel')} of "
+    place = ", ".join(f"{number:.4g}" for number in image.affine[:3, 3].tolist())
+    turned = _turn(image.affine)
+    oblique = f", oblique by up to {turned:.3g} degrees" if turned > 0.01 else ""
+    axes = f"axes {axis_codes(image.affine)}{oblique}"
+    return [
+        f"grid     {channels}{shape} voxels of {spacing} mm, {axes}",
+        f"place    first voxel's centre at {place} mm (RAS)",
+    ]
+
+
+def _turn(affine: Tensor) -> float:
+    """Largest angle between an axis and the direction that it is called by, in degrees."""
+    import torch
+
+    axes = affine[:3, :3] / affine[:3, :3].norm(dim=0)
+    return float(torch.rad2deg(torch.acos(axes.abs().amax(dim=0).clamp(max=1))).max())
+
+
+def value_lines(image: Volume, reading: Reading) -> list[str]:
+    """Kind and range of the values, and what lesions there are."""
+    import torch
+
+    from softoverlap.data import value_kind
+
+    kind = value_kind(image.data)
+    wrong = image.data.numel() - int(torch.isfinite(image.data).sum())
+    ends = "" if wrong else ", from {:.4g} to {:.4g}".format(*map(float, image.data.aminmax()))
+    finite = f", {plural(wrong, 'voxel')} NaN or infinite" if wrong else ""
+    lines = [f"values   {_KINDS[kind]}{ends}{finite}"]
+    if image.data.ndim != 3:
+        return lines
+    if kind == "labels":
+        lines += _label_lines(image)
+    mask = as_mask(image, reading, kind)
+    return lines if mask is None else [*lines, *lesion_lines(image, mask, reading)]
+
+
+_KINDS = {
+    "binary": "binary: 0 and 1 alone",
+    "probabilities": "probabilities",
+    "labels": "labels: whole numbers (--label K looks at one)",
+    "percent": "look like percent (--values percent reads them so)",
+    "0-255": "look like 0-255 (--values 0-255 reads them so)",
+    "other": "other: no mask, as it seems",
+}
+
+
+def as_mask(image: Volume, reading: Reading, kind: str) -> Tensor | None:
+    """The probabilities, if the values are such or it was said how to read them."""
+    from softoverlap.data import as_probabilities
+
+    told = reading.values != "auto" or reading.label is not None
+    if not told and kind not in ("binary", "probabilities"):
+        return None
+    return as_probabilities(image, values=reading.values, label=reading.label, name="the file")
+
+
+def _label_lines(image: Volume) -> list[str]:
+    """Voxels and volume of each label."""
+    import math
+
+    labels, counts = image.data.unique(return_counts=True)
+    pairs = [pair for pair in zip(labels.tolist(), counts.tolist(), strict=True) if pair[0]]
+    ml = math.prod(image.spacing) / 1000
+    lines = [
+        f"label    {label:g}: {plural(count, 'voxel')}, {count * ml:.4g} ml"
+        for label, count in pairs[:MOST_LABELS]
+    ]
+    left = len(pairs) - MOST_LABELS
+    return [*lines, f"label    and {left} more"] if left > 0 else lines
+
+
+def find_lesions(image: Volume, mask: Tensor, reading: Reading) -> list[Lesion]:
+    """The lesions of a mask, as `softoverlap.lesions_from_mask` finds them."""
+    from softoverlap.data import lesions_from_mask
+
+    return lesions_from_mask(
+        mask, spacing=image.spacing, threshold=reading.threshold, low=reading.low
+    )
+
+
+def lesion_lines(image: Volume, mask: Tensor, reading: Reading) -> list[str]:
+    """Number and volumes."""
+    import math
+
+    lesions = find_lesions(image, mask, reading)
+    total = float(mask.double().sum()) * math.prod(image.spacing) / 1000
+    low = "" if reading.low is None else f", down to {reading.low:g}"
+    lines = [f"lesions  {len(lesions)} at {reading.threshold:g} or above{low}"]
+    if lesions:
+        volumes = [lesion.volume_mm3 for lesion in lesions]
+        lines[0] += (
+            f": {min(volumes):.4g} to {max(volumes):.4g} mm³, "
+            f"median {statistics.median(volumes):.4g} mm³"
+        )
+    return [*lines, f"volume   {total:.4g} ml (sum of probabilities)"]
+
+
+def box_lines(file: BoxFile) -> list[str]:
+    """Number, scores and place of boxes."""
+    boxes, ndim = file.boxes, file.boxes.shape[1] // 2
+    lines = [f"format   boxes in {ndim}D" + (f", of {file.case}" if file.case else "")]
+    lines += [f"boxes    {len(boxes)}"]
+    if len(boxes):
+        edges = boxes[:, ndim:] - boxes[:, :ndim]
+        lines[-1] += f", edges from {float(edges.min()):.4g} to {float(edges.max()):.4g} voxels"
+    if file.scores is not None and len(boxes):
+        low, high = map(float, file.scores.aminmax())
+        median = statistics.median(file.scores.tolist())
+        lines += [f"scores   from {low:.4g} to {high:.4g}, median {median:.4g}"]
+    elif file.scores is None:
+        lines += ["scores   none"]
+    if file.labels is not None and len(boxes):
+        lines += [f"labels   {', '.join(map(str, file.labels.unique().tolist()))}"]
+    affine = "none: where they lie is not known" if file.affine is None else "known (RAS)"
+    return [*lines, f"affine   {affine}"]
+
+
+def draw(path: Path, scan: Path | None, picture: Path, reading: Reading) -> None:
+    """Three planes through the largest lesion, the best box, or the middle."""
+    from softoverlap.data import load_image, read_boxes
+    from softoverlap.report import plot_case, save_figure
+
+    title = path.name if scan is None else f"{path.name} on {scan.name}"
+    if not is_image(path):
+        if scan is None:
+            raise ValueError("--picture of boxes needs the scan that they lie on: pass --image")
+        image, file = load_image(scan), read_boxes(path)
+        check_on_grid(file, image, path, scan)
+        best = None if file.scores is None else file.scores.argsort(descending=True)
+        boxes = file.boxes if best is None else file.boxes[best]
+        scores = None if best is None or file.scores is None else file.scores[best]
+        figure = plot_case(
+            image.data, spacing=image.spacing, found_boxes=boxes, scores=scores, title=title
+        )
+    else:
+        mask, below = _mask_and_scan(path, scan, reading)
+        figure = plot_case(
+            below.data, spacing=below.spacing, soft_mask=mask, title=title,
+            centre=None if mask is None else largest(below, mask, reading),
+        )  # fmt: skip
+    save_figure(figure, picture)
+
+
+def _mask_and_scan(path: Path, scan: Path | None, reading: Reading) -> tuple[Tensor | None, Volume]:
+    """The probabilities of a file, if it has such, on the scan's grid, and the scan or the file."""
+    from softoverlap.data import check_same_grid, load_image, reorient_to, value_kind
+    from softoverlap.data.geometry import check_one_channel
+
+    image = load_image(path)
+    check_one_channel(image, name=str(path))
+    if scan is None:
+        return as_mask(image, reading, value_kind(image.data)), image
+    below = load_image(scan)
+    check_one_channel(below, name=str(scan))
+    image = reorient_to(image, below.affine)
+    check_same_grid(below, image, names=(str(scan), str(path)))
+    mask = as_mask(image, reading, value_kind(image.data))
+    if mask is None:
+        raise ValueError(f"{path} must hold a mask to be drawn on a scan: see --values and --label")
+    return mask, below
+
+
+def largest(image: Volume, mask: Tensor, reading: Reading) -> list[float] | None:
+    """The centre of the largest lesion, None without any."""
+    lesions = find_lesions(image, mask, reading)
+    if not lesions:
+        return None
+    return max(lesions, key=lambda lesion: lesion.volume_mm3).centre.tolist()
+
+
+def check_on_grid(file: BoxFile, image: Volume, path: Path, scan: Path) -> None:
+    """Boxes in voxels mean nothing on another grid."""
+    from softoverlap.data import corner_displacement
+    from softoverlap.data.geometry import NEAR_GRID, check_one_channel
+
+    check_one_channel(image, name=str(scan))
+    if file.affine is None:
+        return
+    apart = corner_displacement(image.grid, image.affine, file.affine)
+    if apart > NEAR_GRID:
+        raise ValueError(
+            f"{path} must hold boxes on the grid of {scan}, got corners up to {apart:.3g} voxels "
+            "apart"
+        )

@@ -1,0 +1,59 @@
+"""Which true lesions are found: the matching, the hit rule, and the overlap of each."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import sparse
+
+from softoverlap._checks import check_choice
+from softoverlap.metrics.lesionwise._maps import (
+    MATCHINGS,
+    LesionScan,
+    matched,
+    merged_overlap,
+    ratio,
+)
+
+HITS = ("overlap", "dice", "iou")
+
+
+@dataclass(frozen=True)
+class HitRule:
+    """How predicted lesions are matched to true ones, and what a match has to reach."""
+
+    matching: str = "many_to_one"
+    hit: str = "overlap"
+    hit_threshold: float = 0.1
+
+    def __post_init__(self) -> None:
+        check_choice("matching", self.matching, MATCHINGS)
+        check_choice("hit", self.hit, HITS)
+        if not 0 < self.hit_threshold <= 1:
+            raise ValueError(f"hit_threshold must lie in (0, 1], got {self.hit_threshold!r}")
+
+
+@dataclass(frozen=True)
+class FoundLesions:
+    """Of each true lesion: its soft overlap with what it is paired with, and if it is found."""
+
+    pairs: sparse.csr_array
+    volumes: np.ndarray
+    pred_volumes: np.ndarray
+    dice: np.ndarray
+    iou: np.ndarray
+    detected: np.ndarray
+
+
+def found_lesions(scan: LesionScan, rule: HitRule) -> FoundLesions:
+    """All true lesions of one scan, in their order."""
+    pairs = matched(scan, rule.matching)
+    shared, found = merged_overlap(scan, pairs)
+    sizes = scan.truth.sizes()
+    scores = {kind: ratio(kind, shared, sizes, found) for kind in ("dice", "iou")}
+    detected = pairs.sum(axis=1) > 0
+    if rule.hit != "overlap":
+        detected = detected & (scores[rule.hit] >= rule.hit_threshold)
+    volumes = (sizes * scan.voxel_mm3, found * scan.voxel_mm3)
+    return FoundLesions(pairs, *volumes, **scores, detected=detected)

@@ -1,0 +1,336 @@
+"""The commands inspect and fuse: what they say, what they write, and what they refuse."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pytest
+import SimpleITK
+import torch
+from image_makers import affine, itk_image, oblique, write_dicom
+from typer.testing import CliRunner
+
+from softoverlap.cli import app, fusing
+from softoverlap.data import load_nifti, save_nifti, staple, write_boxes, write_phantoms
+
+REAL = Path(__file__).parents[1] / ".." / "shared" / "data" / "open_ms"
+needs_real = pytest.mark.skipif(not REAL.is_dir(), reason="the open_ms scans are not here")
+STRAIGHT = affine((1.0, 2.0, 3.0), (5.0, 6.0, 7.0))
+
+
+def run(*arguments, status=0):
+    """Run the command in this process; what it printed, output and errors together."""
+    result = CliRunner().invoke(app, [str(argument) for argument in arguments])
+    assert result.exit_code == status, result.output
+    return result.output
+
+
+def saved(path, data, matrix=STRAIGHT):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    save_nifti(path, data, matrix)
+    return path
+
+
+def blob(*low, size=3, shape=(12, 10, 8), value=1.0):
+    mask = torch.zeros(shape)
+    mask[tuple(slice(start, start + size) for start in low)] = value
+    return mask
+
+
+@pytest.fixture
+def raters(tmp_path):
+    """Three masks of three raters, each a voxel further on."""
+    return [saved(tmp_path / f"{name}.nii.gz", blob(2 + k, 3, 3)) for k, name in enumerate("abc")]
+
+
+# inspect
+
+
+def test_a_mask_is_told_with_grid_kind_and_lesions(tmp_path):
+    mask = blob(1, 1, 1) + blob(7, 6, 4, size=2, value=0.75)
+    text = run("inspect", saved(tmp_path / "mask.nii.gz", mask))
+    assert "format   NIfTI, compressed" in text
+    assert "grid     12 x 10 x 8 voxels of 1 x 2 x 3 mm, axes RAS\n" in text
+    assert "first voxel's centre at 5, 6, 7 mm (RAS)" in text
+    assert "values   probabilities, from 0 to 1" in text
+    assert "lesions  2 at 0.5 or above: 36 to 162 mm³, median 99 mm³" in text
+    assert "volume   0.198 ml" in text
+
+
+def test_thresholds_and_hysteresis_are_passed_on(tmp_path):
+    mask = blob(1, 1, 1, value=0.4) + blob(7, 6, 4, size=2, value=0.75)
+    mask[9, 6, 4] = 0.3
+    path = saved(tmp_path / "mask.nii", mask)
+    assert "lesions  1 at 0.5 or above:" in run("inspect", path)
+    assert "lesions  2 at 0.4 or above:" in run("inspect", path, "--threshold", 0.4)
+    assert "lesions  1 at 0.5 or above, down to 0.3:" in run("inspect", path, "--low", 0.3)
+    assert "--low must lie in (0, 0.5], got 0.6" in run("inspect", path, "--low", 0.6, status=2)
+
+
+@pytest.mark.parametrize(
+    ("values", "words", "options", "lesions"),
+    [
+        ([0, 1], "binary: 0 and 1 alone", (), 1),
+        ([0, 0], "binary: 0 and 1 alone, from 0 to 0", (), 0),
+        ([0, 255], "look like 0-255", (), None),
+        ([0, 255], "look like 0-255", ("--values", "0-255"), 1),
+        ([0, 80.5], "look like percent", ("--values", "percent"), 1),
+        ([-900, 3000], "other: no mask", (), None),
+        ([0, 4], "label    4: 27 voxels, 0.162 ml", (), None),
+        ([0, 4], "labels: whole numbers", ("--label", 4), 1),
+        ([0, 4], "labels: whole numbers", ("--label", 2), 0),
+        ([0, float("nan")], "other: no mask, as it seems, 27 voxels NaN or infinite", (), None),
+    ],
+)
+def test_kinds_of_values_are_named(tmp_path, values, words, options, lesions):
+    low, high = values
+    data = torch.where(blob(2, 2, 2) > 0, high, low).numpy().astype(np.float32)
+    path = tmp_path / "scan.nii"
+    nibabel.save(nibabel.Nifti1Image(data, STRAIGHT.numpy()), path)
+    text = run("inspect", path, *options)
+    assert words in text
+    found = None if "lesions" not in text else int(text.split("lesions ")[1].split()[0])
+    assert found == lesions
+
+
+def test_every_format_is_read_and_oblique_grids_are_told(tmp_path):
+    image = itk_image(np.zeros((4, 5, 6), dtype=np.uint8), direction=oblique(degrees=(0, 0, 10)))
+    SimpleITK.WriteImage(image, str(tmp_path / "scan.nrrd"))
+    SimpleITK.WriteImage(SimpleITK.Compose(image, image), str(tmp_path / "two.mha"))
+    write_dicom(tmp_path / "ct", np.zeros((3, 4, 4)))
+    text = run("inspect", tmp_path / "scan.nrrd", tmp_path / "two.mha", tmp_path / "ct")
+    assert "format   NRRD" in text
+    assert "axes LPS, oblique by up to 10 degrees" in text
+    assert "2 channels of 6 x 5 x 4 voxels" in text
+    assert "format   DICOM series" in text
+
+
+def test_boxes_are_counted_with_their_scores(tmp_path):
+    boxes = torch.tensor([[0.0, 0, 0, 2, 3, 4], [1.0, 1, 1, 2, 2, 9]])
+    path = tmp_path / "found.json"
+    write_boxes(path, boxes, scores=torch.tensor([0.25, 0.75]), affine=STRAIGHT, case="sub-01")
+    text = run("inspect", path)
+    assert "format   boxes in 3D, of sub-01" in text
+    assert "boxes    2, edges from 1 to 8 voxels" in text
+    assert "scores   from 0.25 to 0.75, median 0.5" in text
+    write_boxes(path, torch.zeros(0, 6))
+    assert "boxes    0\n" in run("inspect", path)
+
+
+def test_a_bad_file_is_named_and_the_others_go_on(tmp_path):
+    good = saved(tmp_path / "b[1].nii", blob(1, 1, 1))
+    (tmp_path / "a.nii").write_bytes(b"broken")
+    text = run("inspect", tmp_path / "*.nii", status=1)
+    assert "a.nii must be a readable NIfTI file" in text
+    assert f"{good}\n  format   NIfTI\n" in text
+    assert "1 of 2 files cannot be read" in text
+    assert "binary" in run("inspect", good)  # a bracket in a name is no pattern
+    assert "found none that fit" in run("inspect", tmp_path / "*.nrrd", status=2)
+
+
+@pytest.mark.parametrize("matrix", [STRAIGHT, affine((1.0, 2.0, 3.0), (5.4, 6.0, 7.0))])
+def test_a_picture_is_drawn_of_a_mask_on_a_scan_and_of_boxes(tmp_path, matrix):
+    scan = saved(tmp_path / "scan.nii", torch.rand(12, 10, 8))
+    mask = saved(tmp_path / "mask.nii", blob(4, 4, 3), matrix)
+    boxes = tmp_path / "boxes.json"
+    write_boxes(
+        boxes, torch.tensor([[4.0, 4, 3, 7, 7, 6]]), scores=torch.tensor([0.5]), affine=matrix
+    )
+    for number, options in enumerate([(mask,), (mask, "--image", scan), (boxes, "--image", scan)]):
+        picture = tmp_path / f"{number}.png"
+        assert f"picture: {picture}" in run("inspect", *options, "--picture", picture)
+        assert picture.read_bytes()[1:4] == b"PNG"
+    assert "must not exist yet" in run("inspect", mask, "--picture", picture, status=2)
+    run("inspect", mask, "--picture", picture, "--overwrite")
+
+
+def test_a_mask_in_another_axis_order_is_turned_onto_the_scan(tmp_path, monkeypatch):
+    from softoverlap import report
+
+    seen = {}
+    monkeypatch.setattr(report, "plot_case", lambda image, **options: seen.update(options))
+    monkeypatch.setattr(report, "save_figure", lambda figure, path: None)
+    scan = saved(tmp_path / "scan.nii", torch.rand(12, 10, 8))
+    image = nibabel.Nifti1Image(blob(1, 2, 3).numpy(), STRAIGHT.numpy())
+    nibabel.save(image.as_reoriented([[2, 1], [0, -1], [1, 1]]), tmp_path / "mask.nii")
+    run("inspect", tmp_path / "mask.nii", "--image", scan, "--picture", tmp_path / "p.png")
+    assert torch.equal(seen["soft_mask"], blob(1, 2, 3))
+    assert seen["centre"] == [2.5, 3.5, 4.5]
+
+
+def test_pictures_of_the_wrong_things_are_refused(tmp_path):
+    scan = saved(tmp_path / "scan.nii", torch.rand(12, 10, 8))
+    boxes, picture = tmp_path / "boxes.json", tmp_path / "p.png"
+    far = affine((1.0, 2.0, 3.0), (50.0, 6.0, 7.0))
+    write_boxes(boxes, torch.tensor([[4.0, 4, 3, 7, 7, 6]]), affine=far)
+    for options, words in (
+        ((scan, scan, "--picture", picture), "--picture is drawn of one file, got 2"),
+        ((scan, "--picture", tmp_path / "p.jpg"), "--picture must end in .png"),
+        ((scan, "--image", scan), "--image goes with --picture"),
+        ((boxes, "--picture", picture), "pass --image"),
+        ((boxes, "--image", scan, "--picture", picture), "up to 45 voxels apart"),
+        ((scan, "--values", "percents"), "--values must be one of"),
+    ):
+        assert words in " ".join(run("inspect", *options, status=2).split())
+    assert not picture.exists()
+
+
+# fuse
+
+
+def test_the_mean_of_raters_lies_on_their_grid(tmp_path, raters):
+    output = tmp_path / "mean.nii.gz"
+    text = run("fuse", *raters, "--output", output)
+    assert f"{output}: 3 raters by mean, 0.162 ml" in text
+    found = load_nifti(output)
+    expected = torch.stack([load_nifti(path).data for path in raters]).mean(dim=0)
+    torch.testing.assert_close(found.data, expected)
+    torch.testing.assert_close(found.affine, STRAIGHT)
+
+
+def test_each_method_gives_its_own_mask(tmp_path, raters):
+    stack = torch.stack([load_nifti(path).data for path in raters])
+    run("fuse", *raters, "--output", tmp_path / "m.nii", "--method", "majority")
+    assert torch.equal(load_nifti(tmp_path / "m.nii").data, (stack.sum(dim=0) >= 2).float())
+    weights = ("--method", "weighted", "--weights", "2,1,1")
+    run("fuse", *raters, "--output", tmp_path / "w.nii", *weights)
+    expected = (2 * stack[0] + stack[1] + stack[2]) / 4
+    torch.testing.assert_close(load_nifti(tmp_path / "w.nii").data, expected)
+    text = run("fuse", *raters, "--output", tmp_path / "s.nii", "--method", "staple")
+    estimate = staple(stack)
+    torch.testing.assert_close(load_nifti(tmp_path / "s.nii").data, estimate.probability.float())
+    assert f"b.nii.gz: sensitivity {float(estimate.sensitivity[1]):.4f}" in text
+
+
+def test_raters_in_other_axis_orders_and_one_label_of_many(tmp_path):
+    labels = 2 * blob(2, 3, 3) + 5 * blob(7, 3, 3)
+    image = nibabel.Nifti1Image(labels.numpy(), STRAIGHT.numpy())
+    nibabel.save(image, tmp_path / "a.nii")
+    nibabel.save(image.as_reoriented([[2, -1], [0, 1], [1, -1]]), tmp_path / "b.nii")
+    files, output = (tmp_path / "a.nii", tmp_path / "b.nii"), tmp_path / "f.nii"
+    assert "labels, the last also with one label" in run(
+        "fuse", *files, "--output", output, status=2
+    )
+    run("fuse", *files, "--output", output, "--label", 5)
+    assert torch.equal(load_nifti(output).data, blob(7, 3, 3))
+
+
+def test_raters_on_other_grids_need_a_choice(tmp_path, raters):
+    shifted = affine((1.0, 2.0, 3.0), (5.0, 6.8, 7.0))
+    off = saved(tmp_path / "off.nii.gz", blob(2, 3, 3), shifted)
+    output = tmp_path / "f.nii"
+    text = run("fuse", raters[0], off, "--output", output, status=2)
+    assert "off.nii.gz lies up to 0.4 voxels from the grid" in text
+    assert not output.exists()
+    text = run("fuse", raters[0], off, "--output", output, "--geometry", "index")
+    assert "warning: " in text
+    assert torch.equal(load_nifti(output).data, blob(2, 3, 3))
+    resample = ("--geometry", "resample", "--overwrite")
+    run("fuse", raters[0], off, "--output", output, *resample)
+    values = load_nifti(output).data
+    assert float(values[3, 5, 4]) == pytest.approx(1)
+    assert float(values[3, 2, 4]) == pytest.approx(0)
+    assert float(values[3, 3, 4]) == pytest.approx((1 + 0.6) / 2, abs=1e-6)
+    run("fuse", raters[0], off, "--output", output, "--method", "majority", *resample)
+    assert set(load_nifti(output).data.unique().tolist()) == {0, 1}
+
+
+def test_neither_inputs_nor_earlier_results_are_replaced(tmp_path, raters):
+    before = raters[0].read_bytes()
+    text = run("fuse", *raters, "--output", raters[0], "--overwrite", status=2)
+    assert "is read and must not be replaced" in text
+    assert raters[0].read_bytes() == before
+    output = saved(tmp_path / "old.nii", blob(0, 0, 0))
+    assert "must not exist yet" in run("fuse", *raters, "--output", output, status=2)
+    run("fuse", *raters, "--output", output, "--overwrite")
+    assert load_nifti(output).data[0, 0, 0] == 0
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("--output", "f.mha"), "--output must end in .nii or .nii.gz, got f.mha"),
+        (("--output", "f.nii", "--method", "median"), "--method must be one of"),
+        (("--output", "f.nii", "--method", "weighted"), "--weights must be given for --method"),
+        (("--output", "f.nii", "--weights", "1,2,3"), "--weights must be given for --method"),
+        (("--output", "f.nii", "--method", "weighted", "--weights", "1,x"), "numbers with commas"),
+        (("--output", "f.nii", "--geometry", "loose"), "--geometry must be one of"),
+        (("--output", "f.nii", "--threshold", 0), "--threshold must lie in (0, 1], got 0"),
+        (("--output", "f.nii", "--values", "percent", "--label", 1), "--label goes with --values"),
+    ],
+)
+def test_wrong_options_are_one_line(raters, options, words):
+    assert words in run("fuse", *raters, *options, status=2)
+
+
+def test_soft_raters_need_a_threshold_for_a_vote(tmp_path):
+    files = [saved(tmp_path / f"{k}.nii", blob(2, 2, 2, value=v)) for k, v in enumerate([0.4, 0.8])]
+    vote = ("--output", tmp_path / "f.nii", "--method", "majority")
+    assert "raters must hold 0 and 1, or be cut by a threshold" in run(
+        "fuse", *files, *vote, status=2
+    )
+    run("fuse", *files, *vote, "--threshold", 0.3)
+    assert torch.equal(load_nifti(tmp_path / "f.nii").data, blob(2, 2, 2))
+
+
+def test_a_folder_is_fused_case_by_case_and_a_bad_case_is_noted(tmp_path):
+    write_phantoms(tmp_path / "data", 3, seed=0, shape=(40, 40, 24))
+    bad = tmp_path / "data" / "raters" / "phantom-0001_rater2.nii.gz"
+    bad.write_bytes(bad.read_bytes()[:200])
+    (tmp_path / "data" / "raters" / "stray.nii.gz").write_bytes(b"")
+    output = tmp_path / "fused"
+    text = run("fuse", tmp_path / "data", "--output", output, status=1)
+    assert "2 cases fused, 1 failed" in text
+    assert "failed: phantom-0001: " in text
+    assert "stray.nii.gz: its name must be CASE_rater1" in text
+    assert not (output / "phantom-0001.nii.gz").exists()
+    with (output / "fused.csv").open(newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    assert [row["case"] for row in rows] == ["phantom-0000", "phantom-0001", "phantom-0002"]
+    assert "phantom-0001_rater2.nii.gz must be a readable NIfTI" in rows[1]["error"]
+    for row in (rows[0], rows[2]):
+        stack = [
+            load_nifti(path).data
+            for path in sorted((tmp_path / "data" / "raters").glob(f"{row['case']}_rater*"))
+        ]
+        found = load_nifti(output / f"{row['case']}.nii.gz")
+        torch.testing.assert_close(found.data, torch.stack(stack).mean(dim=0))
+        ml = float(found.data.double().sum()) * np.prod(found.spacing) / 1000
+        assert float(row["volume_ml"]) == pytest.approx(ml, rel=1e-6)
+        assert row["error"] == ""
+    assert "must not exist yet" in run("fuse", tmp_path / "data", "--output", output, status=2)
+
+
+def test_an_interrupted_folder_keeps_its_table(tmp_path, monkeypatch):
+    write_phantoms(tmp_path / "data", 2, seed=0, shape=(24, 24, 16))
+    whole = fusing.fuse_files
+
+    def second_is_interrupted(paths, output, fusion):
+        if "0001" in output.name:
+            raise KeyboardInterrupt
+        return whole(paths, output, fusion)
+
+    monkeypatch.setattr(fusing, "fuse_files", second_is_interrupted)
+    text = run("fuse", tmp_path / "data", "--output", tmp_path / "out", status=130)
+    assert "interrupted: 1 of 2 cases are done" in text
+    assert (tmp_path / "out" / "fused.csv").read_text().count("phantom-") == 1
+
+
+def test_a_folder_without_raters_is_refused(tmp_path):
+    (tmp_path / "data").mkdir()
+    text = run("fuse", tmp_path / "data", "--output", tmp_path / "out", status=2)
+    assert "must hold masks named CASE_rater1.nii.gz and so on, found none" in text
+
+
+@needs_real
+def test_a_real_mask_and_brain_are_fused_only_by_choice(tmp_path):
+    files = [REAL / f"patient01_native1mm_{kind}.nii.gz" for kind in ("consensus_gt", "brainmask")]
+    output = tmp_path / "f.nii.gz"
+    text = run("fuse", *files, "--output", output, status=2)
+    assert "index trusts the voxel grid" in text
+    run("fuse", *files, "--output", output, "--geometry", "index")
+    first, second, found = (load_nifti(path).data for path in (*files, output))
+    torch.testing.assert_close(found, (first + second) / 2)
