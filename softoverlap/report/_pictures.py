@@ -18,7 +18,7 @@ from softoverlap.report._style import Figure, Style, rc_context
 from softoverlap.report._worst import Focus
 from softoverlap.report.plots import plot_case
 
-REACH_MM = 80.0
+REACH_MM = 100.0
 """How far from the middle a picture reaches: a small lesion would be lost in a whole body."""
 
 MOST_BOXES = 60

@@ -117,7 +117,7 @@ def _drawings(results: Results, part: Part) -> Iterator[Drawing]:
     yield _cases_by_volume(results)
     yield _lesions_by_volume(results)
     yield _agreement(results, part)
-    yield _froc(part)
+    yield _froc(results, part)
     yield _reliability(part)
 
 
@@ -200,7 +200,15 @@ def _agreement(results: Results, part: Part) -> Drawing:
     return Drawing(title, words, lambda: agreement_chart(points, figures))
 
 
-def _froc(part: Part) -> Drawing:
+_HITS = {
+    "masks": "A hit is a predicted lesion that shares a voxel with the true one.",
+    "boxes": "A hit is a box IoU of at least {}.",
+    "boxes in masks": "A hit is a soft IoU of box and mask of at least {}.",
+    "masks in boxes": "A hit is a soft IoU of mask and box of at least {}.",
+}
+
+
+def _froc(results: Results, part: Part) -> Drawing:
     title = "FROC"
     if part.found is None:
         return Drawing(title, "What was found has no scores to rank it by.", None)
@@ -212,6 +220,11 @@ def _froc(part: Part) -> Drawing:
         for rate, height in zip(found.froc.fp_rates, found.froc.sensitivity, strict=True)
     )
     words = f"Sensitivity at false positives a scan: {readings}."
+    kinds = {text(row, "kind") for row in results.scored.rows}
+    if len(kinds) == 1 and (rule := _HITS.get(kinds.pop())):
+        words += " " + rule.format(results.settings.get("hit_iou"))
+    if any(share < 1 for _, (share,) in results.lesions.numbers("existence")):
+        words += " A lesion counts by the share of raters that marked it."
     if found.sensitivity_interval is not None:
         words += " Bars are bootstrap intervals over scans."
     return Drawing(title, words, lambda: froc_chart(found))
