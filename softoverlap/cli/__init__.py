@@ -10,6 +10,7 @@ from softoverlap.cli import (
     boxes as boxes,
     detecting as detecting,
     images as images,
+    pages as pages,
     scoring as scoring,
 )
 from softoverlap.cli.app import app, main

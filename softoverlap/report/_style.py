@@ -2,18 +2,33 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 try:
+    from matplotlib import rc_context
     from matplotlib.axes import Axes
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
     from matplotlib.lines import Line2D
     from matplotlib.patches import Rectangle
-    from matplotlib.ticker import MaxNLocator
+    from matplotlib.ticker import LogFormatter, MaxNLocator
 except ImportError as error:
     raise ImportError(
         "softoverlap.report draws with matplotlib, which is not installed: "
         "pip install 'softoverlap[report]'"
     ) from error
+
+Style = dict[Any, Any]
+"""Settings for `rc_context`, whose type for the names is a long list."""
+
+
+class PlainLogFormatter(LogFormatter):
+    """0.1 rather than 1e-01."""
+
+    def __call__(self, x: float, pos: int | None = None) -> str:
+        """The label of a tick, empty where the axis is too full for one."""
+        return f"{x:g}" if super().__call__(x, pos) else ""
+
 
 # Okabe and Ito, Color Universal Design, 2008: told apart with every kind of colour vision.
 BLUE, ORANGE, SKY, GREEN, VERMILION, PURPLE = (
@@ -45,5 +60,8 @@ __all__ = [
     "FigureCanvasAgg",
     "Line2D",
     "MaxNLocator",
+    "PlainLogFormatter",
     "Rectangle",
+    "Style",
+    "rc_context",
 ]
