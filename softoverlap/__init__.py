@@ -159,6 +159,7 @@ if TYPE_CHECKING:  # what type checkers and editors see; a test holds it equal t
         compute_thresholded_iou as compute_thresholded_iou,
         compute_thresholded_surface_dice as compute_thresholded_surface_dice,
         compute_volume_bias as compute_volume_bias,
+        match_scan as match_scan,
     )
     from softoverlap.overlaps import (
         box_ciou as box_ciou,
@@ -342,6 +343,7 @@ _ROOMS = {
         "LesionRecall",
         "LesionRecallMetric",
         "LesionwiseDiceMetric",
+        "match_scan",
         "MetricSummary",
         "PanopticQuality",
         "PanopticQualityMetric",

@@ -25,8 +25,18 @@ from softoverlap.metrics import (
 )
 
 COCO = (0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95)
-SIZES = {"all": (0, math.inf), "0-20": (0, 20), "20-60": (20, 60), "60-inf": (60, math.inf)}
-COCO_SIZES = {"all": (0, math.inf), "0-40": (0, 40), "40-90": (40, 90), "90-inf": (90, math.inf)}
+SIZES = {
+    "all": (0, math.inf),
+    "<20 voxels": (0, 20),
+    "20–60 voxels": (20, 60),
+    "≥60 voxels": (60, math.inf),
+}
+COCO_SIZES = {
+    "all": (0, math.inf),
+    "<40 voxels": (0, 40),
+    "40–90 voxels": (40, 90),
+    "≥90 voxels": (90, math.inf),
+}
 few = settings(max_examples=25)
 
 
@@ -211,9 +221,9 @@ def test_other_sizes_are_ignored_with_their_boxes_and_with_stray_boxes_of_such_s
     truth = [lesions([cube(0, 2), cube(20, 6)])]
     predictions = [found([cube(0, 2), cube(20, 6), cube(40, 2), cube(60, 6)], [0.6, 0.7, 0.8, 0.9])]
     result = compute_average_precision(predictions, truth, size_edges=[27.0], threshold=0.5)
-    assert result.scores[(0, 0.5, "0-27")] == 0.5  # only the stray small box is false
-    assert result.scores[(0, 0.5, "27-inf")] == 0.5
-    assert result.per_size == {"0-27": 0.5, "27-inf": 0.5}
+    assert result.scores[(0, 0.5, "<27 voxels")] == 0.5  # only the stray small box is false
+    assert result.scores[(0, 0.5, "≥27 voxels")] == 0.5
+    assert result.per_size == {"<27 voxels": 0.5, "≥27 voxels": 0.5}
     assert result.mean == pytest.approx(0.5 * 0.5 + 0.5 * 0.5)  # envelope: 2/4 at both recalls
 
 
@@ -221,16 +231,16 @@ def test_a_box_takes_an_ignored_lesion_only_where_none_that_counts_is_hit():
     truth = [lesions([[0, 0, 0, 4, 4, 4], [0, 0, 0, 4, 4, 3]])]
     predictions = [found([[0, 0, 0, 4, 4, 4]], [0.9])]
     result = compute_average_precision(predictions, truth, size_edges=[50.0], threshold=0.5)
-    assert result.scores[(0, 0.5, "0-50")] == 1  # its better lesion is of another size
-    assert result.scores[(0, 0.5, "50-inf")] == 1
+    assert result.scores[(0, 0.5, "<50 voxels")] == 1  # its better lesion is of another size
+    assert result.scores[(0, 0.5, "≥50 voxels")] == 1
 
 
 def test_a_size_without_lesions_is_absent():
     truth, predictions = [lesions([cube(0)])], [found([cube(0), cube(9, 2)], [0.9, 0.95])]
     result = compute_average_precision(predictions, truth, size_edges=[27.0])
-    assert list(result.per_size) == ["27-inf"]
+    assert list(result.per_size) == ["≥27 voxels"]
     assert list(compute_average_recall(predictions, truth, size_edges=[27.0]).per_size) == [
-        "27-inf"
+        "≥27 voxels"
     ]
 
 

@@ -118,7 +118,12 @@ def only(scans, label):
 def test_the_curve_of_a_size_counts_its_lesions_and_all_false_positives(cohort):
     predictions, targets = cohort
     froc = compute_froc(predictions, targets, size_edges=(20.0, 60.0), weight=None)
-    for name, (low, high) in {"0-20": (0, 20), "20-60": (20, 60), "60-inf": (60, math.inf)}.items():
+    sizes = {
+        "<20 voxels": (0, 20),
+        "20–60 voxels": (20, 60),
+        "≥60 voxels": (60, math.inf),
+    }
+    for name, (low, high) in sizes.items():
 
         def weigh(scan, lesion, low=low, high=high):
             return float(low <= reference_volume(targets[scan]["box"][lesion].tolist()) < high)
@@ -135,32 +140,32 @@ def test_sizes_are_in_cubic_millimetres_where_spacing_is_given():
     truth = [{**lesions([cube(0), cube(10, 8)]), "spacing": torch.tensor([1.0, 0.5, 0.5])}]
     predictions = [found([cube(0)], [0.9])]
     assert list(compute_froc(predictions, truth, size_edges=[100.0]).per_size) == [
-        "0-100",
-        "100-inf",
+        "<100 voxels",
+        "≥100 voxels",
     ]
     for spacing in ((1.0, 0.5, 0.5), "spacing"):
         froc = compute_froc(predictions, truth, size_edges=[128.0], spacing=spacing)
         assert {name: curve.lesions for name, curve in froc.per_size.items()} == {
-            "0-128": 1,
-            "128-inf": 1,  # 8³ voxels of 0.25 mm³: an edge belongs to the class above
+            "<128 mm³": 1,
+            "≥128 mm³": 1,  # 8³ voxels of 0.25 mm³: an edge belongs to the class above
         }
-        assert froc.per_size["0-128"].cpm == 1
-        assert froc.per_size["128-inf"].cpm == 0
+        assert froc.per_size["<128 mm³"].cpm == 1
+        assert froc.per_size["≥128 mm³"].cpm == 0
 
 
 def test_the_size_of_a_mask_is_the_sum_of_its_probabilities():
     records = [lesion_from_crop(torch.full((4, 4, 4), 0.25), [0, 0, 0])]
     truth = [{**lesions([cube(0)]), "lesions": records}]
     predictions = [found([cube(0)], [0.9])]
-    assert list(compute_froc(predictions, truth, size_edges=[17.0]).per_size) == ["17-inf"]
+    assert list(compute_froc(predictions, truth, size_edges=[17.0]).per_size) == ["≥17 voxels"]
     assert list(compute_froc(predictions, truth, size_edges=[17.0], size_of="mask").per_size) == [
-        "0-17"
+        "<17 voxels"
     ]
     masked = [{**lesions([cube(0)]), "masks": torch.full((1, 4, 4, 4), 0.25)}]
     froc = compute_froc(
         predictions, masked, size_edges=[33.0], size_of="mask", spacing=(2.0, 1.0, 1.0)
     )
-    assert list(froc.per_size) == ["0-33"]
+    assert list(froc.per_size) == ["<33 mm³"]
 
 
 def test_the_interval_equals_a_loop_that_draws_the_scans_again():
@@ -263,7 +268,8 @@ def test_the_metric_gives_the_interval_classes_and_sizes_too():
     expected, curve = compute_froc(predictions, targets, **options), metric.curve()
     assert curve.interval.cpm == expected.interval.cpm
     assert curve.per_class[1].cpm == expected.per_class[1].cpm
-    assert curve.per_size["20-60"].interval.cpm == expected.per_size["20-60"].interval.cpm
+    middle, expected_middle = (one.per_size["20–60 voxels"] for one in (curve, expected))
+    assert middle.interval.cpm == expected_middle.interval.cpm
     assert metric.aggregate().item() == expected.cpm
 
 
@@ -290,12 +296,16 @@ def test_options_out_of_range_are_named():
 @pytest.mark.parametrize(
     ("change", "error", "words"),
     [
-        ({"existence": torch.tensor([1.5])}, ValueError, r"existence must hold probabilities"),
-        ({"existence": torch.tensor([math.nan])}, ValueError, "existence .* got NaN"),
+        (
+            {"existence": torch.tensor([1.5])},
+            ValueError,
+            r"\['existence'\] must hold probabilities",
+        ),
+        ({"existence": torch.tensor([math.nan])}, ValueError, r"\['existence'\] .* got NaN"),
         ({"existence": torch.ones(2)}, ValueError, r"\['existence'\] must have shape \(1,\)"),
-        ({"existence": [1.0]}, TypeError, "existence must be a torch.Tensor, got list"),
+        ({"existence": [1.0]}, TypeError, r"\['existence'\] must be a torch.Tensor, got list"),
         ({"lesions": ["lesion"]}, TypeError, r"\['lesions'\] must hold Lesion, got str"),
-        ({"lesions": []}, ValueError, r"\['existence'\] must have shape \(1,\).*got \(0,\)"),
+        ({"lesions": []}, ValueError, r"\['lesions'\] must hold one Lesion for each of 1 .*got 0"),
     ],
 )
 def test_a_wrong_existence_is_named(change, error, words):

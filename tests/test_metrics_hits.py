@@ -292,7 +292,8 @@ def test_what_a_criterion_misses_in_the_target_is_named():
     for change, error, words in (
         ({}, ValueError, "targets must hold 'lesions', a list of Lesion, or 'masks'"),
         ({"lesions": target["lesions"][:2]}, ValueError, "for each of 3 boxes, got 2"),
-        ({"lesions": [1, 2, 3]}, TypeError, r"targets\['lesions'\] must hold Lesion, got int"),
+        ({"lesions": [1, 2, 3]}, TypeError, r"target\['lesions'\] must hold Lesion, got int"),
+        ({"masks": torch.ones(2, *SHAPE)}, ValueError, "one mask for each of 3 boxes, got 2"),
         ({"masks": torch.ones(3, 4, 4)}, ValueError, "masks with 3 axes, got 2"),
         ({"masks": torch.full((3, *SHAPE), 2.0)}, ValueError, r"probabilities in \[0, 1\]"),
         ({"masks": [1, 2, 3]}, TypeError, "masks must be a torch.Tensor, got list"),

@@ -9,6 +9,8 @@ import torch
 from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
 
+from softoverlap.metrics.detection._scans import several
+
 Points = tuple[Float[Tensor, "points"], Float[Tensor, "points"], Float[Tensor, "points"]]
 
 
@@ -68,7 +70,7 @@ def score_order(
 
 def checked_rates(fp_rates: Sequence[float]) -> Float[Tensor, "rates"]:
     """False positives a scan, float64."""
-    rates = torch.tensor(list(fp_rates), dtype=torch.float64)
+    rates = torch.tensor(several("fp_rates", fp_rates), dtype=torch.float64)
     if not len(rates) or not bool((rates >= 0).all()):
         raise ValueError(f"fp_rates must hold numbers at or above 0, got {tuple(fp_rates)}")
     return rates
@@ -86,6 +88,11 @@ def means_by(cells: Mapping[tuple, float], place: int) -> dict:
     for key, value in cells.items():
         groups.setdefault(key[place], []).append(value)
     return {key: mean(values) for key, values in groups.items()}
+
+
+def checked_names(class_names: Sequence[str] | None) -> tuple[str, ...] | None:
+    """A name for each label, not one name for all."""
+    return None if class_names is None else several("class_names", class_names, "names")
 
 
 def class_name(label: float, class_names: Sequence[str] | None) -> int | str:

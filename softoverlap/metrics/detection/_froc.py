@@ -62,8 +62,9 @@ class FROC:
         boxes: Number of boxes counted.
         interval: Bootstrap interval, where resamples were asked for.
         per_class: The curve of each class that some lesion has, where asked for.
-        per_size: The curve of each size class that some lesion has: its sensitivity is over the
-            lesions of that size, its false positives are all of them.
+        per_size: The curve of each size class that some lesion has, by names such as
+            "10–100 mm³": its sensitivity is over the lesions of that size, its false positives are
+            all of them.
 
     Examples:
         >>> import torch
@@ -116,7 +117,9 @@ def froc_of(pooled: Pooled, sizes: SizeClasses, options: FROCOptions) -> FROC:
     every = torch.ones_like(label, dtype=torch.bool)
     labels = label[pooled.lesions[:, 1] > 0].unique().tolist() if options.per_class else []
     outside = sizes.outside(size)[1:]
-    by_size = zip(sizes.names, (_curve(pooled, ~out, options) for out in outside), strict=True)
+    by_size = zip(
+        sizes.names(pooled.ndim), (_curve(pooled, ~out, options) for out in outside), strict=True
+    )
     return replace(
         _curve(pooled, every, options),
         per_class={

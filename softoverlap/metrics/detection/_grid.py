@@ -10,8 +10,10 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from softoverlap._checks import check_choice
+from softoverlap.metrics._inputs import Spacing
 from softoverlap.metrics.detection._curves import class_name
 from softoverlap.metrics.detection._hits import IGNORED, TRUE_POSITIVE, HitRule, Pooled
+from softoverlap.metrics.detection._scans import several
 from softoverlap.metrics.detection._sizes import ALL, SizeClasses
 from softoverlap.metrics.detection.hits import Hit
 
@@ -42,7 +44,7 @@ def grid_rule(
     threshold: float,
     thresholds: Thresholds | None,
     size_edges: Sequence[float],
-    spacing: Sequence[float] | str | None,
+    spacing: Spacing | str | None,
     size_of: str,
 ) -> HitRule:
     """The rule that matches once for each size class and threshold."""
@@ -58,6 +60,7 @@ def _several(threshold: float, thresholds: Thresholds | None) -> tuple[float, ..
         return PRESETS[thresholds]
     if isinstance(thresholds, float | int):
         return (float(thresholds),)
+    thresholds = several("thresholds", thresholds)
     if not len(thresholds) or len(set(thresholds)) < len(thresholds):
         raise ValueError(f"thresholds must hold different numbers, got {tuple(thresholds)}")
     return tuple(float(one) for one in thresholds)
@@ -70,10 +73,11 @@ def cells_of(pooled: Pooled, rule: HitRule, class_names: Sequence[str] | None) -
 
 def _cells(pooled: Pooled, rule: HitRule, class_names: Sequence[str] | None) -> Iterator[Cell]:
     rank, outside = _ranks(pooled), rule.sizes.outside(pooled.lesions[:, 2])
+    names = [ALL, *rule.sizes.names(pooled.ndim)]
     for label in pooled.lesions[:, 0].unique().tolist():
         own = pooled.boxes[:, 0] == label
         counts = ((pooled.lesions[:, 0] == label) & ~outside).sum(dim=1).tolist()
-        for row, (size, lesions) in enumerate(zip([ALL, *rule.sizes.names], counts, strict=True)):
+        for row, (size, lesions) in enumerate(zip(names, counts, strict=True)):
             for column, threshold in enumerate(rule.thresholds if lesions else ()):
                 outcome = pooled.boxes[:, 2 + row * len(rule.thresholds) + column]
                 kept = own & (outcome != IGNORED)

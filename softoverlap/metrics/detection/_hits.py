@@ -17,7 +17,7 @@ from torch import Tensor
 
 from softoverlap._checks import check_tensors
 from softoverlap._types import plain
-from softoverlap.metrics.detection._scans import check_scans, column, existence_of
+from softoverlap.metrics.detection._scans import check_scan, check_scans, column, existence_of
 from softoverlap.metrics.detection._sizes import ANY_SIZE, SizeClasses
 from softoverlap.metrics.detection.hits import Criterion, Hit, Scan, check_thresholds, criterion_of
 
@@ -32,6 +32,7 @@ class HitRule:
     thresholds: tuple[float, ...]
     sizes: SizeClasses = ANY_SIZE
     by_existence: bool = False
+    needs_existence: bool = False
     grid: bool = False
 
     @classmethod
@@ -45,7 +46,7 @@ class HitRule:
     def widths(self) -> tuple[int, int, int]:
         """Columns of a box, a lesion and a scan."""
         cells = len(self.thresholds) * (1 + len(self.sizes.bounds))
-        return (2 + cells if self.grid else 4), 3, 2
+        return (2 + cells if self.grid else 4), 3, 3
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,16 +55,22 @@ class Pooled:
 
     A box has its label, its score and then either its outcome and the lesion that it took (its
     number in the scan, -1 for none), or an outcome for each size class and threshold.
-    A lesion has its label, its existence and its size; a scan its numbers of boxes and lesions.
+    A lesion has its label, its existence and its size; a scan its numbers of boxes, lesions and
+    axes.
     """
 
     boxes: Float[Tensor, "boxes box_columns"]
     lesions: Float[Tensor, "lesions 3"]
-    scans: Float[Tensor, "scans 2"]
+    scans: Float[Tensor, "scans 3"]
 
     def __post_init__(self) -> None:
         if not len(self.scans):
             raise ValueError("predictions must hold at least one scan, got none")
+
+    @property
+    def ndim(self) -> int:
+        """Number of the boxes' axes."""
+        return int(self.scans[:, 2].max())
 
     @property
     def scan_of_box(self) -> Int[Tensor, "boxes"]:
@@ -86,29 +93,34 @@ class Pooled:
 def pooled_rows(
     predictions: Sequence[Scan], targets: Sequence[Scan], rule: HitRule
 ) -> tuple[
-    Float[Tensor, "boxes box_columns"], Float[Tensor, "lesions 3"], Float[Tensor, "scans 2"]
+    Float[Tensor, "boxes box_columns"], Float[Tensor, "lesions 3"], Float[Tensor, "scans 3"]
 ]:
     """The rows that `Pooled` holds, and that ranks gather."""
     check_scans(predictions, targets)
     pools = [[torch.zeros(0, width).double()] for width in rule.widths]
-    for prediction, target in zip(predictions, targets, strict=True):
-        for pool, rows in zip(pools, _rows_of_scan(prediction, target, rule), strict=True):
-            pool.append(rows)
+    for number, (prediction, target) in enumerate(zip(predictions, targets, strict=True)):
+        rows = _rows_of_scan(prediction, target, rule, f"targets[{number}]")
+        for pool, more in zip(pools, rows, strict=True):
+            pool.append(more)
     boxes, lesions, scans = (torch.cat(pool) for pool in pools)
     return boxes, lesions, scans
 
 
-def _rows_of_scan(prediction: Scan, target: Scan, rule: HitRule) -> tuple[Tensor, Tensor, Tensor]:
+def _rows_of_scan(
+    prediction: Scan, target: Scan, rule: HitRule, name: str
+) -> tuple[Tensor, Tensor, Tensor]:
     labels, sizes = column(target["label"]), rule.sizes.lesion_sizes(target)
-    existence = existence_of(target) if rule.by_existence else torch.ones_like(labels)
+    existence = torch.ones_like(labels)
+    if rule.by_existence:
+        existence = existence_of(target, name, required=rule.needs_existence)
     outcome, taken = _outcomes(prediction, target, rule, existence > 0, sizes)
     results = outcome if rule.grid else torch.cat([outcome, taken])
     columns = [column(prediction[key])[None] for key in ("label", "label_scores")]
-    counts = torch.tensor([[len(prediction["label"]), len(labels)]]).double()
+    counts = [len(prediction["label"]), len(labels), target["box"].shape[1] // 2]
     return (
         torch.cat([*columns, results.double()]).mT,
         torch.stack([labels, existence, sizes], dim=1),
-        counts,
+        torch.tensor([counts]).double(),
     )
 
 
@@ -134,17 +146,21 @@ def match_scan(
         the lesion that it took, -1 for none. Both int64, shape (N,).
 
     Raises:
-        TypeError: If `hit` returns neither booleans nor scores.
-        ValueError: If `hit` returns another shape or NaN.
+        TypeError: As in `compute_froc`.
+        ValueError: As in `compute_froc`: keys or shapes are wrong, a value is not finite, an option
+            is out of range, or `hit` returns another shape or NaN.
 
     Examples:
+        >>> import torch
         >>> box = torch.tensor([[0.0, 4.0]])
         >>> found = {"box": torch.tensor([[0.0, 3.0], [0.0, 4.0], [8.0, 9.0]])}
         >>> found |= {"label": torch.zeros(3), "label_scores": torch.tensor([0.9, 0.8, 0.7])}
         >>> match_scan(found, {"box": box, "label": torch.zeros(1)})
         (tensor([ 1,  0, -1]), tensor([ 0, -1, -1]))
     """
-    rule, every = HitRule.of(hit, (threshold,)), torch.ones(len(target["label"]))
+    rule = HitRule.of(hit, (threshold,))
+    check_scan(prediction, target, "prediction", "target")
+    every = torch.ones(len(target["label"]))
     outcome, taken = _outcomes(prediction, target, rule, every > 0, every.double())
     return outcome[0], taken[0]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -19,12 +20,38 @@ class PooledBoxMetric(CumulativeRows):
         super().__init__()
         self.rule, self.widths = rule, tuple(rule.widths)
 
-    def _compute_tensor(self, y_pred: Tensor, y: Tensor | None = None, **kwargs: object) -> Tensor:
-        raise TypeError(f"y_pred must be a list of dicts of boxes, got {type(y_pred).__name__}")
+    def __call__(self, y_pred: Any, y: Any = None, **kwargs: object) -> Any:
+        """Match the boxes of a batch of scans, and keep what came of it.
 
-    def _compute_list(self, y_pred: Any, y: Any = None, **kwargs: object) -> list[Any]:
+        Args:
+            y_pred: Predictions, a dict a scan, as `compute_froc` takes them.
+            y: Targets, a dict a scan.
+            kwargs: None; options are given when the metric is made.
+
+        Returns:
+            The rows kept, of boxes, of lesions and of scans.
+
+        Raises:
+            TypeError: If either is not a list, or another argument is given.
+        """
+        if kwargs:
+            raise TypeError(
+                f"{type(self).__name__} must be called with y_pred and y alone, got "
+                f"{sorted(kwargs)} too: options are given when it is made"
+            )
         if y is None:
             raise ValueError("y must hold the targets, a dict a scan, got None")
+        for name, scans in (("y_pred", y_pred), ("y", y)):
+            if not isinstance(scans, Sequence) or isinstance(scans, str):
+                raise TypeError(
+                    f"{name} must be a list of dicts, one a scan, got {type(scans).__name__}"
+                )
+        return super().__call__(list(y_pred), list(y))
+
+    def _compute_tensor(self, y_pred: Tensor, y: Tensor | None = None, **kwargs: object) -> Tensor:
+        raise TypeError(f"y_pred must be a list of dicts, one a scan, got {type(y_pred).__name__}")
+
+    def _compute_list(self, y_pred: Any, y: Any = None, **kwargs: object) -> list[Any]:
         return list(pooled_rows(y_pred, y, self.rule))
 
     def get_buffer(self) -> Float[Tensor, "scans 1"] | None:

@@ -6,15 +6,19 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from numbers import Real
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
 from softoverlap._checks import check_choice, check_positive
-from softoverlap.metrics.detection._scans import column
+from softoverlap.metrics._inputs import Spacing
+from softoverlap.metrics.detection._scans import column, several
 from softoverlap.metrics.detection.hits import Scan, masks_of
 from softoverlap.overlaps import box_volume
+
+_MILLIMETRES = {1: "mm", 2: "mm²", 3: "mm³"}
 
 ALL = "all"
 """The name under which results of all sizes stand."""
@@ -25,21 +29,18 @@ class SizeClasses:
     """Half-open ranges of size: below the first edge, between two, at or above the last."""
 
     edges: tuple[float, ...] = ()
-    spacing: tuple[float, ...] | str | None = None
+    spacing: tuple[float, ...] | float | str | None = None
     of: str = "box"
 
     @classmethod
-    def checked(
-        cls, edges: Sequence[float], spacing: Sequence[float] | str | None, of: str
-    ) -> SizeClasses:
+    def checked(cls, edges: Sequence[float], spacing: Spacing | str | None, of: str) -> SizeClasses:
         """Rising edges, positive spacing."""
-        edges = tuple(float(edge) for edge in edges)
+        edges = tuple(float(edge) for edge in several("size_edges", edges))
         rising = all(low < high for low, high in pairwise(edges))
         if not rising or not all(0 < edge < math.inf for edge in edges):
             raise ValueError(f"size_edges must hold rising numbers above 0, got {edges}")
         if spacing is not None and not isinstance(spacing, str):
-            spacing = tuple(float(edge) for edge in spacing)
-            check_positive(**{f"spacing[{axis}]": edge for axis, edge in enumerate(spacing)})
+            spacing = _checked_spacing(spacing)
         check_choice("size_of", of, ("box", "mask"))
         return cls(edges, spacing, of)
 
@@ -49,10 +50,13 @@ class SizeClasses:
         ends = (0.0, *self.edges, math.inf)
         return list(pairwise(ends)) if self.edges else []
 
-    @property
-    def names(self) -> list[str]:
-        """Such as "0-100" and "100-inf"."""
-        return [f"{low:g}-{high:g}" for low, high in self.bounds]
+    def names(self, ndim: int) -> list[str]:
+        """As "<10 mm³", "10–100 mm³", "≥100 mm³", or in voxels."""
+        if not self.edges:
+            return []
+        unit = "voxels" if self.spacing is None else _MILLIMETRES.get(ndim, f"mm^{ndim}")
+        middle = [f"{low:g}–{high:g} {unit}" for low, high in pairwise(self.edges)]
+        return [f"<{self.edges[0]:g} {unit}", *middle, f"≥{self.edges[-1]:g} {unit}"]
 
     def lesion_sizes(self, target: Scan) -> Float[Tensor, "lesions"]:
         """Volume of each lesion's box, or the size of its mask."""
@@ -84,11 +88,22 @@ class SizeClasses:
         if isinstance(spacing, str):
             if spacing not in target:
                 raise ValueError(f"targets must have the key {spacing!r}, got {sorted(target)}")
-            spacing = tuple(float(edge) for edge in target[spacing])
-            check_positive(**{f"spacing[{axis}]": edge for axis, edge in enumerate(spacing)})
+            spacing = _checked_spacing(target[spacing])
+        if isinstance(spacing, int | float):
+            return float(spacing) ** ndim
         if len(spacing) != ndim:
             raise ValueError(f"spacing must hold {ndim} numbers, one an axis, got {spacing}")
         return math.prod(spacing)
+
+
+def _checked_spacing(spacing: Spacing) -> tuple[float, ...] | float:
+    """Edges of a voxel above 0, or one for every axis."""
+    if isinstance(spacing, Real):
+        check_positive(spacing=float(spacing))
+        return float(spacing)
+    edges = tuple(float(edge) for edge in several("spacing", spacing))
+    check_positive(**{f"spacing[{axis}]": edge for axis, edge in enumerate(edges)})
+    return edges
 
 
 ANY_SIZE = SizeClasses()

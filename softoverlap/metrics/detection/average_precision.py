@@ -14,6 +14,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from softoverlap.metrics._inputs import Spacing
 from softoverlap.metrics.detection import _curves
 from softoverlap.metrics.detection._grid import Cell, Thresholds, cells_of, grid_rule
 from softoverlap.metrics.detection._hits import Pooled, pooled_rows
@@ -61,7 +62,7 @@ def compute_average_precision(
     threshold: float = 0.1,
     thresholds: Thresholds | None = None,
     size_edges: Sequence[float] = (),
-    spacing: Sequence[float] | str | None = None,
+    spacing: Spacing | str | None = None,
     size_of: str = "box",
     class_names: Sequence[str] | None = None,
 ) -> AveragePrecision:
@@ -85,7 +86,8 @@ def compute_average_precision(
             `"nndetection"` for 0.1 to 0.5, both in steps of 0.05.
         size_edges: Edges between size classes, rising, in mm³ with `spacing`, else in voxels; a
             class is half-open, `[low, high)`.
-        spacing: Edges of a voxel in mm, or the key under which each target has them.
+        spacing: Edges of a voxel in mm, one number for cubes, or the key under which each target
+            has them.
         size_of: The size of a lesion: `"box"`, the volume of its box, or `"mask"`, Σ probability;
             a found box has the volume of its box.
         class_names: Names of the labels 0, 1, ...; without, results stand under the label.
@@ -93,13 +95,15 @@ def compute_average_precision(
     Returns:
         Average precision in [0, 1] of each label that some lesion has, and their mean, NaN where
         there is no lesion at all. Classes that only predictions have are absent, and so are size
-        classes without lesions.
+        classes without lesions. Size classes are named with their unit: "<10 mm³",
+        "10–100 mm³", "≥100 mm³", or "<10 voxels".
 
     Raises:
-        TypeError: If an item is not a dict of tensors, or `hit` is neither a name nor a callable
-            or returns neither booleans nor scores.
-        ValueError: If there is no scan, keys or shapes are wrong, a value is not finite, or an
-            option is out of range.
+        TypeError: If an item is not a dict of tensors, `hit` is neither a name nor a callable or
+            returns neither booleans nor scores, or a list is a single value.
+        ValueError: If there is no scan, keys or shapes are wrong, a value is not finite, a label
+            is not whole, "lesions" are not those of the boxes in their order, or an option is out
+            of range.
 
     References:
         Everingham et al., The Pascal Visual Object Classes Challenge: A Retrospective,
@@ -123,8 +127,9 @@ def compute_average_precision(
         ({'nodule': 0.6}, 1.0, 0.0)
     """
     rule = grid_rule(hit, threshold, thresholds, size_edges, spacing, size_of)
-    rows = pooled_rows(predictions, targets, rule)
-    return _read(cells_of(Pooled(*rows), rule, class_names), Pooled(*rows))
+    names = _curves.checked_names(class_names)
+    pooled = Pooled(*pooled_rows(predictions, targets, rule))
+    return _read(cells_of(pooled, rule, names), pooled)
 
 
 class BoxAPMetric(PooledBoxMetric):
@@ -165,12 +170,12 @@ class BoxAPMetric(PooledBoxMetric):
         threshold: float = 0.1,
         thresholds: Thresholds | None = None,
         size_edges: Sequence[float] = (),
-        spacing: Sequence[float] | str | None = None,
+        spacing: Spacing | str | None = None,
         size_of: str = "box",
         class_names: Sequence[str] | None = None,
     ) -> None:
         super().__init__(grid_rule(hit, threshold, thresholds, size_edges, spacing, size_of))
-        self.class_names = class_names
+        self.class_names = _curves.checked_names(class_names)
 
     def average_precision(self) -> AveragePrecision:
         """Average precision of each class over all scans that all ranks have seen."""

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from numbers import Integral
 from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from softoverlap.metrics._inputs import Spacing
 from softoverlap.metrics.detection import _curves
 from softoverlap.metrics.detection._grid import Cell, Thresholds, cells_of, grid_rule
 from softoverlap.metrics.detection._hits import Pooled, pooled_rows
 from softoverlap.metrics.detection._pooled import PooledBoxMetric
+from softoverlap.metrics.detection._scans import several
 from softoverlap.metrics.detection._sizes import ALL
 from softoverlap.metrics.detection.hits import Hit, Scan
 
@@ -63,7 +66,7 @@ def compute_average_recall(
     thresholds: Thresholds = "coco",
     max_detections: Sequence[int] = MAX_DETECTIONS,
     size_edges: Sequence[float] = (),
-    spacing: Sequence[float] | str | None = None,
+    spacing: Spacing | str | None = None,
     size_of: str = "box",
     class_names: Sequence[str] | None = None,
 ) -> AverageRecall:
@@ -107,9 +110,9 @@ def compute_average_recall(
         {1: 0.5, 10: 1.0, 100: 1.0}
     """
     rule = grid_rule(hit, 0.5, thresholds, size_edges, spacing, size_of)
-    limits = _checked_limits(max_detections)
+    limits, names = _checked_limits(max_detections), _curves.checked_names(class_names)
     pooled = Pooled(*pooled_rows(predictions, targets, rule))
-    return _read(cells_of(pooled, rule, class_names), pooled, limits)
+    return _read(cells_of(pooled, rule, names), pooled, limits)
 
 
 class BoxARMetric(PooledBoxMetric):
@@ -149,13 +152,13 @@ class BoxARMetric(PooledBoxMetric):
         thresholds: Thresholds = "coco",
         max_detections: Sequence[int] = MAX_DETECTIONS,
         size_edges: Sequence[float] = (),
-        spacing: Sequence[float] | str | None = None,
+        spacing: Spacing | str | None = None,
         size_of: str = "box",
         class_names: Sequence[str] | None = None,
     ) -> None:
         super().__init__(grid_rule(hit, 0.5, thresholds, size_edges, spacing, size_of))
         self.max_detections = _checked_limits(max_detections)
-        self.class_names = class_names
+        self.class_names = _curves.checked_names(class_names)
 
     def average_recall(self) -> AverageRecall:
         """Recall of each class over all scans that all ranks have seen."""
@@ -195,7 +198,9 @@ def _recall(cell: Cell, limit: int) -> float:
 
 
 def _checked_limits(max_detections: Sequence[int]) -> tuple[int, ...]:
-    limits = tuple(sorted(set(max_detections)))
+    limits = tuple(sorted(set(several("max_detections", max_detections))))
+    if not all(isinstance(limit, Integral) for limit in limits):
+        raise TypeError(f"max_detections must hold integers, got {max_detections}")
     if not limits or limits[0] < 1:
         raise ValueError(f"max_detections must hold numbers of at least 1, got {max_detections}")
     return limits

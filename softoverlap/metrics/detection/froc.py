@@ -14,9 +14,12 @@ from jaxtyping import Float
 from torch import Tensor
 
 from softoverlap._checks import check_choice
+from softoverlap.metrics._inputs import Spacing
+from softoverlap.metrics.detection._curves import checked_names
 from softoverlap.metrics.detection._froc import FROC, FROCOptions, froc_of
 from softoverlap.metrics.detection._hits import HitRule, Pooled, pooled_rows
 from softoverlap.metrics.detection._pooled import PooledBoxMetric
+from softoverlap.metrics.detection._scans import several
 from softoverlap.metrics.detection._sizes import ANY_SIZE, SizeClasses
 from softoverlap.metrics.detection.hits import Hit, Scan
 
@@ -32,7 +35,7 @@ def compute_froc(
     fp_rates: Sequence[float] = FP_RATES,
     weight: str | None = "existence",
     size_edges: Sequence[float] = (),
-    spacing: Sequence[float] | str | None = None,
+    spacing: Spacing | str | None = None,
     size_of: str = "box",
     per_class: bool = False,
     class_names: Sequence[str] | None = None,
@@ -60,9 +63,10 @@ def compute_froc(
         predictions: A dict a scan with MONAI's keys: "box", shape (N, 2 * ndim), in voxels;
             "label", shape (N,); "label_scores", shape (N,), higher is better.
         targets: A dict a scan, in the same order: "box", shape (M, 2 * ndim), in voxels; "label",
-            shape (M,); where known "existence", in [0, 1], shape (M,), or "lesions", a list of M
-            `Lesion` that hold it; and whatever else `hit` needs. Scans without lesions have M = 0
-            and count.
+            shape (M,); where known "existence", in [0, 1], shape (M,), or "lesions", a list of the
+            M `Lesion` of the boxes, in their order, that hold it; and whatever else `hit` needs.
+            `lesion_target(lesions_from_mask(mask, spacing=...))` makes one from a soft mask. Scans
+            without lesions have M = 0 and count.
         hit: What hits: a name, `"box_iou"` by default, such as `"mask_box_dice"`,
             `"relative_mask_box_dice"` (relative to the best that any box reaches) or
             `"centre_in_mask"` (the mask's probability where the box has its centre), all of them
@@ -73,8 +77,11 @@ def compute_froc(
         threshold: The lowest score that hits.
         fp_rates: False positives a scan at which to read the sensitivity.
         weight: `"existence"`, or None for lesions that count 1 each, whatever their existence.
-        size_edges: Edges between size classes, rising, in mm³ with `spacing`, else in voxels.
-        spacing: Edges of a voxel in mm, or the key under which each target has them.
+        size_edges: Edges between size classes, rising, in mm³ with `spacing`, else in voxels, also
+            where "lesions" know their volume. The names of the classes say which: "<10 mm³",
+            "10–100 mm³", "≥100 mm³", or "<10 voxels".
+        spacing: Edges of a voxel in mm, one number for cubes, or the key under which each target
+            has them.
         size_of: The size of a lesion: `"box"`, the volume of its box, or `"mask"`, Σ probability.
         per_class: Also the curve of each class.
         class_names: Names of the labels 0, 1, ...; without, results stand under the label.
@@ -87,10 +94,11 @@ def compute_froc(
         no lesion in any scan, since a share of nothing is not defined.
 
     Raises:
-        TypeError: If an item is not a dict of tensors, or `hit` is neither a name nor a callable
-            or returns neither booleans nor scores.
+        TypeError: If an item is not a dict of tensors, `hit` is neither a name nor a callable or
+            returns neither booleans nor scores, or a list is a single value.
         ValueError: If there is no scan, keys or shapes are wrong, a value is not finite, an
-            existence lies outside [0, 1], a rate is negative, or an option is out of range.
+            existence lies outside [0, 1], a label is not whole, "lesions" are not those of the
+            boxes in their order, a rate is negative, or an option is out of range.
 
     References:
         Setio et al., LUNA16, https://arxiv.org/abs/1612.08012 (rates, CPM and bootstrap)
@@ -106,6 +114,21 @@ def compute_froc(
         0.75
         >>> compute_froc([prediction], [target], weight=None).cpm
         0.5
+
+        From a soft mask, with records of its lesions, so that masks can be hit too:
+
+        >>> from softoverlap import lesion_target, lesions_from_mask
+        >>> mask = torch.zeros(32, 32, 32)
+        >>> mask[8:14, 8:14, 8:14], mask[20:24, 20:24, 20:24] = 0.8, 0.9
+        >>> target = lesion_target(lesions_from_mask(mask, spacing=(1.0, 1.0, 1.0)))
+        >>> found = torch.tensor([[8.0, 8.0, 8.0, 14.0, 14.0, 15.0]])
+        >>> prediction = {"box": found, "label": labels[:1], "label_scores": scores[:1]}
+        >>> froc = compute_froc(
+        ...     [prediction], [target], hit="mask_box_dice", threshold=0.5,
+        ...     size_edges=[100.0], spacing=1.0,
+        ... )
+        >>> {size: curve.cpm for size, curve in froc.per_size.items()}
+        {'<100 mm³': 0.0, '≥100 mm³': 1.0}
     """
     rule = _rule(hit, threshold, weight, size_edges, spacing, size_of)
     options = _options(fp_rates, per_class, class_names, resamples, confidence, seed)
@@ -155,7 +178,7 @@ class FROCMetric(PooledBoxMetric):
         fp_rates: Sequence[float] = FP_RATES,
         weight: str | None = "existence",
         size_edges: Sequence[float] = (),
-        spacing: Sequence[float] | str | None = None,
+        spacing: Spacing | str | None = None,
         size_of: str = "box",
         per_class: bool = False,
         class_names: Sequence[str] | None = None,
@@ -181,7 +204,7 @@ def _rule(
     threshold: float,
     weight: str | None,
     size_edges: Sequence[float],
-    spacing: Sequence[float] | str | None,
+    spacing: Spacing | str | None,
     size_of: str,
 ) -> HitRule:
     check_choice("weight", weight, ("existence", None))
@@ -197,5 +220,5 @@ def _options(
     confidence: float,
     seed: int,
 ) -> FROCOptions:
-    names = None if class_names is None else tuple(class_names)
-    return FROCOptions(tuple(fp_rates), per_class, names, resamples, confidence, seed)
+    rates, names = several("fp_rates", fp_rates), checked_names(class_names)
+    return FROCOptions(rates, per_class, names, resamples, confidence, seed)

@@ -64,29 +64,21 @@ def check_thresholds(hit: Any, thresholds: Sequence[float]) -> None:
 
 
 def masks_of(target: Scan) -> list[Lesion] | Tensor:
-    """The soft masks of a scan's lesions, as many as it has boxes."""
-    lesions, count = target.get("lesions"), len(target["label"])
-    if lesions is None and target.get("masks") is not None:
-        check_tensors(masks=target["masks"])
-        lesions = plain(target["masks"])
-    if lesions is None:
+    """The soft masks of a checked scan's lesions, as many as it has boxes."""
+    lesions, masks = target.get("lesions"), target.get("masks")
+    if lesions is not None:
+        return list(lesions)
+    if masks is None:
         raise ValueError(
             "targets must hold 'lesions', a list of Lesion, or 'masks', probabilities "
             f"(M, *spatial), for a criterion or a size of masks, got {sorted(target)}"
         )
-    if len(lesions) != count:
+    check_tensors(masks=masks)
+    if len(masks) != len(target["label"]):
         raise ValueError(
-            f"targets must hold one lesion or mask for each of {count} boxes, got {len(lesions)}"
+            f"targets must hold one mask for each of {len(target['label'])} boxes, got {len(masks)}"
         )
-    return lesions if isinstance(lesions, Tensor) else checked_lesions(lesions)
-
-
-def checked_lesions(lesions: Sequence[Lesion]) -> list[Lesion]:
-    """Nothing but records of lesions."""
-    for lesion in lesions:
-        if not isinstance(lesion, Lesion):
-            raise TypeError(f"targets['lesions'] must hold Lesion, got {type(lesion).__name__}")
-    return list(lesions)
+    return plain(masks)
 
 
 def _named(name: str) -> Criterion:

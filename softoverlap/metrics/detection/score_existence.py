@@ -64,7 +64,9 @@ def compute_score_existence_correlation(
 
     Args:
         predictions: As in `compute_froc`.
-        targets: As in `compute_froc`, with "existence" or "lesions".
+        targets: As in `compute_froc`, with "existence" or "lesions" where there is a lesion.
+            `lesions_from_mask(raters=...)` counts the raters that marked each; without raters all
+            existences are 1, and nothing can be correlated.
         hit: As in `compute_froc`; by default the IoU of the boxes.
         threshold: The lowest score that hits.
         false_positives: `"omit"`, or `"zero"` for boxes that hit nothing to count with an
@@ -75,7 +77,8 @@ def compute_score_existence_correlation(
 
     Raises:
         TypeError: As in `compute_froc`.
-        ValueError: As in `compute_froc`, or if `false_positives` is unknown.
+        ValueError: As in `compute_froc`, or if a target with lesions says no existence, or
+            `false_positives` is unknown.
 
     References:
         Kendall, The treatment of ties in ranking problems, Biometrika 33, 1945 (τ-b)
@@ -90,7 +93,7 @@ def compute_score_existence_correlation(
         1.0
     """
     _check_kind(false_positives)
-    rule = HitRule.of(hit, (threshold,), by_existence=True)
+    rule = _rule(hit, threshold)
     return _correlation(Pooled(*pooled_rows(predictions, targets, rule)), false_positives)
 
 
@@ -128,7 +131,7 @@ class ScoreExistenceMetric(PooledBoxMetric):
         false_positives: str = "omit",
     ) -> None:
         _check_kind(false_positives)
-        super().__init__(HitRule.of(hit, (threshold,), by_existence=True))
+        super().__init__(_rule(hit, threshold))
         self.false_positives = false_positives
 
     def correlation(self) -> ScoreExistenceCorrelation:
@@ -138,6 +141,10 @@ class ScoreExistenceMetric(PooledBoxMetric):
     def aggregate(self) -> Float[Tensor, ""]:
         """Spearman's ρ, in float64."""
         return torch.tensor(self.correlation().spearman, dtype=torch.float64)
+
+
+def _rule(hit: Hit | None, threshold: float) -> HitRule:
+    return HitRule.of(hit, (threshold,), by_existence=True, needs_existence=True)
 
 
 def _check_kind(false_positives: str) -> None:
