@@ -385,5 +385,5 @@ def test_wrong_options_are_named():
     with pytest.raises(ValueError, match="threshold must be a finite number, got nan"):
         compute_froc(*scans, hit=centre_inside, threshold=math.nan)
     for rates in ([], [-1.0], [math.nan]):
-        with pytest.raises(ValueError, match="fp_rates must hold numbers at or above 0"):
+        with pytest.raises(ValueError, match="fp_rates must hold finite numbers of at least 0"):
             compute_froc(*scans, fp_rates=rates)

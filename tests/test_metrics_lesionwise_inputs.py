@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import numpy as np
 import pytest
 import torch
@@ -204,3 +206,13 @@ def test_nobody_is_told_where_one_lesion_counts_or_there_is_none():
     assert metric(truth, truth).item() == 1
     assert metric(0 * truth, 0 * truth).isnan().all()
     assert metric.counts()["label_0"] == LesionCounts(tp=1, fp=0, fn=0, left_out=1)
+
+
+def test_one_to_one_matching_of_thousands_of_lesions_is_quick():
+    truth = torch.zeros(1, 1, 48, 48, 48)
+    truth[..., ::2, ::2, ::2] = 1
+    start = time.perf_counter()
+    rows = compute_lesion_overlaps(truth * 0.9, truth, spacing=1.0, matching="one_to_one")
+    assert len(rows) == 24**3
+    assert all(row.n_pred == 1 and row.detected for row in rows)
+    assert time.perf_counter() - start < 60  # a dense assignment takes minutes and 7 GB

@@ -71,8 +71,8 @@ def score_order(
 def checked_rates(fp_rates: Sequence[float]) -> Float[Tensor, "rates"]:
     """False positives a scan, float64."""
     rates = torch.tensor(several("fp_rates", fp_rates), dtype=torch.float64)
-    if not len(rates) or not bool((rates >= 0).all()):
-        raise ValueError(f"fp_rates must hold numbers at or above 0, got {tuple(fp_rates)}")
+    if not len(rates) or not bool(((rates >= 0) & rates.isfinite()).all()):
+        raise ValueError(f"fp_rates must hold finite numbers of at least 0, got {tuple(fp_rates)}")
     return rates
 
 

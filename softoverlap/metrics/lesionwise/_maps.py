@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from scipy import ndimage, sparse
 from scipy.optimize import linear_sum_assignment
+from scipy.sparse import csgraph
 from torch import Tensor
 
 from softoverlap import scores
@@ -183,14 +184,43 @@ def matched(scan: LesionScan, matching: str) -> sparse.csr_array:
     touches = scan.touches()
     if matching == "many_to_one" or not touches.nnz:
         return touches
-    truths, preds = (np.unique(numbers) for numbers in touches.nonzero())
-    meet = touches[truths][:, preds].toarray()
-    shared = scan.shared()[truths][:, preds].toarray()
-    sizes = scan.truth.sizes()[truths][:, None], scan.pred.sizes()[preds][None]
-    best = linear_sum_assignment(ratio("iou", shared, *sizes) * meet, maximize=True)
-    rows, cols = (numbers[meet[best] > 0] for numbers in best)
-    places = (truths[rows], preds[cols])
-    return _counted(np.ones(len(rows)), places, (len(scan.truth), len(scan.pred)))
+    truths, preds = touches.nonzero()
+    shared = np.asarray(scan.shared()[truths, preds]).ravel()
+    iou = ratio("iou", shared, scan.truth.sizes()[truths], scan.pred.sizes()[preds])
+    chosen = _best_pairs(truths, preds, iou)
+    places = (truths[chosen], preds[chosen])
+    return _counted(np.ones(len(chosen)), places, (len(scan.truth), len(scan.pred)))
+
+
+def _best_pairs(truths: np.ndarray, preds: np.ndarray, iou: np.ndarray) -> np.ndarray:
+    """Which of the pairs to take, so that none is taken twice and the sum of IoU is highest.
+
+    Lesions that touch none in common are assigned apart: a block is as small as its group.
+    """
+    rows, cols = (np.unique(numbers, return_inverse=True)[1] for numbers in (truths, preds))
+    places = (rows, cols + rows.max() + 1)
+    nodes = int(places[1].max()) + 1
+    graph = sparse.coo_array((np.ones(len(rows)), places), shape=(nodes, nodes))
+    group = csgraph.connected_components(graph, directed=False)[1][rows]
+    order = group.argsort(kind="stable")
+    blocks = np.split(order, np.flatnonzero(np.diff(group[order])) + 1)
+    return np.concatenate([_assigned(block, truths, preds, iou) for block in blocks])
+
+
+def _assigned(
+    block: np.ndarray, truths: np.ndarray, preds: np.ndarray, iou: np.ndarray
+) -> np.ndarray:
+    """The pairs taken of one group."""
+    if len(block) == 1:
+        return block
+    (own_rows, rows), (own_cols, cols) = (
+        np.unique(numbers[block], return_inverse=True) for numbers in (truths, preds)
+    )
+    pair = np.full((len(own_rows), len(own_cols)), -1)
+    score = np.zeros(pair.shape)
+    pair[rows, cols], score[rows, cols] = block, iou[block]
+    taken = pair[linear_sum_assignment(score, maximize=True)]
+    return taken[taken >= 0]
 
 
 def merged_overlap(scan: LesionScan, pairs: sparse.csr_array) -> tuple[np.ndarray, ...]:
