@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from numbers import Real
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float
@@ -96,7 +97,7 @@ class SizeClasses:
         return math.prod(spacing)
 
 
-def _checked_spacing(spacing: Spacing) -> tuple[float, ...] | float:
+def _checked_spacing(spacing: Any) -> tuple[float, ...] | float:
     """Edges of a voxel above 0, or one for every axis."""
     if isinstance(spacing, Real):
         check_positive(spacing=float(spacing))
