@@ -29,7 +29,7 @@ OF_MASKS = {
         include_background=True, threshold=0.8, spacing=SPACING, one_empty=50.0
     ),
     "lesionwise_dice": lambda: metrics.LesionwiseDiceMetric(
-        threshold=0.9, dilation=0, connectivity=6, min_mm3=0, spacing=SPACING
+        threshold=0.9, dilation=0, connectivity=6, min_mm3=0.0, spacing=SPACING
     ),
     "lesion_recall": lambda: metrics.LesionRecallMetric(
         threshold=0.9, connectivity=6, spacing=SPACING
