@@ -16,14 +16,12 @@ from softoverlap.cli.box_files import (
     Batch,
     MaskRow,
     boxes_of_mask,
-    check_free,
-    check_names,
-    find_sources,
     targets,
     write_mask_tables,
 )
 from softoverlap.cli.cases import check_folder
 from softoverlap.cli.console import SOME_FAILED, CountBar, one_line_errors, plural
+from softoverlap.cli.paths import check_names, check_written, find_sources
 
 if TYPE_CHECKING:
     from softoverlap.data import BoxFile
@@ -95,7 +93,7 @@ def boxes(
     places = {path: output / f"{image_name(path)}_boxes{FORMATS[format].suffix}" for path in paths}
     written = _written(places.values(), format)
     tables = [output / "boxes.csv", output / "cases.csv"]
-    check_free([*written, *tables], paths, overwrite=overwrite)
+    check_written([*written, *tables], paths, overwrite=overwrite)
     if not dry_run:
         output.mkdir(parents=True, exist_ok=True)
     rows, batch = _box_masks(
@@ -205,7 +203,7 @@ def convert(
     if not (files or batch.failed):
         raise ValueError(f"IN must hold boxes of a case, found none in {source}")
     places = targets(files, output, to, one_file=one_file)
-    check_free(_written(places, to), _read_too(paths, image, scores), overwrite=overwrite)
+    check_written(_written(places, to), _read_too(paths, image, scores), overwrite=overwrite)
     written = _write_all(places, batch, dry_run, one_file=one_file, format=to, **options)
     batch.summary(written, "file", output, "would be written" if dry_run else "written")
     if batch.failed:

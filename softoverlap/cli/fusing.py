@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -47,18 +47,6 @@ def parse_weights(text: str | None, method: str) -> tuple[float, ...] | None:
         return tuple(float(part) for part in text.split(","))
     except ValueError:
         raise ValueError(f"--weights must be numbers with commas, got {text!r}") from None
-
-
-def check_written(written: Iterable[Path], read: Iterable[Path], *, overwrite: bool) -> None:
-    """No input is ever replaced, an earlier result only where that is asked for."""
-    sources = {path.resolve() for path in read}
-    for path in written:
-        if path.resolve() in sources:
-            raise FileExistsError(f"{path} is read and must not be replaced by a result")
-        if path.exists() and not overwrite:
-            raise FileExistsError(
-                f"{path} must not exist yet: pass --overwrite or another --output"
-            )
 
 
 def fuse_files(paths: Sequence[Path], output: Path, fusion: Fusion) -> Fused:

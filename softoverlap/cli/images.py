@@ -16,7 +16,6 @@ from softoverlap.cli.console import SOME_FAILED, one_line_errors, plural, say
 from softoverlap.cli.drawing import draw
 from softoverlap.cli.fusing import (
     Fusion,
-    check_written,
     fuse_files,
     fuse_folder,
     parse_weights,
@@ -29,6 +28,7 @@ from softoverlap.cli.inspecting import (
     describe,
     named_files,
 )
+from softoverlap.cli.paths import check_written
 
 Values = Annotated[
     str,
