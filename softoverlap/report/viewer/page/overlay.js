@@ -112,7 +112,7 @@ const Overlay = (() => {
     return points.sort((one, other) => angle(one) - angle(other));
   }
 
-  function drawBox(pen, points, { colour, text, bold, scale }) {
+  function drawBox(pen, points, { colour, text, bold, scale, rect }) {
     pen.strokeStyle = colour;
     pen.setLineDash([]);
     pen.lineWidth = (bold ? 3 : 1.5) * scale;
@@ -121,9 +121,10 @@ const Overlay = (() => {
     pen.closePath();
     pen.stroke();
     if (!text) return;
-    const x = Math.min(...points.map((one) => one[0]));
-    const y = Math.min(...points.map((one) => one[1])) - 4 * scale;
     pen.font = `${12 * scale}px system-ui, sans-serif`;
+    const [left, top] = [0, 1].map((k) => Math.min(...points.map((one) => one[k])));
+    const x = Math.min(left, rect[0] + rect[2] - pen.measureText(text).width - 2 * scale);
+    const y = Math.max(top - 4 * scale, rect[1] + 12 * scale);
     pen.lineWidth = 3 * scale;
     pen.strokeStyle = "#000";
     pen.strokeText(text, x, y);
@@ -182,7 +183,7 @@ const Overlay = (() => {
         for (const box of state.boxes.filter((one) => state.shown[one.kind])) {
           const points = outline(box.corners, tile);
           const text = box.score === null ? "" : box.score.toFixed(2);
-          const style = { colour: COLOURS[box.kind], text, bold: box === state.chosen, scale };
+          const style = { colour: COLOURS[box.kind], text, bold: box === state.chosen, scale, rect: tile.rect };
           if (points.length) drawBox(pen, points, style);
         }
         pen.restore();

@@ -39,8 +39,8 @@
     colour.append(...MAPS.map((name) => new Option(name, name)));
     colour.value = COLOURS[role];
     const range = { type: "range", min: 0, max: 1, step: 0.05 };
-    const opacity = control("input", { ...range, id: `${role}-opacity`, value: 0.5 });
-    const lowest = control("input", { ...range, id: `${role}-lowest`, min: 0.05, value: 0.05 });
+    const opacity = control("input", { ...range, id: `${role}-opacity`, value: 0.6 });
+    const lowest = control("input", { ...range, id: `${role}-lowest`, value: 0 });
     const shown = control("output", { id: `${role}-lowest-shown` });
     const levels = LEVELS.map((level) => {
       const id = `${role}-contour-${100 * level}`;
@@ -52,7 +52,7 @@
     rows[1].append(labelled("Opacity ", opacity, true));
     rows[2].append(labelled("From ", lowest, true), shown);
     rows[3].append("Lines at", ...levels);
-    lowest.title = "Lowest probability that is coloured";
+    lowest.title = "Lowest probability that is coloured; at the left end, colour fades with it";
     rows[3].title = "Contours of the soft mask";
     element(`${role}-controls`).append(...rows);
     for (const input of [colour, opacity, lowest]) input.addEventListener("input", showMasks);
@@ -63,11 +63,14 @@
     for (const role of ROLES) {
       const volume = layers[role];
       const lowest = Number(element(`${role}-lowest`).value);
-      element(`${role}-lowest-shown`).textContent = lowest.toFixed(2);
+      element(`${role}-lowest-shown`).textContent = lowest ? lowest.toFixed(2) : "soft";
       if (!volume) continue;
       volume.colormap = element(`${role}-colour`).value;
       volume.opacity = Number(element(`${role}-opacity`).value);
-      [volume.cal_min, volume.cal_max] = [lowest, 1];
+      // NiiVue's type 1 lets opacity follow the square of value / cal_min, which must not pass 1;
+      // type 2 shows all from cal_min on as it is, and nothing below.
+      volume.colormapType = lowest ? 2 : 1;
+      [volume.cal_min, volume.cal_max] = [lowest || 1, 1];
     }
     if (layers.image) layers.image.opacity = Number(element("image-opacity").value);
     if (nv.volumes.length) nv.updateGLVolume();
@@ -112,7 +115,7 @@
 
   async function loadAll(one, notes) {
     const options = { image: { colormap: "gray" } };
-    for (const role of ROLES) options[role] = { cal_min: 0.05, cal_max: 1, colormap: COLOURS[role] };
+    for (const role of ROLES) options[role] = { cal_min: 0, cal_max: 1, colormap: COLOURS[role] };
     const [loaded, spaces] = [{}, {}];
     await Promise.all(Object.entries(one.volumes).map(async ([role, address]) => {
       try {
@@ -140,9 +143,7 @@
       if (loaded[name]) nv.addVolume(loaded[name]);
     }
     for (const role of ROLES) {
-      if (!loaded[role]) continue;
-      loaded[role].colormapType = 1; // colours stay, and what is below the lowest is clear
-      state.masks[role] = Volumes.sampler(loaded[role]);
+      if (loaded[role]) state.masks[role] = Volumes.sampler(loaded[role]);
     }
   }
 
@@ -224,6 +225,7 @@
     const mm = (frac) => nv.volumes[0].convertFrac2MM(frac, false);
     const [middle, here] = [mm([0.5, 0.5, 0.5]), mm(nv.scene.crosshairPos)];
     const pan = [0, 1, 2].map((axis) => (times > 1 ? middle[axis] - times * here[axis] : 0));
+    nv.setCrosshairWidth(0.5 / times);
     nv.setPan2Dxyzmm([...pan, times]);
   }
 
@@ -301,8 +303,8 @@
     cases = CaseList.create(data.cases, show);
     nv = new niivue.Niivue({
       backColor: [0, 0, 0, 1], crosshairColor: [0.6, 0.6, 0.6, 0.6], crosshairWidth: 0.5,
-      meshThicknessOn2D: 0, dragAndDropEnabled: false, logLevel: "error", show3Dcrosshair: true,
-      multiplanarShowRender: niivue.SHOW_RENDER.NEVER, fontMinPx: 13, fontColor: [0.85, 0.85, 0.85, 1], showAllOrientationMarkers: true, loadingText: "",
+      meshThicknessOn2D: 0, meshXRay: 0.8, dragAndDropEnabled: false, logLevel: "error", show3Dcrosshair: true,
+      isRadiologicalConvention: true, multiplanarShowRender: niivue.SHOW_RENDER.NEVER, fontMinPx: 13, fontColor: [0.85, 0.85, 0.85, 1], showAllOrientationMarkers: true, loadingText: "",
       viewModeHotKey: "", cycleClipPlaneHotKey: "", clipPlaneHotKey: "",
     });
     for (const [name, [r, g, b]] of Object.entries(RAMPS)) {
