@@ -194,9 +194,11 @@ if TYPE_CHECKING:  # what type checkers and editors see; a test holds it equal t
         rotated_box_pair_iou as rotated_box_pair_iou,
     )
     from softoverlap.report import (
+        Report as Report,
         plot_case as plot_case,
         plot_froc as plot_froc,
         save_figure as save_figure,
+        write_report as write_report,
     )
     from softoverlap.suppression import (
         box_nms as box_nms,
@@ -388,9 +390,11 @@ _ROOMS = {
         "rotated_box_pair_iou",
     ),
     "report": (
+        "Report",
         "plot_case",
         "plot_froc",
         "save_figure",
+        "write_report",
     ),
     "suppression": (
         "box_nms",

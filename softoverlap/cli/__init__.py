@@ -6,7 +6,12 @@ import os
 # slower as soon as another program wants the same cores.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
-from softoverlap.cli import detecting as detecting, images as images, scoring as scoring
+from softoverlap.cli import (
+    detecting as detecting,
+    images as images,
+    pages as pages,
+    scoring as scoring,
+)
 from softoverlap.cli.app import app, main
 
 __all__ = ["app", "main"]

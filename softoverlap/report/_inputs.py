@@ -13,21 +13,23 @@ from softoverlap._types import plain
 from softoverlap.report._planes import Plane
 
 
-def checked_image(image: Tensor, soft_mask: Tensor | None) -> Tensor:
-    """The image as a plain tensor, finite, on the mask's grid."""
+def checked_image(image: Tensor, **masks: Tensor | None) -> Tensor:
+    """The image as a plain tensor, finite, on the masks' grid."""
     check_tensors(image=image)
     if image.ndim != 3 or not image.numel():
         raise ValueError(f"image must have shape (D, H, W), got {tuple(image.shape)}")
     if not torch.isfinite(image).all():
         raise ValueError("image must hold finite values, got NaN or infinity")
-    if soft_mask is not None:
-        check_tensors(soft_mask=soft_mask)
-        if soft_mask.shape != image.shape:
+    for name, mask in masks.items():
+        if mask is None:
+            continue
+        check_tensors(**{name: mask})
+        if mask.shape != image.shape:
             raise ValueError(
-                f"soft_mask must have the shape of image, {tuple(image.shape)}, "
-                f"got {tuple(soft_mask.shape)}"
+                f"{name} must have the shape of image, {tuple(image.shape)}, "
+                f"got {tuple(mask.shape)}"
             )
-        check_probabilities(soft_mask=soft_mask, validate=True)
+        check_probabilities(validate=True, **{name: mask})
     return plain(image).detach().float()
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 try:
+    from matplotlib import rc_context
     from matplotlib.axes import Axes
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
     from matplotlib.lines import Line2D
     from matplotlib.patches import Rectangle
-    from matplotlib.ticker import MaxNLocator
+    from matplotlib.ticker import LogFormatter, MaxNLocator
 except ImportError as error:
     raise ImportError(
         "softoverlap.report draws with matplotlib, which is not installed: "
@@ -44,6 +45,8 @@ __all__ = [
     "Figure",
     "FigureCanvasAgg",
     "Line2D",
+    "LogFormatter",
     "MaxNLocator",
     "Rectangle",
+    "rc_context",
 ]

@@ -77,6 +77,7 @@ def plot_case(
     *,
     spacing: Sequence[float],
     soft_mask: Float[Tensor, "depth height width"] | None = None,
+    found_mask: Float[Tensor, "depth height width"] | None = None,
     truth_boxes: Shaped[Tensor, "lesions 6"] | None = None,
     found_boxes: Shaped[Tensor, "boxes 6"] | None = None,
     scores: Float[Tensor, "boxes"] | None = None,
@@ -93,6 +94,7 @@ def plot_case(
         image: Intensities in any unit, shape (D, H, W).
         spacing: Voxel edges in mm, in tensor axis order, length 3.
         soft_mask: Probabilities, shape (D, H, W); drawn as contours at 0.25, 0.5 and 0.75.
+        found_mask: Probabilities that were predicted, same shape; drawn alike in another colour.
         truth_boxes: True boxes in voxels, shape (M, 6).
         found_boxes: Found boxes in voxels, shape (N, 6).
         scores: Score of each found box, written above it, shape (N,).
@@ -116,7 +118,7 @@ def plot_case(
         >>> [axes.get_title() for axes in figure.axes]
         ['axis 0 at 3', 'axis 1 at 6', 'axis 2 at 6']
     """
-    image = checked_image(image, soft_mask)
+    image = checked_image(image, soft_mask=soft_mask, found_mask=found_mask)
     spacing = checked_spacing(spacing)
     truth = checked_boxes("truth_boxes", truth_boxes, "existence", existence)
     found = checked_boxes("found_boxes", found_boxes, "scores", scores)
@@ -126,12 +128,19 @@ def plot_case(
     window = _planes.grey_window(image)
     for axes, plane in zip(all_axes, planes, strict=True):
         _planes.draw_image(axes, plane, image, spacing=spacing, window=window)
-        if soft_mask is not None:
-            _planes.draw_contours(axes, plane, plain(soft_mask), color=MASK)
+        for mask, color in ((soft_mask, MASK), (found_mask, FOUND)):
+            if mask is not None:
+                _planes.draw_contours(axes, plane, plain(mask), color=color)
         _draw_both(axes, plane, truth, found, scores=scores, existence=existence)
     cut = [None if boxes is None else _cut(boxes, planes) for boxes in (truth, found)]
-    levels = [] if soft_mask is None else _reached(plain(soft_mask), planes)
-    _draw_legend(figure, levels, *cut, scores=scores, existence=existence)
+    handles = [
+        *_contour_handles(soft_mask, planes, color=MASK, name="soft mask"),
+        *_contour_handles(found_mask, planes, color=FOUND, name="found mask"),
+        *_box_handles(*cut, scores=scores, existence=existence),
+    ]
+    if handles:
+        columns = len(handles) if len(handles) < 6 else (len(handles) + 1) // 2
+        figure.legend(handles=handles, loc="outside lower center", ncols=columns, fontsize=9)
     if title is not None:
         figure.suptitle(title, fontsize=11)
     return figure
@@ -258,32 +267,33 @@ def _cut(boxes: Tensor, planes: Sequence[Plane]) -> bool:
     return any(bool(plane.cuts(boxes).any()) for plane in planes)
 
 
-def _reached(mask: Tensor, planes: Sequence[Plane]) -> list[float]:
-    """Levels of which a plane shows a contour."""
-    peak = max(float(plane.of(mask).max()) for plane in planes)
-    return [level for level in LEVELS if peak > level]
+def _contour_handles(
+    mask: Tensor | None, planes: Sequence[Plane], *, color: str, name: str
+) -> list[Line2D]:
+    """The levels of which a plane shows a contour."""
+    if mask is None:
+        return []
+    peak = max(float(plane.of(plain(mask)).max()) for plane in planes)
+    return [
+        Line2D([], [], color=color, linewidth=width, label=f"{name} {level:g}")
+        for level, width in zip(LEVELS, LEVEL_WIDTHS, strict=True)
+        if peak > level
+    ]
 
 
-def _draw_legend(
-    figure: Figure,
-    levels: Sequence[float],
+def _box_handles(
     truth: bool | None,
     found: bool | None,
     *,
     scores: Tensor | None,
     existence: Tensor | None,
-) -> None:
-    """What a plane shows, below the planes."""
-    handles = [
-        Line2D([], [], color=MASK, linewidth=width, label=f"soft mask {level:g}")
-        for level, width in zip(LEVELS, LEVEL_WIDTHS, strict=True)
-        if level in levels
-    ]
+) -> list[Line2D]:
+    """The boxes that a plane shows."""
+    handles = []
     if truth:
         label = "true box" if existence is None else "true box, share of raters"
         handles.append(Line2D([], [], color=TRUTH, linestyle="--", label=label))
     if found:
         label = "found box" if scores is None else "found box, score"
         handles.append(Line2D([], [], color=FOUND, label=label))
-    if handles:
-        figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), fontsize=9)
+    return handles

@@ -1,0 +1,56 @@
+"""The command `report`: results as a page."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from softoverlap.cli.app import app
+from softoverlap.cli.console import CountBar, one_line_errors, plural, say
+
+
+@app.command()
+@one_line_errors
+def report(
+    results: Annotated[Path, typer.Argument(help="Folder of `softoverlap score`.")],
+    output: Annotated[
+        Path | None, typer.Option(help="The page; by default report.html in that folder.")
+    ] = None,
+    images: Annotated[
+        str | None,
+        typer.Option(help="Scans behind the masks: a folder, or a pattern with {case}."),
+    ] = None,
+    worst: Annotated[int, typer.Option(min=0, help="Number of cases to draw.")] = 12,
+    title: Annotated[
+        str | None, typer.Option(help="Title of the page; by default the folder's name.")
+    ] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace an earlier page.")
+    ] = False,
+) -> None:
+    """Write the results of a cohort as one HTML page.
+
+    The page opens in any browser, without network: the summary with its
+    intervals, charts, the worst cases with pictures in three planes, and tables
+    of cases and lesions to sort and filter. It can be sent by mail and printed.
+
+    Masks are read again to be drawn, from where they were scored. A scan is
+    drawn behind them where --images has one that is named after the case.
+
+    softoverlap report results
+    softoverlap report results --images scans/ --worst 20
+    softoverlap report results --images "scans/{case}_flair.nii.gz" --output trial.html
+    """
+    from softoverlap.report import write_report
+
+    with CountBar("drawing", worst, quiet=True) as bar:
+        written = write_report(
+            results, output, images=images, worst=worst, title=title, overwrite=overwrite,
+            progress=bar,
+        )  # fmt: skip
+    for case, why in written.without.items():
+        say(f"not drawn: {case}: {why}")
+    size = written.path.stat().st_size / 1e6
+    say(f"{written.path}: {size:.1f} MB, {plural(written.pictures, 'picture')}")

@@ -1,0 +1,192 @@
+"""The volumes of a case for its picture: found, read, on one grid, turned as radiologists look."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from softoverlap.data import (
+    IMAGE_SUFFIXES,
+    Volume,
+    align_to,
+    as_probabilities,
+    boxes_to_world,
+    image_name,
+    load_image,
+    reorient_to,
+)
+from softoverlap.report._results import Row, text, truths_of
+
+# Axial planes first, and in them the patient's front above and their right on the left.
+_DISPLAY = torch.tensor(
+    [[0, 0, -1, 0], [0, -1, 0, 0], [-1, 0, 0, 0], [0, 0, 0, 1]], dtype=torch.float64
+)
+
+
+@dataclass(frozen=True)
+class CaseVolumes:
+    """What there is of a case, on the grid on which it was scored; at least one is not None."""
+
+    affine: Tensor
+    image: Tensor | None = None
+    truth: Tensor | None = None
+    found: Tensor | None = None
+    note: str = ""
+
+    @property
+    def background(self) -> Tensor:
+        """The image if it is known, else the truth, else the prediction."""
+        for volume in (self.image, self.truth, self.found):
+            if volume is not None:
+                return volume
+        raise ValueError("a case must have a volume to be drawn")
+
+    def map(self, change: Any) -> CaseVolumes:
+        """The same with each volume changed."""
+        names = ("image", "truth", "found")
+        volumes = {name: getattr(self, name) for name in names}
+        return replace(
+            self, **{name: None if one is None else change(one) for name, one in volumes.items()}
+        )
+
+    def turned(self) -> CaseVolumes:
+        """The same with axes permuted and flipped for display."""
+        affine = reorient_to(Volume(self.background, self.affine), _DISPLAY).affine
+        turned = self.map(lambda one: reorient_to(Volume(one, self.affine), _DISPLAY).data)
+        return replace(turned, affine=affine)
+
+
+def moved_boxes(boxes: Tensor, before: Tensor, after: Tensor) -> Tensor:
+    """Boxes in voxels of one affine, in voxels of another that lies along the same axes."""
+    world = boxes_to_world(boxes, before)
+    inverse = torch.linalg.inv(after)
+    corners = world @ inverse[:3, :3].T + inverse[:3, 3] + 0.5
+    return torch.cat([corners.amin(dim=1), corners.amax(dim=1)], dim=1)
+
+
+def load_volumes(
+    row: Row, settings: Mapping[str, Any], image: Path | None, folder: Path
+) -> CaseVolumes:
+    """Read the masks of a case as they were scored, and the scan behind them.
+
+    Raises:
+        FileNotFoundError: If a file is gone.
+        ValueError: If one cannot be read, or there is nothing to draw on.
+    """
+    truths = [_existing(name, folder) for name in truths_of(row) if _is_image(name)]
+    pred = text(row, "pred")
+    found = _existing(pred, folder) if _is_image(pred) else None
+    if not truths and found is None:
+        if image is None:
+            raise ValueError("boxes alone, and no scan is known: see --images")
+        volume = load_image(image)
+        return CaseVolumes(volume.affine, image=_one_channel(volume).data)
+    grid = load_image(truths[0] if truths else found)  # pyright: ignore[reportArgumentType]
+    volumes = CaseVolumes(
+        grid.affine,
+        truth=_mean_mask(truths, grid, row, settings) if truths else None,
+        found=None if found is None else _mask(found, grid, row, settings, "values"),
+    )
+    return volumes if image is None else _with_image(volumes, grid, image)
+
+
+def _with_image(volumes: CaseVolumes, grid: Volume, path: Path) -> CaseVolumes:
+    """The volumes over the scan; if that cannot be read, over the mask, with a note."""
+    try:
+        scan = _one_channel(load_image(path))
+        image = align_to(scan, grid, geometry="resample").volume.data
+    except (ValueError, OSError) as error:
+        return replace(volumes, note=f"The scan is not shown: {error}")
+    return replace(volumes, image=image)
+
+
+def _one_channel(volume: Volume) -> Volume:
+    return volume if volume.data.ndim == 3 else Volume(volume.data[0], volume.affine)
+
+
+def _mean_mask(
+    paths: Sequence[Path], grid: Volume, row: Row, settings: Mapping[str, Any]
+) -> Tensor:
+    """The mean of the raters."""
+    masks = [_mask(path, grid, row, settings, "truth_values") for path in paths]
+    return torch.cat([mask.reshape(-1, *grid.grid) for mask in masks]).mean(dim=0)
+
+
+def _mask(path: Path, grid: Volume, row: Row, settings: Mapping[str, Any], which: str) -> Tensor:
+    """Probabilities on the grid, read as the settings say."""
+    values, label = str(settings.get(which, "auto")), row.get("label")
+    volume = align_to(
+        load_image(path),
+        grid,
+        geometry=str(settings.get("geometry", "strict")),
+        nearest=label is not None or values == "labels",
+    ).volume
+    if isinstance(label, float) and values in ("auto", "labels"):
+        return as_probabilities(volume, values="labels", label=int(label), name=str(path))
+    return as_probabilities(volume, values=values, name=str(path))
+
+
+def _is_image(name: str) -> bool:
+    return name.endswith(IMAGE_SUFFIXES) or (bool(name) and Path(name).is_dir())
+
+
+def _existing(name: str, folder: Path) -> Path:
+    """The file as it was named, from here or from the folder of the results."""
+    places = (Path(name), folder / name, folder.parent / name)
+    found = next((path for path in places if path.exists()), None)
+    if found is None:
+        raise FileNotFoundError(f"{name} is not there any more")
+    return found
+
+
+class ScanFinder:
+    """Finds the scan of a case: by a pattern with {case}, or in a folder by its name.
+
+    Args:
+        images: The pattern or the folder, or None.
+
+    Raises:
+        NotADirectoryError: If it is neither.
+    """
+
+    def __init__(self, images: str | os.PathLike[str] | None) -> None:
+        self.pattern = None if images is None else os.fspath(images)
+        self.files: dict[str, list[Path]] = {}
+        if self.pattern is not None and "{case}" not in self.pattern:
+            folder = Path(self.pattern)
+            if not folder.is_dir():
+                raise NotADirectoryError(
+                    f"--images must be a folder or a pattern with {{case}}, got {self.pattern}"
+                )
+            for path in sorted(folder.rglob("*")):
+                if path.name.endswith(IMAGE_SUFFIXES) or path.is_dir():
+                    self.files.setdefault(image_name(path), []).append(path)
+
+    def __call__(self, case: str) -> tuple[Path | None, str]:
+        """The scan, or None and why."""
+        if self.pattern is None:
+            return None, ""
+        found = self._named(case)
+        if len(found) == 1:
+            return found[0], ""
+        some = "no scan" if not found else f"{len(found)} scans, {found[0].name} among them"
+        return None, f"--images has {some} for this case"
+
+    def _named(self, case: str) -> list[Path]:
+        if self.pattern is not None and "{case}" in self.pattern:
+            path = Path(self.pattern.replace("{case}", case))
+            return [path] if path.exists() else []
+        longer = [
+            path
+            for name, paths in self.files.items()
+            if name.startswith((f"{case}_", f"{case}-", f"{case}."))
+            for path in paths
+            if not path.is_dir()
+        ]
+        return self.files.get(case) or longer
