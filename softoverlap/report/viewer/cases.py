@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
-import csv
-import json
-import math
 import os
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from softoverlap.data import IMAGE_SUFFIXES, read_boxes
+from softoverlap.report._case_files import ScanFinder
+from softoverlap.report._results import (
+    Results,
+    Row,
+    Table,
+    label_name,
+    read_results,
+    text,
+    truths_of,
+)
 from softoverlap.report.viewer.layers import Layer
 
-Row = Mapping[str, str]
-FindImage = Callable[[str], Path | None]
-
 AXES = tuple(f"axis{axis}_{end}" for end in ("min", "max") for axis in range(3))
-_TEXT = ("case", "label", "error", "warning", "pred", "truth", "kind", "image")
+_NO_SCORES = ("case", "label", "error", "warning", "pred", "truth", "kind", "image")
+_SAME_GRID = 0.01
 
 
 @dataclass(frozen=True)
@@ -46,7 +51,7 @@ class ViewerCase:
     warning: str
     scores: Mapping[str, float | None]
     layers: tuple[Layer, ...] = ()
-    boxes: Sequence[Mapping[str, Any]] = field(default_factory=list)
+    boxes: Sequence[Mapping[str, Any]] = ()
     affine: Sequence[Sequence[float]] | None = None
 
 
@@ -56,161 +61,126 @@ def read_cases(
     """Read what `softoverlap score` wrote, without opening a scan.
 
     Args:
-        results: The folder with `cases.csv` and, if there, `lesions.csv`, `boxes.csv` and
-            `summary.json`.
+        results: The folder of the results.
         images: Folder with the scans, named as the cases, or a pattern with `{case}`.
 
     Returns:
-        A case for each row, in the order of the file.
+        A case for each row of `cases.csv`, in its order.
 
     Raises:
         FileNotFoundError: If there are no results.
-        ValueError: If a file is damaged, or the pattern has no `{case}`.
+        NotADirectoryError: If `images` is neither a folder nor a pattern.
+        ValueError: If a file of the results is damaged.
 
     Examples:
         >>> read_cases("nowhere")
         Traceback (most recent call last):
-        FileNotFoundError: nowhere must hold the results of softoverlap score, found no cases.csv
+        FileNotFoundError: nowhere must be a folder of results, found none: write the folder with \
+softoverlap score
     """
-    folder = Path(results)
-    if not (folder / "cases.csv").is_file():
-        raise FileNotFoundError(
-            f"{folder} must hold the results of softoverlap score, found no cases.csv"
-        )
-    rows = _read_table(folder / "cases.csv")
-    settings, find = _settings(folder / "summary.json"), _finder(images)
-    tables = {name: _by_case(folder / f"{name}.csv") for name in ("boxes", "lesions")}
-    return [_case(row, settings, find, tables) for row in rows]
+    found, scan_of = read_results(results), ScanFinder(images)
+    boxes, lesions = _by_case(found.boxes), _by_case(found.lesions)
+    return [
+        _case(row, found, scan_of, (*lesions.get(_key(row), []), *boxes.get(_key(row), [])))
+        for row in found.cases.rows
+    ]
 
 
-def _case(
-    row: Row,
-    settings: Mapping[str, Any],
-    find: FindImage,
-    tables: Mapping[str, Mapping[tuple[str, str], list[Row]]],
-) -> ViewerCase:
-    key = row["case"], row.get("label", "")
-    found = [_box("found", one) for one in tables["boxes"].get(key, [])]
-    true = [_box("truth", one) for one in tables["lesions"].get(key, [])]
+def _case(row: Row, results: Results, scan_of: ScanFinder, places: Sequence[Row]) -> ViewerCase:
+    name, label = _key(row)
+    files = _Files(row, results)
+    scan, doubt = scan_of(name)
+    boxes = (_box(place) for place in places)
     return ViewerCase(
-        name=key[0],
-        label=key[1],
-        error=row.get("error", ""),
-        warning=row.get("warning", ""),
-        scores={name: _number(text) for name, text in row.items() if name not in _TEXT},
-        layers=tuple(_layers(row, settings, find)),
-        boxes=[box for box in (*true, *found) if box is not None],
-        affine=_affine(row),
+        name=name,
+        label=label,
+        error=text(row, "error"),
+        warning=" ".join(filter(None, (text(row, "warning"), doubt))),
+        scores={
+            column: value
+            for column, value in row.items()
+            if column not in _NO_SCORES and not isinstance(value, str)
+        },
+        layers=tuple(files.layers(scan)),
+        boxes=[box for box in boxes if box is not None],
+        affine=files.affine_of_boxes(),
     )
 
 
-def _layers(row: Row, settings: Mapping[str, Any], find: FindImage) -> list[Layer]:
-    """The volumes of a row: image if known, prediction and truth where they are masks."""
-    label = int(float(row["label"])) if row.get("label") else None
-    pred, truths = _paths(row.get("pred", "")), _paths(row.get("truth", ""))
-    known = _paths(row.get("image", "")) or tuple(filter(None, [find(row["case"])]))
-    layers = [Layer("image", known[:1])] if known else []
-    displaced = (_number(row.get("geometry_displacement_voxels", "")) or 0) > 0.01
-    index = settings.get("geometry") == "index" and displaced
-    if truths and not _is_boxes(truths[0]):
-        layers.append(Layer("truth", truths, settings.get("truth_values", "auto"), label))
-    if pred and not _is_boxes(pred[0]):
-        onto = truths[0] if index and truths and not _is_boxes(truths[0]) else None
-        layers.append(Layer("pred", pred, settings.get("values", "auto"), label, onto))
-    return layers
+class _Files:
+    """The files of a row, and how they were read when it was scored."""
+
+    def __init__(self, row: Row, results: Results) -> None:
+        self.truth = tuple(_existing(name, results.folder) for name in truths_of(row))
+        pred = text(row, "pred")
+        self.pred = (_existing(pred, results.folder),) if pred else ()
+        self.settings, label = results.settings, row.get("label")
+        self.label = int(label) if isinstance(label, float) else None
+        self.geometry = str(self.settings.get("geometry", "strict"))
+        displacement = row.get("geometry_displacement_voxels")
+        self.displaced = isinstance(displacement, float) and displacement > _SAME_GRID
+
+    def layers(self, scan: Path | None) -> list[Layer]:
+        """Image if known, and prediction and truth where they are masks."""
+        layers = [] if scan is None else [Layer("image", (scan.absolute(),))]
+        truth, pred = map(_masks, (self.truth, self.pred))
+        if truth:
+            layers.append(self._mask("truth", truth, "truth_values", None))
+        if pred:
+            index = self.geometry == "index" and self.displaced and truth
+            layers.append(self._mask("pred", pred, "values", truth[0] if index else None))
+        return layers
+
+    def _mask(self, role: str, paths: tuple[Path, ...], which: str, onto: Path | None) -> Layer:
+        values = str(self.settings.get(which, "auto"))
+        label = self.label if values in ("auto", "labels") else None
+        return Layer(role, paths, values, label, onto, self.geometry)
+
+    def affine_of_boxes(self) -> list[list[float]] | None:
+        """Where voxels lie if the truth is boxes, and the prediction too."""
+        if _masks(self.truth) or _masks(self.pred) or not self.truth:
+            return None
+        try:
+            affine = read_boxes(self.truth[0]).affine
+        except (OSError, ValueError):
+            return None  # the row has its error
+        return None if affine is None else affine.tolist()
 
 
-def _paths(text: str) -> tuple[Path, ...]:
-    return tuple(Path(part).absolute() for part in text.split(";") if part)
+def _masks(paths: tuple[Path, ...]) -> tuple[Path, ...]:
+    """The files, unless they are boxes."""
+    images = (path.is_dir() or path.name.lower().endswith(IMAGE_SUFFIXES) for path in paths)
+    return paths if all(images) else ()
 
 
-def _is_boxes(path: Path) -> bool:
-    return not path.is_dir() and not path.name.lower().endswith(IMAGE_SUFFIXES)
+def _existing(name: str, folder: Path) -> Path:
+    """The file as it was named, from here or from the results; as named if it is gone."""
+    places = [Path(name), folder / name, folder.parent / name]
+    return next((path for path in places if path.exists()), places[0]).absolute()
 
 
-def _affine(row: Row) -> list[list[float]] | None:
-    """Where voxels lie if the truth is boxes, and the prediction too."""
-    files = [*_paths(row.get("truth", "")), *_paths(row.get("pred", ""))]
-    if not files or not all(map(_is_boxes, files)):
+def _box(row: Row) -> dict[str, Any] | None:
+    """A row of `boxes.csv` or `lesions.csv` as plain values, or None if it has no box."""
+    edges = [row.get(name) for name in AXES]
+    if not all(isinstance(edge, float) for edge in edges):
         return None
-    try:
-        affine = read_boxes(files[0]).affine
-    except (OSError, ValueError):
-        return None
-    return None if affine is None else affine.tolist()
-
-
-def _box(kind: str, row: Row) -> dict[str, Any] | None:
-    """A box as plain values, or None if the row has none."""
-    edges = [_number(row.get(name, "")) for name in AXES]
-    if None in edges:
-        return None
-    number = row.get("box" if kind == "found" else "lesion", "")
-    detected = row.get("detected", "").lower()
-    outcome = {"true": "found", "1": "found", "false": "missed", "0": "missed"}.get(detected, "")
+    found = "box" in row
+    detected = text(row, "detected").lower() in ("true", "1")
     return {
-        "kind": kind,
-        "number": _number(number),
+        "kind": "found" if found else "truth",
+        "number": row.get("box" if found else "lesion"),
         "box": edges,
-        "score": _number(row.get("score", "")),
-        "outcome": row.get("outcome", "") if kind == "found" else outcome,
+        "score": row.get("score") if found else None,
+        "outcome": text(row, "outcome") if found else "found" if detected else "missed",
     }
 
 
-def _finder(images: str | os.PathLike[str] | None) -> FindImage:
-    """How the scan of a case is found."""
-    if images is None:
-        return lambda case: None
-    text = os.fspath(images)
-    if "{case}" in text:
-        return lambda case: _first(Path(text.replace("{case}", case)))
-    if not Path(text).is_dir():
-        raise ValueError(f"images must be a folder or a pattern with {{case}}, got {text}")
-    suffixes = sorted(IMAGE_SUFFIXES, key=len, reverse=True)
-    return lambda case: _first(*(Path(text) / f"{case}{suffix}" for suffix in suffixes))
+def _key(row: Row) -> tuple[str, str]:
+    return text(row, "case"), label_name(row)
 
 
-def _first(*paths: Path) -> Path | None:
-    return next((path.absolute() for path in paths if path.exists()), None)
-
-
-def _by_case(path: Path) -> dict[tuple[str, str], list[Row]]:
-    """The rows of a table by case and label; none if it is not there."""
+def _by_case(table: Table) -> dict[tuple[str, str], list[Row]]:
     rows: dict[tuple[str, str], list[Row]] = {}
-    for row in _read_table(path) if path.is_file() else []:
-        rows.setdefault((row["case"], row.get("label", "")), []).append(row)
+    for row in table.rows:
+        rows.setdefault(_key(row), []).append(row)
     return rows
-
-
-def _read_table(path: Path) -> list[Row]:
-    try:
-        with path.open(newline="", encoding="utf-8") as file:
-            rows = list(csv.DictReader(file, strict=True))
-    except (ValueError, csv.Error) as error:
-        raise ValueError(f"{path} must be CSV in UTF-8, got {error}") from error
-    for number, row in enumerate(rows, start=2):
-        if None in row or None in row.values() or not row.get("case"):
-            raise ValueError(
-                f"{path} must have a case and a cell for each column, not line {number}"
-            )
-    return rows
-
-
-def _settings(path: Path) -> Mapping[str, Any]:
-    """How the cases were scored; the defaults if the summary is not there."""
-    if not path.is_file():
-        return {}
-    try:
-        settings = json.loads(path.read_text(encoding="utf-8")).get("settings", {})
-    except (ValueError, AttributeError) as error:
-        raise ValueError(f"{path} must hold a JSON object, got {error}") from error
-    return settings if isinstance(settings, dict) else {}
-
-
-def _number(text: str) -> float | None:
-    """The number in a cell, or None."""
-    try:
-        value = float({"True": "1", "False": "0"}.get(text, text))
-    except ValueError:
-        return None
-    return value if math.isfinite(value) else None

@@ -7,6 +7,7 @@ import gzip
 import os
 import shutil
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -78,6 +79,8 @@ def write_viewer(
             _write_volume(folder / f"{name}.js", name, layer)
             addresses[name] = f"{name}.js"
         except (OSError, ValueError) as error:
+            with suppress(OSError):
+                (folder / name).parent.rmdir()  # unless another volume of the case is there
             if isinstance(error, OSError) and not isinstance(error, FileNotFoundError):
                 raise  # a full disk
             failed[name] = str(error)

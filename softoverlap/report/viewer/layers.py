@@ -28,6 +28,7 @@ class Layer:
         values: How a mask's values are read, as `as_probabilities` has it; None for an image.
         label: The class of a label map to show, or None.
         onto: File whose affine holds in place of the own (`--geometry index`), or None.
+        geometry: How the masks of several raters are brought together, as `align_to` has it.
 
     Examples:
         >>> Layer("image", (Path("scan.nii.gz"),)).suffix
@@ -39,14 +40,16 @@ class Layer:
     values: str | None = None
     label: int | None = None
     onto: Path | None = None
+    geometry: str = "strict"
 
     @property
     def plain(self) -> Path | None:
         """The file, if the viewer can read it and nothing need be done to its values."""
         scaled = self.values not in (None, "auto", "probabilities") or self.label is not None
+        path = self.paths[0]
         if scaled or self.onto or len(self.paths) > 1:
             return None
-        return self.paths[0] if _is_shown(self.paths[0]) else None
+        return path if _is_shown(path) else None
 
     @property
     def suffix(self) -> str:
@@ -95,7 +98,8 @@ def _mask(layer: Layer) -> Volume:
     volumes = [first]
     for path in layer.paths[1:]:
         names = (str(path), str(layer.paths[0]))
-        volumes.append(align_to(load_image(path), first, geometry="resample", names=names).volume)
+        aligned = align_to(load_image(path), first, geometry=layer.geometry, names=names)
+        volumes.append(aligned.volume)
     parts = [
         as_probabilities(one, values=layer.values or "auto", label=layer.label, name=str(path))
         for one, path in zip(volumes, layer.paths, strict=True)

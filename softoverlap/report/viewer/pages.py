@@ -15,7 +15,7 @@ from softoverlap.report.viewer.layers import Layer
 
 PAGE = files("softoverlap.report.viewer") / "page"
 STATIC = (
-    "index.html", "viewer.css", "list.js", "volumes.js", "overlay.js", "viewer.js",
+    "index.html", "viewer.css", "list.js", "volumes.js", "boxes.js", "overlay.js", "viewer.js",
     "niivue.umd.js", "niivue-LICENSES.txt",
 )  # fmt: skip
 CASES = "cases.js"
@@ -60,9 +60,7 @@ class Viewer:
             JavaScript in ASCII.
         """
         missing = missing or {}
-        cases = [
-            _entry(case, number, addresses, missing) for number, case in enumerate(self.cases)
-        ]
+        cases = [_entry(case, number, addresses, missing) for number, case in enumerate(self.cases)]
         content = {"title": self.title, "cases": cases}
         return f"window.softoverlapViewer = {json.dumps(content, allow_nan=False)};\n".encode()
 
@@ -92,6 +90,8 @@ def read_viewer(
         >>> from pathlib import Path
         >>> folder = Path(tempfile.mkdtemp())
         >>> _ = (folder / "cases.csv").write_text("case,error,soft_dice\nsub-01,,0.5\n")
+        >>> head = '"format": "softoverlap-summary", "bootstrap": {"confidence": 0.95}'
+        >>> _ = (folder / "summary.json").write_text("{%s, \"metrics\": {}}" % head)
         >>> [case.name for case in read_viewer(folder).cases]
         ['sub-01']
     """

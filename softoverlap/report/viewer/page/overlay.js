@@ -2,13 +2,9 @@
 /* Contours of the soft masks and boxes, drawn as lines over the slices of NiiVue. */
 
 const Overlay = (() => {
-  const COLOURS = { pred: "#E69F00", truth: "#35C48D", found: "#E69F00" };
+  const COLOURS = { ...Boxes.COLOURS, pred: Boxes.COLOURS.found };
   const WIDTHS = { 0.25: 1, 0.5: 2, 0.75: 1 };
   const DASHES = { 0.25: [2, 3], 0.5: [], 0.75: [6, 3] };
-  const EDGES = [];
-  for (let a = 0; a < 8; a++) {
-    for (const bit of [1, 2, 4]) if (!(a & bit)) EDGES.push([a, a | bit]);
-  }
 
   /** Where a slice lies: from fractions of the volume to pixels of the canvas. */
   function tileOf(nv, index) {
@@ -100,7 +96,7 @@ const Overlay = (() => {
   /** The outline of a box in a slice, as points, or none if the slice passes it by. */
   function outline(corners, tile) {
     const points = [];
-    for (const [a, b] of EDGES) {
+    for (const [a, b] of Boxes.EDGES) {
       const [from, to] = [corners[a][tile.depth] - tile.at, corners[b][tile.depth] - tile.at];
       if (from === to || from * to > 0 || (from > 0) === (to > 0)) continue;
       const share = from / (from - to);
@@ -193,5 +189,5 @@ const Overlay = (() => {
     return { draw, forget: () => (cache = new Map()) };
   }
 
-  return { create, COLOURS, EDGES };
+  return { create };
 })();

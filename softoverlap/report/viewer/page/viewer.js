@@ -109,7 +109,7 @@
     showMasks();
     readLines();
     start(loaded);
-    say(notes.join(" · ") || (nv.volumes.length ? "" : "there is no volume to show"));
+    say(notes.join(" · ") || (nv.volumes.length ? "" : "there is no volume to show; the option --images names the scans"));
     document.body.dataset.shown = cases.title(one);
   }
 
@@ -147,54 +147,11 @@
     }
   }
 
-  /** Boxes are in voxels of the truth; their corners, in fractions of what is shown. */
   function placeBoxes(one, loaded) {
     const affine = one.affine ?? (loaded.truth ?? loaded.pred ?? loaded.image)?.hdr.affine;
     state.chosen = null;
-    state.boxes = [];
-    if (!affine || !nv.volumes.length) return;
-    state.boxes = one.boxes.map((box) => {
-      const mm = [...Array(8).keys()].map((corner) =>
-        Volumes.apply(affine, [0, 1, 2].map((axis) => box.box[axis + (corner >> axis & 1 ? 3 : 0)] - 0.5)));
-      const corners = mm.map((place) => Array.from(nv.volumes[0].convertMM2Frac(place, true)));
-      return { ...box, mm, corners };
-    });
-    for (const kind of ["truth", "found"]) addWires(kind);
-  }
-
-  /** Boxes of a kind as thin bars, for the 3D view. */
-  function addWires(kind) {
-    const boxes = state.boxes.filter((box) => box.kind === kind);
-    if (!boxes.length) return;
-    const [points, faces] = [[], []];
-    for (const box of boxes) for (const [a, b] of Overlay.EDGES) addBar(points, faces, box.mm[a], box.mm[b]);
-    const hex = Overlay.COLOURS[kind];
-    const colour = [1, 3, 5].map((at) => parseInt(hex.slice(at, at + 2), 16));
-    const vertices = new Float32Array(points.flat());
-    const mesh = new niivue.NVMesh(
-      vertices, new Uint32Array(faces), kind, new Uint8Array([...colour, 255]), 1, true, nv.gl,
-    );
-    nv.addMesh(mesh);
-  }
-
-  function addBar(points, faces, from, to) {
-    const along = to.map((value, k) => value - from[k]);
-    const size = Math.hypot(...along) || 1;
-    const other = Math.abs(along[0]) < 0.8 * size ? [1, 0, 0] : [0, 1, 0];
-    const cross = ([a, b, c], [d, e, f]) => [b * f - c * e, c * d - a * f, a * e - b * d];
-    const unit = (v) => v.map((value) => (0.35 * value) / (Math.hypot(...v) || 1));
-    const u = unit(cross(along, other));
-    const v = unit(cross(along, u));
-    const first = points.length;
-    for (const end of [from, to]) {
-      for (const [s, t] of [[-1, -1], [1, -1], [1, 1], [-1, 1]]) {
-        points.push(end.map((value, k) => value + s * u[k] + t * v[k]));
-      }
-    }
-    for (let k = 0; k < 4; k++) {
-      const [a, b] = [first + k, first + ((k + 1) % 4)];
-      faces.push(a, b, b + 4, a, b + 4, a + 4);
-    }
+    state.boxes = affine && nv.volumes.length ? Boxes.placed(one.boxes, affine, nv.volumes[0]) : [];
+    Boxes.addWires(nv, state.boxes);
   }
 
   /** Begin where there is most to see: a missed lesion, a false box, else the mask's highest value. */
@@ -303,7 +260,7 @@
     cases = CaseList.create(data.cases, show);
     nv = new niivue.Niivue({
       backColor: [0, 0, 0, 1], crosshairColor: [0.6, 0.6, 0.6, 0.6], crosshairWidth: 0.5,
-      meshThicknessOn2D: 0, meshXRay: 0.8, dragAndDropEnabled: false, logLevel: "error", show3Dcrosshair: true,
+      meshThicknessOn2D: 0, meshXRay: 0.8, multiplanarPadPixels: 6, dragAndDropEnabled: false, logLevel: "error", show3Dcrosshair: true,
       isRadiologicalConvention: true, multiplanarShowRender: niivue.SHOW_RENDER.NEVER, fontMinPx: 13, fontColor: [0.85, 0.85, 0.85, 1], showAllOrientationMarkers: true, loadingText: "",
       viewModeHotKey: "", cycleClipPlaneHotKey: "", clipPlaneHotKey: "",
     });
