@@ -69,6 +69,22 @@ def test_pictures_are_png(demo):
 
 
 @pytest.mark.slow
+def test_the_page_and_its_results_are_of_all_unseen_scans(demo):
+    folder, result, said = demo
+    cases = list(csv.DictReader((folder / "results" / "cases.csv").open()))
+    assert [row["case"] for row in cases] == [f"phantom-{number:04d}" for number in range(4)]
+    assert not any(row["error"] for row in cases)
+    summary = json.loads((folder / "results" / "summary.json").read_text())
+    assert summary["froc"]["lesions"] == result.metrics["lesions"]
+    assert summary["froc"]["boxes"] == sum(1 for _ in (folder / "detections.csv").open()) - 1
+    page = (folder / "report.html").read_text()
+    assert page.startswith("<!doctype html>")
+    assert "<h1>softoverlap demo" in page
+    assert "No picture" not in page
+    assert said[-1].endswith("report.html")
+
+
+@pytest.mark.slow
 def test_a_resumed_demo_keeps_its_training(demo):
     folder, first, _ = demo
     steps = []

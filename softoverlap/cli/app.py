@@ -19,7 +19,8 @@ app = typer.Typer(
         "Try it:              softoverlap demo\n\n"
         "Train on your own:   softoverlap train --data FOLDER --output runs/mine\n\n"
         "Use it on others:    softoverlap detect runs/mine/checkpoint.pt scans/ --output found\n\n"
-        "Score a folder:      softoverlap score pred/ truth/ --output results"
+        "Score a folder:      softoverlap score pred/ truth/ --output results\n\n"
+        "Read the results:    softoverlap report results"
     ),
 )
 

@@ -223,11 +223,16 @@ def demo(
     Everything lies in the output folder, in place of an earlier demo's results,
     which the same seed and options bring back:
 
+    report.html, results/               the page of it all, and what it was made from
     metrics.json, froc.csv, froc.png    how well the lesions were found
     detections.csv, lesions.csv         every box and every lesion
     overlays/                           soft contours, true and found boxes
     detections/                         boxes for 3D Slicer, heat maps as NIfTI
     phantoms/, checkpoint.pt            what it learned from, and what it learned
+
+    The page's figures are those of `softoverlap score`: a hit is a soft IoU of
+    box and raters' mean of 0.1, and lesions count by the share of raters that
+    marked them. In metrics.json a hit is a box IoU of 0.1, and lesions count 1.
 
     softoverlap demo
     softoverlap demo --seed 1 --output runs/demo1
@@ -247,6 +252,7 @@ def demo(
         say("--fast: a check of the path, not a result")
     training = result.metrics["training"]
     say(f"trained {training['steps']} steps in {clock(training['seconds'])}; all in {output}")
+    say(f"open {output / 'report.html'} in a browser")
 
 
 @app.command()

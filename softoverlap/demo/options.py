@@ -68,9 +68,9 @@ def claim(output: Path, options: DemoOptions, resume: bool) -> None:
     if resume and marker.exists() and not same:
         raise ValueError(f"options must be those of the demo in {output} to resume it")
     if not resume:
-        for name in ("checkpoint.pt", "metrics.json"):
+        for name in ("checkpoint.pt", "metrics.json", "report.html"):
             (output / name).unlink(missing_ok=True)
-        for name in ("detections", "overlays", *(() if same else ("phantoms",))):
+        for name in ("detections", "overlays", "results", *(() if same else ("phantoms",))):
             shutil.rmtree(output / name, ignore_errors=True)
     with whole_file(marker) as unfinished:
         unfinished.write_text(json.dumps(wanted))

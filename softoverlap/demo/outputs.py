@@ -102,6 +102,29 @@ def draw(
         save_figure(figure, output / "overlays" / f"{scan.name}.png")
 
 
+def write_page(output: Path) -> None:
+    """Score the found boxes as `softoverlap score` does, into `results/`, and write `report.html`.
+
+    The truth is what the raters drew, from the files: the page knows what a user's would know.
+
+    Args:
+        output: The demo's folder, with its phantoms and detections.
+    """
+    from softoverlap.cohort import find_pairs, score_cohort
+    from softoverlap.report import write_report
+
+    unseen = output / "phantoms" / "unseen"
+    pairs = find_pairs(
+        output / "detections", unseen / "raters", pred_pattern="{case}_boxes.json",
+        truth_pattern="{case}_rater{rater}.nii.gz",
+    ).pairs  # fmt: skip
+    score_cohort(pairs, output / "results", overwrite=True)
+    write_report(
+        output / "results", output / "report.html", images=unseen / "images",
+        title="softoverlap demo: lesions found in unseen phantoms", overwrite=True,
+    )  # fmt: skip
+
+
 def _soft_mask(scan: TrainingScan) -> Tensor:
     """The lesions' crops put back into the image."""
     mask = torch.zeros_like(scan.image.data)

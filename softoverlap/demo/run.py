@@ -17,7 +17,7 @@ import softoverlap
 from softoverlap.data import find_cases, load_case, whole_file, write_phantoms
 from softoverlap.demo.baselines import Threshold, fit_threshold, untrained
 from softoverlap.demo.options import DemoOptions, claim
-from softoverlap.demo.outputs import draw, write_tables
+from softoverlap.demo.outputs import draw, write_page, write_tables
 from softoverlap.detection import (
     Evaluation,
     LesionDetector,
@@ -113,6 +113,8 @@ def run_demo(
     draw(output, unseen, found, evaluations, count=options.overlays)
     with whole_file(output / "metrics.json") as unfinished:
         unfinished.write_text(json.dumps(metrics, indent=1, allow_nan=False))
+    say(f"writing the page to {output / 'report.html'}")
+    write_page(output)
     return DemoResult(evaluations, metrics)
 
 

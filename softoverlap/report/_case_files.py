@@ -175,8 +175,9 @@ class ScanFinder:
         found = self._named(case)
         if len(found) == 1:
             return found[0], ""
-        some = "no scan" if not found else f"{len(found)} scans, {found[0].name} among them"
-        return None, f"--images has {some} for this case"
+        if not found:
+            return None, "No scan is known for this case."
+        return None, f"{len(found)} scans could be this case's, {found[0].name} among them."
 
     def _named(self, case: str) -> list[Path]:
         if self.pattern is not None and "{case}" in self.pattern:

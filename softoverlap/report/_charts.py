@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from softoverlap.report._html import number
 from softoverlap.report._style import (
     BLUE,
     ORANGE,
@@ -15,7 +16,8 @@ from softoverlap.report._style import (
     Axes,
     Figure,
     FigureCanvasAgg,
-    LogFormatter,
+    PlainLogFormatter,
+    Style,
     rc_context,
 )
 from softoverlap.report._summary import Agreement, FoundLesions, Reliability
@@ -23,13 +25,11 @@ from softoverlap.report._summary import Agreement, FoundLesions, Reliability
 MOST_POINTS = 3000
 """More are drawn as one picture, without words at each."""
 
-_STYLE = {
+_STYLE: Style = {
     "font.size": 10,
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.linewidth": 0.7,
-    "legend.frameon": False,
-    "legend.fontsize": 9,
 }
 
 
@@ -78,18 +78,18 @@ def scatter_chart(
     figure, axes = _figure()
     tips = {}
     shades = ((BLUE, "o"), (VERMILION, "x"))
-    for number, (name, group) in enumerate(points.items()):
-        color, marker = shades[number % 2]
+    for place, (name, group) in enumerate(points.items()):
+        color, marker = shades[place % 2]
         legend = name if len(points) > 1 else None
-        tips |= _scatter(axes, f"group{number}", group, color=color, marker=marker, legend=legend)
+        tips |= _scatter(axes, f"group{place}", group, color=color, marker=marker, legend=legend)
     axes.set_xscale("log")
-    axes.xaxis.set_major_formatter(LogFormatter())
-    axes.xaxis.set_minor_formatter(LogFormatter(minor_thresholds=(1.2, 0.4)))
+    axes.xaxis.set_major_formatter(PlainLogFormatter())
+    axes.xaxis.set_minor_formatter(PlainLogFormatter(minor_thresholds=(1.2, 0.4)))
     axes.set_ylim(*limits)
     axes.grid(alpha=0.3)
     _name(axes, x, y)
     if len(points) > 1:
-        figure.legend(loc="outside upper right", ncols=2)
+        figure.legend(loc="outside upper right", ncols=2, fontsize=9, frameon=False)
     return Chart(figure, tips)
 
 
@@ -105,7 +105,7 @@ def agreement_chart(points: Sequence[Point], figures: Agreement) -> Chart:
         if math.isfinite(height):
             axes.axhline(height, color=color, linestyle=dashes, linewidth=1.2)
             axes.annotate(
-                f"{words} {height:.3g}",
+                f"{words}: {number(height, 3)}",
                 (1, height),
                 xycoords=axes.get_yaxis_transform(),
                 xytext=(0, 2),
@@ -154,6 +154,8 @@ def froc_chart(found: FoundLesions) -> Chart:
     with rc_context(_STYLE):
         figure = plot_froc({"all boxes": found.froc})
     figure.set_size_inches(4.6, 3.6)
+    for words in figure.legends[0].get_texts():
+        words.set_fontsize(9)
     axes = figure.axes[0]
     if found.sensitivity_interval is not None:
         readings = zip(

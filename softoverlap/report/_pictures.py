@@ -14,17 +14,17 @@ from torch import Tensor
 
 from softoverlap.report._case_files import CaseVolumes, load_volumes, moved_boxes
 from softoverlap.report._results import Row, Table
-from softoverlap.report._style import Figure, rc_context
+from softoverlap.report._style import Figure, Style, rc_context
 from softoverlap.report._worst import Focus
 from softoverlap.report.plots import plot_case
 
-REACH_MM = 80.0
+REACH_MM = 100.0
 """How far from the middle a picture reaches: a small lesion would be lost in a whole body."""
 
 MOST_BOXES = 60
 _WHITE = ("text.color", "axes.labelcolor", "xtick.color", "ytick.color", "axes.edgecolor")
 _BLACK = ("figure.facecolor", "axes.facecolor")
-_DARK = dict.fromkeys(_WHITE, "white") | dict.fromkeys(_BLACK, "black")
+_DARK: Style = dict.fromkeys(_WHITE, "white") | dict.fromkeys(_BLACK, "black")
 _PLANES = (("axial", "R"), ("coronal", "R"), ("sagittal", "A"))
 
 

@@ -143,13 +143,13 @@ def _read_table(path: Path) -> Table:
     try:
         with path.open(newline="", encoding="utf-8") as file:
             reader = csv.DictReader(file, strict=True)
+            columns = tuple(reader.fieldnames or ())
             rows = list(reader)
     except (ValueError, csv.Error) as error:
         raise ValueError(f"{path} must be CSV in UTF-8, got {error}") from error
     for number, row in enumerate(rows, start=2):
         if None in row or None in row.values():
             raise ValueError(f"{path} must have a cell for each column, line {number} has not")
-    columns = tuple(reader.fieldnames or ())
     kinds = {name: _kind(name, (row[name] for row in rows)) for name in columns}
     parsed = tuple({name: kinds[name](row[name]) for name in columns} for row in rows)
     return Table(columns, parsed)

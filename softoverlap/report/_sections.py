@@ -56,19 +56,14 @@ def summary_section(results: Results, part: Part) -> Markup:
 
 
 def chart_section(results: Results, part: Part, prefix: str) -> Markup:
-    """All charts of a part."""
-    figures = []
-    for number_, drawing in enumerate(_drawings(results, part)):
-        heading = element("h3", drawing.title)
+    """All charts of a part, and a sentence for each that cannot be drawn."""
+    figures, sentences = [], []
+    for place, drawing in enumerate(_drawings(results, part)):
         if drawing.draw is None:
-            figures.append(element("div", heading, missing(drawing.words), class_="chart"))
-            continue
-        chart = drawing.draw()
-        label = f"{drawing.title}. {drawing.words}"
-        svg = inline_svg(chart.figure, name=f"{prefix}{number_}", label=label, tips=chart.tips)
-        caption = element("figcaption", drawing.words)
-        figures.append(element("figure", heading, Markup(svg), caption, class_="chart"))
-    return element("div", *figures, class_="charts")
+            sentences.append(missing(f"Not shown: {drawing.title}. {drawing.words}"))
+        else:
+            figures.append(_figure(drawing, drawing.draw(), name=f"{prefix}{place}"))
+    return joined([element("div", *figures, class_="charts"), *sentences])
 
 
 def failed_section(results: Results) -> Markup:
@@ -80,11 +75,18 @@ def failed_section(results: Results) -> Markup:
 def settings_section(results: Results) -> Markup:
     """How the cases were scored."""
     rows = [
-        (name, ", ".join(map(str, value)) if isinstance(value, list) else value)
+        (name, (", ".join(map(str, value)) or "none") if isinstance(value, list) else value)
         for name, value in results.settings.items()
     ]
     made = f"softoverlap {results.version}" if results.version else "softoverlap"
     return joined([element("p", f"Scored with {made}."), table(("Setting", "Value"), rows)])
+
+
+def _figure(drawing: Drawing, chart: Chart, *, name: str) -> Markup:
+    label = f"{drawing.title}. {drawing.words}"
+    svg = Markup(inline_svg(chart.figure, name=name, label=label, tips=chart.tips))
+    caption = element("figcaption", drawing.words)
+    return element("figure", element("h3", drawing.title), svg, caption, class_="chart")
 
 
 def _metric_row(part: Part, name: str) -> tuple[object, ...]:
@@ -115,7 +117,7 @@ def _drawings(results: Results, part: Part) -> Iterator[Drawing]:
     yield _cases_by_volume(results)
     yield _lesions_by_volume(results)
     yield _agreement(results, part)
-    yield _froc(part)
+    yield _froc(results, part)
     yield _reliability(part)
 
 
@@ -146,7 +148,7 @@ def _cases_by_volume(results: Results) -> Drawing:
         return Drawing(title, "All true volumes are zero.", None)
     words = f"{name_of(column)} of each case over its true volume."
     if len(found) > len(points):
-        words += f" {plural(len(found) - len(points), 'case')} without any are not shown."
+        words += f" Not shown: {plural(len(found) - len(points), 'case')} with an empty truth."
     return Drawing(
         title,
         words,
@@ -198,7 +200,15 @@ def _agreement(results: Results, part: Part) -> Drawing:
     return Drawing(title, words, lambda: agreement_chart(points, figures))
 
 
-def _froc(part: Part) -> Drawing:
+_HITS = {
+    "masks": "A hit is a predicted lesion that shares a voxel with the true one.",
+    "boxes": "A hit is a box IoU of at least {}.",
+    "boxes in masks": "A hit is a soft IoU of box and mask of at least {}.",
+    "masks in boxes": "A hit is a soft IoU of mask and box of at least {}.",
+}
+
+
+def _froc(results: Results, part: Part) -> Drawing:
     title = "FROC"
     if part.found is None:
         return Drawing(title, "What was found has no scores to rank it by.", None)
@@ -210,6 +220,11 @@ def _froc(part: Part) -> Drawing:
         for rate, height in zip(found.froc.fp_rates, found.froc.sensitivity, strict=True)
     )
     words = f"Sensitivity at false positives a scan: {readings}."
+    kinds = {text(row, "kind") for row in results.scored.rows}
+    if len(kinds) == 1 and (rule := _HITS.get(kinds.pop())):
+        words += " " + rule.format(results.settings.get("hit_iou"))
+    if any(share < 1 for _, (share,) in results.lesions.numbers("existence")):
+        words += " A lesion counts by the share of raters that marked it."
     if found.sensitivity_interval is not None:
         words += " Bars are bootstrap intervals over scans."
     return Drawing(title, words, lambda: froc_chart(found))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 try:
     from matplotlib import rc_context
     from matplotlib.axes import Axes
@@ -15,6 +17,18 @@ except ImportError as error:
         "softoverlap.report draws with matplotlib, which is not installed: "
         "pip install 'softoverlap[report]'"
     ) from error
+
+Style = dict[Any, Any]
+"""Settings for `rc_context`, whose type for the names is a long list."""
+
+
+class PlainLogFormatter(LogFormatter):
+    """0.1 rather than 1e-01."""
+
+    def __call__(self, x: float, pos: int | None = None) -> str:
+        """The label of a tick, empty where the axis is too full for one."""
+        return f"{x:g}" if super().__call__(x, pos) else ""
+
 
 # Okabe and Ito, Color Universal Design, 2008: told apart with every kind of colour vision.
 BLUE, ORANGE, SKY, GREEN, VERMILION, PURPLE = (
@@ -45,8 +59,9 @@ __all__ = [
     "Figure",
     "FigureCanvasAgg",
     "Line2D",
-    "LogFormatter",
     "MaxNLocator",
+    "PlainLogFormatter",
     "Rectangle",
+    "Style",
     "rc_context",
 ]

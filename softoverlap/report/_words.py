@@ -46,8 +46,8 @@ SUMMARY = (
 """Shown at once; the rest is one click away."""
 
 DISTRIBUTIONS = (
-    "soft_dice", "soft_iou", "expected_dice", "thresholded_dice", "hard_dice", "lesion_recall",
-    "lesion_dice", "lesionwise_dice",
+    "soft_dice", "soft_iou", "expected_dice", "hard_dice", "lesion_recall", "lesion_dice",
+    "lesionwise_dice",
 )  # fmt: skip
 
 CASES = (

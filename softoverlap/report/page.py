@@ -281,7 +281,7 @@ def _card(one: _Drawn, name: str) -> Markup:
     heading = element("h3", one.name, element("span", f"{name_of(one.column)} {value}"))
     if not one.picture:
         return element("article", heading, missing(f"No picture: {one.why}."), id=name)
-    image = Markup(f'<img src="{one.picture}" alt="Three planes of the case" loading="lazy">')
+    image = Markup(f'<img src="{one.picture}" alt="Three planes of the case">')
     frame = element("div", image, class_="picture scroll", tabindex="0")
     return element("article", heading, frame, element("p", one.caption), id=name)
 
