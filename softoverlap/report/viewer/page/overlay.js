@@ -38,11 +38,10 @@ const Overlay = (() => {
   }
 
   /** Values of a mask at the voxel centres of a slice of the base, with a border of zeros. */
-  function grid(base, sample, tile) {
+  function grid(base, mask, tile) {
     const dims = base.dimsRAS.slice(1, 4);
     const [p, q] = tile.axes;
     const [columns, rows] = [dims[p] + 2, dims[q] + 2];
-    const values = new Float32Array(columns * rows);
     const place = (i, j) => {
       const frac = [0, 0, 0];
       frac[tile.depth] = tile.at;
@@ -53,13 +52,7 @@ const Overlay = (() => {
     const origin = place(0, 0);
     const along = place(1, 0).map((value, k) => value - origin[k]);
     const across = place(0, 1).map((value, k) => value - origin[k]);
-    for (let j = 1; j < rows - 1; j++) {
-      for (let i = 1; i < columns - 1; i++) {
-        values[i + j * columns] = sample(
-          origin.map((value, k) => value + i * along[k] + j * across[k]),
-        );
-      }
-    }
+    const values = Volumes.plane(mask, { origin, along, across, columns, rows });
     return { values, columns, rows, dims, axes: tile.axes };
   }
 
@@ -76,9 +69,9 @@ const Overlay = (() => {
     for (let j = 0; j < rows - 1; j++) {
       for (let i = 0; i < columns - 1; i++) {
         const k = i + j * columns;
-        const [a, b, c, d] = [values[k], values[k + 1], values[k + 1 + columns], values[k + columns]];
-        const kind = (a >= level) + 2 * (b >= level) + 4 * (c >= level) + 8 * (d >= level);
-        if (kind === 0 || kind === 15) continue;
+        const a = values[k], b = values[k + 1], c = values[k + 1 + columns], d = values[k + columns];
+        const above = (a >= level) + (b >= level) + (c >= level) + (d >= level);
+        if (above === 0 || above === 4) continue;
         const sides = [];
         if (a >= level !== b >= level) sides.push(point(i, j, 1, 0, a, b));
         if (b >= level !== c >= level) sides.push(point(i + 1, j, 0, 1, b, c));

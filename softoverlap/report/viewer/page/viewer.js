@@ -143,7 +143,7 @@
       if (loaded[name]) nv.addVolume(loaded[name]);
     }
     for (const role of ROLES) {
-      if (loaded[role]) state.masks[role] = Volumes.sampler(loaded[role]);
+      if (loaded[role]) state.masks[role] = loaded[role];
     }
   }
 
@@ -236,7 +236,7 @@
     const parts = [`RAS ${mm.map((value) => value.toFixed(1)).join(", ")} mm`];
     for (const [role, word] of [["image", "image"], ["pred", "prediction"], ["truth", "truth"]]) {
       if (!layers[role]) continue;
-      parts.push(`${word} ${cases.number(Volumes.sampler(layers[role])(mm))}`);
+      parts.push(`${word} ${cases.number(Volumes.valueAt(layers[role], mm))}`);
     }
     element("place").textContent = parts.join(" · ");
   }

@@ -69,18 +69,39 @@ const Volumes = (() => {
     return rows.map((row) => [...row, -row.reduce((sum, value, k) => sum + value * shift[k], 0)]);
   }
 
-  /** A function that gives a volume's value at a place in mm: that of the voxel there. */
-  function sampler(volume) {
+  /** A volume's value at a place in mm: that of the voxel there, 0 outside. */
+  function valueAt(volume, mm) {
     const [, nx, ny, nz] = volume.hdr.dims;
-    const back = inverse(volume.hdr.affine);
-    const slope = volume.hdr.scl_slope || 1;
-    const shift = volume.hdr.scl_inter || 0;
-    return (mm) => {
-      const [x, y, z] = apply(back, mm).map(Math.round);
-      if (x < 0 || y < 0 || z < 0 || x >= nx || y >= ny || z >= nz) return 0;
-      return volume.img[x + nx * (y + ny * z)] * slope + shift;
-    };
+    const [x, y, z] = apply(inverse(volume.hdr.affine), mm).map(Math.round);
+    if (x < 0 || y < 0 || z < 0 || x >= nx || y >= ny || z >= nz) return 0;
+    const value = volume.img[x + nx * (y + ny * z)];
+    return value * (volume.hdr.scl_slope || 1) + (volume.hdr.scl_inter || 0);
   }
 
-  return { load, apply, sampler };
+  /**
+   * A volume's values at origin + i * along + j * across, in mm, for i and j from 1 to the last but
+   * one: a plane with a border of zeros. Without calls within, since scrolling waits for it.
+   */
+  function plane(volume, { origin, along, across, columns, rows }) {
+    const [, nx, ny, nz] = volume.hdr.dims;
+    const back = inverse(volume.hdr.affine);
+    const start = apply(back, origin);
+    const turned = (step) => apply(back, step).map((value, k) => value - back[k][3]);
+    const [u, v] = [turned(along), turned(across)];
+    const slope = volume.hdr.scl_slope || 1;
+    const shift = volume.hdr.scl_inter || 0;
+    const values = new Float32Array(columns * rows);
+    for (let j = 1; j < rows - 1; j++) {
+      for (let i = 1; i < columns - 1; i++) {
+        const x = Math.round(start[0] + i * u[0] + j * v[0]);
+        const y = Math.round(start[1] + i * u[1] + j * v[1]);
+        const z = Math.round(start[2] + i * u[2] + j * v[2]);
+        if (x < 0 || y < 0 || z < 0 || x >= nx || y >= ny || z >= nz) continue;
+        values[i + j * columns] = volume.img[x + nx * (y + ny * z)] * slope + shift;
+      }
+    }
+    return values;
+  }
+
+  return { load, apply, valueAt, plane };
 })();
