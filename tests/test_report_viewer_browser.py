@@ -78,6 +78,7 @@ class Page:
 
     def __init__(self, driver, url):
         self.driver = driver
+        driver.get("about:blank")  # the browser's own first page has requests of its own
         for kind in ("browser", "performance"):
             driver.get_log(kind)
         driver.get(url)

@@ -19,8 +19,10 @@ const Boxes = (() => {
     });
   }
 
-  /** Add a mesh for each kind of boxes; its name is the kind. */
-  function addWires(nv, boxes) {
+  /** Take a mesh for each kind of boxes in place of all meshes; its name is the kind. */
+  function setWires(nv, boxes) {
+    for (const mesh of nv.meshes) mesh.unloadMesh(nv.gl);
+    nv.meshes = [];
     for (const kind of Object.keys(COLOURS)) {
       const [points, faces] = [[], []];
       for (const box of boxes.filter((one) => one.kind === kind)) {
@@ -30,7 +32,8 @@ const Boxes = (() => {
       const colour = [1, 3, 5].map((at) => parseInt(COLOURS[kind].slice(at, at + 2), 16));
       const rgba = new Uint8Array([...colour, 255]);
       const corners = new Float32Array(points.flat());
-      nv.addMesh(new niivue.NVMesh(corners, new Uint32Array(faces), kind, rgba, 1, true, nv.gl));
+      const mesh = new niivue.NVMesh(corners, new Uint32Array(faces), kind, rgba, 1, true, nv.gl);
+      nv.meshes.push(mesh);
     }
   }
 
@@ -61,5 +64,5 @@ const Boxes = (() => {
     return direction.map((value) => (RADIUS_MM * value) / size);
   }
 
-  return { placed, addWires, COLOURS, EDGES };
+  return { placed, setWires, COLOURS, EDGES };
 })();

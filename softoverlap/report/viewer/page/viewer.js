@@ -59,7 +59,7 @@
     for (const label of levels) label.firstChild.addEventListener("change", readLines);
   }
 
-  function showMasks() {
+  function readMasks() {
     for (const role of ROLES) {
       const volume = layers[role];
       const lowest = Number(element(`${role}-lowest`).value);
@@ -73,7 +73,16 @@
       [volume.cal_min, volume.cal_max] = [lowest || 1, 1];
     }
     if (layers.image) layers.image.opacity = Number(element("image-opacity").value);
-    if (nv.volumes.length) nv.updateGLVolume();
+  }
+
+  /** Give the masks to the graphics card anew; the image stays there as it is. */
+  function showMasks() {
+    readMasks();
+    nv.refreshColormaps();
+    const masks = nv.volumes.slice(1);
+    masks.forEach((volume, index) => nv.refreshLayers(volume, index + 1));
+    if (nv.volumes.length === 1) nv.updateGLVolume();
+    nv.drawScene();
   }
 
   function readLines() {
@@ -106,7 +115,8 @@
     replaceVolumes(loaded);
     placeBoxes(one, loaded);
     listFindings();
-    showMasks();
+    readMasks();
+    nv.updateGLVolume(); // once for all, since each time takes seconds without a graphics card
     readLines();
     start(loaded);
     say(notes.join(" · ") || (nv.volumes.length ? "" : "there is no volume to show; the option --images names the scans"));
@@ -119,7 +129,8 @@
     const [loaded, spaces] = [{}, {}];
     await Promise.all(Object.entries(one.volumes).map(async ([role, address]) => {
       try {
-        [loaded[role], spaces[role]] = await Volumes.load(address, options[role], options.image);
+        const wanted = one.volumes.image ? [options[role]] : [options[role], options.image];
+        [loaded[role], spaces[role]] = await Volumes.load(address, ...wanted);
       } catch (error) {
         if (!notes.some((note) => note.includes(error.message))) notes.push(error.message);
       }
@@ -130,8 +141,6 @@
   }
 
   function replaceVolumes(loaded) {
-    for (const volume of [...nv.volumes]) nv.removeVolume(volume);
-    for (const mesh of [...nv.meshes]) nv.removeMesh(mesh);
     overlay.forget();
     state.masks = {};
     for (const role of ["image", "truth", "pred"]) {
@@ -139,9 +148,9 @@
       element(role === "image" ? "image-row" : `${role}-controls`).hidden = !loaded[role];
     }
     if (loaded.space) loaded.space.opacity = 0;
-    for (const name of ["image", "space", "truth", "pred"]) {
-      if (loaded[name]) nv.addVolume(loaded[name]);
-    }
+    nv.volumes = ["image", "space", "truth", "pred"].map((name) => loaded[name]).filter(Boolean);
+    nv.back = nv.volumes[0] ?? null;
+    nv.overlays = nv.volumes.slice(1);
     for (const role of ROLES) {
       if (loaded[role]) state.masks[role] = loaded[role];
     }
@@ -151,7 +160,7 @@
     const affine = one.affine ?? (loaded.truth ?? loaded.pred ?? loaded.image)?.hdr.affine;
     state.chosen = null;
     state.boxes = affine && nv.volumes.length ? Boxes.placed(one.boxes, affine, nv.volumes[0]) : [];
-    Boxes.addWires(nv, state.boxes);
+    Boxes.setWires(nv, state.boxes);
   }
 
   /** Begin where there is most to see: a missed lesion, a false box, else the mask's highest value. */
