@@ -61,7 +61,7 @@ def distribution_chart(columns: Mapping[str, Sequence[tuple[float, str]]]) -> Ch
             Point(x, row + 0.22 + 0.2 * math.sin(12.9898 * place), f"{words}: {name} {x:.4g}")
             for place, (x, words) in enumerate(values)
         ]
-        tips |= _scatter(axes, gid, points, color=BLUE, size=12)
+        tips |= _scatter(axes, gid, points, color=BLUE, size=12.0)
         _quartiles(axes, numbers, row - 0.2)
     axes.set_yticks(range(len(columns)), list(columns))
     axes.set_ylim(len(columns) - 0.4, -0.6)
@@ -135,7 +135,7 @@ def reliability_chart(curve: Reliability) -> Chart:
         if math.isfinite(p) and math.isfinite(o)
     ]
     axes.plot([point.x for point in points], [point.y for point in points], color=BLUE)
-    tips = _scatter(axes, "bins", points, color=BLUE, size=26, alpha=1)
+    tips = _scatter(axes, "bins", points, color=BLUE, size=26.0, alpha=1.0)
     below.stairs(curve.counts, curve.edges, fill=True, color=BLUE, alpha=0.6)
     below.set_yscale("log")
     for each in (axes, below):
@@ -186,7 +186,7 @@ def _scatter(
     *,
     color: str,
     marker: str = "o",
-    size: float = 18,
+    size: float = 18.0,
     alpha: float = 0.65,
     legend: str | None = None,
 ) -> dict[str, list[str]]:

@@ -70,7 +70,7 @@ def _column(column: str) -> dict[str, str]:
     return {"name": column, "words": words if words != column else ""}
 
 
-def _cell(value: Cell) -> Cell:
+def _cell(value: Cell) -> Cell | int:
     """Six digits are enough to look at; whole numbers as such."""
     if isinstance(value, float):
         return int(value) if value.is_integer() and abs(value) < 1e15 else float(f"{value:.6g}")
