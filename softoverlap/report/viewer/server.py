@@ -8,10 +8,9 @@ import threading
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib.resources.abc import Traversable
-from io import BytesIO
+from io import BufferedIOBase, BytesIO
 from pathlib import Path
 from socketserver import TCPServer
-from typing import IO
 
 from softoverlap.report.viewer.layers import Layer, nifti_bytes
 from softoverlap.report.viewer.pages import CASES, Viewer, page_files
@@ -128,7 +127,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._send_text(HTTPStatus.INTERNAL_SERVER_ERROR, str(error))
         return None
 
-    def _open(self, content: Content) -> IO[bytes]:
+    def _open(self, content: Content) -> BufferedIOBase:
         """The bytes: of the page, of a file as it is, or of one made into a NIfTI file."""
         if isinstance(content, bytes):
             return BytesIO(content)
@@ -139,7 +138,7 @@ class _Handler(BaseHTTPRequestHandler):
         with self.server.converting:
             return BytesIO(nifti_bytes(content))
 
-    def _send(self, stream: IO[bytes], *, body: bool) -> None:
+    def _send(self, stream: BufferedIOBase, *, body: bool) -> None:
         length = stream.seek(0, 2)
         stream.seek(0)
         suffix = Path(self.path).suffix
