@@ -45,7 +45,8 @@ ROOMS = {
     "suppression": "Suppression",
     "detection": "Detection",
     "data": "Data",
-    "report": "Pictures",
+    "cohort": "Scores of a cohort",
+    "report": "Pictures and pages",
 }
 
 

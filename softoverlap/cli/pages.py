@@ -9,6 +9,7 @@ import typer
 
 from softoverlap.cli.app import app
 from softoverlap.cli.console import CountBar, one_line_errors, plural, say
+from softoverlap.cli.viewer import show_viewer
 
 
 @app.command()
@@ -27,8 +28,19 @@ def report(
         str | None, typer.Option(help="Title of the page; by default the folder's name.")
     ] = None,
     overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace an earlier page.")
+        bool, typer.Option("--overwrite", help="Replace an earlier page or viewer.")
     ] = False,
+    viewer: Annotated[
+        Path | None,
+        typer.Option(help="In place of the page: folder for a viewer, with copies of all scans."),
+    ] = None,
+    serve: Annotated[
+        bool,
+        typer.Option("--serve", help="In place of the page: show the viewer on this machine."),
+    ] = False,
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, help="Port of --serve; 0 takes a free one.")
+    ] = 0,
 ) -> None:
     """Write the results of a cohort as one HTML page.
 
@@ -39,10 +51,24 @@ def report(
     Masks are read again to be drawn, from where they were scored. A scan is
     drawn behind them where --images has one that is named after the case.
 
+    With --serve, a browser on this machine shows scans, masks and boxes slice by
+    slice, from where the files lie. With --viewer, a folder holds the same with
+    copies of them, to hand over: its index.html opens by a double click.
+
     softoverlap report results
     softoverlap report results --images scans/ --worst 20
     softoverlap report results --images "scans/{case}_flair.nii.gz" --output trial.html
+    softoverlap report results --images scans/ --serve
+    softoverlap report results --images scans/ --viewer to_radiology
     """
+    if viewer is not None or serve:
+        if output is not None:
+            raise ValueError("--output names the page, and goes without --viewer and --serve")
+        show_viewer(
+            results, folder=viewer, serve=serve, port=port, images=images, title=title,
+            overwrite=overwrite,
+        )  # fmt: skip
+        return
     from softoverlap.report import write_report
 
     with CountBar("drawing", worst, quiet=True) as bar:
