@@ -238,8 +238,8 @@ def _three_axes(image: Tensor, spacing: Sequence[float]) -> tuple[Figure, list[A
     widths = np.array([edges[plane.columns] for plane in planes])
     heights = np.array([edges[plane.rows] for plane in planes])
     ratios = (widths / widths.max()).clip(min=0.35)
-    tallest = float((10.2 * ratios / ratios.sum() * heights / widths).max())  # inches of picture
-    figure = Figure(figsize=(12, min(max(tallest, 2.5), 8) + 1.3), layout="constrained")
+    tallest = float((11.8 * ratios / ratios.sum() * heights / widths).max())  # inches of picture
+    figure = Figure(figsize=(12, min(max(tallest, 2.5), 8) + 1.5), layout="constrained")
     FigureCanvasAgg(figure)
     return figure, list(figure.subplots(1, 3, width_ratios=ratios.tolist()))
 
