@@ -390,3 +390,11 @@ def test_one_number_is_no_spacing():
         TypeError, match=r"spacing must hold 3 lengths in mm, one an axis, got 1\.0"
     ):
         lesions_from_mask(torch.zeros(4, 4, 4), spacing=1.0)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+@pytest.mark.parametrize("level", [0.1, 0.2, 0.4, 0.7, 0.8, 0.9])
+def test_a_voxel_at_the_threshold_is_inside_in_every_precision(dtype, level):
+    mask = torch.full((3,), level, dtype=torch.float64).to(dtype)
+    assert len(lesions_from_mask(mask, spacing=[1.0], threshold=level)) == 1
+    assert len(lesions_from_mask(mask, spacing=[1.0], threshold=level, low=level)) == 1

@@ -88,10 +88,12 @@ def lesions_from_mask(
     marked = None if raters is None else marked_voxels(raters, mask, threshold)
     if mask.numel() == 0:
         return []
-    core = np.asarray(values >= threshold if marked is None else marked.any(axis=0))
+    core = _reaching(mask, threshold) if marked is None else marked.any(axis=0)
     if low is not None:
-        wide = values >= low if raters is None else marked_voxels(raters, mask, low).any(axis=0)
-        core = _grown(core, np.asarray(wide), structure)
+        wide = _reaching(mask, low)
+        if raters is not None:
+            wide = marked_voxels(raters, mask, low).any(axis=0)
+        core = _grown(core, wide, structure)
     found = _components(values, core, structure, tuple(map(float, spacing)))
     lesions = [_lesion(part, values, marked, spacing, mask.device) for part in found]
     return [lesion for lesion in lesions if lesion.volume_mm3 >= min_mm3]
@@ -240,7 +242,12 @@ def marked_voxels(raters: Tensor, mask: Tensor, threshold: float) -> np.ndarray:
         expected = ", ".join(["R > 0", *map(str, mask.shape)])
         raise ValueError(f"raters must have shape ({expected}), got {tuple(raters.shape)}")
     check_probabilities(raters=raters, validate=True)
-    return (plain(raters).detach() >= threshold).cpu().numpy()
+    return _reaching(raters, threshold)
+
+
+def _reaching(values: Tensor, threshold: float) -> np.ndarray:
+    """Where values are at or above it, in their own precision: a half 0.9 reaches 0.9."""
+    return (plain(values).detach() >= threshold).cpu().numpy()
 
 
 def _check_low(low: float | None, threshold: float) -> None:
