@@ -88,11 +88,11 @@ def lesions_from_mask(
     marked = None if raters is None else marked_voxels(raters, mask, threshold)
     if mask.numel() == 0:
         return []
-    core = _reaching(mask, threshold) if marked is None else marked.any(axis=0)
+    core = np.asarray(_reaching(mask, threshold) if marked is None else marked.any(axis=0))
     if low is not None:
         wide = _reaching(mask, low)
         if raters is not None:
-            wide = marked_voxels(raters, mask, low).any(axis=0)
+            wide = np.asarray(marked_voxels(raters, mask, low).any(axis=0))
         core = _grown(core, wide, structure)
     found = _components(values, core, structure, tuple(map(float, spacing)))
     lesions = [_lesion(part, values, marked, spacing, mask.device) for part in found]
