@@ -12,6 +12,7 @@ import time
 
 import pytest
 import torch
+from processes import takes_interrupts
 from typer.testing import CliRunner
 
 from softoverlap.cli import app
@@ -452,7 +453,12 @@ def test_ctrl_c_keeps_a_checkpoint_and_resume_goes_on_from_it(data, tmp_path):
     command = [*COMMAND, *map(str, arguments)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment,
+        preexec_fn=takes_interrupts,
     ) as process:
         assert process.stdout is not None
         for line in process.stdout:  # the first tenth is over

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 import torch
 from cohort_makers import masks, spoil, write_cohort, write_pair
+from processes import takes_interrupts
 from typer.testing import CliRunner
 
 from softoverlap.cli import app
@@ -39,6 +40,7 @@ def start(*arguments):
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
+        preexec_fn=takes_interrupts,
         env=os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
     )
 

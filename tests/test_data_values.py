@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import pytest
 import torch
 from hypothesis import given, strategies as st
@@ -154,3 +156,20 @@ def test_other_types_are_refused():
         value_kind(torch.zeros(2, dtype=torch.complex64))
     with pytest.raises(TypeError, match="label must be a whole number, got 1.5"):
         as_probabilities(torch.tensor([0, 1]), label=1.5)
+
+
+@pytest.mark.parametrize(("values", "high"), [("percent", 0.996), ("0-255", 0.9), ("0-255", 100.0)])
+def test_a_scale_that_the_values_hardly_reach_is_doubted(values, high):
+    mask = torch.tensor([0.0, high])
+    with pytest.warns(UserWarning, match=f"mask is read as {values}, but its largest value is"):
+        as_probabilities(mask, values=values)
+
+
+def test_a_label_that_is_not_there_is_named_beside_those_that_are():
+    labels = torch.tensor([0, 1, 2])
+    with pytest.warns(UserWarning, match="mask has no label 20, only 1, 2"):
+        assert not as_probabilities(labels, label=20).any()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert not as_probabilities(labels * 0, values="labels", label=20).any()
+        as_probabilities(torch.tensor([0.0, 1.5]), values="percent")

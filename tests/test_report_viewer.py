@@ -21,6 +21,7 @@ import numpy as np
 import pytest
 import SimpleITK
 import torch
+from processes import takes_interrupts
 from typer.testing import CliRunner
 
 from softoverlap.cli import app
@@ -472,7 +473,9 @@ def test_report_takes_no_page_and_viewer_at_once(results, tmp_path):
 @pytest.mark.slow
 def test_report_serves_until_it_is_interrupted(results):
     command = [sys.executable, "-u", "-m", "softoverlap", "report", str(results), "--serve"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, text=True, preexec_fn=takes_interrupts
+    ) as process:
         try:
             assert process.stdout
             url = process.stdout.readline().strip()

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from scipy import ndimage
 
-VOXELS_IN_ONE = 1 << 24
+VOXELS_IN_ONE = 1 << 22
 """Scans up to this size are not parted."""
 
 Window = tuple[slice, ...]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable
 
 import torch
@@ -171,6 +172,12 @@ def _labelled(numbers: Tensor, label: int | None, name: str) -> Tensor:
                 f"{name} must hold labels, whole numbers from 0 on, got {_seen(numbers)}"
             )
     inside = numbers > 0 if label is None else numbers == label
+    if label is not None and not inside.any() and numbers.any():
+        found = [f"{value:g}" for value in numbers.unique().tolist() if value]
+        more = ", …" if len(found) > 5 else ""
+        warnings.warn(
+            f"{name} has no label {label}, only {', '.join(found[:5])}{more}", stacklevel=3
+        )
     return inside.to(_float(numbers))
 
 
@@ -183,6 +190,12 @@ def _scaled(numbers: Tensor, values: str, name: str) -> Tensor:
         low, high = (float(bound) for bound in numbers.aminmax())
         if not -_SLACK * scale <= low <= high <= scale * (1 + _SLACK):
             raise ValueError(f"{name} must hold {values} in [0, {scale:g}], got {_seen(numbers)}")
+        if scale > 1 and 0 < high <= (1 if values == "percent" else 100):
+            warnings.warn(
+                f"{name} is read as {values}, but its largest value is {high:g}, "
+                f"{high / scale:.2g} of 1: is that so?",
+                stacklevel=3,
+            )
         if scale == 1 and low >= 0 and high <= 1:
             return numbers.to(_float(numbers))
     return (numbers.to(_float(numbers)) / scale).clamp(0, 1)
