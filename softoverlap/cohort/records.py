@@ -149,6 +149,7 @@ def case_files(pair: ScorePair) -> CaseFiles:
     """Where the prediction and the truths of a case lie; each may be empty.
 
     Examples:
+        >>> from pathlib import Path
         >>> case_files(ScorePair("a", None, (Path("/truth/a.nii"),)))
         [[], ['/truth/a.nii']]
     """

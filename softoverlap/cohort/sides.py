@@ -139,7 +139,7 @@ def _files(folder: Path, output: str | os.PathLike[str] | None) -> list[Path]:
     paths = sorted(folder.rglob("*"))
     runs = {path.parent.relative_to(folder) for path in paths if path.name == JOURNAL}
     if results == Path():
-        runs.add(results)
+        runs.add(Path())
         results = None
     found = []
     for path in paths:
