@@ -211,6 +211,93 @@ def test_changed_settings_need_overwrite(tmp_path):
     assert json.loads((out / "summary.json").read_text())["settings"]["threshold"] == 0.3
 
 
+def test_a_table_is_checked_by_a_dry_run(tmp_path):
+    folder = write_cohort(tmp_path, 1)
+    table = tmp_path / "pairs.csv"
+    row = "pred/case-000.nii.gz,truth/case-000.nii.gz"
+    table.write_text(f"case,pred,truth\na,{row}\nb,gone.nii,truth/case-000.nii.gz\n")
+    text = run("--table", table, "--dry-run", status=1)
+    assert "1 case matched" in text
+    assert f"b: found no such file: {folder}/gone.nii" in text
+
+
+def test_results_may_lie_among_the_boxes(tmp_path):
+    box = torch.tensor([[1.0, 2, 2, 5, 5, 4]])
+    for name in ("pred", "truth"):
+        (tmp_path / name).mkdir()
+        write_boxes(tmp_path / name / "a.json", box, scores=torch.tensor([0.7]))
+    for output in ("pred/res", "truth"):
+        run(*sides(tmp_path), "--output", tmp_path / output)
+        text = run(*sides(tmp_path), "--output", tmp_path / output)
+        assert "1 case scored, 1 of them by an earlier run, 0 failed" in text
+    assert "0 cases not matched" in run(*sides(tmp_path), "--dry-run")
+
+
+@pytest.mark.bad_input
+def test_another_cohort_needs_overwrite(tmp_path):
+    folder, out = write_cohort(tmp_path, 2), tmp_path / "out"
+    run(*sides(folder), "--output", out)
+    before = (out / "cases.csv").read_bytes()
+    (folder / "pred").rename(folder / "other")
+    arguments = (folder / "other", folder / "truth", "--output", out)
+    assert "results of the same files" in run(*arguments, status=2)
+    assert (out / "cases.csv").read_bytes() == before
+    run(*arguments, "--overwrite")
+    assert "other/case-000" in (out / "cases.csv").read_text()
+
+
+@pytest.mark.parametrize("finished", [0, 1])
+def test_an_overwriting_run_that_was_cut_off_says_what_is_left(tmp_path, monkeypatch, finished):
+    def cut_off(pairs, score, report):
+        yield from map(score, pairs[:finished])
+        raise KeyboardInterrupt
+
+    folder, out = write_cohort(tmp_path, 2), tmp_path / "out"
+    run(*sides(folder), "--output", out)
+    before = {path.name: path.read_bytes() for path in out.iterdir()}
+    monkeypatch.setattr("softoverlap.cohort.serial", cut_off)
+    text = run(*sides(folder), "--output", out, "--overwrite", status=130)
+    same = before == {path.name: path.read_bytes() for path in out.iterdir()}
+    assert same == (not finished)
+    assert ("is as it was" in text) == (not finished)
+    assert ("goes on from there, without --overwrite" in text) == bool(finished)
+
+
+@pytest.mark.parametrize("error", [RuntimeError("odd"), KeyError("odd"), MemoryError()])
+def test_an_unforeseen_error_is_not_taken_for_a_failed_case(tmp_path, monkeypatch, error):
+    def fails(*_, **options):
+        raise error
+
+    folder = write_cohort(tmp_path, 1)
+    monkeypatch.setattr("softoverlap.cohort.score_cohort", fails)
+    text = run(*sides(folder), "--output", tmp_path / "out", status=3)
+    assert "Traceback" in text
+    assert type(error).__name__ in text
+    assert f"error: {error or type(error).__name__}" in text
+
+
+@pytest.mark.bad_input
+def test_the_traceback_of_bad_input_is_shown_on_demand(tmp_path, monkeypatch):
+    monkeypatch.setenv("SOFTOVERLAP_TRACEBACK", "1")
+    assert "Traceback" in run("--labels", "x", status=2)
+
+
+def test_a_name_that_is_not_utf8_is_a_case_like_others(tmp_path):
+    folder, name = write_cohort(tmp_path, 2), os.fsdecode(b"caf\xe9.nii.gz")
+    try:
+        for side in sides(folder):
+            (side / "case-001.nii.gz").rename(side / name)
+    except OSError:
+        pytest.skip("this disk takes UTF-8 alone")
+    assert r"caf\udce9" in run(*sides(folder), "--dry-run")
+    run(*sides(folder), "--output", tmp_path / "out")
+    found = {row["case"]: row for row in rows(tmp_path / "out/cases.csv")}
+    assert found[r"caf\udce9"]["error"] == ""
+    (folder / "pred" / name).write_bytes(b"broken")
+    text = run(*sides(folder), "--output", tmp_path / "out", status=1)
+    assert r"failed: caf\udce9: " in text
+
+
 def test_a_prediction_is_never_written_over(tmp_path):
     folder = write_cohort(tmp_path, 1)
     table = tmp_path / "cases.csv"

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from softoverlap.cohort import find_pairs, read_pairs
+from softoverlap.cohort.names import OUTPUTS
 
 
 def make(folder, *names):
@@ -132,6 +133,7 @@ def test_hidden_files_are_passed_by(tmp_path):
 
 
 def test_a_table_names_cases_with_paths_relative_to_it(tmp_path):
+    make(tmp_path, "p/a.nii", "t/a.nii", "p/b.nii", "t/1.nii", "t/2.nii")
     table = tmp_path / "pairs.csv"
     table.write_text("case,pred,truth,note\na,p/a.nii,t/a.nii,x\nb,p/b.nii,t/1.nii; t/2.nii,\n")
     assert paired(read_pairs(table)) == {
@@ -142,12 +144,48 @@ def test_a_table_names_cases_with_paths_relative_to_it(tmp_path):
 
 def test_rows_that_are_no_pair_say_why(tmp_path):
     table = tmp_path / "pairs.csv"
-    table.write_text("case,pred,truth\na,a.nii,\na,b.nii,c.nii\nb,,b.nii\n,x.nii,y.nii\nc,c,c\n")
+    table.write_text("case,pred,truth\na,a.nii,\na,b.nii,c.nii\nb,,b.nii\n,x.nii,y.nii\n")
     assert errors(read_pairs(table)) == {
         "a": "2 rows of this case in the table",
         "b": "no prediction",
         "line 5": "no case in line 5",
     }
+
+
+def test_a_file_of_a_table_that_is_not_there_is_an_error_of_its_case(tmp_path):
+    make(tmp_path, "a.nii", "dicom/1.dcm")
+    table = tmp_path / "pairs.csv"
+    table.write_text(
+        "case,pred,truth\nfile,a.nii,a.nii\nfolder,a.nii,dicom\nno pred,b.nii,a.nii\n"
+        "no rater,a.nii,a.nii;c.nii\nneither,x.nii,y.nii\n"
+    )
+    found = read_pairs(table)
+    assert list(paired(found)) == ["file", "folder"]
+    assert errors(found) == {
+        "no pred": f"found no such file: {tmp_path}/b.nii",
+        "no rater": f"found no such file: {tmp_path}/c.nii",
+        "neither": f"found no such file: {tmp_path}/x.nii, {tmp_path}/y.nii",
+    }
+
+
+@pytest.mark.parametrize("pattern", [None, "{case}.json"])
+@pytest.mark.parametrize("output", ["pred/res", "pred/deep/res", "pred", "truth", "elsewhere"])
+def test_results_in_a_searched_folder_are_no_cases(tmp_path, output, pattern):
+    make(tmp_path, "pred/a.json", "truth/a.json")
+    sides = (tmp_path / "pred", tmp_path / "truth")
+    options = {"pred_pattern": pattern, "truth_pattern": pattern, "output": tmp_path / output}
+    before = find_pairs(*sides, **options)
+    make(tmp_path, *(f"{output}/{name}" for name in OUTPUTS))
+    assert find_pairs(*sides, **options) == before
+    assert list(paired(before)) == ["a"]
+
+
+def test_an_output_above_the_files_hides_none(tmp_path):
+    make(tmp_path, "pred/a.json", "truth/a.json", "pred/deep/summary.json", "truth/summary.json")
+    table = find_pairs(tmp_path / "pred", tmp_path / "truth", output=tmp_path)
+    assert list(paired(table)) == ["a", "summary"]
+    table = find_pairs(tmp_path / "pred", tmp_path / "truth", output=tmp_path / "pred")
+    assert list(paired(table)) == ["a", "summary"]  # deeper than the results
 
 
 @pytest.mark.bad_input

@@ -6,17 +6,21 @@ import csv
 import errno
 import json
 import os
+import time
 from functools import partial
+from pathlib import Path
 
 import pytest
 from cohort_makers import easy_score, made_up, pairs_of, write_cohort
 
-from softoverlap.cohort import CaseResult, ScorePair, ScoreSettings, score_cohort, store
-from softoverlap.cohort.outputs import OUTPUTS
+from softoverlap.cohort import CaseResult, ScorePair, ScoreSettings, records, score_cohort, store
+from softoverlap.cohort.names import JOURNAL, OUTPUTS
 from softoverlap.cohort.records import case_key
-from softoverlap.cohort.store import JOURNAL, Journal
+from softoverlap.cohort.stamps import file_stamps
+from softoverlap.cohort.store import Journal
 
 SETTINGS = ScoreSettings()
+KEYED = (ScorePair("a", Path("a.nii"), (Path("b.nii"),)), SETTINGS)
 
 
 def result(case):
@@ -108,10 +112,10 @@ def test_a_cohort_on_a_full_disk_goes_on_later(tmp_path, monkeypatch):
     scored = []
     runner, append = partial(counting, scored=scored), store.Journal.append
 
-    def fails_after_five(journal, key, one):
+    def fails_after_five(journal, key, one, files):
         if len(scored) > 5:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        append(journal, key, one)
+        append(journal, key, one, files)
 
     monkeypatch.setattr(store.Journal, "append", fails_after_five)
     with pytest.raises(OSError, match="No space left"):
@@ -222,3 +226,208 @@ def test_cases_of_one_name_are_refused(tmp_path):
         score_cohort(made_up(1) * 2, tmp_path)
     with pytest.raises(ValueError, match="got 0 cases"):
         score_cohort([], tmp_path)
+
+
+def predictions(folder, *, case="a"):
+    """One case of two models, with different files of the same name."""
+    for name in ("pred_one", "pred_two", "truth"):
+        (folder / name).mkdir()
+        (folder / name / f"{case}.nii").write_bytes(name.encode())
+    truth = (folder / "truth" / f"{case}.nii",)
+    return [[ScorePair(case, folder / one / f"{case}.nii", truth)] for one in
+            ("pred_one", "pred_two")]  # fmt: skip
+
+
+@pytest.mark.bad_input
+def test_overwrite_waits_for_the_lock_and_harms_nothing(tmp_path):
+    pytest.importorskip("fcntl")
+    runner = partial(counting, scored=[])
+    score_cohort(made_up(2), tmp_path, runner=runner)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    with (
+        Journal(tmp_path, SETTINGS) as journal,
+        pytest.raises(BlockingIOError, match="by another run"),
+    ):
+        score_cohort(made_up(1), tmp_path, runner=runner, overwrite=True)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+    assert journal.path.stat().st_ino == (tmp_path / JOURNAL).stat().st_ino
+
+
+def test_overwrite_keeps_the_lock_of_the_file_that_it_empties(tmp_path):
+    pytest.importorskip("fcntl")
+    fill(tmp_path, 3)
+    with Journal(tmp_path, SETTINGS, overwrite=True) as journal:
+        assert journal.found("case-0", "key-0") is None
+        journal.append("new", result("case-0"))
+        with pytest.raises(BlockingIOError, match="by another run"):
+            Journal(tmp_path, SETTINGS, overwrite=True)
+    with Journal(tmp_path, SETTINGS) as journal:
+        assert journal.found("case-0", "new") == result("case-0")
+        assert journal.found("case-1", "key-1") is None
+
+
+def test_overwrite_removes_nothing_before_the_runner_gives_a_case(tmp_path):
+    def cannot_start(pairs, score, report):
+        raise ConnectionError("no scheduler")
+        yield
+
+    score_cohort(made_up(2), tmp_path, runner=partial(counting, scored=[]))
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    with pytest.raises(ConnectionError, match="no scheduler"):
+        score_cohort(
+            made_up(2), tmp_path, ScoreSettings(threshold=0.3), runner=cannot_start, overwrite=True
+        )
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+@pytest.mark.bad_input
+def test_another_cohort_of_the_same_names_is_refused_unless_overwritten(tmp_path):
+    one, two = predictions(tmp_path)
+    runner, out = partial(counting, scored=[]), tmp_path / "out"
+    score_cohort(one, out, runner=runner)
+    before = {path.name: path.read_bytes() for path in out.iterdir()}
+    with pytest.raises(ValueError, match=r"got case a of .*pred_one.* now .*pred_two"):
+        score_cohort(two, out, runner=runner)
+    assert {path.name: path.read_bytes() for path in out.iterdir()} == before
+    assert score_cohort(two, out, runner=runner, overwrite=True).resumed == 0
+    two[0].pred.write_bytes(b"longer than before")
+    assert score_cohort(two, out, runner=runner).resumed == 0
+    assert score_cohort(two, out, runner=runner).resumed == 1
+
+
+def test_a_case_that_failed_may_come_from_elsewhere(tmp_path):
+    one, two = predictions(tmp_path)
+    score_cohort(one, tmp_path / "out")
+    found = score_cohort(two, tmp_path / "out", runner=partial(counting, scored=[]))
+    assert not found.failed
+
+
+def test_the_key_knows_a_file_of_the_same_size_and_time(tmp_path):
+    path, other = tmp_path / "a.nii", tmp_path / "b.nii"
+    pair = ScorePair("a", path, (path,))
+    path.write_bytes(b"one")
+    before, status = case_key(pair, SETTINGS), path.stat()
+    assert case_key(pair, SETTINGS) == before
+    time.sleep(0.05)  # coarse clocks
+    other.write_bytes(b"two")
+    os.utime(other, ns=(status.st_atime_ns, status.st_mtime_ns))
+    os.replace(other, path)
+    assert path.stat().st_mtime_ns == status.st_mtime_ns
+    assert case_key(pair, SETTINGS) != before
+
+
+@pytest.mark.parametrize(
+    ("header", "line", "data"),
+    [
+        ("a.mhd", "ElementDataFile = a data.raw", "a data.raw"),
+        ("a.mhd", "ElementDataFile = LIST\nx.raw\ny.raw", "y.raw"),
+        ("a.mhd", "ElementDataFile = s%03d.raw 1 2 1", "s002.raw"),
+        ("a.mhd", "ElementDataFile = s%03d.raw", "s001.raw"),
+        ("a.nhdr", "data file: a.raw.gz", "a.raw.gz"),
+        ("a.nhdr", "datafile: sub/a.raw", "sub/a.raw"),
+        ("a.nhdr", "data file: LIST 2\nx.raw\ny.raw", "x.raw"),
+    ],
+)
+def test_the_key_knows_data_apart_from_its_header(tmp_path, header, line, data):
+    first = {"a.mhd": "ObjectType = Image", "a.nhdr": "NRRD0004"}[header]
+    (tmp_path / header).write_text(f"{first}\n# a comment: = of none\n{line}\n")
+    (tmp_path / data).parent.mkdir(exist_ok=True)
+    (tmp_path / data).write_bytes(b"a")
+    pair = ScorePair("a", tmp_path / header, (tmp_path / header,))
+    before = case_key(pair, SETTINGS)
+    assert case_key(pair, SETTINGS) == before
+    (tmp_path / data).write_bytes(b"bb")
+    changed = case_key(pair, SETTINGS)
+    (tmp_path / data).unlink()
+    assert len({before, changed, case_key(pair, SETTINGS)}) == 3
+
+
+@pytest.mark.parametrize("suffix", [".mhd", ".nhdr"])
+def test_headers_as_simpleitk_writes_them_name_their_data(tmp_path, suffix):
+    import SimpleITK
+
+    path = tmp_path / f"a{suffix}"
+    SimpleITK.WriteImage(SimpleITK.Image(4, 3, 2, SimpleITK.sitkUInt8), path)
+    (apart,) = set(tmp_path.iterdir()) - {path}
+    assert [name for name, *_ in file_stamps(path)] == [str(path), str(apart)]
+
+
+@pytest.mark.parametrize(
+    "text", ["", "no header", "ElementDataFile = LOCAL\n\0\0", "ElementDataFile =\n", "\n"]
+)
+def test_a_header_without_data_apart_is_a_file_alone(tmp_path, text):
+    path = tmp_path / "a.mha"
+    path.write_text(text)
+    assert [name for name, *_ in file_stamps(path)] == [str(path)]
+
+
+@pytest.mark.bad_input
+def test_results_of_another_version_are_refused_unless_overwritten(tmp_path, monkeypatch):
+    key = case_key(*KEYED)
+    runner = partial(counting, scored=[])
+    score_cohort(made_up(2), tmp_path, runner=runner)
+    for module in (store, records):
+        monkeypatch.setattr(module, "version", lambda _: "99.0")
+    assert case_key(*KEYED) != key
+    with pytest.raises(ValueError, match=r"got softoverlap '.*', now '99\.0': pass --overwrite"):
+        score_cohort(made_up(2), tmp_path, runner=runner)
+    assert score_cohort(made_up(2), tmp_path, runner=runner, overwrite=True).resumed == 0
+
+
+@pytest.mark.bad_input
+@pytest.mark.parametrize("overwrite", [False, True])
+@pytest.mark.parametrize(
+    "text",
+    [
+        b'{"id": 1}\n{"id": 2}',
+        b'{"id": 1, "score": 0.5}',
+        b"[]",
+        b'{"format": "softoverlap-scores", "version": 2}\n',
+        b"\n",
+    ],
+)
+def test_a_file_of_others_is_left_as_it_is(tmp_path, text, overwrite):
+    (tmp_path / JOURNAL).write_bytes(text)
+    with pytest.raises(ValueError, match="must begin as a journal"):
+        score_cohort(made_up(1), tmp_path, overwrite=overwrite)
+    assert (tmp_path / JOURNAL).read_bytes() == text
+
+
+def test_a_journal_is_not_cut_before_a_case_is_finished(tmp_path):
+    path = fill(tmp_path, 2)
+    path.write_bytes(path.read_bytes() + b'{"key": "half a li')
+    before = path.read_bytes()
+    with Journal(tmp_path, SETTINGS) as journal:
+        assert journal.found("case-1", "key-1") == result("case-1")
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b'{"case": "case-1"}',
+        b'{"key": "key-1", "files": [], "case": "case-1"}',
+        b'{"key": "key-1", "files": [], "case": "case-1", "rows": [], "more": 1}',
+        b'{"key": "key-1", "files": [], "case": "case-1", "rows": [1]}',
+        b'{"key": "key-1", "files": 3, "case": "case-1", "rows": [{"case": "case-1"}]}',
+        b'{"key": "key-1", "files": [], "case": ["case-1"], "rows": [{"case": "case-1"}]}',
+    ],
+)
+def test_a_line_that_is_no_case_costs_that_case_alone(tmp_path, line):
+    path = fill(tmp_path, 3)
+    lines = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(lines[0] + lines[1] + line + b"\n" + lines[3])
+    with Journal(tmp_path, SETTINGS) as journal:
+        assert journal.found("case-1", "key-1") is None
+        assert journal.found("case-2", "key-2") == result("case-2")
+
+
+def test_a_name_that_is_not_utf8_does_not_cost_the_tables(tmp_path):
+    name = os.fsdecode(b"caf\xe9")
+    pairs = [*made_up(1), ScorePair(name, Path(f"{name}.nii"), (Path("b.nii"),))]
+    for _ in range(2):
+        score_cohort(pairs, tmp_path)  # all fail: there are no such files
+        with (tmp_path / "cases.csv").open(encoding="utf-8") as file:
+            rows = list(csv.DictReader(file))
+        assert [row["case"] for row in rows] == ["case-000", r"caf\udce9"]
+        assert rows[1]["pred"] == r"caf\udce9.nii"

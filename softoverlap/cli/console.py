@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import os
 import time
+import traceback
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ParamSpec
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from softoverlap.detection import Evaluation, Progress as TrainingProgress
 
 _P = ParamSpec("_P")
-BAD_INPUT, INTERRUPTED, SOME_FAILED = 2, 130, 1
+SOME_FAILED, BAD_INPUT, UNFORESEEN, INTERRUPTED = 1, 2, 3, 130
 _SHOWN = (
     "soft_dice", "soft_iou", "expected_dice", "thresholded_dice", "hard_dice", "volume_bias_ml",
     "lesion_recall", "lesion_dice", "lesionwise_dice", "false_positives", "brier",
@@ -31,7 +32,12 @@ errors = Console(stderr=True, soft_wrap=True, highlight=False)
 
 def say(text: str) -> None:
     """Print a line as it is, brackets included."""
-    console.print(text, markup=False)
+    console.print(_printable(text), markup=False)
+
+
+def _printable(text: str) -> str:
+    """The same where a file's name is not UTF-8: its bytes as backslash, u, dc, XX."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def plural(number: int, noun: str) -> str:
@@ -41,13 +47,15 @@ def plural(number: int, noun: str) -> str:
 
 def one_line_warning(message: Warning | str, *origin: object, **more: object) -> None:
     """Print a warning without the place in the code that it comes from."""
-    errors.print(f"warning: {' '.join(str(message).split())}", markup=False)
+    errors.print(_printable(f"warning: {' '.join(str(message).split())}"), markup=False)
 
 
 def one_line_errors(command: Callable[_P, None]) -> Callable[_P, None]:
     """Bad input ends the command with one line and status 2, Ctrl-C with status 130.
 
-    With `SOFTOVERLAP_TRACEBACK=1` in the environment the whole traceback is shown.
+    Whatever else goes wrong is nobody's input: its traceback is shown, and the status is 3, since
+    1 says that some cases failed. With `SOFTOVERLAP_TRACEBACK=1` in the environment the traceback
+    of bad input is shown too.
     """
 
     @functools.wraps(command)
@@ -57,15 +65,28 @@ def one_line_errors(command: Callable[_P, None]) -> Callable[_P, None]:
                 warnings.showwarning = one_line_warning
                 command(*args, **kwargs)
         except KeyboardInterrupt as stop:
-            errors.print(": ".join(["interrupted", *map(str, stop.args)]), markup=False)
+            text = ": ".join(["interrupted", *map(str, stop.args)])
+            errors.print(_printable(text), markup=False)
             raise typer.Exit(INTERRUPTED) from None
         except (ValueError, TypeError, OSError, ImportError) as error:
-            if os.environ.get("SOFTOVERLAP_TRACEBACK"):
-                raise
-            errors.print(f"error: {' '.join(str(error).split())}", markup=False)
+            _print_error(error, whole=bool(os.environ.get("SOFTOVERLAP_TRACEBACK")))
             raise typer.Exit(BAD_INPUT) from None
+        except (typer.Exit, typer.Abort, typer.BadParameter):  # a command's own end
+            raise
+        except Exception as error:
+            _print_error(error, whole=True)
+            raise typer.Exit(UNFORESEEN) from None
 
     return run
+
+
+def _print_error(error: Exception, *, whole: bool) -> None:
+    """One line that says what went wrong, after the traceback if need be."""
+    if whole:
+        text = "".join(traceback.format_exception(error))
+        errors.print(_printable(text), markup=False, end="")
+    what = str(error) or type(error).__name__
+    errors.print(_printable(f"error: {' '.join(what.split())}"), markup=False)
 
 
 class TrainingBar:

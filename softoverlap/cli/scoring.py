@@ -98,7 +98,7 @@ def score(
 
     The same command goes on where an earlier run was cut off, and tries failed
     cases again. The exit status is 0 if all cases were scored, 1 if some failed,
-    2 if nothing could be done as asked.
+    2 if nothing could be done as asked, 3 after an error that nobody foresaw.
 
     softoverlap score pred/ truth/ --dry-run
     softoverlap score pred/ truth/ --output results --workers 8
@@ -113,7 +113,7 @@ def score(
         labels=_numbers(labels), min_mm3=min_mm3, hit_iou=hit_iou,
     )  # fmt: skip
     runner = _runner(workers, scheduler)
-    pairs = _pairs(pred, truth, table, pred_pattern, truth_pattern)
+    pairs = _pairs(pred, truth, table, pred_pattern, truth_pattern, output)
     if dry_run:
         _list(pairs)
     elif output is None:
@@ -128,6 +128,7 @@ def _pairs(
     table: Path | None,
     pred_pattern: str | None,
     truth_pattern: str | None,
+    output: Path | None,
 ) -> PairTable:
     from softoverlap.cohort import find_pairs, read_pairs
 
@@ -137,7 +138,9 @@ def _pairs(
         return read_pairs(table)
     if pred is None or truth is None:
         raise ValueError("PRED and TRUTH must be given, or --table")
-    return find_pairs(pred, truth, pred_pattern=pred_pattern, truth_pattern=truth_pattern)
+    return find_pairs(
+        pred, truth, pred_pattern=pred_pattern, truth_pattern=truth_pattern, output=output
+    )
 
 
 def _runner(workers: int, scheduler: str | None) -> Runner:
@@ -186,22 +189,28 @@ def _run(
     """Score; whatever ends it, the words say what is kept."""
     from softoverlap.cohort import score_cohort
 
-    kept = f"finished cases are kept in {output}; the same command goes on from there"
-    if overwrite:
-        kept += ", without --overwrite"
+    bar = RateBar("scoring", len(pairs))
     try:
-        with RateBar("scoring", len(pairs)) as bar:
+        with bar:
             return score_cohort(
                 pairs, output, settings, runner=runner, overwrite=overwrite, report=say,
                 progress=lambda result: bar(result.case, result.error),
                 start=bar.skip, inputs=() if table is None else (table,),
             )  # fmt: skip
     except KeyboardInterrupt:
-        raise KeyboardInterrupt(kept) from None
+        raise KeyboardInterrupt(_kept(output, bar, overwrite)) from None
     except OSError as error:
         if error.errno in _NO_SPACE or isinstance(error, ConnectionError):
-            raise OSError(f"{error}; {kept}") from error
+            raise OSError(f"{error}; {_kept(output, bar, overwrite)}") from error
         raise
+
+
+def _kept(output: Path, bar: RateBar, overwrite: bool) -> str:
+    """What an ending leaves behind, and how to go on."""
+    if overwrite and bar.count == bar.skipped:
+        return f"no case was finished, and what {output} held is as it was"
+    words = f"finished cases are kept in {output}; the same command goes on from there"
+    return f"{words}, without --overwrite" if overwrite else words
 
 
 def _finish(result: CohortResult, output: Path) -> None:

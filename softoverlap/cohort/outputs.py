@@ -8,15 +8,11 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from softoverlap.cohort.names import JOURNAL, OUTPUTS, SUMMARY, TABLES
 from softoverlap.cohort.pairing import ScorePair
 from softoverlap.cohort.records import CaseResult
-from softoverlap.cohort.store import JOURNAL
 from softoverlap.cohort.tables import Row
 from softoverlap.data import whole_file
-
-TABLES = ("cases.csv", "lesions.csv", "boxes.csv")
-SUMMARY = "summary.json"
-OUTPUTS = (*TABLES, SUMMARY, JOURNAL)
 
 _HEADS = {
     "cases.csv": ("case", "label", "error", "warning"),
@@ -48,12 +44,12 @@ def write_outputs(folder: Path, results: Sequence[CaseResult], summary: dict[str
 
 
 def check_outputs(folder: Path, inputs: Iterable[Path], *, overwrite: bool) -> None:
-    """Nothing that is read or that others wrote is written over; with `overwrite`, make room.
+    """Nothing that is read or that others wrote is written over; nothing is removed here.
 
     Args:
         folder: Folder of the results.
         inputs: Files that the run reads.
-        overwrite: Remove the results of an earlier run.
+        overwrite: Whether tables without a journal may be replaced.
 
     Raises:
         NotADirectoryError: If the folder is a file.
@@ -73,10 +69,7 @@ def check_outputs(folder: Path, inputs: Iterable[Path], *, overwrite: bool) -> N
         if path.resolve() in outputs:
             raise ValueError(f"--output must not hold an input of that name, got {path}")
     found = [name for name in OUTPUTS if (folder / name).exists()]
-    if overwrite:
-        for name in found:
-            (folder / name).unlink()
-    elif found and JOURNAL not in found:
+    if found and JOURNAL not in found and not overwrite:
         raise FileExistsError(
             f"{folder / found[0]} must not exist yet: pass --overwrite or another --output"
         )
@@ -93,11 +86,17 @@ def inputs_of(pairs: Iterable[ScorePair]) -> list[Path]:
 
 
 def _write_table(path: Path, rows: Sequence[Row]) -> None:
-    """The columns that come first, then all others as they come up."""
+    """The columns that come first, then all others as they come up.
+
+    A byte of a file's name that is not UTF-8 is written as an escape: it must not cost the table.
+    """
     names = dict.fromkeys(name for row in rows for name in row)
     first = [name for name in _HEADS[path.name] if name in names or name != "label"]
     columns = [*first, *(name for name in names if name not in first)]
-    with whole_file(path) as unfinished, unfinished.open("w", newline="", encoding="utf-8") as file:
+    with (
+        whole_file(path) as unfinished,
+        unfinished.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file,
+    ):
         writer = csv.DictWriter(file, columns, restval="")
         writer.writeheader()
         writer.writerows(rows)

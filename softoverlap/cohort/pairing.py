@@ -68,6 +68,7 @@ def find_pairs(
     *,
     pred_pattern: str | None = None,
     truth_pattern: str | None = None,
+    output: str | os.PathLike[str] | None = None,
 ) -> PairTable:
     """Pair predictions with truths, without opening a file.
 
@@ -83,6 +84,8 @@ def find_pairs(
         pred_pattern: Names of the predictions in the folder, with `{case}`: `{case}_pred.nii.gz`;
             with a slash, paths below the folder: `{case}/anat/pred.nii.gz`.
         truth_pattern: The same of the truths, `{rater}` included: `{case}_rater{rater}.nii.gz`.
+        output: Folder for the results, if it lies in one of the folders: what it holds is passed
+            by. Of a folder that is both, and where an earlier run wrote, the results alone are.
 
     Returns:
         Every case; one without partner, or with two files, is there with the reason.
@@ -106,8 +109,8 @@ def find_pairs(
     """
     if Path(pred).is_file() and Path(truth).is_file() and not (pred_pattern or truth_pattern):
         return PairTable((ScorePair(file_name(Path(pred)), Path(pred), (Path(truth),)),))
-    found = find_side(os.fspath(pred), pred_pattern, "PRED", raters=False)
-    known = find_side(os.fspath(truth), truth_pattern, "TRUTH", raters=True)
+    found = find_side(os.fspath(pred), pred_pattern, "PRED", raters=False, output=output)
+    known = find_side(os.fspath(truth), truth_pattern, "TRUTH", raters=True, output=output)
     if not known.fixed:
         known.gather_raters({file.name for file in found.files})
     sides = (found.by_case(known), known.by_case(found))
@@ -125,8 +128,8 @@ def read_pairs(table: str | os.PathLike[str]) -> PairTable:
             `;`. Other columns are passed by.
 
     Returns:
-        Every case, in the order of the table. An empty cell or a case that comes twice is there
-        with the reason.
+        Every case, in the order of the table. An empty cell, a file that is not there, or a case
+        that comes twice is there with the reason.
 
     Raises:
         FileNotFoundError: If there is no such table.
@@ -135,6 +138,8 @@ def read_pairs(table: str | os.PathLike[str]) -> PairTable:
     Examples:
         >>> import tempfile
         >>> path = Path(tempfile.mkdtemp()) / "pairs.csv"
+        >>> for name in ("a.nii", "a_1.nii", "a_2.nii", "b.nii"):
+        ...     path.with_name(name).touch()
         >>> _ = path.write_text("case,pred,truth\na,a.nii,a_1.nii;a_2.nii\nb,,b.nii\n")
         >>> [(pair.case, len(pair.truth), pair.error) for pair in read_pairs(path).pairs]
         [('a', 2, None), ('b', 1, 'no prediction')]
@@ -172,8 +177,19 @@ def _tabled(rows: list[dict[str, str]], counts: Counter[str], folder: Path) -> I
         if case and counts[case] > 1:
             error = f"{counts[case]} rows of this case in the table"
         error = error or (None if pred else "no prediction") or (None if truths else "no truth")
-        truth = tuple(folder / path for path in truths)
-        yield ScorePair(case or f"line {number}", folder / pred if pred else None, truth, error)
+        paths = [folder / path for path in (pred, *truths)]
+        yield ScorePair(
+            case or f"line {number}",
+            paths[0] if pred else None,
+            tuple(paths[1:]),
+            error or _missing(paths),
+        )
+
+
+def _missing(paths: list[Path]) -> str | None:
+    """Which of the files of a table are not there."""
+    gone = [str(path) for path in paths if not os.path.exists(path)]
+    return f"found no such file: {', '.join(gone)}" if gone else None
 
 
 def _paired(

@@ -5,15 +5,19 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Iterator
+import os
 from dataclasses import asdict, dataclass, field, replace
-from pathlib import Path
+from importlib.metadata import version
 from typing import Any
 
 from softoverlap._checks import check_choice
 from softoverlap.cohort.pairing import ScorePair
+from softoverlap.cohort.stamps import file_stamps
 from softoverlap.data.alignment import GEOMETRIES
 from softoverlap.data.values import VALUES
+
+CaseFiles = list[list[str]]
+"""Paths of the prediction, none or one, and of the truths."""
 
 
 @dataclass(frozen=True)
@@ -134,19 +138,20 @@ def plain_values(value: Any) -> Any:
 
 
 def case_key(pair: ScorePair, settings: ScoreSettings) -> str:
-    """A hash of settings, files, their sizes and times of change: the same key, the same result."""
-    stamps: list[Any] = [settings.as_dict(), pair.case, pair.error]
+    """A hash of version, settings, files and their times: the same key, the same result."""
+    stamps: list[Any] = [version("softoverlap"), settings.as_dict(), pair.case, pair.error]
     for path in (pair.pred, *pair.truth):
-        stamps.append([] if path is None else [list(stamp) for stamp in _stamps(path)])
+        stamps.append([] if path is None else file_stamps(path))
     return hashlib.sha256(json.dumps(stamps).encode()).hexdigest()[:32]
 
 
-def _stamps(path: Path) -> Iterator[tuple[str, int, int]]:
-    """Name, size and time of a file, or of all files of a folder (a DICOM series)."""
-    try:
-        files = sorted(path.iterdir()) if path.is_dir() else [path]
-        for file in files:
-            status = file.stat()
-            yield str(file.absolute()), status.st_size, status.st_mtime_ns
-    except OSError:
-        yield str(path.absolute()), -1, -1
+def case_files(pair: ScorePair) -> CaseFiles:
+    """Where the prediction and the truths of a case lie; each may be empty.
+
+    Examples:
+        >>> from pathlib import Path
+        >>> case_files(ScorePair("a", None, (Path("/truth/a.nii"),)))
+        [[], ['/truth/a.nii']]
+    """
+    pred = () if pair.pred is None else (pair.pred,)
+    return [[os.path.abspath(path) for path in side] for side in (pred, pair.truth)]

@@ -14,7 +14,7 @@ from typing import Any
 from softoverlap.cohort.cases import score_safely
 from softoverlap.cohort.outputs import check_outputs, inputs_of, write_outputs
 from softoverlap.cohort.pairing import ScorePair
-from softoverlap.cohort.records import CaseResult, ScoreSettings, case_key
+from softoverlap.cohort.records import CaseResult, ScoreSettings, case_files, case_key
 from softoverlap.cohort.runners import Runner, serial
 from softoverlap.cohort.store import Journal
 from softoverlap.cohort.summary import summarize
@@ -61,8 +61,8 @@ def score_cohort(
 
     The folder holds `cases.csv`, `lesions.csv`, `boxes.csv` and `summary.json` at the end, and
     `scores.jsonl`, the journal, from the start. A run that was cut off is called again with the
-    same arguments: cases in the journal are not scored again, unless they failed, or their files
-    or the settings changed.
+    same arguments: cases in the journal are not scored again, unless they failed or their files
+    changed. Other files or settings are refused.
 
     In a script, a runner with processes needs the guard `if __name__ == "__main__":`.
 
@@ -71,7 +71,7 @@ def score_cohort(
         output: Folder of the results; it is made if need be.
         settings: How to score; the defaults if None.
         runner: `serial`, `ProcessPool(workers)` or `DaskRunner(scheduler)`.
-        overwrite: Remove the results of an earlier run first.
+        overwrite: Replace the results of an earlier run, as soon as a first case is finished.
         progress: Called with each result as it is finished, earlier ones left out.
         report: Called with words on what went wrong and was mended, such as a killed process.
         start: Called before the first case with the number of cases that are finished already.
@@ -82,9 +82,9 @@ def score_cohort(
 
     Raises:
         ValueError: If there is no case, two have one name, the folder holds results of other
-            settings, or an output would take the place of an input.
+            settings, files or versions, or an output would take the place of an input.
         FileExistsError: If the folder holds results without a journal.
-        OSError: If the disk is full; finished cases are kept.
+        OSError: If the disk is full, or another run writes the folder; finished cases are kept.
 
     Examples:
         >>> import tempfile
@@ -98,14 +98,16 @@ def score_cohort(
         raise ValueError(f"pairs must hold cases of different names, got {len(names)} cases")
     check_outputs(output, [*inputs_of(pairs), *inputs], overwrite=overwrite)
     output.mkdir(parents=True, exist_ok=True)
-    with Journal(output, settings) as journal:
+    with Journal(output, settings, overwrite=overwrite) as journal:
+        files = {pair.case: case_files(pair) for pair in pairs}
+        journal.check_files(files)
         keys = {pair.case: case_key(pair, settings) for pair in pairs}
         waiting = [pair for pair in pairs if not _is_finished(journal, pair, keys)]
         (start or _nothing)(len(pairs) - len(waiting))
         score = partial(score_safely, settings=settings)
         with contextlib.closing(runner(waiting, score, report or _nothing)) as coming:
             for result in coming:
-                journal.append(keys[result.case], result)
+                journal.append(keys[result.case], result, files[result.case])
                 (progress or _nothing)(result)
         results = [_known(journal, name, keys) for name in names]
         summary = _described(summarize(results), settings)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from softoverlap.cohort.names import JOURNAL, OUTPUTS
 from softoverlap.cohort.patterns import FilePattern, has_wildcards, read_pattern, split_pattern
 from softoverlap.data import IMAGE_SUFFIXES, Unpaired
 
@@ -80,8 +81,15 @@ class Side:
         return cases
 
 
-def find_side(text: str, pattern: str | None, name: str, *, raters: bool) -> Side:
-    """All files of one side."""
+def find_side(
+    text: str,
+    pattern: str | None,
+    name: str,
+    *,
+    raters: bool,
+    output: str | os.PathLike[str] | None = None,
+) -> Side:
+    """All files of one side, but those of the results."""
     if has_wildcards(text):
         if pattern is not None:
             raise ValueError(f"{name} must be a folder where --{name.lower()}-pattern is given")
@@ -93,16 +101,17 @@ def find_side(text: str, pattern: str | None, name: str, *, raters: bool) -> Sid
         raise FileNotFoundError(f"{name} must be {kind} got {folder}")
     option = f"--{name.lower()}-pattern"
     rule = None if pattern is None else read_pattern(pattern, name=option, rater=raters)
-    side = _matching(folder, rule) if rule else _images(folder)
+    files = _files(folder, output)
+    side = _matching(folder, rule, files) if rule else _images(folder, files)
     if not side.files:
         what = f"files like {pattern}" if pattern else "images or files of boxes"
         raise ValueError(f"{name} must hold {what}, found none in {folder}")
     return side
 
 
-def _matching(folder: Path, rule: FilePattern) -> Side:
+def _matching(folder: Path, rule: FilePattern, paths: list[Path]) -> Side:
     files, passed_by = [], []
-    for path in _walk(folder, lambda _: True):
+    for path in paths:
         match = rule.match(path, folder)
         if match is None:
             passed_by.append(Unpaired(path, f"not like {rule.text}"))
@@ -113,10 +122,10 @@ def _matching(folder: Path, rule: FilePattern) -> Side:
     return Side(files, fixed=True, passed_by=passed_by)
 
 
-def _images(folder: Path) -> Side:
+def _images(folder: Path, all_paths: list[Path]) -> Side:
     """Images, or where there is none boxes: images often have JSON files beside them."""
-    paths = list(_walk(folder, lambda name: name.lower().endswith(IMAGE_SUFFIXES)))
-    paths = paths or list(_walk(folder, lambda name: name.lower().endswith(".json")))
+    paths = [path for path in all_paths if path.name.lower().endswith(IMAGE_SUFFIXES)]
+    paths = paths or [path for path in all_paths if path.name.lower().endswith(".json")]
     files = []
     for path in paths:
         parent, name = path.relative_to(folder).parent, file_name(path)
@@ -124,9 +133,26 @@ def _images(folder: Path) -> Side:
     return Side(files, fixed=False, passed_by=[])
 
 
-def _walk(folder: Path, wanted: Callable[[str], bool]) -> Iterator[Path]:
-    """Files below the folder in order; names that start with a dot are passed by."""
-    for path in sorted(folder.rglob("*")):
-        hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
-        if not hidden and wanted(path.name) and path.is_file():
-            yield path
+def _files(folder: Path, output: str | os.PathLike[str] | None) -> list[Path]:
+    """Files below the folder in order; names that start with a dot and results are passed by."""
+    results = None if output is None else _below(folder, Path(output))
+    paths = sorted(folder.rglob("*"))
+    runs = {path.parent.relative_to(folder) for path in paths if path.name == JOURNAL}
+    if results == Path():
+        runs.add(Path())
+        results = None
+    found = []
+    for path in paths:
+        place = path.relative_to(folder)
+        hidden = any(part.startswith(".") for part in place.parts)
+        ours = place.name in OUTPUTS and place.parent in runs
+        ours = ours or (results is not None and place.is_relative_to(results))
+        if not (hidden or ours) and path.is_file():
+            found.append(path)
+    return found
+
+
+def _below(folder: Path, output: Path) -> Path | None:
+    """Where in the folder the output lies, `.` if it is the folder, None if it lies elsewhere."""
+    inside, outside = output.resolve(), folder.resolve()
+    return inside.relative_to(outside) if inside.is_relative_to(outside) else None
