@@ -319,11 +319,13 @@ def test_equal_scores_rank_by_false_positives_and_cases_without_a_score_do_not_r
 def test_scans_are_found_by_the_whole_name_or_by_what_follows_it(tmp_path):
     for name in ("a.nii", "a_t1.nii", "b_t1.nii.gz", "c_t1.nii", "c_flair.nii", "bb_t1.nii"):
         (tmp_path / name).touch()
+    (tmp_path / "E.NII.GZ").touch()
     (tmp_path / "series").mkdir()
     finder = ScanFinder(tmp_path)
     assert finder("a") == (tmp_path / "a.nii", "")
     assert finder("b") == (tmp_path / "b_t1.nii.gz", "")
     assert finder("c") == (None, "2 scans could be this case's, c_flair.nii among them.")
+    assert finder("E") == (tmp_path / "E.NII.GZ", "")
     assert finder("series") == (tmp_path / "series", "")
     assert finder("d") == (None, "No scan is known for this case.")
     assert ScanFinder(None)("a") == (None, "")

@@ -25,9 +25,9 @@ from softoverlap.data.geometry import Volume, check_affine
 NIFTI_SUFFIXES = (".nii", ".nii.gz")
 
 
-def is_nifti_name(path: Path) -> bool:
+def is_nifti_name(path: str | os.PathLike[str]) -> bool:
     """Whether a file is NIfTI by its name, in small letters or capitals."""
-    return path.name.lower().endswith(NIFTI_SUFFIXES)
+    return Path(path).name.lower().endswith(NIFTI_SUFFIXES)
 
 
 _UNREADABLE = (

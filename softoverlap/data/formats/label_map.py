@@ -35,7 +35,7 @@ from softoverlap.data.formats.record import (
     only_file,
 )
 from softoverlap.data.geometry import Volume
-from softoverlap.data.nifti import NIFTI_SUFFIXES, load_nifti
+from softoverlap.data.nifti import is_nifti_name, load_nifti
 from softoverlap.lesions import Lesion
 
 _MOST = 65535
@@ -154,7 +154,7 @@ def _check_table(path: Path, known: set[int], listed: set[int]) -> None:
 
 def tables_beside(path: Path) -> tuple[Path, ...]:
     """Where the scores of a label map may lie; none for other files."""
-    if not path.name.endswith(NIFTI_SUFFIXES):
+    if not is_nifti_name(path):
         return ()
     return score_table(path), path.with_name(f"{bare_name(path)}.json")
 
@@ -172,7 +172,7 @@ def _table(path: Path, scores: Path | None) -> dict[int, tuple[float | None, int
         return None
     if not found[0].is_file():
         raise FileNotFoundError(f"{found[0]} must be the table of {path}, found no such file")
-    rows = _json_rows(found[0]) if found[0].suffix == ".json" else _csv_rows(found[0])
+    rows = _json_rows(found[0]) if found[0].suffix.lower() == ".json" else _csv_rows(found[0])
     table: dict[int, tuple[float | None, int | None]] = {}
     for row in rows:
         value, score, label = _cells(found[0], row)
