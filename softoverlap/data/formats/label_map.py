@@ -222,11 +222,11 @@ def write(path: Path, files: Mapping[str, BoxFile], told: Told) -> None:
     lost = count - len(np.setdiff1d(np.unique(values), [0]))
     if lost:
         warnings.warn(f"{path}: {lost} boxes have no voxel of their own", stacklevel=2)
-    _write_table(score_table(path), file)
     image = nibabel.Nifti1Image(values, grid.affine.numpy())
     image.header.set_xyzt_units("mm")
-    with whole_file(path) as unfinished:
-        nibabel.save(image, unfinished)
+    with whole_file(score_table(path)) as scores, whole_file(path) as unfinished:
+        _write_table(scores, file)
+        nibabel.save(image, unfinished)  # both take their places at the end, the map first
 
 
 def _painted(file: BoxFile, shape: Sequence[int]) -> np.ndarray:
@@ -245,10 +245,7 @@ def _write_table(path: Path, file: BoxFile) -> None:
     empty: list[Any] = [""] * len(file.boxes)
     scores = empty if file.scores is None else file.scores.tolist()
     labels = empty if file.labels is None else file.labels.tolist()
-    with (
-        whole_file(path) as unfinished,
-        unfinished.open("w", newline="", encoding="utf-8") as stream,
-    ):
+    with path.open("w", newline="", encoding="utf-8") as stream:
         writer = csv.writer(stream)
         writer.writerow(["value", "score", "label"])
         writer.writerows(zip(range(1, len(empty) + 1), scores, labels, strict=True))
