@@ -148,6 +148,13 @@ def test_other_images_than_nifti_are_boxed(masks, tmp_path):
     torch.testing.assert_close(first.affine, second.affine)
 
 
+def test_names_in_capitals_are_found_in_folders(masks, tmp_path):
+    for path in masks.iterdir():
+        path.rename(path.with_name(path.name.upper()))
+    assert "3 masks boxed" in run("boxes", masks, "--output", tmp_path / "found")
+    assert (tmp_path / "found" / "SUB-01_boxes.json").exists()
+
+
 def test_a_dry_run_reads_and_writes_nothing(masks, tmp_path):
     text = run("boxes", masks, "--output", tmp_path / "found", "--dry-run")
     assert "sub-01.nii.gz: 2 boxes" in text

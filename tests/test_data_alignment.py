@@ -147,7 +147,7 @@ def test_the_voxel_grid_is_trusted_up_to_one_voxel():
     assert torch.equal(aligned.volume.data, truth.data)
     assert torch.equal(aligned.volume.affine, truth.affine)
     assert aligned.warning is not None
-    with pytest.raises(ValueError, match=r"more than the 1 that geometry \(--geometry\) index all"):
+    with pytest.raises(ValueError, match=r"more than the 1 that is allowed by index"):
         align_to(shifted(truth, 0, 1.1, 0), truth, geometry="index")
 
 
@@ -285,3 +285,53 @@ def test_real_masks_work_under_each_choice(patient):
 def test_unknown_choices_are_refused():
     with pytest.raises(ValueError, match="geometry must be one of"):
         align_to(reference(), reference(), geometry="loose")
+
+
+@given(cut=st.integers(0, 7), nearest=st.booleans(), flip=st.booleans())
+def test_the_warning_tells_the_share_of_the_mass_outside_the_reference(cut, nearest, flip):
+    data, matrix = torch.zeros(8, 4, 4), torch.eye(4, dtype=torch.float64)
+    data[:, 1:3, 1:3] = torch.arange(1.0, 9)[:, None, None] / 8
+    if nearest:
+        data = (data * 8).int()
+    moved = Volume(data.flip(0), matrix.clone()) if flip else Volume(data, matrix)
+    if flip:
+        moved.affine[0, 0], moved.affine[0, 3] = -1, 7
+    reference = Volume(torch.zeros(8 - cut, 4, 4), matrix)
+    warning = align_to(moved, reference, geometry="resample", nearest=nearest).warning
+    weights = [1] * 8 if nearest else list(range(1, 9))
+    share = 100 * sum(weights[8 - cut :]) / sum(weights)
+    if cut:
+        assert f"{share:.3g} % of its mass lies outside reference" in warning
+    else:
+        assert warning is None
+
+
+def test_a_mask_that_lies_inside_loses_no_mass_and_an_empty_one_has_none():
+    small = Volume(torch.ones(2, 2, 2), affine(direction=TURNED))
+    large = Volume(torch.ones(40, 40, 40), affine(direction=TURNED, origin=(-15, -15, -15)))
+    assert align_to(small, large, geometry="resample").warning.endswith("resampled")
+    empty = Volume(torch.zeros(40, 40, 40), large.affine)
+    assert align_to(empty, small, geometry="resample").warning.endswith("resampled")
+
+
+@pytest.mark.bad_input
+@pytest.mark.parametrize(
+    ("geometry", "shift", "offered"),
+    [
+        ("strict", 0.4, ["index", "resample"]),
+        ("strict", 3.0, ["resample"]),
+        ("index", 3.0, ["resample"]),
+        ("strict", 11.0, []),
+        ("index", 11.0, []),
+    ],
+)
+def test_only_choices_that_would_work_are_offered(geometry, shift, offered):
+    there, here = torch.eye(4, dtype=torch.float64), torch.eye(4, dtype=torch.float64)
+    here[0, 3] = shift
+    moving, reference = Volume(torch.ones(8, 8, 8), here), Volume(torch.ones(8, 8, 8), there)
+    with pytest.raises(ValueError, match="lies up to") as caught:
+        align_to(moving, reference, geometry=geometry)
+    words = {"index": "index trusts the voxel grid", "resample": "resample trusts the affines"}
+    assert [name for name, text in words.items() if text in str(caught.value)] == offered
+    for name in offered:
+        align_to(moving, reference, geometry=name)

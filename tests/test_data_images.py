@@ -12,8 +12,19 @@ import SimpleITK
 import torch
 from image_makers import itk_image, oblique, write_dicom
 
-from softoverlap.data import IMAGE_SUFFIXES, image_name, load_image, load_nifti
+from softoverlap.data import (
+    IMAGE_SUFFIXES,
+    find_cases,
+    image_name,
+    is_image_name,
+    load_image,
+    load_nifti,
+    read_box_files,
+    save_nifti,
+    write_boxes,
+)
 from softoverlap.detection import Intensity, TrainingConfig, TrainingScan, build_detector, detect
+from softoverlap.detection.files import find_scans, scan_name
 
 FORMATS = ("nii", "nii.gz", "nrrd", "nhdr", "mha", "mhd")
 ARRAY = np.random.default_rng(0).random((4, 5, 6)).astype(np.float32)  # z, y, x
@@ -281,3 +292,42 @@ def test_other_files_beside_the_slices_do_no_harm(tmp_path):
     (folder / "notes.txt").write_text("of the scan")
     (folder / ".hidden.dcm").write_bytes(b"")
     assert load_image(folder).data.shape == (4, 5, 6)
+
+
+@pytest.mark.parametrize("suffix", IMAGE_SUFFIXES)
+def test_names_of_images_may_be_in_capitals(suffix):
+    assert is_image_name(f"a{suffix}")
+    assert is_image_name(f"A{suffix.upper()}")
+    assert image_name(f"A{suffix.upper()}") == "A"
+    assert not is_image_name(f"a{suffix}.csv")
+
+
+@pytest.mark.parametrize("suffix", [".NII", ".NII.GZ"])
+def test_nifti_in_capitals_is_written_and_read(tmp_path, suffix):
+    path = tmp_path / f"C{suffix}"
+    save_nifti(path, torch.from_numpy(ARRAY), torch.eye(4))
+    assert torch.equal(load_nifti(path).data, torch.from_numpy(ARRAY))
+    assert torch.equal(load_image(path).data, load_nifti(path).data)
+    assert scan_name(path) == "C"
+    assert find_scans([tmp_path]) == [path]
+
+
+def test_training_folders_may_hold_names_in_capitals(tmp_path):
+    for folder in ("images", "masks"):
+        (tmp_path / folder).mkdir()
+        mask = torch.zeros(4, 4, 4)
+        save_nifti(tmp_path / folder / "C.NII.GZ", mask, torch.eye(4))
+    table = find_cases(tmp_path)
+    assert [case.name for case in table.cases] == ["C"]
+
+
+@pytest.mark.parametrize("name", ["C.JSON", "C.CSV", "C.MRK.JSON", "C.NPZ", "C.NII.GZ"])
+def test_box_files_in_capitals_are_read_in_their_format(tmp_path, name):
+    boxes, scan = torch.tensor([[1.0, 1, 1, 3, 3, 3]]), tmp_path / "scans" / "C.NII"
+    scan.parent.mkdir()
+    save_nifti(scan, torch.zeros(5, 5, 5), torch.eye(4))
+    options = {"image": scan.parent} if name == "C.NII.GZ" else {}
+    affine = None if name == "C.NII.GZ" else torch.eye(4)
+    write_boxes(tmp_path / name, boxes, affine=affine, scores=torch.tensor([0.5]), **options)
+    files = read_box_files(tmp_path / name, **({"image": scan} if "MRK" in name else {}))
+    assert {case: file.boxes.tolist() for case, file in files.items()} == {"C": boxes.tolist()}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import nibabel
 import numpy as np
 import pytest
 import torch
@@ -64,6 +65,24 @@ def test_a_label_map_paints_the_voxels_whose_centre_a_box_holds(tmp_path):
     path = tmp_path / "a.nii.gz"
     write_boxes(path, box, image=tmp_path / "scan.nii.gz")
     assert read_boxes(path).boxes.tolist() == [[0, 1, 0, 2, 3, 5]]
+
+
+def test_a_label_map_that_cannot_be_written_leaves_map_and_table_as_they_were(
+    tmp_path, monkeypatch
+):
+    save_nifti(tmp_path / "scan.nii.gz", torch.zeros(9, 8, 7), torch.eye(4))
+    path, boxes = tmp_path / "b.nii.gz", torch.tensor([[0.0, 0, 0, 2, 3, 4]])
+    options = {"image": tmp_path / "scan.nii.gz"}
+    write_boxes(path, boxes, scores=torch.tensor([0.25]), **options)
+    before = {file.name: file.read_bytes() for file in tmp_path.iterdir()}
+
+    def full(*_):
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr(nibabel, "save", full)
+    with pytest.raises(OSError, match="no space left"):
+        write_boxes(path, boxes, scores=torch.tensor([0.75]), **options)
+    assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == before
 
 
 @pytest.mark.parametrize(

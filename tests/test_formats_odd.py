@@ -86,6 +86,7 @@ def test_what_the_schema_refuses_the_reader_refuses(tmp_path, validator, change)
         ("a.csv", "axis0_min,axis0_max\n1,nan\n", {}, "must hold finite coordinates"),
         ("a.csv", "axis0_min,axis0_max\n3,1\n", {}, "must have every maximum at or above"),
         ("a.csv", "label,axis0_min,axis0_max\n1.5,1,2\n", {}, "whole number as label in line 2"),
+        ("a.csv", "case,axis0_min,axis0_max\na,1,2\n,3,4\n", {}, "beside the case a"),
         ("a.csv", "axis1_min,axis1_max\n3,4\n", {}, "must have the columns axis0_min"),
         ("a.json", "[1]", {"format": "monai", "frame": "RAS"}, "must be a MONAI list"),
         ("a.json", "{}", {"format": "monai", "frame": "RAS"}, "must hold a list named training"),

@@ -20,12 +20,14 @@ from typer.testing import CliRunner
 
 from softoverlap import write_report
 from softoverlap.cli import app
-from softoverlap.data import save_nifti
+from softoverlap.data import save_nifti, write_boxes
 from softoverlap.report import _case_files, _charts, _html
 from softoverlap.report._case_files import CaseVolumes, ScanFinder, moved_boxes
+from softoverlap.report._places import place_of
 from softoverlap.report._results import read_results
 from softoverlap.report._svg import inline_svg
 from softoverlap.report._worst import focus, of_case, worst_cases
+from softoverlap.report.viewer.cases import read_cases
 
 
 class Parsed(HTMLParser):
@@ -317,11 +319,13 @@ def test_equal_scores_rank_by_false_positives_and_cases_without_a_score_do_not_r
 def test_scans_are_found_by_the_whole_name_or_by_what_follows_it(tmp_path):
     for name in ("a.nii", "a_t1.nii", "b_t1.nii.gz", "c_t1.nii", "c_flair.nii", "bb_t1.nii"):
         (tmp_path / name).touch()
+    (tmp_path / "E.NII.GZ").touch()
     (tmp_path / "series").mkdir()
     finder = ScanFinder(tmp_path)
     assert finder("a") == (tmp_path / "a.nii", "")
     assert finder("b") == (tmp_path / "b_t1.nii.gz", "")
     assert finder("c") == (None, "2 scans could be this case's, c_flair.nii among them.")
+    assert finder("E") == (tmp_path / "E.NII.GZ", "")
     assert finder("series") == (tmp_path / "series", "")
     assert finder("d") == (None, "No scan is known for this case.")
     assert ScanFinder(None)("a") == (None, "")
@@ -338,6 +342,117 @@ def test_rater_masks_are_averaged_as_they_were_scored(tmp_path):
     torch.testing.assert_close(volumes.truth, masks.mean(dim=0))
     assert torch.equal(volumes.background, volumes.truth)
     assert torch.equal(volumes.found, masks[0])
+
+
+def relative_results(folder):
+    """Results whose rows name their masks from the folder that holds both."""
+    for side in ("pred", "truth"):
+        (folder / side).mkdir(parents=True)
+        save_nifti(folder / side / "a.nii.gz", torch.eye(8).expand(8, 8, 8), torch.eye(4))
+    files = {side: f"{side}/a.nii.gz" for side in ("pred", "truth")}
+    return write_results(folder / "results", [{"case": "a", "soft_dice": 0.5, **files}])
+
+
+def test_files_that_are_named_from_an_unknown_folder_are_told_where_they_were_found(
+    tmp_path, monkeypatch
+):
+    folder = relative_results(tmp_path / "trial")
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert f"Files were found in {tmp_path / 'trial'};" in page_of(folder).words
+
+
+def test_files_of_the_same_name_in_the_current_folder_are_not_drawn_in_place_of_the_scored(
+    tmp_path, monkeypatch
+):
+    folder = relative_results(tmp_path / "trial")
+    relative_results(tmp_path / "elsewhere")
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    page = page_of(folder)
+    assert not page.of("img")
+    assert "No picture: truth/a.nii.gz must be one file" in page.words
+    (case,) = read_cases(folder)
+    assert not case.layers
+    assert "truth/a.nii.gz must be one file" in case.warning
+
+
+def test_the_folder_that_the_settings_tell_counts(tmp_path, monkeypatch):
+    folder = relative_results(tmp_path / "trial")
+    relative_results(tmp_path / "elsewhere")
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    settings = {"folder": str(tmp_path / "trial")}
+    place = place_of("pred/a.nii.gz", folder, settings)
+    assert (place.path, place.note) == (tmp_path / "trial" / "pred" / "a.nii.gz", "")
+
+
+def test_score_names_files_so_that_the_report_finds_them_from_anywhere(tmp_path, monkeypatch):
+    relative_results(tmp_path / "trial")
+    relative_results(tmp_path / "elsewhere")
+    monkeypatch.chdir(tmp_path / "trial")
+    scored = CliRunner().invoke(app, ["score", "pred", "truth", "--output", "scored"])
+    assert scored.exit_code == 0, scored.output
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    (case,) = read_cases(tmp_path / "trial" / "scored")
+    assert {layer.paths[0].parents[1] for layer in case.layers} == {tmp_path / "trial"}
+    page = page_of(tmp_path / "trial" / "scored")
+    assert len(page.of("img")) == 1
+    assert "Files were found" not in page.words
+
+
+def boxes_on(folder, affine, name="boxes.json"):
+    """A row of boxes against boxes on a grid, and a scan with its first axis leftwards."""
+    box = torch.tensor([[1.0, 2, 3, 3, 5, 7]])
+    write_boxes(folder / name, box, scores=torch.tensor([0.5]), affine=affine)
+    las = torch.diag(torch.tensor([-1.0, 1, 1, 1], dtype=torch.float64))
+    las[0, 3] = 11
+    save_nifti(folder / "scan.nii.gz", torch.rand(12, 14, 10), las)
+    row = {"case": "a", "pred": str(folder / name), "truth": str(folder / name), "label": None}
+    return box, las, row
+
+
+def test_boxes_are_moved_from_their_own_grid_to_that_of_the_scan(tmp_path):
+    box, las, row = boxes_on(tmp_path, torch.eye(4))
+    volumes = _case_files.load_volumes(row, {}, tmp_path / "scan.nii.gz", tmp_path)
+    moved = moved_boxes(box.double(), volumes.boxes_affine, volumes.affine)
+    assert torch.equal(volumes.affine, las)
+    assert moved[0].tolist() == [9, 2, 3, 11, 5, 7]
+    assert volumes.note == ""
+
+
+def test_a_picture_has_boxes_where_their_grid_puts_them(tmp_path):
+    (tmp_path / "scans").mkdir()
+    pictures = []
+    for number, affine in enumerate((torch.eye(4).double(), None)):
+        box, las, row = boxes_on(tmp_path, affine)
+        place = box.double() if number == 0 else moved_boxes(box.double(), torch.eye(4), las)
+        save_nifti(tmp_path / "scans" / "a.nii.gz", torch.ones(12, 14, 10), las)
+        low, high = place[0].view(2, 3).tolist()
+        folder = write_results(
+            tmp_path / f"results{number}",
+            [{**row, "label": "", "lesion_dice": 0.5, "kind": "boxes"}],
+            boxes=[{"case": "a", "box": 0, "outcome": "false positive", **edges(low, high)}],
+        )
+        (picture,) = page_of(folder, images=tmp_path / "scans").of("img")
+        pictures.append(pixels(picture["src"]))
+    np.testing.assert_array_equal(*pictures)
+
+
+def test_boxes_on_a_grid_that_is_turned_are_left_out_with_a_sentence(tmp_path):
+    turn = math.radians(20)
+    affine = torch.eye(4, dtype=torch.float64)
+    affine[:2, :2] = torch.tensor(
+        [[math.cos(turn), -math.sin(turn)], [math.sin(turn), math.cos(turn)]]
+    )
+    _, _, row = boxes_on(tmp_path, affine)
+    with pytest.raises(ValueError, match="turned against that of the scan"):
+        _case_files.load_volumes(row, {}, tmp_path / "scan.nii.gz", tmp_path)
+
+
+def test_boxes_of_which_no_file_tells_the_place_are_drawn_with_a_note(tmp_path):
+    _, _, row = boxes_on(tmp_path, None)
+    volumes = _case_files.load_volumes(row, {}, tmp_path / "scan.nii.gz", tmp_path)
+    assert volumes.boxes_affine is None
+    assert "taken to lie on the scan's voxels" in volumes.note
 
 
 @pytest.mark.parametrize("count", [1, 2, 7, 300])

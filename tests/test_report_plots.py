@@ -126,6 +126,15 @@ def test_the_legend_names_what_is_drawn():
     assert not plot_case(IMAGE, spacing=SPACING).legends
 
 
+def test_names_with_dollar_signs_are_words_and_no_formulas(tmp_path):
+    name = "b_$x^$.nii.gz and $\\none$"
+    for number, figure in enumerate(
+        (plot_case(IMAGE, spacing=SPACING, title=name), plot_froc({name: froc()}))
+    ):
+        save_figure(figure, tmp_path / f"{number}.png")
+    assert figure.legends[0].get_texts()[0].get_text().startswith(name)
+
+
 def test_a_title_stands_above_the_planes():
     assert plot_case(IMAGE, spacing=SPACING, title="sub-01").get_suptitle() == "sub-01"
 

@@ -239,7 +239,7 @@ def _target(output: Path, to_format: str | None) -> tuple[str, bool]:
     from softoverlap.data.formats.choice import format_to_write
 
     suffixes = tuple(end for kind in FORMATS.values() for end in kind.suffixes)
-    if output.is_dir() or not output.name.endswith(suffixes):
+    if output.is_dir() or not output.name.lower().endswith(suffixes):
         if to_format is None:
             raise ValueError(f"--to must name the format of the files in the folder {output}")
         check_folder(output)

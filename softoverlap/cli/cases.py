@@ -100,7 +100,7 @@ def check_folder(output: Path) -> None:
 
 def check_checkpoint(path: Path) -> None:
     """It is no scan: the order of arguments is easily mistaken."""
-    if path.name.endswith((".nii", ".nii.gz")):
+    if path.name.lower().endswith((".nii", ".nii.gz")):
         raise ValueError(f"CHECKPOINT must be a file of `softoverlap train`, got the scan {path}")
 
 

@@ -176,7 +176,7 @@ def fuse(
     if len(raters) == 1 and raters[0].is_dir():
         _fuse_folder(raters[0], output, fusion, overwrite=overwrite)
         return
-    if not output.name.endswith((".nii", ".nii.gz")):
+    if not output.name.lower().endswith((".nii", ".nii.gz")):
         raise ValueError(f"--output must end in .nii or .nii.gz, got {output}")
     check_written([output], raters, overwrite=overwrite)
     say_fused(output, len(raters), fusion, fuse_files(raters, output, fusion))

@@ -72,9 +72,9 @@ def named_files(sources: Sequence[str]) -> list[Path]:
 
 def is_image(path: Path) -> bool:
     """Whether the name is that of an image; others are box files."""
-    from softoverlap.data import IMAGE_SUFFIXES
+    from softoverlap.data import is_image_name
 
-    return path.is_dir() or path.name.lower().endswith(IMAGE_SUFFIXES) or not path.suffix
+    return path.is_dir() or is_image_name(path) or not path.suffix
 
 
 def describe(path: Path, reading: Reading) -> list[str]:

@@ -28,10 +28,8 @@ def _matches(
     if path.is_file() or not (path.is_dir() or is_pattern):
         return [path]
     files = path.iterdir() if path.is_dir() else map(Path, glob.glob(source))
-    fits = [file for file in files if file.is_file() and file.name.endswith(suffixes)]
-    kept = [
-        f for f in fits if not (f.name.startswith(".") or (without and f.name.endswith(without)))
-    ]
+    fits = [file for file in files if file.is_file() and file.name.lower().endswith(suffixes)]
+    kept = [f for f in fits if not (f.name.startswith(".") or f.name.lower().endswith(without))]
     if not kept:
         raise FileNotFoundError(
             f"{what} must be files ending in {' or '.join(suffixes)}, found none in {source}"

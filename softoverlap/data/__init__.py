@@ -25,7 +25,7 @@ from softoverlap.data.geometry import (
     check_same_grid,
     corner_displacement,
 )
-from softoverlap.data.images import IMAGE_SUFFIXES, image_name, load_image
+from softoverlap.data.images import IMAGE_SUFFIXES, image_name, is_image_name, load_image
 from softoverlap.data.nifti import load_nifti, save_nifti
 from softoverlap.data.phantom_files import write_phantoms
 from softoverlap.data.phantoms import LesionPhantoms, Phantom
@@ -59,6 +59,7 @@ __all__ = [
     "find_raters",
     "fuse_raters",
     "image_name",
+    "is_image_name",
     "lesions_from_mask",
     "load_case",
     "load_image",

@@ -113,7 +113,8 @@ def align_to(
     Returns:
         The volume on the reference's grid, the displacement and a warning. Resampled values are 0
         outside the moving volume, and between the centres of its outer voxels and its border those
-        of the outer voxels; they are floating if they are linear.
+        of the outer voxels; they are floating if they are linear. What lies outside the reference
+        is left out, and the warning tells its share of the mass.
 
     Raises:
         ValueError: If the shapes differ after reorientation (unless resampled), the grids lie too
@@ -140,11 +141,13 @@ def align_to(
     if same_shape and displacement <= SAME_GRID:
         return Aligned(replace(turned, affine=reference.affine), displacement, None)
     if geometry == "resample":
-        return Aligned(
-            _resampled(turned, reference, nearest, names), displacement, f"{apart}: resampled"
-        )
-    if displacement > (CLOSE_GRID if geometry == "strict" else TRUSTED_GRID):
-        raise ValueError(_too_far(apart, geometry))
+        volume = _resampled(turned, reference, nearest, names)
+        outside = _left_out(_share_outside(turned, reference, nearest), names)
+        return Aligned(volume, displacement, f"{apart}: resampled{outside}")
+    limit = CLOSE_GRID if geometry == "strict" else TRUSTED_GRID
+    if displacement > limit:
+        choices = _choices(displacement, geometry, _meet(turned, reference))
+        raise ValueError(f"{apart}, more than the {limit:g} that is allowed{choices}")
     return Aligned(replace(turned, affine=reference.affine), displacement, f"{apart}: not moved")
 
 
@@ -168,27 +171,57 @@ def _corners_in(volume: Volume, affine: Float64[Tensor, "4 4"]) -> Float64[Tenso
 
 
 def _shapes(moving: Volume, reference: Volume, names: tuple[str, str], geometry: str) -> str:
+    hint = ": choose resample if the affines are right" if _meet(moving, reference) else ""
     return (
         f"{names[0]} must have the shape of {names[1]}, {reference.grid}, got {moving.grid} in the "
-        f"same axis order; with geometry (--geometry) {geometry} shapes must agree: choose "
-        "resample if the affines are right"
+        f"same axis order; with geometry (--geometry) {geometry} shapes must agree{hint}"
     )
 
 
-def _too_far(apart: str, geometry: str) -> str:
-    if geometry == "index":
-        return f"{apart}, more than the {TRUSTED_GRID:g} that geometry (--geometry) index allows"
-    return (
-        f"{apart}, more than {CLOSE_GRID:g}; choose with geometry (--geometry): index trusts the "
-        f"voxel grid, up to {TRUSTED_GRID:g} voxel, resample trusts the affines"
-    )
+def _choices(displacement: float, geometry: str, meet: bool) -> str:
+    """What would work in place of a geometry that refuses."""
+    choices = []
+    if geometry == "strict" and displacement <= TRUSTED_GRID:
+        choices.append(f"index trusts the voxel grid, up to {TRUSTED_GRID:g} voxel")
+    if meet:
+        choices.append("resample trusts the affines")
+    if not choices:
+        return f" by geometry (--geometry) {geometry}, and the volumes share no space"
+    return f" by {geometry}; choose with geometry (--geometry): {', '.join(choices)}"
+
+
+def _meet(moving: Volume, reference: Volume) -> bool:
+    """Whether two volumes share some space."""
+    box = _corners_in(moving, reference.affine)
+    size = torch.tensor(reference.grid, dtype=torch.float64)
+    return not bool((box.amax(dim=0) <= -0.5).any() or (box.amin(dim=0) >= size - 0.5).any())
+
+
+def _share_outside(moving: Volume, reference: Volume, nearest: bool) -> float:
+    """Share of the mass in voxels whose centres lie outside the reference; each label counts 1."""
+    data = plain(moving.data).detach().cpu()
+    mass = (data != 0).double() if nearest else data.double().abs()
+    mass = mass.reshape(-1, *moving.grid).sum(dim=0)
+    step = torch.linalg.solve(reference.affine, moving.affine)
+    along = [torch.arange(length, dtype=torch.float64) for length in moving.grid]
+    inside = torch.ones(moving.grid, dtype=torch.bool)
+    for row, length in zip(step, reference.grid, strict=False):
+        parts = [factor * places for factor, places in zip(row, along, strict=False)]
+        at = parts[0][:, None, None] + parts[1][:, None] + parts[2] + row[3]
+        inside &= (at >= -0.5) & (at <= length - 0.5)
+    total = float(mass.sum())
+    return float(mass[~inside].sum()) / total if total > 0 else 0.0
+
+
+def _left_out(share: float, names: tuple[str, str]) -> str:
+    if share == 0:
+        return ""
+    return f", and {100 * share:.3g} % of its mass lies outside {names[1]} and is left out"
 
 
 def _resampled(moving: Volume, reference: Volume, nearest: bool, names: tuple[str, str]) -> Volume:
     """The values at the places of the reference's voxels, channel by channel."""
-    box = _corners_in(moving, reference.affine)
-    size = torch.tensor(reference.grid, dtype=torch.float64)
-    if bool((box.amax(dim=0) <= -0.5).any() or (box.amin(dim=0) >= size - 0.5).any()):
+    if not _meet(moving, reference):
         raise ValueError(f"{names[0]} and {names[1]} must share some space, got volumes apart")
     data = plain(moving.data).detach().cpu()
     kept = data.dtype

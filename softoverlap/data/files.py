@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,7 +14,8 @@ def whole_file(path: str | os.PathLike[str]) -> Iterator[Path]:
     """A temporary path beside `path` that takes its place when the block ends well.
 
     The temporary name starts with a dot and keeps the suffix, so that writers which look at the
-    suffix work, and readers of the folder pass it by. If the block raises, nothing is left.
+    suffix work, and readers of the folder pass it by. It is random, since processes of two
+    containers that share a folder may have one number. If the block raises, nothing is left.
 
     Args:
         path: Where the finished file shall be; an existing file is replaced in one step.
@@ -35,9 +37,11 @@ def whole_file(path: str | os.PathLike[str]) -> Iterator[Path]:
     path = Path(path)
     if not path.parent.is_dir():
         raise FileNotFoundError(f"the folder of {path} must exist, found no {path.parent}")
-    unfinished = path.with_name(f".{os.getpid()}-{path.name}")
+    unfinished = path.with_name(f".{os.getpid()}-{secrets.token_hex(4)}-{path.name}")
     try:
         yield unfinished
+        with unfinished.open("rb+") as file:
+            os.fsync(file.fileno())  # else a crash may leave the name without the content
         os.replace(unfinished, path)
     finally:
         unfinished.unlink(missing_ok=True)

@@ -29,7 +29,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from softoverlap.data.nifti import NIFTI_SUFFIXES
+from softoverlap.data.images import image_name
+from softoverlap.data.nifti import is_nifti_name
 
 _RATER = re.compile(r"(?P<case>.+)_rater(?P<number>\d+)")
 
@@ -212,11 +213,10 @@ def _files(folder: Path, unpaired: list[Unpaired]) -> Iterator[tuple[str, Path]]
     for path in sorted(folder.iterdir()):
         if path.name.startswith("."):
             continue
-        suffix = next((end for end in NIFTI_SUFFIXES if path.name.endswith(end)), None)
-        if suffix is None or not path.is_file():
+        if not is_nifti_name(path) or not path.is_file():
             unpaired.append(Unpaired(path, "not a .nii or .nii.gz file"))
         else:
-            yield path.name.removesuffix(suffix), path
+            yield image_name(path), path
 
 
 def _by_case(folder: Path, unpaired: list[Unpaired]) -> dict[str, Path]:

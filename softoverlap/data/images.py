@@ -14,7 +14,7 @@ from softoverlap.data._dicom import is_wide, read_dicom
 from softoverlap.data._itk import READERS, read_itk
 from softoverlap.data._pixels import converted
 from softoverlap.data.geometry import Volume
-from softoverlap.data.nifti import NIFTI_SUFFIXES, read_nifti
+from softoverlap.data.nifti import NIFTI_SUFFIXES, is_nifti_name, read_nifti
 
 IMAGE_SUFFIXES = (*NIFTI_SUFFIXES, *READERS)
 """How the names of image files end; a DICOM series is a folder."""
@@ -87,11 +87,27 @@ def image_name(path: str | os.PathLike[str]) -> str:
     return name[: len(name) - next(ends, 0)]
 
 
+def is_image_name(path: str | os.PathLike[str]) -> bool:
+    """Whether a name ends as that of an image file does, in small letters or capitals.
+
+    Args:
+        path: The file; it need not exist.
+
+    Returns:
+        True for NIfTI, NRRD and MetaImage; a DICOM series is a folder and has no suffix.
+
+    Examples:
+        >>> is_image_name("C.NII.GZ"), is_image_name("sub-01_boxes.json")
+        (True, False)
+    """
+    return Path(path).name.lower().endswith(IMAGE_SUFFIXES)
+
+
 def _read(path: Path, dtype: torch.dtype) -> tuple[np.ndarray, Float64[Tensor, "4 4"]]:
     """Values, channels first, and affine, whatever the format."""
     if path.is_dir():
         return read_dicom(path, wide=is_wide(dtype))
-    if path.name.lower().endswith(NIFTI_SUFFIXES):
+    if is_nifti_name(path):
         values, affine = read_nifti(path)
         return _channels_first(values), affine
     if path.suffix.lower() in READERS:

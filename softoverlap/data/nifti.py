@@ -24,6 +24,12 @@ from softoverlap.data.geometry import Volume, check_affine
 
 NIFTI_SUFFIXES = (".nii", ".nii.gz")
 
+
+def is_nifti_name(path: str | os.PathLike[str]) -> bool:
+    """Whether a file is NIfTI by its name, in small letters or capitals."""
+    return Path(path).name.lower().endswith(NIFTI_SUFFIXES)
+
+
 _UNREADABLE = (
     OSError, EOFError, ValueError, zlib.error, ImageFileError, HeaderDataError,
     KeyError, IndexError, TypeError, OverflowError, MemoryError,  # nibabel on damaged headers
@@ -67,7 +73,7 @@ def load_nifti(
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"{path} must be a NIfTI file, found no such file")
-    if not path.name.endswith(NIFTI_SUFFIXES):
+    if not is_nifti_name(path):
         raise ValueError(f"{path} must be a NIfTI file ending in .nii or .nii.gz")
     values, affine = read_nifti(path)
     if values.ndim == 4 and values.shape[3] == 1:
@@ -110,7 +116,7 @@ def save_nifti(
         tensor(24.)
     """
     path = Path(path)
-    if not path.name.endswith(NIFTI_SUFFIXES):
+    if not is_nifti_name(path):
         raise ValueError(f"path must end in .nii or .nii.gz, got {path}")
     matrix = check_affine(affine).numpy()
     image = nibabel.Nifti1Image(_storable(data), matrix)

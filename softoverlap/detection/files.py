@@ -15,7 +15,8 @@ from torch import Tensor
 
 from softoverlap.data import Volume, load_nifti, save_nifti, whole_file, write_boxes, write_markups
 from softoverlap.data.geometry import axis_codes
-from softoverlap.data.nifti import NIFTI_SUFFIXES
+from softoverlap.data.images import image_name
+from softoverlap.data.nifti import is_nifti_name
 from softoverlap.detection.checkpoint import LesionDetector
 from softoverlap.detection.inference import Detections, detect
 from softoverlap.detection.scans import warn_of_axes
@@ -66,8 +67,7 @@ def scan_name(path: str | os.PathLike[str]) -> str:
         'sub-01'
     """
     name = Path(path).name
-    suffix = next((end for end in reversed(NIFTI_SUFFIXES) if name.endswith(end)), "")
-    return name.removesuffix(suffix)
+    return image_name(name) if is_nifti_name(name) else name
 
 
 def find_scans(sources: Sequence[str | os.PathLike[str]]) -> list[Path]:
@@ -117,7 +117,7 @@ def _matches(source: str) -> list[Path]:
 
 
 def _is_scan(path: Path) -> bool:
-    return path.name.endswith(NIFTI_SUFFIXES) and not path.name.startswith(".")
+    return is_nifti_name(path) and not path.name.startswith(".")
 
 
 def detect_files(

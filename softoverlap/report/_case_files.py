@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,15 +13,16 @@ import torch
 from torch import Tensor
 
 from softoverlap.data import (
-    IMAGE_SUFFIXES,
     Volume,
     align_to,
     as_probabilities,
     boxes_to_world,
     image_name,
+    is_image_name,
     load_image,
     reorient_to,
 )
+from softoverlap.report._places import Place, affine_of_boxes, check_axes, place_of
 from softoverlap.report._results import Row, text, truths_of
 
 # Axial planes first, and in them the patient's front above and their right on the left.
@@ -38,6 +40,8 @@ class CaseVolumes:
     truth: Tensor | None = None
     found: Tensor | None = None
     note: str = ""
+    boxes_affine: Tensor | None = None
+    """That of the boxes of the tables, where it is another."""
 
     @property
     def background(self) -> Tensor:
@@ -79,21 +83,44 @@ def load_volumes(
         FileNotFoundError: If a file is gone.
         ValueError: If one cannot be read, or there is nothing to draw on.
     """
-    truths = [_existing(name, folder) for name in truths_of(row) if _is_image(name)]
-    pred = text(row, "pred")
-    found = _existing(pred, folder) if _is_image(pred) else None
-    if not truths and found is None:
+    pred = [text(row, "pred")] if text(row, "pred") else []
+    named = (truths_of(row), pred)
+    truths, preds = (_found(filter(_may_be_mask, names), folder, settings) for names in named)
+    masks = [place.path for place in truths if _is_image(place.path)]
+    found = next((place.path for place in preds if _is_image(place.path)), None)
+    if not masks and found is None:
         if image is None:
             raise ValueError("boxes alone, and no scan is known: see --images")
-        volume = load_image(image)
-        return CaseVolumes(volume.affine, image=_one_channel(volume).data)
-    grid = load_image(truths[0] if truths else found)  # pyright: ignore[reportArgumentType]
+        return _scan_alone(image, _found(itertools.chain(*named), folder, settings), row)
+    note = next((place.note for place in (*truths, *preds) if place.note), "")
+    grid = load_image(masks[0] if masks else found)  # pyright: ignore[reportArgumentType]
     volumes = CaseVolumes(
         grid.affine,
-        truth=_mean_mask(truths, grid, row, settings) if truths else None,
+        truth=_mean_mask(masks, grid, row, settings) if masks else None,
         found=None if found is None else _mask(found, grid, row, settings, "values"),
+        note=note,
     )
     return volumes if image is None else _with_image(volumes, grid, image)
+
+
+def _found(names: Iterable[str], folder: Path, settings: Mapping[str, Any]) -> list[Place]:
+    return [place_of(name, folder, settings) for name in names]
+
+
+def _may_be_mask(name: str) -> bool:
+    return not name.lower().endswith((".json", ".csv", ".npz"))
+
+
+def _scan_alone(path: Path, boxes: Sequence[Place], row: Row) -> CaseVolumes:
+    """The scan of a case of boxes, and where in it they lie."""
+    scan = _one_channel(load_image(path))
+    note = next((place.note for place in boxes if place.note), "")
+    affine = affine_of_boxes([place.path for place in boxes], text(row, "case"))
+    if affine is None:
+        unknown = "The boxes are taken to lie on the scan's voxels, since no file tells where."
+        return CaseVolumes(scan.affine, image=scan.data, note=f"{note} {unknown}".strip())
+    check_axes(scan, affine)
+    return CaseVolumes(scan.affine, image=scan.data, note=note, boxes_affine=affine)
 
 
 def _with_image(volumes: CaseVolumes, grid: Volume, path: Path) -> CaseVolumes:
@@ -102,7 +129,8 @@ def _with_image(volumes: CaseVolumes, grid: Volume, path: Path) -> CaseVolumes:
         scan = _one_channel(load_image(path))
         image = align_to(scan, grid, geometry="resample").volume.data
     except (ValueError, OSError) as error:
-        return replace(volumes, note=f"The scan is not shown: {error}")
+        note = f"{volumes.note} The scan is not shown: {error}".strip()
+        return replace(volumes, note=note)
     return replace(volumes, image=image)
 
 
@@ -132,17 +160,8 @@ def _mask(path: Path, grid: Volume, row: Row, settings: Mapping[str, Any], which
     return as_probabilities(volume, values=values, name=str(path))
 
 
-def _is_image(name: str) -> bool:
-    return name.endswith(IMAGE_SUFFIXES) or (bool(name) and Path(name).is_dir())
-
-
-def _existing(name: str, folder: Path) -> Path:
-    """The file as it was named, from here or from the folder of the results."""
-    places = (Path(name), folder / name, folder.parent / name)
-    found = next((path for path in places if path.exists()), None)
-    if found is None:
-        raise FileNotFoundError(f"{name} is not there any more")
-    return found
+def _is_image(path: Path) -> bool:
+    return is_image_name(path) or path.is_dir()
 
 
 class ScanFinder:
@@ -165,7 +184,7 @@ class ScanFinder:
                     f"--images must be a folder or a pattern with {{case}}, got {self.pattern}"
                 )
             for path in sorted(folder.rglob("*")):
-                if path.name.endswith(IMAGE_SUFFIXES) or path.is_dir():
+                if is_image_name(path) or path.is_dir():
                     self.files.setdefault(image_name(path), []).append(path)
 
     def __call__(self, case: str) -> tuple[Path | None, str]:

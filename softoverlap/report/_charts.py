@@ -89,7 +89,9 @@ def scatter_chart(
     axes.grid(alpha=0.3)
     _name(axes, x, y)
     if len(points) > 1:
-        figure.legend(loc="outside upper right", ncols=2, fontsize=9, frameon=False)
+        legend = figure.legend(loc="outside upper right", ncols=2, fontsize=9, frameon=False)
+        for words in legend.get_texts():
+            words.set_parse_math(False)
     return Chart(figure, tips)
 
 

@@ -58,7 +58,8 @@ def case_picture(
     volumes = load_volumes(row, settings, image, folder)
     shown = volumes.turned()
     marks = _marks(lesions, boxes, least_score)
-    turn = (volumes.affine, shown.affine)
+    before = volumes.affine if volumes.boxes_affine is None else volumes.boxes_affine
+    turn = (before, shown.affine)
     marks = replace(
         marks, truth=moved_boxes(marks.truth, *turn), found=moved_boxes(marks.found, *turn)
     )

@@ -68,7 +68,9 @@ def plot_froc(froc: FROC | Mapping[str, FROC]) -> Figure:
         order = 3 - number / len(curves)  # the first lies on top
         _draw_curve(axes, name, curve, (low, high), color=color, dashes=dashes, order=order)
     _label_froc(axes, rates, (low, high))
-    figure.legend(loc="outside lower center", ncols=3, fontsize=8, frameon=False)
+    legend = figure.legend(loc="outside lower center", ncols=3, fontsize=8, frameon=False)
+    for words in legend.get_texts():
+        words.set_parse_math(False)  # a name may hold dollar signs
     return figure
 
 
@@ -142,7 +144,7 @@ def plot_case(
         columns = len(handles) if len(handles) < 6 else (len(handles) + 1) // 2
         figure.legend(handles=handles, loc="outside lower center", ncols=columns, fontsize=9)
     if title is not None:
-        figure.suptitle(title, fontsize=11)
+        figure.suptitle(title, fontsize=11, parse_math=False)
     return figure
 
 

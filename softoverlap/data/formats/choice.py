@@ -10,7 +10,7 @@ from typing import Any
 from softoverlap._checks import check_choice
 from softoverlap.data.formats import coco, label_map, markups, monai, nndetection, ours, table
 from softoverlap.data.formats.record import BoxFile, Told, load_json
-from softoverlap.data.nifti import NIFTI_SUFFIXES
+from softoverlap.data.nifti import NIFTI_SUFFIXES, is_nifti_name
 
 
 @dataclass(frozen=True)
@@ -45,16 +45,17 @@ FORMATS: dict[str, BoxFormat] = {
 
 def format_of(path: Path) -> str:
     """The format of a file that is there: by its suffix, or by what it holds."""
-    if path.suffix in nndetection.PICKLES:
+    suffix = path.suffix.lower()
+    if suffix in nndetection.PICKLES:
         nndetection.refuse_pickle(path)
-    if path.name.endswith(NIFTI_SUFFIXES):
+    if is_nifti_name(path):
         return "labelmap"
-    if path.suffix == ".csv":
+    if suffix == ".csv":
         return "csv"
     content: Any = None
-    if path.suffix == ".npz":
+    if suffix == ".npz":
         content = nndetection.load_npz(path)
-    elif path.suffix == ".json":
+    elif suffix == ".json":
         content = load_json(path)
     found = _format_of(content)
     if found is None:
@@ -80,11 +81,12 @@ def format_to_write(path: Path, name: str | None) -> str:
     if name is None:
         suffixes = {".mrk.json": "slicer", ".npz": "nndetection", ".csv": "csv", ".json": "json"}
         suffixes |= dict.fromkeys(NIFTI_SUFFIXES, "labelmap")
-        name = next((kind for end, kind in suffixes.items() if path.name.endswith(end)), None)
+        lower = path.name.lower()
+        name = next((kind for end, kind in suffixes.items() if lower.endswith(end)), None)
         if name is None:
             raise ValueError(f"path must end in one of {', '.join(suffixes)}, got {path}")
     check_choice("format", name, FORMATS)
     allowed = FORMATS[name].suffixes
-    if not path.name.endswith(allowed):
+    if not path.name.lower().endswith(allowed):
         raise ValueError(f"path must end in {' or '.join(allowed)} for {name}, got {path}")
     return name

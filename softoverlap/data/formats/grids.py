@@ -13,7 +13,7 @@ from torch import Tensor
 from softoverlap.data.formats.record import BoxFile, Told, bare_name, case_of
 from softoverlap.data.geometry import check_affine
 from softoverlap.data.images import IMAGE_SUFFIXES, load_image
-from softoverlap.data.nifti import _UNREADABLE, NIFTI_SUFFIXES, _affine_in_mm
+from softoverlap.data.nifti import _UNREADABLE, _affine_in_mm, is_nifti_name
 
 _SAME_MM = 1e-4
 """Affines that differ by less are the same: NIfTI keeps them in float32."""
@@ -31,7 +31,7 @@ def read_grid(path: Path) -> Grid:
     """Shape and affine of a scan; of NIfTI from its header alone."""
     if not path.exists():
         raise FileNotFoundError(f"{path} must be the scan of the boxes, found no such file")
-    if not path.name.endswith(NIFTI_SUFFIXES):
+    if not is_nifti_name(path):
         volume = load_image(path)
         return Grid(volume.grid, volume.affine)
     try:
@@ -49,13 +49,14 @@ def scan_of(path: Path, file: BoxFile, told: Told) -> Path | None:
     if told.image is None or not told.image.is_dir():
         return told.image
     case = case_of(path, file)
-    found = [told.image / f"{case}{suffix}" for suffix in IMAGE_SUFFIXES]
-    found = [scan for scan in found if scan.is_file()]
+    ends = {f"{case}{suffix}".lower(): rank for rank, suffix in enumerate(IMAGE_SUFFIXES)}
+    scans = (scan for scan in told.image.iterdir() if scan.name.startswith(case))
+    found = [scan for scan in scans if scan.name.lower() in ends and scan.is_file()]
     if not found:
         raise FileNotFoundError(
             f"{told.image} must hold the scan {case}.nii.gz, or of another format, found none"
         )
-    return found[0]
+    return min(found, key=lambda scan: (ends[scan.name.lower()], scan.name))
 
 
 def affine_for(path: Path, file: BoxFile, told: Told) -> Float64[Tensor, "4 4"] | None:

@@ -35,7 +35,7 @@ from softoverlap.data.formats.record import (
     only_file,
 )
 from softoverlap.data.geometry import Volume
-from softoverlap.data.nifti import NIFTI_SUFFIXES, load_nifti
+from softoverlap.data.nifti import is_nifti_name, load_nifti
 from softoverlap.lesions import Lesion
 
 _MOST = 65535
@@ -154,7 +154,7 @@ def _check_table(path: Path, known: set[int], listed: set[int]) -> None:
 
 def tables_beside(path: Path) -> tuple[Path, ...]:
     """Where the scores of a label map may lie; none for other files."""
-    if not path.name.endswith(NIFTI_SUFFIXES):
+    if not is_nifti_name(path):
         return ()
     return score_table(path), path.with_name(f"{bare_name(path)}.json")
 
@@ -172,7 +172,7 @@ def _table(path: Path, scores: Path | None) -> dict[int, tuple[float | None, int
         return None
     if not found[0].is_file():
         raise FileNotFoundError(f"{found[0]} must be the table of {path}, found no such file")
-    rows = _json_rows(found[0]) if found[0].suffix == ".json" else _csv_rows(found[0])
+    rows = _json_rows(found[0]) if found[0].suffix.lower() == ".json" else _csv_rows(found[0])
     table: dict[int, tuple[float | None, int | None]] = {}
     for row in rows:
         value, score, label = _cells(found[0], row)
@@ -222,11 +222,11 @@ def write(path: Path, files: Mapping[str, BoxFile], told: Told) -> None:
     lost = count - len(np.setdiff1d(np.unique(values), [0]))
     if lost:
         warnings.warn(f"{path}: {lost} boxes have no voxel of their own", stacklevel=2)
-    _write_table(score_table(path), file)
     image = nibabel.Nifti1Image(values, grid.affine.numpy())
     image.header.set_xyzt_units("mm")
-    with whole_file(path) as unfinished:
-        nibabel.save(image, unfinished)
+    with whole_file(score_table(path)) as scores, whole_file(path) as unfinished:
+        _write_table(scores, file)
+        nibabel.save(image, unfinished)  # both take their places at the end, the map first
 
 
 def _painted(file: BoxFile, shape: Sequence[int]) -> np.ndarray:
@@ -245,10 +245,7 @@ def _write_table(path: Path, file: BoxFile) -> None:
     empty: list[Any] = [""] * len(file.boxes)
     scores = empty if file.scores is None else file.scores.tolist()
     labels = empty if file.labels is None else file.labels.tolist()
-    with (
-        whole_file(path) as unfinished,
-        unfinished.open("w", newline="", encoding="utf-8") as stream,
-    ):
+    with path.open("w", newline="", encoding="utf-8") as stream:
         writer = csv.writer(stream)
         writer.writerow(["value", "score", "label"])
         writer.writerows(zip(range(1, len(empty) + 1), scores, labels, strict=True))

@@ -83,7 +83,7 @@ def write_markups(
         >>> load_json(path)["markups"][0]["center"]
         [-1.5, -1.5, 0.5]
     """
-    if not str(path).endswith(".mrk.json"):
+    if not str(path).lower().endswith(".mrk.json"):
         raise ValueError(f"path must end in .mrk.json, got {path}")
     check_boxes(boxes=boxes, ndim=3, validate=True)
     texts = _texts(len(boxes), scores, labels, names)

@@ -70,7 +70,7 @@ def write(path: Path, files: Mapping[str, BoxFile], told: Told) -> None:
         content["pred_labels"] = file.labels.numpy()
     affine = affine_for(path, file, told)
     content |= {} if affine is None else _itk_grid(affine)
-    if path.suffix == ".json":
+    if path.suffix.lower() == ".json":
         save_json(path, {key: value.tolist() for key, value in content.items()})
         return
     with whole_file(path) as unfinished, unfinished.open("wb") as stream:
@@ -129,9 +129,9 @@ def _affine(content: Mapping[str, Any], path: Path) -> Tensor | None:
 
 def read(path: Path, told: Told) -> dict[str, BoxFile]:
     """The one case of a file."""
-    if path.suffix in PICKLES:
+    if path.suffix.lower() in PICKLES:
         refuse_pickle(path)
-    content = load_json(path) if path.suffix == ".json" else load_npz(path)
+    content = load_json(path) if path.suffix.lower() == ".json" else load_npz(path)
     with naming(path, "file of nnDetection's boxes"):
         content = content if "pred_boxes" in content else _instances(content)
         file = _file(content, path)

@@ -61,8 +61,8 @@ class Told:
 def bare_name(path: str | os.PathLike[str]) -> str:
     """Name of a file without the suffix of an image or of boxes."""
     name = Path(path).name
-    suffix = next((end for end in _SUFFIXES if name.endswith(end)), "")
-    return name.removesuffix(suffix) if suffix else image_name(name)
+    suffix = next((end for end in _SUFFIXES if name.lower().endswith(end)), "")
+    return name[: -len(suffix)] if suffix else image_name(name)
 
 
 def case_of(path: Path, file: BoxFile) -> str:

@@ -47,7 +47,7 @@ def _rows(case: str, file: BoxFile) -> list[list[Any]]:
 
 
 def read(path: Path, told: Told) -> dict[str, BoxFile]:
-    """Every case that has a row."""
+    """Every case that has a row; rows without one are of a case called as the file."""
     try:
         with path.open(newline="", encoding="utf-8-sig") as stream:
             reader = csv.DictReader(stream)
@@ -59,7 +59,14 @@ def read(path: Path, told: Told) -> dict[str, BoxFile]:
     for line, row in enumerate(rows, start=2):
         cases.setdefault(row.get("case") or "", []).append((line, row))
     files = [_file(path, case, lines, names, told) for case, lines in cases.items()]
-    return {case_of(path, file): file for file in files}
+    found = {case_of(path, file): file for file in files}
+    if len(found) < len(files):
+        unnamed = next(file for file in files if file.case is None)
+        raise ValueError(
+            f"{path} must name the case of every row, got rows without one, which are called as "
+            f"the file, beside the case {case_of(path, unnamed)}"
+        )
+    return found
 
 
 def _axes(path: Path, header: Sequence[str]) -> list[str]:

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from softoverlap.data import IMAGE_SUFFIXES, read_boxes
+from softoverlap.data import is_image_name
 from softoverlap.report._case_files import ScanFinder
+from softoverlap.report._places import affine_of_boxes, place_of
 from softoverlap.report._results import (
     Results,
     Row,
@@ -95,7 +96,7 @@ def _case(row: Row, results: Results, scan_of: ScanFinder, places: Sequence[Row]
         name=name,
         label=label,
         error=text(row, "error"),
-        warning=" ".join(filter(None, (text(row, "warning"), doubt))),
+        warning=" ".join(filter(None, (text(row, "warning"), *files.notes, doubt))),
         scores={
             column: value
             for column, value in row.items()
@@ -111,14 +112,31 @@ class _Files:
     """The files of a row, and how they were read when it was scored."""
 
     def __init__(self, row: Row, results: Results) -> None:
-        self.truth = tuple(_existing(name, results.folder) for name in truths_of(row))
-        pred = text(row, "pred")
-        self.pred = (_existing(pred, results.folder),) if pred else ()
+        pred, self.case = text(row, "pred"), text(row, "case")
         self.settings, label = results.settings, row.get("label")
+        self.notes: dict[str, None] = {}
+        self.truth = self._found(truths_of(row), results.folder)
+        self.pred = self._found([pred] if pred else [], results.folder)
         self.label = int(label) if isinstance(label, float) else None
         self.geometry = str(self.settings.get("geometry", "strict"))
         displacement = row.get("geometry_displacement_voxels")
         self.displaced = isinstance(displacement, float) and displacement > _SAME_GRID
+
+    def _found(self, names: Sequence[str], folder: Path) -> tuple[Path, ...]:
+        """The files, as named if they are gone; none if it is open which are meant."""
+        paths = []
+        for name in names:
+            try:
+                place = place_of(name, folder, self.settings)
+            except FileNotFoundError:
+                paths.append(Path(self.settings.get("folder") or "", name).absolute())
+            except ValueError as error:
+                self.notes[f"Not shown: {error}."] = None
+                return ()
+            else:
+                paths.append(place.path)
+                self.notes.update({place.note: None} if place.note else {})
+        return tuple(paths)
 
     def layers(self, scan: Path | None) -> list[Layer]:
         """Image if known, and prediction and truth where they are masks."""
@@ -141,7 +159,7 @@ class _Files:
         if _masks(self.truth) or _masks(self.pred) or not self.truth:
             return None
         try:
-            affine = read_boxes(self.truth[0]).affine
+            affine = affine_of_boxes([*self.truth, *self.pred], self.case)
         except (OSError, ValueError):
             return None  # the row has its error
         return None if affine is None else affine.tolist()
@@ -149,14 +167,8 @@ class _Files:
 
 def _masks(paths: tuple[Path, ...]) -> tuple[Path, ...]:
     """The files, unless they are boxes."""
-    images = (path.is_dir() or path.name.lower().endswith(IMAGE_SUFFIXES) for path in paths)
+    images = (path.is_dir() or is_image_name(path) for path in paths)
     return paths if all(images) else ()
-
-
-def _existing(name: str, folder: Path) -> Path:
-    """The file as it was named, from here or from the results; as named if it is gone."""
-    places = [Path(name), folder / name, folder.parent / name]
-    return next((path for path in places if path.exists()), places[0]).absolute()
 
 
 def _box(row: Row) -> dict[str, Any] | None:
