@@ -175,6 +175,21 @@ def test_a_scan_in_parts_has_the_same_lesions(monkeypatch, with_raters, min_mm3)
     assert sorted(again.volumes) == pytest.approx(sorted(alone.volumes))
 
 
+@pytest.mark.parametrize("in_parts", [False, True])
+@pytest.mark.parametrize("level", [0.1, 0.3, 0.6, 0.7, 0.9])
+def test_a_lesion_at_the_threshold_is_one_in_every_column(tmp_path, monkeypatch, level, in_parts):
+    if in_parts:
+        monkeypatch.setattr(parts, "VOXELS_IN_ONE", 0)
+    mask = torch.zeros(8, 8, 8)
+    mask[2:5, 2:5, 2:5] = level
+    (row,) = scored(tmp_path, mask, mask, threshold=level).rows
+    assert (row["hard_dice"], row["lesions"], row["lesions_found"]) == (1.0, 1, 1)
+    write_boxes(tmp_path / "a.json", torch.tensor([[2.0, 2, 2, 5, 5, 5]]), affine=AFFINE)
+    pair = ScorePair("a", tmp_path / "a.json", (tmp_path / "truth.nii.gz",))
+    (row,) = score_case(pair, ScoreSettings(threshold=level, hit_iou=level / 2)).rows
+    assert (row["lesions"], row["lesions_found"]) == (1, 1)
+
+
 @pytest.mark.parametrize("which", ["both", "truth", "pred"])
 def test_empty_masks_are_normal(tmp_path, which):
     pred, truth = masks(4)

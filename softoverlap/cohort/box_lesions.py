@@ -172,10 +172,11 @@ def _overlaps(pred: Marked, truth: Marked) -> tuple[Tensor, Tensor]:
 
 
 def _moved(lesion: Lesion, start: list[int]) -> Lesion:
-    """The lesion of a part in coordinates of the whole image."""
+    """The lesion of a part in coordinates of the whole image, to be summed in float64."""
     shift = torch.tensor(start)
     return replace(
         lesion,
+        crop=lesion.crop.double(),
         box=lesion.box + torch.cat([shift, shift]),
         offset=lesion.offset + shift,
         centre=lesion.centre + shift,
