@@ -242,6 +242,19 @@ def test_labels_are_scored_one_by_one(tmp_path):
     assert [row["label"] for row in result.lesions] == [1, 3]
 
 
+def test_a_map_of_probabilities_is_of_one_label(tmp_path):
+    pred, truth = masks(7)
+    classes = (2 * (truth > 0)).to(torch.uint8)
+    for values in ("probabilities", "percent", "0-255"):
+        with pytest.raises(ValueError, match=rf"values \(--values\) .* labels 1, 2 of {values}"):
+            scored(tmp_path, pred, classes, values=values, labels=(1, 2))
+        with pytest.raises(ValueError, match=r"truth_values \(--truth-values\) auto or labels"):
+            scored(tmp_path, classes, pred, truth_values=values, labels=(1, 2))
+    (row,) = scored(tmp_path, pred, classes, values="probabilities", labels=(2,)).rows
+    expected = compute_soft_dice(*batch(pred, (truth > 0).float())).item()
+    assert (row["label"], row["soft_dice"]) == (2, pytest.approx(expected, abs=1e-6))
+
+
 def test_scales_are_told_and_not_guessed(tmp_path):
     pred, truth = masks(7)
     percent = (100 * pred).round()

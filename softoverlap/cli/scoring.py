@@ -57,7 +57,10 @@ def score(
     ] = "auto",
     truth_values: Annotated[str, typer.Option(help="The same of TRUTH.")] = "auto",
     labels: Annotated[
-        str | None, typer.Option(help="Classes of label maps, each by itself: 1,2,3.")
+        str | None,
+        typer.Option(
+            help="Classes of label maps, each by itself: 1,2,3. With probabilities, one."
+        ),
     ] = None,
     geometry: Annotated[
         str,
@@ -107,11 +110,13 @@ def score(
     softoverlap score pred/ truth/ --output results --scheduler tcp://10.0.0.1:8786
     """
     from softoverlap.cohort import ScoreSettings
+    from softoverlap.cohort.loading import check_label_maps
 
     settings = ScoreSettings(
         values=values, truth_values=truth_values, geometry=geometry, threshold=threshold,
         labels=_numbers(labels), min_mm3=min_mm3, hit_iou=hit_iou,
     )  # fmt: skip
+    check_label_maps(settings)
     runner = _runner(workers, scheduler)
     pairs = _pairs(pred, truth, table, pred_pattern, truth_pattern)
     if dry_run:

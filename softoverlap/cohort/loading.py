@@ -80,6 +80,7 @@ def load_masks(pred: Path | None, truths: Sequence[Path], settings: ScoreSetting
         Traceback (most recent call last):
         FileNotFoundError: gone.nii must be an image, found no such file
     """
+    check_label_maps(settings)
     first = load_image(truths[0])
     volumes, aligned = [first], []
     for path in truths[1:]:
@@ -95,6 +96,29 @@ def load_masks(pred: Path | None, truths: Sequence[Path], settings: ScoreSetting
     displacement = max((one.displacement for one in aligned), default=0.0)
     warnings = [one.warning for one in aligned if one.warning]
     return LoadedMasks(found, tuple(volumes), names, displacement, "; ".join(warnings) or None)
+
+
+def check_label_maps(settings: ScoreSettings) -> None:
+    """Several labels need label maps: a map of probabilities is not that of each of them.
+
+    Raises:
+        ValueError: If several labels are asked for of values that are none.
+
+    Examples:
+        >>> check_label_maps(ScoreSettings(labels=(1, 2), values="percent"))
+        Traceback (most recent call last):
+        ValueError: labels (--labels) must be one label, or values (--values) auto or labels, ...
+    """
+    sides = {
+        "values (--values)": settings.values,
+        "truth_values (--truth-values)": settings.truth_values,
+    }
+    for name, values in sides.items():
+        if len(settings.labels) > 1 and values not in ("auto", "labels"):
+            raise ValueError(
+                f"labels (--labels) must be one label, or {name} auto or labels, got labels "
+                f"{', '.join(map(str, settings.labels))} of {values}, which are one map for all"
+            )
 
 
 def voxel_volume(affine: Tensor | None) -> float:
@@ -136,7 +160,7 @@ def _on_grid(
 
 
 def _read(volume: Volume, values: str, label: int | None, name: str) -> Tensor:
-    """Probabilities; where a label is asked for, of that label."""
+    """Probabilities; where a label is asked for, of that label, or the map that is told to be it."""
     if label is not None and values in ("auto", "labels"):
         return as_probabilities(volume, values="labels", label=label, name=name)
     return as_probabilities(volume, values=values, name=name)
