@@ -58,9 +58,7 @@ def score(
     truth_values: Annotated[str, typer.Option(help="The same of TRUTH.")] = "auto",
     labels: Annotated[
         str | None,
-        typer.Option(
-            help="Classes of label maps, each by itself: 1,2,3. With probabilities, one."
-        ),
+        typer.Option(help="Classes of label maps, each by itself: 1,2,3. With probabilities, one."),
     ] = None,
     geometry: Annotated[
         str,
@@ -98,6 +96,10 @@ def score(
     boxes.csv      a row a found lesion or box
     summary.json   means and intervals, FROC, calibration, volumes
     scores.jsonl   the journal: what is finished is never lost
+
+    Between masks a lesion is found if a predicted one shares a voxel with it: for
+    lesion_recall one predicted lesion may find several. FROC, and all that is
+    scored by boxes, lets one take one, so its sensitivity may be lower.
 
     The same command goes on where an earlier run was cut off, and tries failed
     cases again. The exit status is 0 if all cases were scored, 1 if some failed,

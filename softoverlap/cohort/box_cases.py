@@ -182,5 +182,5 @@ def _of_boxes(file: BoxFile, label: int | None) -> Marked:
 def _of_mask(loaded: LoadedMasks, label: int | None, settings: ScoreSettings) -> Marked:
     """The lesions of the mask that is there."""
     return marked_by_mask(
-        *loaded.truth(label, settings), spacing=loaded.reference.spacing, settings=settings
+        *loaded.truth(label, settings), spacing=loaded.reference.lesion_spacing, settings=settings
     )

@@ -76,7 +76,7 @@ def marked_by_mask(
         halo: Lowest probability that belongs to a lesion's halo.
 
     Returns:
-        The lesions.
+        The lesions, in the order of their first voxel within each part of a large scan.
 
     Examples:
         >>> mask = torch.zeros(4, 4, 4)

@@ -128,7 +128,9 @@ def voxel_volume(affine: Tensor | None) -> float:
         >>> voxel_volume(2 * torch.eye(4))
         8.0
     """
-    return math.nan if affine is None else abs(float(torch.linalg.det(affine[:3, :3].double())))
+    if affine is None:
+        return math.nan
+    return Volume(torch.zeros(1, 1, 1), affine.double()).voxel_mm3
 
 
 def single_volume(volume: Volume, path: Path) -> Volume:
