@@ -162,7 +162,7 @@ def _on_grid(
 
 
 def _read(volume: Volume, values: str, label: int | None, name: str) -> Tensor:
-    """Probabilities; where a label is asked for, of that label, or the map that is told to be it."""
+    """Probabilities; where a label is asked for, of that label, or of the map told to be it."""
     if label is not None and values in ("auto", "labels"):
         return as_probabilities(volume, values="labels", label=label, name=name)
     return as_probabilities(volume, values=values, name=name)
