@@ -125,7 +125,7 @@ def voxel_volume(affine: Tensor | None) -> float:
     """Volume of a voxel in mm³, NaN where the affine is unknown.
 
     Examples:
-        >>> voxel_volume(2 * torch.eye(4))
+        >>> voxel_volume(torch.diag(torch.tensor([2.0, 2.0, 2.0, 1.0])))
         8.0
     """
     if affine is None:
