@@ -241,6 +241,16 @@ def test_a_folder_becomes_one_file_and_one_file_a_folder(masks, tmp_path):
     assert "OUT must be a folder, since nndetection holds one case a file and IN 3" in text
 
 
+def test_cases_that_a_table_cannot_hold_are_named(masks, tmp_path):
+    found = tmp_path / "found"
+    run("boxes", masks, "--output", found)
+    text = run("convert", found, tmp_path / "all.csv", "--from", "json")
+    assert "not in the table, since it has no row without a box: empty" in text
+    assert list(read_box_files(tmp_path / "all.csv")) == ["sub-01", "sub-02"]
+    text = run("convert", found, tmp_path / "all.json", "--from", "json", "--to", "coco")
+    assert "not in the table" not in text
+
+
 def test_a_bad_file_is_named_and_the_others_are_converted(masks, tmp_path):
     found = tmp_path / "found"
     run("boxes", masks, "--output", found)

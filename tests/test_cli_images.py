@@ -120,6 +120,16 @@ def test_boxes_are_counted_with_their_scores(tmp_path):
     assert "boxes    0\n" in run("inspect", path)
 
 
+def test_volumes_of_a_sheared_grid_agree(tmp_path):
+    sheared = torch.diag(torch.tensor([1.0, 2.0, 1.5, 1.0], dtype=torch.float64))
+    sheared[0, 1] = 1.5  # 3 mm³ a voxel, though the product of its edges is 3.75
+    text = run("inspect", saved(tmp_path / "mask.nii.gz", blob(2, 2, 2), sheared))
+    assert "81 to 81 mm³" in text
+    assert "volume   0.081 ml" in text
+    labels = saved(tmp_path / "labels.nii.gz", blob(2, 2, 2, value=2.0), sheared)
+    assert "label    2: 27 voxels, 0.081 ml" in run("inspect", labels)
+
+
 def test_a_bad_file_is_named_and_the_others_go_on(tmp_path):
     good = saved(tmp_path / "b[1].nii", blob(1, 1, 1))
     (tmp_path / "a.nii").write_bytes(b"broken")

@@ -16,6 +16,8 @@ from softoverlap.cohort import CaseResult, ScoreSettings, score_case, serial, su
 from softoverlap.cohort.cases import score_safely
 from softoverlap.cohort.summary import interval
 from softoverlap.metrics import CalibrationErrorMetric, compute_average_precision, compute_froc
+from softoverlap.report._sections import _HITS
+from softoverlap.report._words import meaning_of
 
 numbers = st.lists(st.floats(-100, 100), min_size=2, max_size=30)
 
@@ -157,3 +159,18 @@ def test_labels_are_summed_up_one_by_one():
     summary = summarize([CaseResult(row[0]["case"], row) for row in rows])
     means = {name: part["metrics"]["soft_dice"]["mean"] for name, part in summary["labels"].items()}
     assert means == {"1": 1.25, "2": 2.25}
+
+
+def test_one_prediction_over_two_lesions_finds_both_and_takes_one(tmp_path):
+    truth = torch.zeros(12, 8, 8)
+    truth[1:4, 2:5, 2:5] = truth[7:10, 2:5, 2:5] = 1
+    pred = torch.zeros(12, 8, 8)
+    pred[1:10, 2:5, 2:5] = 0.9
+    write_pair(tmp_path, "a", pred, truth)
+    result = score_case(pairs_of(tmp_path)[0])
+    assert result.rows[0]["lesion_recall"] == 1.0
+    froc = summarize([result])["froc"]
+    assert max(froc["curve"]["sensitivities"]) == 0.5
+    page = " ".join((meaning_of("lesion_recall"), _HITS["masks"]))
+    assert "may exceed the sensitivity of FROC" in page
+    assert "one takes one; in lesion recall one may find several" in page

@@ -158,3 +158,18 @@ def test_other_types_and_ranks_are_refused():
         boxes_to_world(torch.zeros(1, 4), affine())
     with pytest.raises(ValueError, match=r"affine must have shape \(4, 4\), got \(3, 3\)"):
         affine_spacing(torch.eye(3))
+
+
+def test_the_spacing_for_lesions_has_the_volume_of_a_voxel():
+    affine = torch.diag(torch.tensor([-1.0, 2.0, 1.5, 1.0], dtype=torch.float64))
+    straight = Volume(torch.zeros(2, 2, 2), affine)
+    assert straight.lesion_spacing == straight.spacing
+    assert straight.voxel_mm3 == pytest.approx(3.0)
+    affine = affine.clone()
+    affine[0, 1] = 1.5
+    sheared = Volume(torch.zeros(2, 2, 2), affine)
+    assert sheared.spacing == pytest.approx((1.0, 2.5, 1.5))
+    assert sheared.voxel_mm3 == pytest.approx(3.0)
+    assert math.prod(sheared.lesion_spacing) == pytest.approx(3.0)
+    ratios = [a / b for a, b in zip(sheared.lesion_spacing, sheared.spacing, strict=True)]
+    assert ratios == pytest.approx([ratios[0]] * 3)

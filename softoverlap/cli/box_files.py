@@ -69,7 +69,7 @@ def boxes_of_mask(
         raise ValueError(f"{path} must hold one channel, got {len(volume.data)}")
     mask = as_probabilities(volume, values=values, label=label, name=str(path))
     lesions = lesions_from_mask(
-        mask, spacing=volume.spacing, threshold=threshold, low=low,
+        mask, spacing=volume.lesion_spacing, threshold=threshold, low=low,
         connectivity=connectivity, min_mm3=min_mm3,
     )  # fmt: skip
     least = threshold if low is None else low

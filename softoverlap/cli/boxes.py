@@ -20,7 +20,7 @@ from softoverlap.cli.box_files import (
     write_mask_tables,
 )
 from softoverlap.cli.cases import check_folder
-from softoverlap.cli.console import SOME_FAILED, CountBar, one_line_errors, plural
+from softoverlap.cli.console import SOME_FAILED, CountBar, one_line_errors, plural, say
 from softoverlap.cli.paths import check_names, check_written, find_sources
 
 if TYPE_CHECKING:
@@ -173,7 +173,8 @@ def convert(
     monai          MONAI's lists: world boxes cccwhd in mm, many cases (.json)
     nndetection    x1 y1 x2 y2 z1 z2 of reversed axes (.npz, .json)
     coco           x y w h, many cases (.json)
-    csv            a row a box, many cases (.csv)
+    csv            a row a box, many cases (.csv); those without boxes are left out
+                   and named
     slicer         3D Slicer's markups, in LPS mm (.mrk.json)
     labelmap       one value a lesion, scores in a table (.nii.gz)
 
@@ -206,8 +207,17 @@ def convert(
     check_written(_written(places, to), _read_too(paths, image, scores), overwrite=overwrite)
     written = _write_all(places, batch, dry_run, one_file=one_file, format=to, **options)
     batch.summary(written, "file", output, "would be written" if dry_run else "written")
+    if to == "csv" and one_file:
+        _say_dropped(files)
     if batch.failed:
         raise typer.Exit(SOME_FAILED)
+
+
+def _say_dropped(files: dict[str, BoxFile]) -> None:
+    """Name the cases that a table cannot hold, since they have no boxes."""
+    dropped = [case for case, file in files.items() if not len(file.boxes)]
+    if dropped:
+        say(f"not in the table, since it has no row without a box: {', '.join(dropped)}")
 
 
 def _read_too(paths: list[Path], *more: Path | None) -> list[Path]:

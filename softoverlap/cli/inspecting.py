@@ -160,11 +160,9 @@ def as_mask(image: Volume, reading: Reading, kind: str) -> Tensor | None:
 
 def _label_lines(image: Volume) -> list[str]:
     """Voxels and volume of each label."""
-    import math
-
     labels, counts = image.data.unique(return_counts=True)
     pairs = [pair for pair in zip(labels.tolist(), counts.tolist(), strict=True) if pair[0]]
-    ml = math.prod(image.spacing) / 1000
+    ml = image.voxel_mm3 / 1000
     lines = [
         f"label    {label:g}: {plural(count, 'voxel')}, {count * ml:.4g} ml"
         for label, count in pairs[:MOST_LABELS]
@@ -178,16 +176,14 @@ def find_lesions(image: Volume, mask: Tensor, reading: Reading) -> list[Lesion]:
     from softoverlap.data import lesions_from_mask
 
     return lesions_from_mask(
-        mask, spacing=image.spacing, threshold=reading.threshold, low=reading.low
+        mask, spacing=image.lesion_spacing, threshold=reading.threshold, low=reading.low
     )
 
 
 def lesion_lines(image: Volume, mask: Tensor, reading: Reading) -> list[str]:
     """Number and volumes."""
-    import math
-
     lesions = find_lesions(image, mask, reading)
-    total = float(mask.double().sum()) * math.prod(image.spacing) / 1000
+    total = float(mask.double().sum()) * image.voxel_mm3 / 1000
     low = "" if reading.low is None else f", down to {reading.low:g}"
     lines = [f"lesions  {len(lesions)} at {reading.threshold:g} or above{low}"]
     if lesions:

@@ -58,7 +58,8 @@ def score(
     ] = "auto",
     truth_values: Annotated[str, typer.Option(help="The same of TRUTH.")] = "auto",
     labels: Annotated[
-        str | None, typer.Option(help="Classes of label maps, each by itself: 1,2,3.")
+        str | None,
+        typer.Option(help="Classes of label maps, each by itself: 1,2,3. With probabilities, one."),
     ] = None,
     geometry: Annotated[
         str,
@@ -97,6 +98,10 @@ def score(
     summary.json   means and intervals, FROC, calibration, volumes
     scores.jsonl   the journal: what is finished is never lost
 
+    Between masks a lesion is found if a predicted one shares a voxel with it: for
+    lesion_recall one predicted lesion may find several. FROC, and all that is
+    scored by boxes, lets one take one, so its sensitivity may be lower.
+
     The same command goes on where an earlier run was cut off, and tries failed
     cases again. The exit status is 0 if all cases were scored, 1 if some failed,
     2 if nothing could be done as asked, 3 after an error that nobody foresaw.
@@ -108,11 +113,13 @@ def score(
     softoverlap score pred/ truth/ --output results --scheduler tcp://10.0.0.1:8786
     """
     from softoverlap.cohort import ScoreSettings
+    from softoverlap.cohort.loading import check_label_maps
 
     settings = ScoreSettings(
         values=values, truth_values=truth_values, geometry=geometry, threshold=threshold,
         labels=_numbers(labels), min_mm3=min_mm3, hit_iou=hit_iou,
     )  # fmt: skip
+    check_label_maps(settings)
     runner = _runner(workers, scheduler)
     pairs = _pairs(pred, truth, table, pred_pattern, truth_pattern, output)
     if dry_run:

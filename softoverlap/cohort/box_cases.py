@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import warnings
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,14 +12,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from softoverlap.cohort.box_grid import place_boxes
+from softoverlap.cohort.box_grid import check_3d, place_boxes
 from softoverlap.cohort.box_lesions import Marked, box_lesions, marked_by_boxes, marked_by_mask
 from softoverlap.cohort.loading import LoadedMasks, load_masks, single_volume, voxel_volume
 from softoverlap.cohort.pairing import ScorePair
 from softoverlap.cohort.records import CaseResult, ScoreSettings
 from softoverlap.cohort.results import CaseRows
-from softoverlap.data import BoxFile, read_box_files, read_boxes
+from softoverlap.data import FORMATS, BoxFile, read_box_files
 from softoverlap.data.formats.choice import format_of
+from softoverlap.data.formats.record import bare_name
 
 
 def score_boxes_in_masks(pair: ScorePair, pred: Path, settings: ScoreSettings) -> CaseResult:
@@ -88,6 +91,7 @@ def score_box_files(pair: ScorePair, pred: Path, settings: ScoreSettings) -> Cas
         A row a label.
     """
     truth = read_case_boxes(pair.truth[0], pair.case, None)
+    check_3d(truth, str(pair.truth[0]))
     found = read_case_boxes(pred, pair.case, truth.affine)
     edges = torch.cat([truth.boxes[:, 3:], torch.ones(1, 3, dtype=torch.float64)]).amax(dim=0)
     placed = place_boxes(
@@ -98,6 +102,8 @@ def score_box_files(pair: ScorePair, pred: Path, settings: ScoreSettings) -> Cas
         names=(str(pred), str(pair.truth[0])),
         flips=False,
     )
+    if truth.affine is None:  # they are taken to share a grid, so voxels have one size
+        truth = replace(truth, affine=placed.file.affine)
     rows = CaseRows(pair, "boxes", placed.displacement, placed.warning)
     for label in settings.labels or (None,):
         sides = _of_boxes(placed.file, label), _of_boxes(truth, label)
@@ -106,7 +112,7 @@ def score_box_files(pair: ScorePair, pred: Path, settings: ScoreSettings) -> Cas
 
 
 def read_case_boxes(path: Path, case: str, affine: Tensor | None) -> BoxFile:
-    """The boxes of a case, of a file of one case or of many.
+    """The boxes of a case, of a file of one case or of many; never those of another case.
 
     Args:
         path: The file, of any format that tells itself.
@@ -114,13 +120,52 @@ def read_case_boxes(path: Path, case: str, affine: Tensor | None) -> BoxFile:
         affine: Voxel indices of the other side to RAS mm, for a format in mm (3D Slicer), or None.
 
     Returns:
-        Boxes in voxels.
+        Boxes in voxels. A table without a row of the case has none, with a warning. A file
+        of one case is taken for the case; a warning tells if it says that it is another's, unless
+        the file is called as that one.
+
+    Raises:
+        ValueError: If a list of many cases does not hold this one, or a table names no case and is
+            not called as it.
     """
-    options: dict[str, Any] = (
-        {"affine": affine} if affine is not None and format_of(path) == "slicer" else {}
-    )
-    files = read_box_files(path, **options)
-    return files[case] if case in files else read_boxes(path, **options)
+    kind = format_of(path)
+    options: dict[str, Any] = {"affine": affine} if kind == "slicer" and affine is not None else {}
+    files = read_box_files(path, format=kind, **options)
+    if case in files:
+        return files[case]
+    if FORMATS[kind].many and not (len(files) == 1 and _is_unnamed(path, case, files)):
+        return _no_boxes(path, case, kind, files)
+    (file,) = files.values()
+    if file.case not in (None, case, _file_case(path)):
+        warnings.warn(f"{path} says that it is of case {file.case}, not {case}", stacklevel=2)
+    return file
+
+
+def _file_case(path: Path) -> str:
+    """The case that a file is called as."""
+    return bare_name(path).removesuffix("_boxes")
+
+
+def _is_unnamed(path: Path, case: str, files: Mapping[str, BoxFile]) -> bool:
+    """Whether a table without names of cases is that of this case by its own name."""
+    (file,) = files.values()
+    return file.case is None and case in _file_case(path)
+
+
+def _no_boxes(path: Path, case: str, kind: str, files: Mapping[str, BoxFile]) -> BoxFile:
+    """What a file of many cases says of one that is not in it."""
+    names = ", ".join(list(files)[:5]) + (", ..." if len(files) > 5 else "")
+    if kind != "csv":  # these list cases without boxes too
+        raise ValueError(f"{path} must hold the case {case!r}, got {len(files)}: {names}")
+    if any(file.case is None for file in files.values()):
+        raise ValueError(
+            f"{path} must name the case of each row in its column case, or be called as the one "
+            f"that it is of, to be read for {case!r}"
+        )
+    told = f"it has rows of {names}" if files else "it has no rows"
+    warnings.warn(f"{path} has no row of {case}, which counts as no boxes: {told}", stacklevel=3)
+    width = next((file.boxes.shape[1] for file in files.values()), 6)
+    return BoxFile(torch.zeros(0, width, dtype=torch.float64), case=case)
 
 
 def _of_boxes(file: BoxFile, label: int | None) -> Marked:
@@ -137,5 +182,5 @@ def _of_boxes(file: BoxFile, label: int | None) -> Marked:
 def _of_mask(loaded: LoadedMasks, label: int | None, settings: ScoreSettings) -> Marked:
     """The lesions of the mask that is there."""
     return marked_by_mask(
-        *loaded.truth(label, settings), spacing=loaded.reference.spacing, settings=settings
+        *loaded.truth(label, settings), spacing=loaded.reference.lesion_spacing, settings=settings
     )

@@ -71,11 +71,11 @@ def place_boxes(
         ... ).file.boxes[0].tolist()
         [8.0, 0.0, 0.0, 10.0, 2.0, 2.0]
     """
-    if file.boxes.shape[1] != 6:
-        raise ValueError(f"{names[0]} must hold 3D boxes, got {file.boxes.shape[1]} numbers a box")
+    check_3d(file, names[0])
     if file.affine is None or affine is None:
         warning = f"{names[0]} and {names[1]} are taken to share a voxel grid: one has no affine"
-        return PlacedBoxes(file, None, warning)
+        known = file.affine if affine is None else affine.double()  # one grid, one size of voxels
+        return PlacedBoxes(replace(file, affine=known), None, warning)
     matrix = torch.linalg.solve(affine.double(), file.affine)
     matrix[3] = torch.tensor([0.0, 0, 0, 1])
     turned = _nearest_turn(matrix, shape)
@@ -92,6 +92,25 @@ def place_boxes(
     moved = matrix if geometry == "resample" else turned
     placed = replace(file, boxes=_mapped(file.boxes, moved), affine=affine.double())
     return PlacedBoxes(placed, displacement, apart if displacement > SAME_GRID else None)
+
+
+def check_3d(file: BoxFile, name: str) -> None:
+    """The boxes are 3D.
+
+    Args:
+        file: The boxes.
+        name: What they are called in the message.
+
+    Raises:
+        ValueError: If they are not.
+
+    Examples:
+        >>> check_3d(BoxFile(torch.zeros(0, 4).double()), "a.json")
+        Traceback (most recent call last):
+        ValueError: a.json must hold 3D boxes, got 4 numbers a box
+    """
+    if file.boxes.shape[1] != 6:
+        raise ValueError(f"{name} must hold 3D boxes, got {file.boxes.shape[1]} numbers a box")
 
 
 def _nearest_turn(matrix: Tensor, shape: Sequence[int]) -> Tensor:

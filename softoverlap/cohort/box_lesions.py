@@ -76,7 +76,7 @@ def marked_by_mask(
         halo: Lowest probability that belongs to a lesion's halo.
 
     Returns:
-        The lesions.
+        The lesions, in the order of their first voxel within each part of a large scan.
 
     Examples:
         >>> mask = torch.zeros(4, 4, 4)
@@ -172,10 +172,11 @@ def _overlaps(pred: Marked, truth: Marked) -> tuple[Tensor, Tensor]:
 
 
 def _moved(lesion: Lesion, start: list[int]) -> Lesion:
-    """The lesion of a part in coordinates of the whole image."""
+    """The lesion of a part in coordinates of the whole image, to be summed in float64."""
     shift = torch.tensor(start)
     return replace(
         lesion,
+        crop=lesion.crop.double(),
         box=lesion.box + torch.cat([shift, shift]),
         offset=lesion.offset + shift,
         centre=lesion.centre + shift,

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from softoverlap.cohort.box_cases import score_box_files, score_boxes_in_masks, score_masks_in_boxes
-from softoverlap.cohort.loading import load_masks, voxel_volume
+from softoverlap.cohort.loading import load_masks
 from softoverlap.cohort.mask_lesions import mask_lesions
 from softoverlap.cohort.pairing import ScorePair
 from softoverlap.cohort.records import CaseResult, ScoreSettings, failed, plain_result
@@ -89,7 +89,7 @@ def score_safely(pair: ScorePair, settings: ScoreSettings) -> CaseResult:
 def _score_masks(pair: ScorePair, pred: Path, settings: ScoreSettings) -> CaseResult:
     """Mask against mask or raters; a row a label."""
     loaded = load_masks(pred, pair.truth, settings)
-    spacing, voxel_mm3 = loaded.reference.spacing, voxel_volume(loaded.reference.affine)
+    spacing, voxel_mm3 = loaded.reference.lesion_spacing, loaded.reference.voxel_mm3
     rows = CaseRows(pair, "masks", loaded.displacement, loaded.warning)
     for label in settings.labels or (None,):
         found = loaded.prediction(label, settings)

@@ -80,6 +80,7 @@ def load_masks(pred: Path | None, truths: Sequence[Path], settings: ScoreSetting
         Traceback (most recent call last):
         FileNotFoundError: gone.nii must be an image, found no such file
     """
+    check_label_maps(settings)
     first = load_image(truths[0])
     volumes, aligned = [first], []
     for path in truths[1:]:
@@ -97,14 +98,39 @@ def load_masks(pred: Path | None, truths: Sequence[Path], settings: ScoreSetting
     return LoadedMasks(found, tuple(volumes), names, displacement, "; ".join(warnings) or None)
 
 
+def check_label_maps(settings: ScoreSettings) -> None:
+    """Several labels need label maps: a map of probabilities is not that of each of them.
+
+    Raises:
+        ValueError: If several labels are asked for of values that are none.
+
+    Examples:
+        >>> check_label_maps(ScoreSettings(labels=(1, 2), values="percent"))
+        Traceback (most recent call last):
+        ValueError: labels (--labels) must be one label, or values (--values) auto or labels, ...
+    """
+    sides = {
+        "values (--values)": settings.values,
+        "truth_values (--truth-values)": settings.truth_values,
+    }
+    for name, values in sides.items():
+        if len(settings.labels) > 1 and values not in ("auto", "labels"):
+            raise ValueError(
+                f"labels (--labels) must be one label, or {name} auto or labels, got labels "
+                f"{', '.join(map(str, settings.labels))} of {values}, which are one map for all"
+            )
+
+
 def voxel_volume(affine: Tensor | None) -> float:
     """Volume of a voxel in mm³, NaN where the affine is unknown.
 
     Examples:
-        >>> voxel_volume(2 * torch.eye(4))
+        >>> voxel_volume(torch.diag(torch.tensor([2.0, 2.0, 2.0, 1.0])))
         8.0
     """
-    return math.nan if affine is None else abs(float(torch.linalg.det(affine[:3, :3].double())))
+    if affine is None:
+        return math.nan
+    return Volume(torch.zeros(1, 1, 1), affine.double()).voxel_mm3
 
 
 def single_volume(volume: Volume, path: Path) -> Volume:
@@ -136,7 +162,7 @@ def _on_grid(
 
 
 def _read(volume: Volume, values: str, label: int | None, name: str) -> Tensor:
-    """Probabilities; where a label is asked for, of that label."""
+    """Probabilities; where a label is asked for, of that label, or of the map told to be it."""
     if label is not None and values in ("auto", "labels"):
         return as_probabilities(volume, values="labels", label=label, name=name)
     return as_probabilities(volume, values=values, name=name)

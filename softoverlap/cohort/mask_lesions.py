@@ -22,6 +22,8 @@ HALO = 0.01
 
 _MM3_PER_ML = 1000.0
 
+Voxel = tuple[int, ...]
+
 
 def mask_lesions(
     pred: Tensor,
@@ -41,8 +43,8 @@ def mask_lesions(
         settings: The threshold and the smallest lesion.
 
     Returns:
-        Rows of true lesions in the order of their first voxel, and of predicted ones, whose score
-        is their highest probability.
+        Rows of true lesions and of predicted ones, each in the order of their first voxel; the
+        score of a predicted one is its highest probability.
 
     Examples:
         >>> mask = torch.zeros(4, 4, 4)
@@ -56,14 +58,45 @@ def mask_lesions(
     )
     lesions: list[Row] = []
     boxes: list[Row] = []
+    starts: tuple[list[Voxel], list[Voxel]] = [], []
     false_ml = 0.0
     for scan, found in _scans(pred, truth, raters, spacing, rules):
         rows, false_mm3 = _found_rows(scan, found, first=len(boxes), lesions=len(lesions))
         matches = rows_of_scan(0, 0, scan, found)
         lesions += [_lesion_row(match, len(lesions) + i) for i, match in enumerate(matches)]
         boxes += rows
+        for side, found_there in zip(starts, (scan.truth, scan.pred), strict=True):
+            side += _first_voxels(found_there.core, scan.origin)
         false_ml += false_mm3 / _MM3_PER_ML
+    lesions, boxes = _in_order(lesions, boxes, *starts)
     return LesionTables(lesion_columns(lesions, boxes, false_ml=false_ml), lesions, boxes)
+
+
+def _first_voxels(core: np.ndarray, origin: tuple[int, ...]) -> list[Voxel]:
+    """The first voxel of each lesion, in the image."""
+    firsts = []
+    for number, window in enumerate(ndimage.find_objects(core), start=1):
+        inside = core[window] == number
+        place = np.unravel_index(int(inside.argmax()), inside.shape)
+        low = (axis.start + first for axis, first in zip(window, origin, strict=True))
+        firsts.append(tuple(int(at) + start for at, start in zip(place, low, strict=True)))
+    return firsts
+
+
+def _in_order(
+    lesions: list[Row], boxes: list[Row], lesion_starts: list[Voxel], box_starts: list[Voxel]
+) -> tuple[list[Row], list[Row]]:
+    """Rows by first voxel, numbered anew: those of a parted scan come part by part."""
+    ranks = [
+        {old: new for new, old in enumerate(sorted(range(len(starts)), key=starts.__getitem__))}
+        for starts in (lesion_starts, box_starts)
+    ]
+    of_lesion: dict[int | None, int | None] = {None: None, **ranks[0]}
+    rows = [{**row, "lesion": of_lesion[row["lesion"]]} for row in lesions]
+    found = [
+        {**row, "box": ranks[1][row["box"]], "lesion": of_lesion[row["lesion"]]} for row in boxes
+    ]
+    return sorted(rows, key=lambda row: row["lesion"]), sorted(found, key=lambda row: row["box"])
 
 
 def _scans(

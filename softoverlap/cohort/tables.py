@@ -99,8 +99,14 @@ def match_boxes(
 def lesion_columns(lesions: Sequence[Row], boxes: Sequence[Row], *, false_ml: float) -> Row:
     """The case's columns, from the rows of its lesions and of what was found.
 
-    `lesionwise_dice` is Σ Dice of the lesions found over TP + FN + FP: between masks it is
-    `compute_lesionwise_dice` without dilation.
+    `lesionwise_dice` is Σ Dice of the lesions found over TP + FN + FP: between masks and with
+    `min_mm3` 0 it is `compute_lesionwise_dice(dilation=0, min_mm3=0)`. With another `min_mm3` they
+    differ: here lesions of either mask are left out by their soft volume, there true ones alone,
+    by the voxels at or above the threshold.
+
+    `lesion_recall` and FROC count by two rules. Between masks a lesion is found if any predicted
+    one shares a voxel with it, so that one prediction may find several; FROC, as for boxes, lets
+    each prediction take one lesion, so that its sensitivity may stay below the recall.
     """
     found = [row for row in lesions if row["detected"]]
     false = sum(row["outcome"] == OUTCOMES[-1] for row in boxes)

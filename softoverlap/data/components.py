@@ -48,7 +48,8 @@ def lesions_from_mask(
 
     Args:
         mask: Probabilities, shape (*spatial) of one, two or three axes.
-        spacing: Edge lengths of a voxel in mm, one for each axis.
+        spacing: Edge lengths of a voxel in mm, one for each axis. Volumes take the axes to be
+            perpendicular; for a sheared affine pass `Volume.lesion_spacing`.
         threshold: Lowest probability inside a component, in (0, 1]; of raters' masks too.
         low: Lowest probability of a component's voxels other than its core, in (0, threshold]; None
             for no hysteresis.

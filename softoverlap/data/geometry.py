@@ -7,6 +7,7 @@ corner `c` in voxel coordinates, where voxel `i` fills `[i, i + 1)`, lies at `af
 from __future__ import annotations
 
 import itertools
+import math
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -140,6 +141,24 @@ class Volume:
     def spacing(self) -> tuple[float, ...]:
         """Edge lengths of a voxel in mm, one for each axis."""
         return affine_spacing(self.affine)
+
+    @property
+    def voxel_mm3(self) -> float:
+        """Volume of a voxel in mm³: below the product of its edges where the axes are sheared."""
+        return float(torch.linalg.det(check_affine(self.affine)[:3, :3]).abs())
+
+    @property
+    def lesion_spacing(self) -> tuple[float, ...]:
+        """The spacing to find lesions with, since their volumes are taken from its product.
+
+        That of the voxel; under a shear all edges are scaled alike, so that the product is the
+        volume of a voxel and the nearest lesion stays the nearest.
+        """
+        edges, volume = self.spacing, self.voxel_mm3
+        if math.isclose(math.prod(edges), volume, rel_tol=1e-6):  # as float32 headers have it
+            return edges
+        scale = math.cbrt(volume / math.prod(edges))
+        return tuple(edge * scale for edge in edges)
 
 
 def boxes_to_world(

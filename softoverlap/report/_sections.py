@@ -201,7 +201,10 @@ def _agreement(results: Results, part: Part) -> Drawing:
 
 
 _HITS = {
-    "masks": "A hit is a predicted lesion that shares a voxel with the true one.",
+    "masks": (
+        "A hit is a predicted lesion that shares a voxel with the true one. Here one takes one; in "
+        "lesion recall one may find several."
+    ),
     "boxes": "A hit is a box IoU of at least {}.",
     "boxes in masks": "A hit is a soft IoU of box and mask of at least {}.",
     "masks in boxes": "A hit is a soft IoU of mask and box of at least {}.",

@@ -16,8 +16,15 @@ WORDS = {
     "brier": ("Brier score", "mean squared error of the probabilities near lesions; 0 is best"),
     "calibration_error": ("Calibration error", "of the probabilities near lesions; 0 is best"),
     "lesions": ("Lesions", "true lesions of the case"),
-    "lesions_found": ("Lesions found", "true lesions that were found"),
-    "lesion_recall": ("Lesion recall", "share of the true lesions that were found"),
+    "lesions_found": (
+        "Lesions found",
+        "true lesions that were found; between masks one predicted lesion may find several",
+    ),
+    "lesion_recall": (
+        "Lesion recall",
+        "share of the true lesions that were found; may exceed the sensitivity of FROC, where one "
+        "predicted lesion takes one true one",
+    ),
     "pred_lesions": ("Predicted lesions", "lesions or boxes of the prediction, of any score"),
     "false_positives": ("False positives", "predicted lesions that meet no true one"),
     "false_positive_ml": ("False positives (ml)", "their volume"),

@@ -104,7 +104,8 @@ class LesionMap:
 class LesionScan:
     """The lesions of prediction and target of one item and class, cut to the part they lie in.
 
-    `voxel_mm3` is NaN where no spacing is known, and so is every volume.
+    `voxel_mm3` is NaN where no spacing is known, and so is every volume. It is the product of the
+    spacing, which knows no affine: the axes are taken to be perpendicular.
     """
 
     pred: LesionMap
