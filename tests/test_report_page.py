@@ -22,11 +22,12 @@ from softoverlap import write_report
 from softoverlap.cli import app
 from softoverlap.data import save_nifti, write_boxes
 from softoverlap.report import _case_files, _charts, _html
-from softoverlap.report._case_files import CaseVolumes, ScanFinder, moved_boxes
+from softoverlap.report._case_files import CaseVolumes, ScanFinder
 from softoverlap.report._places import place_of
 from softoverlap.report._results import read_results
 from softoverlap.report._svg import inline_svg
 from softoverlap.report._worst import focus, of_case, worst_cases
+from softoverlap.report.display import moved_boxes
 from softoverlap.report.viewer.cases import read_cases
 
 

@@ -15,8 +15,9 @@ if TYPE_CHECKING:
 
 def draw(path: Path, scan: Path | None, picture: Path, reading: Reading) -> None:
     """Three planes through the largest lesion, the best box, or the middle."""
-    from softoverlap.data import load_image, read_boxes
+    from softoverlap.data import load_image, read_boxes, reorient_to
     from softoverlap.report import plot_case, save_figure
+    from softoverlap.report.display import DISPLAY, moved_boxes, name_planes
 
     title = path.name if scan is None else f"{path.name} on {scan.name}"
     if not is_image(path):
@@ -25,10 +26,12 @@ def draw(path: Path, scan: Path | None, picture: Path, reading: Reading) -> None
         image, file = load_image(scan), read_boxes(path)
         _check_on_grid(file, image, path, scan)
         best = None if file.scores is None else file.scores.argsort(descending=True)
+        turned = reorient_to(image, DISPLAY)
         boxes = file.boxes if best is None else file.boxes[best]
+        boxes = moved_boxes(boxes, image.affine, turned.affine)
         scores = None if best is None or file.scores is None else file.scores[best]
         figure = plot_case(
-            image.data, spacing=image.spacing, found_boxes=boxes, scores=scores, title=title
+            turned.data, spacing=turned.spacing, found_boxes=boxes, scores=scores, title=title
         )
     else:
         mask, below = _mask_and_scan(path, scan, reading)
@@ -36,6 +39,7 @@ def draw(path: Path, scan: Path | None, picture: Path, reading: Reading) -> None
             below.data, spacing=below.spacing, soft_mask=mask, title=title,
             centre=None if mask is None else _largest(below, mask, reading),
         )  # fmt: skip
+    name_planes(figure)
     save_figure(figure, picture)
 
 
@@ -43,14 +47,16 @@ def _mask_and_scan(path: Path, scan: Path | None, reading: Reading) -> tuple[Ten
     """The probabilities of a file, if it has such, on the scan's grid, and the scan or the file."""
     from softoverlap.data import check_same_grid, load_image, reorient_to, value_kind
     from softoverlap.data.geometry import check_one_channel
+    from softoverlap.report.display import DISPLAY
 
     image = load_image(path)
     check_one_channel(image, name=str(path))
+    image = reorient_to(image, DISPLAY)
     if scan is None:
         return as_mask(image, reading, value_kind(image.data)), image
     below = load_image(scan)
     check_one_channel(below, name=str(scan))
-    image = reorient_to(image, below.affine)
+    below = reorient_to(below, DISPLAY)
     check_same_grid(below, image, names=(str(scan), str(path)))
     mask = as_mask(image, reading, value_kind(image.data))
     if mask is None:

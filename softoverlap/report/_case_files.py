@@ -16,7 +16,6 @@ from softoverlap.data import (
     Volume,
     align_to,
     as_probabilities,
-    boxes_to_world,
     image_name,
     is_image_name,
     load_image,
@@ -24,11 +23,7 @@ from softoverlap.data import (
 )
 from softoverlap.report._places import Place, affine_of_boxes, check_axes, place_of
 from softoverlap.report._results import Row, text, truths_of
-
-# Axial planes first, and in them the patient's front above and their right on the left.
-_DISPLAY = torch.tensor(
-    [[0, 0, -1, 0], [0, -1, 0, 0], [-1, 0, 0, 0], [0, 0, 0, 1]], dtype=torch.float64
-)
+from softoverlap.report.display import DISPLAY
 
 
 @dataclass(frozen=True)
@@ -61,17 +56,9 @@ class CaseVolumes:
 
     def turned(self) -> CaseVolumes:
         """The same with axes permuted and flipped for display."""
-        affine = reorient_to(Volume(self.background, self.affine), _DISPLAY).affine
-        turned = self.map(lambda one: reorient_to(Volume(one, self.affine), _DISPLAY).data)
+        affine = reorient_to(Volume(self.background, self.affine), DISPLAY).affine
+        turned = self.map(lambda one: reorient_to(Volume(one, self.affine), DISPLAY).data)
         return replace(turned, affine=affine)
-
-
-def moved_boxes(boxes: Tensor, before: Tensor, after: Tensor) -> Tensor:
-    """Boxes in voxels of one affine, in voxels of another that lies along the same axes."""
-    world = boxes_to_world(boxes, before)
-    inverse = torch.linalg.inv(after)
-    corners = world @ inverse[:3, :3].T + inverse[:3, 3] + 0.5
-    return torch.cat([corners.amin(dim=1), corners.amax(dim=1)], dim=1)
 
 
 def load_volumes(

@@ -12,10 +12,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from softoverlap.report._case_files import CaseVolumes, load_volumes, moved_boxes
+from softoverlap.report._case_files import CaseVolumes, load_volumes
 from softoverlap.report._results import Row, Table
 from softoverlap.report._style import Figure, Style, rc_context
 from softoverlap.report._worst import Focus
+from softoverlap.report.display import moved_boxes, name_planes
 from softoverlap.report.plots import plot_case
 
 REACH_MM = 100.0
@@ -25,7 +26,6 @@ MOST_BOXES = 60
 _WHITE = ("text.color", "axes.labelcolor", "xtick.color", "ytick.color", "axes.edgecolor")
 _BLACK = ("figure.facecolor", "axes.facecolor")
 _DARK: Style = dict.fromkeys(_WHITE, "white") | dict.fromkeys(_BLACK, "black")
-_PLANES = (("axial", "R"), ("coronal", "R"), ("sagittal", "A"))
 
 
 @dataclass(frozen=True)
@@ -95,19 +95,8 @@ def _drawn(volumes: CaseVolumes, marks: Marks, middle: Sequence[float]) -> Figur
         scores=None if marks.scores is None else marks.scores[inside[1]],
         centre=[at - side.start for at, side in zip(centre, window, strict=True)],
     )
-    _name_planes(figure)
+    name_planes(figure)
     return figure
-
-
-def _name_planes(figure: Figure) -> None:
-    """Planes by their names and sides, in place of the tensor's axes."""
-    for axes, (name, side) in zip(figure.axes, _PLANES, strict=True):
-        axes.set_title(name, fontsize=12)
-        axes.set_xlabel("")
-        axes.set_ylabel("")
-        axes.set_xticks([])
-        axes.set_yticks([])
-        axes.text(0.02, 0.5, side, transform=axes.transAxes, fontsize=12, color="white")
 
 
 def _marks(lesions: Table, boxes: Table, least_score: float) -> Marks:
