@@ -160,15 +160,23 @@ def test_a_picture_is_drawn_of_a_mask_on_a_scan_and_of_boxes(tmp_path, matrix):
 def test_a_mask_in_another_axis_order_is_turned_onto_the_scan(tmp_path, monkeypatch):
     from softoverlap import report
 
-    seen = {}
-    monkeypatch.setattr(report, "plot_case", lambda image, **options: seen.update(options))
-    monkeypatch.setattr(report, "save_figure", lambda figure, path: None)
+    seen, plot_case = {}, report.plot_case
+
+    def remembered(image, **options):
+        seen.update(options, image=image)
+        return plot_case(image, **options)
+
+    monkeypatch.setattr(report, "plot_case", remembered)
     scan = saved(tmp_path / "scan.nii", torch.rand(12, 10, 8))
     image = nibabel.Nifti1Image(blob(1, 2, 3).numpy(), STRAIGHT.numpy())
     nibabel.save(image.as_reoriented([[2, 1], [0, -1], [1, 1]]), tmp_path / "mask.nii")
     run("inspect", tmp_path / "mask.nii", "--image", scan, "--picture", tmp_path / "p.png")
-    assert torch.equal(seen["soft_mask"], blob(1, 2, 3))
-    assert seen["centre"] == [2.5, 3.5, 4.5]
+    # axial planes first, from above; in them the front above and the patient's right on the left
+    shown = blob(1, 2, 3).permute(2, 1, 0).flip(0, 1, 2)
+    assert torch.equal(seen["soft_mask"], shown)
+    low, high = (bound.tolist() for bound in (shown.nonzero().amin(0), shown.nonzero().amax(0)))
+    assert seen["centre"] == [(a + b + 1) / 2 for a, b in zip(low, high, strict=True)]
+    assert seen["image"].shape == shown.shape
 
 
 def test_pictures_of_the_wrong_things_are_refused(tmp_path):
