@@ -230,3 +230,12 @@ def test_a_table_of_another_kind_is_named(tmp_path, text, words):
     path.write_text(text)
     with pytest.raises(ValueError, match=words):
         read_pairs(path)
+
+
+def test_a_lone_case_with_two_files_is_a_row_with_that_error(tmp_path):
+    for path in ("pred/b.nii", "pred/b.nii.gz", "truth/b.nii.gz"):
+        (tmp_path / path).parent.mkdir(exist_ok=True)
+        (tmp_path / path).touch()
+    (pair,) = find_pairs(tmp_path / "pred", tmp_path / "truth").pairs
+    assert pair.case == "b"
+    assert "several predictions: " in pair.error

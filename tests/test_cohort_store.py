@@ -153,7 +153,11 @@ def test_a_second_run_scores_what_failed_or_changed(tmp_path):
 def test_tables_hold_the_cases_that_are_asked_for(tmp_path):
     runner = partial(counting, scored=[])
     score_cohort(made_up(4), tmp_path, runner=runner)
-    score_cohort(made_up(2), tmp_path, runner=runner)
+    told = []
+    score_cohort(made_up(2), tmp_path, runner=runner, report=told.append)
+    (words,) = told
+    assert "cases of earlier runs that are not among these stay in the journal" in words
+    assert "(2 in all)" in words
     with (tmp_path / "cases.csv").open() as file:
         assert [row["case"] for row in csv.DictReader(file)] == ["case-000", "case-001"]
 

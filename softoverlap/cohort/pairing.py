@@ -115,7 +115,7 @@ def find_pairs(
         known.gather_raters({file.name for file in found.files})
     sides = (found.by_case(known), known.by_case(found))
     pairs = [_paired(case, *sides) for case in sorted({*sides[0], *sides[1]})]
-    if not any(pair.error is None for pair in pairs):
+    if not set(sides[0]) & set(sides[1]):
         raise ValueError(_nothing_matches(sides))
     return PairTable(tuple(pairs), tuple(found.passed_by + known.passed_by))
 

@@ -101,6 +101,12 @@ def score_cohort(
     with Journal(output, settings, overwrite=overwrite) as journal:
         files = {pair.case: case_files(pair) for pair in pairs}
         journal.check_files(files)
+        if left := journal.others(names):
+            shown = ", ".join(left[:3]) + (", …" if len(left) > 3 else "")
+            (report or _nothing)(
+                f"cases of earlier runs that are not among these stay in the journal and leave the "
+                f"tables: {shown} ({len(left)} in all)"
+            )
         keys = {pair.case: case_key(pair, settings) for pair in pairs}
         waiting = [pair for pair in pairs if not _is_finished(journal, pair, keys)]
         (start or _nothing)(len(pairs) - len(waiting))

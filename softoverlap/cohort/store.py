@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -100,6 +100,10 @@ class Journal:
         """The result of a case that is finished with this key, or None."""
         known = self._known.get(case)
         return known.result if known and known.key == key else None
+
+    def others(self, cases: Collection[str]) -> list[str]:
+        """Cases of earlier runs that are not among these."""
+        return sorted(set(self._known) - set(cases))
 
     def check_files(self, files: Mapping[str, CaseFiles]) -> None:
         """Refuse cases that were scored from other paths: they would replace another cohort."""
