@@ -599,3 +599,11 @@ def test_numbers_are_short_and_what_is_not_defined_is_a_dash():
     values = (0.0, 12345.678, -0.5, math.inf)
     assert [_html.number(value) for value in values] == ["0", "1.235e+04", "−0.5", "–"]
     assert _html.interval((0.5, math.nan)) == "–"
+
+
+@pytest.mark.parametrize("name", ["{case}_nosuch.nii.gz", ""])
+def test_images_that_fit_no_case_are_named(cohort, tmp_path, name):
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(FileNotFoundError, match="--images must have the scan of one case at least"):
+        write_report(cohort, tmp_path / "page.html", images=tmp_path / "empty" / name)
+    assert not (tmp_path / "page.html").exists()

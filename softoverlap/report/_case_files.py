@@ -185,6 +185,16 @@ class ScanFinder:
             return None, "No scan is known for this case."
         return None, f"{len(found)} scans could be this case's, {found[0].name} among them."
 
+    def check_any(self, cases: Sequence[str]) -> None:
+        """What was given must be the scan of one of the cases at least."""
+        if self.pattern is None or not cases or any(self._named(case) for case in cases):
+            return
+        looked = self.pattern.replace("{case}", cases[0])
+        raise FileNotFoundError(
+            f"--images must have the scan of one case at least, found none of {len(cases)}: "
+            f"looked {'for' if '{case}' in self.pattern else f'for {cases[0]} in'} {looked}"
+        )
+
     def _named(self, case: str) -> list[Path]:
         if self.pattern is not None and "{case}" in self.pattern:
             path = Path(self.pattern.replace("{case}", case))

@@ -84,7 +84,8 @@ def write_report(
         Where the page is, and what could not be drawn.
 
     Raises:
-        FileNotFoundError: If there are no results, or no folder for the page.
+        FileNotFoundError: If there are no results, no folder for the page, or no scan among
+            `images`.
         FileExistsError: If the page is there and `overwrite` is False.
         ValueError: If a file of the results is damaged, the page's name does not end in .html, or
             `worst` is negative.
@@ -103,6 +104,7 @@ def write_report(
     found = read_results(results)
     path = _free_path(found.folder, output, overwrite)
     finder = ScanFinder(images)
+    finder.check_any([str(row["case"]) for row in found.cases.rows])
     drawn = _draw_worst(found, finder, worst, progress or _nothing)
     name = title or f"Results of {found.folder.resolve().name}"
     with whole_file(path) as unfinished:

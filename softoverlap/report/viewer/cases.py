@@ -80,6 +80,7 @@ def read_cases(
 softoverlap score
     """
     found, scan_of = read_results(results), ScanFinder(images)
+    scan_of.check_any([str(row["case"]) for row in found.cases.rows])
     boxes, lesions = _by_case(found.boxes), _by_case(found.lesions)
     return [
         _case(row, found, scan_of, (*lesions.get(_key(row), []), *boxes.get(_key(row), [])))
