@@ -5,8 +5,6 @@ from __future__ import annotations
 import inspect
 import itertools
 import math
-import os
-import socket
 
 import monai.metrics
 import numpy as np
@@ -27,9 +25,6 @@ from strategies import mask_pairs
 from softoverlap.metrics import (
     BrierMetric,
     CalibrationErrorMetric,
-    ThresholdedHausdorffMetric,
-    ThresholdedSurfaceDiceMetric,
-    VolumeBiasMetric,
     compute_brier,
     compute_calibration_error,
 )
@@ -331,46 +326,6 @@ def test_metrics_run_in_monais_ignite_handler_from_a_bundle(metric):
     alone = metric(margin=2.0)
     alone(pred, target)
     assert engine.state.metrics["found"] == pytest.approx(alone.aggregate().item(), abs=1e-12)
-
-
-def _of_ranks():
-    """A metric of each kind that this part of the room has."""
-    surfaces = {"threshold": 0.5, "spacing": 1.0}
-    return [
-        BrierMetric(margin=1.0),
-        CalibrationErrorMetric(metric_reduction="dataset"),
-        VolumeBiasMetric(spacing=1.0),
-        ThresholdedSurfaceDiceMetric(1.0, **surfaces),
-        ThresholdedHausdorffMetric(**surfaces),
-    ]
-
-
-def _rank(rank, port, counts, folder):
-    """One process: its own share of the items, possibly none."""
-    os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
-    torch.distributed.init_process_group("gloo", rank=rank, world_size=len(counts))
-    metrics, start = _of_ranks(), sum(counts[:rank])
-    pred, target = _maps(items=4)
-    for metric in metrics:
-        for item in range(start, start + counts[rank]):
-            metric(pred[item : item + 1], target[item : item + 1])
-    torch.save([metric.aggregate() for metric in metrics], folder / f"{rank}.pt")
-    torch.distributed.destroy_process_group()
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("counts", [(3, 1), (4, 0)])
-def test_two_ranks_equal_one_process_even_if_one_saw_nothing(counts, tmp_path):
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    torch.multiprocessing.spawn(_rank, (port, counts, tmp_path), nprocs=2)
-    alone = _of_ranks()
-    for metric in alone:
-        metric(*_maps(items=4))
-    for rank in range(2):
-        for score, metric in zip(torch.load(tmp_path / f"{rank}.pt"), alone, strict=True):
-            assert score.item() == pytest.approx(metric.aggregate().item(), abs=1e-12)
 
 
 @pytest.mark.bad_input

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import socket
 import time
 from dataclasses import asdict
 
@@ -571,32 +569,6 @@ def test_metrics_run_in_a_bundle_and_in_monais_ignite_handler(metric):
     alone = metric(spacing=1.0, **options)
     alone(pred, truth)
     assert engine.state.metrics["lesions"] == pytest.approx(alone.aggregate().item(), abs=1e-12)
-
-
-def _rank(rank, port, counts, folder):
-    """One process: its own share of the scans, possibly none."""
-    os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
-    torch.distributed.init_process_group("gloo", rank=rank, world_size=len(counts))
-    metric, start = LesionRecallMetric(edges=(4.0,), spacing=1.0), sum(counts[:rank])
-    pred, truth = _scans()
-    for item in range(start, start + counts[rank]):
-        metric(pred[item : item + 1], truth[item : item + 1])
-    torch.save([metric.aggregate(), *metric.totals().values()], folder / f"{rank}.pt")
-    torch.distributed.destroy_process_group()
-
-
-@pytest.mark.slow
-def test_two_ranks_equal_one_process_even_if_one_saw_nothing(tmp_path):
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    torch.multiprocessing.spawn(_rank, (port, (4, 0), tmp_path), nprocs=2)
-    alone = LesionRecallMetric(edges=(4.0,), spacing=1.0)
-    alone(*_scans())
-    expected = [alone.aggregate(), *alone.totals().values()]
-    for rank in range(2):
-        found = torch.load(tmp_path / f"{rank}.pt")
-        torch.testing.assert_close(found, expected, atol=1e-12, rtol=0)
 
 
 def test_labels_and_class_names():

@@ -5,8 +5,6 @@ from __future__ import annotations
 import inspect
 import itertools
 import math
-import os
-import socket
 
 import numpy as np
 import pytest
@@ -431,35 +429,6 @@ def test_results_have_class_names_and_leave_nan_out():
     scores, counted = metric.aggregate()
     assert scores == {"organ": 1.0, "lesion": 1.0}
     assert counted.tolist() == [2, 1]
-
-
-def _rank(rank, port, counts, folder):
-    """One process: its own share of the items, possibly none."""
-    os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
-    torch.distributed.init_process_group("gloo", rank=rank, world_size=len(counts))
-    found, (preds, panels) = {}, _cohort()
-    mine = slice(sum(counts[:rank]), sum(counts[: rank + 1]))
-    for metric in (kind() for kind in METRICS):
-        if counts[rank]:
-            metric(preds[mine], panels[mine])
-        found[type(metric).__name__] = metric.aggregate()
-    torch.save(found, folder / f"{rank}.pt")
-    torch.distributed.destroy_process_group()
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("counts", [(2, 1), (3, 0)])
-def test_two_ranks_equal_one_process_even_if_one_saw_nothing(counts, tmp_path):
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    torch.multiprocessing.spawn(_rank, (port, counts, tmp_path), nprocs=2)
-    for kind in METRICS:
-        alone = kind()
-        alone(*_cohort())
-        for rank in range(2):
-            score = torch.load(tmp_path / f"{rank}.pt")[kind.__name__]
-            assert score.item() == pytest.approx(alone.aggregate().item(), abs=1e-12)
 
 
 @pytest.mark.bad_input
