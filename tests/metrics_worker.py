@@ -29,7 +29,11 @@ def main(folder, counts):
         results[name] = metric.aggregate()
         if rank == len(counts) - 1:  # one rank goes on alone, then all gather again
             metric(*item_of(name, EXTRA))
+        metric.gather_anew()
         results[f"{name}, one more"] = metric.aggregate()
+        if rank == 0:  # what was gathered can be looked at by one rank alone
+            assert torch.equal(metric.aggregate(), results[f"{name}, one more"])
+            assert len(metric.get_buffer()) == sum(counts) + 1
     torch.save(results, Path(folder) / f"{rank}.pt")
     dist.destroy_process_group()
 

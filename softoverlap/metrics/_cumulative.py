@@ -13,7 +13,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-import torch.distributed as dist
 from jaxtyping import Float, Shaped
 from monai.metrics.metric import CumulativeIterationMetric, IterationMetric
 from monai.utils import evenly_divisible_all_gather
@@ -42,13 +41,21 @@ class CumulativeRows(CumulativeIterationMetric):
 
     def _sync(self) -> None:
         """Gather every rank's rows; MONAI's own method leaves a rank without data waiting."""
-        if self._synced and not _several_ranks():
-            return  # among ranks all gather each time: another may have seen more since
+        if self._synced:
+            return
         buffers = self._buffers or [[] for _ in self.widths]
         self._synced_tensors = [
             _gathered(rows, width) for rows, width in zip(buffers, self.widths, strict=True)
         ]
         self._synced = True
+
+    def gather_anew(self) -> None:
+        """Let the next look at the rows gather them once more.
+
+        As in MONAI, rows are gathered once, so that one rank may ask again alone. Ranks that go on
+        after `aggregate` without `reset` call this on all of them: one may have seen nothing new.
+        """
+        self._synced = False
 
     def rows(self) -> list[Float[Tensor, "_ _"]]:
         """The rows of all ranks, in the order of the ranks, a tensor a kind."""
@@ -257,10 +264,6 @@ def _of_item(number: int, items: int, kwargs: dict[str, Any]) -> dict[str, Any]:
             raise ValueError(f"{name} must hold {items} items, as y_pred does, got {len(given)}")
         own[name] = given[number][None]
     return own
-
-
-def _several_ranks() -> bool:
-    return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
 
 
 def _gathered(rows: list[Tensor], width: int | None) -> Tensor:
