@@ -115,7 +115,9 @@ def test_the_learning_rate_stays_in_its_range_and_ends_at_zero(done, warmup):
 
 def test_the_time_limit_ends_a_run_early_with_its_schedule_complete():
     rates, states = [], []
-    config = replace(TINY, steps=10**6, max_minutes=1 / 60)
+    config = replace(
+        TINY, steps=10**6, max_minutes=6 / 60
+    )  # one step may take a second on a busy machine
 
     def note(state):
         rates.append(state.learning_rate)
