@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -88,7 +87,7 @@ def boxes_of_mask(
 
 def write_mask_tables(output: Path, rows: Sequence[MaskRow]) -> None:
     """`boxes.csv`, a row a lesion, and `cases.csv`, a row a mask."""
-    from softoverlap.data.formats.ours import axis_names
+    from softoverlap.data.tables import axis_names, write_table
 
     boxes, cases = [], []
     for row in rows:
@@ -98,8 +97,8 @@ def write_mask_tables(output: Path, rows: Sequence[MaskRow]) -> None:
         if row.boxes is not None:
             boxes += _lesion_rows(row.case, row.boxes, row.volumes)
     header = ["case", "score", "label", *axis_names(3), "volume_mm3"]
-    write_csv(output / "boxes.csv", header, boxes)
-    write_csv(output / "cases.csv", ["case", "file", "state", "boxes", "error"], cases)
+    write_table(output / "boxes.csv", header, boxes)
+    write_table(output / "cases.csv", ["case", "file", "state", "boxes", "error"], cases)
 
 
 def _lesion_rows(case: str, file: BoxFile, volumes: Sequence[float]) -> list[list[object]]:
@@ -107,16 +106,6 @@ def _lesion_rows(case: str, file: BoxFile, volumes: Sequence[float]) -> list[lis
     columns = (file.scores.tolist(), file.labels.tolist(), file.boxes.tolist(), volumes)
     rows = zip(*columns, strict=True)
     return [[case, score, label, *box, volume] for score, label, box, volume in rows]
-
-
-def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """A table in full precision, whole or not at all."""
-    from softoverlap.data import whole_file
-
-    with whole_file(path) as unfinished, unfinished.open("w", newline="", encoding="utf-8") as out:
-        writer = csv.writer(out)
-        writer.writerow(header)
-        writer.writerows(rows)
 
 
 def targets(

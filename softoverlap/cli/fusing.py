@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -52,6 +51,7 @@ def parse_weights(text: str | None, method: str) -> tuple[float, ...] | None:
 def fuse_files(paths: Sequence[Path], output: Path, fusion: Fusion) -> Fused:
     """Read the masks of one case, fuse them, write the mask on the grid of the first."""
     from softoverlap.data import fuse_raters, load_raters, save_nifti, staple
+    from softoverlap.data.geometry import MM3_PER_ML, voxel_volume
 
     hard = fusion.method in ("majority", "staple") and fusion.threshold is None
     stack = load_raters(
@@ -71,14 +71,16 @@ def fuse_files(paths: Sequence[Path], output: Path, fusion: Fusion) -> Fused:
             stack.raters, method=fusion.method, weights=fusion.weights, threshold=fusion.threshold
         )
     save_nifti(output, mask, stack.affine)
-    voxel = abs(float(stack.affine[:3, :3].det())) / 1000
-    return Fused(float(mask.double().sum()) * voxel, stack.warnings, quality)
+    volume_ml = float(mask.double().sum()) * voxel_volume(stack.affine) / MM3_PER_ML
+    return Fused(volume_ml, stack.warnings, quality)
 
 
 def fuse_folder(
     cases: Mapping[str, Sequence[Path]], output: Path, fusion: Fusion
 ) -> list[dict[str, object]]:
     """Fuse case by case; a bad one is noted and the others go on. A row a case, and `fused.csv`."""
+    from softoverlap.data.tables import write_table
+
     rows: list[dict[str, object]] = []
     try:
         with CountBar("fused", len(cases)) as bar:
@@ -90,7 +92,8 @@ def fuse_folder(
             f"{len(rows)} of {plural(len(cases), 'case')} are done, with results in {output}"
         ) from None
     finally:
-        _write_table(output / "fused.csv", rows)
+        table = [[row[name] for name in COLUMNS] for row in rows]
+        write_table(output / "fused.csv", COLUMNS, table)
     return rows
 
 
@@ -105,18 +108,6 @@ def _row(case: str, paths: Sequence[Path], output: Path, fusion: Fusion) -> dict
             return row | {"volume_ml": "", "warning": "", "error": message}
     notes = [*found.warnings, *(str(one.message) for one in caught)]
     return row | {"volume_ml": found.volume_ml, "warning": "; ".join(notes), "error": ""}
-
-
-def _write_table(path: Path, rows: Sequence[Mapping[str, object]]) -> None:
-    from softoverlap.data import whole_file
-
-    with (
-        whole_file(path) as unfinished,
-        unfinished.open("w", newline="", encoding="utf-8") as stream,
-    ):
-        writer = csv.DictWriter(stream, COLUMNS)
-        writer.writeheader()
-        writer.writerows(rows)
 
 
 def say_fused(output: Path, count: int, fusion: Fusion, found: Fused) -> None:

@@ -160,9 +160,11 @@ def as_mask(image: Volume, reading: Reading, kind: str) -> Tensor | None:
 
 def _label_lines(image: Volume) -> list[str]:
     """Voxels and volume of each label."""
+    from softoverlap.data.geometry import MM3_PER_ML
+
     labels, counts = image.data.unique(return_counts=True)
     pairs = [pair for pair in zip(labels.tolist(), counts.tolist(), strict=True) if pair[0]]
-    ml = image.voxel_mm3 / 1000
+    ml = image.voxel_mm3 / MM3_PER_ML
     lines = [
         f"label    {label:g}: {plural(count, 'voxel')}, {count * ml:.4g} ml"
         for label, count in pairs[:MOST_LABELS]
@@ -182,8 +184,10 @@ def find_lesions(image: Volume, mask: Tensor, reading: Reading) -> list[Lesion]:
 
 def lesion_lines(image: Volume, mask: Tensor, reading: Reading) -> list[str]:
     """Number and volumes."""
+    from softoverlap.data.geometry import MM3_PER_ML
+
     lesions = find_lesions(image, mask, reading)
-    total = float(mask.double().sum()) * image.voxel_mm3 / 1000
+    total = float(mask.double().sum()) * image.voxel_mm3 / MM3_PER_ML
     low = "" if reading.low is None else f", down to {reading.low:g}"
     lines = [f"lesions  {len(lesions)} at {reading.threshold:g} or above{low}"]
     if lesions:

@@ -14,13 +14,14 @@ from torch import Tensor
 
 from softoverlap.cohort.box_grid import check_3d, place_boxes
 from softoverlap.cohort.box_lesions import Marked, box_lesions, marked_by_boxes, marked_by_mask
-from softoverlap.cohort.loading import LoadedMasks, load_masks, single_volume, voxel_volume
+from softoverlap.cohort.loading import LoadedMasks, load_masks, single_volume
 from softoverlap.cohort.pairing import ScorePair
 from softoverlap.cohort.records import CaseResult, ScoreSettings
 from softoverlap.cohort.results import CaseRows
 from softoverlap.data import FORMATS, BoxFile, read_box_files
 from softoverlap.data.formats.choice import format_of
 from softoverlap.data.formats.record import bare_name
+from softoverlap.data.geometry import voxel_volume
 
 
 def score_boxes_in_masks(pair: ScorePair, pred: Path, settings: ScoreSettings) -> CaseResult:
@@ -176,7 +177,9 @@ def _of_boxes(file: BoxFile, label: int | None) -> Marked:
         kept = file.labels == label
         scores = None if file.scores is None else file.scores[kept]
         file = BoxFile(file.boxes[kept], scores, file.labels[kept], file.affine, file.case)
-    return marked_by_boxes(file, voxel_mm3=voxel_volume(file.affine))
+    return marked_by_boxes(
+        file, voxel_mm3=math.nan if file.affine is None else voxel_volume(file.affine)
+    )
 
 
 def _of_mask(loaded: LoadedMasks, label: int | None, settings: ScoreSettings) -> Marked:

@@ -13,10 +13,9 @@ from softoverlap.cohort.islands import cut, islands
 from softoverlap.cohort.records import ScoreSettings
 from softoverlap.cohort.tables import LesionTables, Row, lesion_columns, match_boxes, place_columns
 from softoverlap.data import BoxFile, lesions_from_mask
+from softoverlap.data.geometry import MM3_PER_ML
 from softoverlap.lesions import Lesion
 from softoverlap.overlaps import box_dice, box_iou, mask_box_dice, mask_box_iou
-
-_MM3_PER_ML = 1000.0
 
 
 @dataclass(frozen=True)
@@ -153,7 +152,7 @@ def box_lesions(pred: Marked, truth: Marked, *, settings: ScoreSettings) -> Lesi
 
 def _columns(lesions: list[Row], boxes: list[Row], pred: Marked) -> Row:
     false = [row["box"] for row in boxes if row["outcome"] == "false positive"]
-    ml = math.fsum(pred.volumes[box] for box in false) / _MM3_PER_ML
+    ml = math.fsum(pred.volumes[box] for box in false) / MM3_PER_ML
     return lesion_columns(lesions, boxes, false_ml=ml)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -119,18 +118,6 @@ def check_label_maps(settings: ScoreSettings) -> None:
                 f"labels (--labels) must be one label, or {name} auto or labels, got labels "
                 f"{', '.join(map(str, settings.labels))} of {values}, which are one map for all"
             )
-
-
-def voxel_volume(affine: Tensor | None) -> float:
-    """Volume of a voxel in mm³, NaN where the affine is unknown.
-
-    Examples:
-        >>> voxel_volume(torch.diag(torch.tensor([2.0, 2.0, 2.0, 1.0])))
-        8.0
-    """
-    if affine is None:
-        return math.nan
-    return Volume(torch.zeros(1, 1, 1), affine.double()).voxel_mm3
 
 
 def single_volume(volume: Volume, path: Path) -> Volume:

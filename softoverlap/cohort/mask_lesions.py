@@ -13,6 +13,7 @@ from torch import Tensor
 from softoverlap.cohort.islands import cut, islands
 from softoverlap.cohort.records import ScoreSettings
 from softoverlap.cohort.tables import LesionTables, Row, lesion_columns, match_boxes, place_columns
+from softoverlap.data.geometry import MM3_PER_ML
 from softoverlap.metrics.lesionwise._hits import FoundLesions, HitRule, found_lesions
 from softoverlap.metrics.lesionwise._maps import LesionRules, LesionScan, lesion_scan
 from softoverlap.metrics.lesionwise.overlaps import LesionMatch, rows_of_scan
@@ -20,7 +21,6 @@ from softoverlap.metrics.lesionwise.overlaps import LesionMatch, rows_of_scan
 HALO = 0.01
 """Lowest probability that belongs to a lesion's halo."""
 
-_MM3_PER_ML = 1000.0
 
 Voxel = tuple[int, ...]
 
@@ -67,7 +67,7 @@ def mask_lesions(
         boxes += rows
         for side, found_there in zip(starts, (scan.truth, scan.pred), strict=True):
             side += _first_voxels(found_there.core, scan.origin)
-        false_ml += false_mm3 / _MM3_PER_ML
+        false_ml += false_mm3 / MM3_PER_ML
     lesions, boxes = _in_order(lesions, boxes, *starts)
     return LesionTables(lesion_columns(lesions, boxes, false_ml=false_ml), lesions, boxes)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -13,6 +12,7 @@ from softoverlap.cohort.pairing import ScorePair
 from softoverlap.cohort.records import CaseResult
 from softoverlap.cohort.tables import Row
 from softoverlap.data import whole_file
+from softoverlap.data.tables import write_table
 
 _HEADS = {
     "cases.csv": ("case", "label", "error", "warning"),
@@ -86,17 +86,8 @@ def inputs_of(pairs: Iterable[ScorePair]) -> list[Path]:
 
 
 def _write_table(path: Path, rows: Sequence[Row]) -> None:
-    """The columns that come first, then all others as they come up.
-
-    A byte of a file's name that is not UTF-8 is written as an escape: it must not cost the table.
-    """
+    """The columns that come first, then all others as they come up."""
     names = dict.fromkeys(name for row in rows for name in row)
     first = [name for name in _HEADS[path.name] if name in names or name != "label"]
     columns = [*first, *(name for name in names if name not in first)]
-    with (
-        whole_file(path) as unfinished,
-        unfinished.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file,
-    ):
-        writer = csv.DictWriter(file, columns, restval="")
-        writer.writeheader()
-        writer.writerows(rows)
+    write_table(path, columns, [[row.get(name) for name in columns] for row in rows])

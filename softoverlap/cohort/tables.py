@@ -11,11 +11,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from softoverlap.data.tables import axis_names
 from softoverlap.metrics import match_scan
 
 Row = dict[str, Any]
 OUTCOMES = {1: "hit", 0: "duplicate", -1: "false positive"}
-AXES = tuple(f"axis{axis}_{end}" for end in ("min", "max") for axis in range(3))
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ def place_columns(box: Sequence[int | float], centre: Sequence[float] | None = N
         1.0
     """
     centres = {f"centre_axis{axis}": float(at) for axis, at in enumerate(centre or ())}
-    return centres | {name: float(edge) for name, edge in zip(AXES, box, strict=True)}
+    return centres | {name: float(edge) for name, edge in zip(axis_names(3), box, strict=True)}
 
 
 def match_boxes(

@@ -13,6 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from softoverlap import scores
+from softoverlap.data.geometry import MM3_PER_ML
 from softoverlap.metrics._bins import bin_edges, bin_sums, calibration_error
 from softoverlap.metrics._inputs import MaskInputs
 from softoverlap.metrics._near import CountedVoxels, NearVoxels
@@ -28,7 +29,6 @@ CALIBRATION_BINS = 20
 MARGIN = 5
 """Voxels around lesions in which calibration is measured."""
 
-_MM3_PER_ML = 1000.0
 _NEAR = NearVoxels(margin=float(MARGIN))
 _INPUTS = MaskInputs(True, None, None, False)
 
@@ -80,7 +80,7 @@ def volume_columns(pred: float, truth: float, *, voxel_mm3: float) -> dict[str, 
         >>> volume_columns(3.0, 2.0, voxel_mm3=1000.0)["relative_volume_bias"]
         0.5
     """
-    pred_ml, truth_ml = (size * voxel_mm3 / _MM3_PER_ML for size in (pred, truth))
+    pred_ml, truth_ml = (size * voxel_mm3 / MM3_PER_ML for size in (pred, truth))
     return {
         "pred_volume_ml": pred_ml,
         "truth_volume_ml": truth_ml,

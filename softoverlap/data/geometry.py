@@ -23,6 +23,8 @@ from softoverlap._types import Boxes, plain
 SAME_GRID = 0.01
 """Grids whose corners lie no further apart than this, in voxels, are the same."""
 
+MM3_PER_ML = 1000.0
+
 NEAR_GRID = 0.6
 """Up to here, in voxels, training and viewing go on with a warning."""
 
@@ -78,6 +80,26 @@ def affine_spacing(affine: Shaped[Tensor, "4 4"]) -> tuple[float, ...]:
         (1.0, 1.0, 2.5)
     """
     return tuple(check_affine(affine)[:3, :3].norm(dim=0).tolist())
+
+
+def voxel_volume(affine: Shaped[Tensor, "4 4"]) -> float:
+    """Volume of a voxel, right for sheared axes too.
+
+    Args:
+        affine: Voxel indices to RAS mm, shape (4, 4).
+
+    Returns:
+        The volume in mm³.
+
+    Raises:
+        TypeError: If the affine is not a tensor.
+        ValueError: If the affine is not a finite, invertible (4, 4) matrix.
+
+    Examples:
+        >>> voxel_volume(torch.diag(torch.tensor([2.0, 2.0, 2.0, 1.0])))
+        8.0
+    """
+    return float(torch.linalg.det(check_affine(affine)[:3, :3]).abs())
 
 
 def axis_codes(affine: Shaped[Tensor, "4 4"]) -> str:
@@ -145,7 +167,7 @@ class Volume:
     @property
     def voxel_mm3(self) -> float:
         """Volume of a voxel in mm³: below the product of its edges where the axes are sheared."""
-        return float(torch.linalg.det(check_affine(self.affine)[:3, :3]).abs())
+        return voxel_volume(self.affine)
 
     @property
     def lesion_spacing(self) -> tuple[float, ...]:

@@ -8,8 +8,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from softoverlap.data.tables import axis_names, write_table
 from softoverlap.detection import Detections, Evaluation, TrainingScan, lesion_target
-from softoverlap.detection.files import AXES, write_table
 from softoverlap.metrics import match_scan
 
 _OUTCOMES = {1: "hit", 0: "duplicate", -1: "false positive"}
@@ -51,9 +51,9 @@ def write_tables(
             strict=True,
         )
     ]
-    header = ["case", "score", "outcome", "lesion", *AXES]
+    header = ["case", "score", "outcome", "lesion", *axis_names(3)]
     write_table(output / "detections.csv", header, boxes)
-    header = ["case", "lesion", "volume_mm3", "existence", "score", *AXES]
+    header = ["case", "lesion", "volume_mm3", "existence", "score", *axis_names(3)]
     write_table(output / "lesions.csv", header, lesions)
     header = ["method", "fps_per_scan", "sensitivity", "threshold"]
     write_table(output / "froc.csv", header, points)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import glob
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,15 +13,15 @@ import torch
 from jaxtyping import Float64
 from torch import Tensor
 
-from softoverlap.data import Volume, load_nifti, save_nifti, whole_file, write_boxes, write_markups
+from softoverlap.data import Volume, load_nifti, save_nifti, write_boxes, write_markups
 from softoverlap.data.geometry import axis_codes
 from softoverlap.data.images import image_name
 from softoverlap.data.nifti import is_nifti_name
+from softoverlap.data.tables import axis_names, write_table
 from softoverlap.detection.checkpoint import LesionDetector
 from softoverlap.detection.inference import Detections, detect
 from softoverlap.detection.scans import warn_of_axes
 
-AXES = [f"axis{axis}_{end}" for end in ("min", "max") for axis in range(3)]
 """Columns of a box in the tables: voxels, minima first."""
 
 
@@ -239,17 +239,6 @@ def write_detections(
     save_nifti(heat_map, found.heat_map, affine)
 
 
-def write_table(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """Write a CSV, numbers in full precision, whole or not at all."""
-    with (
-        whole_file(path) as unfinished,
-        unfinished.open("w", newline="", encoding="utf-8") as stream,
-    ):
-        writer = csv.writer(stream)
-        writer.writerow(header)
-        writer.writerows(rows)
-
-
 def _write_tables(output: Path, results: Sequence[FileResult]) -> None:
     boxes, scans = [], []
     for result in results:
@@ -260,7 +249,7 @@ def _write_tables(output: Path, results: Sequence[FileResult]) -> None:
         if result.found is not None:
             boxes += box_rows(scan_name(result.path), result.found)
     write_table(output / "scans.csv", ["case", "file", "state", "boxes", "error", "note"], scans)
-    write_table(output / "detections.csv", ["case", "score", "label", *AXES], boxes)
+    write_table(output / "detections.csv", ["case", "score", "label", *axis_names(3)], boxes)
 
 
 def box_rows(name: str, found: Detections) -> list[list[object]]:

@@ -12,12 +12,12 @@ from torch import Tensor
 
 from softoverlap import masks
 from softoverlap._types import Masks, Targets, VoxelWeights
+from softoverlap.data.geometry import MM3_PER_ML
 from softoverlap.metrics._cumulative import MaskMetric
 from softoverlap.metrics._inputs import MaskInputs, Spacing, voxel_spacing
 from softoverlap.metrics.agreement import BlandAltman, compute_bland_altman
 
 Scores = Float[Tensor, "batch classes"]
-_MM3_PER_ML = 1000.0
 
 
 def compute_volume_bias(
@@ -248,7 +248,7 @@ def _volumes(
     pair = inputs(y_pred, y, mask=mask)
     items, ndim = len(pair.pred), pair.pred.ndim - 2
     edges = voxel_spacing(spacing, y_pred, y, items=items, ndim=ndim)
-    voxel = pair.pred.new_tensor(edges).prod(dim=1)[:, None, None] / _MM3_PER_ML
+    voxel = pair.pred.new_tensor(edges).prod(dim=1)[:, None, None] / MM3_PER_ML
     return torch.stack([masks.size(pair.pred), masks.size(pair.truth)], dim=-1) * voxel
 
 

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from softoverlap.data.tables import axis_names
 from softoverlap.report._case_files import CaseVolumes, load_volumes
 from softoverlap.report._results import Row, Table
 from softoverlap.report._style import Figure, Style, rc_context
@@ -101,13 +102,13 @@ def _drawn(volumes: CaseVolumes, marks: Marks, middle: Sequence[float]) -> Figur
 
 def _marks(lesions: Table, boxes: Table, least_score: float) -> Marks:
     """The boxes of the tables, found ones from a score on, the surest first."""
-    truth = lesions.numbers(*_edges())
+    truth = lesions.numbers(*axis_names(3))
     shares = [row.get("existence") for row, _ in truth]
     shares = [share if isinstance(share, float) else 1.0 for share in shares]
-    scored = boxes.numbers("score", *_edges())
+    scored = boxes.numbers("score", *axis_names(3))
     found = [values for _, values in scored if values[0] >= least_score]
     if len(scored) < len(boxes.rows):  # boxes without scores are all drawn
-        found = [(0.0, *values) for _, values in boxes.numbers(*_edges())]
+        found = [(0.0, *values) for _, values in boxes.numbers(*axis_names(3))]
     surest = sorted(found, key=lambda values: -values[0])[:MOST_BOXES]
     return Marks(
         _boxes([values for _, values in truth]),
@@ -115,10 +116,6 @@ def _marks(lesions: Table, boxes: Table, least_score: float) -> Marks:
         _boxes([values[1:] for values in surest]),
         torch.tensor([values[0] for values in surest]) if scored else None,
     )
-
-
-def _edges() -> list[str]:
-    return [f"axis{axis}_{end}" for end in ("min", "max") for axis in range(3)]
 
 
 def _boxes(rows: Sequence[Sequence[float]]) -> Tensor:

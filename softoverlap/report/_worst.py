@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from softoverlap.data.tables import axis_names
 from softoverlap.report._results import Results, Row, Table
 
 RANKED_BY = ("soft_dice", "lesion_dice", "lesionwise_dice", "lesion_recall")
@@ -49,7 +50,7 @@ def focus(lesions: Table, boxes: Table) -> Focus | None:
         state = "missed" if missed else f"of soft Dice {dice:.3g}"
         return Focus(tuple(point), f"lesion {_number(row)}, {state}, {volume:.4g} mm³")
     false = boxes.where(lambda row: row.get("outcome") == "false positive")
-    wrong = false.numbers(*(f"axis{axis}_{end}" for end in ("min", "max") for axis in range(3)))
+    wrong = false.numbers(*axis_names(3))
     if wrong:
         row, edges = max(wrong, key=lambda one: _score(one[0]))
         middle = tuple((low + high) / 2 for low, high in zip(edges[:3], edges[3:], strict=True))

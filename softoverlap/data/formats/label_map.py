@@ -36,6 +36,7 @@ from softoverlap.data.formats.record import (
 )
 from softoverlap.data.geometry import Volume
 from softoverlap.data.nifti import is_nifti_name, load_nifti
+from softoverlap.data.tables import write_table
 from softoverlap.lesions import Lesion
 
 _MOST = 65535
@@ -245,10 +246,8 @@ def _write_table(path: Path, file: BoxFile) -> None:
     empty: list[Any] = [""] * len(file.boxes)
     scores = empty if file.scores is None else file.scores.tolist()
     labels = empty if file.labels is None else file.labels.tolist()
-    with path.open("w", newline="", encoding="utf-8") as stream:
-        writer = csv.writer(stream)
-        writer.writerow(["value", "score", "label"])
-        writer.writerows(zip(range(1, len(empty) + 1), scores, labels, strict=True))
+    rows = zip(range(1, len(empty) + 1), scores, labels, strict=True)
+    write_table(path, ["value", "score", "label"], rows)
 
 
 def written_files(path: Path) -> tuple[Path, ...]:

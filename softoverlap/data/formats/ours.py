@@ -36,6 +36,7 @@ from softoverlap.data.formats.record import (
     only_file,
     save_json,
 )
+from softoverlap.data.tables import axis_names
 
 FORMAT = "softoverlap-boxes"
 VERSION = 1
@@ -75,11 +76,6 @@ def write(path: Path, files: Mapping[str, BoxFile], told: Told) -> None:
         "boxes": rows,
     }
     save_json(path, content)
-
-
-def axis_names(ndim: int) -> list[str]:
-    """Names of a box's numbers: all minima, then all maxima."""
-    return [f"axis{axis}_{end}" for end in ("min", "max") for axis in range(ndim)]
 
 
 def read(path: Path, told: Told) -> dict[str, BoxFile]:

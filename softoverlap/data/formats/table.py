@@ -12,9 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from softoverlap.data.files import whole_file
 from softoverlap.data.formats.grids import affine_for
-from softoverlap.data.formats.ours import axis_names
 from softoverlap.data.formats.record import (
     BoxFile,
     Told,
@@ -23,6 +21,7 @@ from softoverlap.data.formats.record import (
     column,
     number_rows,
 )
+from softoverlap.data.tables import axis_names, write_table
 
 
 def write(path: Path, files: Mapping[str, BoxFile], told: Told) -> None:
@@ -31,11 +30,8 @@ def write(path: Path, files: Mapping[str, BoxFile], told: Told) -> None:
     if len(dimensions) != 1:
         raise ValueError(f"{path} must get boxes of one dimension, got {sorted(dimensions)}")
     names = axis_names(dimensions.pop())
-    with whole_file(path) as unfinished, unfinished.open("w", newline="", encoding="utf-8") as out:
-        writer = csv.writer(out)
-        writer.writerow(["case", "score", "label", *names])
-        for file in files.values():
-            writer.writerows(_rows(case_of(path, file), file))
+    rows = [row for file in files.values() for row in _rows(case_of(path, file), file)]
+    write_table(path, ["case", "score", "label", *names], rows)
 
 
 def _rows(case: str, file: BoxFile) -> list[list[Any]]:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from softoverlap._checks import check_choice
 from softoverlap._types import Masks, Targets, VoxelWeights
+from softoverlap.data.geometry import MM3_PER_ML
 from softoverlap.metrics._inputs import MaskInputs
 from softoverlap.metrics.lesionwise._maps import LesionRules, LesionScan
 from softoverlap.metrics.lesionwise._metric import LesionMetric, RaterMasks
@@ -197,7 +198,7 @@ class FalsePositiveMetric(LesionMetric):
     def per_scan(self) -> dict[str, FalsePositives]:
         """Count and volume of each class, a scan on average."""
         return {
-            name: FalsePositives(count / scans, mm3 / scans / 1000, int(scans))
+            name: FalsePositives(count / scans, mm3 / scans / MM3_PER_ML, int(scans))
             for name, (count, mm3, scans) in ((n, t.tolist()) for n, t in self.totals().items())
         }
 
@@ -208,4 +209,4 @@ class FalsePositiveMetric(LesionMetric):
 
     def _score(self, statistics: Tensor) -> Tensor:
         count, mm3, scans = statistics.unbind(-1)
-        return {"count": count, "mm3": mm3, "ml": mm3 / 1000}[self.measured_in] / scans
+        return {"count": count, "mm3": mm3, "ml": mm3 / MM3_PER_ML}[self.measured_in] / scans

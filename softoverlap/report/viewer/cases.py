@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from softoverlap.data import is_image_name
+from softoverlap.data.tables import axis_names
 from softoverlap.report._case_files import ScanFinder
 from softoverlap.report._places import affine_of_boxes, place_of
 from softoverlap.report._results import (
@@ -22,7 +23,6 @@ from softoverlap.report._results import (
 )
 from softoverlap.report.viewer.layers import Layer
 
-AXES = tuple(f"axis{axis}_{end}" for end in ("min", "max") for axis in range(3))
 _NO_SCORES = ("case", "label", "error", "warning", "pred", "truth", "kind", "image")
 _SAME_GRID = 0.01
 
@@ -174,7 +174,7 @@ def _masks(paths: tuple[Path, ...]) -> tuple[Path, ...]:
 
 def _box(row: Row) -> dict[str, Any] | None:
     """A row of `boxes.csv` or `lesions.csv` as plain values, or None if it has no box."""
-    edges = [row.get(name) for name in AXES]
+    edges = [row.get(name) for name in axis_names(3)]
     if not all(isinstance(edge, float) for edge in edges):
         return None
     found = "box" in row
