@@ -37,7 +37,7 @@ def test_what_we_write_is_what_the_schema_says(tmp_path, validator, ndim, full):
     boxes = torch.arange(4.0 * ndim).reshape(2, -1)
     options = {"scores": SCORES, "labels": LABELS, "affine": torch.eye(4), "case": "a"}
     write_boxes(tmp_path / "a.json", boxes, **(options if full else {}))
-    validator.validate(json.loads((tmp_path / "a.json").read_text()))
+    assert not list(validator.iter_errors(json.loads((tmp_path / "a.json").read_text())))
 
 
 @pytest.mark.parametrize(
