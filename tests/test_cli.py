@@ -436,7 +436,7 @@ def test_the_version_is_told():
 
 def test_wrong_sources_and_checkpoints_are_named(data, checkpoint, tmp_path):
     output = ("--output", tmp_path / "found", "--device", "cpu")
-    assert "found nothing at" in run("detect", checkpoint, tmp_path / "no*", *output, status=2)
+    assert "found none in" in run("detect", checkpoint, tmp_path / "no*", *output, status=2)
     assert "must be a file" in run("detect", tmp_path / "no.pt", data, *output, status=2)
     checkpoint.write_bytes(gzip.compress(b"not a checkpoint"))
     assert "readable checkpoint" in run("detect", checkpoint, data, *output, status=2)

@@ -481,7 +481,7 @@ def test_what_cannot_be_scored_is_named(tmp_path):
             score_case(pair)
     stack = sitk.JoinSeries([sitk.GetImageFromArray(pred.numpy())] * 2)
     sitk.WriteImage(stack, tmp_path / "stack.nii")
-    with pytest.raises(ValueError, match="must hold one volume, got 2"):
+    with pytest.raises(ValueError, match=r"must hold one 3D volume, .* got shape \(2, "):
         score_case(ScorePair("a", tmp_path / "stack.nii", (mask,)))
 
 

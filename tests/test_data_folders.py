@@ -97,7 +97,7 @@ def test_what_cannot_be_paired_is_listed_with_its_reason(tmp_path):
     assert reasons == {
         "images/a.nii.gz": "no mask and no raters of this case",
         "images/b.nii.gz": "b.nii is of the same case",
-        "images/notes.txt": "not a .nii or .nii.gz file",
+        "images/notes.txt": "not a file ending in .nii, .nii.gz, .nrrd, .nhdr, .mha, .mhd",
         "masks/c.nii.gz": "no image of case c",
         "raters/b_first.nii.gz": "its name must be CASE_rater1, CASE_rater2, …",
         "raters/b_rater1.nii.gz": "b_rater01.nii.gz is of the same rater",
@@ -121,7 +121,7 @@ def test_missing_and_empty_folders_are_named(tmp_path):
     with pytest.raises(FileNotFoundError, match="images must be a folder with scans"):
         find_cases(tmp_path)
     (tmp_path / "images").mkdir()
-    with pytest.raises(ValueError, match=r"images must hold scans \(\.nii or \.nii\.gz\)"):
+    with pytest.raises(ValueError, match=r"images must hold scans \(\.nii, \.nii\.gz, \.nrrd"):
         find_cases(tmp_path)
 
 
@@ -245,5 +245,5 @@ def test_files_that_are_no_masks_are_named(tmp_path):
         load_case(case_of(tmp_path / "c"))
     case = case_of(tmp_path / "d", mask=soft_mask())
     case.image.unlink()
-    with pytest.raises(FileNotFoundError, match=r"images/a\.nii\.gz must be a NIfTI file"):
+    with pytest.raises(FileNotFoundError, match=r"images/a\.nii\.gz must be an image, found no"):
         load_case(case)

@@ -168,18 +168,26 @@ def test_files_of_another_kind_are_named(tmp_path):
     (tmp_path / "text.nii").write_text("no image")
     with pytest.raises(ValueError, match=r"text\.nii must be a readable NIfTI file"):
         load_nifti(tmp_path / "text.nii")
-    with pytest.raises(FileNotFoundError, match=r"gone\.nii must be a NIfTI file, found no such"):
+    with pytest.raises(FileNotFoundError, match=r"gone\.nii must be an image, found no such"):
         load_nifti(tmp_path / "gone.nii")
-    (tmp_path / "scan.mha").write_text("ObjectType = Image")
-    with pytest.raises(ValueError, match=r"scan\.mha must be a NIfTI file ending in"):
-        load_nifti(tmp_path / "scan.mha")
+    (tmp_path / "scan.img").write_bytes(bytes(8))
+    with pytest.raises(ValueError, match=r"scan\.img must end in one of \.nii, \.nii\.gz, \.nrrd"):
+        load_nifti(tmp_path / "scan.img")
 
 
-@pytest.mark.parametrize("shape", [(4, 4), (2, 2, 2, 3), (2, 2, 2, 1, 3)])
-def test_other_than_three_axes_are_refused(tmp_path, shape):
+@pytest.mark.parametrize("shape", [(4, 4), (2, 2, 2, 3, 3), (2, 0, 2)])
+def test_other_than_volumes_are_refused(tmp_path, shape):
     path = write_raw(tmp_path / "a.nii", np.ones(shape, dtype=np.float32))
-    with pytest.raises(ValueError, match=r"a\.nii must hold one 3D volume, got shape"):
+    with pytest.raises(ValueError, match=r"a\.nii must hold a 3D volume, got shape"):
         load_nifti(path)
+
+
+@pytest.mark.parametrize("shape", [(4, 3, 2, 5), (4, 3, 2, 1, 5)])
+def test_time_and_components_come_first(tmp_path, shape):
+    values = np.arange(np.prod(shape), dtype=np.float32).reshape(shape)
+    path = write_raw(tmp_path / "a.nii", values)
+    channels = np.moveaxis(values.reshape(4, 3, 2, 5), 3, 0)
+    assert np.array_equal(load_nifti(path).data.numpy(), channels)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])

@@ -115,3 +115,13 @@ def test_a_soft_map_is_no_label_map(tmp_path):
         read_label_map(tmp_path / "b.nii.gz")
     with pytest.raises(FileNotFoundError, match=r"gone\.csv must be the table of"):
         read_boxes(tmp_path / "b.nii.gz", score_table=tmp_path / "gone.csv")
+
+
+@pytest.mark.parametrize("name", ["C.CSV", "C.JSON", "C.csv"])
+def test_the_table_of_a_label_map_may_be_in_capitals(tmp_path, name):
+    values = np.zeros((6, 6, 6))
+    values[1, 2, 3] = 1
+    label_map(tmp_path / "C.NII.GZ", values, np.eye(4))
+    text = "value,score\n1,0.5\n" if name.lower().endswith("csv") else '{"1": {"score": 0.5}}'
+    (tmp_path / name).write_text(text)
+    assert read_boxes(tmp_path / "C.NII.GZ").scores.tolist() == [0.5]

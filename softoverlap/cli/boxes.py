@@ -21,7 +21,6 @@ from softoverlap.cli.box_files import (
 )
 from softoverlap.cli.cases import check_folder
 from softoverlap.cli.console import SOME_FAILED, CountBar, one_line_errors, plural, say
-from softoverlap.cli.paths import check_names, check_written, find_sources
 
 if TYPE_CHECKING:
     from softoverlap.data import BoxFile
@@ -78,6 +77,8 @@ def boxes(
     """
     from softoverlap._checks import check_choice
     from softoverlap.data import FORMATS, IMAGE_SUFFIXES, image_name
+    from softoverlap.data.files import check_written
+    from softoverlap.data.sources import check_names, find_files
     from softoverlap.data.values import VALUES
 
     check_folder(output)
@@ -88,7 +89,7 @@ def boxes(
         raise ValueError(f"--threshold must lie in (0, 1], got {threshold:g}")
     if low is not None and not 0 < low <= threshold:
         raise ValueError(f"--low must lie in (0, {threshold:g}], got {low:g}")
-    paths = find_sources(masks, IMAGE_SUFFIXES, "MASKS")
+    paths = find_files(masks, IMAGE_SUFFIXES, "MASKS")
     check_names(paths, image_name, "MASKS")
     places = {path: output / f"{image_name(path)}_boxes{FORMATS[format].suffix}" for path in paths}
     written = _written(places.values(), format)
@@ -189,6 +190,7 @@ def convert(
     """
     from softoverlap._checks import check_choice
     from softoverlap.data import FORMATS
+    from softoverlap.data.files import check_written
 
     for option, name in (("--from", from_format), ("--to", to_format)):
         if name is not None:
@@ -232,6 +234,7 @@ def _read_too(paths: list[Path], *more: Path | None) -> list[Path]:
 def _inputs(source: str, from_format: str | None) -> list[Path]:
     """The files to read; of a folder or pattern, those of the format that is named."""
     from softoverlap.data import FORMATS
+    from softoverlap.data.sources import find_files
 
     if from_format is None:
         if Path(source).is_dir():
@@ -240,7 +243,7 @@ def _inputs(source: str, from_format: str | None) -> list[Path]:
     else:
         suffixes = list(FORMATS[from_format].suffixes)
         without = () if from_format == "slicer" else (".mrk.json",)
-    return find_sources([source], suffixes, "IN", without=without)
+    return find_files([source], suffixes, "IN", without=without)
 
 
 def _target(output: Path, to_format: str | None) -> tuple[str, bool]:

@@ -100,7 +100,9 @@ def check_folder(output: Path) -> None:
 
 def check_checkpoint(path: Path) -> None:
     """It is no scan: the order of arguments is easily mistaken."""
-    if path.name.lower().endswith((".nii", ".nii.gz")):
+    from softoverlap.data import is_image_name
+
+    if is_image_name(path):
         raise ValueError(f"CHECKPOINT must be a file of `softoverlap train`, got the scan {path}")
 
 

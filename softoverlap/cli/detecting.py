@@ -80,7 +80,7 @@ def train(
 
     Layout of FOLDER:
 
-    images/CASE.nii.gz           the scan
+    images/CASE.nii.gz           the scan; also .nii, .nrrd, .mha or .mhd
     masks/CASE.nii.gz            its soft mask, probabilities in [0, 1]
     raters/CASE_rater1.nii.gz    one mask per rater; then masks/ may be missing
     patients.csv                 optional: columns case, patient
@@ -155,7 +155,7 @@ def detect(
 ) -> None:
     """Find lesions in scans, with or without labels.
 
-    For each scan, on its own grid:
+    Reads NIfTI, NRRD, MHA, MHD and folders with one DICOM series. For each scan, on its own grid:
 
     SCAN_boxes.json        boxes in voxels, with scores
     SCAN_boxes.mrk.json    the same for 3D Slicer

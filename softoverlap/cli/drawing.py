@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 
 def draw(path: Path, scan: Path | None, picture: Path, reading: Reading) -> None:
     """Three planes through the largest lesion, the best box, or the middle."""
-    from softoverlap.data import load_image, read_boxes, reorient_to
+    from softoverlap.data import read_boxes, reorient_to
+    from softoverlap.data.images import load_one_volume
     from softoverlap.report import plot_case, save_figure
     from softoverlap.report.display import DISPLAY, moved_boxes, name_planes
 
@@ -23,7 +24,7 @@ def draw(path: Path, scan: Path | None, picture: Path, reading: Reading) -> None
     if not is_image(path):
         if scan is None:
             raise ValueError("--picture of boxes needs the scan that they lie on: pass --image")
-        image, file = load_image(scan), read_boxes(path)
+        image, file = load_one_volume(scan), read_boxes(path)
         _check_on_grid(file, image, path, scan)
         best = None if file.scores is None else file.scores.argsort(descending=True)
         turned = reorient_to(image, DISPLAY)
@@ -45,18 +46,14 @@ def draw(path: Path, scan: Path | None, picture: Path, reading: Reading) -> None
 
 def _mask_and_scan(path: Path, scan: Path | None, reading: Reading) -> tuple[Tensor | None, Volume]:
     """The probabilities of a file, if it has such, on the scan's grid, and the scan or the file."""
-    from softoverlap.data import check_same_grid, load_image, reorient_to, value_kind
-    from softoverlap.data.geometry import check_one_channel
+    from softoverlap.data import check_same_grid, reorient_to, value_kind
+    from softoverlap.data.images import load_one_volume
     from softoverlap.report.display import DISPLAY
 
-    image = load_image(path)
-    check_one_channel(image, name=str(path))
-    image = reorient_to(image, DISPLAY)
+    image = reorient_to(load_one_volume(path), DISPLAY)
     if scan is None:
         return as_mask(image, reading, value_kind(image.data)), image
-    below = load_image(scan)
-    check_one_channel(below, name=str(scan))
-    below = reorient_to(below, DISPLAY)
+    below = reorient_to(load_one_volume(scan), DISPLAY)
     check_same_grid(below, image, names=(str(scan), str(path)))
     mask = as_mask(image, reading, value_kind(image.data))
     if mask is None:
@@ -75,9 +72,8 @@ def _largest(image: Volume, mask: Tensor, reading: Reading) -> list[float] | Non
 def _check_on_grid(file: BoxFile, image: Volume, path: Path, scan: Path) -> None:
     """Boxes in voxels mean nothing on another grid."""
     from softoverlap.data import corner_displacement
-    from softoverlap.data.geometry import NEAR_GRID, check_one_channel
+    from softoverlap.data.geometry import NEAR_GRID
 
-    check_one_channel(image, name=str(scan))
     if file.affine is None:
         return
     apart = corner_displacement(image.grid, image.affine, file.affine)

@@ -28,7 +28,6 @@ from softoverlap.cli.inspecting import (
     describe,
     named_files,
 )
-from softoverlap.cli.paths import check_written
 
 Values = Annotated[
     str,
@@ -43,7 +42,7 @@ Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace an earlier
 def inspect(
     files: Annotated[
         list[str],
-        typer.Argument(help="Scans, masks, boxes, DICOM folders, or patterns in quotes."),
+        typer.Argument(help="Scans, masks, boxes, folders, or patterns in quotes."),
     ],
     values: Values = "auto",
     label: Label = None,
@@ -92,6 +91,8 @@ def _check_picture(
     paths: list[Path], picture: Path | None, image: Path | None, *, overwrite: bool
 ) -> None:
     """The picture is of one file, and replaces none that is read."""
+    from softoverlap.data.files import check_written
+
     if picture is None:
         if image is not None:
             raise ValueError("--image goes with --picture, got it alone")
@@ -166,6 +167,7 @@ def fuse(
     """
     from softoverlap._checks import check_choice
     from softoverlap.data.alignment import GEOMETRIES
+    from softoverlap.data.files import check_written
     from softoverlap.data.raters import METHODS
 
     check_choice("--method", method, METHODS)
@@ -185,6 +187,7 @@ def fuse(
 def _fuse_folder(folder: Path, output: Path, fusion: Fusion, *, overwrite: bool) -> None:
     """Every case of a folder; what is no rater's file is named."""
     from softoverlap.data import find_raters
+    from softoverlap.data.files import check_written
 
     check_folder(output)
     cases, unpaired = find_raters(folder)

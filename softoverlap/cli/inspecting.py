@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import glob
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -59,14 +58,16 @@ def check_threshold(threshold: float | None) -> None:
 
 
 def named_files(sources: Sequence[str]) -> list[Path]:
-    """Files as named, and those that patterns stand for."""
+    """Files as named, the images of folders, and the images and boxes that fit patterns."""
+    from softoverlap.cohort.sides import BOX_SUFFIXES
+    from softoverlap.data import IMAGE_SUFFIXES
+    from softoverlap.data.sources import find_files
+
+    either = (*IMAGE_SUFFIXES, *BOX_SUFFIXES)
     found: list[Path] = []
     for source in sources:
-        is_pattern = glob.has_magic(source) and not Path(source).exists()
-        matches = sorted(glob.glob(source)) if is_pattern else [source]
-        if not matches:
-            raise FileNotFoundError(f"FILES must be files, found none that fit {source}")
-        found += map(Path, matches)
+        suffixes = IMAGE_SUFFIXES if Path(source).is_dir() else either
+        found += find_files([source], suffixes, "FILES")
     return found
 
 

@@ -14,14 +14,14 @@ from torch import Tensor
 
 from softoverlap.cohort.box_grid import check_3d, place_boxes
 from softoverlap.cohort.box_lesions import Marked, box_lesions, marked_by_boxes, marked_by_mask
-from softoverlap.cohort.loading import LoadedMasks, load_masks, single_volume
+from softoverlap.cohort.loading import LoadedMasks, load_masks
 from softoverlap.cohort.pairing import ScorePair
 from softoverlap.cohort.records import CaseResult, ScoreSettings
 from softoverlap.cohort.results import CaseRows
 from softoverlap.data import FORMATS, BoxFile, read_box_files
 from softoverlap.data.formats.choice import format_of
 from softoverlap.data.formats.record import bare_name
-from softoverlap.data.geometry import voxel_volume
+from softoverlap.data.geometry import check_one_channel, voxel_volume
 
 
 def score_boxes_in_masks(pair: ScorePair, pred: Path, settings: ScoreSettings) -> CaseResult:
@@ -65,7 +65,7 @@ def score_masks_in_boxes(pair: ScorePair, pred: Path, settings: ScoreSettings) -
     """
     settings = replace(settings, truth_values=settings.values)  # the one mask is the prediction
     loaded = load_masks(None, [pred], settings)
-    single_volume(loaded.reference, pred)
+    check_one_channel(loaded.reference, name=str(pred))
     placed = place_boxes(
         read_case_boxes(pair.truth[0], pair.case, loaded.reference.affine),
         loaded.reference.affine,

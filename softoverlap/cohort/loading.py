@@ -11,6 +11,7 @@ from torch import Tensor
 
 from softoverlap.cohort.records import ScoreSettings
 from softoverlap.data import Aligned, Volume, align_to, as_probabilities, load_image
+from softoverlap.data.images import load_one_volume
 
 
 @dataclass(frozen=True)
@@ -88,7 +89,7 @@ def load_masks(pred: Path | None, truths: Sequence[Path], settings: ScoreSetting
         volumes.append(aligned[-1].volume)
     found = None
     if pred is not None:
-        volume = single_volume(load_image(pred), pred)
+        volume = load_one_volume(pred)
         aligned.append(_on_grid(volume, first, (pred, truths[0]), settings, settings.values))
         found = aligned[-1].volume
     names = tuple(map(str, (pred, *truths)))
@@ -118,22 +119,6 @@ def check_label_maps(settings: ScoreSettings) -> None:
                 f"labels (--labels) must be one label, or {name} auto or labels, got labels "
                 f"{', '.join(map(str, settings.labels))} of {values}, which are one map for all"
             )
-
-
-def single_volume(volume: Volume, path: Path) -> Volume:
-    """The same, if it has no channels.
-
-    Examples:
-        >>> single_volume(Volume(torch.zeros(2, 2, 2, 2), torch.eye(4).double()), Path("a.nii"))
-        Traceback (most recent call last):
-        ValueError: a.nii must hold one volume, got 2: store the channel to score, or a label map
-    """
-    if volume.data.ndim != 3:
-        raise ValueError(
-            f"{path} must hold one volume, got {len(volume.data)}: store the channel to score, "
-            "or a label map"
-        )
-    return volume
 
 
 def _on_grid(

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from softoverlap.cohort.sides import SideFile, file_name, find_side
 from softoverlap.data import Unpaired
+from softoverlap.data.sources import is_dicom_folder
 
 
 @dataclass(frozen=True)
@@ -75,8 +76,9 @@ def find_pairs(
     Both are files (one pair), or each is a folder or a pattern such as `pred/{case}_prob.nii.gz`.
     Folders are searched with all folders below. Without a pattern, a case is called as its file
     without suffix; where that name comes twice, as its path below the folder. Truths named
-    `CASE_rater1`, `CASE_rater2`, … are raters of one case. Files of boxes (.json) are taken where
-    a folder holds no image, or where a pattern names them.
+    `CASE_rater1`, `CASE_rater2`, … are raters of one case. Folders of DICOM slices are taken where
+    there is no other image, files of boxes (.json) where there is no image at all or where a
+    pattern names them. A folder that holds slices itself is a file.
 
     Args:
         pred: Predictions.
@@ -107,7 +109,7 @@ def find_pairs(
         >>> [(pair.case, pair.error) for pair in table.pairs]
         [('a', None), ('b', 'no prediction')]
     """
-    if Path(pred).is_file() and Path(truth).is_file() and not (pred_pattern or truth_pattern):
+    if _is_file(pred) and _is_file(truth) and not (pred_pattern or truth_pattern):
         return PairTable((ScorePair(file_name(Path(pred)), Path(pred), (Path(truth),)),))
     found = find_side(os.fspath(pred), pred_pattern, "PRED", raters=False, output=output)
     known = find_side(os.fspath(truth), truth_pattern, "TRUTH", raters=True, output=output)
@@ -118,6 +120,11 @@ def find_pairs(
     if not set(sides[0]) & set(sides[1]):
         raise ValueError(_nothing_matches(sides))
     return PairTable(tuple(pairs), tuple(found.passed_by + known.passed_by))
+
+
+def _is_file(path: str | os.PathLike[str]) -> bool:
+    """A file, or the folder of one DICOM series."""
+    return Path(path).is_file() or is_dicom_folder(Path(path))
 
 
 def read_pairs(table: str | os.PathLike[str]) -> PairTable:

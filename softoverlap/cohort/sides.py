@@ -11,6 +11,7 @@ from pathlib import Path
 from softoverlap.cohort.names import JOURNAL, OUTPUTS
 from softoverlap.cohort.patterns import FilePattern, has_wildcards, read_pattern, split_pattern
 from softoverlap.data import IMAGE_SUFFIXES, Unpaired
+from softoverlap.data.sources import is_dicom_folder
 
 BOX_SUFFIXES = (".mrk.json", ".json", ".csv")
 """Files of boxes; the longest first."""
@@ -125,6 +126,7 @@ def _matching(folder: Path, rule: FilePattern, paths: list[Path]) -> Side:
 def _images(folder: Path, all_paths: list[Path]) -> Side:
     """Images, or where there is none boxes: images often have JSON files beside them."""
     paths = [path for path in all_paths if path.name.lower().endswith(IMAGE_SUFFIXES)]
+    paths = paths or sorted(filter(is_dicom_folder, {path.parent for path in all_paths}))
     paths = paths or [path for path in all_paths if path.name.lower().endswith(".json")]
     files = []
     for path in paths:

@@ -25,8 +25,14 @@ from softoverlap.data.geometry import (
     check_same_grid,
     corner_displacement,
 )
-from softoverlap.data.images import IMAGE_SUFFIXES, image_name, is_image_name, load_image
-from softoverlap.data.nifti import load_nifti, save_nifti
+from softoverlap.data.images import (
+    IMAGE_SUFFIXES,
+    image_name,
+    is_image_name,
+    load_image,
+    load_nifti,
+)
+from softoverlap.data.nifti import save_nifti
 from softoverlap.data.phantom_files import write_phantoms
 from softoverlap.data.phantoms import LesionPhantoms, Phantom
 from softoverlap.data.rater_files import RaterStack, load_raters

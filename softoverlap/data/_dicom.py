@@ -78,10 +78,16 @@ def _check_left_out(folder: Path, files: tuple[str, ...]) -> None:
     for path in sorted(folder.iterdir()):
         if path.name in taken or path.name.startswith(".") or not path.is_file():
             continue
-        with path.open("rb") as file:
-            is_dicom = file.read(132)[128:] == b"DICM"
-        if path.name != "DICOMDIR" and (is_dicom or path.suffix in suffixes):
+        if path.name != "DICOMDIR" and (is_dicom(path) or path.suffix in suffixes):
             raise ValueError(f"{path} must be a readable slice of the DICOM series in its folder")
+
+
+def is_dicom(path: Path) -> bool:
+    """Whether a file says of itself that it is DICOM."""
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        return file.read(132)[128:] == b"DICM"
 
 
 def _slice(path: Path) -> _Slice:

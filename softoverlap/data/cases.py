@@ -16,7 +16,7 @@ from softoverlap._checks import check_probabilities
 from softoverlap.data.components import lesions_from_mask
 from softoverlap.data.folders import Case
 from softoverlap.data.geometry import Volume, check_same_grid
-from softoverlap.data.nifti import load_nifti
+from softoverlap.data.images import load_one_volume
 from softoverlap.lesions import Lesion
 
 MAX_DISAGREEMENT = 0.1
@@ -119,7 +119,7 @@ def load_case(case: Case, *, threshold: float = 0.5) -> LoadedCase:
         >>> load_case(find_cases(folder).cases[0]).image.shape
         torch.Size([96, 96, 64])
     """
-    image = load_nifti(case.image)
+    image = load_one_volume(case.image)
     stack = [_probabilities(path, image, case.image) for path in case.raters]
     raters = torch.stack(stack) if stack else None
     if case.mask is not None:
@@ -136,7 +136,7 @@ def load_case(case: Case, *, threshold: float = 0.5) -> LoadedCase:
 
 def _probabilities(path: Path, image: Volume, image_path: Path) -> Tensor:
     """A mask on the grid of the scan."""
-    mask = load_nifti(path)
+    mask = load_one_volume(path)
     check_same_grid(image, mask, names=(str(image_path), str(path)))
     check_probabilities(**{str(path): mask.data}, validate=True)
     return mask.data

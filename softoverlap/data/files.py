@@ -1,10 +1,10 @@
-"""Files that appear whole or not at all."""
+"""Files that appear whole or not at all, and replace none by mistake."""
 
 from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -45,3 +45,27 @@ def whole_file(path: str | os.PathLike[str]) -> Iterator[Path]:
         os.replace(unfinished, path)
     finally:
         unfinished.unlink(missing_ok=True)
+
+
+def check_written(written: Iterable[Path], read: Iterable[Path], *, overwrite: bool) -> None:
+    """No input is ever replaced, an earlier result only where that is asked for.
+
+    Args:
+        written: Files that will be written.
+        read: Files that are read.
+        overwrite: Whether earlier results may be replaced.
+
+    Raises:
+        FileExistsError: If one would be replaced.
+
+    Examples:
+        >>> check_written([Path("scan.nii")], [Path("scan.nii")], overwrite=True)
+        Traceback (most recent call last):
+        FileExistsError: scan.nii is read and must not be replaced by a result
+    """
+    sources = {path.resolve() for path in read}
+    for path in written:
+        if path.resolve() in sources:
+            raise FileExistsError(f"{path} is read and must not be replaced by a result")
+        if path.exists() and not overwrite:
+            raise FileExistsError(f"{path} must not exist yet: pass --overwrite or another output")

@@ -11,8 +11,8 @@ FOLDER/patients.csv                 optional: columns case, patient
 
 A case needs a scan and a mask or raters. With raters, lesions are where any of them marked one, and
 the mask only gives the probabilities there; without a mask, the raters' mean does. Without raters,
-lesions are the components of the mask at the threshold (0.5) or above. Files end in
-.nii or .nii.gz; names that start with a dot are passed by.
+lesions are the components of the mask at the threshold (0.5) or above. Files are NIfTI, or any
+other image that `load_image` reads; names that start with a dot are passed by.
 
 Scans of one patient must not be split between training and validation. Unless `patients.csv` names
 the patient, it is read from CASE: its part that starts with `sub-`, else its parts between
@@ -29,8 +29,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from softoverlap.data.images import image_name
-from softoverlap.data.nifti import is_nifti_name
+from softoverlap.data.images import DATA_SUFFIXES, IMAGE_SUFFIXES, image_name, is_image_name
 
 _RATER = re.compile(r"(?P<case>.+)_rater(?P<number>\d+)")
 
@@ -122,7 +121,9 @@ def find_cases(folder: str | os.PathLike[str]) -> CaseTable:
     unpaired: list[Unpaired] = []
     images = _by_case(folder / "images", unpaired)
     if not images:
-        raise ValueError(f"{folder / 'images'} must hold scans (.nii or .nii.gz), found none")
+        raise ValueError(
+            f"{folder / 'images'} must hold scans ({', '.join(IMAGE_SUFFIXES)}), found none"
+        )
     masks = _by_case(folder / "masks", unpaired)
     raters = _raters(folder / "raters", unpaired)
     patients = _patients(folder / "patients.csv")
@@ -207,16 +208,16 @@ def patient_of(case: str) -> str:
 
 
 def _files(folder: Path, unpaired: list[Unpaired]) -> Iterator[tuple[str, Path]]:
-    """Name without suffix and path of each NIfTI file, by name; others are noted."""
+    """Name without suffix and path of each image, by name; others are noted."""
     if not folder.is_dir():
         return
     for path in sorted(folder.iterdir()):
         if path.name.startswith("."):
             continue
-        if not is_nifti_name(path) or not path.is_file():
-            unpaired.append(Unpaired(path, "not a .nii or .nii.gz file"))
-        else:
+        if is_image_name(path) and path.is_file():
             yield image_name(path), path
+        elif not path.name.lower().endswith(DATA_SUFFIXES):
+            unpaired.append(Unpaired(path, f"not a file ending in {', '.join(IMAGE_SUFFIXES)}"))
 
 
 def _by_case(folder: Path, unpaired: list[Unpaired]) -> dict[str, Path]:

@@ -263,7 +263,8 @@ def check_one_channel(image: Volume, *, name: str = "image") -> None:
     """
     if image.data.ndim != 3:
         raise ValueError(
-            f"{name} must hold one 3D volume, shape (D, H, W), got shape {tuple(image.data.shape)}"
+            f"{name} must hold one 3D volume, shape (D, H, W), got shape {tuple(image.data.shape)}:"
+            " store the channel that is meant by itself"
         )
 
 

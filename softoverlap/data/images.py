@@ -13,11 +13,14 @@ from torch import Tensor
 from softoverlap.data._dicom import is_wide, read_dicom
 from softoverlap.data._itk import READERS, read_itk
 from softoverlap.data._pixels import converted
-from softoverlap.data.geometry import Volume
+from softoverlap.data.geometry import Volume, check_one_channel
 from softoverlap.data.nifti import NIFTI_SUFFIXES, is_nifti_name, read_nifti
 
 IMAGE_SUFFIXES = (*NIFTI_SUFFIXES, *READERS)
 """How the names of image files end; a DICOM series is a folder."""
+
+DATA_SUFFIXES = (".raw", ".zraw", ".raw.gz")
+"""How the names of data files end, whose headers (.mhd, .nhdr) lie apart."""
 
 
 def load_image(
@@ -68,6 +71,45 @@ def load_image(
     return Volume(converted(values, dtype, path, validate=validate is not False), affine)
 
 
+def load_nifti(
+    path: str | os.PathLike[str],
+    *,
+    dtype: torch.dtype = torch.float32,
+    validate: bool | None = None,
+) -> Volume:
+    """`load_image` by its other name: 3D and 4D NIfTI, and the other formats too.
+
+    Args:
+        path: The file, or the DICOM folder.
+        dtype: Type of the values to return.
+        validate: Refuse NaN and infinite values; on by default.
+
+    Returns:
+        Values, shape (D, H, W) or (C, D, H, W), and affine, voxel indices to RAS mm.
+
+    Raises:
+        FileNotFoundError: If there is no such file or folder.
+        ValueError: As of `load_image`.
+
+    Examples:
+        >>> import tempfile
+        >>> from softoverlap.data import save_nifti
+        >>> path = Path(tempfile.mkdtemp()) / "scan.nii.gz"
+        >>> save_nifti(path, torch.ones(4, 3, 2), torch.diag(torch.tensor([1.0, 1.0, 2.5, 1.0])))
+        >>> scan = load_nifti(path)
+        >>> scan.data.shape, scan.spacing
+        (torch.Size([4, 3, 2]), (1.0, 1.0, 2.5))
+    """
+    return load_image(path, dtype=dtype, validate=validate)
+
+
+def load_one_volume(path: str | os.PathLike[str]) -> Volume:
+    """A scan or a mask without channels; several are an error that names the file."""
+    volume = load_image(path)
+    check_one_channel(volume, name=str(path))
+    return volume
+
+
 def image_name(path: str | os.PathLike[str]) -> str:
     """The name of an image without its suffix; of a DICOM series, that of its folder.
 
@@ -108,17 +150,9 @@ def _read(path: Path, dtype: torch.dtype) -> tuple[np.ndarray, Float64[Tensor, "
     if path.is_dir():
         return read_dicom(path, wide=is_wide(dtype))
     if is_nifti_name(path):
-        values, affine = read_nifti(path)
-        return _channels_first(values), affine
+        return read_nifti(path)
     if path.suffix.lower() in READERS:
         return read_itk(path)
     raise ValueError(
         f"{path} must end in one of {', '.join(IMAGE_SUFFIXES)}, or be a folder with a DICOM series"
     )
-
-
-def _channels_first(values: np.ndarray) -> np.ndarray:
-    """NIfTI has time on the fourth axis, and the components of a vector on the fifth."""
-    if values.ndim == 5 and values.shape[3] == 1:
-        values = values[:, :, :, 0]
-    return np.moveaxis(values, 3, 0) if values.ndim == 4 else values

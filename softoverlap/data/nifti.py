@@ -18,9 +18,8 @@ from torch import Tensor
 
 from softoverlap._checks import check_tensors
 from softoverlap._types import plain
-from softoverlap.data._pixels import converted
 from softoverlap.data.files import whole_file
-from softoverlap.data.geometry import Volume, check_affine
+from softoverlap.data.geometry import check_affine
 
 NIFTI_SUFFIXES = (".nii", ".nii.gz")
 
@@ -38,55 +37,10 @@ _PIECE = 1 << 22
 _MM_PER_UNIT = {"unknown": 1.0, "mm": 1.0, "meter": 1e3, "micron": 1e-3}
 
 
-def load_nifti(
-    path: str | os.PathLike[str],
-    *,
-    dtype: torch.dtype = torch.float32,
-    validate: bool | None = None,
-) -> Volume:
-    """Read a 3D NIfTI file (.nii or .nii.gz), values scaled as its header says.
-
-    A fourth axis of length one is dropped. Nothing is reoriented or resampled: the tensor has the
-    axis order of the file, and the affine says where it lies.
-
-    Args:
-        path: The file.
-        dtype: Type of the values to return; a type that cannot hold them is an error.
-        validate: Refuse NaN and infinite values; on by default.
-
-    Returns:
-        Values, shape (D, H, W), and affine, voxel indices to RAS mm.
-
-    Raises:
-        FileNotFoundError: If there is no such file.
-        ValueError: If the file is no NIfTI, is truncated, has not three axes, or holds values
-            that are not finite or do not fit in `dtype`. The message names the file.
-
-    Examples:
-        >>> import tempfile
-        >>> path = Path(tempfile.mkdtemp()) / "scan.nii.gz"
-        >>> save_nifti(path, torch.ones(4, 3, 2), torch.diag(torch.tensor([1.0, 1.0, 2.5, 1.0])))
-        >>> scan = load_nifti(path)
-        >>> scan.data.shape, scan.spacing
-        (torch.Size([4, 3, 2]), (1.0, 1.0, 2.5))
-    """
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"{path} must be a NIfTI file, found no such file")
-    if not is_nifti_name(path):
-        raise ValueError(f"{path} must be a NIfTI file ending in .nii or .nii.gz")
-    values, affine = read_nifti(path)
-    if values.ndim == 4 and values.shape[3] == 1:
-        values = values[..., 0]
-    if values.ndim != 3 or 0 in values.shape:
-        raise ValueError(f"{path} must hold one 3D volume, got shape {values.shape}")
-    return Volume(converted(values, dtype, path, validate=validate is not False), affine)
-
-
 def read_nifti(path: Path) -> tuple[np.ndarray, Float64[Tensor, "4 4"]]:
-    """Values in the axis order of the file, scaled as its header says, and the affine in mm."""
+    """Values (D, H, W) or (C, D, H, W), scaled as the header says, and the affine in mm."""
     image, values = _read(path)
-    return values, _affine_in_mm(image, path)
+    return _channels_first(values), _affine_in_mm(image, path)
 
 
 def save_nifti(
@@ -110,6 +64,7 @@ def save_nifti(
 
     Examples:
         >>> import tempfile
+        >>> from softoverlap.data import load_nifti
         >>> path = Path(tempfile.mkdtemp()) / "mask.nii.gz"
         >>> save_nifti(path, torch.ones(4, 3, 2, dtype=torch.bool), torch.eye(4))
         >>> load_nifti(path).data.sum()
@@ -156,6 +111,13 @@ def _read(path: Path) -> tuple[nibabel.Nifti1Pair, np.ndarray]:
     except _UNREADABLE as error:
         reason = " ".join(str(error).split())
         raise ValueError(f"{path} must be a readable NIfTI file, got: {reason}") from error
+
+
+def _channels_first(values: np.ndarray) -> np.ndarray:
+    """NIfTI has time on the fourth axis, and the components of a vector on the fifth."""
+    if values.ndim == 5 and values.shape[3] == 1:
+        values = values[:, :, :, 0]
+    return np.moveaxis(values, 3, 0) if values.ndim == 4 else values
 
 
 def _affine_in_mm(image: nibabel.Nifti1Pair, path: Path) -> Tensor:

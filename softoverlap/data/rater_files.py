@@ -12,8 +12,8 @@ from jaxtyping import Float, Float64
 from torch import Tensor
 
 from softoverlap.data.alignment import align_to
-from softoverlap.data.geometry import Volume, check_one_channel
-from softoverlap.data.images import load_image
+from softoverlap.data.geometry import Volume
+from softoverlap.data.images import load_one_volume
 from softoverlap.data.values import as_probabilities
 
 
@@ -75,8 +75,7 @@ def load_raters(
     masks: list[Volume] = []
     warnings: list[str] = []
     for path in map(Path, paths):
-        mask = load_image(path)
-        check_one_channel(mask, name=str(path))
+        mask = load_one_volume(path)
         data = as_probabilities(mask, values=values, label=label, name=str(path))
         mask = replace(mask, data=data)
         if masks:

@@ -14,7 +14,6 @@ from softoverlap.detection.files import (
     FileResult,
     detect_files,
     find_scans,
-    scan_name,
     write_detections,
 )
 from softoverlap.detection.inference import Detections, detect
@@ -49,7 +48,6 @@ __all__ = [
     "load_checkpoint",
     "pick_device",
     "save_checkpoint",
-    "scan_name",
     "train",
     "training_scan",
     "write_detections",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import glob
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -13,16 +12,15 @@ import torch
 from jaxtyping import Float64
 from torch import Tensor
 
-from softoverlap.data import Volume, load_nifti, save_nifti, write_boxes, write_markups
+from softoverlap.data import Volume, save_nifti, write_boxes, write_markups
+from softoverlap.data.files import check_written
 from softoverlap.data.geometry import axis_codes
-from softoverlap.data.images import image_name
-from softoverlap.data.nifti import is_nifti_name
+from softoverlap.data.images import IMAGE_SUFFIXES, image_name, load_one_volume
+from softoverlap.data.sources import check_names, find_files
 from softoverlap.data.tables import axis_names, write_table
 from softoverlap.detection.checkpoint import LesionDetector
 from softoverlap.detection.inference import Detections, detect
 from softoverlap.detection.scans import warn_of_axes
-
-"""Columns of a box in the tables: voxels, minima first."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,71 +51,29 @@ class FileResult:
         return self.error is None
 
 
-def scan_name(path: str | os.PathLike[str]) -> str:
-    """Name of a scan: that of its file, without .nii or .nii.gz.
-
-    Args:
-        path: The file.
-
-    Returns:
-        The name.
-
-    Examples:
-        >>> scan_name("folder/sub-01.nii.gz")
-        'sub-01'
-    """
-    name = Path(path).name
-    return image_name(name) if is_nifti_name(name) else name
-
-
 def find_scans(sources: Sequence[str | os.PathLike[str]]) -> list[Path]:
-    """NIfTI files that are named, that lie in a folder, or that match a pattern.
+    """Images that are named, that lie in a folder, or that match a pattern.
 
     Args:
-        sources: Files, folders (their own files, or those of `images/` in a training folder) and
-            patterns such as `"scans/*_flair.nii.gz"`.
+        sources: Files, folders (their own files, those of `images/` in a training folder, or one
+            DICOM series) and patterns such as `"scans/*_flair.nii.gz"`. A file that is named need
+            not exist: it fails by itself.
 
     Returns:
         Files in the order of the sources, those of one source by name; each once.
 
     Raises:
-        FileNotFoundError: If a source matches nothing.
+        FileNotFoundError: If a folder or a pattern holds no image.
         ValueError: If two files have the same name, so that their results would share it.
 
     Examples:
-        >>> find_scans(["no/such/folder"])
-        Traceback (most recent call last):
-        FileNotFoundError: IMAGES must be a file, folder or pattern, found nothing at no/such/folder
+        >>> find_scans(["a.nii.gz", "b.mha", "a.nii.gz"])
+        [PosixPath('a.nii.gz'), PosixPath('b.mha')]
     """
-    found: dict[Path, Path] = {}
-    for source in sources:
-        for path in _matches(str(source)):
-            found.setdefault(path.parent.resolve() / path.name, path)
-    by_name: dict[str, Path] = {}
-    for path in found.values():
-        other = by_name.setdefault(scan_name(path), path)
-        if other != path:
-            raise ValueError(f"IMAGES must have names of their own, got {other} and {path}")
-    return list(found.values())
-
-
-def _matches(source: str) -> list[Path]:
-    path = Path(source)
-    if path.is_file():
-        return [path]
-    if path.is_dir():
-        folder = path / "images" if (path / "images").is_dir() else path
-        scans = [file for file in sorted(folder.iterdir()) if _is_scan(file)]
-    else:
-        scans = [Path(match) for match in sorted(glob.glob(source)) if _is_scan(Path(match))]
-    if not scans:
-        what = "no .nii or .nii.gz in" if path.is_dir() else "nothing at"
-        raise FileNotFoundError(f"IMAGES must be a file, folder or pattern, found {what} {source}")
-    return scans
-
-
-def _is_scan(path: Path) -> bool:
-    return is_nifti_name(path) and not path.name.startswith(".")
+    whole = [path / "images" if (path / "images").is_dir() else path for path in map(Path, sources)]
+    found = find_files(whole, IMAGE_SUFFIXES, "IMAGES")
+    check_names(found, image_name, "IMAGES")
+    return found
 
 
 def detect_files(
@@ -161,7 +117,7 @@ def detect_files(
         [True]
     """
     output = Path(output)
-    _check_free(scans, output, overwrite)
+    check_written(_results(scans, output), scans, overwrite=overwrite)
     output.mkdir(parents=True, exist_ok=True)
     _remove_earlier(scans, output)
     results: list[FileResult] = []
@@ -188,10 +144,10 @@ def _compare_axes(model: LesionDetector, results: Sequence[FileResult]) -> None:
 
 def _detect_file(model: LesionDetector, path: Path, output: Path) -> FileResult:
     try:
-        image = load_nifti(path)
+        image = load_one_volume(path)
         constant = bool((image.data == image.data.flatten()[0]).all())
         found = _nothing(image) if constant else detect(model, image)
-        write_detections(output, scan_name(path), found, image.affine)
+        write_detections(output, image_name(path), found, image.affine)
     except (ValueError, OSError) as error:
         return FileResult(path, None, str(error))
     note = f"all voxels are {float(image.data.flatten()[0]):g}: no boxes" if constant else None
@@ -245,9 +201,9 @@ def _write_tables(output: Path, results: Sequence[FileResult]) -> None:
         number = "" if result.found is None else len(result.found.box)
         state = "ok" if result.ok else "failed"
         words = result.error or "", result.note or ""
-        scans.append([scan_name(result.path), str(result.path), state, number, *words])
+        scans.append([image_name(result.path), str(result.path), state, number, *words])
         if result.found is not None:
-            boxes += box_rows(scan_name(result.path), result.found)
+            boxes += box_rows(image_name(result.path), result.found)
     write_table(output / "scans.csv", ["case", "file", "state", "boxes", "error", "note"], scans)
     write_table(output / "detections.csv", ["case", "score", "label", *axis_names(3)], boxes)
 
@@ -271,14 +227,9 @@ def _remove_earlier(scans: Sequence[Path], output: Path) -> None:
                 path.unlink(missing_ok=True)
 
 
-def _check_free(scans: Sequence[Path], output: Path, overwrite: bool) -> None:
-    """Nothing that is there is replaced, unless results shall be; scans never are."""
+def _results(scans: Sequence[Path], output: Path) -> list[Path]:
+    """All files that will be written."""
     names = [output / "scans.csv", output / "detections.csv"]
     for path in scans:
-        names += result_files(output, scan_name(path))
-    sources = {path.resolve() for path in scans}
-    for path in names:
-        if path.resolve() in sources:
-            raise FileExistsError(f"{path} is a scan to read and must not be replaced by a result")
-        if path.exists() and not overwrite:
-            raise FileExistsError(f"{path} must not exist yet: choose another folder or overwrite")
+        names += result_files(output, image_name(path))
+    return names

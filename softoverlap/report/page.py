@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 
-from softoverlap.data.files import whole_file
+from softoverlap.data.files import check_written, whole_file
 from softoverlap.report._case_files import ScanFinder
 from softoverlap.report._html import (
     Markup,
@@ -135,8 +135,7 @@ def _free_path(folder: Path, output: str | os.PathLike[str] | None, overwrite: b
         raise ValueError(f"output must end in .html, got {path}")
     if path.is_dir():
         raise IsADirectoryError(f"output must be a file, got the folder {path}")
-    if path.exists() and not overwrite:
-        raise FileExistsError(f"{path} must not exist yet: pass --overwrite or another --output")
+    check_written([path], (), overwrite=overwrite)
     if not path.parent.is_dir():
         raise FileNotFoundError(f"the folder of {path} must exist, found no {path.parent}")
     return path

@@ -14,6 +14,7 @@ from softoverlap.data.formats.record import BoxFile, Told, bare_name, case_of
 from softoverlap.data.geometry import check_affine
 from softoverlap.data.images import IMAGE_SUFFIXES, load_image
 from softoverlap.data.nifti import _UNREADABLE, _affine_in_mm, is_nifti_name
+from softoverlap.data.sources import is_dicom_folder
 
 _SAME_MM = 1e-4
 """Affines that differ by less are the same: NIfTI keeps them in float32."""
@@ -46,9 +47,11 @@ def read_grid(path: Path) -> Grid:
 
 def scan_of(path: Path, file: BoxFile, told: Told) -> Path | None:
     """The scan that the caller named, or that lies in the folder that the caller named."""
-    if told.image is None or not told.image.is_dir():
+    if told.image is None or not told.image.is_dir() or is_dicom_folder(told.image):
         return told.image
     case = case_of(path, file)
+    if is_dicom_folder(told.image / case):
+        return told.image / case
     ends = {f"{case}{suffix}".lower(): rank for rank, suffix in enumerate(IMAGE_SUFFIXES)}
     scans = (scan for scan in told.image.iterdir() if scan.name.startswith(case))
     found = [scan for scan in scans if scan.name.lower() in ends and scan.is_file()]

@@ -35,7 +35,8 @@ from softoverlap.data.formats.record import (
     only_file,
 )
 from softoverlap.data.geometry import Volume
-from softoverlap.data.nifti import is_nifti_name, load_nifti
+from softoverlap.data.images import load_one_volume
+from softoverlap.data.nifti import is_nifti_name
 from softoverlap.data.tables import write_table
 from softoverlap.lesions import Lesion
 
@@ -126,7 +127,7 @@ def read(path: Path, told: Told) -> dict[str, BoxFile]:
 
 
 def _read(path: Path, scores: Path | None) -> tuple[Volume, list[_Instance]]:
-    volume = load_nifti(path)
+    volume = load_one_volume(path)
     if bool((volume.data != volume.data.round()).any()):
         raise ValueError(f"{path} must hold whole numbers, as a label map does, got fractions")
     low, high = (int(bound) for bound in volume.data.aminmax())
@@ -157,7 +158,8 @@ def tables_beside(path: Path) -> tuple[Path, ...]:
     """Where the scores of a label map may lie; none for other files."""
     if not is_nifti_name(path):
         return ()
-    return score_table(path), path.with_name(f"{bare_name(path)}.json")
+    names = (f"{bare_name(path)}{end}" for end in (".csv", ".json", ".CSV", ".JSON"))
+    return tuple(map(path.with_name, names))
 
 
 def score_table(path: Path) -> Path:
