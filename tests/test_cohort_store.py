@@ -434,4 +434,12 @@ def test_a_name_that_is_not_utf8_does_not_cost_the_tables(tmp_path):
         with (tmp_path / "cases.csv").open(encoding="utf-8") as file:
             rows = list(csv.DictReader(file))
         assert [row["case"] for row in rows] == ["case-000", r"caf\udce9"]
-        assert rows[1]["pred"] == r"caf\udce9.nii"
+        assert rows[1]["pred"] == str(Path(r"caf\udce9.nii").absolute())
+
+
+def test_rows_tell_whole_paths(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    score_cohort([ScorePair("a", Path("p.nii"), (Path("t.nii"),))], "results")
+    with (tmp_path / "results" / "cases.csv").open(encoding="utf-8") as file:
+        (row,) = csv.DictReader(file)
+    assert (row["pred"], row["truth"]) == (str(tmp_path / "p.nii"), str(tmp_path / "t.nii"))

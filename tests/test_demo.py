@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import json
 import sys
-from pathlib import Path
 
 import pytest
 import torch
@@ -13,7 +12,6 @@ import torch
 from softoverlap.data import LesionPhantoms, Volume, load_nifti, read_boxes
 from softoverlap.demo import DemoOptions, run_demo
 from softoverlap.demo.baselines import Threshold, fit_threshold
-from softoverlap.demo.outputs import write_page
 from softoverlap.detection import TrainingScan, evaluate, lesion_target, load_checkpoint
 from softoverlap.detection.checkpoint import read_checkpoint
 
@@ -145,11 +143,3 @@ def test_the_threshold_is_the_one_that_finds_most():
     others = [Threshold(best.level, score) for score in ("mean", "volume")]
     assert cpm(best) == max(map(cpm, others))
     assert cpm(best) > cpm(Threshold(0.0, "mean"))
-
-
-@pytest.mark.slow
-def test_the_page_of_a_folder_named_from_here_knows_its_files(demo, monkeypatch):
-    folder = demo[0]
-    monkeypatch.chdir(folder.parent)
-    write_page(Path(folder.name))
-    assert "the results do not tell the folder" not in (folder / "report.html").read_text()

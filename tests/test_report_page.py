@@ -23,7 +23,6 @@ from softoverlap.cli import app
 from softoverlap.data import save_nifti, write_boxes
 from softoverlap.report import _case_files, _charts, _html
 from softoverlap.report._case_files import CaseVolumes, ScanFinder
-from softoverlap.report._places import place_of
 from softoverlap.report._results import read_results
 from softoverlap.report._svg import inline_svg
 from softoverlap.report._worst import focus, of_case, worst_cases
@@ -345,50 +344,29 @@ def test_rater_masks_are_averaged_as_they_were_scored(tmp_path):
     assert torch.equal(volumes.found, masks[0])
 
 
-def relative_results(folder):
-    """Results whose rows name their masks from the folder that holds both."""
+def masks_of_two_sides(folder):
     for side in ("pred", "truth"):
         (folder / side).mkdir(parents=True)
         save_nifti(folder / side / "a.nii.gz", torch.eye(8).expand(8, 8, 8), torch.eye(4))
-    files = {side: f"{side}/a.nii.gz" for side in ("pred", "truth")}
-    return write_results(folder / "results", [{"case": "a", "soft_dice": 0.5, **files}])
 
 
-def test_files_that_are_named_from_an_unknown_folder_are_told_where_they_were_found(
-    tmp_path, monkeypatch
-):
-    folder = relative_results(tmp_path / "trial")
-    (tmp_path / "elsewhere").mkdir()
+def test_files_that_are_not_named_by_whole_paths_lie_from_the_results(tmp_path, monkeypatch):
+    masks_of_two_sides(tmp_path / "trial")
+    masks_of_two_sides(tmp_path / "elsewhere")
     monkeypatch.chdir(tmp_path / "elsewhere")
-    assert f"Files were found in {tmp_path / 'trial'};" in page_of(folder).words
-
-
-def test_files_of_the_same_name_in_the_current_folder_are_not_drawn_in_place_of_the_scored(
-    tmp_path, monkeypatch
-):
-    folder = relative_results(tmp_path / "trial")
-    relative_results(tmp_path / "elsewhere")
-    monkeypatch.chdir(tmp_path / "elsewhere")
-    page = page_of(folder)
-    assert not page.of("img")
-    assert "No picture: truth/a.nii.gz must be one file" in page.words
+    files = {side: f"../{side}/a.nii.gz" for side in ("pred", "truth")}
+    folder = tmp_path / "trial" / "results"
+    write_results(folder, [{"case": "a", "soft_dice": 0.5, **files}])
+    assert len(page_of(folder).of("img")) == 1
     (case,) = read_cases(folder)
-    assert not case.layers
-    assert "truth/a.nii.gz must be one file" in case.warning
-
-
-def test_the_folder_that_the_settings_tell_counts(tmp_path, monkeypatch):
-    folder = relative_results(tmp_path / "trial")
-    relative_results(tmp_path / "elsewhere")
-    monkeypatch.chdir(tmp_path / "elsewhere")
-    settings = {"folder": str(tmp_path / "trial")}
-    place = place_of("pred/a.nii.gz", folder, settings)
-    assert (place.path, place.note) == (tmp_path / "trial" / "pred" / "a.nii.gz", "")
+    assert {layer.paths[0].resolve().parents[1] for layer in case.layers} == {tmp_path / "trial"}
+    (tmp_path / "trial" / "truth" / "a.nii.gz").unlink()
+    assert "No picture" in page_of(folder).words
 
 
 def test_score_names_files_so_that_the_report_finds_them_from_anywhere(tmp_path, monkeypatch):
-    relative_results(tmp_path / "trial")
-    relative_results(tmp_path / "elsewhere")
+    masks_of_two_sides(tmp_path / "trial")
+    masks_of_two_sides(tmp_path / "elsewhere")
     monkeypatch.chdir(tmp_path / "trial")
     scored = CliRunner().invoke(app, ["score", "pred", "truth", "--output", "scored"])
     assert scored.exit_code == 0, scored.output
@@ -397,7 +375,6 @@ def test_score_names_files_so_that_the_report_finds_them_from_anywhere(tmp_path,
     assert {layer.paths[0].parents[1] for layer in case.layers} == {tmp_path / "trial"}
     page = page_of(tmp_path / "trial" / "scored")
     assert len(page.of("img")) == 1
-    assert "Files were found" not in page.words
 
 
 def boxes_on(folder, affine, name="boxes.json"):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -127,8 +126,7 @@ def score(
     elif output is None:
         raise ValueError("--output must name a folder for the results, or pass --dry-run")
     else:
-        whole = [_absolute(pair) for pair in pairs.pairs]
-        _finish(_run(whole, output, settings, runner, overwrite, table), output)
+        _finish(_run(pairs.pairs, output, settings, runner, overwrite, table), output)
 
 
 def _pairs(
@@ -168,12 +166,6 @@ def _numbers(labels: str | None) -> tuple[int, ...]:
     if not all(part.isdigit() for part in parts):
         raise ValueError(f"--labels must be whole numbers such as 1,2,3, got {labels!r}")
     return tuple(map(int, parts))
-
-
-def _absolute(pair: ScorePair) -> ScorePair:
-    """With whole paths, so that the results tell from anywhere which files were scored."""
-    pred = None if pair.pred is None else pair.pred.absolute()
-    return replace(pair, pred=pred, truth=tuple(path.absolute() for path in pair.truth))
 
 
 def _list(table: PairTable) -> None:

@@ -6,7 +6,7 @@ import csv
 import os
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from softoverlap.cohort.sides import SideFile, file_name, find_side
@@ -33,6 +33,11 @@ class ScorePair:
     pred: Path | None
     truth: tuple[Path, ...]
     error: str | None = None
+
+    def absolute(self) -> ScorePair:
+        """The same with whole paths, which tell from anywhere which files are meant."""
+        pred = None if self.pred is None else self.pred.absolute()
+        return replace(self, pred=pred, truth=tuple(path.absolute() for path in self.truth))
 
 
 @dataclass(frozen=True)

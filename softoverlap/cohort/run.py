@@ -93,6 +93,7 @@ def score_cohort(
         1
     """
     settings, output = settings or ScoreSettings(), Path(output)
+    pairs = [pair.absolute() for pair in pairs]
     names = [pair.case for pair in pairs]
     if not names or len(set(names)) < len(names):
         raise ValueError(f"pairs must hold cases of different names, got {len(names)} cases")

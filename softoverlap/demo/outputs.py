@@ -113,9 +113,9 @@ def write_page(output: Path) -> None:
     from softoverlap.cohort import find_pairs, score_cohort
     from softoverlap.report import write_report
 
-    unseen = output.absolute() / "phantoms" / "unseen"  # rows tell whole paths, as the command's do
+    unseen = output / "phantoms" / "unseen"
     pairs = find_pairs(
-        output.absolute() / "detections", unseen / "raters", pred_pattern="{case}_boxes.json",
+        output / "detections", unseen / "raters", pred_pattern="{case}_boxes.json",
         truth_pattern="{case}_rater{rater}.nii.gz",
     ).pairs  # fmt: skip
     score_cohort(pairs, output / "results", overwrite=True)

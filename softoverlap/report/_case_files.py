@@ -21,7 +21,7 @@ from softoverlap.data import (
     load_image,
     reorient_to,
 )
-from softoverlap.report._places import Place, affine_of_boxes, check_axes, place_of
+from softoverlap.report._places import affine_of_boxes, check_axes, place_of
 from softoverlap.report._results import Row, text, truths_of
 from softoverlap.report.display import DISPLAY
 
@@ -72,42 +72,39 @@ def load_volumes(
     """
     pred = [text(row, "pred")] if text(row, "pred") else []
     named = (truths_of(row), pred)
-    truths, preds = (_found(filter(_may_be_mask, names), folder, settings) for names in named)
-    masks = [place.path for place in truths if _is_image(place.path)]
-    found = next((place.path for place in preds if _is_image(place.path)), None)
+    truths, preds = (_found(filter(_may_be_mask, names), folder) for names in named)
+    masks = list(filter(_is_image, truths))
+    found = next(filter(_is_image, preds), None)
     if not masks and found is None:
         if image is None:
             raise ValueError("boxes alone, and no scan is known: see --images")
-        return _scan_alone(image, _found(itertools.chain(*named), folder, settings), row)
-    note = next((place.note for place in (*truths, *preds) if place.note), "")
+        return _scan_alone(image, _found(itertools.chain(*named), folder), row)
     grid = load_image(masks[0] if masks else found)  # pyright: ignore[reportArgumentType]
     volumes = CaseVolumes(
         grid.affine,
         truth=_mean_mask(masks, grid, row, settings) if masks else None,
         found=None if found is None else _mask(found, grid, row, settings, "values"),
-        note=note,
     )
     return volumes if image is None else _with_image(volumes, grid, image)
 
 
-def _found(names: Iterable[str], folder: Path, settings: Mapping[str, Any]) -> list[Place]:
-    return [place_of(name, folder, settings) for name in names]
+def _found(names: Iterable[str], folder: Path) -> list[Path]:
+    return [place_of(name, folder) for name in names]
 
 
 def _may_be_mask(name: str) -> bool:
     return not name.lower().endswith((".json", ".csv", ".npz"))
 
 
-def _scan_alone(path: Path, boxes: Sequence[Place], row: Row) -> CaseVolumes:
+def _scan_alone(path: Path, boxes: Sequence[Path], row: Row) -> CaseVolumes:
     """The scan of a case of boxes, and where in it they lie."""
     scan = _one_channel(load_image(path))
-    note = next((place.note for place in boxes if place.note), "")
-    affine = affine_of_boxes([place.path for place in boxes], text(row, "case"))
+    affine = affine_of_boxes(boxes, text(row, "case"))
     if affine is None:
-        unknown = "The boxes are taken to lie on the scan's voxels, since no file tells where."
-        return CaseVolumes(scan.affine, image=scan.data, note=f"{note} {unknown}".strip())
+        note = "The boxes are taken to lie on the scan's voxels, since no file tells where."
+        return CaseVolumes(scan.affine, image=scan.data, note=note)
     check_axes(scan, affine)
-    return CaseVolumes(scan.affine, image=scan.data, note=note, boxes_affine=affine)
+    return CaseVolumes(scan.affine, image=scan.data, boxes_affine=affine)
 
 
 def _with_image(volumes: CaseVolumes, grid: Volume, path: Path) -> CaseVolumes:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -14,44 +12,16 @@ from softoverlap.data import Volume, read_box_files
 from softoverlap.data.geometry import NEAR_GRID
 
 
-@dataclass(frozen=True)
-class Place:
-    """A file that is there, and what is to be known about where it was found."""
-
-    path: Path
-    note: str = ""
-
-
-def place_of(name: str, folder: Path, settings: Mapping[str, Any]) -> Place:
-    """The file that was scored; never another one of that name.
-
-    A relative name goes from the folder that the settings tell. Where they tell none, it is looked
-    for from here, from the results and from beside them, and must be found once.
+def place_of(name: str, folder: Path) -> Path:
+    """The file of a row, whole, as scoring writes it; else it lies from the results.
 
     Raises:
         FileNotFoundError: If the file is gone.
-        ValueError: If several files could be meant.
     """
-    start = settings.get("folder")
-    if Path(name).is_absolute() or start:
-        path = Path(start or "", name)
-        if not path.exists():
-            raise FileNotFoundError(f"{path} is not there any more")
-        return Place(path)
-    places = [base.absolute() for base in (Path(), folder, folder.parent)]
-    found = {(base / name).resolve(): base for base in places if (base / name).exists()}
-    if not found:
-        raise FileNotFoundError(f"{name} is not there any more")
-    bases = list(found.values())
-    if len(bases) > 1:
-        raise ValueError(
-            f"{name} must be one file, got one in each of {', '.join(map(str, bases))}: the "
-            "results do not tell from which folder it was scored"
-        )
-    return Place(
-        bases[0] / name,
-        f"Files were found in {bases[0]}; the results do not tell the folder they were scored in.",
-    )
+    path = folder.absolute() / name
+    if not path.exists():
+        raise FileNotFoundError(f"{path} is not there any more")
+    return path
 
 
 def affine_of_boxes(paths: Sequence[Path], case: str) -> Tensor | None:

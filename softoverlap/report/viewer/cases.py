@@ -11,7 +11,7 @@ from typing import Any
 from softoverlap.data import is_image_name
 from softoverlap.data.tables import axis_names
 from softoverlap.report._case_files import ScanFinder
-from softoverlap.report._places import affine_of_boxes, place_of
+from softoverlap.report._places import affine_of_boxes
 from softoverlap.report._results import (
     Results,
     Row,
@@ -97,7 +97,7 @@ def _case(row: Row, results: Results, scan_of: ScanFinder, places: Sequence[Row]
         name=name,
         label=label,
         error=text(row, "error"),
-        warning=" ".join(filter(None, (text(row, "warning"), *files.notes, doubt))),
+        warning=" ".join(filter(None, (text(row, "warning"), doubt))),
         scores={
             column: value
             for column, value in row.items()
@@ -115,29 +115,13 @@ class _Files:
     def __init__(self, row: Row, results: Results) -> None:
         pred, self.case = text(row, "pred"), text(row, "case")
         self.settings, label = results.settings, row.get("label")
-        self.notes: dict[str, None] = {}
-        self.truth = self._found(truths_of(row), results.folder)
-        self.pred = self._found([pred] if pred else [], results.folder)
+        folder = results.folder.absolute()  # rows tell whole paths; others go from the results
+        self.truth = tuple(folder / name for name in truths_of(row))
+        self.pred = (folder / pred,) if pred else ()
         self.label = int(label) if isinstance(label, float) else None
         self.geometry = str(self.settings.get("geometry", "strict"))
         displacement = row.get("geometry_displacement_voxels")
         self.displaced = isinstance(displacement, float) and displacement > _SAME_GRID
-
-    def _found(self, names: Sequence[str], folder: Path) -> tuple[Path, ...]:
-        """The files, as named if they are gone; none if it is open which are meant."""
-        paths = []
-        for name in names:
-            try:
-                place = place_of(name, folder, self.settings)
-            except FileNotFoundError:
-                paths.append(Path(self.settings.get("folder") or "", name).absolute())
-            except ValueError as error:
-                self.notes[f"Not shown: {error}."] = None
-                return ()
-            else:
-                paths.append(place.path)
-                self.notes.update({place.note: None} if place.note else {})
-        return tuple(paths)
 
     def layers(self, scan: Path | None) -> list[Layer]:
         """Image if known, and prediction and truth where they are masks."""
