@@ -55,7 +55,7 @@ def rows_of(path):
         return list(csv.DictReader(stream))
 
 
-def test_masks_become_boxes_with_mean_probability_and_volume(masks, tmp_path):
+def test_masks_become_boxes_with_their_peak_and_volume(masks, tmp_path):
     output = tmp_path / "found"
     text = run("boxes", masks, "--output", output)
     assert "3 masks boxed, 0 failed" in text
@@ -82,8 +82,7 @@ def test_threshold_connectivity_and_size_are_those_of_the_library(masks, tmp_pat
     )
     assert found.boxes.tolist() == [lesion.box.tolist() for lesion in lesions]
     assert len(lesions) == 1
-    mean = (44 * 0.25 + 4 * 0.75) / 48
-    assert found.scores.tolist() == pytest.approx([mean])
+    assert found.scores.tolist() == [0.75]
 
 
 def test_with_low_a_lesion_reaches_from_its_core_into_its_halo(masks, tmp_path):
@@ -93,7 +92,7 @@ def test_with_low_a_lesion_reaches_from_its_core_into_its_halo(masks, tmp_path):
     lesions = lesions_from_mask(soft_mask(), spacing=(1.0, 1.0, 2.5), low=0.2)
     assert found.boxes.tolist() == [lesion.box.tolist() for lesion in lesions]
     assert found.boxes[0].tolist() == [1, 2, 2, 5, 6, 5]
-    assert found.scores.tolist() == pytest.approx([(44 * 0.25 + 4 * 0.75) / 48, 1.0])
+    assert found.scores.tolist() == [0.75, 1.0]
     text = run("boxes", masks, "--output", tmp_path / "b", "--low", 0.7, status=2)
     assert "--low must lie in (0, 0.5], got 0.7" in text
 
@@ -340,3 +339,22 @@ def test_an_interruption_keeps_the_tables_of_what_is_done(masks, tmp_path, monke
 @pytest.mark.parametrize("command", ["boxes", "convert"])
 def test_help_has_examples(command):
     assert f"softoverlap {command} " in run(command, "--help")
+
+
+def test_the_boxes_of_masks_score_as_the_masks_do(masks, tmp_path):
+    truth, found = tmp_path / "truth", tmp_path / "found"
+    truth.mkdir()
+    generator = torch.Generator().manual_seed(0)
+    for case in ("sub-01", "sub-02"):
+        noise = 0.5 * torch.rand(soft_mask().shape, generator=generator)
+        save_nifti(masks / f"{case}.nii.gz", (soft_mask() * (0.5 + noise)).clamp(0, 1), AFFINE)
+        save_nifti(truth / f"{case}.nii.gz", soft_mask(), AFFINE)
+    (masks / "empty.nii.gz").unlink()
+    options = ("--threshold", 0.3)
+    run("boxes", masks, "--output", found, *options)
+    run("score", masks, truth, "--output", tmp_path / "by_mask", *options)
+    pattern = ("--pred-pattern", "{case}_boxes.json")
+    run("score", found, truth, "--output", tmp_path / "by_box", *pattern, *options)
+    by_mask, by_box = (rows_of(tmp_path / name / "boxes.csv") for name in ("by_mask", "by_box"))
+    assert [row["score"] for row in by_mask] == [row["score"] for row in by_box]
+    assert len(by_mask) > 2

@@ -58,7 +58,7 @@ def boxes_of_mask(
     connectivity: int,
     min_mm3: float,
 ) -> MaskRow:
-    """Tight boxes of a mask's lesions; the score is the mean probability of their voxels."""
+    """Tight boxes of a mask's lesions; the score is their highest probability."""
     import torch
 
     from softoverlap.data import BoxFile, as_probabilities, lesions_from_mask, load_image
@@ -71,8 +71,7 @@ def boxes_of_mask(
         mask, spacing=volume.lesion_spacing, threshold=threshold, low=low,
         connectivity=connectivity, min_mm3=min_mm3,
     )  # fmt: skip
-    least = threshold if low is None else low
-    scores = [lesion.crop[lesion.crop >= least].double().mean() for lesion in lesions]
+    scores = [lesion.crop.max().double() for lesion in lesions]
     boxes = BoxFile(
         torch.stack([lesion.box.double() for lesion in lesions])
         if lesions

@@ -63,7 +63,8 @@ def boxes(
     A lesion is a component of the voxels at --threshold or above, or with --low
     of those at --low or above that hold one at --threshold. For each mask:
 
-    CASE_boxes.json    boxes in voxels; the score is the lesion's mean probability
+    CASE_boxes.json    boxes in voxels; the score is the lesion's highest probability,
+                       as `softoverlap score` has it
 
     For all together: boxes.csv (a row a lesion, with its volume in mm³) and
     cases.csv (a row a mask). A mask without lesions has no boxes, and that is no
