@@ -217,6 +217,25 @@ def test_a_sheared_grid_has_one_volume_of_a_voxel(tmp_path):
     assert met["volume_mm3"] == pytest.approx(27 * 3.0, rel=1e-6)
 
 
+@pytest.mark.parametrize("in_parts", [True, False])
+def test_a_haze_is_told_and_a_higher_halo_parts_its_lesions(tmp_path, monkeypatch, in_parts):
+    monkeypatch.setattr(parts, "VOXELS_IN_ONE", 0 if in_parts else 1 << 22)
+    clear = torch.zeros(20, 20, 20)
+    clear[2:5, 2:5, 2:5], clear[12:17, 12:17, 12:17] = 0.9, 0.8
+    hazy = clear.clamp(min=0.05)
+    result = scored(tmp_path, hazy, clear)
+    assert (
+        "98% of its voxels between the halo 0.01 and the threshold 0.5"
+        in (result.rows[0]["warning"])
+    )
+    assert max(row["soft_dice"] for row in result.lesions) < 0.5
+    result = scored(tmp_path, hazy, clear, halo=0.1)
+    assert result.rows[0]["warning"] is None
+    assert [row["soft_dice"] for row in result.lesions] == pytest.approx([1.0, 1.0])
+    full = scored(tmp_path, torch.full((4, 4, 4), 0.75), torch.full((4, 4, 4), 0.75))
+    assert full.rows[0]["warning"] is None  # no haze, but a lesion that fills its scan
+
+
 def test_results_are_plain_and_travel(tmp_path):
     result = scored(tmp_path, *masks(5))
     assert pickle.loads(pickle.dumps(result)) == result
@@ -493,6 +512,7 @@ def test_what_cannot_be_scored_is_named(tmp_path):
         ({"geometry": "loose"}, "geometry must be"),
         ({"threshold": 0.0}, r"threshold must lie in \(0, 1\]"),
         ({"hit_iou": 2.0}, "hit_iou must lie in"),
+        ({"halo": 0.0}, r"halo must lie in \(0, 1\]"),
         ({"min_mm3": math.nan}, "min_mm3 must be at least 0"),
         ({"labels": (0, 1)}, "labels must be different and at least 1"),
     ],

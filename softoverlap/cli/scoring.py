@@ -70,6 +70,9 @@ def score(
     threshold: Annotated[
         float, typer.Option(help="Lowest probability inside a lesion, in (0, 1].")
     ] = 0.5,
+    halo: Annotated[
+        float, typer.Option(help="Lowest probability of a lesion's soft edge, in (0, 1].")
+    ] = 0.01,
     min_mm3: Annotated[float, typer.Option(help="Smallest lesion in mm³.")] = 0.0,
     hit_iou: Annotated[
         float, typer.Option(help="Lowest IoU that makes a box a hit, in (0, 1].")
@@ -116,7 +119,7 @@ def score(
 
     settings = ScoreSettings(
         values=values, truth_values=truth_values, geometry=geometry, threshold=threshold,
-        labels=_numbers(labels), min_mm3=min_mm3, hit_iou=hit_iou,
+        labels=_numbers(labels), halo=halo, min_mm3=min_mm3, hit_iou=hit_iou,
     )  # fmt: skip
     check_label_maps(settings)
     runner = _runner(workers, scheduler)

@@ -63,7 +63,6 @@ def marked_by_mask(
     *,
     spacing: Sequence[float],
     settings: ScoreSettings,
-    halo: float = 0.01,
 ) -> Marked:
     """The lesions of a mask; the score of each is its highest probability.
 
@@ -71,8 +70,7 @@ def marked_by_mask(
         mask: Probabilities, shape (D, H, W).
         raters: Masks of the raters, shape (R, D, H, W), or None.
         spacing: Edges of a voxel in mm.
-        settings: The threshold and the smallest lesion.
-        halo: Lowest probability that belongs to a lesion's halo.
+        settings: The threshold, the halo and the smallest lesion.
 
     Returns:
         The lesions, in the order of their first voxel within each part of a large scan.
@@ -85,7 +83,7 @@ def marked_by_mask(
     """
     stack = [] if raters is None else [rater.numpy() for rater in raters]
     masks = [mask.numpy(), *stack]
-    halo = min(halo, settings.threshold)
+    halo = min(settings.halo, settings.threshold)
     found: list[Lesion] = []
     parts = islands([(one, halo) for one in masks], [(one, settings.threshold) for one in masks])
     for window, inside in parts:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,9 @@ from torch import Tensor
 from softoverlap.cohort.records import ScoreSettings
 from softoverlap.data import Aligned, Volume, align_to, as_probabilities, load_image
 from softoverlap.data.images import load_one_volume
+
+HAZE = 0.5
+"""Share of a scan's voxels that a halo may take without a warning."""
 
 
 @dataclass(frozen=True)
@@ -47,12 +51,12 @@ class LoadedMasks:
         """Probabilities of the prediction: of a label, or of what there is."""
         if self.pred is None:
             raise ValueError(f"the prediction must be a mask, got {self.names[0]}")
-        return _read(self.pred, settings.values, label, self.names[0])
+        return _read(self.pred, settings.values, label, self.names[0], settings)
 
     def truth(self, label: int | None, settings: ScoreSettings) -> tuple[Tensor, Tensor | None]:
         """Probabilities of the truth, and those of the raters that they are the mean of, if any."""
         truths = [
-            _read(volume, settings.truth_values, label, name)
+            _read(volume, settings.truth_values, label, name, settings)
             for volume, name in zip(self.truths, self.names[1:], strict=True)
         ]
         if len(truths) == 1 and truths[0].ndim == 3:
@@ -94,8 +98,8 @@ def load_masks(pred: Path | None, truths: Sequence[Path], settings: ScoreSetting
         found = aligned[-1].volume
     names = tuple(map(str, (pred, *truths)))
     displacement = max((one.displacement for one in aligned), default=0.0)
-    warnings = [one.warning for one in aligned if one.warning]
-    return LoadedMasks(found, tuple(volumes), names, displacement, "; ".join(warnings) or None)
+    told = [one.warning for one in aligned if one.warning]
+    return LoadedMasks(found, tuple(volumes), names, displacement, "; ".join(told) or None)
 
 
 def check_label_maps(settings: ScoreSettings) -> None:
@@ -133,8 +137,26 @@ def _on_grid(
     return align_to(moving, reference, geometry=settings.geometry, nearest=labels, names=called)
 
 
-def _read(volume: Volume, values: str, label: int | None, name: str) -> Tensor:
+def _read(
+    volume: Volume, values: str, label: int | None, name: str, settings: ScoreSettings
+) -> Tensor:
     """Probabilities; where a label is asked for, of that label, or of the map told to be it."""
     if label is not None and values in ("auto", "labels"):
         return as_probabilities(volume, values="labels", label=label, name=name)
-    return as_probabilities(volume, values=values, name=name)
+    mask = as_probabilities(volume, values=values, name=name)
+    _warn_of_haze(mask, name, settings)
+    return mask
+
+
+def _warn_of_haze(mask: Tensor, name: str, settings: ScoreSettings) -> None:
+    """Lesions end where their halo does: one over the whole scan makes one of them all."""
+    volumes = mask[None] if mask.ndim == 3 else mask
+    slabs = (slab for volume in volumes for slab in volume)  # one after the other, for memory
+    halo = sum(int(((slab >= settings.halo) & (slab < settings.threshold)).sum()) for slab in slabs)
+    if halo > HAZE * mask.numel():
+        warnings.warn(
+            f"{name} has {halo / mask.numel():.0%} of its voxels between the halo "
+            f"{settings.halo:g} and the threshold {settings.threshold:g}: lesions reach through "
+            "the whole scan; raise halo (--halo)",
+            stacklevel=2,
+        )

@@ -18,10 +18,6 @@ from softoverlap.metrics.lesionwise._hits import FoundLesions, HitRule, found_le
 from softoverlap.metrics.lesionwise._maps import LesionRules, LesionScan, lesion_scan
 from softoverlap.metrics.lesionwise.overlaps import LesionMatch, rows_of_scan
 
-HALO = 0.01
-"""Lowest probability that belongs to a lesion's halo."""
-
-
 Voxel = tuple[int, ...]
 
 
@@ -40,7 +36,7 @@ def mask_lesions(
         truth: Probabilities, same shape.
         raters: Masks of the raters, shape (R, D, H, W); lesions are then those of their union.
         spacing: Edges of a voxel in mm.
-        settings: The threshold and the smallest lesion.
+        settings: The threshold, the halo and the smallest lesion.
 
     Returns:
         Rows of true lesions and of predicted ones, each in the order of their first voxel; the
@@ -54,7 +50,9 @@ def mask_lesions(
         (1, 'hit')
     """
     rules = LesionRules(
-        threshold=settings.threshold, halo=min(HALO, settings.threshold), min_mm3=settings.min_mm3
+        threshold=settings.threshold,
+        halo=min(settings.halo, settings.threshold),
+        min_mm3=settings.min_mm3,
     )
     lesions: list[Row] = []
     boxes: list[Row] = []

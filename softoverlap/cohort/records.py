@@ -30,6 +30,8 @@ class ScoreSettings:
         geometry: strict, index (trust the voxel grid) or resample.
         threshold: Lowest probability inside a lesion and a hard mask, in (0, 1].
         labels: Classes of label maps, each scored by itself; none for a single mask.
+        halo: Lowest probability that belongs to a lesion, in (0, 1]: voxels from here on to the
+            threshold are its soft edge. Above the threshold it counts as the threshold.
         min_mm3: Smallest lesion, in mm³, of truths and predictions.
         hit_iou: Lowest overlap that makes a found lesion a hit: IoU, or the box's soft IoU with a
             mask; in (0, 1].
@@ -46,6 +48,7 @@ class ScoreSettings:
     truth_values: str = "auto"
     geometry: str = "strict"
     threshold: float = 0.5
+    halo: float = 0.01
     labels: tuple[int, ...] = ()
     min_mm3: float = 0.0
     hit_iou: float = 0.1
@@ -54,7 +57,7 @@ class ScoreSettings:
         check_choice("values", self.values, VALUES)
         check_choice("truth_values", self.truth_values, VALUES)
         check_choice("geometry", self.geometry, GEOMETRIES)
-        for name in ("threshold", "hit_iou"):
+        for name in ("threshold", "halo", "hit_iou"):
             if not 0 < getattr(self, name) <= 1:
                 raise ValueError(f"{name} must lie in (0, 1], got {getattr(self, name)!r}")
         if not 0 <= self.min_mm3 < math.inf:
