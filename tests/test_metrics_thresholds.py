@@ -38,7 +38,7 @@ from softoverlap.metrics import (
     compute_thresholded_dice,
     compute_thresholded_iou,
 )
-from softoverlap.metrics.thresholds import _voxels
+from softoverlap.metrics.thresholds import voxels
 
 LISTED = {"dice": compute_thresholded_dice, "iou": compute_thresholded_iou}
 CURVES = {"dice": compute_dice_at_thresholds, "iou": compute_iou_at_thresholds}
@@ -147,7 +147,7 @@ def test_a_value_reaches_a_threshold_as_torch_compares_them(dtype, data):
     known = torch.tensor(thresholds, dtype=torch.float64).to(dtype)
     near = [torch.nextafter(known, torch.tensor(end, dtype=dtype)) for end in (0.0, 1.0)]
     values = torch.cat([known, *near, torch.tensor([0.0, 1.0], dtype=dtype)])
-    found = _voxels.Leveller(values, torch.tensor(thresholds, dtype=torch.float64))(values)
+    found = voxels.Leveller(values, torch.tensor(thresholds, dtype=torch.float64))(values)
     expected = sum((values >= threshold).int() for threshold in known)
     assert torch.equal(found.int(), expected)
 
@@ -305,7 +305,7 @@ def test_many_voxels_are_counted_in_parts(monkeypatch):
 
     whole = scores()
     for size in (1, 7, 50):
-        monkeypatch.setattr(_voxels, "_VOXELS_AT_ONCE", size)
+        monkeypatch.setattr(voxels, "_VOXELS_AT_ONCE", size)
         torch.testing.assert_close(scores(), whole)
 
 

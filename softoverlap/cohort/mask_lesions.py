@@ -14,8 +14,8 @@ from softoverlap.cohort.islands import cut, islands
 from softoverlap.cohort.records import ScoreSettings
 from softoverlap.cohort.tables import LesionTables, Row, lesion_columns, match_boxes, place_columns
 from softoverlap.data.geometry import MM3_PER_ML
-from softoverlap.metrics.lesionwise._hits import FoundLesions, HitRule, found_lesions
-from softoverlap.metrics.lesionwise._maps import LesionRules, LesionScan, lesion_scan
+from softoverlap.metrics.lesionwise.hits import FoundLesions, HitRule, found_lesions
+from softoverlap.metrics.lesionwise.maps import LesionRules, LesionScan, lesion_scan
 from softoverlap.metrics.lesionwise.overlaps import LesionMatch, rows_of_scan
 
 Voxel = tuple[int, ...]

@@ -14,7 +14,7 @@ from softoverlap.cohort.records import CaseResult, plain_values
 from softoverlap.cohort.tables import Row
 from softoverlap.cohort.voxels import CALIBRATION_BINS
 from softoverlap.metrics import compute_average_precision, compute_bland_altman, compute_froc
-from softoverlap.metrics._bins import bin_edges, calibration_error, reliability_curve
+from softoverlap.metrics.bins import bin_edges, calibration_error, reliability_curve
 
 RESAMPLES = 2000
 CONFIDENCE = 0.95

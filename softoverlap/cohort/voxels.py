@@ -14,12 +14,12 @@ from torch import Tensor
 
 from softoverlap import scores
 from softoverlap.data.geometry import MM3_PER_ML
-from softoverlap.metrics._bins import bin_edges, bin_sums, calibration_error
-from softoverlap.metrics._inputs import MaskInputs
-from softoverlap.metrics._near import CountedVoxels, NearVoxels
-from softoverlap.metrics.thresholds._curve import QUBIQ_THRESHOLDS
-from softoverlap.metrics.thresholds._expected import BINS, from_cells
-from softoverlap.metrics.thresholds._voxels import Cells, cells_between, sizes_at
+from softoverlap.metrics.bins import bin_edges, bin_sums, calibration_error
+from softoverlap.metrics.inputs import MaskInputs
+from softoverlap.metrics.near import CountedVoxels, NearVoxels
+from softoverlap.metrics.thresholds.curve import QUBIQ_THRESHOLDS
+from softoverlap.metrics.thresholds.expected import BINS, from_cells
+from softoverlap.metrics.thresholds.voxels import Cells, cells_between, sizes_at
 
 VOXELS_AT_ONCE = 1 << 21
 BLOCK = 96

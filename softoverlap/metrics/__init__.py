@@ -1,14 +1,14 @@
 """MONAI metrics and their functional twins."""
 
-from softoverlap.metrics._bins import (
-    ReliabilityCurve,
-)
 from softoverlap.metrics._cumulative import (
     MetricSummary,
 )
 from softoverlap.metrics.agreement import (
     BlandAltman,
     compute_bland_altman,
+)
+from softoverlap.metrics.bins import (
+    ReliabilityCurve,
 )
 from softoverlap.metrics.calibration import (
     BrierMetric,

@@ -17,8 +17,8 @@ from monai.metrics import compute_hausdorff_distance, compute_surface_dice
 from torch import Tensor
 
 from softoverlap._checks import check_choice, check_number, check_threshold
-from softoverlap.metrics._inputs import MaskInputs, MaskPair, voxel_spacing
-from softoverlap.metrics._near import in_dtype
+from softoverlap.metrics.inputs import MaskInputs, MaskPair, voxel_spacing
+from softoverlap.metrics.near import in_dtype
 
 Edges = tuple[float, ...]
 _DISTANCES = ("euclidean", "chessboard", "taxicab")

@@ -14,7 +14,8 @@ from monai.utils.enums import MetricReduction
 from torch import Tensor
 
 from softoverlap._types import Masks, Targets, VoxelWeights
-from softoverlap.metrics._bins import (
+from softoverlap.metrics._cumulative import MaskMetric
+from softoverlap.metrics.bins import (
     ReliabilityCurve,
     bin_edges,
     bin_sums,
@@ -23,9 +24,8 @@ from softoverlap.metrics._bins import (
     ratio,
     reliability_curve,
 )
-from softoverlap.metrics._cumulative import MaskMetric
-from softoverlap.metrics._inputs import MaskInputs, Spacing
-from softoverlap.metrics._near import CountedVoxels, NearVoxels
+from softoverlap.metrics.inputs import MaskInputs, Spacing
+from softoverlap.metrics.near import CountedVoxels, NearVoxels
 
 Scores = Float[Tensor, "batch classes"]
 

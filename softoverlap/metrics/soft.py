@@ -14,7 +14,7 @@ from softoverlap import masks, scores
 from softoverlap._checks import check_score, check_weight
 from softoverlap._types import Masks, Targets, VoxelWeights
 from softoverlap.metrics._cumulative import MaskMetric
-from softoverlap.metrics._inputs import MaskInputs, MaskPair
+from softoverlap.metrics.inputs import MaskInputs, MaskPair
 
 Ratio = Callable[..., Tensor]
 Scores = Float[Tensor, "batch classes"]

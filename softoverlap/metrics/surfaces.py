@@ -15,7 +15,6 @@ from torch import Tensor
 
 from softoverlap._types import Masks, Targets, VoxelWeights
 from softoverlap.metrics._cumulative import MaskMetric
-from softoverlap.metrics._inputs import MaskInputs, Spacing
 from softoverlap.metrics._surfaces import (
     Cut,
     Hausdorff,
@@ -24,6 +23,7 @@ from softoverlap.metrics._surfaces import (
     filled,
     measured,
 )
+from softoverlap.metrics.inputs import MaskInputs, Spacing
 
 Scores = Float[Tensor, "batch classes"]
 

@@ -14,8 +14,8 @@ from softoverlap import masks
 from softoverlap._types import Masks, Targets, VoxelWeights
 from softoverlap.data.geometry import MM3_PER_ML
 from softoverlap.metrics._cumulative import MaskMetric
-from softoverlap.metrics._inputs import MaskInputs, Spacing, voxel_spacing
 from softoverlap.metrics.agreement import BlandAltman, compute_bland_altman
+from softoverlap.metrics.inputs import MaskInputs, Spacing, voxel_spacing
 
 Scores = Float[Tensor, "batch classes"]
 

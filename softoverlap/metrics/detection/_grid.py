@@ -10,12 +10,12 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from softoverlap._checks import check_choice
-from softoverlap.metrics._inputs import Spacing
 from softoverlap.metrics.detection._curves import class_name
 from softoverlap.metrics.detection._hits import IGNORED, TRUE_POSITIVE, HitRule, Pooled
 from softoverlap.metrics.detection._scans import several
 from softoverlap.metrics.detection._sizes import ALL, SizeClasses
 from softoverlap.metrics.detection.hits import Hit
+from softoverlap.metrics.inputs import Spacing
 
 Thresholds = float | Sequence[float] | str
 

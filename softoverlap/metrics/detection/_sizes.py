@@ -14,9 +14,9 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from softoverlap._checks import check_choice, check_positive
-from softoverlap.metrics._inputs import Spacing
 from softoverlap.metrics.detection._scans import column, several
 from softoverlap.metrics.detection.hits import Scan, masks_of
+from softoverlap.metrics.inputs import Spacing
 from softoverlap.overlaps import box_volume
 
 _MILLIMETRES = {1: "mm", 2: "mm²", 3: "mm³"}

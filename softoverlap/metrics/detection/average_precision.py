@@ -14,13 +14,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from softoverlap.metrics._inputs import Spacing
 from softoverlap.metrics.detection import _curves
 from softoverlap.metrics.detection._grid import Cell, Thresholds, cells_of, grid_rule
 from softoverlap.metrics.detection._hits import Pooled, pooled_rows
 from softoverlap.metrics.detection._pooled import PooledBoxMetric
 from softoverlap.metrics.detection._sizes import ALL
 from softoverlap.metrics.detection.hits import Hit, Scan
+from softoverlap.metrics.inputs import Spacing
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,6 @@ from jaxtyping import Float
 from torch import Tensor
 
 from softoverlap._checks import check_choice
-from softoverlap.metrics._inputs import Spacing
 from softoverlap.metrics.detection._curves import checked_names
 from softoverlap.metrics.detection._froc import FROC, FROCOptions, froc_of
 from softoverlap.metrics.detection._hits import HitRule, Pooled, pooled_rows
@@ -22,6 +21,7 @@ from softoverlap.metrics.detection._pooled import PooledBoxMetric
 from softoverlap.metrics.detection._scans import several
 from softoverlap.metrics.detection._sizes import ANY_SIZE, SizeClasses
 from softoverlap.metrics.detection.hits import Hit, Scan
+from softoverlap.metrics.inputs import Spacing
 
 FP_RATES = (1 / 8, 1 / 4, 1 / 2, 1.0, 2.0, 4.0, 8.0)
 

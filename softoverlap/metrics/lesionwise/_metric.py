@@ -15,8 +15,8 @@ from torch import Tensor
 from softoverlap._checks import check_probabilities, check_tensors
 from softoverlap._types import plain
 from softoverlap.metrics._cumulative import MaskMetric
-from softoverlap.metrics._inputs import MaskInputs, MaskPair, Spacing, voxel_spacing
-from softoverlap.metrics.lesionwise._maps import LesionRules, LesionScan, lesion_scan
+from softoverlap.metrics.inputs import MaskInputs, MaskPair, Spacing, voxel_spacing
+from softoverlap.metrics.lesionwise.maps import LesionRules, LesionScan, lesion_scan
 
 RaterMasks = Shaped[Tensor, "batch raters marked *spatial"]
 

@@ -16,15 +16,15 @@ from torch import Tensor
 from softoverlap._checks import check_weight
 from softoverlap._types import Masks, Targets, VoxelWeights
 from softoverlap.data.components import neighbourhood
-from softoverlap.metrics._inputs import MaskInputs, Spacing
-from softoverlap.metrics.lesionwise._maps import (
+from softoverlap.metrics.inputs import MaskInputs, Spacing
+from softoverlap.metrics.lesionwise._metric import LesionMetric
+from softoverlap.metrics.lesionwise.maps import (
     LesionRules,
     LesionScan,
     merged_overlap,
     ratio,
     touching,
 )
-from softoverlap.metrics.lesionwise._metric import LesionMetric
 
 _BRATS_MM3 = 50.0
 """Lesions of BraTS have to be larger than this, in mm³."""

@@ -12,9 +12,9 @@ from torch import Tensor
 from softoverlap._checks import check_choice
 from softoverlap._types import Masks, Targets, VoxelWeights
 from softoverlap.data.geometry import MM3_PER_ML
-from softoverlap.metrics._inputs import MaskInputs
-from softoverlap.metrics.lesionwise._maps import LesionRules, LesionScan
+from softoverlap.metrics.inputs import MaskInputs
 from softoverlap.metrics.lesionwise._metric import LesionMetric, RaterMasks
+from softoverlap.metrics.lesionwise.maps import LesionRules, LesionScan
 
 MEASURES = ("count", "ml", "mm3")
 

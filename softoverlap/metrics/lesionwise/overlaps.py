@@ -9,15 +9,15 @@ import numpy as np
 from scipy import ndimage
 
 from softoverlap._types import Masks, Targets, VoxelWeights
-from softoverlap.metrics._inputs import MaskInputs
-from softoverlap.metrics.lesionwise._hits import FoundLesions, HitRule, found_lesions
-from softoverlap.metrics.lesionwise._maps import LesionMap, LesionRules, LesionScan
+from softoverlap.metrics.inputs import MaskInputs
 from softoverlap.metrics.lesionwise._metric import (
     RaterMasks,
     checked_raters,
     lesion_scans,
     spacings_of,
 )
+from softoverlap.metrics.lesionwise.hits import FoundLesions, HitRule, found_lesions
+from softoverlap.metrics.lesionwise.maps import LesionMap, LesionRules, LesionScan
 
 
 @dataclass(frozen=True)

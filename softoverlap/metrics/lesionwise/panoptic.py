@@ -17,9 +17,9 @@ from torch import Tensor
 
 from softoverlap._checks import check_choice
 from softoverlap._types import Masks, Targets, VoxelWeights
-from softoverlap.metrics._inputs import MaskInputs, Spacing
-from softoverlap.metrics.lesionwise._maps import LesionRules, LesionScan, ratio
+from softoverlap.metrics.inputs import MaskInputs, Spacing
 from softoverlap.metrics.lesionwise._metric import LesionMetric
+from softoverlap.metrics.lesionwise.maps import LesionRules, LesionScan, ratio
 
 _ROUNDING = 1e-9
 """An IoU of exactly ½ is no match, whichever way its sum was rounded."""

@@ -14,10 +14,10 @@ from torch import Tensor
 
 from softoverlap._checks import check_choice
 from softoverlap._types import Masks, Targets, VoxelWeights
-from softoverlap.metrics._inputs import MaskInputs
-from softoverlap.metrics.lesionwise._hits import HitRule, found_lesions
-from softoverlap.metrics.lesionwise._maps import LesionRules, LesionScan
+from softoverlap.metrics.inputs import MaskInputs
 from softoverlap.metrics.lesionwise._metric import LesionMetric, RaterMasks
+from softoverlap.metrics.lesionwise.hits import HitRule, found_lesions
+from softoverlap.metrics.lesionwise.maps import LesionRules, LesionScan
 
 WEIGHTS = ("lesions", "existence")
 

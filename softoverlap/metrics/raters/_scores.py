@@ -12,7 +12,7 @@ from softoverlap import scores
 from softoverlap._checks import check_choice, check_score, check_threshold
 from softoverlap.data.raters import fuse_raters
 from softoverlap.metrics._cumulative import MaskMetric
-from softoverlap.metrics._inputs import MaskInputs
+from softoverlap.metrics.inputs import MaskInputs
 from softoverlap.metrics.raters._inputs import (
     RaterCase,
     check_background,

@@ -15,7 +15,7 @@ from monai.utils.enums import MetricReduction
 from torch import Tensor
 
 from softoverlap._types import Masks
-from softoverlap.metrics._inputs import MaskInputs
+from softoverlap.metrics.inputs import MaskInputs
 from softoverlap.metrics.raters._inputs import check_background, tells_classes, with_class_axis
 from softoverlap.metrics.raters._scores import RaterMetric, RaterReading, energy_distance
 

@@ -11,13 +11,6 @@ from softoverlap.metrics.thresholds._best import (
     BestThresholdDiceMetric,
     compute_best_threshold_dice,
 )
-from softoverlap.metrics.thresholds._expected import (
-    ExpectedBounds,
-    compute_expected_dice,
-    compute_expected_dice_bounds,
-    compute_expected_iou,
-    compute_expected_iou_bounds,
-)
 from softoverlap.metrics.thresholds._expected_metrics import (
     ExpectedDiceMetric,
     ExpectedIoUMetric,
@@ -29,6 +22,13 @@ from softoverlap.metrics.thresholds._listed import (
     compute_iou_at_thresholds,
     compute_thresholded_dice,
     compute_thresholded_iou,
+)
+from softoverlap.metrics.thresholds.expected import (
+    ExpectedBounds,
+    compute_expected_dice,
+    compute_expected_dice_bounds,
+    compute_expected_iou,
+    compute_expected_iou_bounds,
 )
 
 __all__ = [

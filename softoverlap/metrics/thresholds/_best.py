@@ -14,9 +14,9 @@ from softoverlap import scores
 from softoverlap._checks import check_choice, check_threshold
 from softoverlap._types import Masks, Targets, VoxelWeights
 from softoverlap.metrics._cumulative import MaskMetric
-from softoverlap.metrics._inputs import MaskInputs, MaskPair
-from softoverlap.metrics.thresholds import _voxels
-from softoverlap.metrics.thresholds._curve import Curve, curve, rising
+from softoverlap.metrics.inputs import MaskInputs, MaskPair
+from softoverlap.metrics.thresholds import voxels
+from softoverlap.metrics.thresholds.curve import Curve, curve, rising
 
 HUNDREDTHS = tuple(step / 100 for step in range(1, 101))
 
@@ -97,7 +97,7 @@ def compute_best_threshold_dice(
     if thresholds is None:
         return _best_of_all(pair, ignore_empty, empty)
     known = torch.tensor(rising(thresholds), dtype=torch.float64)
-    sizes = _voxels.sizes_against(pair.pred, pair.truth, known, pair.counted)
+    sizes = voxels.sizes_against(pair.pred, pair.truth, known, pair.counted)
     return _best(_dice(sizes.flatten(2), ignore_empty, empty), known)
 
 
@@ -189,7 +189,7 @@ class BestThresholdDiceMetric(MaskMetric):
     def _statistics(self, y_pred: Tensor, y: Tensor, *, mask: Tensor | None = None) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
         pair = _cut_target(self.inputs.values(y_pred, y, mask=mask), self.target_threshold)
         known = torch.tensor(self.thresholds, dtype=torch.float64)
-        return _voxels.sizes_against(pair.pred, pair.truth, known, pair.counted).flatten(2)
+        return voxels.sizes_against(pair.pred, pair.truth, known, pair.counted).flatten(2)
 
     def _score(self, statistics: Tensor) -> Tensor:
         known = torch.tensor(self.thresholds, dtype=torch.float64)
@@ -234,10 +234,10 @@ def _best_of_all(pair: MaskPair, ignore_empty: bool, empty: float) -> BestThresh
     score, threshold = torch.full(
         (2, *pair.pred.shape[:2]), torch.nan, device=pair.pred.device, dtype=torch.float64
     )
-    maps = _voxels.voxels_of(*pair)
+    maps = voxels.voxels_of(*pair)
     places = [(item, channel) for item in range(len(score)) for channel in range(score.shape[1])]
     for place, (pred, truth, weights) in zip(places, maps, strict=True):
-        values, sizes = _voxels.sizes_at_values(pred, truth, weights)
+        values, sizes = voxels.sizes_at_values(pred, truth, weights)
         if len(values):
             found = _dice(sizes.flip(1).flatten(), ignore_empty, empty)
             score[place], threshold[place] = _best(found, values.flip(0))

@@ -9,10 +9,10 @@ from torch import Tensor
 
 from softoverlap import scores
 from softoverlap.metrics._cumulative import MaskMetric
-from softoverlap.metrics._inputs import MaskInputs
+from softoverlap.metrics.inputs import MaskInputs
 from softoverlap.metrics.reduction import reduce_scores
-from softoverlap.metrics.thresholds._curve import Ratio
-from softoverlap.metrics.thresholds._expected import (
+from softoverlap.metrics.thresholds.curve import Ratio
+from softoverlap.metrics.thresholds.expected import (
     BINS,
     ExpectedBounds,
     check_method,

@@ -12,9 +12,9 @@ from torch import Tensor
 from softoverlap import scores
 from softoverlap._types import Masks, Targets, VoxelWeights
 from softoverlap.metrics._cumulative import MaskMetric
-from softoverlap.metrics._inputs import MaskInputs
+from softoverlap.metrics.inputs import MaskInputs
 from softoverlap.metrics.reduction import DATASET_REDUCTIONS, checked_reduction, reduce_scores
-from softoverlap.metrics.thresholds._curve import (
+from softoverlap.metrics.thresholds.curve import (
     QUBIQ_THRESHOLDS,
     Curve,
     Ratio,

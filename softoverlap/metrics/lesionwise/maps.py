@@ -20,7 +20,7 @@ from torch import Tensor
 from softoverlap import scores
 from softoverlap._checks import check_choice, check_weight
 from softoverlap.data.components import component_maps, marked_voxels, neighbourhood
-from softoverlap.metrics._near import in_dtype
+from softoverlap.metrics.near import in_dtype
 
 MATCHINGS = ("many_to_one", "one_to_one")
 

@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from softoverlap._checks import check_choice
-from softoverlap.metrics._near import CountedVoxels
+from softoverlap.metrics.near import CountedVoxels
 
 
 @dataclass(frozen=True)
@@ -79,11 +79,13 @@ _ERRORS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
 
 
 def calibration_error(sums: Tensor, calibration_reduction: str) -> Tensor:
+    """The expected, average or maximum gap of the bins, from their sums."""
     counts, predicted, observed = sums.unflatten(-1, (3, -1)).unbind(-2)
     return _ERRORS[calibration_reduction]((predicted - observed).abs(), counts)
 
 
 def reliability_curve(edges: tuple[float, ...], sums: Tensor) -> ReliabilityCurve:
+    """What was predicted and what was there, bin by bin."""
     counts, predicted, observed = sums.unflatten(-1, (3, -1)).unbind(-2)
     return ReliabilityCurve(
         edges=edges,
@@ -94,10 +96,12 @@ def reliability_curve(edges: tuple[float, ...], sums: Tensor) -> ReliabilityCurv
 
 
 def ratio(total: Tensor, count: Tensor) -> Tensor:
+    """The mean, NaN where nothing was counted."""
     return torch.where(count > 0, total / torch.where(count > 0, count, 1), torch.nan)
 
 
 def check_bins(num_bins: int, calibration_reduction: str) -> None:
+    """The number of bins and the reduction are such."""
     if isinstance(num_bins, bool) or not isinstance(num_bins, int):
         raise TypeError(f"num_bins must be an integer, got {type(num_bins).__name__}")
     if num_bins < 1:

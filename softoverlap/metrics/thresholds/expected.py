@@ -15,9 +15,9 @@ from torch import Tensor
 from softoverlap import scores
 from softoverlap._checks import check_choice
 from softoverlap._types import Masks, Targets, VoxelWeights, accumulation_dtype
-from softoverlap.metrics._inputs import MaskInputs, MaskPair
-from softoverlap.metrics.thresholds import _voxels
-from softoverlap.metrics.thresholds._curve import Ratio
+from softoverlap.metrics.inputs import MaskInputs, MaskPair
+from softoverlap.metrics.thresholds import voxels
+from softoverlap.metrics.thresholds.curve import Ratio
 
 Scores = Float[Tensor, "batch classes"]
 
@@ -287,7 +287,7 @@ def expected(
 ) -> Float[Tensor, "batch channel 3"]:
     """The expected score and its bounds, by a histogram of `bins` cells, or exact without any."""
     dtype = accumulation_dtype(pair.pred, pair.truth)
-    maps = _voxels.voxels_of(pair.pred.to(dtype), pair.truth.to(dtype), pair.counted)
+    maps = voxels.voxels_of(pair.pred.to(dtype), pair.truth.to(dtype), pair.counted)
     found = torch.zeros(*pair.pred.shape[:2], 3, device=pair.pred.device, dtype=torch.float64)
     for row, (pred, truth, weights) in zip(found.flatten(0, 1), maps, strict=True):
         filled = (bool((truth > 0).any()), bool((pred > 0).any()))
@@ -296,7 +296,7 @@ def expected(
         elif bins is None:
             row[:] = _exact(ratio, pred, truth, weights)
         else:
-            row[:] = from_cells(ratio, _voxels.cells_between(pred, truth, bins, weights))
+            row[:] = from_cells(ratio, voxels.cells_between(pred, truth, bins, weights))
     return found
 
 
@@ -307,13 +307,13 @@ def _exact(ratio: Ratio, pred: Tensor, truth: Tensor, weights: Tensor | None) ->
     sizes in total: they stand in for the maps.
     """
     total = width = torch.zeros((), device=pred.device, dtype=torch.float64)
-    for part, shared, joint in _voxels.pieces(pred, truth, weights):
+    for part, shared, joint in voxels.pieces(pred, truth, weights):
         total = total + (part * ratio(shared, shared, joint, empty=0.0)).sum()
         width = width + part.sum()
     return (total / width).clamp(0, 1)
 
 
-def from_cells(ratio: Ratio, cells: _voxels.Cells) -> Tensor:
+def from_cells(ratio: Ratio, cells: voxels.Cells) -> Tensor:
     """The score from the middle sizes of each cell, and from those that are worst and best."""
     low, high = cells.shared_low, cells.shared_high
     middle = (low + high) / 2

@@ -8,7 +8,7 @@ import numpy as np
 from scipy import sparse
 
 from softoverlap._checks import check_choice
-from softoverlap.metrics.lesionwise._maps import (
+from softoverlap.metrics.lesionwise.maps import (
     MATCHINGS,
     LesionScan,
     matched,

@@ -9,8 +9,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from softoverlap._checks import check_number, check_score
-from softoverlap.metrics._inputs import MaskPair
-from softoverlap.metrics.thresholds import _voxels
+from softoverlap.metrics.inputs import MaskPair
+from softoverlap.metrics.thresholds import voxels
 
 Ratio = Callable[..., Tensor]
 Curve = Float[Tensor, "*shape levels"]
@@ -40,7 +40,7 @@ def rising(thresholds: Sequence[float]) -> tuple[float, ...]:
 def sizes_of(pair: MaskPair, thresholds: Sequence[float]) -> Tensor:
     """Sizes where both masks are cut: intersection, prediction, target, (B, C, 3 · thresholds)."""
     known = torch.tensor(thresholds, dtype=torch.float64)
-    return _voxels.sizes_at(pair.pred, pair.truth, known, pair.counted).flatten(2)
+    return voxels.sizes_at(pair.pred, pair.truth, known, pair.counted).flatten(2)
 
 
 def curve(ratio: Ratio, sizes: Tensor, *, ignore_empty: bool, empty: float) -> Curve:
