@@ -61,7 +61,7 @@
     }));
     const errors = data.columns.findIndex((column) => column.name === "error");
     const numeric = data.columns.map((_, at) => rows.every((row) => row.cells[at] === null || typeof row.cells[at] === "number"));
-    const state = { column: -1, way: 1, query: "", all: false, limit: STEP };
+    const state = { column: -1, way: 1, query: "", all: false, limit: STEP, printing: false };
 
     const search = make("input", { type: "search", placeholder: "Filter", autocomplete: "off" });
     search.setAttribute("aria-label", `Filter ${data.noun}s`);
@@ -80,15 +80,24 @@
 
     const visible = () => data.columns.slice(0, state.all ? data.columns.length : data.main);
 
+    // On paper a button would break the words, and not come again on the next page.
+    function heading(column, at) {
+      if (state.printing) {
+        const parts = column.name.split("_").map((part, nth) => [...(nth ? ["_", make("wbr", {})] : []), part]);
+        return make("span", {}, ...parts.flat());
+      }
+      const button = make("button", { type: "button", title: column.words, textContent: column.name });
+      button.addEventListener("click", () => {
+        state.way = state.column === at ? -state.way : 1;
+        state.column = at;
+        draw();
+      });
+      return button;
+    }
+
     function drawHead() {
       head.replaceChildren(...visible().map((column, at) => {
-        const button = make("button", { type: "button", title: column.words, textContent: column.name });
-        button.addEventListener("click", () => {
-          state.way = state.column === at ? -state.way : 1;
-          state.column = at;
-          draw();
-        });
-        const cell = make("th", { scope: "col", className: numeric[at] ? "number" : "" }, button);
+        const cell = make("th", { scope: "col", className: numeric[at] ? "number" : "" }, heading(column, at));
         if (state.column === at) cell.setAttribute("aria-sort", state.way > 0 ? "ascending" : "descending");
         return cell;
       }));
@@ -117,8 +126,12 @@
     all.addEventListener("change", () => { state.all = all.checked; draw(); });
     more.addEventListener("click", () => { state.limit += 5 * STEP; draw(); });
     let before = STEP;
-    addEventListener("beforeprint", () => { before = state.limit; state.limit = Math.max(before, 1000); draw(); });
-    addEventListener("afterprint", () => { state.limit = before; draw(); });
+    addEventListener("beforeprint", () => {
+      before = state.limit;
+      Object.assign(state, { limit: Math.max(before, 1000), printing: true });
+      draw();
+    });
+    addEventListener("afterprint", () => { Object.assign(state, { limit: before, printing: false }); draw(); });
     draw();
   }
 
