@@ -101,6 +101,20 @@ def _recording(pair, folder, pause):
     return score_safely(pair, SETTINGS)
 
 
+def large_score(pair, folder):
+    """A result that no pipe takes at once, so that its process waits until it is read."""
+    folder.mkdir(exist_ok=True)
+    (folder / str(os.getpid())).touch()
+    return CaseResult(pair.case, [{"case": pair.case, "words": "x" * 8_000_000}])
+
+
+class EndsItsProcess:
+    """What cannot be sent: reading it ends the process."""
+
+    def __reduce__(self):
+        return os._exit, (3,)
+
+
 def recording_score(folder, pause=0.0):
     folder.mkdir(exist_ok=True)
     return partial(_recording, folder=folder, pause=pause)

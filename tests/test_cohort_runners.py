@@ -5,11 +5,16 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import threading
+import time
+from functools import partial
 from pathlib import Path
 
 import pytest
 from cohort_makers import (
+    EndsItsProcess,
     easy_score,
+    large_score,
     made_up,
     pairs_of,
     poison_score,
@@ -75,6 +80,34 @@ def test_dask_loses_nothing_when_a_worker_is_killed(cohort, tmp_path):
     runner = DaskRunner("local:2", batch=8)
     found = by_case(results_with_a_kill(runner, pairs, tmp_path / "pids", after=60))
     assert found == expected
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc").exists(), reason="finds the processes in /proc")
+def test_a_process_that_is_killed_in_the_middle_of_an_answer_holds_up_none(tmp_path):
+    pairs, said, found = made_up(12), [], []
+
+    def score_all():
+        coming = ProcessPool(2)(pairs, partial(large_score, folder=tmp_path), said.append)
+        for result in coming:
+            found.append(result.case)
+            if len(found) == 4:
+                time.sleep(1)  # both are writing now, and nobody reads
+                kill_one(tmp_path)
+
+    thread = threading.Thread(target=score_all, daemon=True)
+    thread.start()
+    thread.join(120)
+    assert not thread.is_alive()
+    assert sorted(found) == [pair.case for pair in pairs]
+    assert len(said) == 1
+
+
+@pytest.mark.slow
+def test_a_pool_whose_processes_cannot_start_says_so():
+    score = partial(easy_score, EndsItsProcess())
+    with pytest.raises(ChildProcessError, match="processes must start, got exit code 3"):
+        list(ProcessPool(2)(made_up(50), score, print))
 
 
 @pytest.mark.slow

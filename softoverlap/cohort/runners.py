@@ -13,8 +13,9 @@ import signal
 import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
+from multiprocessing import connection
+from multiprocessing.connection import Connection
+from typing import Any
 
 from softoverlap.cohort.pairing import ScorePair
 from softoverlap.cohort.records import CaseResult, failed
@@ -51,8 +52,8 @@ def serial(pairs: Sequence[ScorePair], score: Score, report: Report) -> Results:
 class ProcessPool:
     """Score cases in processes of this machine, each with one thread of torch.
 
-    A process that is killed costs nothing but time: the cases that were in flight are scored
-    again, each alone, and one that ends its process again is reported as failed.
+    A process that is killed costs nothing but time: its case is scored again, alone, and one that
+    ends its process again is reported as failed.
 
     Args:
         workers: Number of processes.
@@ -72,52 +73,127 @@ class ProcessPool:
 
     def __call__(self, pairs: Sequence[ScorePair], score: Score, report: Report) -> Results:
         """Score all cases; results come as they are done."""
-        waiting = deque(pairs)
-        while waiting:
-            suspects: list[ScorePair] = []
-            with _processes(min(self.workers, len(waiting))) as pool:
-                yield from _drained(pool, waiting, score, 2 * self.workers, suspects)
-            if suspects:
-                report(f"a process was killed; its cases are scored again: {_names(suspects)}")
-            for suspect in suspects:
-                yield _alone(suspect, score)
+        crew = _Crew(pairs, score)
+        yield from crew.results(self.workers)
+        if crew.suspects:
+            names = ", ".join(pair.case for pair in crew.suspects)
+            report(f"a process was killed; its cases are scored again: {names}")
+        for suspect in crew.suspects:
+            yield _alone(suspect, score)
 
 
-def _drained(
-    pool: ProcessPoolExecutor,
-    waiting: deque[ScorePair],
-    score: Score,
-    in_flight: int,
-    suspects: list[ScorePair],
-) -> Results:
-    """Results until nothing waits or the pool breaks; then the cases in flight are suspects."""
-    running: dict[Future[CaseResult], ScorePair] = {}
-    while waiting or running:
+class _Worker:
+    """A process that scores a case at a time.
+
+    Its pipe is its own, and no other process holds the far end: if it is killed, even in the middle
+    of an answer, the near end tells so. In a queue that several share, half an answer is waited on
+    for ever.
+    """
+
+    def __init__(self, score: Score) -> None:
+        context = multiprocessing.get_context("spawn")
+        self.pipe, far_end = context.Pipe()
+        self.process = context.Process(target=_work, args=(far_end, score), daemon=True)
+        with _interrupts_held():
+            self.process.start()
+        far_end.close()
+        self.pair: ScorePair | None = None
+
+    def begin(self, pair: ScorePair) -> None:
+        """Score a case; that a killed process cannot take it is found when it should answer."""
+        self.pair = pair
+        with contextlib.suppress(OSError):
+            self.pipe.send(pair)
+
+    def answer(self) -> CaseResult | None:
+        """Wait for a result, at first for the word that it has started.
+
+        Raises:
+            ChildProcessError: If the process has ended.
+        """
         try:
-            while waiting and len(running) < in_flight:
-                running[pool.submit(score, waiting[0])] = waiting[0]
-                waiting.popleft()
-        except BrokenProcessPool:
-            in_flight = 0  # no more from this pool
-        done, _ = wait(running, return_when=FIRST_COMPLETED)
-        for future in done:
-            pair = running.pop(future)
-            if isinstance(future.exception(), BrokenProcessPool):
-                suspects.append(pair)
-                in_flight = 0
-            else:
-                yield future.result()
-        if not in_flight and not running:
-            return
+            return self.pipe.recv()
+        except (EOFError, OSError) as error:
+            self.end()
+            raise ChildProcessError(f"exit code {self.process.exitcode}") from error
+
+    def end(self) -> None:
+        """End the process, whatever it does."""
+        self.process.terminate()
+        self.process.join()
+        self.pipe.close()
+
+
+class _Crew:
+    """Workers, and the cases that wait for them; those whose worker was killed are suspects."""
+
+    def __init__(self, pairs: Sequence[ScorePair], score: Score) -> None:
+        self.score, self.waiting = score, deque(pairs)
+        self.suspects: list[ScorePair] = []
+        self.workers: dict[Any, _Worker] = {}
+        self.lost_at_start = 0
+
+    def results(self, count: int) -> Results:
+        """Results as they come; each worker has its next case before its result is handed on."""
+        try:
+            for _ in range(min(count, len(self.waiting))):
+                self._hire()
+            while self.workers:
+                for pipe in connection.wait(list(self.workers)):
+                    result = self._result(self.workers[pipe])
+                    if result is not None:
+                        yield result
+        finally:
+            for worker in self.workers.values():
+                worker.end()
+
+    def _hire(self) -> None:
+        worker = _Worker(self.score)
+        self.workers[worker.pipe] = worker
+
+    def _result(self, worker: _Worker) -> CaseResult | None:
+        """The result, if it is one; the worker goes on with the next case."""
+        try:
+            result = worker.answer()
+        except ChildProcessError as error:
+            self._replace(worker, error)
+            return None
+        if self.waiting:
+            worker.begin(self.waiting.popleft())
+        else:
+            self.workers.pop(worker.pipe).end()
+        return result
+
+    def _replace(self, worker: _Worker, error: ChildProcessError) -> None:
+        """Another worker in place of one that was killed; not for ever where none can start."""
+        del self.workers[worker.pipe]
+        if worker.pair is not None:
+            self.suspects.append(worker.pair)
+        else:
+            self.lost_at_start += 1
+        if self.lost_at_start > ATTEMPTS:
+            raise ChildProcessError(
+                f"processes must start, got {error}; a script that scores with several needs the "
+                "guard if __name__ == '__main__':"
+            ) from error
+        if self.waiting:
+            self._hire()
 
 
 def _alone(pair: ScorePair, score: Score) -> CaseResult:
     """Score a case in a process of its own, so that what kills the process is known."""
     for _ in range(ATTEMPTS):
-        with _processes(1) as pool:
-            future = pool.submit(score, pair)
-            if not isinstance(future.exception(), BrokenProcessPool):
-                return future.result()
+        worker = _Worker(score)
+        try:
+            worker.answer()
+            worker.begin(pair)
+            result = worker.answer()
+        except ChildProcessError:
+            continue
+        finally:
+            worker.end()
+        if result is not None:
+            return result
     return failed(
         pair.case,
         f"the process that scored it was killed {ATTEMPTS + 1} times; too little memory?",
@@ -126,29 +202,29 @@ def _alone(pair: ScorePair, score: Score) -> CaseResult:
 
 
 @contextlib.contextmanager
-def _processes(workers: int) -> Iterator[ProcessPoolExecutor]:
-    """A pool whose processes end with the block, also when it is left by Ctrl-C."""
-    others = set(multiprocessing.active_children())
-    pool = ProcessPoolExecutor(
-        workers, mp_context=multiprocessing.get_context("spawn"), initializer=begin_worker
-    )
+def _interrupts_held() -> Iterator[None]:
+    """What is started here never gets Ctrl-C, which is the parent's; the parent gets it after."""
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
-        yield pool
-    except BaseException:
-        for process in set(multiprocessing.active_children()) - others:
-            process.terminate()
-        raise
+        yield
     finally:
-        pool.shutdown(cancel_futures=True)
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def begin_worker() -> None:
-    """In a new process: one thread, Ctrl-C is the parent's, and an end with the parent."""
+def _work(pipe: Connection, score: Score) -> None:
+    """In a new process: score with one thread what comes, and end with the parent."""
     import torch
 
-    torch.set_num_threads(1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    torch.set_num_threads(1)
     threading.Thread(target=_end_with_parent, daemon=True).start()
+    with contextlib.suppress(EOFError, OSError):  # the parent is gone
+        pipe.send(None)
+        while True:
+            pipe.send(score(pipe.recv()))
 
 
 def _end_with_parent() -> None:
@@ -157,7 +233,3 @@ def _end_with_parent() -> None:
     if parent is not None:
         parent.join()
         os._exit(1)
-
-
-def _names(pairs: Sequence[ScorePair]) -> str:
-    return ", ".join(pair.case for pair in pairs)
