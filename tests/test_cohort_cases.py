@@ -287,6 +287,20 @@ def test_a_map_of_probabilities_is_of_one_label(tmp_path):
     assert (row["label"], row["soft_dice"]) == (2, pytest.approx(expected, abs=1e-6))
 
 
+def test_probabilities_are_resampled_linearly_whatever_label_they_are_of(tmp_path):
+    pred, truth = masks(3)
+    told = {"values": "probabilities", "truth_values": "probabilities", "geometry": "resample"}
+    shifted = torch.eye(4)
+    shifted[0, 3] = 0.4
+    save(tmp_path / "pred.nii.gz", pred, shifted)
+    save(tmp_path / "truth.nii.gz", truth, torch.eye(4))
+    pair = ScorePair("a", tmp_path / "pred.nii.gz", (tmp_path / "truth.nii.gz",))
+    (plain,) = score_case(pair, ScoreSettings(**told)).rows
+    (labelled,) = score_case(pair, ScoreSettings(**told, labels=(1,))).rows
+    assert labelled["soft_dice"] == plain["soft_dice"]
+    assert labelled["pred_volume_ml"] == plain["pred_volume_ml"]
+
+
 def test_scales_are_told_and_not_guessed(tmp_path):
     pred, truth = masks(7)
     percent = (100 * pred).round()

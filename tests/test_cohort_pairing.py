@@ -110,6 +110,18 @@ def test_raters_are_gathered_in_the_order_of_their_numbers(tmp_path):
     assert pair.truth == tuple(tmp_path / name for name in raters)
 
 
+@pytest.mark.parametrize("other", ["a", "a_rater01"])
+def test_a_consensus_or_a_rater_of_the_same_number_is_no_further_rater(tmp_path, other):
+    make(tmp_path, "pred/a.nii", "truth/a_rater1.nii", "truth/a_rater2.nii", f"truth/{other}.nii")
+    pairs = find_pairs(tmp_path / "pred", tmp_path / "truth")
+    assert "several truths: " in errors(pairs)["a"]
+    assert "--truth-pattern says which are meant" in errors(pairs)["a"]
+    told = find_pairs(
+        tmp_path / "pred", tmp_path / "truth", truth_pattern="{case}_rater{rater}.nii"
+    )
+    assert ("a" in paired(told)) == (other == "a")
+
+
 def test_raters_by_a_pattern(tmp_path):
     make(tmp_path, "pred/a.nii", "truth/a_by_anna.nii", "truth/a_by_ben.nii")
     table = find_pairs(tmp_path / "pred", tmp_path / "truth", truth_pattern="{case}_by_{rater}.nii")

@@ -13,11 +13,20 @@ from pathlib import Path
 import pytest
 from cohort_makers import easy_score, made_up, pairs_of, write_cohort
 
-from softoverlap.cohort import CaseResult, ScorePair, ScoreSettings, records, score_cohort, store
+from softoverlap.cohort import (
+    CaseResult,
+    ScorePair,
+    ScoreSettings,
+    outputs,
+    records,
+    score_cohort,
+    store,
+)
 from softoverlap.cohort.names import JOURNAL, OUTPUTS
 from softoverlap.cohort.records import case_key
 from softoverlap.cohort.stamps import file_stamps
 from softoverlap.cohort.store import Journal
+from softoverlap.data.tables import write_table
 
 SETTINGS = ScoreSettings()
 KEYED = (ScorePair("a", Path("a.nii"), (Path("b.nii"),)), SETTINGS)
@@ -443,3 +452,36 @@ def test_rows_tell_whole_paths(tmp_path, monkeypatch):
     with (tmp_path / "results" / "cases.csv").open(encoding="utf-8") as file:
         (row,) = csv.DictReader(file)
     assert (row["pred"], row["truth"]) == (str(tmp_path / "p.nii"), str(tmp_path / "t.nii"))
+
+
+def test_tables_of_two_runs_never_pass_for_one(tmp_path, monkeypatch):
+    score_cohort(made_up(2), tmp_path, runner=easily)
+    other = ScoreSettings(threshold=0.3)
+
+    def breaks_off(pairs, score, report):
+        yield easy_score(pairs[0])
+        raise OSError(errno.EIO, "the disk is gone")
+
+    with pytest.raises(OSError, match="the disk is gone"):
+        score_cohort(made_up(2), tmp_path, other, runner=breaks_off, overwrite=True)
+    assert (tmp_path / "cases.csv").exists()  # of the earlier run
+    assert not (tmp_path / "summary.json").exists()
+    score_cohort(made_up(2), tmp_path, other, runner=easily)
+
+    def full(path, *_):
+        if path.name == "lesions.csv":
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        write_table(path, *_)
+
+    monkeypatch.setattr(outputs, "write_table", full)
+    with pytest.raises(OSError, match="No space"):
+        score_cohort(made_up(3), tmp_path, other, runner=easily)
+    assert not (tmp_path / "summary.json").exists()
+    monkeypatch.undo()
+    again = score_cohort(made_up(3), tmp_path, other, runner=easily)
+    assert (again.resumed, (tmp_path / "summary.json").exists()) == (3, True)
+
+
+def easily(pairs, score, report):
+    """A runner that scores without files."""
+    return (easy_score(pair) for pair in pairs)

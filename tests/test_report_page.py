@@ -20,7 +20,7 @@ from typer.testing import CliRunner
 
 from softoverlap import write_report
 from softoverlap.cli import app
-from softoverlap.data import save_nifti, write_boxes
+from softoverlap.data import load_nifti, save_nifti, write_boxes
 from softoverlap.report import _case_files, _charts, _html
 from softoverlap.report._case_files import CaseVolumes, ScanFinder
 from softoverlap.report._results import read_results
@@ -28,6 +28,7 @@ from softoverlap.report._svg import inline_svg
 from softoverlap.report._worst import focus, of_case, worst_cases
 from softoverlap.report.display import moved_boxes
 from softoverlap.report.viewer.cases import read_cases
+from softoverlap.report.viewer.layers import Layer, nifti_bytes
 
 
 class Parsed(HTMLParser):
@@ -342,6 +343,25 @@ def test_rater_masks_are_averaged_as_they_were_scored(tmp_path):
     torch.testing.assert_close(volumes.truth, masks.mean(dim=0))
     assert torch.equal(volumes.background, volumes.truth)
     assert torch.equal(volumes.found, masks[0])
+
+
+def test_label_maps_of_raters_are_drawn_and_shown_as_they_were_scored(tmp_path):
+    labels = torch.zeros(8, 8, 8)
+    labels[1:4, 1:4, 1:4], labels[4:7, 4:7, 4:7] = 1, 3
+    shifted = torch.eye(4)
+    shifted[0, 3] = 0.4
+    paths = [tmp_path / f"{number}.nii.gz" for number in range(2)]
+    for path, matrix in zip(paths, (torch.eye(4), shifted), strict=True):
+        save_nifti(path, labels, matrix)
+    settings = {"geometry": "resample"}
+    row = {"truth": ";".join(map(str, paths)), "pred": str(paths[1]), "label": 1.0}
+    drawn = _case_files.load_volumes(row, settings, None, tmp_path)
+    expected = (labels == 1).float()
+    assert torch.equal(drawn.truth, expected)  # to the nearest voxel
+    assert torch.equal(drawn.found, expected)
+    layer = Layer("truth", tuple(paths), "auto", label=1, geometry="resample")
+    (tmp_path / "shown.nii.gz").write_bytes(nifti_bytes(layer))
+    assert torch.equal(load_nifti(tmp_path / "shown.nii.gz").data, expected)
 
 
 def masks_of_two_sides(folder):

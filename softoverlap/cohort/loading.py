@@ -11,8 +11,9 @@ import torch
 from torch import Tensor
 
 from softoverlap.cohort.records import ScoreSettings
-from softoverlap.data import Aligned, Volume, align_to, as_probabilities, load_image
+from softoverlap.data import Aligned, Volume, load_image
 from softoverlap.data.images import load_one_volume
+from softoverlap.data.rater_files import is_label_map, onto_grid, read_values
 
 HAZE = 0.5
 """Share of a scan's voxels that a halo may take without a warning."""
@@ -132,19 +133,20 @@ def _on_grid(
     settings: ScoreSettings,
     values: str,
 ) -> Aligned:
-    labels = bool(settings.labels) or values == "labels"
     called = (str(names[0]), str(names[1]))
-    return align_to(moving, reference, geometry=settings.geometry, nearest=labels, names=called)
+    label = settings.labels[0] if settings.labels else None
+    return onto_grid(
+        moving, reference, geometry=settings.geometry, values=values, label=label, names=called
+    )
 
 
 def _read(
     volume: Volume, values: str, label: int | None, name: str, settings: ScoreSettings
 ) -> Tensor:
-    """Probabilities; where a label is asked for, of that label, or of the map told to be it."""
-    if label is not None and values in ("auto", "labels"):
-        return as_probabilities(volume, values="labels", label=label, name=name)
-    mask = as_probabilities(volume, values=values, name=name)
-    _warn_of_haze(mask, name, settings)
+    """Probabilities; a warning tells where they are a haze."""
+    mask = read_values(volume, values=values, label=label, name=name)
+    if not is_label_map(values, label):
+        _warn_of_haze(mask, name, settings)
     return mask
 
 

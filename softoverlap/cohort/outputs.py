@@ -24,6 +24,8 @@ _HEADS = {
 def write_outputs(folder: Path, results: Sequence[CaseResult], summary: dict[str, Any]) -> None:
     """Write all tables and the summary, numbers in full precision.
 
+    The summary goes first and comes last: where it is, the tables are those of its run.
+
     Args:
         folder: An existing folder.
         results: The results, in the order in which they shall stand.
@@ -36,6 +38,7 @@ def write_outputs(folder: Path, results: Sequence[CaseResult], summary: dict[str
         >>> (folder / "cases.csv").read_text().split()
         ['case,error,warning,soft_dice', 'a,,,0.5']
     """
+    (folder / SUMMARY).unlink(missing_ok=True)
     rows = ("rows", "lesions", "boxes")
     for name, field in zip(TABLES, rows, strict=True):
         _write_table(folder / name, [row for one in results for row in getattr(one, field)])

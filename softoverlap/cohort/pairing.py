@@ -208,22 +208,28 @@ def _paired(
     case: str, found: dict[str, list[SideFile]], known: dict[str, list[SideFile]]
 ) -> ScorePair:
     preds, truths = found.get(case, []), sorted(known.get(case, []), key=_rater_order)
-    raters = [truth.rater for truth in truths]
+    raters = [_number(truth.rater) for truth in truths]
     error = None
     if not preds or not truths:
         error = "no prediction" if truths else "no truth"
     elif len(preds) > 1:
         error = f"several predictions: {', '.join(str(file.path) for file in preds)}"
-    elif len(set(raters)) < len(raters):
+    elif len(set(raters)) < len(raters) or (None in raters and len(raters) > 1):
         error = f"several truths: {', '.join(str(file.path) for file in truths)}"
+        error += "; --truth-pattern says which are meant" if any(raters) else ""
     pred = preds[0].path if preds else None
     return ScorePair(case, pred, tuple(truth.path for truth in truths), error)
 
 
+def _number(rater: str | None) -> int | str | None:
+    """`01` is rater 1."""
+    return int(rater) if rater and rater.isdigit() else rater
+
+
 def _rater_order(file: SideFile) -> tuple[int, str]:
     """Raters by number, others by name."""
-    rater = file.rater or ""
-    return (int(rater), "") if rater.isdigit() else (-1, rater)
+    rater = _number(file.rater)
+    return (rater, "") if isinstance(rater, int) else (-1, rater or "")
 
 
 def _nothing_matches(sides: tuple[dict[str, list[SideFile]], dict[str, list[SideFile]]]) -> str:

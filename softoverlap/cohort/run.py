@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from softoverlap.cohort.cases import score_safely
+from softoverlap.cohort.names import SUMMARY
 from softoverlap.cohort.outputs import check_outputs, inputs_of, write_outputs
 from softoverlap.cohort.pairing import ScorePair
 from softoverlap.cohort.records import CaseResult, ScoreSettings, case_files, case_key
@@ -114,6 +115,8 @@ def score_cohort(
         score = partial(score_safely, settings=settings)
         with contextlib.closing(runner(waiting, score, report or _nothing)) as coming:
             for result in coming:
+                if overwrite:
+                    (output / SUMMARY).unlink(missing_ok=True)  # the journal is another now
                 journal.append(keys[result.case], result, files[result.case])
                 (progress or _nothing)(result)
         results = [_known(journal, name, keys) for name in names]

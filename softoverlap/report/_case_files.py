@@ -9,18 +9,17 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from softoverlap.data import (
     Volume,
     align_to,
-    as_probabilities,
     image_name,
     is_image_name,
     load_image,
     reorient_to,
 )
+from softoverlap.data.rater_files import mean_of_masks
 from softoverlap.report._places import affine_of_boxes, check_axes, place_of
 from softoverlap.report._results import Row, text, truths_of
 from softoverlap.report.display import DISPLAY
@@ -79,11 +78,13 @@ def load_volumes(
         if image is None:
             raise ValueError("boxes alone, and no scan is known: see --images")
         return _scan_alone(image, _found(itertools.chain(*named), folder), row)
-    grid = load_image(masks[0] if masks else found)  # pyright: ignore[reportArgumentType]
+    first = masks[0] if masks else found
+    assert first is not None
+    grid = load_image(first)
     volumes = CaseVolumes(
         grid.affine,
-        truth=_mean_mask(masks, grid, row, settings) if masks else None,
-        found=None if found is None else _mask(found, grid, row, settings, "values"),
+        truth=_mask(masks, first, row, settings, "truth_values") if masks else None,
+        found=None if found is None else _mask([found], first, row, settings, "values"),
     )
     return volumes if image is None else _with_image(volumes, grid, image)
 
@@ -122,26 +123,18 @@ def _one_channel(volume: Volume) -> Volume:
     return volume if volume.data.ndim == 3 else Volume(volume.data[0], volume.affine)
 
 
-def _mean_mask(
-    paths: Sequence[Path], grid: Volume, row: Row, settings: Mapping[str, Any]
+def _mask(
+    paths: Sequence[Path], grid: Path, row: Row, settings: Mapping[str, Any], which: str
 ) -> Tensor:
-    """The mean of the raters."""
-    masks = [_mask(path, grid, row, settings, "truth_values") for path in paths]
-    return torch.cat([mask.reshape(-1, *grid.grid) for mask in masks]).mean(dim=0)
-
-
-def _mask(path: Path, grid: Volume, row: Row, settings: Mapping[str, Any], which: str) -> Tensor:
-    """Probabilities on the grid, read as the settings say."""
-    values, label = str(settings.get(which, "auto")), row.get("label")
-    volume = align_to(
-        load_image(path),
+    """Probabilities on the grid, read as the settings say; of several raters the mean."""
+    label = row.get("label")
+    return mean_of_masks(
+        paths,
         grid,
         geometry=str(settings.get("geometry", "strict")),
-        nearest=label is not None or values == "labels",
-    ).volume
-    if isinstance(label, float) and values in ("auto", "labels"):
-        return as_probabilities(volume, values="labels", label=int(label), name=str(path))
-    return as_probabilities(volume, values=values, name=str(path))
+        values=str(settings.get(which, "auto")),
+        label=int(label) if isinstance(label, float) else None,
+    ).data
 
 
 def _is_image(path: Path) -> bool:

@@ -12,7 +12,8 @@ import torch
 from nibabel.filebasedimages import ImageFileError
 from nibabel.spatialimages import HeaderDataError
 
-from softoverlap.data import Volume, align_to, as_probabilities, load_image, save_nifti
+from softoverlap.data import Volume, align_to, load_image, save_nifti
+from softoverlap.data.rater_files import mean_of_masks
 
 _SHOWN = ("u1", "i1", "u2", "i2", "i4", "f4")
 """Types of voxels that NiiVue reads without loss."""
@@ -94,18 +95,9 @@ def _image(path: Path) -> Volume:
 
 def _mask(layer: Layer) -> Volume:
     """Probabilities on the grid of the first file; of several raters their mean."""
-    first = load_image(layer.paths[0])
-    volumes = [first]
-    for path in layer.paths[1:]:
-        names = (str(path), str(layer.paths[0]))
-        aligned = align_to(load_image(path), first, geometry=layer.geometry, names=names)
-        volumes.append(aligned.volume)
-    parts = [
-        as_probabilities(one, values=layer.values or "auto", label=layer.label, name=str(path))
-        for one, path in zip(volumes, layer.paths, strict=True)
-    ]
-    data = torch.cat([part.reshape(-1, *part.shape[-3:]) for part in parts]).mean(dim=0)
-    mask = Volume(data, first.affine)
+    mask = mean_of_masks(
+        layer.paths, geometry=layer.geometry, values=layer.values or "auto", label=layer.label
+    )
     if layer.onto is None:
         return mask
     return _with_grid_of(mask, layer.onto, name=str(layer.paths[0]))
