@@ -108,6 +108,10 @@ def large_score(pair, folder):
     return CaseResult(pair.case, [{"case": pair.case, "words": "x" * 8_000_000}])
 
 
+def lacks_a_module(pair):
+    raise ModuleNotFoundError("no module named softoverlap")
+
+
 class EndsItsProcess:
     """What cannot be sent: reading it ends the process."""
 

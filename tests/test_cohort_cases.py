@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import nibabel
 import numpy as np
 import pytest
 import SimpleITK as sitk
@@ -285,6 +286,22 @@ def test_a_map_of_probabilities_is_of_one_label(tmp_path):
     (row,) = scored(tmp_path, pred, classes, values="probabilities", labels=(2,)).rows
     expected = compute_soft_dice(*batch(pred, (truth > 0).float())).item()
     assert (row["label"], row["soft_dice"]) == (2, pytest.approx(expected, abs=1e-6))
+
+
+@pytest.mark.bad_input
+def test_classes_along_a_fourth_axis_are_no_raters(tmp_path):
+    pred, truth = masks(3)
+    hard = (truth > 0).float()
+    one_hot = torch.stack([1 - hard, hard]).permute(1, 2, 3, 0).numpy()
+    path = tmp_path / "truth.nii.gz"
+    nibabel.save(nibabel.Nifti1Image(one_hot, AFFINE.numpy()), path)
+    pair = ScorePair("a", save(tmp_path / "pred.nii.gz", pred), (path,))
+    with pytest.raises(ValueError, match="2 channels that add up to 1 everywhere"):
+        score_case(pair)
+    layers = sitk.JoinSeries([sitk.GetImageFromArray(hard.numpy())] * 2)
+    sitk.WriteImage(layers, tmp_path / "a.seg.nrrd")
+    with pytest.raises(ValueError, match="must have one layer, got 2"):
+        score_case(ScorePair("a", pair.pred, (tmp_path / "a.seg.nrrd",)))
 
 
 def test_probabilities_are_resampled_linearly_whatever_label_they_are_of(tmp_path):

@@ -345,3 +345,14 @@ def test_real_scans_end_to_end(tmp_path):
         assert float(row["soft_dice"]) > float(other["soft_dice"]) > 0.4
         assert int(row["lesions"]) > 0
         assert 0 < float(row["lesion_recall"]) <= 1
+
+
+def test_a_label_that_is_in_no_file_is_told(tmp_path):
+    labels = torch.zeros(8, 8, 8)
+    labels[1:4, 1:4, 1:4] = 2
+    write_pair(tmp_path, "a", labels, labels)
+    sides = (tmp_path / "pred", tmp_path / "truth")
+    text = run(*sides, "--output", tmp_path / "out", "--labels", "2,7")
+    assert "label 7 is in no file" in text
+    assert "label 2 is in no file" not in text
+    assert "1 case empty in prediction and truth: overlaps count as 1 there" in text

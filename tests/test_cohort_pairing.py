@@ -77,6 +77,11 @@ def test_a_path_may_be_a_pattern(tmp_path, sign):
     assert list(paired(table)) == ["a", "b"]
 
 
+def test_segmentations_of_slicer_are_called_as_their_case(tmp_path):
+    make(tmp_path, "pred/a.nii.gz", "truth/a.seg.nrrd")
+    assert list(paired(find_pairs(tmp_path / "pred", tmp_path / "truth"))) == ["a"]
+
+
 def test_nested_folders_are_searched(tmp_path):
     make(
         tmp_path,

@@ -14,6 +14,7 @@ import pytest
 from cohort_makers import (
     EndsItsProcess,
     easy_score,
+    lacks_a_module,
     large_score,
     made_up,
     pairs_of,
@@ -140,6 +141,30 @@ def test_dask_goes_by_an_address():
         runner = DaskRunner(cluster.scheduler_address)
         found = by_case(runner(made_up(20), easy_score, print))
     assert list(found) == [f"case-{n:03d}" for n in range(20)]
+
+
+@pytest.mark.slow
+def test_dask_says_what_its_workers_lack_and_that_there_are_none(monkeypatch):
+    distributed = pytest.importorskip("distributed")
+    monkeypatch.setattr("softoverlap.cohort.dask.SECONDS_WITHOUT_A_WORD", 0.2)
+    said = []
+    with distributed.LocalCluster(
+        n_workers=1, threads_per_worker=1, processes=False, dashboard_address=None
+    ) as cluster:
+        runner = DaskRunner(cluster.scheduler_address)
+        with pytest.raises(
+            ChildProcessError, match="Dask workers must have softoverlap .*no module"
+        ):
+            list(runner(made_up(2), lacks_a_module, said.append))
+        cluster.scale(0)
+
+        def report(words):
+            said.append(words)
+            cluster.scale(1)  # it comes late
+
+        found = by_case(runner(made_up(4), easy_score, report))
+    assert len(found) == 4
+    assert "has no worker" in said[0]
 
 
 @pytest.mark.slow

@@ -216,6 +216,11 @@ def print_metrics(summary: Mapping[str, Any], *, title: str = "") -> None:
         table.add_row("average precision", f"{summary['average_precision']:.4g}", "", "", "")
     if table.row_count:
         Console(width=None if console.is_terminal else 100, highlight=False).print(table)
+    if empty := summary.get("n_empty"):
+        say(f"{plural(empty, 'case')} empty in prediction and truth: overlaps count as 1 there")
+    if silent := summary.get("without_scores"):
+        names = ", ".join(silent[:5]) + (", …" if len(silent) > 5 else "")
+        say(f"no FROC and no average precision: boxes have no scores in {names}")
 
 
 def _interval(ends: Sequence[float | None] | None) -> str:

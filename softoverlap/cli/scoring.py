@@ -58,7 +58,10 @@ def score(
     truth_values: Annotated[str, typer.Option(help="The same of TRUTH.")] = "auto",
     labels: Annotated[
         str | None,
-        typer.Option(help="Classes of label maps, each by itself: 1,2,3. With probabilities, one."),
+        typer.Option(
+            help="Classes of label maps, each by itself: 1,2,3; with probabilities, one. Without "
+            "it, --values labels takes all labels for one class."
+        ),
     ] = None,
     geometry: Annotated[
         str,
@@ -225,11 +228,13 @@ def _kept(output: Path, bar: RateBar, overwrite: bool) -> str:
 
 def _finish(result: CohortResult, output: Path) -> None:
     """The summary on the terminal, and status 1 if a case failed."""
+    scored = len(result.results) - len(result.failed)
     parts: dict[str, Any] = result.summary.get("labels") or {"": result.summary}
     for name, part in parts.items():
         print_metrics(part, title=f"label {name}" if name else "")
+        if name and part["n_empty"] == scored:
+            say(f"warning: label {name} is in no file: is it the one that is meant?")
     earlier = f", {result.resumed} of them by an earlier run" if result.resumed else ""
-    scored = len(result.results) - len(result.failed)
     say(f"{plural(scored, 'case')} scored{earlier}, {len(result.failed)} failed; {output}")
     warned = sum(any(row.get("warning") for row in one.rows) for one in result.results)
     if warned:

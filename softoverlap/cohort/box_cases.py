@@ -91,7 +91,8 @@ def score_box_files(pair: ScorePair, pred: Path, settings: ScoreSettings) -> Cas
     Returns:
         A row a label.
     """
-    truth = read_case_boxes(pair.truth[0], pair.case, None)
+    affine = _affine_for_mm(pair.truth[0], pred, pair.case)
+    truth = read_case_boxes(pair.truth[0], pair.case, affine)
     check_3d(truth, str(pair.truth[0]))
     found = read_case_boxes(pred, pair.case, truth.affine)
     edges = torch.cat([truth.boxes[:, 3:], torch.ones(1, 3, dtype=torch.float64)]).amax(dim=0)
@@ -140,6 +141,18 @@ def read_case_boxes(path: Path, case: str, affine: Tensor | None) -> BoxFile:
     if file.case not in (None, case, _file_case(path)):
         warnings.warn(f"{path} says that it is of case {file.case}, not {case}", stacklevel=2)
     return file
+
+
+def _affine_for_mm(truth: Path, pred: Path, case: str) -> Tensor | None:
+    """The affine with which a true file in mm is read: that of the found boxes, or millimetres."""
+    if format_of(truth) != "slicer":
+        return None
+    if format_of(pred) == "slicer":
+        return torch.eye(4, dtype=torch.float64)
+    affine = read_case_boxes(pred, case, None).affine
+    if affine is None:
+        raise ValueError(f"{pred} must tell its affine where {truth} is in mm, found none")
+    return affine
 
 
 def _file_case(path: Path) -> str:

@@ -9,12 +9,11 @@ import torch
 from torch import Tensor
 
 from softoverlap.data import BoxFile, boxes_to_world
-from softoverlap.data.alignment import CLOSE_GRID, TRUSTED_GRID
+from softoverlap.data.alignment import CLOSE_GRID, TRUSTED_GRID, choices
 from softoverlap.data.geometry import SAME_GRID
 
-_STRICT = (
-    "pass --geometry index to trust the voxel grid, or --geometry resample to go by millimetres"
-)
+GROWTH = 1.01
+"""Up to here a box may grow on another grid without a word."""
 
 
 @dataclass(frozen=True)
@@ -87,11 +86,12 @@ def place_boxes(
             f"{names[0]} must have the axes of {names[1]}, got others: pass --geometry resample"
         )
     if limit is not None and not displacement <= limit:
-        hint = _STRICT if geometry == "strict" else "pass --geometry resample"
-        raise ValueError(f"{apart}, more than {limit:g}: {hint}")
+        raise ValueError(f"{apart}, more than {limit:g}{choices(displacement, geometry)}")
     moved = matrix if geometry == "resample" else turned
     placed = replace(file, boxes=_mapped(file.boxes, moved), affine=affine.double())
-    return PlacedBoxes(placed, displacement, apart if displacement > SAME_GRID else None)
+    told = [apart] if displacement > SAME_GRID else []
+    told += _growth(file.boxes, placed.boxes, moved)
+    return PlacedBoxes(placed, displacement, "; ".join(told) or None)
 
 
 def check_3d(file: BoxFile, name: str) -> None:
@@ -133,6 +133,16 @@ def _displacement(matrix: Tensor, turned: Tensor, shape: Sequence[int]) -> float
     image = torch.tensor([[0.0, 0, 0, *map(float, shape)]], dtype=torch.float64)
     own = _mapped(image, torch.linalg.inv(turned))  # the image in voxels of the boxes
     return float((boxes_to_world(own, matrix) - boxes_to_world(own, turned)).abs().max())
+
+
+def _growth(boxes: Tensor, placed: Tensor, matrix: Tensor) -> list[str]:
+    """How much larger boxes became, since no box of another grid is one of this at an angle."""
+    before, after = ((one[:, 3:] - one[:, :3]).prod(dim=1) for one in (boxes, placed))
+    before = before * torch.linalg.det(matrix[:3, :3]).abs()
+    growth = (after / before)[before > 0]
+    if not len(growth) or growth.max() <= GROWTH:
+        return []
+    return [f"the grids are at an angle: boxes became up to {growth.max():.3g} times as large"]
 
 
 def _mapped(boxes: Tensor, matrix: Tensor) -> Tensor:

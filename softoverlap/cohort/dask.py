@@ -8,19 +8,24 @@ same paths, and have softoverlap installed.
 from __future__ import annotations
 
 import contextlib
+import time
+from asyncio import CancelledError
 from collections import deque
 from collections.abc import Iterator, Sequence
+from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 from softoverlap.cohort.pairing import ScorePair
 from softoverlap.cohort.records import CaseResult, failed
-from softoverlap.cohort.runners import Report, Results, Score
+from softoverlap.cohort.runners import Report, Results, Score, interrupts_held
 
 if TYPE_CHECKING:
     from distributed import Client, Future
 
 MOST_IN_BATCH = 16
 SECONDS_TO_CONNECT = 30
+SECONDS_WITHOUT_A_WORD = 30
+SECONDS_BETWEEN_LOOKS = 0.02
 
 
 class DaskRunner:
@@ -87,6 +92,7 @@ class DaskRunner:
                 future = _submit(client, cases, score)
                 running[future] = cases
                 done.add(future)
+            self._wait(client, done, report)
             future = next(done)
             results = _result(future)
             cases = running.pop(future)
@@ -94,6 +100,16 @@ class DaskRunner:
                 suspects.extend(cases)
             else:
                 yield from results
+
+    def _wait(self, client: Client, done: Any, report: Report) -> None:
+        """Until something is done; whoever waits is told where there is no worker left."""
+        checked = time.monotonic()
+        while not done.has_ready():
+            time.sleep(SECONDS_BETWEEN_LOOKS)
+            if time.monotonic() - checked > SECONDS_WITHOUT_A_WORD:
+                checked = time.monotonic()
+                if not client.scheduler_info(n_workers=-1)["workers"]:
+                    report(f"{self.scheduler} has no worker: waiting for one")
 
 
 def score_batch(pairs: Sequence[ScorePair], score: Score) -> list[CaseResult]:
@@ -135,7 +151,11 @@ def _result(future: Future) -> list[CaseResult] | None:
         return future.result()
     if isinstance(error, _import_distributed().KilledWorker):
         return None
-    raise ConnectionError(f"the Dask scheduler must stay reachable, got: {error!r}") from error
+    if isinstance(error, (OSError, TimeoutError, CancelledError)):
+        raise ConnectionError(f"the Dask scheduler must stay reachable, got: {error!r}") from error
+    raise ChildProcessError(
+        f"Dask workers must have softoverlap {version('softoverlap')} to score, got: {error!r}"
+    ) from error
 
 
 @contextlib.contextmanager
@@ -145,11 +165,11 @@ def _client(scheduler: str, workers: int | None) -> Iterator[Client]:
     with contextlib.ExitStack() as stack:
         address: Any = scheduler
         if workers is not None:
-            address = stack.enter_context(
-                distributed.LocalCluster(
+            with interrupts_held():
+                cluster = distributed.LocalCluster(
                     n_workers=workers, threads_per_worker=1, processes=True, dashboard_address=None
                 )
-            )
+            address = stack.enter_context(cluster)
         try:
             client = distributed.Client(address, timeout=SECONDS_TO_CONNECT, set_as_default=False)
         except (OSError, TimeoutError, ValueError) as error:

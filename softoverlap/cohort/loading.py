@@ -15,6 +15,9 @@ from softoverlap.data import Aligned, Volume, load_image
 from softoverlap.data.images import load_one_volume
 from softoverlap.data.rater_files import is_label_map, onto_grid, read_values
 
+ONE = 1e-3
+"""How near to 1 channels add up that are the classes of a softmax, or one-hot."""
+
 HAZE = 0.5
 """Share of a scan's voxels that a halo may take without a warning."""
 
@@ -86,11 +89,13 @@ def load_masks(pred: Path | None, truths: Sequence[Path], settings: ScoreSetting
         FileNotFoundError: gone.nii must be an image, found no such file
     """
     check_label_maps(settings)
-    first = load_image(truths[0])
+    first = _rater_or_raters(truths[0])
     volumes, aligned = [first], []
     for path in truths[1:]:
         names = (path, truths[0])
-        aligned.append(_on_grid(load_image(path), first, names, settings, settings.truth_values))
+        aligned.append(
+            _on_grid(_rater_or_raters(path), first, names, settings, settings.truth_values)
+        )
         volumes.append(aligned[-1].volume)
     found = None
     if pred is not None:
@@ -124,6 +129,19 @@ def check_label_maps(settings: ScoreSettings) -> None:
                 f"labels (--labels) must be one label, or {name} auto or labels, got labels "
                 f"{', '.join(map(str, settings.labels))} of {values}, which are one map for all"
             )
+
+
+def _rater_or_raters(path: Path) -> Volume:
+    """A mask, or those of several raters along a fourth axis, never its layers or classes."""
+    volume = load_image(path)
+    if volume.data.ndim == 4 and path.name.lower().endswith(".seg.nrrd"):
+        raise ValueError(f"{path} must have one layer, got {len(volume.data)}: export a label map")
+    if volume.data.ndim == 4 and bool(((volume.data.sum(dim=0) - 1).abs() < ONE).all()):
+        raise ValueError(
+            f"{path} must hold raters along its fourth axis, got {len(volume.data)} channels that "
+            "add up to 1 everywhere, as those of classes do: store the class by itself, or labels"
+        )
+    return volume
 
 
 def _on_grid(

@@ -57,6 +57,10 @@ class PairTable:
     pairs: tuple[ScorePair, ...]
     passed_by: tuple[Unpaired, ...] = ()
 
+    def __iter__(self) -> Iterator[ScorePair]:
+        """All cases, so that the table itself can be scored."""
+        return iter(self.pairs)
+
     @property
     def matched(self) -> tuple[ScorePair, ...]:
         """Cases with a prediction and a truth."""

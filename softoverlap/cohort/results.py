@@ -34,7 +34,7 @@ class CaseRows:
             "warning": None if warning is None else " ".join(warning.split()),
             **file_columns(pair),
             "kind": kind,
-            "geometry_displacement_voxels": displacement,
+            "geometry_displacement_voxels": _without_noise(displacement),
         }
         self._result = CaseResult(pair.case, [])
 
@@ -56,3 +56,8 @@ class CaseRows:
     def result(self) -> CaseResult:
         """All rows."""
         return self._result
+
+
+def _without_noise(displacement: float | None) -> float | None:
+    """Affines in float32 are never nearer to each other than this."""
+    return displacement if displacement is None or displacement >= 1e-6 else 0.0

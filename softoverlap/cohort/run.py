@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
@@ -47,7 +47,7 @@ class CohortResult:
 
 
 def score_cohort(
-    pairs: Sequence[ScorePair],
+    pairs: Iterable[ScorePair],
     output: str | os.PathLike[str],
     settings: ScoreSettings | None = None,
     *,
@@ -68,7 +68,7 @@ def score_cohort(
     In a script, a runner with processes needs the guard `if __name__ == "__main__":`.
 
     Args:
-        pairs: The cases, as of `find_pairs(...).pairs`.
+        pairs: The cases, as of `find_pairs`.
         output: Folder of the results; it is made if need be.
         settings: How to score; the defaults if None.
         runner: `serial`, `ProcessPool(workers)` or `DaskRunner(scheduler)`.

@@ -94,7 +94,7 @@ class _Worker:
         context = multiprocessing.get_context("spawn")
         self.pipe, far_end = context.Pipe()
         self.process = context.Process(target=_work, args=(far_end, score), daemon=True)
-        with _interrupts_held():
+        with interrupts_held():
             self.process.start()
         far_end.close()
         self.pair: ScorePair | None = None
@@ -202,7 +202,7 @@ def _alone(pair: ScorePair, score: Score) -> CaseResult:
 
 
 @contextlib.contextmanager
-def _interrupts_held() -> Iterator[None]:
+def interrupts_held() -> Iterator[None]:
     """What is started here never gets Ctrl-C, which is the parent's; the parent gets it after."""
     if not hasattr(signal, "pthread_sigmask"):  # Windows
         yield

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from softoverlap.cohort.patterns import FilePattern, has_wildcards, read_pattern
 from softoverlap.data import IMAGE_SUFFIXES, Unpaired
 from softoverlap.data.sources import is_dicom_folder
 
-BOX_SUFFIXES = (".mrk.json", ".json", ".csv")
+BOX_SUFFIXES = (".mrk.json", ".json", ".csv", ".npz")
 """Files of boxes; the longest first."""
 
 _RATER = re.compile(r"(?P<case>.+)_rater(?P<rater>\d+)")
@@ -127,7 +128,7 @@ def _images(folder: Path, all_paths: list[Path]) -> Side:
     """Images, or where there is none boxes: images often have JSON files beside them."""
     paths = [path for path in all_paths if path.name.lower().endswith(IMAGE_SUFFIXES)]
     paths = paths or sorted(filter(is_dicom_folder, {path.parent for path in all_paths}))
-    paths = paths or [path for path in all_paths if path.name.lower().endswith(".json")]
+    paths = paths or [path for path in all_paths if path.name.lower().endswith((".json", ".npz"))]
     files = []
     for path in paths:
         parent, name = path.relative_to(folder).parent, file_name(path)
@@ -138,7 +139,7 @@ def _images(folder: Path, all_paths: list[Path]) -> Side:
 def _files(folder: Path, output: str | os.PathLike[str] | None) -> list[Path]:
     """Files below the folder in order; names that start with a dot and results are passed by."""
     results = None if output is None else _below(folder, Path(output))
-    paths = sorted(folder.rglob("*"))
+    paths = sorted(_below_all(folder))
     runs = {path.parent.relative_to(folder) for path in paths if path.name == JOURNAL}
     if results == Path():
         runs.add(Path())
@@ -152,6 +153,15 @@ def _files(folder: Path, output: str | os.PathLike[str] | None) -> list[Path]:
         if not (hidden or ours) and path.is_file():
             found.append(path)
     return found
+
+
+def _below_all(folder: Path) -> Iterator[Path]:
+    """All files below, behind links too; a folder that links lead to twice counts once."""
+    seen: set[str] = set()
+    for name, folders, files in os.walk(folder, followlinks=True):
+        seen.add(os.path.realpath(name))
+        folders[:] = [one for one in folders if os.path.realpath(Path(name, one)) not in seen]
+        yield from (Path(name, one) for one in files)
 
 
 def _below(folder: Path, output: Path) -> Path | None:

@@ -28,7 +28,8 @@ def summarize(
 
     Every column of numbers has its mean, median and standard deviation over the cases that have a
     value, and the percentile bootstrap interval of mean and median. Where there are scores of
-    found lesions or boxes, FROC and average precision are pooled over all cases.
+    found lesions or boxes, FROC and average precision are pooled over all cases; `without_scores`
+    names the cases for which there are none. `n_empty` counts rows whose masks are both empty.
 
     Args:
         results: The results; failed ones are counted and left out.
@@ -89,6 +90,7 @@ def _pooled(results: Sequence[CaseResult], seed: int, resamples: int) -> dict[st
     """The summary of results of one label, or of those without labels."""
     rows = [row for one in results for row in one.rows]
     parts: dict[str, Any] = {"metrics": _metrics(rows, seed, resamples)}
+    parts["n_empty"] = sum(_is_empty(row) for row in rows)
     volumes = [
         (row["pred_volume_ml"], row["truth_volume_ml"]) for row in rows if "pred_volume_ml" in row
     ]
@@ -97,6 +99,11 @@ def _pooled(results: Sequence[CaseResult], seed: int, resamples: int) -> dict[st
     parts |= _detection(results, seed, min(resamples, 1000))
     parts |= _calibration(part for one in results for part in one.statistics)
     return parts
+
+
+def _is_empty(row: Row) -> bool:
+    """Nothing in prediction and truth: overlaps are 1 by definition."""
+    return row.get("pred_volume_ml") == row.get("truth_volume_ml") == 0
 
 
 def _metrics(rows: Sequence[Row], seed: int, resamples: int) -> dict[str, Any]:
@@ -128,13 +135,16 @@ def _detection(results: Sequence[CaseResult], seed: int, resamples: int) -> dict
     """FROC and average precision over all cases, where what was found has scores."""
     known = [one for one in results if any("lesions" in row for row in one.rows)]
     boxes = [row for one in known for row in one.boxes]
-    if not known or any(row["score"] is None for row in boxes):
+    if not known:
         return {}
+    if silent := sorted({row["case"] for row in boxes if row["score"] is None}):
+        return {"without_scores": silent}
     scans = [_scan(one) for one in known]
     predictions, targets = [scan[0] for scan in scans], [scan[1] for scan in scans]
     froc = compute_froc(
-        predictions, targets, hit=_recorded, threshold=0.5, resamples=resamples, seed=seed
-    )
+        predictions, targets, hit=_recorded, threshold=0.5, seed=seed,
+        resamples=resamples if len(scans) > 1 else 0,
+    )  # fmt: skip
     precision = compute_average_precision(predictions, targets, hit=_recorded, threshold=0.5)
     curve = {
         name: getattr(froc, name).tolist()

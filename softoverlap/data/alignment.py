@@ -146,8 +146,8 @@ def align_to(
         return Aligned(volume, displacement, f"{apart}: resampled{outside}")
     limit = CLOSE_GRID if geometry == "strict" else TRUSTED_GRID
     if displacement > limit:
-        choices = _choices(displacement, geometry, _meet(turned, reference))
-        raise ValueError(f"{apart}, more than the {limit:g} that is allowed{choices}")
+        hint = choices(displacement, geometry, meet=_meet(turned, reference))
+        raise ValueError(f"{apart}, more than the {limit:g} that is allowed{hint}")
     return Aligned(replace(turned, affine=reference.affine), displacement, f"{apart}: not moved")
 
 
@@ -178,16 +178,16 @@ def _shapes(moving: Volume, reference: Volume, names: tuple[str, str], geometry:
     )
 
 
-def _choices(displacement: float, geometry: str, meet: bool) -> str:
-    """What would work in place of a geometry that refuses."""
-    choices = []
+def choices(displacement: float, geometry: str, *, meet: bool = True) -> str:
+    """What would work in place of a geometry that refuses; `meet` if the volumes share space."""
+    words = []
     if geometry == "strict" and displacement <= TRUSTED_GRID:
-        choices.append(f"index trusts the voxel grid, up to {TRUSTED_GRID:g} voxel")
+        words.append(f"index trusts the voxel grid, up to {TRUSTED_GRID:g} voxel")
     if meet:
-        choices.append("resample trusts the affines")
-    if not choices:
+        words.append("resample trusts the affines")
+    if not words:
         return f" by geometry (--geometry) {geometry}, and the volumes share no space"
-    return f" by {geometry}; choose with geometry (--geometry): {', '.join(choices)}"
+    return f" by {geometry}; choose with geometry (--geometry): {', '.join(words)}"
 
 
 def _meet(moving: Volume, reference: Volume) -> bool:

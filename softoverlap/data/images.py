@@ -16,7 +16,7 @@ from softoverlap.data._pixels import converted
 from softoverlap.data.geometry import Volume, check_one_channel
 from softoverlap.data.nifti import NIFTI_SUFFIXES, is_nifti_name, read_nifti
 
-IMAGE_SUFFIXES = (*NIFTI_SUFFIXES, *READERS)
+IMAGE_SUFFIXES = (*NIFTI_SUFFIXES, *READERS, ".seg.nrrd")
 """How the names of image files end; a DICOM series is a folder."""
 
 DATA_SUFFIXES = (".raw", ".zraw", ".raw.gz")

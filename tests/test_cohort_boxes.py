@@ -1,0 +1,128 @@
+"""Boxes of every format that tells itself, on grids that differ, and cohorts of them."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+import torch
+
+from softoverlap.cohort import (
+    CaseResult,
+    ScorePair,
+    ScoreSettings,
+    find_pairs,
+    score_case,
+    score_cohort,
+)
+from softoverlap.cohort.box_grid import place_boxes
+from softoverlap.cohort.summary import summarize
+from softoverlap.data import BoxFile, write_boxes, write_markups
+
+AFFINE = torch.diag(torch.tensor([-1.0, 2.0, 1.5, 1.0], dtype=torch.float64))
+BOXES = torch.tensor([[1.0, 2, 3, 4, 6, 7], [10, 10, 10, 12, 13, 14]]).double()
+SCORES = torch.tensor([0.9, 0.4]).double()
+
+
+def written(folder, kind):
+    folder.mkdir(exist_ok=True)
+    if kind == "slicer":
+        write_markups(folder / "a.mrk.json", BOXES, AFFINE, scores=SCORES)
+        return folder / "a.mrk.json"
+    path = folder / ("a.npz" if kind == "nndetection" else "a.json")
+    write_boxes(path, BOXES, scores=SCORES, affine=AFFINE, case="a")
+    return path
+
+
+@pytest.mark.parametrize("found", ["json", "slicer", "nndetection"])
+@pytest.mark.parametrize("truth", ["json", "slicer", "nndetection"])
+def test_boxes_of_every_format_that_tells_itself_are_scored(tmp_path, found, truth):
+    paths = written(tmp_path / "pred", found), written(tmp_path / "truth", truth)
+    (pair,) = find_pairs(*(path.parent for path in paths))
+    result = score_case(ScorePair("a", paths[0], (paths[1],)))
+    assert [row["soft_iou"] for row in result.lesions] == pytest.approx([1.0, 1.0], abs=1e-5)
+    volumes = [3 * (3 * 4 * 4), 3 * (2 * 3 * 4)]
+    assert [row["volume_mm3"] for row in result.lesions] == pytest.approx(volumes, rel=1e-5)
+    assert pair.error is None
+
+
+@pytest.mark.bad_input
+def test_millimetres_without_any_affine_are_an_error_that_names_both(tmp_path):
+    write_boxes(tmp_path / "bare.json", BOXES, scores=SCORES)
+    pair = ScorePair("a", tmp_path / "bare.json", (written(tmp_path, "slicer"),))
+    with pytest.raises(ValueError, match=r"bare\.json must tell its affine where .*a\.mrk\.json"):
+        score_case(pair)
+
+
+def test_boxes_that_grow_on_a_grid_at_an_angle_are_told():
+    angle = torch.tensor(0.5).double()
+    turn = torch.eye(4, dtype=torch.float64)
+    turn[0, 0] = turn[1, 1] = angle.cos()
+    turn[0, 1], turn[1, 0] = -angle.sin(), angle.sin()
+    file = BoxFile(torch.tensor([[0.0, 0, 0, 10, 10, 10]]).double(), affine=turn)
+    placed = place_boxes(
+        file, torch.eye(4), (20, 20, 20), geometry="resample", names=("found", "scan")
+    )
+    growth = (angle.cos() + angle.sin()) ** 2
+    assert f"boxes became up to {growth:.3g} times as large" in placed.warning
+    same = place_boxes(file, turn, (20, 20, 20), geometry="resample", names=("found", "scan"))
+    assert same.warning is None
+
+
+@pytest.mark.bad_input
+def test_only_choices_that_work_are_offered():
+    away = torch.eye(4, dtype=torch.float64)
+    for shift, words in ((0.5, "index trusts the voxel grid"), (50.0, "resample")):
+        away[0, 3] = shift
+        file = BoxFile(BOXES, affine=away)
+        with pytest.raises(ValueError, match=r"voxels off that of scan") as error:
+            place_boxes(
+                file, torch.eye(4), (20, 20, 20), geometry="strict", names=("found", "scan")
+            )
+        assert words in str(error.value)
+    assert "index" not in str(error.value)
+
+
+def scan(case, score):
+    row = {"case": case, "box": 0, "score": score, "outcome": "hit", "lesion": 0}
+    lesion = {"case": case, "lesion": 0, "existence": 1.0}
+    return CaseResult(case, [{"case": case, "lesions": 1}], [lesion], [row])
+
+
+def test_one_scan_has_no_interval():
+    found = summarize([scan("a", 0.5)])
+    assert found["froc"]["cpm"] == 1.0
+    assert "cpm_interval" not in found["froc"]
+    assert "cpm_interval" in summarize([scan("a", 0.5), scan("b", 0.5)])["froc"]
+
+
+def test_cases_whose_boxes_have_no_scores_are_named():
+    found = summarize([scan("a", 0.5), scan("b", None), scan("c", 0.1)])
+    assert "froc" not in found
+    assert found["without_scores"] == ["b"]
+
+
+def test_empty_masks_are_counted():
+    volumes = {"a": (0.0, 0.0), "b": (0.0, 1.0), "c": (0.5, 0.5)}
+    rows = [
+        {"case": case, "pred_volume_ml": pred, "truth_volume_ml": truth}
+        for case, (pred, truth) in volumes.items()
+    ]
+    assert summarize([CaseResult(row["case"], [row]) for row in rows])["n_empty"] == 1
+
+
+def test_a_table_of_pairs_is_scored_as_it_is(tmp_path):
+    paths = written(tmp_path / "pred", "json"), written(tmp_path / "truth", "json")
+    table = find_pairs(*(path.parent for path in paths))
+    result = score_cohort(table, tmp_path / "out", ScoreSettings())
+    assert [one.case for one in result.results] == ["a"]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="links need rights there")
+def test_folders_behind_links_are_searched_once(tmp_path):
+    paths = written(tmp_path / "pred", "json"), written(tmp_path / "elsewhere", "json")
+    (tmp_path / "truth").mkdir()
+    (tmp_path / "truth" / "deep").symlink_to(paths[1].parent)
+    paths[1].parent.joinpath("loop").symlink_to(tmp_path / "truth")
+    (pair,) = find_pairs(paths[0].parent, tmp_path / "truth")
+    assert pair.truth == (tmp_path / "truth" / "deep" / "a.json",)
