@@ -8,6 +8,7 @@ same paths, and have softoverlap installed.
 from __future__ import annotations
 
 import contextlib
+import logging
 import time
 from asyncio import CancelledError
 from collections import deque
@@ -167,8 +168,9 @@ def _client(scheduler: str, workers: int | None) -> Iterator[Client]:
         if workers is not None:
             with interrupts_held():
                 cluster = distributed.LocalCluster(
-                    n_workers=workers, threads_per_worker=1, processes=True, dashboard_address=None
-                )
+                    n_workers=workers, threads_per_worker=1, processes=True, dashboard_address=None,
+                    silence_logs=logging.CRITICAL,  # what matters is reported here
+                )  # fmt: skip
             address = stack.enter_context(cluster)
         try:
             client = distributed.Client(address, timeout=SECONDS_TO_CONNECT, set_as_default=False)
