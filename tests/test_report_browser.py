@@ -162,6 +162,7 @@ def test_what_has_no_value_comes_last_either_way(browser, long_page):
         ("SOFT_DICE>=0.98 lesions<2", [n for n in range(250) if n * 37 % 250 > 244 and n % 5 < 2]),
         ("nothing_like_it", []),
         ("soft_dice<", []),
+        ("soft_dice<<3", []),
     ],
 )
 def test_words_and_conditions_filter_the_rows(words, kept, browser, long_page):
@@ -169,6 +170,19 @@ def test_words_and_conditions_filter_the_rows(words, kept, browser, long_page):
     filter_cases(browser, words)
     assert column(browser, "case") == [f"case{n}" for n in kept]
     assert texts(browser, "#cases .count") == [f"{len(kept)} of 250 cases"]
+
+
+def test_a_condition_that_is_none_is_named(browser, long_page):
+    show(browser, long_page)
+    for words, wrong in (
+        ("soft_dice<<3", "soft_dice<<3"),
+        ("soft_dice<0.5", ""),
+        ("case1 a<1", "a<1"),
+    ):
+        filter_cases(browser, words)
+        (hint,) = texts(browser, "#cases .hint")
+        assert ("is no condition" in hint) == bool(wrong)
+        assert hint.startswith(wrong)
 
 
 def test_a_case_leads_to_its_picture_and_all_columns_can_be_shown(browser, page):

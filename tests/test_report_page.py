@@ -23,7 +23,8 @@ from softoverlap.cli import app
 from softoverlap.data import load_nifti, save_nifti, write_boxes
 from softoverlap.report import _case_files, _charts, _html
 from softoverlap.report._case_files import CaseVolumes, ScanFinder
-from softoverlap.report._results import read_results
+from softoverlap.report._results import label_name, read_results, truths_of
+from softoverlap.report._summary import Reliability
 from softoverlap.report._svg import inline_svg
 from softoverlap.report._worst import focus, of_case, worst_cases
 from softoverlap.report.display import moved_boxes
@@ -115,6 +116,52 @@ def test_every_chart_is_there_and_says_what_it_shows(page):
     assert "0.25 at 0.125, 0.75 at 1. A hit is a predicted lesion that shares a" in page.words
     assert "1 found" not in page.words
     assert "2 found, 1 missed" in page.words
+
+
+def test_figures_that_come_twice_say_how_each_is_made(page):
+    assert "by the normal model of Bland and Altman; those of the summary are by boot" in page.words
+    assert "that of the summary is the mean over cases" in page.words
+
+
+def test_the_curve_is_named_after_what_was_found(tmp_path):
+    row = {"case": "a", "soft_dice": 0.5}
+    for kind, name in (("masks", "predicted lesions"), ("boxes", "all boxes")):
+        page = page_of(write_results(tmp_path / kind, [{**row, "kind": kind}], **pooled()))
+        assert f"{name} (CPM" in page.words
+
+
+def test_cases_of_two_empty_masks_are_counted_where_there_are_any(tmp_path, page):
+    empty = {"soft_dice": 1, "truth_volume_ml": 0, "pred_volume_ml": 0}
+    full = {**empty, "truth_volume_ml": 2}
+    rows = [
+        {"case": name, **volumes} for name, volumes in zip("abc", (empty, empty, full), strict=True)
+    ]
+    words = page_of(write_results(tmp_path, rows), worst=0).words
+    assert "2 cases are empty in truth and prediction and count as 1 in the overlaps." in words
+    assert "empty in truth" not in page.words
+
+
+def test_labels_keep_all_their_digits(tmp_path):
+    results = read_results(write_results(tmp_path, [{"case": "a", "label": 1234567}]))
+    assert label_name(results.cases.rows[0]) == "1234567"
+
+
+def test_names_of_raters_may_hold_the_sign_that_parts_them(tmp_path):
+    names = ["a;1.nii.gz", "b.nii.gz", "c;d;e.nii.gz"]
+    for name in names:
+        (tmp_path / name).touch()
+    assert truths_of({"truth": ";".join(names)}, tmp_path) == names
+    assert truths_of({"truth": "gone;too"}, tmp_path) == ["gone", "too"]
+
+
+def test_counts_of_voxels_have_few_labels():
+    curve = Reliability(0.1, (0.0, 0.5, 1.0), (0.25, 0.75), (0.2, 0.8), (30.0, 4e6))
+    below = _charts.reliability_chart(curve).figure.axes[1]
+    below.figure.canvas.draw()
+    low, high = below.get_ylim()
+    major = [at for at in below.get_yticks() if low <= at <= high]
+    assert 2 <= len(major) <= 4
+    assert not any(label.get_text() for label in below.get_yticklabels(minor=True))
 
 
 def test_points_say_which_case_they_are(page):
@@ -263,7 +310,8 @@ def test_labels_have_a_part_each_and_pictures_of_their_own_label(tmp_path):
 def test_boxes_without_scores_are_drawn_all_and_weak_ones_are_left_out(tmp_path):
     folder = write_cohort(tmp_path, count=1)
     table = (folder / "boxes.csv").read_text()
-    assert "Boxes from score 0.5 on." in page_of(folder).words
+    words = "Boxes from score 0.5 on: in all cases together, these leave at most 1 false positive a"
+    assert words in page_of(folder).words
     orange = [_orange(folder)]
     for score in ("0.375", ""):
         (folder / "boxes.csv").write_text(table.replace("0.625", score))
@@ -510,6 +558,11 @@ def spoil(name, content):
     return lambda folder: (folder / name).write_bytes(content)
 
 
+def cut_off(folder):
+    (folder / "summary.json").unlink()
+    (folder / "scores.jsonl").touch()
+
+
 def without(*path):
     def change(folder):
         content = json.loads((folder / "summary.json").read_text())
@@ -528,6 +581,7 @@ def without(*path):
     [
         (lambda folder: (folder / "cases.csv").unlink(), "must hold cases.csv, found none"),
         (lambda folder: (folder / "summary.json").unlink(), "must hold summary.json, found none"),
+        (cut_off, "found none: the run was cut off: run the same command again"),
         (spoil("summary.json", b"{"), "summary.json must hold JSON"),
         (spoil("summary.json", b"\xff"), "summary.json must hold JSON"),
         (spoil("summary.json", b"[]"), "must be a summary of softoverlap score"),

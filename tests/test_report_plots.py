@@ -135,6 +135,31 @@ def test_names_with_dollar_signs_are_words_and_no_formulas(tmp_path):
     assert figure.legends[0].get_texts()[0].get_text().startswith(name)
 
 
+def test_a_second_row_shows_the_place_enlarged_and_keeps_scores_to_itself():
+    given = {"found_boxes": BOX, "scores": torch.tensor([0.5]), "centre": (3.0, 6.0, 26.0)}
+    axes = plot_case(IMAGE, spacing=SPACING, zoom=6.0, **given).axes
+    assert len(axes) == 6
+    assert (axes[3].get_xlim(), axes[3].get_ylim()) == ((18.0, 30.0), (9.0, 3.0))
+    assert rectangles(axes[0]) == [(18.0, 3.0, 12.0, 6.0)]
+    assert rectangles(axes[3]) == [(6.0, 4.0, 10.0, 5.0)]
+    assert [len(one.texts) for one in axes] == [0, 0, 0, 1, 1, 0]
+    assert len(plot_case(IMAGE, spacing=SPACING, zoom=24.0, **given).axes) == 3
+
+
+@pytest.mark.bad_input
+@pytest.mark.parametrize("zoom", [0.0, -1.0, math.nan, math.inf])
+def test_a_zoom_that_is_no_length_is_named(zoom):
+    with pytest.raises(ValueError, match="zoom must be a positive number of mm, got"):
+        plot_case(IMAGE, spacing=SPACING, zoom=zoom)
+
+
+def test_contours_leave_no_rim_about_the_image():
+    mask = torch.zeros(8, 20, 30)
+    mask[2:5, 4:9, 6:16] = 1
+    axes = plot_case(IMAGE, spacing=SPACING, soft_mask=mask, centre=(3.0, 6.0, 8.0)).axes[0]
+    assert (axes.get_xlim(), axes.get_ylim()) == ((0, 30), (20, 0))
+
+
 def test_a_title_stands_above_the_planes():
     assert plot_case(IMAGE, spacing=SPACING, title="sub-01").get_suptitle() == "sub-01"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import csv
 import gzip
 import http.client
 import json
@@ -102,6 +103,19 @@ def test_every_row_is_listed_with_scores_boxes_and_outcomes(results):
     assert bad["boxes"][1]["score"] == pytest.approx(0.8)
     assert "readable NIfTI" in evil["error"]
     assert good["boxes"][0]["outcome"] == "found"
+
+
+def test_a_displacement_of_rounding_size_is_no_score(results):
+    name, table = "geometry_displacement_voxels", results / "cases.csv"
+    for size, shown in (("3e-15", False), ("0.004", True)):
+        with table.open(newline="") as file:
+            rows = list(csv.DictReader(file))
+        with table.open("w", newline="") as file:
+            writer = csv.DictWriter(file, rows[0])
+            writer.writeheader()
+            writer.writerows({**row, name: size} for row in rows)
+        case = listed(read_viewer(results))["cases"][0]
+        assert (name in case["scores"]) == shown
 
 
 def test_volumes_are_named_by_numbers_and_never_by_their_files(results):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import math
+import re
 import shutil
 import threading
 
@@ -266,6 +267,16 @@ def test_findings_move_the_crosshair(page):
     assert all("RAS" in place and "truth" in place for place in places)
 
 
+def test_lesions_and_boxes_have_the_numbers_of_the_tables(page):
+    one = page.driver.execute_script(
+        "const ill = softoverlapViewer.cases.find((one) => one.name === 'ill');"
+        "return ill.boxes.map((box) => box.number)"
+    )
+    shown = page.driver.find_elements(By.CSS_SELECTOR, "#findings button")
+    assert [int(re.search(r"\d+", button.text)[0]) for button in shown] == one
+    assert 0 in one
+
+
 @pytest.mark.parametrize("width", [390, 768, 1280])
 def test_no_width_scrolls_sideways(browser, server, width):
     metrics = {"width": width, "height": 844, "deviceScaleFactor": 2, "mobile": width < 700}
@@ -302,6 +313,23 @@ OBLIQUE = torch.tensor(
     dtype=torch.float64,
 )
 PERMUTED = torch.diag(torch.tensor([1.0, 1.5, 2.5, 1.0]).double())[[2, 0, 1, 3]]
+
+
+def test_the_front_is_at_the_left_of_the_sagittal_plane_as_on_the_page(browser, tmp_path):
+    mask = torch.zeros(20, 30, 20)
+    mask[8:12, 22:28, 8:12] = 1
+    save_nifti(tmp_path / "front.nii.gz", mask, torch.eye(4).double())
+    path = tmp_path / "front.nii.gz"
+    score_cohort([ScorePair("front", path, (path,))], tmp_path / "results")
+    with ViewerServer(read_viewer(tmp_path / "results")) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        page = Page(browser, server.url)
+        page.set(view="sagittal", pred_opacity=0, found_boxes=False, truth_opacity=1)
+        page.set(truth_lowest=0.5)
+        picture = page.picture()
+        server.shutdown()
+    green = np.flatnonzero((picture[..., 1] - picture[..., 0] > 50).any(axis=0))
+    assert 0 < green.max() < picture.shape[1] / 2
 
 
 def extent(picture, *, tile):

@@ -16,6 +16,8 @@ from softoverlap.report._style import (
     Axes,
     Figure,
     FigureCanvasAgg,
+    LogLocator,
+    NullFormatter,
     PlainLogFormatter,
     Style,
     rc_context,
@@ -139,7 +141,7 @@ def reliability_chart(curve: Reliability) -> Chart:
     axes.plot([point.x for point in points], [point.y for point in points], color=BLUE)
     tips = _scatter(axes, "bins", points, color=BLUE, size=26.0, alpha=1.0)
     below.stairs(curve.counts, curve.edges, fill=True, color=BLUE, alpha=0.6)
-    below.set_yscale("log")
+    _count_axis(below, curve.counts)
     for each in (axes, below):
         each.set_xlim(-0.02, 1.02)
         each.grid(alpha=0.3)
@@ -149,12 +151,23 @@ def reliability_chart(curve: Reliability) -> Chart:
     return Chart(figure, tips)
 
 
-def froc_chart(found: FoundLesions) -> Chart:
+def _count_axis(axes: Axes, counts: Sequence[float]) -> None:
+    """Whole decades, a few of them labelled: the axis is low."""
+    some = [count for count in counts if count > 0]
+    axes.set_yscale("log")
+    if some:
+        low, high = math.log10(0.9 * min(some)), math.log10(1.1 * max(some))
+        axes.set_ylim(10.0 ** math.floor(low), 10.0 ** math.ceil(high))
+    axes.yaxis.set_major_locator(LogLocator(numticks=4))
+    axes.yaxis.set_minor_formatter(NullFormatter())
+
+
+def froc_chart(found: FoundLesions, name: str) -> Chart:
     """`plot_froc` at the size of the others, with the intervals of the rates that are read."""
     from softoverlap.report.plots import plot_froc
 
     with rc_context(_STYLE):
-        figure = plot_froc({"all boxes": found.froc})
+        figure = plot_froc({name: found.froc})
     figure.set_size_inches(4.6, 3.6)
     for words in figure.legends[0].get_texts():
         words.set_fontsize(9)

@@ -40,6 +40,12 @@ def checked_spacing(spacing: Sequence[float]) -> tuple[float, ...]:
     return edges
 
 
+def checked_zoom(zoom: float) -> float:
+    if not (math.isfinite(zoom) and zoom > 0):
+        raise ValueError(f"zoom must be a positive number of mm, got {zoom}")
+    return float(zoom)
+
+
 def checked_boxes(
     name: str, boxes: Tensor | None, label: str, numbers: Tensor | None
 ) -> Tensor | None:

@@ -23,6 +23,9 @@ from softoverlap.report.plots import plot_case
 REACH_MM = 100.0
 """How far from the middle a picture reaches: a small lesion would be lost in a whole body."""
 
+ZOOM_MM = (40.0, 80.0)
+"""Least and largest edge of what is enlarged."""
+
 MOST_BOXES = 60
 _WHITE = ("text.color", "axes.labelcolor", "xtick.color", "ytick.color", "axes.edgecolor")
 _BLACK = ("figure.facecolor", "axes.facecolor")
@@ -64,16 +67,28 @@ def case_picture(
     marks = replace(
         marks, truth=moved_boxes(marks.truth, *turn), found=moved_boxes(marks.found, *turn)
     )
-    middle = [length / 2 for length in shown.background.shape]
+    middle, zoom = [length / 2 for length in shown.background.shape], None
     if focus is not None:
         point = torch.tensor([*focus.point, *focus.point], dtype=torch.float64)[None]
         middle = moved_boxes(point, *turn)[0, :3].tolist()
+        zoom = _zoom(focus, before)
     with rc_context(_DARK):
-        figure = _drawn(shown, marks, middle)
+        figure = _drawn(shown, marks, middle, zoom)
         return _data_uri(figure), volumes.note
 
 
-def _drawn(volumes: CaseVolumes, marks: Marks, middle: Sequence[float]) -> Figure:
+def _zoom(focus: Focus, affine: Tensor) -> float:
+    """How much to enlarge, in mm: what is there and its surroundings, within limits."""
+    if focus.box is None:
+        return ZOOM_MM[0]
+    box = torch.tensor(focus.box, dtype=torch.float64)
+    edges = (box[3:] - box[:3]) * torch.linalg.norm(affine[:3, :3], dim=0).double()
+    return min(max(1.5 * float(edges.max()), ZOOM_MM[0]), ZOOM_MM[1])
+
+
+def _drawn(
+    volumes: CaseVolumes, marks: Marks, middle: Sequence[float], zoom: float | None
+) -> Figure:
     """The planes near the middle."""
     spacing = torch.linalg.norm(volumes.affine[:3, :3], dim=0).tolist()
     shape = volumes.background.shape
@@ -95,6 +110,7 @@ def _drawn(volumes: CaseVolumes, marks: Marks, middle: Sequence[float]) -> Figur
         found_boxes=(marks.found - start)[inside[1]],
         scores=None if marks.scores is None else marks.scores[inside[1]],
         centre=[at - side.start for at, side in zip(centre, window, strict=True)],
+        zoom=zoom,
     )
     name_planes(figure)
     return figure

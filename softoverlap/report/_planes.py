@@ -64,6 +64,7 @@ def draw_image(
         aspect=spacing[plane.rows] / spacing[plane.columns],
         interpolation="nearest",
     )
+    axes.autoscale(False)  # contours reach beyond the edge, and would leave a blank rim
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_locator(MaxNLocator(6, integer=True))
     axes.set_title(f"axis {plane.axis} at {plane.index}", fontsize=10)
@@ -72,14 +73,19 @@ def draw_image(
 
 
 def draw_contours(
-    axes: Axes, plane: Plane, mask: Shaped[Tensor, "depth height width"], *, color: str
+    axes: Axes,
+    plane: Plane,
+    mask: Shaped[Tensor, "depth height width"],
+    *,
+    color: str,
+    thickness: float = 1.0,
 ) -> None:
     """Lines of equal probability; a rim of zeros closes those that reach the image's edge."""
     slice_ = np.pad(plane.of(mask), 1)
     reached = [level for level in LEVELS if slice_.max() > level]
     if reached:
         rows, columns = (np.arange(length) - 0.5 for length in slice_.shape)
-        widths = LEVEL_WIDTHS[: len(reached)]
+        widths = [thickness * width for width in LEVEL_WIDTHS[: len(reached)]]
         axes.contour(columns, rows, slice_, levels=reached, colors=color, linewidths=widths)
 
 
@@ -92,6 +98,7 @@ def draw_boxes(
     dashes: str,
     labels: list[str] | None,
     above: bool,
+    thickness: float = 1.0,
 ) -> None:
     """The boxes that the plane cuts, with a label above or below each."""
     for number in plane.cuts(boxes).nonzero()[:, 0].tolist():
@@ -106,7 +113,7 @@ def draw_boxes(
                 fill=False,
                 edgecolor=color,
                 linestyle=dashes,
-                linewidth=1.5,
+                linewidth=1.5 * thickness,
             )
         )
         if labels is not None:
@@ -114,16 +121,17 @@ def draw_boxes(
 
 
 def _draw_label(axes: Axes, label: str, x: float, y: float, color: str, *, above: bool) -> None:
-    axes.annotate(
+    axes.annotate(  # clipped, so that it covers nothing beyond the plane
         label,
         (x, y),
         xytext=(0, 2 if above else -2),
         textcoords="offset points",
         color="black",
-        fontsize=7,
+        fontsize=6.5,
         verticalalignment="bottom" if above else "top",
         bbox={"facecolor": color, "alpha": 0.85, "pad": 0.8, "edgecolor": "none"},
         annotation_clip=True,
+        clip_on=True,
     )
 
 

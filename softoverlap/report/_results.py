@@ -20,6 +20,7 @@ Row = Mapping[str, Cell]
 
 _TEXT = ("case", "error", "warning", "pred", "truth", "kind", "image", "outcome")
 _COMMAND = "write the folder with softoverlap score"
+_CUT_OFF = "the run was cut off: run the same command again"
 
 
 @dataclass(frozen=True)
@@ -80,7 +81,7 @@ class Results:
 def label_name(row: Row) -> str:
     """The row's label as the summary calls it, empty if it has none."""
     label = row.get("label")
-    return f"{label:g}" if isinstance(label, float) else str(label or "")
+    return str(int(label)) if isinstance(label, float) else str(label or "")
 
 
 def read_results(folder: str | os.PathLike[str]) -> Results:
@@ -95,7 +96,9 @@ def read_results(folder: str | os.PathLike[str]) -> Results:
         raise FileNotFoundError(f"{folder} must be a folder of results, found none: {_COMMAND}")
     for name in ("cases.csv", "summary.json"):
         if not (folder / name).is_file():
-            raise FileNotFoundError(f"{folder} must hold {name}, found none: {_COMMAND}")
+            cut_off = name == "summary.json" and (folder / "scores.jsonl").is_file()
+            cure = _CUT_OFF if cut_off else _COMMAND
+            raise FileNotFoundError(f"{folder} must hold {name}, found none: {cure}")
     summary = _read_summary(folder / "summary.json")
     cases = _read_table(folder / "cases.csv")
     if "case" not in cases.columns:
@@ -178,6 +181,13 @@ def text(row: Row, column: str) -> str:
     return value if isinstance(value, str) else "" if value is None else f"{value:g}"
 
 
-def truths_of(row: Row) -> Sequence[str]:
-    """The files of the truth, one for each rater."""
-    return [name for name in text(row, "truth").split(";") if name]
+def truths_of(row: Row, folder: Path) -> Sequence[str]:
+    """The files of the truth, one for each rater; a name may hold the `;` between them."""
+    pieces, names = text(row, "truth").split(";"), []
+    while pieces:
+        lengths = range(len(pieces), 0, -1)
+        there = (n for n in lengths if (folder / ";".join(pieces[:n])).exists() and pieces[0])
+        length = next(there, 1)
+        names.append(";".join(pieces[:length]))
+        pieces = pieces[length:]
+    return [name for name in names if name]

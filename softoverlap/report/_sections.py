@@ -46,6 +46,8 @@ def summary_section(results: Results, part: Part) -> Markup:
         pieces.append(table(head, (_metric_row(part, name) for name in shown), numbers=6))
     else:
         pieces.append(missing("No scores: no case could be scored."))
+    if empty := _empty_words(results.of_part(part)):
+        pieces.append(element("p", empty))
     if part.found is not None:
         pieces.append(_found_words(part.found, percent))
     if rest:
@@ -99,6 +101,19 @@ def _metric_row(part: Part, name: str) -> tuple[object, ...]:
         interval(metric.median_interval),
         number(metric.sd),
         metric.n,
+    )
+
+
+def _empty_words(results: Results) -> str:
+    """How many cases score 1 because there is nothing in either mask; empty if none do."""
+    found = results.scored.numbers("truth_volume_ml", "pred_volume_ml", "soft_dice")
+    count = sum(volumes == (0, 0, 1) for _, volumes in found)
+    if not count:
+        return ""
+    verbs = ("is", "counts") if count == 1 else ("are", "count")
+    return (
+        f"{plural(count, 'case')} {verbs[0]} empty in truth and prediction and {verbs[1]} as 1 in "
+        "the overlaps."
     )
 
 
@@ -195,7 +210,8 @@ def _agreement(results: Results, part: Part) -> Drawing:
         f"Soft volumes of {plural(figures.n, 'case')}: bias {number(figures.mean_difference)} ml "
         f"({interval(figures.mean_interval)}), limits of agreement "
         f"{interval((figures.lower, figures.upper))} ml, concordance "
-        f"{number(figures.concordance)}. Bands are {100 * results.confidence:g} % intervals."
+        f"{number(figures.concordance)}. Bands are {100 * results.confidence:g} % intervals "
+        "by the normal model of Bland and Altman; those of the summary are by bootstrap."
     )
     return Drawing(title, words, lambda: agreement_chart(points, figures))
 
@@ -224,13 +240,14 @@ def _froc(results: Results, part: Part) -> Drawing:
     )
     words = f"Sensitivity at false positives a scan: {readings}."
     kinds = {text(row, "kind") for row in results.scored.rows}
+    name = "predicted lesions" if kinds <= {"masks", "masks in boxes"} else "all boxes"
     if len(kinds) == 1 and (rule := _HITS.get(kinds.pop())):
         words += " " + rule.format(results.settings.get("hit_iou"))
     if any(share < 1 for _, (share,) in results.lesions.numbers("existence")):
         words += " A lesion counts by the share of raters that marked it."
     if found.sensitivity_interval is not None:
         words += " Bars are bootstrap intervals over scans."
-    return Drawing(title, words, lambda: froc_chart(found))
+    return Drawing(title, words, lambda: froc_chart(found, name))
 
 
 def _reliability(part: Part) -> Drawing:
@@ -240,7 +257,8 @@ def _reliability(part: Part) -> Drawing:
         return Drawing("Calibration", words, None)
     words = (
         f"Mean truth where so much was predicted, near lesions of all cases; the dotted line is "
-        f"perfect. Calibration error {number(curve.error)}."
+        f"perfect. Calibration error of all voxels together {number(curve.error)}; that of the "
+        "summary is the mean over cases."
     )
     return Drawing("Calibration", words, lambda: reliability_chart(curve))
 

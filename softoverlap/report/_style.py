@@ -11,7 +11,7 @@ try:
     from matplotlib.figure import Figure
     from matplotlib.lines import Line2D
     from matplotlib.patches import Rectangle
-    from matplotlib.ticker import LogFormatter, MaxNLocator
+    from matplotlib.ticker import LogFormatter, LogLocator, MaxNLocator, NullFormatter
 except ImportError as error:
     raise ImportError(
         "softoverlap.report draws with matplotlib, which is not installed: "
@@ -59,7 +59,9 @@ __all__ = [
     "Figure",
     "FigureCanvasAgg",
     "Line2D",
+    "LogLocator",
     "MaxNLocator",
+    "NullFormatter",
     "PlainLogFormatter",
     "Rectangle",
     "Style",

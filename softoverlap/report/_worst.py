@@ -17,6 +17,8 @@ class Focus:
 
     point: tuple[float, ...]
     words: str
+    box: tuple[float, ...] | None = None
+    """Its box in voxels, if that is known."""
 
 
 def ranking(results: Results) -> str | None:
@@ -48,13 +50,13 @@ def focus(lesions: Table, boxes: Table) -> Focus | None:
         chosen = chosen or min(places, key=lambda one: one[1][4])
         row, (*point, volume, dice) = chosen
         state = "missed" if missed else f"of soft Dice {dice:.3g}"
-        return Focus(tuple(point), f"lesion {_number(row)}, {state}, {volume:.4g} mm³")
+        return Focus(tuple(point), f"lesion {_number(row)}, {state}, {volume:.4g} mm³", _box(row))
     false = boxes.where(lambda row: row.get("outcome") == "false positive")
     wrong = false.numbers(*axis_names(3))
     if wrong:
         row, edges = max(wrong, key=lambda one: _score(one[0]))
         middle = tuple((low + high) / 2 for low, high in zip(edges[:3], edges[3:], strict=True))
-        return Focus(middle, f"a false positive of score {_score(row):.3g}")
+        return Focus(middle, f"a false positive of score {_score(row):.3g}", edges)
     return None
 
 
@@ -67,6 +69,11 @@ def of_case(table: Table, row: Row) -> Table:
 def _number(row: Row) -> str:
     value = row.get("lesion")
     return f"{value:g}" if isinstance(value, float) else "?"
+
+
+def _box(row: Row) -> tuple[float, ...] | None:
+    edges = tuple(edge for name in axis_names(3) if isinstance(edge := row.get(name), float))
+    return edges if len(edges) == 6 else None
 
 
 def _score(row: Row) -> float:

@@ -25,8 +25,10 @@ def moved_boxes(boxes: Tensor, before: Tensor, after: Tensor) -> Tensor:
 
 def name_planes(figure: Figure) -> None:
     """Planes by their names and sides, in place of the tensor's axes."""
-    for axes, (name, side) in zip(figure.axes, PLANES, strict=True):
-        axes.set_title(name, fontsize=12)
+    for number, axes in enumerate(figure.axes):
+        name, side = PLANES[number % 3]
+        title = name if number < 3 else axes.get_title()  # a second row is the first enlarged
+        axes.set_title(title, fontsize=12 if number < 3 else 10)
         axes.set_xlabel("")
         axes.set_ylabel("")
         axes.set_xticks([])

@@ -35,13 +35,23 @@
     "=": (a, b) => a === b,
   };
 
+  function wordsOf(query) {
+    return query.toLowerCase().replace(/\s*(<=|>=|<|>|=)\s*/g, "$1").split(/\s+/).filter(Boolean);
+  }
+
+  /** The column, sign and limit of a condition such as soft_dice<0.5, or null if it is none. */
+  function condition(word, columns, numeric) {
+    const [, name, sign, limit] = word.match(/^(\w+)(<=|>=|<|>|=)([^<>=].*)$/) || [];
+    const at = columns.findIndex((column) => column.name.toLowerCase() === name);
+    return at < 0 || (numeric[at] && Number.isNaN(Number(limit))) ? null : [at, sign, limit];
+  }
+
   // Words that a row must hold, and conditions such as soft_dice<0.5.
-  function conditions(query, columns) {
-    const words = query.toLowerCase().replace(/\s*(<=|>=|<|>|=)\s*/g, "$1").split(/\s+/).filter(Boolean);
-    return words.map((word) => {
-      const [, name, sign, limit] = word.match(/^(\w+)(<=|>=|<|>|=)(.+)$/) || [];
-      const at = columns.findIndex((column) => column.name.toLowerCase() === name);
-      if (at < 0) return (row) => row.text.includes(word);
+  function conditions(query, columns, numeric) {
+    return wordsOf(query).map((word) => {
+      const found = condition(word, columns, numeric);
+      if (!found) return (row) => row.text.includes(word);
+      const [at, sign, limit] = found;
       const number = Number(limit);
       if (!Number.isNaN(number)) return (row) => typeof row.cells[at] === "number" && OPERATORS[sign](row.cells[at], number);
       return (row) => row.cells[at] !== null && OPERATORS[sign](String(row.cells[at]).toLowerCase(), limit);
@@ -71,7 +81,8 @@
     const all = make("input", { type: "checkbox" });
     if (data.main < data.columns.length) controls.append(make("label", {}, all, "All columns"));
     const example = data.columns.some((column) => column.name === "soft_dice") ? "soft_dice<0.5" : "lesions>3";
-    const hint = make("p", { className: "hint", textContent: `Words, or conditions such as ${example}. Click a heading to sort.` });
+    const hint = make("p", { className: "hint", });
+    const help = `Words, or conditions such as ${example}. Click a heading to sort.`;
     const head = make("tr", {});
     const body = make("tbody", {});
     const frame = make("div", { className: "scroll", tabIndex: 0 }, make("table", {}, make("thead", {}, head), body));
@@ -113,8 +124,10 @@
     }
 
     function draw() {
-      const kept = rows.filter((row) => conditions(state.query, data.columns).every((holds) => holds(row)));
+      const kept = rows.filter((row) => conditions(state.query, data.columns, numeric).every((holds) => holds(row)));
       if (state.column >= 0) kept.sort((a, b) => compare(a.cells[state.column], b.cells[state.column], state.way));
+      const wrong = wordsOf(state.query).find((word) => /[<>=]/.test(word) && !condition(word, data.columns, numeric));
+      hint.textContent = wrong ? `${wrong} is no condition on a column, and is looked for as a word. ${help}` : help;
       drawHead();
       body.replaceChildren(...kept.slice(0, state.limit).map(drawRow));
       count.textContent = `${kept.length} of ${rows.length} ${data.noun}s`;

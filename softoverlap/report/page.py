@@ -170,7 +170,10 @@ def _draw(results: Results, row: Row, finder: ScanFinder) -> _Drawn:
     column = ranking(results) or ""
     words = [] if middle is None else [f"The planes go through {middle.words}."]
     if picture and boxes.rows and math.isfinite(least) and least > 0:
-        words.append(f"Boxes from score {least:.3g} on.")
+        words.append(
+            f"Boxes from score {least:.3g} on: in all cases together, these leave at most "
+            f"{plural(int(FALSE_POSITIVES), 'false positive')} a scan."
+        )
     return _Drawn(row, column, picture, why, " ".join([*words, note]).strip())
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import os
 from collections.abc import Mapping, Sequence
@@ -19,6 +20,7 @@ from softoverlap.report._inputs import (
     checked_image,
     checked_planes,
     checked_spacing,
+    checked_zoom,
 )
 from softoverlap.report._planes import LEVEL_WIDTHS, LEVELS, Plane
 from softoverlap.report._style import (
@@ -32,6 +34,7 @@ from softoverlap.report._style import (
     FigureCanvasAgg,
     Line2D,
 )
+from softoverlap.report._zoom import draw_place, enlarge, zoom_about
 
 
 def plot_froc(froc: FROC | Mapping[str, FROC]) -> Figure:
@@ -85,6 +88,7 @@ def plot_case(
     scores: Float[Tensor, "boxes"] | None = None,
     existence: Float[Tensor, "lesions"] | None = None,
     centre: Sequence[float] | None = None,
+    zoom: float | None = None,
     title: str | None = None,
 ) -> Figure:
     """A scan in three orthogonal planes: image, soft contours, true and found boxes.
@@ -103,6 +107,8 @@ def plot_case(
         existence: Share of raters that marked each lesion, written below its box, shape (M,).
         centre: Point in voxels through which the planes go, length 3; by default the centre of
             the first true box, else of the first found box, else of the image.
+        zoom: Edge in mm of a cube about the centre. The planes show where it lies, and a second row
+            shows it enlarged, with scores and existence, unless the image is hardly larger.
         title: Written above the planes, for instance the case and from which score boxes are shown.
 
     Returns:
@@ -111,7 +117,7 @@ def plot_case(
     Raises:
         TypeError: If an argument has the wrong type.
         ValueError: If shapes disagree, a value is not finite, a probability lies outside [0, 1],
-            or the centre outside the image.
+            the centre outside the image, or zoom not a positive number.
 
     Examples:
         >>> import torch
@@ -126,14 +132,22 @@ def plot_case(
     found = checked_boxes("found_boxes", found_boxes, "scores", scores)
     point = _planes.default_centre(image, truth, found) if centre is None else centre
     planes = checked_planes(image, point, clip=centre is None)
-    figure, all_axes = _three_axes(image, spacing)
+    cube = None if zoom is None else zoom_about(point, image.shape, spacing, checked_zoom(zoom))
+    figure, all_axes = _all_axes(image, spacing, enlarged=cube is not None)
     window = _planes.grey_window(image)
-    for axes, plane in zip(all_axes, planes, strict=True):
+    for number, (axes, plane) in enumerate(zip(all_axes, itertools.cycle(planes), strict=False)):
+        place = cube if number < 3 else None
+        thickness = 1.0 if place is None else 0.5
         _planes.draw_image(axes, plane, image, spacing=spacing, window=window)
         for mask, color in ((soft_mask, MASK), (found_mask, FOUND)):
             if mask is not None:
-                _planes.draw_contours(axes, plane, plain(mask), color=color)
+                _planes.draw_contours(axes, plane, plain(mask), color=color, thickness=thickness)
+        if place is not None:
+            draw_place(axes, plane, place)
+            continue
         _draw_both(axes, plane, truth, found, scores=scores, existence=existence)
+        if cube is not None:
+            enlarge(axes, plane, cube)
     cut = [None if boxes is None else _cut(boxes, planes) for boxes in (truth, found)]
     handles = [
         *_contour_handles(soft_mask, planes, color=MASK, name="soft mask"),
@@ -231,6 +245,17 @@ def _as_fraction(rate: float) -> str:
     """1/8 rather than 0.125, where the inverse is whole."""
     inverse = 1 / rate
     return f"1/{round(inverse)}" if rate < 1 and inverse == round(inverse) else f"{rate:g}"
+
+
+def _all_axes(
+    image: Tensor, spacing: Sequence[float], *, enlarged: bool
+) -> tuple[Figure, list[Axes]]:
+    """Three planes, or two rows of them."""
+    if not enlarged:
+        return _three_axes(image, spacing)
+    figure = Figure(figsize=(12, 8.4), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure, list(figure.subplots(2, 3, height_ratios=(3, 4)).flat)
 
 
 def _three_axes(image: Tensor, spacing: Sequence[float]) -> tuple[Figure, list[Axes]]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from softoverlap.data import is_image_name
+from softoverlap.data.geometry import SAME_GRID
 from softoverlap.data.tables import axis_names
 from softoverlap.report._case_files import ScanFinder
 from softoverlap.report._places import affine_of_boxes
@@ -24,7 +25,8 @@ from softoverlap.report._results import (
 from softoverlap.report.viewer.layers import Layer
 
 _NO_SCORES = ("case", "label", "error", "warning", "pred", "truth", "kind", "image")
-_SAME_GRID = 0.01
+_LEAST_DISPLACEMENT = 0.001
+"""Less than so many voxels is rounding, and no score to show."""
 
 
 @dataclass(frozen=True)
@@ -98,15 +100,23 @@ def _case(row: Row, results: Results, scan_of: ScanFinder, places: Sequence[Row]
         label=label,
         error=text(row, "error"),
         warning=" ".join(filter(None, (text(row, "warning"), doubt))),
-        scores={
-            column: value
-            for column, value in row.items()
-            if column not in _NO_SCORES and not isinstance(value, str)
-        },
+        scores=_scores(row),
         layers=tuple(files.layers(scan)),
         boxes=[box for box in boxes if box is not None],
         affine=files.affine_of_boxes(),
     )
+
+
+def _scores(row: Row) -> Mapping[str, float | None]:
+    """The numbers of a row, less a displacement of rounding size."""
+    apart = row.get("geometry_displacement_voxels")
+    rounding = isinstance(apart, float) and apart < _LEAST_DISPLACEMENT
+    left_out = (*_NO_SCORES, "geometry_displacement_voxels") if rounding else _NO_SCORES
+    return {
+        column: value
+        for column, value in row.items()
+        if column not in left_out and not isinstance(value, str)
+    }
 
 
 class _Files:
@@ -116,12 +126,12 @@ class _Files:
         pred, self.case = text(row, "pred"), text(row, "case")
         self.settings, label = results.settings, row.get("label")
         folder = results.folder.absolute()  # rows tell whole paths; others go from the results
-        self.truth = tuple(folder / name for name in truths_of(row))
+        self.truth = tuple(folder / name for name in truths_of(row, folder))
         self.pred = (folder / pred,) if pred else ()
         self.label = int(label) if isinstance(label, float) else None
         self.geometry = str(self.settings.get("geometry", "strict"))
         displacement = row.get("geometry_displacement_voxels")
-        self.displaced = isinstance(displacement, float) and displacement > _SAME_GRID
+        self.displaced = isinstance(displacement, float) and displacement > SAME_GRID
 
     def layers(self, scan: Path | None) -> list[Layer]:
         """Image if known, and prediction and truth where they are masks."""

@@ -211,7 +211,7 @@
     element("findings-box").hidden = !state.boxes.length;
     const items = state.boxes.map((box) => {
       const word = box.kind === "found" ? "box" : "lesion";
-      const parts = [`${word} ${(box.number ?? 0) + 1}`, box.outcome];
+      const parts = [`${word} ${box.number ?? ""}`.trim(), box.outcome];
       if (box.score !== null) parts.push(cases.number(box.score));
       const button = control("button", { type: "button", className: box.kind });
       button.textContent = parts.filter(Boolean).join(", ");
@@ -270,7 +270,7 @@
     nv = new niivue.Niivue({
       backColor: [0, 0, 0, 1], crosshairColor: [0.6, 0.6, 0.6, 0.6], crosshairWidth: 0.5,
       meshThicknessOn2D: 0, meshXRay: 0.8, multiplanarPadPixels: 6, dragAndDropEnabled: false, logLevel: "error", show3Dcrosshair: true,
-      isRadiologicalConvention: true, multiplanarShowRender: niivue.SHOW_RENDER.NEVER, fontMinPx: 13, fontColor: [0.85, 0.85, 0.85, 1], showAllOrientationMarkers: true, loadingText: "",
+      isRadiologicalConvention: true, sagittalNoseLeft: true, multiplanarShowRender: niivue.SHOW_RENDER.NEVER, fontMinPx: 13, fontColor: [0.85, 0.85, 0.85, 1], showAllOrientationMarkers: true, loadingText: "",
       viewModeHotKey: "", cycleClipPlaneHotKey: "", clipPlaneHotKey: "",
     });
     for (const [name, [r, g, b]] of Object.entries(RAMPS)) {
