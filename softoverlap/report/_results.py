@@ -186,7 +186,7 @@ def truths_of(row: Row, folder: Path) -> Sequence[str]:
     pieces, names = text(row, "truth").split(";"), []
     while pieces:
         lengths = range(len(pieces), 0, -1)
-        there = (n for n in lengths if (folder / ";".join(pieces[:n])).exists() and pieces[0])
+        there = (n for n in lengths if pieces[0] and os.path.exists(folder / ";".join(pieces[:n])))
         length = next(there, 1)
         names.append(";".join(pieces[:length]))
         pieces = pieces[length:]
