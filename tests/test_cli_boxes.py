@@ -161,7 +161,7 @@ def test_a_dry_run_reads_and_writes_nothing(masks, tmp_path):
     source = tmp_path / "a.json"
     write_boxes(source, torch.tensor([[0.0, 0, 0, 1, 1, 1]]), affine=AFFINE)
     text = run("convert", source, tmp_path / "b.csv", "--dry-run")
-    assert "1 file would be written" in text
+    assert "1 file would be written, 0 failed; nothing was written" in text
     assert not (tmp_path / "b.csv").exists()
 
 
@@ -264,6 +264,7 @@ def test_a_bad_file_is_named_and_the_others_are_converted(masks, tmp_path):
     # a case that the format cannot hold
     write_boxes(tmp_path / "flat.json", torch.zeros(1, 4), affine=AFFINE, case="flat")
     text = run("convert", tmp_path / "flat.json", tmp_path / "flat.mrk.json", status=1)
+    assert "0 files written, 1 failed; nothing was written" in text
     assert "must get 3D boxes in this format, got 2D" in text
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 from pathlib import Path
 
 import nibabel
@@ -14,7 +15,15 @@ from image_makers import affine, itk_image, oblique, write_dicom
 from typer.testing import CliRunner
 
 from softoverlap.cli import app, fusing
-from softoverlap.data import load_nifti, save_nifti, staple, write_boxes, write_phantoms
+from softoverlap.data import (
+    BoxFile,
+    load_nifti,
+    save_nifti,
+    staple,
+    write_box_files,
+    write_boxes,
+    write_phantoms,
+)
 
 REAL = Path(__file__).parents[1] / ".." / "shared" / "data" / "open_ms"
 needs_real = pytest.mark.skipif(not REAL.is_dir(), reason="the open_ms scans are not here")
@@ -120,6 +129,97 @@ def test_boxes_are_counted_with_their_scores(tmp_path):
     assert "boxes    0\n" in run("inspect", path)
 
 
+def boxes_of_cases(path, counts, **options):
+    """A file of several cases with so many boxes each."""
+    box = torch.tensor([[4.0, 4, 3, 7, 7, 6]], dtype=torch.float64)
+    files = {
+        case: BoxFile(
+            box.repeat(count, 1), torch.full((count,), 0.5).double(), None, STRAIGHT, case
+        )
+        for case, count in counts.items()
+    }
+    write_box_files(path, files, **options)
+    return path
+
+
+@pytest.mark.parametrize("format", ["csv", "coco", "monai"])
+def test_a_file_of_many_cases_is_told_case_by_case(tmp_path, format):
+    path = tmp_path / f"all.{'csv' if format == 'csv' else 'json'}"
+    text = run("inspect", boxes_of_cases(path, {"a": 1, "b": 2}, format=format))
+    assert "boxes    3 in 2 cases" in text
+    assert "case     a: 1 box in 3D, edges from 3 to 3 voxels, scores from 0.5 to 0.5\n" in text
+    assert "case     b: 2 boxes in 3D" in text
+    text = run("inspect", boxes_of_cases(path, {f"s{k}": 1 for k in range(23)}, format=format))
+    assert text.count("case     s") == 20
+    assert "case     and 3 more" in text
+
+
+def test_markups_are_told_in_millimetres_or_by_their_scan_in_voxels(tmp_path):
+    path, scan = tmp_path / "a.mrk.json", saved(tmp_path / "scan.nii", torch.rand(12, 10, 8))
+    boxes = torch.tensor([[4.0, 4, 3, 7, 6, 6], [0.0, 0, 0, 1, 1, 1]])
+    write_boxes(path, boxes, affine=STRAIGHT)
+    assert "boxes    2, edges from 1 to 9 mm\n" in run("inspect", path)
+    text = run("inspect", path, "--image", scan)
+    assert "boxes    2, edges from 1 to 3 voxels\n" in text
+    assert "affine   known (RAS)" in text
+    run("inspect", path, "--image", scan, "--picture", tmp_path / "p.png")
+
+
+def test_inspect_is_told_what_boxes_of_others_do_not_say(tmp_path):
+    scan, luna, coco = saved(tmp_path / "s" / "a.nii", torch.rand(12, 10, 8)), *(
+        tmp_path / name for name in ("luna.json", "coco.json")
+    )  # fmt: skip
+    entry = {"image": "a.nii", "box": [[-6, -9, 13, 2, 4, 6]], "label": [0]}
+    luna.write_text(json.dumps({"training": [entry]}))
+    assert "--frame" in run("inspect", luna, status=1)
+    assert "edges from 2 to 2 voxels" in run("inspect", luna, "--frame", "lps", "--image", scan)
+    boxes_of_cases(coco, {"a": 1}, format="coco")
+    content = json.loads(coco.read_text())
+    bare = {key: content[key] for key in ("images", "annotations", "categories")}
+    coco.write_text(json.dumps(bare))
+    assert "--axis-order" in run("inspect", coco, status=1)
+    text = run("inspect", coco, "--axis-order", "xyz", "--image", scan)
+    assert "affine   known (RAS)" in text
+
+
+@pytest.mark.parametrize("turn", [[[0, -1], [1, 1], [2, -1]], [[2, 1], [0, -1], [1, 1]]])
+def test_boxes_of_a_turned_grid_are_drawn_where_they_lie(tmp_path, monkeypatch, turn):
+    from softoverlap import report
+
+    seen, plot_case = {}, report.plot_case
+
+    def remembered(image, **options):
+        seen.update(options, image=image)
+        return plot_case(image, **options)
+
+    monkeypatch.setattr(report, "plot_case", remembered)
+    scan = saved(tmp_path / "scan.nii", blob(4, 3, 2))
+    image = nibabel.load(scan).as_reoriented(turn)
+    places = np.argwhere(image.get_fdata())
+    box = torch.tensor([[*places.min(0), *(places.max(0) + 1)]], dtype=torch.float64)
+    near = image.affine.copy()
+    near[0, 3] += 0.4
+    for number, matrix in enumerate((image.affine, near)):
+        write_boxes(tmp_path / "b.json", box, affine=torch.from_numpy(matrix))
+        options = ("--image", scan, "--picture", tmp_path / f"{number}.png")
+        text = run("inspect", tmp_path / "b.json", *options)
+        assert ("0.4 voxels apart" in text) == (number == 1)
+        shown = seen["image"].nonzero()
+        expected = [*shown.amin(0).tolist(), *(shown.amax(0) + 1).tolist()]
+        assert seen["found_boxes"][0].tolist() == pytest.approx(expected, abs=1e-6)
+
+
+def test_a_scan_in_whole_numbers_is_not_told_as_labels(tmp_path):
+    generator = torch.Generator().manual_seed(0)
+    ct = (1000 + 30 * torch.randn(12, 10, 8, generator=generator)).round().short().numpy()
+    nibabel.save(nibabel.Nifti1Image(ct, STRAIGHT.numpy()), tmp_path / "ct.nii")
+    write_dicom(tmp_path / "series", ct)
+    for path in (tmp_path / "ct.nii", tmp_path / "series"):
+        text = run("inspect", path)
+        assert "other: no mask, as it seems" in text
+        assert "label " not in text
+
+
 def test_volumes_of_a_sheared_grid_agree(tmp_path):
     sheared = torch.diag(torch.tensor([1.0, 2.0, 1.5, 1.0], dtype=torch.float64))
     sheared[0, 1] = 1.5  # 3 mm³ a voxel, though the product of its edges is 3.75
@@ -184,10 +284,12 @@ def test_pictures_of_the_wrong_things_are_refused(tmp_path):
     boxes, picture = tmp_path / "boxes.json", tmp_path / "p.png"
     far = affine((1.0, 2.0, 3.0), (50.0, 6.0, 7.0))
     write_boxes(boxes, torch.tensor([[4.0, 4, 3, 7, 7, 6]]), affine=far)
+    many = boxes_of_cases(tmp_path / "many.csv", {"a": 1, "b": 2})
     for options, words in (
         ((scan, scan, "--picture", picture), "--picture is drawn of one file, got 2"),
         ((scan, "--picture", tmp_path / "p.jpg"), "--picture must end in .png"),
-        ((scan, "--image", scan), "--image goes with --picture"),
+        ((scan, "--image", scan), "--image goes with --picture or with boxes"),
+        ((many, "--image", scan, "--picture", picture), "the boxes of one case, got 2"),
         ((boxes, "--picture", picture), "pass --image"),
         ((boxes, "--image", scan, "--picture", picture), "up to 45 voxels apart"),
         ((scan, "--values", "percents"), "--values must be one of"),
@@ -287,11 +389,50 @@ def test_wrong_options_are_one_line(raters, options, words):
 def test_soft_raters_need_a_threshold_for_a_vote(tmp_path):
     files = [saved(tmp_path / f"{k}.nii", blob(2, 2, 2, value=v)) for k, v in enumerate([0.4, 0.8])]
     vote = ("--output", tmp_path / "f.nii", "--method", "majority")
-    assert "raters must hold 0 and 1, or be cut by a threshold" in run(
-        "fuse", *files, *vote, status=2
-    )
+    text = run("fuse", *files, *vote, status=2)
+    assert f"{files[0]} must hold 0 and 1 for --method majority" in text
+    assert "pass --threshold" in text
     run("fuse", *files, *vote, "--threshold", 0.3)
     assert torch.equal(load_nifti(tmp_path / "f.nii").data, blob(2, 2, 2))
+
+
+def test_a_single_mask_is_fused_with_a_warning(tmp_path, raters):
+    output = tmp_path / "f.nii.gz"
+    text = run("fuse", raters[0], "--output", output)
+    assert "warning: the mask of a single rater, fused with no other" in text
+    assert torch.equal(load_nifti(output).data, load_nifti(raters[0]).data)
+    assert "single rater" not in run("fuse", *raters, "--output", output, "--overwrite")
+
+
+def test_a_file_of_four_axes_holds_a_rater_in_each_volume(tmp_path, raters):
+    stack = torch.stack([load_nifti(path).data for path in raters])
+    path, output = tmp_path / "all.nii.gz", tmp_path / "f.nii.gz"
+    image = nibabel.Nifti1Image(stack.movedim(0, 3).numpy(), STRAIGHT.numpy())
+    nibabel.save(image, path)
+    assert "3 raters by mean" in run("fuse", path, "--output", output)
+    torch.testing.assert_close(load_nifti(output).data, stack.mean(dim=0))
+    text = run("fuse", path, "--output", output, "--method", "staple", "--overwrite")
+    quality = float(staple(stack).sensitivity[1])
+    assert f"all.nii.gz, rater 2: sensitivity {quality:.4f}" in text
+    weights = ("--method", "weighted", "--weights", "2,1,1", "--overwrite")
+    run("fuse", path, "--output", output, *weights)
+    torch.testing.assert_close(load_nifti(output).data, (2 * stack[0] + stack[1] + stack[2]) / 4)
+
+
+def test_cases_of_fewer_raters_than_most_are_noted(tmp_path):
+    counts = {"a": 3, "b": 1, "c": 3, "d": 2}
+    for case, count in counts.items():
+        for number in range(1, count + 1):
+            saved(tmp_path / "data" / "raters" / f"{case}_rater{number}.nii.gz", blob(2, 3, 3))
+    text = run("fuse", tmp_path / "data", "--output", tmp_path / "out")
+    with (tmp_path / "out" / "fused.csv").open(newline="") as stream:
+        notes = {row["case"]: row["warning"] for row in csv.DictReader(stream)}
+    assert notes["a"] == notes["c"] == ""
+    assert notes["b"] == (
+        "most cases have 3 raters; the mask of a single rater, fused with no other"
+    )
+    assert notes["d"] == "most cases have 3 raters"
+    assert "warning: d: most cases have 3 raters" in text
 
 
 def test_a_folder_is_fused_case_by_case_and_a_bad_case_is_noted(tmp_path):

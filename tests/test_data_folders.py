@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from pathlib import Path
 
+import nibabel
 import pytest
 import torch
 from hypothesis import given, strategies as st
@@ -234,6 +235,52 @@ def test_a_mask_half_a_voxel_off_warns_and_one_far_off_is_refused(tmp_path):
         load_case(case_of(tmp_path / "near", mask=soft_mask(), affine=near))
     with pytest.raises(ValueError, match=r"masks/a\.nii\.gz must lie on the grid of .* 10 voxels"):
         load_case(case_of(tmp_path / "far", mask=soft_mask(), affine=far))
+
+
+def turned(path, order, flips):
+    """The same file in another axis order: data and affine together, so nothing has moved."""
+    image = nibabel.load(path)
+    turn = [[axis, -1 if axis in flips else 1] for axis in order]
+    nibabel.save(image.as_reoriented(turn), path)
+
+
+@pytest.mark.parametrize(
+    ("order", "flips"), [((0, 1, 2), (0, 2)), ((2, 0, 1), ()), ((1, 2, 0), (1,))]
+)
+def test_masks_in_another_axis_order_than_the_scan_are_turned(tmp_path, order, flips):
+    hard = (soft_mask() > 0.5).float()
+    case = case_of(tmp_path, mask=hard, raters=[hard, torch.zeros(SHAPE)])
+    for path in (case.mask, *case.raters):
+        turned(path, order, flips)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", message=".*grid")
+        loaded = load_case(case)
+    assert torch.equal(loaded.mask, hard)
+    assert [lesion.box.tolist() for lesion in loaded.lesions] == [[1, 1, 1, 3, 3, 2]]
+    assert [lesion.existence for lesion in loaded.lesions] == [0.5]
+
+
+def test_a_turned_mask_is_measured_as_closely_as_any_other(tmp_path):
+    near, far = AFFINE.clone(), AFFINE.clone()
+    near[0, 3], far[0, 3] = 0.4, 10.0
+    case = case_of(tmp_path / "near", mask=soft_mask(), affine=near)
+    turned(case.mask, (2, 1, 0), (1,))
+    with pytest.warns(UserWarning, match=r"is not on the grid of .* 0\.4 voxels"):
+        assert torch.equal(load_case(case).mask, soft_mask())
+    case = case_of(tmp_path / "far", mask=soft_mask(), affine=far)
+    turned(case.mask, (2, 1, 0), (1,))
+    with pytest.raises(ValueError, match=r"must lie on the grid of .* 10 voxels"):
+        load_case(case)
+
+
+def test_lesions_of_a_sheared_scan_have_the_volume_of_its_voxels(tmp_path):
+    sheared = torch.diag(torch.tensor([1.0, 2.0, 1.5, 1.0], dtype=torch.float64))
+    sheared[0, 1] = 1.5  # 3 mm³ a voxel, though the product of its edges is 3.75
+    image = save(tmp_path / "a.nii.gz", torch.rand(SHAPE), sheared)
+    mask = save(tmp_path / "m.nii.gz", (soft_mask() > 0.5).float(), sheared)
+    loaded = load_case(Case("a", "a", image, mask, ()))
+    assert [lesion.volume_mm3 for lesion in loaded.lesions] == pytest.approx([4 * 3.0])
+    assert loaded.spacing == pytest.approx((1.0, 2.5, 1.5))
 
 
 def test_files_that_are_no_masks_are_named(tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import warnings
 
 import nibabel
 import numpy as np
@@ -12,6 +13,7 @@ import torch
 from hypothesis import given, strategies as st
 
 from softoverlap.data import Volume, load_nifti, save_nifti
+from softoverlap.data.nifti import forms_apart
 
 OBLIQUE = torch.tensor(
     [[-0.8, 0.6, 0.0, 40.0], [0.6, 0.8, 0.0, -12.5], [0.0, 0.0, 2.5, 7.0], [0.0, 0.0, 0.0, 1.0]],
@@ -143,6 +145,43 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path, monkeypat
         save_nifti(tmp_path / "a.nii", torch.zeros(2, 2, 2), OBLIQUE)
     assert [file.name for file in tmp_path.iterdir()] == ["a.nii"]
     assert load_nifti(tmp_path / "a.nii").data.sum() == 8
+
+
+def with_forms(path, qform, *, code=1):
+    """A file whose sform is straight and whose qform may be another."""
+    image = nibabel.Nifti1Image(np.zeros((11, 6, 5), dtype=np.uint8), np.eye(4))
+    image.set_sform(np.eye(4), code=1)
+    image.set_qform(qform, code=code)
+    nibabel.save(image, path)
+    return path
+
+
+def test_two_affines_that_disagree_are_told_with_the_file_and_the_distance(tmp_path):
+    shifted = np.eye(4)
+    shifted[:3, 3] = 3, 4, 0
+    path = with_forms(tmp_path / "a.nii.gz", shifted)
+    with pytest.warns(
+        UserWarning, match=r"a\.nii\.gz has two affines, .* up to 5 mm apart: the sform"
+    ):
+        assert torch.equal(load_nifti(path).affine, torch.eye(4, dtype=torch.float64))
+    turned = np.diag([-1.0, -1.0, 1.0, 1.0])
+    turned[:2, 3] = 10, 5  # about its centre: the corner opposite is 11 and 6 voxels off
+    assert forms_apart(nibabel.load(with_forms(tmp_path / "b.nii", turned))) == pytest.approx(
+        157**0.5
+    )
+
+
+def test_affines_that_agree_or_are_alone_are_read_without_a_word(tmp_path):
+    close, far = np.eye(4), np.eye(4)
+    close[0, 3], far[0, 3] = 0.05, 5.0
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        load_nifti(with_forms(tmp_path / "a.nii", close))
+        load_nifti(with_forms(tmp_path / "b.nii", far, code=0))
+        save_nifti(
+            tmp_path / "c.nii", torch.zeros(4, 3, 2), torch.diag(torch.tensor([-1.0, 1, 3, 1]))
+        )
+        load_nifti(tmp_path / "c.nii")
 
 
 @pytest.mark.parametrize("lost", [1, 4, 9, 200, 10_000_000])

@@ -10,7 +10,10 @@ from hypothesis import given, strategies as st
 
 from softoverlap.data import Volume, as_probabilities, value_kind
 
-CHOICES = "probabilities, percent, 0-255 or labels, the last also with one label"
+CHOICES = (
+    r"\(--values, of a truth --truth-values\): probabilities, percent, 0-255 or labels, the last "
+    r"also with one label \(--label, or --labels"
+)
 
 
 @pytest.mark.parametrize(
@@ -41,7 +44,14 @@ CHOICES = "probabilities, percent, 0-255 or labels, the last also with one label
         ([0.0, float("inf")], "other"),
         ([0, 1 << 25], "other"),
         (list(range(600)), "other"),  # intensities of a scan
-        (list(range(512)), "labels"),
+        (list(range(17)), "other"),  # none of them fills a region
+        (list(range(16)), "labels"),
+        (sorted(3 * list(range(512))), "labels"),
+        (sorted(3 * list(range(513))), "other"),
+        ([91.5, 142.0], "other"),  # a mask has a background
+        ([11.5, 40.0], "other"),
+        ([25.5, 142.0], "0-255"),
+        ([10.0, 40.5], "percent"),
     ],
 )
 def test_values_are_named(values, kind):
@@ -58,6 +68,62 @@ def test_labels_are_labels_in_every_type(dtype):
     assert as_probabilities(labels, label=7).tolist() == [0, 0, 0, 1]
 
 
+def scan(low, high, *, noise, dtype=torch.float32):
+    """Whole intensities of smooth tissue with noise; in a third of the slices air, all zero."""
+    generator = torch.Generator().manual_seed(0)
+    depth = torch.arange(24.0)[:, None, None] / 24
+    values = low + (high - low) * depth + noise * torch.randn(24, 20, 16, generator=generator)
+    values[:, :, :5] = 0
+    return values.clamp(min=0).round().to(dtype)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.int16, torch.uint16])
+def test_the_intensities_of_a_scan_are_no_labels(dtype):
+    for image in (scan(900, 1100, noise=20, dtype=dtype), scan(91, 142, noise=3, dtype=dtype)):
+        assert 16 < len(image.long().unique()) <= 512
+        assert value_kind(image) == "other"
+        assert value_kind(torch.stack([image, image])) == "other"
+
+
+def test_a_soft_map_in_whole_numbers_is_no_label_map():
+    places = torch.stack(torch.meshgrid(*3 * [torch.arange(24.0)], indexing="ij"))
+    distance = (places - 12).norm(dim=0)
+    soft = (
+        (220 * torch.sigmoid(7 - distance)).clamp(max=209).round().byte()
+    )  # with a wide plateau at its peak
+    assert (soft == 209).sum() > 200
+    assert len(soft.unique()) > 16
+    assert value_kind(soft) == "other"
+
+
+def parcels(count, *, highest, edge=24):
+    """Regions around random points in a ball, as a parcellation has them."""
+    generator = torch.Generator().manual_seed(0)
+    places = torch.cartesian_prod(*3 * [torch.arange(float(edge))])
+    centres = edge * torch.rand(count, 3, generator=generator)
+    names = 1 + torch.randperm(highest, generator=generator)[:count]
+    labels = names[torch.cdist(places, centres).argmin(dim=1)]
+    labels[(places - edge / 2).norm(dim=1) > edge / 2] = 0
+    return labels.reshape(edge, edge, edge)
+
+
+@pytest.mark.parametrize(("count", "highest"), [(100, 2035), (30, 14175), (400, 400)])
+def test_a_parcellation_is_a_label_map_however_many_structures_it_has(count, highest):
+    labels = parcels(count, highest=highest, edge=32)
+    assert len(labels.unique()) > 25
+    assert value_kind(labels) == "labels"
+    assert value_kind(labels.float()) == "labels"
+    sheet = torch.where((labels > 0) & (torch.arange(32) % 5 < 2), labels, 0)  # two voxels thick
+    assert value_kind(sheet) == "labels"
+
+
+def test_lesions_of_a_voxel_each_are_labels_though_they_fill_no_region():
+    labels = torch.zeros(40, 40, 40)
+    labels[::4, ::4, 8] = torch.arange(1.0, 101).reshape(10, 10)
+    labels[1, 0, 8] = 101  # and two that touch
+    assert value_kind(labels) == "labels"
+
+
 def test_many_blocks_are_one_tensor():
     values = torch.zeros((1 << 22) + 5)
     values[-1] = 2
@@ -68,7 +134,7 @@ def test_many_blocks_are_one_tensor():
 
 @pytest.mark.parametrize("values", [[0, 1, 2], [0, 255], [0, 100], [0.0, 37.5], [-1.0, 0.5]])
 def test_doubt_is_an_error_with_the_choices(values):
-    with pytest.raises(ValueError, match=rf"a\.nii must hold prob.*values \(--values\): {CHOICES}"):
+    with pytest.raises(ValueError, match=rf"a\.nii must hold prob.*with values {CHOICES}"):
         as_probabilities(torch.tensor(values), name="a.nii")
 
 

@@ -71,8 +71,7 @@ def test_every_metric_is_named_on_the_page_and_every_name_exists():
     assert named == {name for name in softoverlap._ROOMS["metrics"] if name.endswith("Metric")}
 
 
-def test_the_examples_of_the_page_run(capsys):
-    scope = {}
+def test_each_example_of_the_page_runs_by_itself(capsys):
     for code in re.findall(r"```python\n(.*?)```", PAGE, flags=re.DOTALL):
-        exec(compile(code, "metrics.md", "exec"), scope)
+        exec(compile(code, "metrics.md", "exec"), {})
     assert "nan" not in capsys.readouterr().out

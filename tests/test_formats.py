@@ -247,9 +247,11 @@ def test_monai_lists_of_others_are_read_by_the_scan_beside_them(tmp_path, name):
 
 def test_under_a_rotation_a_world_box_encloses_all_corners_and_a_warning_says_so(tmp_path):
     affine, path = AFFINES["oblique"], tmp_path / "a.json"
-    with pytest.warns(UserWarning, match=r"axes at an angle.* up to [\d.]+ times its volume"):
+    with pytest.warns(
+        UserWarning, match=r"scan of a have axes at an angle.* up to [\d.]+ times its volume"
+    ):
         write_boxes(path, BOXES, affine=affine, case="a", format="monai")
-    with pytest.warns(UserWarning, match="axes at an angle"):
+    with pytest.warns(UserWarning, match="scan of a have axes at an angle"):
         found = read_boxes(path)
     assert (found.boxes[:, :3] <= BOXES[:, :3]).all()
     assert (found.boxes[:, 3:] >= BOXES[:, 3:]).all()
@@ -285,7 +287,7 @@ def test_rois_of_slicer_are_read_in_ras_too_and_points_are_passed_by(tmp_path):
     roi["coordinateSystem"] = "RAS"
     content["markups"].append({"type": "Fiducial", "controlPoints": []})
     path.write_text(json.dumps(content))
-    with pytest.warns(UserWarning, match="1 markups are no ROIs and were passed by"):
+    with pytest.warns(UserWarning, match="1 markup is no ROI and was passed by"):
         found = read_boxes(path, affine=torch.eye(4))
     torch.testing.assert_close(found.boxes, BOXES[:1])
     assert (found.scores, found.labels) == (None, None)

@@ -53,7 +53,7 @@ def test_whole_boxes_that_do_not_overlap_read_back_from_a_label_map(tmp_path):
     assert_same(read_boxes(path), boxes)
     assert read_boxes(path).case == "b"
     boxes[1] = torch.tensor([0.0, 0, 0, 2, 3, 4])
-    with pytest.warns(UserWarning, match="1 boxes have no voxel of their own"):
+    with pytest.warns(UserWarning, match="1 box of b has no voxel of its own: number 1"):
         write_boxes(path, boxes, scores=SCORES, image=scan)
     with pytest.warns(UserWarning, match="lists values without a voxel: 1"):
         assert read_boxes(path).scores.tolist() == SCORES[1:].tolist()  # the higher score won
@@ -63,8 +63,41 @@ def test_a_label_map_paints_the_voxels_whose_centre_a_box_holds(tmp_path):
     save_nifti(tmp_path / "scan.nii.gz", torch.zeros(5, 5, 5), torch.eye(4))
     box = torch.tensor([[0.5, 0.51, -3.0, 2.5, 2.51, 9.0]])
     path = tmp_path / "a.nii.gz"
-    write_boxes(path, box, image=tmp_path / "scan.nii.gz")
+    with pytest.warns(
+        UserWarning, match="1 box of a reaches beyond the scan and was cut: number 1"
+    ):
+        write_boxes(path, box, image=tmp_path / "scan.nii.gz")
     assert read_boxes(path).boxes.tolist() == [[0, 1, 0, 2, 3, 5]]
+
+
+def test_boxes_that_the_edge_of_the_scan_cuts_are_named_and_those_within_are_not(tmp_path):
+    save_nifti(tmp_path / "scan.nii.gz", torch.zeros(5, 5, 5), torch.eye(4))
+    inside = [-0.4, 0.0, 0.0, 2.0, 2.0, 5.4]  # by its whole voxels
+    low, high, gone = [-2.0, 0, 0, 2, 2, 2], [3.0, 3, 3, 4, 6, 4], [7.0, 7, 7, 9, 9, 9]
+    boxes, path = torch.tensor([low, inside, high, gone]), tmp_path / "a_boxes.nii.gz"
+    with pytest.warns(UserWarning, match=": number ") as caught:
+        write_boxes(
+            path,
+            boxes,
+            scores=torch.tensor([0.1, 0.2, 0.3, 0.4]),
+            image=tmp_path / "scan.nii.gz",
+            case="a",
+        )
+    said = [str(one.message).removeprefix(f"{path}: ") for one in caught]
+    assert said == [
+        "3 boxes of a reach beyond the scan and were cut: number 1, 3, 4",
+        "2 boxes of a have no voxel of their own: number 1, 4",
+    ]
+
+
+def test_lesions_of_a_sheared_label_map_have_the_volume_of_its_voxels(tmp_path):
+    sheared = np.diag([1.0, 2.0, 1.5, 1.0])
+    sheared[0, 1] = 1.5  # 3 mm³ a voxel, though the product of its edges is 3.75
+    values = np.zeros((6, 6, 6))
+    values[1:3, 2:5, 3] = 1
+    label_map(tmp_path / "a.nii.gz", values, sheared)
+    (lesion,) = read_label_map(tmp_path / "a.nii.gz")
+    assert lesion.volume_mm3 == pytest.approx(6 * 3.0)
 
 
 def test_a_label_map_that_cannot_be_written_leaves_map_and_table_as_they_were(

@@ -29,9 +29,10 @@ class Batch:
         else:
             bar(f"{name}: {count} box" + ("" if count == 1 else "es"))
 
-    def summary(self, done: int, noun: str, where: Path, verb: str) -> None:
-        """The last lines."""
-        say(f"{plural(done, noun)} {verb}, {len(self.failed)} failed; results in {where}")
+    def summary(self, done: int, noun: str, where: Path | None, verb: str) -> None:
+        """The last lines; without a place nothing was written."""
+        results = "nothing was written" if where is None else f"results in {where}"
+        say(f"{plural(done, noun)} {verb}, {len(self.failed)} failed; {results}")
         for line in self.failed:
             say(f"failed: {line}")
 

@@ -105,7 +105,8 @@ def boxes(
     if not dry_run:
         write_mask_tables(output, rows)
     good = len(rows) - len(batch.failed)
-    batch.summary(good, "mask", output, "would be boxed" if dry_run else "boxed")
+    place = None if dry_run else output
+    batch.summary(good, "mask", place, "would be boxed" if dry_run else "boxed")
     if batch.failed:
         raise typer.Exit(SOME_FAILED)
 
@@ -209,7 +210,8 @@ def convert(
     places = targets(files, output, to, one_file=one_file)
     check_written(_written(places, to), _read_too(paths, image, scores), overwrite=overwrite)
     written = _write_all(places, batch, dry_run, one_file=one_file, format=to, **options)
-    batch.summary(written, "file", output, "would be written" if dry_run else "written")
+    place = output if written and not dry_run else None
+    batch.summary(written, "file", place, "would be written" if dry_run else "written")
     if to == "csv" and one_file:
         _say_dropped(files)
     if batch.failed:

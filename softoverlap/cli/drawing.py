@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from softoverlap.cli.box_words import BoxReading, read_files
 from softoverlap.cli.inspecting import Reading, as_mask, find_lesions, is_image
 
 if TYPE_CHECKING:
@@ -13,24 +14,15 @@ if TYPE_CHECKING:
     from softoverlap.data import BoxFile, Volume
 
 
-def draw(path: Path, scan: Path | None, picture: Path, reading: Reading) -> None:
+def draw(path: Path, told: BoxReading, picture: Path, reading: Reading) -> None:
     """Three planes through the largest lesion, the best box, or the middle."""
-    from softoverlap.data import read_boxes, reorient_to
-    from softoverlap.data.images import load_one_volume
     from softoverlap.report import plot_case, save_figure
-    from softoverlap.report.display import DISPLAY, moved_boxes, name_planes
+    from softoverlap.report.display import name_planes
 
+    scan = told.image
     title = path.name if scan is None else f"{path.name} on {scan.name}"
     if not is_image(path):
-        if scan is None:
-            raise ValueError("--picture of boxes needs the scan that they lie on: pass --image")
-        image, file = load_one_volume(scan), read_boxes(path)
-        _check_on_grid(file, image, path, scan)
-        best = None if file.scores is None else file.scores.argsort(descending=True)
-        turned = reorient_to(image, DISPLAY)
-        boxes = file.boxes if best is None else file.boxes[best]
-        boxes = moved_boxes(boxes, image.affine, turned.affine)
-        scores = None if best is None or file.scores is None else file.scores[best]
+        turned, boxes, scores = _boxes_and_scan(path, told)
         figure = plot_case(
             turned.data, spacing=turned.spacing, found_boxes=boxes, scores=scores, title=title
         )
@@ -42,6 +34,30 @@ def draw(path: Path, scan: Path | None, picture: Path, reading: Reading) -> None
         )  # fmt: skip
     name_planes(figure)
     save_figure(figure, picture)
+
+
+def _boxes_and_scan(path: Path, told: BoxReading) -> tuple[Volume, Tensor, Tensor | None]:
+    """The scan as it is looked at, and the boxes of the one case in its voxels, the best first."""
+    from softoverlap.data import reorient_to
+    from softoverlap.data.images import load_one_volume
+    from softoverlap.report.display import DISPLAY, moved_boxes
+
+    if told.image is None:
+        raise ValueError("--picture of boxes needs the scan that they lie on: pass --image")
+    files = read_files(path, told)
+    if len(files) != 1:
+        raise ValueError(
+            f"--picture is drawn of the boxes of one case, got {len(files)} in {path}: "
+            "`softoverlap convert FILE FOLDER --to json` makes a file of each"
+        )
+    file = next(iter(files.values()))
+    image = _on_grid_of(file, load_one_volume(told.image), path, told.image)
+    turned = reorient_to(image, DISPLAY)
+    boxes = moved_boxes(file.boxes, image.affine, turned.affine)
+    if file.scores is None:
+        return turned, boxes, None
+    best = file.scores.argsort(descending=True)
+    return turned, boxes[best], file.scores[best]
 
 
 def _mask_and_scan(path: Path, scan: Path | None, reading: Reading) -> tuple[Tensor | None, Volume]:
@@ -69,16 +85,12 @@ def _largest(image: Volume, mask: Tensor, reading: Reading) -> list[float] | Non
     return max(lesions, key=lambda lesion: lesion.volume_mm3).centre.tolist()
 
 
-def _check_on_grid(file: BoxFile, image: Volume, path: Path, scan: Path) -> None:
-    """Boxes in voxels mean nothing on another grid."""
-    from softoverlap.data import corner_displacement
-    from softoverlap.data.geometry import NEAR_GRID
+def _on_grid_of(file: BoxFile, image: Volume, path: Path, scan: Path) -> Volume:
+    """The scan in the axis order of the boxes, whose voxels mean nothing on another grid."""
+    from softoverlap.data import Volume, check_same_grid, reorient_to
 
     if file.affine is None:
-        return
-    apart = corner_displacement(image.grid, image.affine, file.affine)
-    if apart > NEAR_GRID:
-        raise ValueError(
-            f"{path} must hold boxes on the grid of {scan}, got corners up to {apart:.3g} voxels "
-            "apart"
-        )
+        return image
+    turned = reorient_to(image, file.affine)
+    check_same_grid(turned, Volume(turned.data, file.affine), names=(str(scan), str(path)))
+    return turned

@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import warnings
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from softoverlap.cli.console import CountBar, plural, say
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from softoverlap.data import RaterStack
 
 COLUMNS: tuple[str, ...] = ("case", "raters", "volume_ml", "warning", "error")
 
@@ -26,8 +33,9 @@ class Fusion:
 
 @dataclass(frozen=True)
 class Fused:
-    """What was written: its volume, what to know about it, and how good the raters are."""
+    """What was written: of how many, its volume, what to know about it, how good the raters are."""
 
+    count: int
     volume_ml: float
     warnings: tuple[str, ...]
     raters: tuple[str, ...] = ()
@@ -50,21 +58,18 @@ def parse_weights(text: str | None, method: str) -> tuple[float, ...] | None:
 
 def fuse_files(paths: Sequence[Path], output: Path, fusion: Fusion) -> Fused:
     """Read the masks of one case, fuse them, write the mask on the grid of the first."""
-    from softoverlap.data import fuse_raters, load_raters, save_nifti, staple
+    from softoverlap.data import fuse_raters, save_nifti, staple
     from softoverlap.data.geometry import MM3_PER_ML, voxel_volume
 
-    hard = fusion.method in ("majority", "staple") and fusion.threshold is None
-    stack = load_raters(
-        paths, geometry=fusion.geometry, values=fusion.values, label=fusion.label, nearest=hard
-    )
+    stack, names = _read(paths, fusion)
     quality: tuple[str, ...] = ()
     if fusion.method == "staple":
         found = staple(stack.raters, threshold=fusion.threshold)
         mask = found.probability
-        rates = zip(paths, found.sensitivity.tolist(), found.specificity.tolist(), strict=True)
+        rates = zip(names, found.sensitivity.tolist(), found.specificity.tolist(), strict=True)
         quality = tuple(
-            f"{path.name}: sensitivity {sensitivity:.4f}, specificity {specificity:.6f}"
-            for path, sensitivity, specificity in rates
+            f"{name}: sensitivity {sensitivity:.4f}, specificity {specificity:.6f}"
+            for name, sensitivity, specificity in rates
         )
     else:
         mask = fuse_raters(
@@ -72,7 +77,47 @@ def fuse_files(paths: Sequence[Path], output: Path, fusion: Fusion) -> Fused:
         )
     save_nifti(output, mask, stack.affine)
     volume_ml = float(mask.double().sum()) * voxel_volume(stack.affine) / MM3_PER_ML
-    return Fused(volume_ml, stack.warnings, quality)
+    return Fused(len(names), volume_ml, stack.warnings, quality)
+
+
+def _read(paths: Sequence[Path], fusion: Fusion) -> tuple[RaterStack, list[str]]:
+    """The masks of one case, and what each is called: its file, or its place in a file of all."""
+    from softoverlap.data import load_raters
+
+    hard = fusion.method in ("majority", "staple") and fusion.threshold is None
+    if len(paths) == 1:
+        stack = _stack_of(paths[0], fusion)
+    else:
+        stack = load_raters(
+            paths, geometry=fusion.geometry, values=fusion.values, label=fusion.label, nearest=hard
+        )
+    names, files = [path.name for path in paths], list(paths)
+    if len(stack.raters) > len(paths):
+        names = [f"{paths[0].name}, rater {number + 1}" for number in range(len(stack.raters))]
+        files = [paths[0]] * len(names)
+    if hard:
+        for path, mask in zip(files, stack.raters, strict=True):
+            _check_hard(path, mask, fusion.method)
+    return stack, names
+
+
+def _stack_of(path: Path, fusion: Fusion) -> RaterStack:
+    """The masks of all raters in one 4D file, or the one mask of a 3D file."""
+    from softoverlap.data import RaterStack, as_probabilities, load_image
+
+    volume = load_image(path)
+    raters = as_probabilities(volume, values=fusion.values, label=fusion.label, name=str(path))
+    return RaterStack(raters.reshape(-1, *volume.grid), volume.affine, ())
+
+
+def _check_hard(path: Path, mask: Tensor, method: str) -> None:
+    """The mask holds 0 and 1 alone."""
+    soft = mask[(mask != 0) & (mask != 1)]
+    if len(soft):
+        raise ValueError(
+            f"{path} must hold 0 and 1 for --method {method}, or be cut: pass --threshold 0.5 or "
+            f"another, got {float(soft[0]):g}"
+        )
 
 
 def fuse_folder(
@@ -92,6 +137,7 @@ def fuse_folder(
             f"{len(rows)} of {plural(len(cases), 'case')} are done, with results in {output}"
         ) from None
     finally:
+        _note_odd_counts(rows)
         table = [[row[name] for name in COLUMNS] for row in rows]
         write_table(output / "fused.csv", COLUMNS, table)
     return rows
@@ -106,14 +152,36 @@ def _row(case: str, paths: Sequence[Path], output: Path, fusion: Fusion) -> dict
         except (ValueError, OSError) as error:
             message = " ".join(str(error).split())
             return row | {"volume_ml": "", "warning": "", "error": message}
-    notes = [*found.warnings, *(str(one.message) for one in caught)]
-    return row | {"volume_ml": found.volume_ml, "warning": "; ".join(notes), "error": ""}
+    notes = [*_doubts(found), *(str(one.message) for one in caught)]
+    return row | {
+        "raters": found.count,
+        "volume_ml": found.volume_ml,
+        "warning": "; ".join(notes),
+        "error": "",
+    }
 
 
-def say_fused(output: Path, count: int, fusion: Fusion, found: Fused) -> None:
+def _note_odd_counts(rows: Sequence[dict[str, object]]) -> None:
+    """Warn of the cases whose number of raters is not that of most: a file may be missing."""
+    good = [row for row in rows if not row["error"]]
+    counts = Counter(row["raters"] for row in good)
+    usual = max(counts, key=lambda count: (counts[count], count), default=None)
+    for row in good:
+        if row["raters"] != usual:
+            notes = filter(None, (f"most cases have {usual} raters", row["warning"]))
+            row["warning"] = "; ".join(map(str, notes))
+
+
+def _doubts(found: Fused) -> list[str]:
+    """What a user should know about one case."""
+    alone = ["the mask of a single rater, fused with no other"] if found.count == 1 else []
+    return [*alone, *found.warnings]
+
+
+def say_fused(output: Path, fusion: Fusion, found: Fused) -> None:
     """What became of one case."""
-    for line in found.warnings:
+    for line in _doubts(found):
         say(f"warning: {line}")
     for line in found.raters:
         say(line)
-    say(f"{output}: {plural(count, 'rater')} by {fusion.method}, {found.volume_ml:.4g} ml")
+    say(f"{output}: {plural(found.count, 'rater')} by {fusion.method}, {found.volume_ml:.4g} ml")

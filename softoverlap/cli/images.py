@@ -11,6 +11,8 @@ from typing import Annotated
 import typer
 
 from softoverlap.cli.app import app
+from softoverlap.cli.box_words import BoxReading
+from softoverlap.cli.boxes import AxisOrder, Frame
 from softoverlap.cli.cases import check_folder
 from softoverlap.cli.console import SOME_FAILED, one_line_errors, plural, say
 from softoverlap.cli.drawing import draw
@@ -26,6 +28,7 @@ from softoverlap.cli.inspecting import (
     check_threshold,
     check_values,
     describe,
+    is_image,
     named_files,
 )
 
@@ -57,8 +60,14 @@ def inspect(
         Path | None, typer.Option(help="Draw the one file in three planes, as PNG.")
     ] = None,
     image: Annotated[
-        Path | None, typer.Option(help="With --picture: the scan below the mask or the boxes.")
+        Path | None,
+        typer.Option(
+            help="The scan that boxes in mm lie in, or a folder with CASE.nii.gz for each case; "
+            "with --picture the scan below the mask or the boxes."
+        ),
     ] = None,
+    frame: Frame = None,
+    axis_order: AxisOrder = None,
     overwrite: Overwrite = False,
 ) -> None:
     """Say what is in files: grid, kind of values, lesions, a picture.
@@ -66,7 +75,10 @@ def inspect(
     Reads NIfTI, NRRD, MHA, MHD, a folder with one DICOM series, and files of
     boxes. Values are named as binary, probabilities, labels, percent, 0-255 or
     other. Lesions are counted where values are binary or probabilities, or
-    where --values or --label says how to read them.
+    where --values or --label says how to read them. Boxes are counted, case by
+    case. What their file does not say must be named, as for `softoverlap convert`:
+    the --frame of MONAI's lists, the --axis-order of COCO, the --image of boxes in
+    mm; of 3D Slicer's markups without it the sizes in mm are told.
 
     A picture goes through the largest lesion or the best box. A file that
     cannot be read is named, the others go on, and the exit status is 1.
@@ -77,13 +89,14 @@ def inspect(
     """
     paths = named_files(files)
     reading = Reading(values, label, threshold, low)
+    told = BoxReading(image, None if frame is None else frame.upper(), axis_order)
     _check_picture(paths, picture, image, overwrite=overwrite)
-    failed = sum(not _say_file(path, reading) for path in paths)
+    failed = sum(not _say_file(path, reading, told) for path in paths)
     if failed:
         say(f"{failed} of {plural(len(paths), 'file')} cannot be read")
         raise typer.Exit(SOME_FAILED)
     if picture is not None:
-        draw(paths[0], image, picture, reading)
+        draw(paths[0], told, picture, reading)
         say(f"picture: {picture}")
 
 
@@ -94,8 +107,8 @@ def _check_picture(
     from softoverlap.data.files import check_written
 
     if picture is None:
-        if image is not None:
-            raise ValueError("--image goes with --picture, got it alone")
+        if image is not None and all(map(is_image, paths)):
+            raise ValueError("--image goes with --picture or with boxes, got it alone")
         return
     if len(paths) != 1:
         raise ValueError(f"--picture is drawn of one file, got {len(paths)}")
@@ -104,11 +117,11 @@ def _check_picture(
     check_written([picture], [*paths, *([] if image is None else [image])], overwrite=overwrite)
 
 
-def _say_file(path: Path, reading: Reading) -> bool:
+def _say_file(path: Path, reading: Reading, told: BoxReading) -> bool:
     """What is in a file, or why it cannot be said; whether it could be."""
     say(str(path))
     try:
-        lines = describe(path, reading)
+        lines = describe(path, reading, told)
     except (ValueError, OSError) as error:
         say(f"  failed: {' '.join(str(error).split())}")
         return False
@@ -122,7 +135,10 @@ def _say_file(path: Path, reading: Reading) -> bool:
 def fuse(
     raters: Annotated[
         list[Path],
-        typer.Argument(help="A mask of each rater, or one folder with CASE_rater1.nii.gz, …"),
+        typer.Argument(
+            help="A mask of each rater, one 4D file of all, or one folder with "
+            "CASE_rater1.nii.gz, …"
+        ),
     ],
     output: Annotated[
         Path, typer.Option(help="The fused mask, .nii or .nii.gz; of a folder, a folder.")
@@ -154,11 +170,13 @@ def fuse(
     staple      the probability that STAPLE estimates, with each rater's quality
 
     The result lies on the grid of the first rater. Files that are stored in
-    another axis order are turned without loss.
+    another axis order are turned without loss. A 4D file that is given alone
+    holds a rater in each of its volumes.
 
     With a folder in the layout of `softoverlap train` (raters/CASE_rater1.nii.gz,
     …), OUTPUT gets CASE.nii.gz for each case and fused.csv with a row a case. A
-    case that fails is noted there, the others go on, and the exit status is 1.
+    case that fails is noted there, the others go on, and the exit status is 1. So
+    is, as a warning, a case of one rater, or of another number than most have.
 
     softoverlap fuse a.nii.gz b.nii.gz c.nii.gz --output mean.nii.gz
     softoverlap fuse a.nii.gz b.nii.gz c.nii.gz --output staple.nii.gz --method staple
@@ -181,7 +199,7 @@ def fuse(
     if not output.name.lower().endswith((".nii", ".nii.gz")):
         raise ValueError(f"--output must end in .nii or .nii.gz, got {output}")
     check_written([output], raters, overwrite=overwrite)
-    say_fused(output, len(raters), fusion, fuse_files(raters, output, fusion))
+    say_fused(output, fusion, fuse_files(raters, output, fusion))
 
 
 def _fuse_folder(folder: Path, output: Path, fusion: Fusion, *, overwrite: bool) -> None:

@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from softoverlap.cli.box_words import BoxReading, describe_boxes
 from softoverlap.cli.console import plural
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from softoverlap.data import BoxFile, Volume
+    from softoverlap.data import Volume
     from softoverlap.lesions import Lesion
 
 MOST_LABELS = 20
@@ -78,12 +79,12 @@ def is_image(path: Path) -> bool:
     return path.is_dir() or is_image_name(path) or not path.suffix
 
 
-def describe(path: Path, reading: Reading) -> list[str]:
+def describe(path: Path, reading: Reading, told: BoxReading) -> list[str]:
     """All there is to say about a file, a line each."""
-    from softoverlap.data import load_image, read_boxes
+    from softoverlap.data import load_image
 
     if not is_image(path):
-        return box_lines(read_boxes(path))
+        return describe_boxes(path, told)
     image = load_image(path, validate=False)
     return [f"format   {_format(path)}", *grid_lines(image), *value_lines(image, reading)]
 
@@ -198,23 +199,3 @@ def lesion_lines(image: Volume, mask: Tensor, reading: Reading) -> list[str]:
             f"median {statistics.median(volumes):.4g} mm³"
         )
     return [*lines, f"volume   {total:.4g} ml (sum of probabilities)"]
-
-
-def box_lines(file: BoxFile) -> list[str]:
-    """Number, scores and place of boxes."""
-    boxes, ndim = file.boxes, file.boxes.shape[1] // 2
-    lines = [f"format   boxes in {ndim}D" + (f", of {file.case}" if file.case else "")]
-    lines += [f"boxes    {len(boxes)}"]
-    if len(boxes):
-        edges = boxes[:, ndim:] - boxes[:, :ndim]
-        lines[-1] += f", edges from {float(edges.min()):.4g} to {float(edges.max()):.4g} voxels"
-    if file.scores is not None and len(boxes):
-        low, high = map(float, file.scores.aminmax())
-        median = statistics.median(file.scores.tolist())
-        lines += [f"scores   from {low:.4g} to {high:.4g}, median {median:.4g}"]
-    elif file.scores is None:
-        lines += ["scores   none"]
-    if file.labels is not None and len(boxes):
-        lines += [f"labels   {', '.join(map(str, file.labels.unique().tolist()))}"]
-    affine = "none: where they lie is not known" if file.affine is None else "known (RAS)"
-    return [*lines, f"affine   {affine}"]

@@ -13,6 +13,7 @@ from jaxtyping import Float32, Float64
 from torch import Tensor
 
 from softoverlap._checks import check_probabilities
+from softoverlap.data.alignment import reorient_to
 from softoverlap.data.components import lesions_from_mask
 from softoverlap.data.folders import Case
 from softoverlap.data.geometry import Volume, check_same_grid
@@ -95,7 +96,8 @@ def load_case(case: Case, *, threshold: float = 0.5) -> LoadedCase:
     """Read a case's files and find its lesions.
 
     With raters, lesions are where a rater marked one, whatever the mask says; the mask gives the
-    probabilities there, or where there is none the raters' mean. A warning names a case whose mask
+    probabilities there, or where there is none the raters' mean. Masks that are stored in another
+    axis order than the scan are turned without loss. A warning names a case whose mask
     and raters disagree, and one that has positive voxels but no lesion.
 
     Args:
@@ -128,15 +130,17 @@ def load_case(case: Case, *, threshold: float = 0.5) -> LoadedCase:
         mask = raters.mean(dim=0)
     else:
         raise ValueError(f"case {case.name} must have a mask or raters, got neither")
-    lesions = lesions_from_mask(mask, spacing=image.spacing, raters=raters, threshold=threshold)
+    lesions = lesions_from_mask(
+        mask, spacing=image.lesion_spacing, raters=raters, threshold=threshold
+    )
     for doubt in _doubts(case, mask, raters, threshold, found=len(lesions)):
         warnings.warn(f"case {case.name}: {doubt}", stacklevel=2)
     return LoadedCase(case.name, image.data, mask, lesions, image.spacing, image.affine)
 
 
 def _probabilities(path: Path, image: Volume, image_path: Path) -> Tensor:
-    """A mask on the grid of the scan."""
-    mask = load_one_volume(path)
+    """A mask on the grid of the scan, its axes flipped and permuted to those of the scan."""
+    mask = reorient_to(load_one_volume(path), image.affine)
     check_same_grid(image, mask, names=(str(image_path), str(path)))
     check_probabilities(**{str(path): mask.data}, validate=True)
     return mask.data

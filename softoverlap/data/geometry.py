@@ -274,7 +274,8 @@ def check_same_grid(
     """Check that two volumes lie on one grid, as closely as training and viewing need it.
 
     Corners no more than 0.01 voxels apart count as the same, up to 0.6 voxels a warning tells the
-    figure (real scans and their masks are often that far apart), and more is an error.
+    figure (real scans and their masks are often that far apart), and more is an error. Voxel is
+    compared with voxel: where axes may be flipped or swapped, first turn the mask by `reorient_to`.
 
     Args:
         image: The scan.

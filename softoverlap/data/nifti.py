@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import gzip
+import itertools
 import os
+import warnings
 import zlib
 from pathlib import Path
 from typing import Any
@@ -34,13 +36,60 @@ _UNREADABLE = (
     KeyError, IndexError, TypeError, OverflowError, MemoryError,  # nibabel on damaged headers
 )  # fmt: skip
 _PIECE = 1 << 22
+_FORMS_AGREE = 0.1
+"""In voxels; the qform's quaternion is kept in float32, so corners may be off by hundredths."""
 _MM_PER_UNIT = {"unknown": 1.0, "mm": 1.0, "meter": 1e3, "micron": 1e-3}
 
 
 def read_nifti(path: Path) -> tuple[np.ndarray, Float64[Tensor, "4 4"]]:
     """Values (D, H, W) or (C, D, H, W), scaled as the header says, and the affine in mm."""
     image, values = _read(path)
+    _warn_of_forms(image, path)
     return _channels_first(values), _affine_in_mm(image, path)
+
+
+def forms_apart(image: nibabel.Nifti1Pair) -> float:
+    """How far the header's two affines, sform and qform, put a corner of the image apart.
+
+    Where both are set, nibabel and softoverlap read the sform, other programs the qform.
+
+    Args:
+        image: The image; only its header is looked at.
+
+    Returns:
+        The largest distance in the header's unit of length, 0 where not both are set and valid.
+
+    Examples:
+        >>> image = nibabel.Nifti1Image(np.zeros((4, 4, 4), dtype=np.uint8), np.eye(4))
+        >>> forms_apart(image)
+        0.0
+        >>> image.set_qform(np.diag([-1.0, -1.0, 1.0, 1.0]), code="scanner")
+        >>> round(forms_apart(image), 1)
+        9.9
+    """
+    try:
+        sform, qform = image.get_sform(coded=True)[0], image.get_qform(coded=True)[0]
+    except _UNREADABLE:  # a damaged quaternion, which nobody can read
+        return 0.0
+    if sform is None or qform is None:
+        return 0.0
+    ends = ((-0.5, length - 0.5) for length in (*image.shape, 1, 1, 1)[:3])
+    corners = np.array([(*corner, 1.0) for corner in itertools.product(*ends)])
+    return float(np.linalg.norm(corners @ (sform - qform).T, axis=1).max())
+
+
+def _warn_of_forms(image: nibabel.Nifti1Pair, path: Path) -> None:
+    """Say so where two programs would put the image in two places."""
+    apart = forms_apart(image)
+    edges = np.linalg.norm(np.asarray(image.affine)[:3, :3], axis=0)
+    if apart > _FORMS_AGREE * edges.min():
+        unit = image.header.get_xyzt_units()[0]
+        mm = apart * _MM_PER_UNIT.get(str(unit), 1.0)
+        warnings.warn(
+            f"{path} has two affines, which lie up to {mm:.3g} mm apart: the sform is read, other "
+            "programs may read the qform",
+            stacklevel=4,
+        )
 
 
 def save_nifti(

@@ -19,6 +19,15 @@ VALUES = ("auto", "probabilities", "percent", "0-255", "labels")
 MAX_LABELS = 512
 """Whole numbers of more kinds than this are no labels, but intensities."""
 
+FEW_LABELS = 16
+"""Up to so many kinds are labels wherever they lie; of more, each must fill regions."""
+
+LEAST_REGION = 1 / 3
+"""Share of a label's neighbours, background aside, that have the same label: of half the labels."""
+
+MOST_FLOOR = 0.1
+"""Share of a scale up to which the lowest value of a map may lie; a scan's may lie higher."""
+
 LARGEST_LABEL = 1 << 24
 """Larger whole numbers are no labels; float32 holds all up to here."""
 
@@ -33,10 +42,15 @@ def value_kind(data: Shaped[Tensor, "*shape"]) -> str:
     | --- | --- |
     | `"binary"` | 0 and 1 alone; all zero too |
     | `"probabilities"` | in [0, 1], with fractions |
-    | `"labels"` | whole numbers from 0 on, some above 1, of 512 kinds at most |
+    | `"labels"` | whole numbers from 0 on, some above 1, of few kinds or in regions (see below) |
     | `"percent"` | from 0 to 100 with fractions; whole numbers whose highest is 100 |
     | `"0-255"` | from 0 to 255 with fractions, above 100; whole numbers whose highest is 255 |
     | `"other"` | all else: negative values, NaN, intensities |
+
+    Whole numbers of up to 16 kinds are labels. Those of 17 to 512 kinds are if they lie in regions,
+    as structures do and intensities do not: for half of the labels, a third of the neighbours that
+    are no background have the same label. Values with fractions are no scale if the lowest lies
+    above a tenth of it.
 
     This is a look, not a proof: a nearly empty map in percent may stay below 1.
 
@@ -67,7 +81,8 @@ def value_kind(data: Shaped[Tensor, "*shape"]) -> str:
         return "binary" if whole else "probabilities"
     if whole:
         return {100.0: "percent", 255.0: "0-255"}.get(high) or _labels_or_other(values, int(high))
-    return "percent" if high <= 100 else "0-255" if high <= 255 else "other"
+    kind, scale = ("percent", 100) if high <= 100 else ("0-255", 255)
+    return kind if high <= scale and low <= MOST_FLOOR * scale else "other"
 
 
 def as_probabilities(
@@ -144,13 +159,40 @@ def _whole(values: Tensor) -> bool:
 
 
 def _labels_or_other(values: Tensor, high: int) -> str:
-    """Few whole numbers are labels, many are intensities."""
+    """Few whole numbers, or whole regions of them, are labels; else they are intensities."""
     if high > LARGEST_LABEL:
         return "other"
     seen = torch.zeros(high + 1, dtype=torch.bool, device=values.device)
     for block in _blocks(values):
         seen[block.long()] = True
-    return "labels" if int(seen.sum()) <= MAX_LABELS else "other"
+    kinds = int(seen.sum())
+    if kinds <= FEW_LABELS:
+        return "labels"
+    return "labels" if kinds <= MAX_LABELS and _in_regions(values, seen) else "other"
+
+
+def _in_regions(values: Tensor, seen: Tensor) -> bool:
+    """Whether neighbours are as a rule of one label; what touches the background alone is."""
+    ranks = seen.cumsum(0) - 1
+    kinds = int(seen.sum())
+    same, pairs = torch.zeros(2, kinds, dtype=torch.long, device=values.device)
+    for axis in range(max(values.ndim - 3, 0), values.ndim):
+        length = values.shape[axis] - 1
+        first, second = values.narrow(axis, 0, length), values.narrow(axis, 1, length)
+        for one, other in zip(_slabs(first), _slabs(second), strict=True):
+            inside = (one > 0) & (other > 0)
+            a, b = ranks[one[inside].long()], ranks[other[inside].long()]
+            pairs += torch.bincount(a, minlength=kinds) + torch.bincount(b, minlength=kinds)
+            same += 2 * torch.bincount(a[a == b], minlength=kinds)
+    shares = torch.where(pairs > 0, same / pairs.clamp(min=1), 1.0)
+    return float(shares.median()) >= LEAST_REGION
+
+
+def _slabs(values: Tensor) -> Iterable[Tensor]:
+    """A volume a few slices at a time; of channels, one after the other."""
+    slices = values.reshape(-1, *values.shape[-2:]) if values.ndim > 3 else values
+    per_slice = max(slices[:1].numel(), 1)
+    return slices.split(max((1 << 22) // per_slice, 1))
 
 
 def _with_label(values: str, label: int) -> str:
@@ -214,6 +256,7 @@ def _choices(numbers: Tensor, kind: str, name: str) -> str:
     guess = "" if kind == "other" else f", which look like {kind}"
     return (
         f"{name} must hold probabilities in [0, 1] or a mask of 0 and 1, got {_seen(numbers)}"
-        f"{guess}; say how to read them with values (--values): probabilities, percent, 0-255 or "
-        "labels, the last also with one label (--label)"
+        f"{guess}; say how to read them with values (--values, of a truth --truth-values): "
+        "probabilities, percent, 0-255 or labels, the last also with one label (--label, or "
+        "--labels where there may be several)"
     )

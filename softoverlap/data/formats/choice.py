@@ -60,8 +60,8 @@ def format_of(path: Path) -> str:
     found = _format_of(content)
     if found is None:
         raise ValueError(
-            f"{path} does not tell its format: name it (format, or --from), one of "
-            f"{', '.join(FORMATS)}"
+            f"{path} does not tell its format: name it (format, or --from of `softoverlap "
+            f"convert`, which makes one that tells), one of {', '.join(FORMATS)}"
         )
     return found
 

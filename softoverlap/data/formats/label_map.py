@@ -9,7 +9,6 @@ value, so boxes that are not whole, or that overlap, do not read back as they we
 from __future__ import annotations
 
 import csv
-import math
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -19,7 +18,9 @@ from typing import Any
 import nibabel
 import numpy as np
 import torch
+from jaxtyping import Int64
 from scipy import ndimage
+from torch import Tensor
 
 from softoverlap.data.files import whole_file
 from softoverlap.data.formats.grids import Grid, affine_for, read_grid, scan_of
@@ -42,6 +43,9 @@ from softoverlap.lesions import Lesion
 
 _MOST = 65535
 """Largest value of a label map."""
+
+_NAMED = 10
+"""Boxes that a warning names one by one."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +87,7 @@ def read_label_map(path: Path | str, *, scores: Path | str | None = None) -> lis
     """
     path = Path(path)
     volume, instances = _read(path, None if scores is None else Path(scores))
-    voxel = math.prod(volume.spacing)
+    voxel = volume.voxel_mm3
     lesions = []
     for one in instances:
         score = 1.0 if one.score is None else one.score
@@ -221,10 +225,8 @@ def write(path: Path, files: Mapping[str, BoxFile], told: Told) -> None:
         raise ValueError(f"{path} needs the scan of {case_of(path, file)}: its grid (--image)")
     affine = affine_for(path, file, told)
     grid = Grid(read_grid(scan).shape, read_grid(scan).affine if affine is None else affine)
-    values, count = _painted(file, grid.shape), len(file.boxes)
-    lost = count - len(np.setdiff1d(np.unique(values), [0]))
-    if lost:
-        warnings.warn(f"{path}: {lost} boxes have no voxel of their own", stacklevel=2)
+    values = _painted(file, grid.shape)
+    _warn_of_losses(path, file, values)
     image = nibabel.Nifti1Image(values, grid.affine.numpy())
     image.header.set_xyzt_units("mm")
     with whole_file(score_table(path)) as scores, whole_file(path) as unfinished:
@@ -237,11 +239,37 @@ def _painted(file: BoxFile, shape: Sequence[int]) -> np.ndarray:
     values = np.zeros(shape, dtype=np.uint16)
     ranks = torch.zeros(len(file.boxes)) if file.scores is None else file.scores
     order = sorted(range(len(file.boxes)), key=lambda index: (float(ranks[index]), -index))
-    edges = torch.ceil(file.boxes - 0.5).clamp(min=0).long().tolist()
+    edges = _whole(file).clamp(min=0).tolist()
     for index in order:
         low, high = edges[index][:3], edges[index][3:]
         values[tuple(map(slice, low, high))] = index + 1
     return values
+
+
+def _whole(file: BoxFile) -> Int64[Tensor, "boxes 6"]:
+    """Edges around the voxels whose centre a box holds."""
+    return torch.ceil(file.boxes - 0.5).long()
+
+
+def _warn_of_losses(path: Path, file: BoxFile, values: np.ndarray) -> None:
+    """Name the boxes that the scan's edge cuts, and those that no voxel is left of."""
+    low, high = _whole(file).chunk(2, dim=1)
+    beyond = (low < 0) | (high > torch.tensor(values.shape))
+    cut = [index + 1 for index in beyond.any(dim=1).nonzero().flatten().tolist()]
+    lost = np.setdiff1d(np.arange(1, len(file.boxes) + 1), np.unique(values)).tolist()
+    case = case_of(path, file)
+    for numbers, one, many in (
+        (cut, "reaches beyond the scan and was cut", "reach beyond the scan and were cut"),
+        (lost, "has no voxel of its own", "have no voxel of their own"),
+    ):
+        if numbers:
+            words = f"1 box of {case} {one}"
+            words = words if len(numbers) == 1 else f"{len(numbers)} boxes of {case} {many}"
+            warnings.warn(f"{path}: {words}: number {_listed(numbers)}", stacklevel=3)
+
+
+def _listed(numbers: Sequence[int]) -> str:
+    return ", ".join(map(str, numbers[:_NAMED])) + (", …" if len(numbers) > _NAMED else "")
 
 
 def _write_table(path: Path, file: BoxFile) -> None:

@@ -202,16 +202,41 @@ def read(path: Path, told: Told) -> dict[str, BoxFile]:
     return {case_of(path, file): file}
 
 
-def _file(path: Path, markups: Sequence[Mapping[str, Any]], told: Told) -> BoxFile:
+def roi_sizes(path: Path) -> Float64[Tensor, "boxes 3"]:
+    """Edges of the ROIs of a file in mm, which need no scan."""
+    content = load_json(path)
+    with naming(path, "file of 3D Slicer's markups"):
+        corners = _all_corners(path, _rois_among(path, content["markups"]))
+    return (corners[:, [4, 2, 1]] - corners[:, :1]).norm(dim=2)
+
+
+def _rois_among(path: Path, markups: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """The ROIs; points and lines are passed by with a warning."""
     rois = [markup for markup in markups if markup["type"] == "ROI"]
     others = len(markups) - len(rois)
     if others:
-        warnings.warn(f"{path}: {others} markups are no ROIs and were passed by", stacklevel=2)
+        words = (
+            "1 markup is no ROI and was"
+            if others == 1
+            else f"{others} markups are no ROIs and were"
+        )
+        warnings.warn(f"{path}: {words} passed by", stacklevel=2)
+    return rois
+
+
+def _all_corners(path: Path, rois: Sequence[Mapping[str, Any]]) -> Float64[Tensor, "boxes 8 3"]:
+    if not rois:
+        return torch.zeros(0, 8, 3, dtype=torch.float64)
+    return torch.stack([_corners(path, roi) for roi in rois]).double()
+
+
+def _file(path: Path, markups: Sequence[Mapping[str, Any]], told: Told) -> BoxFile:
+    rois = _rois_among(path, markups)
     case = case_of(path, BoxFile(torch.zeros(0, 6, dtype=torch.float64)))
     bare = BoxFile(torch.zeros(0, 6, dtype=torch.float64), case=case)
     affine = needed_affine(path, bare, told)
-    corners = torch.stack([_corners(path, roi) for roi in rois]) if rois else torch.zeros(0, 8, 3)
-    boxes = checked_boxes(voxel_boxes(corners.double(), affine, "LPS", path), path)
+    corners = _all_corners(path, rois)
+    boxes = checked_boxes(voxel_boxes(corners, affine, "LPS", path, case), path)
     scores = [float(found) for found in _noted(rois, _SCORE)]
     labels = [int(found) for found in _noted(rois, _CLASS)]
     return BoxFile(

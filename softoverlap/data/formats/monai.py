@@ -61,7 +61,8 @@ def write(path: Path, files: Mapping[str, BoxFile], told: Told) -> None:
         affine = needed_affine(path, file, told)
         image = _image_name(path, file, told)
         affines[image] = affine.tolist()
-        entries.append(_entry(image, file, world_boxes(file.boxes, affine, frame, path)))
+        around = world_boxes(file.boxes, affine, frame, path, case_of(path, file))
+        entries.append(_entry(image, file, around))
     content = {"frame": frame, "box_mode": "cccwhd", "affines": affines, "validation": entries}
     save_json(path, content)
 
@@ -148,7 +149,7 @@ def _file(
         raise ValueError(f"{path} must have edges of at least 0, got {world[:, 3:].min():g} mm")
     upright = torch.eye(3, dtype=torch.float64).expand(len(world), 3, 3)
     corners = box_corners(world[:, :3], world[:, 3:], upright)
-    boxes = checked_boxes(voxel_boxes(corners, affine, frame, path), path)
+    boxes = checked_boxes(voxel_boxes(corners, affine, frame, path, str(bare.case)), path)
     scores = next((entry[key] for key in SCORES if key in entry), None)
     return BoxFile(
         boxes,

@@ -24,24 +24,33 @@ _GROWTH = 1.001
 
 
 def world_boxes(
-    boxes: Float64[Tensor, "boxes 6"], affine: Float64[Tensor, "4 4"], frame: str, path: Path
+    boxes: Float64[Tensor, "boxes 6"],
+    affine: Float64[Tensor, "4 4"],
+    frame: str,
+    path: Path,
+    case: str,
 ) -> Float64[Tensor, "boxes 6"]:
     """Smallest boxes along the axes of the world, minima then maxima, in mm."""
     corners = boxes_to_world(boxes, affine) @ _turn(frame)
     around = torch.cat([corners.amin(1), corners.amax(1)], dim=1)
-    _warn_of_growth(path, _volume(boxes) * torch.linalg.det(affine[:3, :3]).abs(), around)
+    volumes = _volume(boxes) * torch.linalg.det(affine[:3, :3]).abs()
+    _warn_of_growth(path, case, volumes, around)
     return around
 
 
 def voxel_boxes(
-    corners: Float64[Tensor, "boxes 8 3"], affine: Float64[Tensor, "4 4"], frame: str, path: Path
+    corners: Float64[Tensor, "boxes 8 3"],
+    affine: Float64[Tensor, "4 4"],
+    frame: str,
+    path: Path,
+    case: str,
 ) -> Float64[Tensor, "boxes 6"]:
     """Smallest boxes along the voxel axes around boxes whose corners are known in mm."""
     there = corners @ _turn(frame) - affine[:3, 3]
     flat = torch.linalg.solve(affine[:3, :3], there.reshape(-1, 3).T).T.reshape(-1, 8, 3) + 0.5
     around = torch.cat([flat.amin(1), flat.amax(1)], dim=1)
     edges = flat[:, [4, 2, 1]] - flat[:, :1]
-    _warn_of_growth(path, torch.linalg.det(edges).abs(), around)
+    _warn_of_growth(path, case, torch.linalg.det(edges).abs(), around)
     return around
 
 
@@ -66,14 +75,14 @@ def _volume(boxes: Tensor) -> Float64[Tensor, "boxes"]:
     return (boxes[:, 3:] - boxes[:, :3]).prod(dim=1)
 
 
-def _warn_of_growth(path: Path, volumes: Tensor, around: Tensor) -> None:
+def _warn_of_growth(path: Path, case: str, volumes: Tensor, around: Tensor) -> None:
     solid = volumes > 0
     if not solid.any():
         return
     growth = (_volume(around)[solid] / volumes[solid]).max().item()
     if growth > _GROWTH:
         warnings.warn(
-            f"{path}: boxes and scan have axes at an angle; each box became the smallest one "
-            f"around all its corners, up to {growth:.3g} times its volume",
+            f"{path}: boxes and scan of {case} have axes at an angle; each box became the "
+            f"smallest one around all its corners, up to {growth:.3g} times its volume",
             stacklevel=2,
         )
