@@ -12,7 +12,7 @@ from torch import Tensor
 
 from softoverlap.cohort.records import ScoreSettings
 from softoverlap.data import Aligned, Volume, load_image
-from softoverlap.data.images import load_one_volume
+from softoverlap.data.images import SEGMENTATION, load_one_volume
 from softoverlap.data.rater_files import is_label_map, onto_grid, read_values
 
 ONE = 1e-3
@@ -134,7 +134,7 @@ def check_label_maps(settings: ScoreSettings) -> None:
 def _rater_or_raters(path: Path) -> Volume:
     """A mask, or those of several raters along a fourth axis, never its layers or classes."""
     volume = load_image(path)
-    if volume.data.ndim == 4 and path.name.lower().endswith(".seg.nrrd"):
+    if volume.data.ndim == 4 and path.name.lower().endswith(SEGMENTATION):
         raise ValueError(f"{path} must have one layer, got {len(volume.data)}: export a label map")
     if volume.data.ndim == 4 and bool(((volume.data.sum(dim=0) - 1).abs() < ONE).all()):
         raise ValueError(

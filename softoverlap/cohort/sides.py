@@ -11,7 +11,7 @@ from pathlib import Path
 
 from softoverlap.cohort.names import JOURNAL, OUTPUTS
 from softoverlap.cohort.patterns import FilePattern, has_wildcards, read_pattern, split_pattern
-from softoverlap.data import IMAGE_SUFFIXES, Unpaired
+from softoverlap.data import IMAGE_SUFFIXES, Unpaired, image_name
 from softoverlap.data.sources import is_dicom_folder
 
 BOX_SUFFIXES = (".mrk.json", ".json", ".csv", ".npz")
@@ -27,9 +27,10 @@ def file_name(path: Path) -> str:
         >>> file_name(Path("scans/sub-01.nii.gz")), file_name(Path("sub-01.mrk.json"))
         ('sub-01', 'sub-01')
     """
-    suffixes = sorted((*IMAGE_SUFFIXES, *BOX_SUFFIXES), key=len, reverse=True)
-    end = next((end for end in suffixes if path.name.lower().endswith(end)), "")
-    return path.name[: len(path.name) - len(end)] if end != path.name else path.name
+    end = next((end for end in BOX_SUFFIXES if path.name.lower().endswith(end)), "")
+    return (
+        path.name.removesuffix(path.name[-len(end) :]) if end else image_name(path)
+    ) or path.name
 
 
 def is_box_file(path: Path) -> bool:

@@ -16,8 +16,11 @@ from softoverlap.data._pixels import converted
 from softoverlap.data.geometry import Volume, check_one_channel
 from softoverlap.data.nifti import NIFTI_SUFFIXES, is_nifti_name, read_nifti
 
-IMAGE_SUFFIXES = (*NIFTI_SUFFIXES, *READERS, ".seg.nrrd")
+IMAGE_SUFFIXES = (*NIFTI_SUFFIXES, *READERS)
 """How the names of image files end; a DICOM series is a folder."""
+
+SEGMENTATION = ".seg.nrrd"
+"""How 3D Slicer lets the names of segmentations end."""
 
 DATA_SUFFIXES = (".raw", ".zraw", ".raw.gz")
 """How the names of data files end, whose headers (.mhd, .nhdr) lie apart."""
@@ -124,7 +127,7 @@ def image_name(path: str | os.PathLike[str]) -> str:
         ('sub-01_flair', 'sub-01.v2')
     """
     name = Path(path).name
-    longest_first = sorted(IMAGE_SUFFIXES, key=len, reverse=True)
+    longest_first = sorted((SEGMENTATION, *IMAGE_SUFFIXES), key=len, reverse=True)
     ends = (len(end) for end in longest_first if name.lower().endswith(end))
     return name[: len(name) - next(ends, 0)]
 

@@ -13,6 +13,8 @@ from nibabel.filebasedimages import ImageFileError
 from nibabel.spatialimages import HeaderDataError
 
 from softoverlap.data import Volume, align_to, load_image, save_nifti
+from softoverlap.data.geometry import SAME_GRID
+from softoverlap.data.nifti import forms_apart
 from softoverlap.data.rater_files import mean_of_masks
 
 _SHOWN = ("u1", "i1", "u2", "i2", "i4", "f4")
@@ -128,8 +130,7 @@ def _is_shown(path: Path) -> bool:
 
 def _one_place(image: nibabel.Nifti1Image) -> bool:
     """Whether the header's two affines agree; readers choose among them by different rules."""
-    sform, sform_code = image.get_sform(coded=True)
-    qform, qform_code = image.get_qform(coded=True)
-    if not sform_code or not qform_code:
-        return bool(sform_code or qform_code)
-    return sform is not None and qform is not None and np.allclose(sform, qform, atol=1e-3)
+    if not (image.get_sform(coded=True)[1] or image.get_qform(coded=True)[1]):
+        return False
+    edges = np.linalg.norm(np.asarray(image.affine)[:3, :3], axis=0)
+    return forms_apart(image) <= SAME_GRID * edges.min()
