@@ -28,9 +28,8 @@ def file_name(path: Path) -> str:
         ('sub-01', 'sub-01')
     """
     end = next((end for end in BOX_SUFFIXES if path.name.lower().endswith(end)), "")
-    return (
-        path.name.removesuffix(path.name[-len(end) :]) if end else image_name(path)
-    ) or path.name
+    bare = path.name[: -len(end)] if end else image_name(path)
+    return bare or path.name
 
 
 def is_box_file(path: Path) -> bool:
