@@ -69,6 +69,15 @@ def test_boxes_that_grow_on_a_grid_at_an_angle_are_told():
     assert same.warning is None
 
 
+def test_boxes_outside_the_image_are_told():
+    boxes = torch.tensor([[0.0, 0, 0, 2, 2, 2], [20, 0, 0, 22, 2, 2], [-3, 0, 0, 0, 1, 1]]).double()
+    placed = place_boxes(
+        BoxFile(boxes, affine=torch.eye(4).double()), torch.eye(4), (20, 20, 20),
+        geometry="strict", names=("found", "scan"),
+    )  # fmt: skip
+    assert placed.warning == "2 of 3 boxes of found lie outside scan"
+
+
 @pytest.mark.bad_input
 def test_only_choices_that_work_are_offered():
     away = torch.eye(4, dtype=torch.float64)

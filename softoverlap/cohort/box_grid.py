@@ -91,6 +91,7 @@ def place_boxes(
     placed = replace(file, boxes=_mapped(file.boxes, moved), affine=affine.double())
     told = [apart] if displacement > SAME_GRID else []
     told += _growth(file.boxes, placed.boxes, moved)
+    told += _outside(placed.boxes, shape, names) if flips else []
     return PlacedBoxes(placed, displacement, "; ".join(told) or None)
 
 
@@ -143,6 +144,13 @@ def _growth(boxes: Tensor, placed: Tensor, matrix: Tensor) -> list[str]:
     if not len(growth) or growth.max() <= GROWTH:
         return []
     return [f"the grids are at an angle: boxes became up to {growth.max():.3g} times as large"]
+
+
+def _outside(boxes: Tensor, shape: Sequence[int], names: tuple[str, str]) -> list[str]:
+    """How many boxes share no space with the image."""
+    ends = torch.tensor(list(map(float, shape)), dtype=torch.float64)
+    count = int(((boxes[:, 3:] <= 0) | (boxes[:, :3] >= ends)).any(dim=1).sum())
+    return [f"{count} of {len(boxes)} boxes of {names[0]} lie outside {names[1]}"] if count else []
 
 
 def _mapped(boxes: Tensor, matrix: Tensor) -> Tensor:
