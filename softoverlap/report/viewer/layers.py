@@ -133,4 +133,4 @@ def _one_place(image: nibabel.Nifti1Image) -> bool:
     if not (image.get_sform(coded=True)[1] or image.get_qform(coded=True)[1]):
         return False
     edges = np.linalg.norm(np.asarray(image.affine)[:3, :3], axis=0)
-    return forms_apart(image) <= SAME_GRID * edges.min()
+    return bool(forms_apart(image) <= SAME_GRID * edges.min())
