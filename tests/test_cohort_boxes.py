@@ -132,6 +132,7 @@ def test_folders_behind_links_are_searched_once(tmp_path):
     paths = written(tmp_path / "pred", "json"), written(tmp_path / "elsewhere", "json")
     (tmp_path / "truth").mkdir()
     (tmp_path / "truth" / "deep").symlink_to(paths[1].parent)
+    (tmp_path / "truth" / "deeper").symlink_to(paths[1].parent)
     paths[1].parent.joinpath("loop").symlink_to(tmp_path / "truth")
     (pair,) = find_pairs(paths[0].parent, tmp_path / "truth")
     assert pair.truth == (tmp_path / "truth" / "deep" / "a.json",)

@@ -176,12 +176,12 @@ def test_affines_that_agree_or_are_alone_are_read_without_a_word(tmp_path):
     close[0, 3], far[0, 3] = 0.05, 5.0
     with warnings.catch_warnings():
         warnings.simplefilter("error", UserWarning)
-        load_nifti(with_forms(tmp_path / "a.nii", close))
-        load_nifti(with_forms(tmp_path / "b.nii", far, code=0))
+        assert load_nifti(with_forms(tmp_path / "a.nii", close)).grid == (11, 6, 5)
+        assert load_nifti(with_forms(tmp_path / "b.nii", far, code=0)).grid == (11, 6, 5)
         save_nifti(
             tmp_path / "c.nii", torch.zeros(4, 3, 2), torch.diag(torch.tensor([-1.0, 1, 3, 1]))
         )
-        load_nifti(tmp_path / "c.nii")
+        assert load_nifti(tmp_path / "c.nii").grid == (4, 3, 2)
 
 
 @pytest.mark.parametrize("lost", [1, 4, 9, 200, 10_000_000])

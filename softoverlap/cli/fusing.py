@@ -85,13 +85,15 @@ def _read(paths: Sequence[Path], fusion: Fusion) -> tuple[RaterStack, list[str]]
     from softoverlap.data import load_raters
 
     hard = fusion.method in ("majority", "staple") and fusion.threshold is None
-    if len(paths) == 1:
-        stack = _stack_of(paths[0], fusion)
-    else:
-        stack = load_raters(
-            paths, geometry=fusion.geometry, values=fusion.values, label=fusion.label, nearest=hard
-        )
+    stack = load_raters(
+        paths, geometry=fusion.geometry, values=fusion.values, label=fusion.label, nearest=hard
+    )
     names, files = [path.name for path in paths], list(paths)
+    if len(stack.raters) > len(paths) > 1:
+        raise ValueError(
+            f"{', '.join(names)} must hold one 3D volume each, got {len(stack.raters)} in all: "
+            "fuse a 4D file of raters alone"
+        )
     if len(stack.raters) > len(paths):
         names = [f"{paths[0].name}, rater {number + 1}" for number in range(len(stack.raters))]
         files = [paths[0]] * len(names)
@@ -99,15 +101,6 @@ def _read(paths: Sequence[Path], fusion: Fusion) -> tuple[RaterStack, list[str]]
         for path, mask in zip(files, stack.raters, strict=True):
             _check_hard(path, mask, fusion.method)
     return stack, names
-
-
-def _stack_of(path: Path, fusion: Fusion) -> RaterStack:
-    """The masks of all raters in one 4D file, or the one mask of a 3D file."""
-    from softoverlap.data import RaterStack, as_probabilities, load_image
-
-    volume = load_image(path)
-    raters = as_probabilities(volume, values=fusion.values, label=fusion.label, name=str(path))
-    return RaterStack(raters.reshape(-1, *volume.grid), volume.affine, ())
 
 
 def _check_hard(path: Path, mask: Tensor, method: str) -> None:

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from softoverlap.cohort.records import ScoreSettings
-from softoverlap.data import Aligned, Volume, load_image
+from softoverlap.data import Aligned, Volume, align_to, as_probabilities, load_image
 from softoverlap.data.images import SEGMENTATION, load_one_volume
-from softoverlap.data.rater_files import is_label_map, onto_grid, read_values
+from softoverlap.data.rater_files import is_label_map, label_to_read
 
 ONE = 1e-3
 """How near to 1 channels add up that are the classes of a softmax, or one-hot."""
@@ -153,16 +153,15 @@ def _on_grid(
 ) -> Aligned:
     called = (str(names[0]), str(names[1]))
     label = settings.labels[0] if settings.labels else None
-    return onto_grid(
-        moving, reference, geometry=settings.geometry, values=values, label=label, names=called
-    )
+    nearest = is_label_map(values, label)
+    return align_to(moving, reference, geometry=settings.geometry, nearest=nearest, names=called)
 
 
 def _read(
     volume: Volume, values: str, label: int | None, name: str, settings: ScoreSettings
 ) -> Tensor:
     """Probabilities; a warning tells where they are a haze."""
-    mask = read_values(volume, values=values, label=label, name=name)
+    mask = as_probabilities(volume, values=values, label=label_to_read(values, label), name=name)
     if not is_label_map(values, label):
         _warn_of_haze(mask, name, settings)
     return mask

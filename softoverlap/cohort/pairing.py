@@ -80,7 +80,7 @@ def find_pairs(
     truth_pattern: str | None = None,
     output: str | os.PathLike[str] | None = None,
 ) -> PairTable:
-    """Pair predictions with truths, without opening a file.
+    """Pair predictions with truths, without reading an image.
 
     Both are files (one pair), or each is a folder or a pattern such as `pred/{case}_prob.nii.gz`.
     Folders are searched with all folders below. Without a pattern, a case is called as its file

@@ -159,8 +159,11 @@ def _below_all(folder: Path) -> Iterator[Path]:
     """All files below, behind links too; a folder that links lead to twice counts once."""
     seen: set[str] = set()
     for name, folders, files in os.walk(folder, followlinks=True):
+        if os.path.realpath(name) in seen:
+            folders.clear()
+            continue
         seen.add(os.path.realpath(name))
-        folders[:] = [one for one in folders if os.path.realpath(Path(name, one)) not in seen]
+        folders.sort()
         yield from (Path(name, one) for one in files)
 
 

@@ -11,9 +11,8 @@ import torch
 from jaxtyping import Float, Float64
 from torch import Tensor
 
-from softoverlap.data.alignment import Aligned, align_to
-from softoverlap.data.geometry import Volume
-from softoverlap.data.images import load_image, load_one_volume
+from softoverlap.data.alignment import align_to
+from softoverlap.data.images import load_image
 from softoverlap.data.values import as_probabilities
 
 
@@ -27,89 +26,19 @@ def is_label_map(values: str, label: int | None) -> bool:
     return values == "labels" or (values == "auto" and label is not None)
 
 
-def read_values(volume: Volume, *, values: str, label: int | None, name: str) -> Tensor:
-    """Probabilities: those of a label, where one is asked for and the map is not told to be it.
+def label_to_read(values: str, label: int | None) -> int | None:
+    """The label, unless the values are told to be probabilities: these are of it already.
 
     Examples:
-        >>> labels = Volume(torch.full((2, 2, 2), 3.0), torch.eye(4, dtype=torch.float64))
-        >>> read_values(labels, values="auto", label=3, name="a.nii").mean()
-        tensor(1.)
+        >>> label_to_read("auto", 2), label_to_read("percent", 2)
+        (2, None)
     """
-    if is_label_map(values, label):
-        return as_probabilities(volume, values="labels", label=label, name=name)
-    return as_probabilities(volume, values=values, name=name)
-
-
-def onto_grid(
-    moving: Volume,
-    reference: Volume,
-    *,
-    geometry: str,
-    values: str,
-    label: int | None,
-    names: tuple[str, str],
-) -> Aligned:
-    """Values on the grid of another: to the nearest voxel where they are labels, else linear.
-
-    Examples:
-        >>> mask = Volume(torch.ones(2, 2, 2), torch.eye(4, dtype=torch.float64))
-        >>> told = {"geometry": "strict", "values": "auto", "label": None, "names": ("a", "b")}
-        >>> onto_grid(mask, mask, **told).displacement
-        0.0
-    """
-    nearest = is_label_map(values, label)
-    return align_to(moving, reference, geometry=geometry, nearest=nearest, names=names)
-
-
-def mean_of_masks(
-    paths: Sequence[Path],
-    onto: Path | None = None,
-    *,
-    geometry: str = "strict",
-    values: str = "auto",
-    label: int | None = None,
-) -> Volume:
-    """The mean of one or several masks, on the grid of a scan or of the first of them.
-
-    Args:
-        paths: A file a rater; a fourth axis is raters too.
-        onto: The file whose grid they are brought onto, or None.
-        geometry: What to do where grids differ, see `align_to`.
-        values: How to read the values, see `as_probabilities`.
-        label: The label to take out of label maps.
-
-    Returns:
-        Probabilities, shape (D, H, W), and where they lie.
-
-    Raises:
-        FileNotFoundError: If a file is gone.
-        ValueError: If a file cannot be read or lies on another grid. The message names the file.
-
-    Examples:
-        >>> import tempfile
-        >>> from softoverlap.data import save_nifti
-        >>> path = Path(tempfile.mkdtemp()) / "a.nii.gz"
-        >>> save_nifti(path, torch.ones(4, 4, 4), torch.eye(4))
-        >>> mean_of_masks([path, path]).data.mean()
-        tensor(1.)
-    """
-    first = onto or paths[0]
-    reference = load_image(first)
-    parts: list[Tensor] = []
-    for path in paths:
-        volume = reference if path == first else load_image(path)
-        aligned = onto_grid(
-            volume, reference, geometry=geometry, values=values, label=label,
-            names=(str(path), str(first)),
-        )  # fmt: skip
-        mask = read_values(aligned.volume, values=values, label=label, name=str(path))
-        parts.append(mask.reshape(-1, *reference.grid))
-    return Volume(torch.cat(parts).mean(dim=0), reference.affine)
+    return label if is_label_map(values, label) else None
 
 
 @dataclass(frozen=True, eq=False)
 class RaterStack:
-    """Masks of several raters on the grid of the first.
+    """Masks of several raters on one grid.
 
     Args:
         raters: Probabilities, shape (R, D, H, W).
@@ -130,15 +59,17 @@ class RaterStack:
 def load_raters(
     paths: Sequence[str | os.PathLike[str]],
     *,
+    onto: str | os.PathLike[str] | None = None,
     geometry: str = "strict",
     values: str = "auto",
     label: int | None = None,
     nearest: bool = False,
 ) -> RaterStack:
-    """Read one mask of each rater onto the grid of the first.
+    """Read the masks of all raters onto the grid of the first, or of another file.
 
     Args:
-        paths: A file a rater, or a DICOM folder.
+        paths: A file a rater, or a DICOM folder; a fourth axis is raters too.
+        onto: The file whose grid they are brought onto; the first mask if None.
         geometry: What to do where grids differ, see `align_to`.
         values: How to read the values, see `as_probabilities`.
         label: The label to take out of label maps.
@@ -149,8 +80,8 @@ def load_raters(
 
     Raises:
         FileNotFoundError: If a file is gone.
-        ValueError: If there is no path, a file cannot be read, holds channels or values that could
-            mean several things, or lies on another grid. The message names the file.
+        ValueError: If there is no path, a file cannot be read, holds values that could mean several
+            things, or lies on another grid. The message names the file.
 
     Examples:
         >>> import tempfile
@@ -163,17 +94,17 @@ def load_raters(
     if not paths:
         raise ValueError("paths must hold a file a rater, got none")
     nearest = nearest or is_label_map(values, label)
-    masks: list[Volume] = []
+    first = Path(onto or paths[0])
+    reference = load_image(first)
+    masks: list[Tensor] = []
     warnings: list[str] = []
     for path in map(Path, paths):
-        mask = load_one_volume(path)
-        data = as_probabilities(mask, values=values, label=label, name=str(path))
-        mask = replace(mask, data=data)
-        if masks:
-            names = (str(path), str(paths[0]))
-            aligned = align_to(mask, masks[0], geometry=geometry, nearest=nearest, names=names)
-            mask = aligned.volume
-            warnings += [aligned.warning] if aligned.warning else []
-        masks.append(mask)
-    stack = torch.stack([mask.data for mask in masks])
-    return RaterStack(stack, masks[0].affine, tuple(warnings))
+        volume = reference if path == first else load_image(path)
+        data = as_probabilities(volume, values=values, label=label, name=str(path))
+        aligned = align_to(
+            replace(volume, data=data), reference, geometry=geometry, nearest=nearest,
+            names=(str(path), str(first)),
+        )  # fmt: skip
+        warnings += [aligned.warning] if aligned.warning else []
+        masks.append(aligned.volume.data.reshape(-1, *reference.grid))
+    return RaterStack(torch.cat(masks), reference.affine, tuple(warnings))

@@ -19,7 +19,7 @@ from softoverlap.data import (
     load_image,
     reorient_to,
 )
-from softoverlap.data.rater_files import mean_of_masks
+from softoverlap.data.rater_files import label_to_read, load_raters
 from softoverlap.report._places import affine_of_boxes, check_axes, place_of
 from softoverlap.report._results import Row, text, truths_of
 from softoverlap.report.display import DISPLAY
@@ -127,14 +127,14 @@ def _mask(
     paths: Sequence[Path], grid: Path, row: Row, settings: Mapping[str, Any], which: str
 ) -> Tensor:
     """Probabilities on the grid, read as the settings say; of several raters the mean."""
-    label = row.get("label")
-    return mean_of_masks(
+    values, label = str(settings.get(which, "auto")), row.get("label")
+    return load_raters(
         paths,
-        grid,
+        onto=grid,
         geometry=str(settings.get("geometry", "strict")),
-        values=str(settings.get(which, "auto")),
-        label=int(label) if isinstance(label, float) else None,
-    ).data
+        values=values,
+        label=label_to_read(values, int(label) if isinstance(label, float) else None),
+    ).raters.mean(dim=0)
 
 
 def _is_image(path: Path) -> bool:

@@ -15,7 +15,7 @@ from nibabel.spatialimages import HeaderDataError
 from softoverlap.data import Volume, align_to, load_image, save_nifti
 from softoverlap.data.geometry import SAME_GRID
 from softoverlap.data.nifti import forms_apart
-from softoverlap.data.rater_files import mean_of_masks
+from softoverlap.data.rater_files import label_to_read, load_raters
 
 _SHOWN = ("u1", "i1", "u2", "i2", "i4", "f4")
 """Types of voxels that NiiVue reads without loss."""
@@ -97,9 +97,10 @@ def _image(path: Path) -> Volume:
 
 def _mask(layer: Layer) -> Volume:
     """Probabilities on the grid of the first file; of several raters their mean."""
-    mask = mean_of_masks(
-        layer.paths, geometry=layer.geometry, values=layer.values or "auto", label=layer.label
-    )
+    values = layer.values or "auto"
+    label = label_to_read(values, layer.label)
+    stack = load_raters(layer.paths, geometry=layer.geometry, values=values, label=label)
+    mask = Volume(stack.raters.mean(dim=0), stack.affine)
     if layer.onto is None:
         return mask
     return _with_grid_of(mask, layer.onto, name=str(layer.paths[0]))
