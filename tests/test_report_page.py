@@ -136,7 +136,7 @@ def test_cases_of_two_empty_masks_are_counted_where_there_are_any(tmp_path, page
     rows = [
         {"case": name, **volumes} for name, volumes in zip("abc", (empty, empty, full), strict=True)
     ]
-    words = page_of(write_results(tmp_path, rows), worst=0).words
+    words = page_of(write_results(tmp_path, rows, n_empty=2), worst=0).words
     assert "2 cases are empty in truth and prediction and count as 1 in the overlaps." in words
     assert "empty in truth" not in page.words
 

@@ -8,8 +8,10 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from softoverlap.boxes import volume
 from softoverlap.data import BoxFile, boxes_to_world
 from softoverlap.data.alignment import CLOSE_GRID, TRUSTED_GRID, choices
+from softoverlap.data.formats.world import growth_of
 from softoverlap.data.geometry import SAME_GRID
 
 GROWTH = 1.01
@@ -138,12 +140,11 @@ def _displacement(matrix: Tensor, turned: Tensor, shape: Sequence[int]) -> float
 
 def _growth(boxes: Tensor, placed: Tensor, matrix: Tensor) -> list[str]:
     """How much larger boxes became, since no box of another grid is one of this at an angle."""
-    before, after = ((one[:, 3:] - one[:, :3]).prod(dim=1) for one in (boxes, placed))
-    before = before * torch.linalg.det(matrix[:3, :3]).abs()
-    growth = (after / before)[before > 0]
-    if not len(growth) or growth.max() <= GROWTH:
+    volumes = volume(boxes) * torch.linalg.det(matrix[:3, :3]).abs()
+    growth = growth_of(volumes, placed)
+    if growth <= GROWTH:
         return []
-    return [f"the grids are at an angle: boxes became up to {growth.max():.3g} times as large"]
+    return [f"the grids are at an angle: boxes became up to {growth:.3g} times as large"]
 
 
 def _outside(boxes: Tensor, shape: Sequence[int], names: tuple[str, str]) -> list[str]:

@@ -46,8 +46,8 @@ def summary_section(results: Results, part: Part) -> Markup:
         pieces.append(table(head, (_metric_row(part, name) for name in shown), numbers=6))
     else:
         pieces.append(missing("No scores: no case could be scored."))
-    if empty := _empty_words(results.of_part(part)):
-        pieces.append(element("p", empty))
+    if part.empty:
+        pieces.append(element("p", _empty_words(part.empty)))
     if part.found is not None:
         pieces.append(_found_words(part.found, percent))
     if rest:
@@ -104,12 +104,8 @@ def _metric_row(part: Part, name: str) -> tuple[object, ...]:
     )
 
 
-def _empty_words(results: Results) -> str:
-    """How many cases score 1 because there is nothing in either mask; empty if none do."""
-    found = results.scored.numbers("truth_volume_ml", "pred_volume_ml", "soft_dice")
-    count = sum(volumes == (0, 0, 1) for _, volumes in found)
-    if not count:
-        return ""
+def _empty_words(count: int) -> str:
+    """How many cases score 1 because there is nothing in either mask."""
     verbs = ("is", "counts") if count == 1 else ("are", "count")
     return (
         f"{plural(count, 'case')} {verbs[0]} empty in truth and prediction and {verbs[1]} as 1 in "

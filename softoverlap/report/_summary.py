@@ -74,6 +74,7 @@ class Part:
     """The summary of a label, or of all where there are no labels; None for what is not there."""
 
     name: str
+    empty: int
     metrics: Mapping[str, Metric]
     agreement: Agreement | None
     reliability: Reliability | None
@@ -86,6 +87,7 @@ def read_part(name: str, part: Mapping[str, Any]) -> Part:
     agreement, calibration = part.get("bland_altman"), part.get("calibration")
     return Part(
         name=name,
+        empty=int(part.get("n_empty", 0)),
         metrics=metrics,
         agreement=None if agreement is None else _agreement(agreement),
         reliability=None if calibration is None else _reliability(calibration),

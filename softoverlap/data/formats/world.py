@@ -16,6 +16,7 @@ from jaxtyping import Float64
 from torch import Tensor
 
 from softoverlap._checks import check_choice
+from softoverlap.boxes import volume
 from softoverlap.data.geometry import boxes_to_world
 
 FRAMES = ("RAS", "LPS")
@@ -33,7 +34,7 @@ def world_boxes(
     """Smallest boxes along the axes of the world, minima then maxima, in mm."""
     corners = boxes_to_world(boxes, affine) @ _turn(frame)
     around = torch.cat([corners.amin(1), corners.amax(1)], dim=1)
-    volumes = _volume(boxes) * torch.linalg.det(affine[:3, :3]).abs()
+    volumes = volume(boxes) * torch.linalg.det(affine[:3, :3]).abs()
     _warn_of_growth(path, case, volumes, around)
     return around
 
@@ -71,15 +72,19 @@ def _turn(frame: str) -> Float64[Tensor, "3 3"]:
     return torch.diag(torch.tensor(signs, dtype=torch.float64))
 
 
-def _volume(boxes: Tensor) -> Float64[Tensor, "boxes"]:
-    return (boxes[:, 3:] - boxes[:, :3]).prod(dim=1)
+def growth_of(volumes: Float64[Tensor, "boxes"], around: Float64[Tensor, "boxes 6"]) -> float:
+    """How many times as large a box became at most, 1 where none has a volume.
+
+    Examples:
+        >>> growth_of(torch.tensor([8.0]).double(), torch.tensor([[0, 0, 0, 2, 2, 3.0]]).double())
+        1.5
+    """
+    solid = volumes > 0
+    return float((volume(around)[solid] / volumes[solid]).max()) if solid.any() else 1.0
 
 
 def _warn_of_growth(path: Path, case: str, volumes: Tensor, around: Tensor) -> None:
-    solid = volumes > 0
-    if not solid.any():
-        return
-    growth = (_volume(around)[solid] / volumes[solid]).max().item()
+    growth = growth_of(volumes, around)
     if growth > _GROWTH:
         warnings.warn(
             f"{path}: boxes and scan of {case} have axes at an angle; each box became the "
