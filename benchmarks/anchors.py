@@ -28,7 +28,7 @@ from softoverlap.anchors import (
     TaskAlignedMatcher,
     anchor_quality,
 )
-from softoverlap.lesions import Lesion
+from softoverlap.lesion import Lesion
 from softoverlap.overlaps import box_iou
 
 IMAGE, STRIDES, SIZES, LESIONS = (192, 192, 160), (4, 8, 16), (5.0, 8.0, 12.0), 100

@@ -19,7 +19,7 @@ from pathlib import Path
 import torch
 from _measure import store
 
-from softoverlap.cohort import (
+from softoverlap.app.cohort import (
     DaskRunner,
     ProcessPool,
     ScorePair,
@@ -28,7 +28,7 @@ from softoverlap.cohort import (
     score_cohort,
     serial,
 )
-from softoverlap.data import save_nifti
+from softoverlap.images import save_nifti
 
 LARGE = (512, 512, 600)
 SCAN = (128, 128, 64)

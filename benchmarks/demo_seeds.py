@@ -15,7 +15,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the command sets it, b
 
 from _measure import arguments, store
 
-from softoverlap.demo import DemoOptions, run_demo
+from softoverlap.app.demo import DemoOptions, run_demo
 
 SEEDS = (0, 1, 2)
 LEAST_CPM, MOST_BASELINE = 0.75, 0.3

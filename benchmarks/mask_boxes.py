@@ -12,7 +12,7 @@ from _measure import arguments, seconds, store
 from monai.data.box_utils import box_iou
 from torch import Tensor
 
-from softoverlap.lesions import Lesion
+from softoverlap.lesion import Lesion
 from softoverlap.mask_boxes import SummedVolume
 from softoverlap.overlaps import mask_box_dice, mask_box_mass
 

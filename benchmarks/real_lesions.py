@@ -20,8 +20,9 @@ from monai.apps.detection.utils.ATSS_matcher import ATSSMatcher as MonaiMatcher
 from torch import Tensor
 
 from softoverlap.anchors import ATSSMatcher, MaxOverlapMatcher, anchor_quality
-from softoverlap.data import lesions_from_mask, load_nifti
-from softoverlap.lesions import Lesion
+from softoverlap.images import load_nifti
+from softoverlap.lesion import Lesion
+from softoverlap.lesions import lesions_from_mask
 from softoverlap.overlaps import box_iou
 
 FOLDER = Path(__file__).parents[2] / "shared" / "data" / "open_ms"

@@ -43,20 +43,21 @@ from _measure import store
 from torch import Tensor
 
 from softoverlap.anchors import AnchorWeighting, ATSSMatcher, MaxOverlapMatcher
-from softoverlap.data import LesionPhantoms, Volume
-from softoverlap.detection import (
+from softoverlap.app.train import (
     LesionDetector,
     PatchSampler,
     TrainingConfig,
     TrainingScan,
     build_detector,
     detect,
-    lesion_target,
 )
-from softoverlap.detection.scans import fit_intensity, median_spacing
-from softoverlap.detection.schedule import learning_rate
-from softoverlap.metrics import match_scan
-from softoverlap.metrics.detection import _curves
+from softoverlap.app.train.scans import fit_intensity, median_spacing
+from softoverlap.app.train.schedule import learning_rate
+from softoverlap.for_monai import lesion_target
+from softoverlap.images import Volume
+from softoverlap.measures import match_scan
+from softoverlap.measures.detection import _curves
+from softoverlap.phantoms import LesionPhantoms
 
 ARMS = ("hard IoU", "hard ATSS", "soft", "soft + IoU-aware")
 RUNS = Path("runs") / "soft_anchors"

@@ -15,7 +15,7 @@ from _measure import arguments, seconds, store
 from monai.metrics import compute_dice
 from torch import Tensor
 
-from softoverlap.metrics import (
+from softoverlap.measures import (
     compute_best_threshold_dice,
     compute_dice_at_thresholds,
     compute_expected_dice,

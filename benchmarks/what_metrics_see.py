@@ -18,8 +18,9 @@ from monai.metrics import compute_dice
 from scipy import ndimage
 from torch import Tensor
 
-from softoverlap import metrics
-from softoverlap.data import lesions_from_mask, load_nifti
+from softoverlap import measures as metrics
+from softoverlap.images import load_nifti
+from softoverlap.lesions import lesions_from_mask
 
 FOLDER = Path(__file__).parents[2] / "shared" / "data" / "open_ms"
 SPACING, MARGIN, SMALL_MM3, FALSE_RADIUS = (1.0, 1.0, 1.0), 12, 20, 3

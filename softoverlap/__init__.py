@@ -20,11 +20,7 @@ if TYPE_CHECKING:  # what type checkers and editors see; a test holds it equal t
         TaskAlignedMatcher as TaskAlignedMatcher,
         anchor_quality as anchor_quality,
     )
-    from softoverlap.boxes import (
-        decode_boxes as decode_boxes,
-        encode_boxes as encode_boxes,
-    )
-    from softoverlap.cohort import (
+    from softoverlap.app.cohort import (
         DaskRunner as DaskRunner,
         ProcessPool as ProcessPool,
         ScorePair as ScorePair,
@@ -34,33 +30,45 @@ if TYPE_CHECKING:  # what type checkers and editors see; a test holds it equal t
         score_case as score_case,
         score_cohort as score_cohort,
     )
-    from softoverlap.data import (
+    from softoverlap.app.report import (
+        Report as Report,
+        plot_case as plot_case,
+        plot_froc as plot_froc,
+        save_figure as save_figure,
+        write_report as write_report,
+    )
+    from softoverlap.boxes import (
+        decode_boxes as decode_boxes,
+        encode_boxes as encode_boxes,
+    )
+    from softoverlap.for_monai import (
+        SoftRetinaNetDetector as SoftRetinaNetDetector,
+        lesion_retinanet as lesion_retinanet,
+        lesion_target as lesion_target,
+    )
+    from softoverlap.images import (
         Aligned as Aligned,
-        LesionPhantoms as LesionPhantoms,
-        Staple as Staple,
         Volume as Volume,
         align_to as align_to,
         as_probabilities as as_probabilities,
-        fuse_raters as fuse_raters,
-        lesions_from_mask as lesions_from_mask,
         load_image as load_image,
         load_nifti as load_nifti,
         read_box_files as read_box_files,
         read_boxes as read_boxes,
         read_label_map as read_label_map,
         save_nifti as save_nifti,
-        staple as staple,
         value_kind as value_kind,
         write_box_files as write_box_files,
         write_boxes as write_boxes,
     )
-    from softoverlap.detection import (
-        SoftRetinaNetDetector as SoftRetinaNetDetector,
-        lesion_retinanet as lesion_retinanet,
-        lesion_target as lesion_target,
+    from softoverlap.lesion import (
+        Lesion as Lesion,
     )
     from softoverlap.lesions import (
-        Lesion as Lesion,
+        Staple as Staple,
+        fuse_raters as fuse_raters,
+        lesions_from_mask as lesions_from_mask,
+        staple as staple,
     )
     from softoverlap.losses import (
         BoxCIoULoss as BoxCIoULoss,
@@ -87,7 +95,7 @@ if TYPE_CHECKING:  # what type checkers and editors see; a test holds it equal t
     from softoverlap.mask_boxes import (
         SummedVolume as SummedVolume,
     )
-    from softoverlap.metrics import (
+    from softoverlap.measures import (
         FROC as FROC,
         AveragePrecision as AveragePrecision,
         AverageRecall as AverageRecall,
@@ -197,12 +205,8 @@ if TYPE_CHECKING:  # what type checkers and editors see; a test holds it equal t
         rotated_box_pair_iof as rotated_box_pair_iof,
         rotated_box_pair_iou as rotated_box_pair_iou,
     )
-    from softoverlap.report import (
-        Report as Report,
-        plot_case as plot_case,
-        plot_froc as plot_froc,
-        save_figure as save_figure,
-        write_report as write_report,
+    from softoverlap.phantoms import (
+        LesionPhantoms as LesionPhantoms,
     )
     from softoverlap.suppression import (
         box_nms as box_nms,
@@ -224,11 +228,7 @@ _ROOMS = {
         "SimOTAMatcher",
         "TaskAlignedMatcher",
     ),
-    "boxes": (
-        "decode_boxes",
-        "encode_boxes",
-    ),
-    "cohort": (
+    "app.cohort": (
         "DaskRunner",
         "find_pairs",
         "ProcessPool",
@@ -238,32 +238,44 @@ _ROOMS = {
         "ScorePair",
         "ScoreSettings",
     ),
-    "data": (
+    "app.report": (
+        "plot_case",
+        "plot_froc",
+        "Report",
+        "save_figure",
+        "write_report",
+    ),
+    "boxes": (
+        "decode_boxes",
+        "encode_boxes",
+    ),
+    "for_monai": (
+        "lesion_retinanet",
+        "lesion_target",
+        "SoftRetinaNetDetector",
+    ),
+    "images": (
         "align_to",
         "Aligned",
         "as_probabilities",
-        "fuse_raters",
-        "LesionPhantoms",
-        "lesions_from_mask",
         "load_image",
         "load_nifti",
         "read_box_files",
         "read_boxes",
         "read_label_map",
         "save_nifti",
-        "staple",
-        "Staple",
         "value_kind",
         "Volume",
         "write_box_files",
         "write_boxes",
     ),
-    "detection": (
-        "lesion_retinanet",
-        "lesion_target",
-        "SoftRetinaNetDetector",
+    "lesion": ("Lesion",),
+    "lesions": (
+        "fuse_raters",
+        "lesions_from_mask",
+        "staple",
+        "Staple",
     ),
-    "lesions": ("Lesion",),
     "losses": (
         "BoxCIoULoss",
         "BoxDIoULoss",
@@ -287,7 +299,7 @@ _ROOMS = {
         "VarifocalLoss",
     ),
     "mask_boxes": ("SummedVolume",),
-    "metrics": (
+    "measures": (
         "AveragePrecision",
         "AverageRecall",
         "BestThreshold",
@@ -397,13 +409,7 @@ _ROOMS = {
         "rotated_box_pair_iof",
         "rotated_box_pair_iou",
     ),
-    "report": (
-        "plot_case",
-        "plot_froc",
-        "Report",
-        "save_figure",
-        "write_report",
-    ),
+    "phantoms": ("LesionPhantoms",),
     "suppression": (
         "box_nms",
         "rotated_nms",

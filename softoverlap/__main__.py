@@ -1,6 +1,6 @@
 """`python -m softoverlap` is the command `softoverlap`."""
 
-from softoverlap.cli import main
+from softoverlap.app.cli import main
 
 if __name__ == "__main__":
     main()

@@ -10,10 +10,9 @@ from pathlib import Path
 
 import torch
 
-from softoverlap.cohort import ScorePair, ScoreSettings, find_pairs
-from softoverlap.cohort.cases import score_safely
-from softoverlap.cohort.records import CaseResult
-from softoverlap.data import save_nifti
+from softoverlap.app.cohort import CaseResult, ScorePair, ScoreSettings, find_pairs
+from softoverlap.app.cohort.cases import score_safely
+from softoverlap.images import save_nifti
 
 SHAPE = (14, 12, 10)
 SETTINGS = ScoreSettings()

@@ -17,11 +17,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from lesion_makers import ball_lesion, scene
 
-from softoverlap.detection import (
-    SoftRetinaNetDetector,
-    lesion_retinanet,
-    lesion_target,
-)
+from softoverlap.for_monai import SoftRetinaNetDetector, lesion_retinanet, lesion_target
 
 SIZE, STEPS = (16, 16, 16), 3
 

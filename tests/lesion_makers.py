@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from softoverlap.lesions import Lesion
+from softoverlap.lesion import Lesion
 
 
 def lesion_from_crop(crop, offset, *, existence=1.0, label=0):

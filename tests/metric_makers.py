@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from softoverlap import metrics
+from softoverlap import measures as metrics
 
 ITEMS, EXTRA = 5, 7
 SPACING = (1.0, 1.0, 2.0)

@@ -7,7 +7,7 @@ import json
 
 import torch
 
-from softoverlap.data import save_nifti
+from softoverlap.images import save_nifti
 
 EDGES = tuple(f"axis{axis}_{end}" for end in ("min", "max") for axis in range(3))
 HOSTILE = "<script>document.title='broken'</script>&\"'</script>"

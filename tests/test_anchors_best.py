@@ -11,7 +11,7 @@ from hypothesis.extra import numpy as hnp
 from strategies import probabilities
 
 from softoverlap.anchors import best, best_box
-from softoverlap.data import lesions_from_mask
+from softoverlap.lesions import lesions_from_mask
 from softoverlap.overlaps import mask_box_dice, mask_box_iou, mask_box_tversky
 
 OPEN_MS = Path(__file__).parents[2] / "shared" / "data" / "open_ms"

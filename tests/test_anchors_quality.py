@@ -10,7 +10,7 @@ from reference import reference_box_iof, reference_mask_box_diou, reference_mass
 
 from softoverlap import overlaps
 from softoverlap.anchors import anchor_quality, best_box
-from softoverlap.lesions import Lesion, crop_lesion
+from softoverlap.lesion import Lesion, crop_lesion
 
 MASK_OVERLAPS = ["dice", "iou", "tversky"]
 BOX_OVERLAPS = ["iou", "dice", "iof", "giou", "diou", "ciou", "eiou", "nwd"]
@@ -301,7 +301,7 @@ def test_a_million_anchors_meet_fifty_lesions(overlap, sparse, least, most):
 import re, time, torch
 from pathlib import Path
 from softoverlap.anchors import anchor_quality
-from softoverlap.lesions import Lesion
+from softoverlap.lesion import Lesion
 peak = lambda: 1024 * int(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1])
 generator = torch.Generator().manual_seed(0)
 extent = torch.tensor([256.0, 256.0, 192.0])

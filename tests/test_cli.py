@@ -15,10 +15,9 @@ import torch
 from processes import takes_interrupts
 from typer.testing import CliRunner
 
-from softoverlap.cli import app
-from softoverlap.cli.console import TrainingBar
-from softoverlap.data import load_nifti, read_boxes, save_nifti, write_phantoms
-from softoverlap.detection import (
+from softoverlap.app.cli import app
+from softoverlap.app.cli.console import TrainingBar
+from softoverlap.app.train import (
     Intensity,
     Progress,
     TrainingConfig,
@@ -26,7 +25,8 @@ from softoverlap.detection import (
     load_checkpoint,
     save_checkpoint,
 )
-from softoverlap.detection.checkpoint import read_checkpoint
+from softoverlap.app.train.checkpoint import read_checkpoint
+from softoverlap.images import load_nifti, read_boxes, save_nifti, write_phantoms
 
 COMMAND = [sys.executable, "-m", "softoverlap"]
 SMALL = TrainingConfig(patch_size=16, channels=(8, 8), feature_channels=8, anchor_sizes=(5.0,))
@@ -75,7 +75,7 @@ def tiny(*more):
 
 
 def test_help_is_quick_because_it_imports_neither_torch_nor_monai():
-    code = "import sys, softoverlap.cli; print({'torch', 'monai', 'scipy'} & set(sys.modules))"
+    code = "import sys, softoverlap.app.cli; print({'torch', 'monai', 'scipy'} & set(sys.modules))"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert result.stdout.strip() == "set()", result.stderr
 
@@ -286,7 +286,7 @@ def test_results_that_cannot_be_written_are_noted_and_the_others_go_on(
         if "sub-01" in str(path):
             raise OSError(f"{path}: no space left")
 
-    monkeypatch.setattr("softoverlap.detection.files.write_markups", refuse)
+    monkeypatch.setattr("softoverlap.app.train.files.write_markups", refuse)
     output = tmp_path / "found"
     text = run("detect", checkpoint, data, "--output", output, "--device", "cpu", status=1)
     assert "1 scan done, 1 failed" in text
@@ -324,7 +324,7 @@ def test_one_scan_given_twice_is_read_once(data, checkpoint, tmp_path, monkeypat
 def test_an_interrupted_detection_keeps_what_is_done_and_says_so(
     data, checkpoint, tmp_path, monkeypatch
 ):
-    from softoverlap.detection import files
+    from softoverlap.app.train import files
 
     find, output = files.detect, tmp_path / "found"
     calls = []
@@ -347,7 +347,7 @@ def test_an_interruption_before_the_training_promises_no_checkpoint(data, tmp_pa
     def interrupted(case, **settings):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("softoverlap.data.load_case", interrupted)
+    monkeypatch.setattr("softoverlap.images.load_case", interrupted)
     text = run("train", "--data", data, *tiny("--output", tmp_path / "out"), status=130)
     assert "interrupted" in text
     assert "checkpoint" not in text

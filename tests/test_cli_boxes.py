@@ -10,17 +10,17 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from softoverlap.cli import app
-from softoverlap.data import (
+from softoverlap.app.cli import app
+from softoverlap.images import (
     FORMATS,
     BoxFile,
-    lesions_from_mask,
     read_box_files,
     read_boxes,
     read_label_map,
     save_nifti,
     write_boxes,
 )
+from softoverlap.lesions import lesions_from_mask
 
 AFFINE = torch.diag(torch.tensor([-1.0, 1.0, 2.5, 1.0], dtype=torch.float64))
 
@@ -321,7 +321,7 @@ def test_masks_of_one_name_are_refused(masks, tmp_path):
 
 
 def test_an_interruption_keeps_the_tables_of_what_is_done(masks, tmp_path, monkeypatch):
-    from softoverlap.cli import boxes
+    from softoverlap.app.cli import boxes
 
     real, calls = boxes.boxes_of_mask, []
 

@@ -14,16 +14,16 @@ import torch
 from image_makers import affine, itk_image, oblique, write_dicom
 from typer.testing import CliRunner
 
-from softoverlap.cli import app, fusing
-from softoverlap.data import (
+from softoverlap.app.cli import app, fusing
+from softoverlap.images import (
     BoxFile,
     load_nifti,
     save_nifti,
-    staple,
     write_box_files,
     write_boxes,
     write_phantoms,
 )
+from softoverlap.lesions import staple
 
 REAL = Path(__file__).parents[1] / ".." / "shared" / "data" / "open_ms"
 needs_real = pytest.mark.skipif(not REAL.is_dir(), reason="the open_ms scans are not here")
@@ -184,7 +184,7 @@ def test_inspect_is_told_what_boxes_of_others_do_not_say(tmp_path):
 
 @pytest.mark.parametrize("turn", [[[0, -1], [1, 1], [2, -1]], [[2, 1], [0, -1], [1, 1]]])
 def test_boxes_of_a_turned_grid_are_drawn_where_they_lie(tmp_path, monkeypatch, turn):
-    from softoverlap import report
+    from softoverlap.app import report
 
     seen, plot_case = {}, report.plot_case
 
@@ -258,7 +258,7 @@ def test_a_picture_is_drawn_of_a_mask_on_a_scan_and_of_boxes(tmp_path, matrix):
 
 
 def test_a_mask_in_another_axis_order_is_turned_onto_the_scan(tmp_path, monkeypatch):
-    from softoverlap import report
+    from softoverlap.app import report
 
     seen, plot_case = {}, report.plot_case
 

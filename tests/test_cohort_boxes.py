@@ -7,17 +7,17 @@ import os
 import pytest
 import torch
 
-from softoverlap.cohort import (
+from softoverlap.app.cohort import (
     CaseResult,
     ScorePair,
     ScoreSettings,
     find_pairs,
     score_case,
     score_cohort,
+    summarize,
 )
-from softoverlap.cohort.box_grid import place_boxes
-from softoverlap.cohort.summary import summarize
-from softoverlap.data import BoxFile, write_boxes, write_markups
+from softoverlap.app.cohort.box_grid import place_boxes
+from softoverlap.images import BoxFile, write_boxes, write_markups
 
 AFFINE = torch.diag(torch.tensor([-1.0, 2.0, 1.5, 1.0], dtype=torch.float64))
 BOXES = torch.tensor([[1.0, 2, 3, 4, 6, 7], [10, 10, 10, 12, 13, 14]]).double()

@@ -17,18 +17,12 @@ import torch
 from cohort_makers import masks, write_pair
 from hypothesis import given, strategies as st
 
-from softoverlap.cohort import ScorePair, ScoreSettings, islands as parts, score_case, voxels
-from softoverlap.cohort.box_lesions import marked_by_mask
-from softoverlap.cohort.mask_lesions import mask_lesions
-from softoverlap.data import (
-    BoxFile,
-    lesions_from_mask,
-    save_nifti,
-    write_box_files,
-    write_boxes,
-    write_markups,
-)
-from softoverlap.metrics import (
+from softoverlap.app.cohort import ScorePair, ScoreSettings, islands as parts, score_case, voxels
+from softoverlap.app.cohort.box_lesions import marked_by_mask
+from softoverlap.app.cohort.mask_lesions import mask_lesions
+from softoverlap.images import BoxFile, save_nifti, write_box_files, write_boxes, write_markups
+from softoverlap.lesions import lesions_from_mask
+from softoverlap.measures import (
     compute_brier,
     compute_calibration_error,
     compute_expected_dice,

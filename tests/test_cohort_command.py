@@ -17,8 +17,8 @@ from cohort_makers import masks, spoil, write_cohort, write_pair
 from processes import takes_interrupts
 from typer.testing import CliRunner
 
-from softoverlap.cli import app
-from softoverlap.data import load_image, save_nifti, write_boxes
+from softoverlap.app.cli import app
+from softoverlap.images import load_image, save_nifti, write_boxes
 
 ROOT = Path(__file__).parents[1]
 OPEN_MS = ROOT.parent / "shared" / "data" / "open_ms"
@@ -259,7 +259,7 @@ def test_an_overwriting_run_that_was_cut_off_says_what_is_left(tmp_path, monkeyp
     folder, out = write_cohort(tmp_path, 2), tmp_path / "out"
     run(*sides(folder), "--output", out)
     before = {path.name: path.read_bytes() for path in out.iterdir()}
-    monkeypatch.setattr("softoverlap.cohort.serial", cut_off)
+    monkeypatch.setattr("softoverlap.app.cohort.serial", cut_off)
     text = run(*sides(folder), "--output", out, "--overwrite", status=130)
     same = before == {path.name: path.read_bytes() for path in out.iterdir()}
     assert same == (not finished)
@@ -273,7 +273,7 @@ def test_an_unforeseen_error_is_not_taken_for_a_failed_case(tmp_path, monkeypatc
         raise error
 
     folder = write_cohort(tmp_path, 1)
-    monkeypatch.setattr("softoverlap.cohort.score_cohort", fails)
+    monkeypatch.setattr("softoverlap.app.cohort.score_cohort", fails)
     text = run(*sides(folder), "--output", tmp_path / "out", status=3)
     assert "Traceback" in text
     assert type(error).__name__ in text

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from softoverlap.cohort import find_pairs, read_pairs
-from softoverlap.cohort.names import OUTPUTS
+from softoverlap.app.cohort import find_pairs, read_pairs
+from softoverlap.app.cohort.names import OUTPUTS
 
 
 def make(folder, *names):

@@ -24,8 +24,8 @@ from cohort_makers import (
     write_cohort,
 )
 
-from softoverlap.cohort import DaskRunner, ProcessPool, ScorePair, serial
-from softoverlap.cohort.runners import Runner
+from softoverlap.app.cohort import DaskRunner, ProcessPool, ScorePair, serial
+from softoverlap.app.cohort.runners import Runner
 
 POISON = ScorePair("poison", Path("a"), (Path("b"),))
 
@@ -146,7 +146,7 @@ def test_dask_goes_by_an_address():
 @pytest.mark.slow
 def test_dask_says_what_its_workers_lack_and_that_there_are_none(monkeypatch):
     distributed = pytest.importorskip("distributed")
-    monkeypatch.setattr("softoverlap.cohort.dask.SECONDS_WITHOUT_A_WORD", 0.2)
+    monkeypatch.setattr("softoverlap.app.cohort.dask.SECONDS_WITHOUT_A_WORD", 0.2)
     said = []
     with distributed.LocalCluster(
         n_workers=1, threads_per_worker=1, processes=False, dashboard_address=None
@@ -204,6 +204,6 @@ def test_runners_check_their_numbers():
 @pytest.mark.parametrize("address", ["nonsense://x", "tcp://127.0.0.1:1"])
 def test_a_scheduler_that_is_not_there_is_named(monkeypatch, address):
     pytest.importorskip("distributed")
-    monkeypatch.setattr("softoverlap.cohort.dask.SECONDS_TO_CONNECT", 1)
+    monkeypatch.setattr("softoverlap.app.cohort.dask.SECONDS_TO_CONNECT", 1)
     with pytest.raises(ConnectionError, match="must be the address of a Dask scheduler"):
         list(DaskRunner(address)(made_up(1), easy_score, print))

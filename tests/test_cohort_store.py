@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from cohort_makers import easy_score, made_up, pairs_of, write_cohort
 
-from softoverlap.cohort import (
+from softoverlap.app.cohort import (
     CaseResult,
     ScorePair,
     ScoreSettings,
@@ -22,11 +22,11 @@ from softoverlap.cohort import (
     score_cohort,
     store,
 )
-from softoverlap.cohort.names import JOURNAL, OUTPUTS
-from softoverlap.cohort.records import case_key
-from softoverlap.cohort.stamps import file_stamps
-from softoverlap.cohort.store import Journal
-from softoverlap.data.tables import write_table
+from softoverlap.app.cohort.names import JOURNAL, OUTPUTS
+from softoverlap.app.cohort.records import case_key
+from softoverlap.app.cohort.stamps import file_stamps
+from softoverlap.app.cohort.store import Journal
+from softoverlap.images.tables import write_table
 
 SETTINGS = ScoreSettings()
 KEYED = (ScorePair("a", Path("a.nii"), (Path("b.nii"),)), SETTINGS)

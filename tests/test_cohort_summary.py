@@ -12,12 +12,12 @@ from cohort_makers import masks, pairs_of, spoil, write_cohort, write_pair
 from hypothesis import given, strategies as st
 from scipy import stats
 
-from softoverlap.cohort import CaseResult, ScoreSettings, score_case, serial, summarize
-from softoverlap.cohort.cases import score_safely
-from softoverlap.cohort.summary import interval
-from softoverlap.metrics import CalibrationErrorMetric, compute_average_precision, compute_froc
-from softoverlap.report._sections import _HITS
-from softoverlap.report._words import meaning_of
+from softoverlap.app.cohort import CaseResult, ScoreSettings, score_case, serial, summarize
+from softoverlap.app.cohort.cases import score_safely
+from softoverlap.app.cohort.summary import interval
+from softoverlap.app.report._sections import _HITS
+from softoverlap.app.report._words import meaning_of
+from softoverlap.measures import CalibrationErrorMetric, compute_average_precision, compute_froc
 
 numbers = st.lists(st.floats(-100, 100), min_size=2, max_size=30)
 
@@ -120,7 +120,7 @@ def test_froc_and_precision_equal_the_metrics(results):
 def test_calibration_is_pooled_over_all_voxels(results, tmp_path_factory):
     found = summarize(results, resamples=20)["calibration"]
     metric = CalibrationErrorMetric(metric_reduction="dataset")
-    from softoverlap.data import load_image
+    from softoverlap.images import load_image
 
     for one in results:
         if one.error is None:
@@ -141,8 +141,8 @@ def test_volumes_have_their_limits_of_agreement(results):
 
 
 def test_boxes_without_scores_have_no_curve(tmp_path):
-    from softoverlap.cohort import ScorePair
-    from softoverlap.data import write_boxes
+    from softoverlap.app.cohort import ScorePair
+    from softoverlap.images import write_boxes
 
     write_boxes(tmp_path / "a.json", torch.tensor([[0.0, 0, 0, 4, 4, 4]]))
     result = score_case(ScorePair("a", tmp_path / "a.json", (tmp_path / "a.json",)))

@@ -16,7 +16,7 @@ from image_makers import affine, oblique
 from reference import reference_resample
 
 from softoverlap import mask_dice
-from softoverlap.data import (
+from softoverlap.images import (
     Volume,
     align_to,
     boxes_to_world,

@@ -13,7 +13,8 @@ from hypothesis import given, strategies as st
 from hypothesis.extra import numpy as arrays
 from scipy import ndimage
 
-from softoverlap.data import lesions_from_mask, load_nifti, threshold_boxes
+from softoverlap.images import load_nifti
+from softoverlap.lesions import lesions_from_mask, threshold_boxes
 
 REAL = Path(__file__).parents[1] / ".." / "shared" / "data" / "open_ms"
 needs_real = pytest.mark.skipif(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from softoverlap.data import whole_file
+from softoverlap.images import whole_file
 
 
 def test_processes_of_one_number_on_one_share_write_to_names_of_their_own(tmp_path):

@@ -10,7 +10,7 @@ import pytest
 import torch
 from hypothesis import given, strategies as st
 
-from softoverlap.data import (
+from softoverlap.images import (
     Volume,
     affine_spacing,
     boxes_to_world,

@@ -12,7 +12,15 @@ import SimpleITK
 import torch
 from image_makers import itk_image, oblique, write_dicom
 
-from softoverlap.data import (
+from softoverlap.app.train import (
+    Intensity,
+    TrainingConfig,
+    TrainingScan,
+    build_detector,
+    detect,
+    find_scans,
+)
+from softoverlap.images import (
     IMAGE_SUFFIXES,
     find_cases,
     image_name,
@@ -23,8 +31,6 @@ from softoverlap.data import (
     save_nifti,
     write_boxes,
 )
-from softoverlap.detection import Intensity, TrainingConfig, TrainingScan, build_detector, detect
-from softoverlap.detection.files import find_scans
 
 FORMATS = ("nii", "nii.gz", "nrrd", "nhdr", "mha", "mhd")
 ARRAY = np.random.default_rng(0).random((4, 5, 6)).astype(np.float32)  # z, y, x

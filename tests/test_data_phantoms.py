@@ -8,18 +8,11 @@ import pytest
 import torch
 from scipy import ndimage
 
-from softoverlap.data import (
-    LesionPhantoms,
-    find_cases,
-    lesions_from_mask,
-    load_case,
-    load_nifti,
-    read_boxes,
-    threshold_boxes,
-    write_phantoms,
-)
-from softoverlap.data._phantom_raters import Rater, rater_panel, who_marks
-from softoverlap.metrics.detection import compute_froc
+from softoverlap.images import find_cases, load_case, load_nifti, read_boxes, write_phantoms
+from softoverlap.lesions import lesions_from_mask, threshold_boxes
+from softoverlap.measures import compute_froc
+from softoverlap.phantoms import LesionPhantoms
+from softoverlap.phantoms._raters import Rater, rater_panel, who_marks
 
 SMALL = {"shape": (40, 40, 24)}
 

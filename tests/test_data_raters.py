@@ -15,7 +15,8 @@ from monai.data import MetaTensor
 from reference_raters import reference_staple
 from strategies import masks
 
-from softoverlap.data import LesionPhantoms, fuse_raters, staple
+from softoverlap.lesions import fuse_raters, staple
+from softoverlap.phantoms import LesionPhantoms
 
 METHODS = ["mean", "majority", "staple"]
 
@@ -171,7 +172,7 @@ def test_what_half_precision_adds_to_one_is_taken_off():
 
 
 def test_whoever_reads_files_does_not_wait_for_simpleitk():
-    code = "import sys, softoverlap.data; sys.exit('SimpleITK' in sys.modules)"
+    code = "import sys, softoverlap.images; sys.exit('SimpleITK' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 

@@ -12,17 +12,17 @@ import torch
 from image_makers import itk_image, write_dicom
 from typer.testing import CliRunner
 
-from softoverlap.cli import app
-from softoverlap.cohort import find_pairs
-from softoverlap.data import find_cases, find_raters, load_image, load_nifti
-from softoverlap.data.sources import find_files, is_dicom_folder
-from softoverlap.detection import (
+from softoverlap.app.cli import app
+from softoverlap.app.cohort import find_pairs
+from softoverlap.app.train import (
     Intensity,
     TrainingConfig,
     build_detector,
     detect_files,
     find_scans,
 )
+from softoverlap.images import find_cases, find_raters, load_image, load_nifti
+from softoverlap.images.sources import find_files, is_dicom_folder
 
 MASK = np.zeros((8, 10, 12), dtype=np.uint8)
 MASK[2:5, 3:6, 4:8] = 1

@@ -8,7 +8,7 @@ import pytest
 import torch
 from hypothesis import given, strategies as st
 
-from softoverlap.data import Volume, as_probabilities, value_kind
+from softoverlap.images import Volume, as_probabilities, value_kind
 
 CHOICES = (
     r"\(--values, of a truth --truth-values\): probabilities, percent, 0-255 or labels, the last "

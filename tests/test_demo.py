@@ -9,11 +9,13 @@ import sys
 import pytest
 import torch
 
-from softoverlap.data import LesionPhantoms, Volume, load_nifti, read_boxes
-from softoverlap.demo import DemoOptions, run_demo
-from softoverlap.demo.baselines import Threshold, fit_threshold
-from softoverlap.detection import TrainingScan, evaluate, lesion_target, load_checkpoint
-from softoverlap.detection.checkpoint import read_checkpoint
+from softoverlap.app.demo import DemoOptions, run_demo
+from softoverlap.app.demo.baselines import Threshold, fit_threshold
+from softoverlap.app.train import TrainingScan, evaluate, load_checkpoint
+from softoverlap.app.train.checkpoint import read_checkpoint
+from softoverlap.for_monai import lesion_target
+from softoverlap.images import Volume, load_nifti, read_boxes
+from softoverlap.phantoms import LesionPhantoms
 
 
 @pytest.fixture(scope="module")
@@ -112,7 +114,7 @@ def test_a_folder_with_other_files_is_left_alone(tmp_path):
 
 
 def test_missing_matplotlib_is_told_before_anything_is_written(tmp_path, monkeypatch):
-    rooms = ("softoverlap.report", "matplotlib")
+    rooms = ("softoverlap.app.report", "matplotlib")
     for name in [name for name in sys.modules if name.startswith(rooms)]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "matplotlib", None)

@@ -12,9 +12,10 @@ from test_detection_detector import SIZE, tiny_detector
 from test_training import TINY, scan
 
 from softoverlap.anchors import Matches, anchor_quality
-from softoverlap.detection import PatchSampler, lesion_target, train
-from softoverlap.detection.amodal import lesion_quality
-from softoverlap.lesions import crop_lesion
+from softoverlap.app.train import PatchSampler, train
+from softoverlap.for_monai import lesion_target
+from softoverlap.for_monai.detector.amodal import lesion_quality
+from softoverlap.lesion import crop_lesion
 from softoverlap.losses import MaskBoxDiceLoss
 
 OVERLAPS = [

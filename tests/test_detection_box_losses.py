@@ -9,9 +9,8 @@ from test_detection_detector import SIZE, batch, tiny_detector
 from torch import nn
 
 from softoverlap import losses
-from softoverlap.anchors import Matches
-from softoverlap.anchors.best import best_box
-from softoverlap.detection import lesion_target
+from softoverlap.anchors import Matches, best_box
+from softoverlap.for_monai import lesion_target
 from softoverlap.mask_boxes import SummedVolume
 from softoverlap.overlaps import mask_box_pair_dice, mask_box_pair_iou
 

@@ -8,8 +8,8 @@ from monai.apps.detection.networks.retinanet_detector import RetinaNetDetector
 
 from softoverlap import anchors as matchers
 from softoverlap.anchors import AnchorWeighting, ATSSMatcher, Matches, MaxOverlapMatcher
-from softoverlap.detection import SoftRetinaNetDetector, lesion_retinanet, lesion_target
-from softoverlap.lesions import crop_lesion
+from softoverlap.for_monai import SoftRetinaNetDetector, lesion_retinanet, lesion_target
+from softoverlap.lesion import crop_lesion
 from softoverlap.losses import BoxGIoULoss
 from softoverlap.overlaps import box_iou
 
@@ -276,7 +276,7 @@ class Broken(torch.nn.Module):
 
 @pytest.mark.parametrize("training", [True, False])
 def test_nan_in_the_output_is_an_error_in_training_and_in_evaluation(training):
-    from softoverlap.detection import ExactAnchorGenerator
+    from softoverlap.for_monai import ExactAnchorGenerator
 
     detector = SoftRetinaNetDetector(Broken(), ExactAnchorGenerator((1.0,), ((5.0,) * 3,)))
     detector.train(training)

@@ -13,17 +13,9 @@ from test_detection_detector import SIZE, batch, tiny_detector
 from test_training import TINY, scan
 
 from softoverlap.anchors import Matches, anchor_quality, best_box
-from softoverlap.detection import (
-    Intensity,
-    SoftRetinaNetDetector,
-    build_detector,
-    detect,
-    lesion_retinanet,
-    lesion_target,
-    load_checkpoint,
-    train,
-)
-from softoverlap.detection.ranking import ranking_logits
+from softoverlap.app.train import Intensity, build_detector, detect, load_checkpoint, train
+from softoverlap.for_monai import SoftRetinaNetDetector, lesion_retinanet, lesion_target
+from softoverlap.for_monai.detector.ranking import ranking_logits
 from softoverlap.losses import QualityFocalLoss, iou_aware_score
 from softoverlap.overlaps import box_pair_iou
 

@@ -2,7 +2,7 @@ import pytest
 import torch
 from monai.apps.detection.networks.retinanet_network import RetinaNet
 
-from softoverlap.detection import ExactAnchorGenerator, lesion_retinanet
+from softoverlap.for_monai import ExactAnchorGenerator, lesion_retinanet
 
 
 def test_the_default_network_is_small_and_starts_at_one_percent():

@@ -15,7 +15,7 @@ from monai.losses.giou_loss import BoxGIoULoss
 from test_detection_detector import SIZE, tiny_detector
 
 from softoverlap.anchors import AnchorWeighting, Matches, MaxOverlapMatcher
-from softoverlap.detection import SoftRetinaNetDetector, lesion_target
+from softoverlap.for_monai import SoftRetinaNetDetector, lesion_target
 from softoverlap.losses import BoxGIoULoss as OurGIoULoss
 from softoverlap.overlaps import box_iou
 

@@ -14,9 +14,9 @@ from lesion_makers import ball_lesion, scene
 from test_detection_detector import SIZE, tiny_detector
 from test_detection_iou_branch import aware
 
-from softoverlap.data import lesions_from_mask
-from softoverlap.detection import lesion_target
-from softoverlap.detection.loss_terms import QualityFocal
+from softoverlap.for_monai import lesion_target
+from softoverlap.for_monai.detector.loss_terms import QualityFocal
+from softoverlap.lesions import lesions_from_mask
 from softoverlap.losses import BoxGIoULoss, QualityFocalLoss
 
 WORKER = Path(__file__).with_name("ddp_worker.py")
@@ -124,7 +124,7 @@ def test_a_compiled_network_gives_the_losses_of_the_plain_one():
 
 @pytest.mark.slow
 def test_a_detector_of_a_compiled_network_knows_its_branch():
-    from softoverlap.detection import SoftRetinaNetDetector
+    from softoverlap.for_monai import SoftRetinaNetDetector
 
     assert SoftRetinaNetDetector(torch.compile(aware().network)).iou_branch
 

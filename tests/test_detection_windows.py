@@ -2,7 +2,7 @@ import pytest
 import torch
 from monai.inferers.inferer import SlidingWindowInferer
 
-from softoverlap.detection import AlignedWindowInferer, SoftRetinaNetDetector, lesion_retinanet
+from softoverlap.for_monai import AlignedWindowInferer, SoftRetinaNetDetector, lesion_retinanet
 
 
 def cell_means(image):

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from softoverlap.data import FORMATS, save_nifti, write_boxes
+from softoverlap.images import FORMATS, save_nifti, write_boxes
 
 ROOT = Path(__file__).parents[1]
 PAGE = (ROOT / "docs/formats.md").read_text()

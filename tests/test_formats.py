@@ -15,7 +15,7 @@ from hypothesis import given, settings, strategies as st
 from reference_boxes import coco_box, monai_box, nndetection_box, world_corners
 from strategies import box_batches
 
-from softoverlap.data import (
+from softoverlap.images import (
     FORMATS,
     BoxFile,
     read_box_files,

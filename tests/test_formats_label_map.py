@@ -10,12 +10,7 @@ import pytest
 import torch
 from box_makers import AFFINES, LABELS, SCORES, assert_same, label_map
 
-from softoverlap.data import (
-    read_boxes,
-    read_label_map,
-    save_nifti,
-    write_boxes,
-)
+from softoverlap.images import read_boxes, read_label_map, save_nifti, write_boxes
 
 
 def test_label_maps_give_boxes_and_soft_crops(tmp_path):

@@ -12,7 +12,7 @@ import torch
 from box_makers import AFFINES, BOXES, LABELS, SCORES
 from hypothesis import given, settings, strategies as st
 
-from softoverlap.data import (
+from softoverlap.images import (
     FORMATS,
     BoxFile,
     box_schema,

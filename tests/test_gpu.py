@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from softoverlap.lesions import Lesion
+from softoverlap.lesion import Lesion
 from softoverlap.overlaps import box_giou, mask_box_dice, mask_box_mass, mask_iou
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")

@@ -3,7 +3,7 @@ import torch
 from hypothesis import given, strategies as st
 from lesion_makers import ball_lesion, lesion_from_crop
 
-from softoverlap.lesions import Lesion, crop_lesion
+from softoverlap.lesion import Lesion, crop_lesion
 
 
 def whole(lesion, size):

@@ -12,7 +12,7 @@ from monai.data import MetaTensor
 from monai.losses.giou_loss import BoxGIoULoss as MonaiGIoULoss
 from monai.utils import LossReduction
 
-from softoverlap.detection import SoftRetinaNetDetector, lesion_retinanet, lesion_target
+from softoverlap.for_monai import SoftRetinaNetDetector, lesion_retinanet, lesion_target
 from softoverlap.losses import (
     BoxCIoULoss,
     BoxDIoULoss,

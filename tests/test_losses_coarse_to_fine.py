@@ -9,7 +9,7 @@ import torch
 from monai.apps.detection.networks.retinanet_detector import RetinaNetDetector
 
 from softoverlap.boxes import encode_boxes
-from softoverlap.detection import SoftRetinaNetDetector, lesion_retinanet, lesion_target
+from softoverlap.for_monai import SoftRetinaNetDetector, lesion_retinanet, lesion_target
 from softoverlap.losses import (
     BoxDIoULoss,
     BoxGIoULoss,

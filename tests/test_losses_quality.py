@@ -10,7 +10,7 @@ from hypothesis import given, strategies as st
 from hypothesis.extra import numpy as hnp
 from monai.utils import LossReduction
 
-from softoverlap.detection.loss_terms import QualityFocal
+from softoverlap.for_monai.detector.loss_terms import QualityFocal
 from softoverlap.losses import QualityFocalLoss, VarifocalLoss, iou_aware_score
 
 LOSSES = [QualityFocalLoss, VarifocalLoss]

@@ -12,12 +12,7 @@ from strategies import box_batches
 
 from softoverlap.boxes import volume as box_volumes
 from softoverlap.mask_boxes import SummedVolume, centres_of_mass, supports
-from softoverlap.overlaps import (
-    box_diou,
-    mask_box_diou,
-    mask_box_iou,
-    mask_box_pair_diou,
-)
+from softoverlap.overlaps import box_diou, mask_box_diou, mask_box_iou, mask_box_pair_diou
 
 seen = st.one_of(st.sampled_from([0.0, 0.5, 1.0]), st.floats(1e-3, 1))
 """Probabilities that don't vanish in a sum."""

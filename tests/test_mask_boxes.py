@@ -16,7 +16,7 @@ from reference import reference_mass
 from scipy import ndimage
 from strategies import masks_and_boxes
 
-from softoverlap.lesions import Lesion
+from softoverlap.lesion import Lesion
 from softoverlap.mask_boxes import SummedVolume, meeting_boxes
 from softoverlap.overlaps import (
     box_iou,

@@ -13,7 +13,7 @@ from metric_makers import EXTRA, ITEMS, METRICS, OF_BOXES, OF_MASKS, OF_RATERS, 
 from monai.handlers import IgniteMetricHandler
 from monai.handlers.utils import write_metrics_reports
 
-import softoverlap.metrics
+import softoverlap.measures
 
 WORKER = Path(__file__).with_name("metrics_worker.py")
 
@@ -26,7 +26,7 @@ def alone(name, *more):
 
 
 def test_every_metric_of_the_room_is_among_them():
-    named = {name for name in softoverlap.metrics.__all__ if name.endswith("Metric")}
+    named = {name for name in softoverlap.measures.__all__ if name.endswith("Metric")}
     assert named == {type(make()).__name__ for make in METRICS.values()}
 
 

@@ -17,7 +17,7 @@ from reference_detection import (
 )
 from sklearn.metrics import precision_recall_curve
 
-from softoverlap.metrics import (
+from softoverlap.measures import (
     BoxAPMetric,
     BoxARMetric,
     compute_average_precision,

@@ -8,9 +8,9 @@ from box_cohorts import cube, found, lesions
 from lesion_makers import lesion_from_crop
 
 import softoverlap
-from softoverlap import lesion_target, lesions_from_mask, metrics
-from softoverlap.lesions import crop_lesion
-from softoverlap.metrics import (
+from softoverlap import lesion_target, lesions_from_mask, measures as metrics
+from softoverlap.lesion import crop_lesion
+from softoverlap.measures import (
     BoxAPMetric,
     BoxARMetric,
     FROCMetric,

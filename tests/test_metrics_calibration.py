@@ -22,7 +22,7 @@ from reference_calibration import (
 )
 from strategies import mask_pairs
 
-from softoverlap.metrics import (
+from softoverlap.measures import (
     BrierMetric,
     CalibrationErrorMetric,
     compute_brier,

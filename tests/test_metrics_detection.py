@@ -16,7 +16,7 @@ from monai.data.box_utils import box_iou as monai_box_iou
 from monai.handlers import IgniteMetricHandler
 from reference_detection import reference_ap, reference_froc
 
-from softoverlap.metrics import (
+from softoverlap.measures import (
     BoxAPMetric,
     BoxARMetric,
     FROCMetric,

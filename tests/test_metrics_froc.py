@@ -11,11 +11,11 @@ from hypothesis import given, settings, strategies as st
 from lesion_makers import lesion_from_crop
 from reference_detection import reference_froc, reference_volume
 
-from softoverlap.metrics import FROCMetric, compute_froc
-from softoverlap.metrics.detection._bootstrap import draw_scans
-from softoverlap.metrics.detection._froc import FROCOptions, events_of, froc_of
-from softoverlap.metrics.detection._hits import HitRule, Pooled, pooled_rows
-from softoverlap.metrics.detection._sizes import ANY_SIZE
+from softoverlap.measures import FROCMetric, compute_froc
+from softoverlap.measures.detection._bootstrap import draw_scans
+from softoverlap.measures.detection._froc import FROCOptions, events_of, froc_of
+from softoverlap.measures.detection._hits import HitRule, Pooled, pooled_rows
+from softoverlap.measures.detection._sizes import ANY_SIZE
 
 READINGS = {"abs": 1e-12, "nan_ok": True}
 
@@ -244,7 +244,7 @@ def test_resamples_without_a_lesion_are_left_out_and_counted():
 def test_the_readings_of_drawn_scans_do_not_depend_on_how_many_are_read_at_once(monkeypatch):
     cohort = big_cohort()
     before = compute_froc(*cohort, resamples=50).interval
-    monkeypatch.setattr("softoverlap.metrics.detection._bootstrap._ELEMENTS_AT_ONCE", 1)
+    monkeypatch.setattr("softoverlap.measures.detection._bootstrap._ELEMENTS_AT_ONCE", 1)
     assert compute_froc(*cohort, resamples=50).interval.cpm == before.cpm
 
 

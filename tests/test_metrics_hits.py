@@ -23,7 +23,7 @@ from reference import (
 from reference_detection import reference_froc
 
 from softoverlap import overlaps
-from softoverlap.metrics import (
+from softoverlap.measures import (
     HIT_CRITERIA,
     BoxAPMetric,
     BoxARMetric,
@@ -35,7 +35,7 @@ from softoverlap.metrics import (
     compute_score_existence_correlation,
     match_scan,
 )
-from softoverlap.metrics.detection.hits import criterion_of
+from softoverlap.measures.detection.hits import criterion_of
 
 SHAPE = (14, 13, 12)
 
@@ -225,7 +225,7 @@ def test_metrics_are_built_from_plain_strings_in_a_bundle(metric):
     if metric in (FROCMetric, ScoreExistenceMetric):
         options = {"hit": "relative_mask_box_dice", "threshold": 0.5}
     parser = ConfigParser(
-        {"key": {"_target_": f"softoverlap.metrics.{metric.__name__}", **options}}
+        {"key": {"_target_": f"softoverlap.measures.{metric.__name__}", **options}}
     )
     built = parser.get_parsed_content("key")
     prediction, target = soft_scan()

@@ -26,7 +26,7 @@ from scipy import ndimage
 from strategies import masks
 
 from softoverlap import lesions_from_mask
-from softoverlap.metrics import (
+from softoverlap.measures import (
     FalsePositiveMetric,
     LesionCounts,
     LesionRecallMetric,

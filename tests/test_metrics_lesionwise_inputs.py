@@ -11,7 +11,7 @@ from hypothesis import given, settings, strategies as st
 from reference_lesions import reference_soft_lesions
 from strategies import masks
 
-from softoverlap.metrics import (
+from softoverlap.measures import (
     FalsePositiveMetric,
     LesionCounts,
     LesionRecallMetric,

@@ -20,8 +20,8 @@ from reference_raters import reference_ceiling, reference_ged, reference_rater_o
 from sklearn.metrics import jaccard_score
 from strategies import masks
 
-from softoverlap.data import LesionPhantoms, fuse_raters
-from softoverlap.metrics import (
+from softoverlap.lesions import fuse_raters
+from softoverlap.measures import (
     GeneralisedEnergyDistanceMetric,
     HumanCeilingMetric,
     RaterOverlapMetric,
@@ -32,6 +32,7 @@ from softoverlap.metrics import (
     compute_soft_dice,
     compute_soft_iou,
 )
+from softoverlap.phantoms import LesionPhantoms
 
 AGAINST = ["each", "mean", "majority", "staple"]
 SOFT = {"dice": compute_soft_dice, "iou": compute_soft_iou}

@@ -8,7 +8,7 @@ from box_cohorts import cohorts, cube, found, lesions
 from hypothesis import given, settings, strategies as st
 from reference_detection import reference_kendall, reference_outcomes, reference_spearman
 
-from softoverlap.metrics import ScoreExistenceMetric, compute_score_existence_correlation
+from softoverlap.measures import ScoreExistenceMetric, compute_score_existence_correlation
 
 
 def row(scores, existence, **options):

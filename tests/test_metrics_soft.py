@@ -20,7 +20,7 @@ from sklearn.metrics import f1_score, jaccard_score
 from strategies import mask_pairs
 from torchmetrics.classification import BinaryJaccardIndex
 
-from softoverlap.metrics import (
+from softoverlap.measures import (
     SoftDiceMetric,
     SoftIoUMetric,
     SoftTverskyMetric,

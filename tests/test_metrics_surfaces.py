@@ -25,7 +25,7 @@ from monai.metrics import (
 )
 from reference_calibration import reference_surface_distances
 
-from softoverlap.metrics import (
+from softoverlap.measures import (
     ThresholdedHausdorffMetric,
     ThresholdedSurfaceDiceMetric,
     compute_thresholded_hausdorff,

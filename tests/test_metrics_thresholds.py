@@ -22,7 +22,7 @@ from reference_thresholds import (
 from sklearn.metrics import f1_score, jaccard_score
 from strategies import mask_pairs
 
-from softoverlap.metrics import (
+from softoverlap.measures import (
     BestThresholdDiceMetric,
     ExpectedDiceMetric,
     ExpectedIoUMetric,
@@ -38,7 +38,7 @@ from softoverlap.metrics import (
     compute_thresholded_dice,
     compute_thresholded_iou,
 )
-from softoverlap.metrics.thresholds import voxels
+from softoverlap.measures.thresholds import voxels
 
 LISTED = {"dice": compute_thresholded_dice, "iou": compute_thresholded_iou}
 CURVES = {"dice": compute_dice_at_thresholds, "iou": compute_iou_at_thresholds}
@@ -547,8 +547,8 @@ def test_metrics_run_in_monais_ignite_handler(metric):
 def test_a_bundles_config_makes_each_metric():
     config = ConfigParser(
         {
-            "a": {"_target_": "softoverlap.metrics.ThresholdedDiceMetric", "thresholds": [0.5]},
-            "b": {"_target_": "softoverlap.metrics.ExpectedIoUMetric", "method": "histogram"},
+            "a": {"_target_": "softoverlap.measures.ThresholdedDiceMetric", "thresholds": [0.5]},
+            "b": {"_target_": "softoverlap.measures.ExpectedIoUMetric", "method": "histogram"},
             "c": {"_target_": "softoverlap.BestThresholdDiceMetric", "target_threshold": 0.5},
         }
     )

@@ -17,7 +17,7 @@ from monai.handlers import IgniteMetricHandler, from_engine
 from scipy import stats
 from strategies import mask_pairs
 
-from softoverlap.metrics import (
+from softoverlap.measures import (
     RelativeVolumeBiasMetric,
     VolumeBiasMetric,
     compute_bland_altman,

@@ -19,17 +19,17 @@ from report_results import HOSTILE, edges, metric, pooled, write_cohort, write_r
 from typer.testing import CliRunner
 
 from softoverlap import write_report
-from softoverlap.cli import app
-from softoverlap.data import load_nifti, save_nifti, write_boxes
-from softoverlap.report import _case_files, _charts, _html
-from softoverlap.report._case_files import CaseVolumes, ScanFinder
-from softoverlap.report._results import label_name, read_results, truths_of
-from softoverlap.report._summary import Reliability
-from softoverlap.report._svg import inline_svg
-from softoverlap.report._worst import focus, of_case, worst_cases
-from softoverlap.report.display import moved_boxes
-from softoverlap.report.viewer.cases import read_cases
-from softoverlap.report.viewer.layers import Layer, nifti_bytes
+from softoverlap.app.cli import app
+from softoverlap.app.report import _case_files, _charts, _html
+from softoverlap.app.report._case_files import CaseVolumes, ScanFinder
+from softoverlap.app.report._results import label_name, read_results, truths_of
+from softoverlap.app.report._summary import Reliability
+from softoverlap.app.report._svg import inline_svg
+from softoverlap.app.report._worst import focus, of_case, worst_cases
+from softoverlap.app.report.display import moved_boxes
+from softoverlap.app.report.viewer.cases import read_cases
+from softoverlap.app.report.viewer.layers import Layer, nifti_bytes
+from softoverlap.images import load_nifti, save_nifti, write_boxes
 
 
 class Parsed(HTMLParser):

@@ -12,8 +12,8 @@ from matplotlib import pyplot
 from matplotlib.colors import to_hex
 from matplotlib.patches import Rectangle
 
-from softoverlap.metrics import FROCInterval, compute_froc
-from softoverlap.report import plot_case, plot_froc, save_figure
+from softoverlap.app.report import plot_case, plot_froc, save_figure
+from softoverlap.measures import FROCInterval, compute_froc
 
 IMAGE = torch.rand(8, 20, 30, generator=torch.Generator().manual_seed(3))
 BOX = torch.tensor([[2.0, 4.0, 6.0, 5.0, 9.0, 16.0]])
@@ -251,7 +251,7 @@ def test_a_wrong_path_is_named(tmp_path):
 
 
 def test_without_matplotlib_the_error_says_what_to_install():
-    script = "import sys; sys.modules['matplotlib'] = None; import softoverlap.report"
+    script = "import sys; sys.modules['matplotlib'] = None; import softoverlap.app.report"
     result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert result.returncode == 1
     assert "pip install 'softoverlap[report]'" in result.stderr

@@ -25,13 +25,14 @@ import torch
 from processes import takes_interrupts
 from typer.testing import CliRunner
 
-from softoverlap.cli import app
-from softoverlap.cohort import ScorePair, ScoreSettings, score_cohort
-from softoverlap.data import save_nifti, write_boxes
-from softoverlap.report.viewer import Viewer, ViewerServer, folder as folder_module, read_viewer
-from softoverlap.report.viewer.folder import write_viewer
-from softoverlap.report.viewer.layers import Layer, nifti_bytes
-from softoverlap.report.viewer.pages import CASES, PAGE, STATIC, page_files
+from softoverlap.app.cli import app
+from softoverlap.app.cohort import ScorePair, ScoreSettings, score_cohort
+from softoverlap.app.report.viewer import folder as folder_module
+from softoverlap.app.report.viewer.folder import write_viewer
+from softoverlap.app.report.viewer.layers import Layer, nifti_bytes
+from softoverlap.app.report.viewer.pages import CASES, PAGE, STATIC, Viewer, page_files, read_viewer
+from softoverlap.app.report.viewer.server import ViewerServer
+from softoverlap.images import save_nifti, write_boxes
 
 AFFINE = torch.diag(torch.tensor([-1.0, 1.0, 2.0, 1.0], dtype=torch.float64))
 EVIL = "<img src=x onerror=alert(1)>"

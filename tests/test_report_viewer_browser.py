@@ -13,10 +13,11 @@ import numpy as np
 import pytest
 import torch
 
-from softoverlap.cohort import ScorePair, score_cohort
-from softoverlap.data import load_nifti, save_nifti, write_phantoms
-from softoverlap.report.viewer import ViewerServer, read_viewer
-from softoverlap.report.viewer.folder import write_viewer
+from softoverlap.app.cohort import ScorePair, score_cohort
+from softoverlap.app.report.viewer.folder import write_viewer
+from softoverlap.app.report.viewer.pages import read_viewer
+from softoverlap.app.report.viewer.server import ViewerServer
+from softoverlap.images import load_nifti, save_nifti, write_phantoms
 
 selenium = pytest.importorskip("selenium", reason="selenium, of the extra dev, is not installed")
 from selenium import webdriver  # noqa: E402

@@ -9,8 +9,7 @@ import pytest
 import torch
 from hypothesis import given, strategies as st
 
-from softoverlap.data import Volume, lesions_from_mask, save_nifti
-from softoverlap.detection import (
+from softoverlap.app.train import (
     Intensity,
     PatchSampler,
     TrainingConfig,
@@ -23,9 +22,11 @@ from softoverlap.detection import (
     save_checkpoint,
     train,
 )
-from softoverlap.detection.patches import flip_lesion, window
-from softoverlap.detection.scans import fit_intensity, zoom, zoom_factor, zoom_lesion, zoom_size
-from softoverlap.detection.schedule import learning_rate
+from softoverlap.app.train.patches import flip_lesion, window
+from softoverlap.app.train.scans import fit_intensity, zoom, zoom_factor, zoom_lesion, zoom_size
+from softoverlap.app.train.schedule import learning_rate
+from softoverlap.images import Volume, save_nifti
+from softoverlap.lesions import lesions_from_mask
 
 TINY = TrainingConfig(
     patch_size=16, batch_size=1, steps=6, channels=(8, 8), feature_channels=8, anchor_sizes=(5.0,)

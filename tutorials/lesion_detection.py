@@ -76,8 +76,7 @@ from softoverlap import (
     plot_froc,
 )
 from softoverlap.anchors import best_box
-from softoverlap.data import threshold_boxes
-from softoverlap.detection import (
+from softoverlap.app.train import (
     TrainingConfig,
     TrainingScan,
     build_detector,
@@ -85,6 +84,7 @@ from softoverlap.detection import (
     evaluate,
     train,
 )
+from softoverlap.lesions import threshold_boxes
 
 # %% [markdown]
 # ## 1. A scan and its raters

@@ -17,7 +17,7 @@ from softoverlap._checks import (
     check_tensors,
 )
 from softoverlap._types import plain
-from softoverlap.lesions import Lesion
+from softoverlap.lesion import Lesion
 from softoverlap.mask_boxes import SummedVolume, supports
 
 AnyLesions = Sequence[Lesion] | Shaped[Tensor, "*rows_and_space"]

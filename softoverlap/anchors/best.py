@@ -25,7 +25,7 @@ from softoverlap import scores
 from softoverlap._checks import check_choice, check_rank, check_weight
 from softoverlap._types import plain
 from softoverlap.anchors._branch_and_bound import Box, best_interval, highest_box
-from softoverlap.lesions import Lesion
+from softoverlap.lesion import Lesion
 
 EXACT_SUMS = 100_000
 """Up to this cost all cross-sections are looked at: intervals of the two short axes times the long

@@ -14,7 +14,7 @@ from softoverlap._checks import check_boxes, check_choice
 from softoverlap._types import accumulation_dtype, plain, score_dtype
 from softoverlap.anchors._ground_truth import AnyLesions, boxes_of, soft_masks_of
 from softoverlap.anchors.best import best_box, tversky_weights
-from softoverlap.lesions import Lesion
+from softoverlap.lesion import Lesion
 from softoverlap.mask_boxes import SummedVolume, meeting_boxes, meeting_pairs
 from softoverlap.overlaps.mask_boxes import Ratio, pairwise_scores, score_pairs
 

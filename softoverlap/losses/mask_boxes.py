@@ -20,12 +20,10 @@ from softoverlap._checks import (
 )
 from softoverlap._types import Boxes, accumulation_dtype, plain, score_dtype
 from softoverlap.losses.reduction import reduction_name, weighted_and_reduced
-from softoverlap.mask_boxes import (
-    SummedVolume,
-    as_summed_volume,
-)
+from softoverlap.mask_boxes import SummedVolume, as_summed_volume
+from softoverlap.overlaps import mask_box_pair_dice, mask_box_pair_iou
 from softoverlap.overlaps.mask_box_distances import pair_penalty
-from softoverlap.overlaps.mask_boxes import AnyMasks, mask_box_pair_dice, mask_box_pair_iou
+from softoverlap.overlaps.mask_boxes import AnyMasks
 
 PerBox = Float[Tensor, "boxes"]
 
@@ -143,7 +141,7 @@ class MaskBoxDiceLoss(MaskBoxLoss):
 
     Examples:
         >>> import torch
-        >>> from softoverlap.anchors.best import best_box
+        >>> from softoverlap.anchors import best_box
         >>> mask = torch.tensor([0.0, 0.2, 1.0, 0.9, 0.1])
         >>> box, score, _ = best_box(mask)
         >>> boxes = torch.stack([box, torch.tensor([1.0, 4.0]), torch.tensor([0.0, 1.0])])

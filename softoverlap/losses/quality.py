@@ -11,12 +11,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
-from softoverlap._checks import (
-    check_finite,
-    check_probabilities,
-    check_same_shape,
-    check_weight,
-)
+from softoverlap._checks import check_finite, check_probabilities, check_same_shape, check_weight
 from softoverlap._types import accumulation_dtype, plain, score_dtype
 from softoverlap.losses.reduction import power as raised, reduce, reduction_name
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from softoverlap._checks import check_probabilities, check_rank
 from softoverlap._types import LesionMasks, plain, score_dtype
-from softoverlap.lesions import Lesion
+from softoverlap.lesion import Lesion
 
 
 @dataclass(frozen=True, eq=False)

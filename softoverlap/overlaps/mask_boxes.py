@@ -19,7 +19,7 @@ from torch import Tensor
 from softoverlap import boxes as geometry, scores
 from softoverlap._checks import check_boxes, check_weight
 from softoverlap._types import Boxes, plain, score_dtype
-from softoverlap.lesions import Lesion
+from softoverlap.lesion import Lesion
 from softoverlap.mask_boxes import SummedVolume, as_summed_volume, mass_of_pairs, meeting_pairs
 
 AnyMasks = Shaped[Tensor, "lesions *spatial"] | Sequence[Lesion] | SummedVolume

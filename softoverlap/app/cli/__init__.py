@@ -1,0 +1,18 @@
+"""The command `softoverlap`: parse, call, print."""
+
+import os
+
+# Before torch is imported: idle threads sleep. Spinning ones make a training step several times
+# slower as soon as another program wants the same cores.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+from softoverlap.app.cli import (
+    boxes as boxes,
+    detecting as detecting,
+    images as images,
+    pages as pages,
+    scoring as scoring,
+)
+from softoverlap.app.cli.app import app, main
+
+__all__ = ["app", "main"]

@@ -1,0 +1,119 @@
+"""What `softoverlap inspect` says about files of boxes, of one case or of many."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from softoverlap.app.cli.console import plural
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from softoverlap.images import BoxFile
+
+MOST_CASES = 20
+"""Cases of one file that are listed one by one."""
+
+
+@dataclass(frozen=True)
+class BoxReading:
+    """What a file of boxes may not say itself, as `softoverlap convert` is told it."""
+
+    image: Path | None = None
+    frame: str | None = None
+    axis_order: str | None = None
+
+
+def read_files(path: Path, told: BoxReading) -> dict[str, BoxFile]:
+    """The boxes of each case; the scan is asked only where the file does not tell its own grid."""
+    from softoverlap.images import read_box_files
+
+    options: dict[str, Any] = {"frame": told.frame, "axis_order": told.axis_order}
+    try:
+        files = read_box_files(path, **options)
+    except ValueError:
+        if told.image is None:
+            raise
+        return read_box_files(path, image=told.image, **options)
+    if told.image is None or all(file.affine is not None for file in files.values()):
+        return files
+    if len(files) > 1 and not told.image.is_dir():  # one scan is not that of all
+        return files
+    return read_box_files(path, image=told.image, **options)
+
+
+def describe_boxes(path: Path, told: BoxReading) -> list[str]:
+    """All there is to say about a file of boxes, a line each."""
+    if told.image is None and path.name.lower().endswith(".mrk.json"):
+        return _markup_lines(path)
+    files = read_files(path, told)
+    if len(files) == 1:
+        return box_lines(next(iter(files.values())))
+    return _case_lines(files)
+
+
+def _markup_lines(path: Path) -> list[str]:
+    """Without the scan, ROIs have a size in mm, and no place in voxels."""
+    from softoverlap.images.formats.markups import roi_sizes
+
+    sizes = roi_sizes(path)
+    return [
+        "format   3D Slicer's markups, in mm (--image SCAN tells the voxels)",
+        f"boxes    {len(sizes)}{_edges(sizes, 'mm')}",
+    ]
+
+
+def _case_lines(files: Mapping[str, BoxFile]) -> list[str]:
+    """The count, then a line for each of the first cases."""
+    count = sum(len(file.boxes) for file in files.values())
+    lines = ["format   boxes of many cases", f"boxes    {count} in {plural(len(files), 'case')}"]
+    for case, file in list(files.items())[:MOST_CASES]:
+        ndim = file.boxes.shape[1] // 2
+        words = f"{_boxes(len(file.boxes))} in {ndim}D{_edges(_sizes(file), 'voxels')}"
+        scores = "" if file.scores is None else _scores(file.scores, ", scores ")
+        lines.append(f"case     {case}: {words}{scores}")
+    left = len(files) - MOST_CASES
+    return [*lines, f"case     and {left} more"] if left > 0 else lines
+
+
+def box_lines(file: BoxFile) -> list[str]:
+    """Number, scores and place of the boxes of one case."""
+    boxes, ndim = file.boxes, file.boxes.shape[1] // 2
+    lines = [f"format   boxes in {ndim}D" + (f", of {file.case}" if file.case else "")]
+    lines += [f"boxes    {len(boxes)}{_edges(_sizes(file), 'voxels')}"]
+    if file.scores is None:
+        lines += ["scores   none"]
+    elif len(boxes):
+        median = statistics.median(file.scores.tolist())
+        lines += [f"{_scores(file.scores, 'scores   ')}, median {median:.4g}"]
+    if file.labels is not None and len(boxes):
+        lines += [f"labels   {', '.join(map(str, file.labels.unique().tolist()))}"]
+    affine = "none: where they lie is not known" if file.affine is None else "known (RAS)"
+    return [*lines, f"affine   {affine}"]
+
+
+def _boxes(count: int) -> str:
+    return f"{count} box" if count == 1 else f"{count} boxes"
+
+
+def _sizes(file: BoxFile) -> Tensor:
+    low, high = file.boxes.chunk(2, dim=1)
+    return high - low
+
+
+def _edges(sizes: Tensor, unit: str) -> str:
+    """Shortest and longest edge, nothing of no boxes."""
+    if not len(sizes):
+        return ""
+    return f", edges from {float(sizes.min()):.4g} to {float(sizes.max()):.4g} {unit}"
+
+
+def _scores(scores: Tensor, lead: str) -> str:
+    """Lowest and highest score, nothing of no boxes."""
+    if not len(scores):
+        return ""
+    return "{}from {:.4g} to {:.4g}".format(lead, *map(float, scores.aminmax()))

@@ -1,0 +1,313 @@
+"""The commands `boxes` and `convert`.
+
+What takes seconds to import is imported inside the commands, so that `--help` is quick.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from softoverlap.app.cli.app import app
+from softoverlap.app.cli.box_files import Batch, MaskRow, boxes_of_mask, targets, write_mask_tables
+from softoverlap.app.cli.cases import check_folder
+from softoverlap.app.cli.console import SOME_FAILED, CountBar, one_line_errors, plural, say
+
+if TYPE_CHECKING:
+    from softoverlap.images import BoxFile
+
+NAMES = "json, monai, nndetection, coco, csv, slicer or labelmap"
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace files of the same name.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Read, and say what would be written.")]
+Frame = Annotated[str | None, typer.Option(help="RAS or LPS, of MONAI's lists.")]
+AxisOrder = Annotated[
+    str | None, typer.Option(help="xyz (x is the first axis, as in NIfTI) or zyx, of COCO.")
+]
+
+
+@app.command()
+@one_line_errors
+def boxes(
+    masks: Annotated[
+        list[str], typer.Argument(help="Soft masks: files, folders, or patterns in quotes.")
+    ],
+    output: Annotated[Path, typer.Option(help="Folder for the results.")],
+    threshold: Annotated[
+        float, typer.Option(help="Lowest probability inside a lesion, in (0, 1].")
+    ] = 0.5,
+    low: Annotated[
+        float | None,
+        typer.Option(help="Hysteresis: lesions reach down to here from a core at --threshold."),
+    ] = None,
+    connectivity: Annotated[int, typer.Option(help="Neighbours of a voxel: 6, 18 or 26.")] = 26,
+    min_mm3: Annotated[float, typer.Option(min=0, help="Smallest lesion, in mm³.")] = 0.0,
+    values: Annotated[
+        str, typer.Option(help="auto, probabilities, percent, 0-255 or labels.")
+    ] = "auto",
+    label: Annotated[int | None, typer.Option(help="The one label to take, of labels.")] = None,
+    format: Annotated[str, typer.Option(help=f"Format of the boxes: {NAMES}.")] = "json",
+    dry_run: DryRun = False,
+    overwrite: Overwrite = False,
+) -> None:
+    """Make boxes from soft masks: a tight box around each lesion.
+
+    A lesion is a component of the voxels at --threshold or above, or with --low
+    of those at --low or above that hold one at --threshold. For each mask:
+
+    CASE_boxes.json    boxes in voxels; the score is the lesion's highest probability,
+                       as `softoverlap score` has it
+
+    For all together: boxes.csv (a row a lesion, with its volume in mm³) and
+    cases.csv (a row a mask). A mask without lesions has no boxes, and that is no
+    error. A mask that cannot be read, or whose values are neither probabilities
+    nor 0 and 1 and are not named by --values, is noted in cases.csv, the others
+    go on, and the exit status is 1.
+
+    softoverlap boxes masks/ --output found
+    softoverlap boxes "masks/*.nii.gz" --output found --threshold 0.3 --min-mm3 10
+    softoverlap boxes mask.nii.gz --output found --format slicer
+    """
+    from softoverlap._checks import check_choice
+    from softoverlap.images import FORMATS, IMAGE_SUFFIXES, image_name
+    from softoverlap.images.files import check_written
+    from softoverlap.images.sources import check_names, find_files
+    from softoverlap.images.values import VALUES
+
+    check_folder(output)
+    check_choice("--format", format, FORMATS)
+    check_choice("--connectivity", connectivity, (6, 18, 26))
+    check_choice("--values", values, VALUES)
+    if not 0 < threshold <= 1:
+        raise ValueError(f"--threshold must lie in (0, 1], got {threshold:g}")
+    if low is not None and not 0 < low <= threshold:
+        raise ValueError(f"--low must lie in (0, {threshold:g}], got {low:g}")
+    paths = find_files(masks, IMAGE_SUFFIXES, "MASKS")
+    check_names(paths, image_name, "MASKS")
+    places = {path: output / f"{image_name(path)}_boxes{FORMATS[format].suffix}" for path in paths}
+    written = _written(places.values(), format)
+    tables = [output / "boxes.csv", output / "cases.csv"]
+    check_written([*written, *tables], paths, overwrite=overwrite)
+    if not dry_run:
+        output.mkdir(parents=True, exist_ok=True)
+    rows, batch = _box_masks(
+        places, format, dry_run, values=values, label=label, threshold=threshold, low=low,
+        connectivity=connectivity, min_mm3=min_mm3,
+    )  # fmt: skip
+    if not dry_run:
+        write_mask_tables(output, rows)
+    good = len(rows) - len(batch.failed)
+    place = None if dry_run else output
+    batch.summary(good, "mask", place, "would be boxed" if dry_run else "boxed")
+    if batch.failed:
+        raise typer.Exit(SOME_FAILED)
+
+
+def _box_masks(
+    places: dict[Path, Path], format: str, dry_run: bool, **settings: Any
+) -> tuple[list[MaskRow], Batch]:
+    """Box one mask after the other; Ctrl-C keeps what is done in the tables."""
+    from softoverlap.images import image_name, write_box_files
+
+    rows: list[MaskRow] = []
+    batch = Batch()
+
+    def work(path: Path, place: Path) -> int:
+        row = boxes_of_mask(path, image_name(path), **settings)
+        assert row.boxes is not None
+        if not dry_run:
+            write_box_files(place, {row.case: row.boxes}, format=format, image=path)
+        rows.append(row)
+        return len(row.boxes.boxes)
+
+    with CountBar("mask", len(places)) as bar:
+        try:
+            for path, place in places.items():
+                known = len(batch.failed)
+                batch.attempt(lambda p=path, o=place: work(p, o), bar, path.name)
+                if len(batch.failed) > known:
+                    rows.append(MaskRow(image_name(path), path, error=batch.failed[-1]))
+        except KeyboardInterrupt:
+            if rows and not dry_run:
+                write_mask_tables(next(iter(places.values())).parent, rows)
+            done = f"{len(rows)} of {plural(len(places), 'mask')} are done"
+            raise KeyboardInterrupt(done) from None
+    return rows, batch
+
+
+@app.command()
+@one_line_errors
+def convert(
+    source: Annotated[
+        str, typer.Argument(metavar="IN", help="A file, a folder, or a pattern in quotes.")
+    ],
+    output: Annotated[
+        Path, typer.Argument(metavar="OUT", help="A file, or a folder for a file a case.")
+    ],
+    from_format: Annotated[
+        str | None, typer.Option("--from", help=f"{NAMES}; by default what IN itself tells.")
+    ] = None,
+    to_format: Annotated[
+        str | None, typer.Option("--to", help="The same; by default by OUT's suffix.")
+    ] = None,
+    image: Annotated[
+        Path | None,
+        typer.Option(help="The scan of the boxes, or a folder with CASE.nii.gz for each case."),
+    ] = None,
+    frame: Frame = None,
+    axis_order: AxisOrder = None,
+    scores: Annotated[
+        Path | None, typer.Option(help="Table of scores of a label map, if not beside it.")
+    ] = None,
+    dry_run: DryRun = False,
+    overwrite: Overwrite = False,
+) -> None:
+    """Convert boxes from one format into another.
+
+    json           ours: voxels, affine beside them (the default of .json)
+    monai          MONAI's lists: world boxes cccwhd in mm, many cases (.json)
+    nndetection    x1 y1 x2 y2 z1 z2 of reversed axes (.npz, .json)
+    coco           x y w h, many cases (.json)
+    csv            a row a box, many cases (.csv); those without boxes are left out
+                   and named
+    slicer         3D Slicer's markups, in LPS mm (.mrk.json)
+    labelmap       one value a lesion, scores in a table (.nii.gz)
+
+    What a file does not say itself must be named: the format of a folder, the
+    --frame of MONAI's lists, the --axis-order of COCO, and the --image of boxes
+    in mm. A file that cannot be read is named, the others go on, and the exit
+    status is 1.
+
+    softoverlap convert found/sub-01_boxes.json sub-01.mrk.json
+    softoverlap convert found all.json --from json --to coco
+    softoverlap convert luna.json boxes --to json --frame LPS --image scans
+    """
+    from softoverlap._checks import check_choice
+    from softoverlap.images import FORMATS
+    from softoverlap.images.files import check_written
+
+    for option, name in (("--from", from_format), ("--to", to_format)):
+        if name is not None:
+            check_choice(option, name, FORMATS)
+    paths = _inputs(source, from_format)
+    if len(paths) > 1 and image is not None and image.is_file():
+        raise ValueError(f"--image must be a folder of scans for {len(paths)} files, got {image}")
+    to, one_file = _target(output, to_format)
+    frame = None if frame is None else frame.upper()
+    options = {"image": image, "frame": frame, "axis_order": axis_order}
+    batch = Batch()
+    files = _read_all(paths, batch, format=from_format, score_table=scores, **options)
+    if not (files or batch.failed):
+        raise ValueError(f"IN must hold boxes of a case, found none in {source}")
+    places = targets(files, output, to, one_file=one_file)
+    check_written(_written(places, to), _read_too(paths, image, scores), overwrite=overwrite)
+    written = _write_all(places, batch, dry_run, one_file=one_file, format=to, **options)
+    place = output if written and not dry_run else None
+    batch.summary(written, "file", place, "would be written" if dry_run else "written")
+    if to == "csv" and one_file:
+        _say_dropped(files)
+    if batch.failed:
+        raise typer.Exit(SOME_FAILED)
+
+
+def _say_dropped(files: dict[str, BoxFile]) -> None:
+    """Name the cases that a table cannot hold, since they have no boxes."""
+    dropped = [case for case, file in files.items() if not len(file.boxes)]
+    if dropped:
+        say(f"not in the table, since it has no row without a box: {', '.join(dropped)}")
+
+
+def _read_too(paths: list[Path], *more: Path | None) -> list[Path]:
+    """Every file that may be read: the inputs, the tables of label maps, and the scans."""
+    from softoverlap.images.formats.label_map import tables_beside
+
+    named = [path for path in more if path is not None]
+    inside = [file for folder in named if folder.is_dir() for file in folder.iterdir()]
+    return [*paths, *(table for path in paths for table in tables_beside(path)), *named, *inside]
+
+
+def _inputs(source: str, from_format: str | None) -> list[Path]:
+    """The files to read; of a folder or pattern, those of the format that is named."""
+    from softoverlap.images import FORMATS
+    from softoverlap.images.sources import find_files
+
+    if from_format is None:
+        if Path(source).is_dir():
+            raise ValueError(f"--from must name the format of the files in the folder {source}")
+        suffixes, without = [end for kind in FORMATS.values() for end in kind.suffixes], ()
+    else:
+        suffixes = list(FORMATS[from_format].suffixes)
+        without = () if from_format == "slicer" else (".mrk.json",)
+    return find_files([source], suffixes, "IN", without=without)
+
+
+def _target(output: Path, to_format: str | None) -> tuple[str, bool]:
+    """The format to write, and whether OUT is one file."""
+    from softoverlap.images import FORMATS
+    from softoverlap.images.formats.choice import format_to_write
+
+    suffixes = tuple(end for kind in FORMATS.values() for end in kind.suffixes)
+    if output.is_dir() or not output.name.lower().endswith(suffixes):
+        if to_format is None:
+            raise ValueError(f"--to must name the format of the files in the folder {output}")
+        check_folder(output)
+        return to_format, False
+    return format_to_write(output, to_format), True
+
+
+def _read_all(paths: list[Path], batch: Batch, **options: Any) -> dict[str, BoxFile]:
+    from softoverlap.images import read_box_files
+
+    files: dict[str, BoxFile] = {}
+    origin: dict[str, Path] = {}
+
+    def work(path: Path) -> int:
+        found = read_box_files(path, **options)
+        for case in found:
+            if case in origin:
+                raise ValueError(f"{path} must hold cases of its own, {case} is of {origin[case]}")
+        origin.update(dict.fromkeys(found, path))
+        files.update(found)
+        return sum(len(file.boxes) for file in found.values())
+
+    with CountBar("read", len(paths)) as bar:
+        for path in paths:
+            batch.attempt(lambda p=path: work(p), bar, path.name)
+    return files
+
+
+def _written(places: Iterable[Path], to: str) -> list[Path]:
+    """Every file that comes to lie there: a label map has its table."""
+    from softoverlap.images.formats.label_map import written_files
+
+    if to != "labelmap":
+        return list(places)
+    return [file for place in places for file in written_files(place)]
+
+
+def _write_all(
+    places: dict[Path, dict[str, BoxFile]],
+    batch: Batch,
+    dry_run: bool,
+    *,
+    one_file: bool,
+    **options: Any,
+) -> int:
+    """Number of files written, or that would be."""
+    from softoverlap.images import write_box_files
+
+    known = len(batch.failed)
+
+    def work(place: Path, files: dict[str, BoxFile]) -> int:
+        if not dry_run:
+            if not one_file:
+                place.parent.mkdir(parents=True, exist_ok=True)
+            write_box_files(place, files, **options)
+        return sum(len(file.boxes) for file in files.values())
+
+    with CountBar("would write" if dry_run else "write", len(places)) as bar:
+        for place, files in places.items():
+            batch.attempt(lambda p=place, f=files: work(p, f), bar, str(place))
+    return len(places) - (len(batch.failed) - known)

@@ -1,0 +1,251 @@
+"""What the command prints: progress bars on a terminal, plain lines elsewhere, short errors."""
+
+from __future__ import annotations
+
+import functools
+import os
+import time
+import traceback
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ParamSpec
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from softoverlap.app.train import Evaluation, Progress as TrainingProgress
+
+_P = ParamSpec("_P")
+SOME_FAILED, BAD_INPUT, UNFORESEEN, INTERRUPTED = 1, 2, 3, 130
+_SHOWN = (
+    "soft_dice", "soft_iou", "expected_dice", "thresholded_dice", "hard_dice", "volume_bias_ml",
+    "lesion_recall", "lesion_dice", "lesionwise_dice", "false_positives", "brier",
+    "calibration_error",
+)  # fmt: skip
+
+console = Console(soft_wrap=True, highlight=False)
+errors = Console(stderr=True, soft_wrap=True, highlight=False)
+
+
+def say(text: str) -> None:
+    """Print a line as it is, brackets included."""
+    console.print(_printable(text), markup=False)
+
+
+def _printable(text: str) -> str:
+    """The same where a file's name is not UTF-8: its bytes as backslash, u, dc, XX."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def plural(number: int, noun: str) -> str:
+    """`1 scan`, `2 scans`."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def one_line_warning(message: Warning | str, *origin: object, **more: object) -> None:
+    """Print a warning without the place in the code that it comes from."""
+    errors.print(_printable(f"warning: {' '.join(str(message).split())}"), markup=False)
+
+
+def one_line_errors(command: Callable[_P, None]) -> Callable[_P, None]:
+    """Bad input ends the command with one line and status 2, Ctrl-C with status 130.
+
+    Whatever else goes wrong is nobody's input: its traceback is shown, and the status is 3, since
+    1 says that some cases failed. With `SOFTOVERLAP_TRACEBACK=1` in the environment the traceback
+    of bad input is shown too.
+    """
+
+    @functools.wraps(command)
+    def run(*args: _P.args, **kwargs: _P.kwargs) -> None:
+        try:
+            with warnings.catch_warnings():
+                warnings.showwarning = one_line_warning
+                command(*args, **kwargs)
+        except KeyboardInterrupt as stop:
+            text = ": ".join(["interrupted", *map(str, stop.args)])
+            errors.print(_printable(text), markup=False)
+            raise typer.Exit(INTERRUPTED) from None
+        except (ValueError, TypeError, OSError, ImportError) as error:
+            _print_error(error, whole=bool(os.environ.get("SOFTOVERLAP_TRACEBACK")))
+            raise typer.Exit(BAD_INPUT) from None
+        except (typer.Exit, typer.Abort, typer.BadParameter):  # a command's own end
+            raise
+        except Exception as error:
+            _print_error(error, whole=True)
+            raise typer.Exit(UNFORESEEN) from None
+
+    return run
+
+
+def _print_error(error: Exception, *, whole: bool) -> None:
+    """One line that says what went wrong, after the traceback if need be."""
+    if whole:
+        text = "".join(traceback.format_exception(error))
+        errors.print(_printable(text), markup=False, end="")
+    what = str(error) or type(error).__name__
+    errors.print(_printable(f"error: {' '.join(what.split())}"), markup=False)
+
+
+class TrainingBar:
+    """Step, losses and time left of a training, as `train` calls it."""
+
+    def __init__(self, label: str = "training") -> None:
+        self.label, self.tenths = label, 0
+        columns = (
+            TextColumn(label),
+            BarColumn(),
+            TaskProgressColumn(),
+            TextColumn("{task.fields[text]}"),
+        )
+        self.bar = Progress(*columns, console=console, disable=not console.is_terminal)
+        self.task = self.bar.add_task(label, total=1.0, text="")
+        self.steps, self.sum = 0, 0.0
+
+    def __enter__(self) -> TrainingBar:
+        self.bar.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.bar.stop()
+
+    def __call__(self, state: TrainingProgress) -> None:
+        """Show the state after a step; a line every tenth of the run where there is no terminal."""
+        if not self.steps and state.step > 1:  # resumed: no line about a single step
+            self.tenths = min(int(10 * state.done), 9)
+        self.steps, self.sum = self.steps + 1, 0.97 * self.sum + 0.03 * state.loss
+        smooth = self.sum / (1 - 0.97**self.steps)  # else the first losses count for too little
+        text = (
+            f"step {state.step}/{state.steps}  loss {smooth:.3f}  {clock(state.seconds_left)} left"
+        )
+        self.bar.update(self.task, completed=state.done, text=text)
+        if not console.is_terminal and int(10 * state.done) > self.tenths:
+            self.tenths = int(10 * state.done)
+            say(f"{self.label}: {text}")
+
+
+class CountBar:
+    """How many scans are done."""
+
+    def __init__(self, label: str, total: int, *, quiet: bool = False) -> None:
+        self.label, self.total, self.count, self.quiet = label, total, 0, quiet
+        columns = (TextColumn(label), BarColumn(), TextColumn("{task.completed}/{task.total}"))
+        self.bar = Progress(*columns, console=console, disable=not console.is_terminal)
+        self.task = self.bar.add_task(label, total=total)
+
+    def __enter__(self) -> CountBar:
+        self.bar.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.bar.stop()
+
+    def __call__(self, text: str) -> None:
+        """One more; where there is no terminal, a line."""
+        self.count += 1
+        self.bar.update(self.task, advance=1)
+        if not (console.is_terminal or self.quiet):
+            say(f"{self.label} {self.count}/{self.total}: {text}")
+
+
+class RateBar:
+    """How many cases are done, how fast, and how long the rest will take.
+
+    Where there is no terminal, a line every twentieth of the way, and one for each failed case.
+    """
+
+    def __init__(self, label: str, total: int) -> None:
+        self.label, self.total, self.count, self.skipped = label, total, 0, 0
+        self.begun, self.twentieths = time.monotonic(), 0
+        columns = (
+            TextColumn(label),
+            BarColumn(),
+            TextColumn("{task.completed}/{task.total}"),
+            TextColumn("{task.fields[text]}"),
+        )
+        self.bar = Progress(*columns, console=console, disable=not console.is_terminal)
+        self.task = self.bar.add_task(label, total=total, text="")
+
+    def __enter__(self) -> RateBar:
+        self.bar.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.bar.stop()
+
+    def skip(self, count: int) -> None:
+        """So many were done before; time begins now."""
+        self.count = self.skipped = count
+        self.begun, self.twentieths = time.monotonic(), 20 * count // self.total
+        self.bar.update(self.task, completed=count)
+        if count:
+            say(f"{self.label}: {count}/{self.total} are done already")
+
+    def __call__(self, name: str, error: str | None = None) -> None:
+        """One more."""
+        self.count += 1
+        rate = (self.count - self.skipped) / max(time.monotonic() - self.begun, 1e-9)
+        text = f"{rate:.2g} a second, {clock((self.total - self.count) / rate)} left"
+        self.bar.update(self.task, completed=self.count, text=text)
+        if error is not None:
+            say(f"failed: {name}: {error}")
+        twentieths = 20 * self.count // self.total
+        if not console.is_terminal and twentieths > self.twentieths:
+            self.twentieths = twentieths
+            say(f"{self.label} {self.count}/{self.total}: {text}")
+
+
+def print_metrics(summary: Mapping[str, Any], *, title: str = "") -> None:
+    """A table of means with their intervals, and what is pooled over cases."""
+    percent = f"{100 * summary.get('bootstrap', {}).get('confidence', 0.95):g} % interval"
+    table = Table("", "mean", percent, "median", "cases", title=title or None)
+    for column in table.columns[1:]:
+        column.justify = "right"
+    for name in (name for name in _SHOWN if name in summary["metrics"]):
+        metric = summary["metrics"][name]
+        ends = _interval(metric["mean_interval"])
+        numbers = (f"{metric['mean']:.4g}", ends, f"{metric['median']:.4g}", str(metric["n"]))
+        table.add_row(name, *numbers)
+    froc = summary.get("froc", {})
+    if froc.get("cpm") is not None:
+        ends = _interval(froc.get("cpm_interval"))
+        table.add_row("CPM (FROC)", f"{froc['cpm']:.4g}", ends, "", str(froc["scans"]))
+    if summary.get("average_precision") is not None:
+        table.add_row("average precision", f"{summary['average_precision']:.4g}", "", "", "")
+    if table.row_count:
+        Console(width=None if console.is_terminal else 100, highlight=False).print(table)
+    if empty := summary.get("n_empty"):
+        say(f"{plural(empty, 'case')} empty in prediction and truth: overlaps count as 1 there")
+    if silent := summary.get("without_scores"):
+        names = ", ".join(silent[:5]) + (", …" if len(silent) > 5 else "")
+        say(f"no FROC and no average precision: boxes have no scores in {names}")
+
+
+def _interval(ends: Sequence[float | None] | None) -> str:
+    """`0.71 to 0.83`, empty where it is not defined."""
+    if ends is None or None in ends:
+        return ""
+    return f"{ends[0]:.4g} to {ends[1]:.4g}"
+
+
+def clock(seconds: float) -> str:
+    """Minutes and seconds."""
+    return f"{int(seconds) // 60}:{int(seconds) % 60:02d}"
+
+
+def print_evaluations(evaluations: Mapping[str, Evaluation]) -> None:
+    """A table of sensitivities, CPM and average precision, a row for each method."""
+    first = next(iter(evaluations.values()))
+    scans, lesions = first.froc.scans, first.froc.lesions
+    table = Table(title=f"{lesions} lesions in {scans} unseen scans: sensitivity at FP a scan")
+    table.add_column("method")
+    for rate in first.froc.fp_rates:
+        table.add_column(f"{rate:g}", justify="right")
+    for name in ("CPM", "AP@0.1", "AP@0.5"):
+        table.add_column(name, justify="right")
+    for name, result in evaluations.items():
+        numbers: list[Any] = [*result.froc.sensitivity, result.froc.cpm, result.ap10, result.ap50]
+        table.add_row(name, *(f"{number:.3f}" for number in numbers))
+    Console(width=None if console.is_terminal else 120, highlight=False).print(table)

@@ -1,0 +1,96 @@
+"""The picture of `softoverlap inspect`: a mask or boxes in three planes of a scan."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from softoverlap.app.cli.box_words import BoxReading, read_files
+from softoverlap.app.cli.inspecting import Reading, as_mask, find_lesions, is_image
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from softoverlap.images import BoxFile, Volume
+
+
+def draw(path: Path, told: BoxReading, picture: Path, reading: Reading) -> None:
+    """Three planes through the largest lesion, the best box, or the middle."""
+    from softoverlap.app.report import plot_case, save_figure
+    from softoverlap.app.report.display import name_planes
+
+    scan = told.image
+    title = path.name if scan is None else f"{path.name} on {scan.name}"
+    if not is_image(path):
+        turned, boxes, scores = _boxes_and_scan(path, told)
+        figure = plot_case(
+            turned.data, spacing=turned.spacing, found_boxes=boxes, scores=scores, title=title
+        )
+    else:
+        mask, below = _mask_and_scan(path, scan, reading)
+        figure = plot_case(
+            below.data, spacing=below.spacing, soft_mask=mask, title=title,
+            centre=None if mask is None else _largest(below, mask, reading),
+        )  # fmt: skip
+    name_planes(figure)
+    save_figure(figure, picture)
+
+
+def _boxes_and_scan(path: Path, told: BoxReading) -> tuple[Volume, Tensor, Tensor | None]:
+    """The scan as it is looked at, and the boxes of the one case in its voxels, the best first."""
+    from softoverlap.app.report.display import DISPLAY, moved_boxes
+    from softoverlap.images import reorient_to
+    from softoverlap.images.images import load_one_volume
+
+    if told.image is None:
+        raise ValueError("--picture of boxes needs the scan that they lie on: pass --image")
+    files = read_files(path, told)
+    if len(files) != 1:
+        raise ValueError(
+            f"--picture is drawn of the boxes of one case, got {len(files)} in {path}: "
+            "`softoverlap convert FILE FOLDER --to json` makes a file of each"
+        )
+    file = next(iter(files.values()))
+    image = _on_grid_of(file, load_one_volume(told.image), path, told.image)
+    turned = reorient_to(image, DISPLAY)
+    boxes = moved_boxes(file.boxes, image.affine, turned.affine)
+    if file.scores is None:
+        return turned, boxes, None
+    best = file.scores.argsort(descending=True)
+    return turned, boxes[best], file.scores[best]
+
+
+def _mask_and_scan(path: Path, scan: Path | None, reading: Reading) -> tuple[Tensor | None, Volume]:
+    """The probabilities of a file, if it has such, on the scan's grid, and the scan or the file."""
+    from softoverlap.app.report.display import DISPLAY
+    from softoverlap.images import check_same_grid, reorient_to, value_kind
+    from softoverlap.images.images import load_one_volume
+
+    image = reorient_to(load_one_volume(path), DISPLAY)
+    if scan is None:
+        return as_mask(image, reading, value_kind(image.data)), image
+    below = reorient_to(load_one_volume(scan), DISPLAY)
+    check_same_grid(below, image, names=(str(scan), str(path)))
+    mask = as_mask(image, reading, value_kind(image.data))
+    if mask is None:
+        raise ValueError(f"{path} must hold a mask to be drawn on a scan: see --values and --label")
+    return mask, below
+
+
+def _largest(image: Volume, mask: Tensor, reading: Reading) -> list[float] | None:
+    """The centre of the largest lesion, None without any."""
+    lesions = find_lesions(image, mask, reading)
+    if not lesions:
+        return None
+    return max(lesions, key=lambda lesion: lesion.volume_mm3).centre.tolist()
+
+
+def _on_grid_of(file: BoxFile, image: Volume, path: Path, scan: Path) -> Volume:
+    """The scan in the axis order of the boxes, whose voxels mean nothing on another grid."""
+    from softoverlap.images import Volume, check_same_grid, reorient_to
+
+    if file.affine is None:
+        return image
+    turned = reorient_to(image, file.affine)
+    check_same_grid(turned, Volume(turned.data, file.affine), names=(str(scan), str(path)))
+    return turned

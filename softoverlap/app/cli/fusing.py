@@ -1,0 +1,182 @@
+"""What `softoverlap fuse` does with files: one case, or a folder of them."""
+
+from __future__ import annotations
+
+import warnings
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from softoverlap.app.cli.console import CountBar, plural, say
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from softoverlap.images import RaterStack
+
+COLUMNS: tuple[str, ...] = ("case", "raters", "volume_ml", "warning", "error")
+
+
+@dataclass(frozen=True)
+class Fusion:
+    """How to fuse."""
+
+    method: str
+    weights: tuple[float, ...] | None = None
+    threshold: float | None = None
+    geometry: str = "strict"
+    values: str = "auto"
+    label: int | None = None
+
+
+@dataclass(frozen=True)
+class Fused:
+    """What was written: of how many, its volume, what to know about it, how good the raters are."""
+
+    count: int
+    volume_ml: float
+    warnings: tuple[str, ...]
+    raters: tuple[str, ...] = ()
+
+
+def parse_weights(text: str | None, method: str) -> tuple[float, ...] | None:
+    """`2,1,1` as numbers; they belong to one method alone."""
+    if (text is None) == (method == "weighted"):
+        raise ValueError(
+            "--weights must be given for --method weighted and no other, "
+            f"got {'none' if text is None else text} for {method}"
+        )
+    if text is None:
+        return None
+    try:
+        return tuple(float(part) for part in text.split(","))
+    except ValueError:
+        raise ValueError(f"--weights must be numbers with commas, got {text!r}") from None
+
+
+def fuse_files(paths: Sequence[Path], output: Path, fusion: Fusion) -> Fused:
+    """Read the masks of one case, fuse them, write the mask on the grid of the first."""
+    from softoverlap._units import MM3_PER_ML
+    from softoverlap.images import save_nifti
+    from softoverlap.images.geometry import voxel_volume
+    from softoverlap.lesions import fuse_raters, staple
+
+    stack, names = _read(paths, fusion)
+    quality: tuple[str, ...] = ()
+    if fusion.method == "staple":
+        found = staple(stack.raters, threshold=fusion.threshold)
+        mask = found.probability
+        rates = zip(names, found.sensitivity.tolist(), found.specificity.tolist(), strict=True)
+        quality = tuple(
+            f"{name}: sensitivity {sensitivity:.4f}, specificity {specificity:.6f}"
+            for name, sensitivity, specificity in rates
+        )
+    else:
+        mask = fuse_raters(
+            stack.raters, method=fusion.method, weights=fusion.weights, threshold=fusion.threshold
+        )
+    save_nifti(output, mask, stack.affine)
+    volume_ml = float(mask.double().sum()) * voxel_volume(stack.affine) / MM3_PER_ML
+    return Fused(len(names), volume_ml, stack.warnings, quality)
+
+
+def _read(paths: Sequence[Path], fusion: Fusion) -> tuple[RaterStack, list[str]]:
+    """The masks of one case, and what each is called: its file, or its place in a file of all."""
+    from softoverlap.images import load_raters
+
+    hard = fusion.method in ("majority", "staple") and fusion.threshold is None
+    stack = load_raters(
+        paths, geometry=fusion.geometry, values=fusion.values, label=fusion.label, nearest=hard
+    )
+    names, files = [path.name for path in paths], list(paths)
+    if len(stack.raters) > len(paths) > 1:
+        raise ValueError(
+            f"{', '.join(names)} must hold one 3D volume each, got {len(stack.raters)} in all: "
+            "fuse a 4D file of raters alone"
+        )
+    if len(stack.raters) > len(paths):
+        names = [f"{paths[0].name}, rater {number + 1}" for number in range(len(stack.raters))]
+        files = [paths[0]] * len(names)
+    if hard:
+        for path, mask in zip(files, stack.raters, strict=True):
+            _check_hard(path, mask, fusion.method)
+    return stack, names
+
+
+def _check_hard(path: Path, mask: Tensor, method: str) -> None:
+    """The mask holds 0 and 1 alone."""
+    soft = mask[(mask != 0) & (mask != 1)]
+    if len(soft):
+        raise ValueError(
+            f"{path} must hold 0 and 1 for --method {method}, or be cut: pass --threshold 0.5 or "
+            f"another, got {float(soft[0]):g}"
+        )
+
+
+def fuse_folder(
+    cases: Mapping[str, Sequence[Path]], output: Path, fusion: Fusion
+) -> list[dict[str, object]]:
+    """Fuse case by case; a bad one is noted and the others go on. A row a case, and `fused.csv`."""
+    from softoverlap.images.tables import write_table
+
+    rows: list[dict[str, object]] = []
+    try:
+        with CountBar("fused", len(cases)) as bar:
+            for case, paths in cases.items():
+                rows.append(_row(case, paths, output, fusion))
+                bar(f"{case}: {rows[-1]['error'] or plural(len(paths), 'rater')}")
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(
+            f"{len(rows)} of {plural(len(cases), 'case')} are done, with results in {output}"
+        ) from None
+    finally:
+        _note_odd_counts(rows)
+        table = [[row[name] for name in COLUMNS] for row in rows]
+        write_table(output / "fused.csv", COLUMNS, table)
+    return rows
+
+
+def _row(case: str, paths: Sequence[Path], output: Path, fusion: Fusion) -> dict[str, object]:
+    row: dict[str, object] = {"case": case, "raters": len(paths)}
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", UserWarning)
+        try:
+            found = fuse_files(paths, output / f"{case}.nii.gz", fusion)
+        except (ValueError, OSError) as error:
+            message = " ".join(str(error).split())
+            return row | {"volume_ml": "", "warning": "", "error": message}
+    notes = [*_doubts(found), *(str(one.message) for one in caught)]
+    return row | {
+        "raters": found.count,
+        "volume_ml": found.volume_ml,
+        "warning": "; ".join(notes),
+        "error": "",
+    }
+
+
+def _note_odd_counts(rows: Sequence[dict[str, object]]) -> None:
+    """Warn of the cases whose number of raters is not that of most: a file may be missing."""
+    good = [row for row in rows if not row["error"]]
+    counts = Counter(row["raters"] for row in good)
+    usual = max(counts, key=lambda count: (counts[count], count), default=None)
+    for row in good:
+        if row["raters"] != usual:
+            notes = filter(None, (f"most cases have {usual} raters", row["warning"]))
+            row["warning"] = "; ".join(map(str, notes))
+
+
+def _doubts(found: Fused) -> list[str]:
+    """What a user should know about one case."""
+    alone = ["the mask of a single rater, fused with no other"] if found.count == 1 else []
+    return [*alone, *found.warnings]
+
+
+def say_fused(output: Path, fusion: Fusion, found: Fused) -> None:
+    """What became of one case."""
+    for line in _doubts(found):
+        say(f"warning: {line}")
+    for line in found.raters:
+        say(line)
+    say(f"{output}: {plural(found.count, 'rater')} by {fusion.method}, {found.volume_ml:.4g} ml")

@@ -1,0 +1,222 @@
+"""The commands `inspect` and `fuse`.
+
+What takes seconds to import is imported inside the commands, so that `--help` is quick.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from softoverlap.app.cli.app import app
+from softoverlap.app.cli.box_words import BoxReading
+from softoverlap.app.cli.boxes import AxisOrder, Frame
+from softoverlap.app.cli.cases import check_folder
+from softoverlap.app.cli.console import SOME_FAILED, one_line_errors, plural, say
+from softoverlap.app.cli.drawing import draw
+from softoverlap.app.cli.fusing import Fusion, fuse_files, fuse_folder, parse_weights, say_fused
+from softoverlap.app.cli.inspecting import (
+    Reading,
+    check_threshold,
+    check_values,
+    describe,
+    is_image,
+    named_files,
+)
+
+Values = Annotated[
+    str,
+    typer.Option(help="auto (0 and 1, or probabilities), probabilities, percent, 0-255 or labels."),
+]
+Label = Annotated[int | None, typer.Option(min=1, help="Of a label map, take this label.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace an earlier result.")]
+
+
+@app.command()
+@one_line_errors
+def inspect(
+    files: Annotated[
+        list[str],
+        typer.Argument(help="Scans, masks, boxes, folders, or patterns in quotes."),
+    ],
+    values: Values = "auto",
+    label: Label = None,
+    threshold: Annotated[
+        float, typer.Option(help="Lowest probability inside a lesion, in (0, 1].")
+    ] = 0.5,
+    low: Annotated[
+        float | None,
+        typer.Option(help="Hysteresis: lesions reach down to here from a core at --threshold."),
+    ] = None,
+    picture: Annotated[
+        Path | None, typer.Option(help="Draw the one file in three planes, as PNG.")
+    ] = None,
+    image: Annotated[
+        Path | None,
+        typer.Option(
+            help="The scan that boxes in mm lie in, or a folder with CASE.nii.gz for each case; "
+            "with --picture the scan below the mask or the boxes."
+        ),
+    ] = None,
+    frame: Frame = None,
+    axis_order: AxisOrder = None,
+    overwrite: Overwrite = False,
+) -> None:
+    """Say what is in files: grid, kind of values, lesions, a picture.
+
+    Reads NIfTI, NRRD, MHA, MHD, a folder with one DICOM series, and files of
+    boxes. Values are named as binary, probabilities, labels, percent, 0-255 or
+    other. Lesions are counted where values are binary or probabilities, or
+    where --values or --label says how to read them. Boxes are counted, case by
+    case. What their file does not say must be named, as for `softoverlap convert`:
+    the --frame of MONAI's lists, the --axis-order of COCO, the --image of boxes in
+    mm; of 3D Slicer's markups without it the sizes in mm are told.
+
+    A picture goes through the largest lesion or the best box. A file that
+    cannot be read is named, the others go on, and the exit status is 1.
+
+    softoverlap inspect scan.nii.gz mask.nrrd found/sub-01_boxes.json
+    softoverlap inspect "masks/*.nii.gz" --threshold 0.3
+    softoverlap inspect mask.nii.gz --image scan.nii.gz --picture case.png
+    """
+    paths = named_files(files)
+    reading = Reading(values, label, threshold, low)
+    told = BoxReading(image, None if frame is None else frame.upper(), axis_order)
+    _check_picture(paths, picture, image, overwrite=overwrite)
+    failed = sum(not _say_file(path, reading, told) for path in paths)
+    if failed:
+        say(f"{failed} of {plural(len(paths), 'file')} cannot be read")
+        raise typer.Exit(SOME_FAILED)
+    if picture is not None:
+        draw(paths[0], told, picture, reading)
+        say(f"picture: {picture}")
+
+
+def _check_picture(
+    paths: list[Path], picture: Path | None, image: Path | None, *, overwrite: bool
+) -> None:
+    """The picture is of one file, and replaces none that is read."""
+    from softoverlap.images.files import check_written
+
+    if picture is None:
+        if image is not None and all(map(is_image, paths)):
+            raise ValueError("--image goes with --picture or with boxes, got it alone")
+        return
+    if len(paths) != 1:
+        raise ValueError(f"--picture is drawn of one file, got {len(paths)}")
+    if picture.suffix.lower() != ".png":
+        raise ValueError(f"--picture must end in .png, got {picture}")
+    check_written([picture], [*paths, *([] if image is None else [image])], overwrite=overwrite)
+
+
+def _say_file(path: Path, reading: Reading, told: BoxReading) -> bool:
+    """What is in a file, or why it cannot be said; whether it could be."""
+    say(str(path))
+    try:
+        lines = describe(path, reading, told)
+    except (ValueError, OSError) as error:
+        say(f"  failed: {' '.join(str(error).split())}")
+        return False
+    for line in lines:
+        say(f"  {line}")
+    return True
+
+
+@app.command()
+@one_line_errors
+def fuse(
+    raters: Annotated[
+        list[Path],
+        typer.Argument(
+            help="A mask of each rater, one 4D file of all, or one folder with "
+            "CASE_rater1.nii.gz, …"
+        ),
+    ],
+    output: Annotated[
+        Path, typer.Option(help="The fused mask, .nii or .nii.gz; of a folder, a folder.")
+    ],
+    method: Annotated[str, typer.Option(help="mean, majority, weighted or staple.")] = "mean",
+    weights: Annotated[
+        str | None, typer.Option(help="For weighted: a number a rater, as 2,1,1.")
+    ] = None,
+    threshold: Annotated[
+        float | None,
+        typer.Option(help="Cut soft masks here first, in (0, 1]; majority and staple need it."),
+    ] = None,
+    geometry: Annotated[
+        str,
+        typer.Option(
+            help="Where grids differ by more than 0.1 voxels: strict (an error), index (trust the "
+            "voxel grid, up to one voxel) or resample (trust the affines)."
+        ),
+    ] = "strict",
+    values: Values = "auto",
+    label: Label = None,
+    overwrite: Overwrite = False,
+) -> None:
+    """Fuse the masks of several raters into one soft mask.
+
+    mean        the share of the raters that marked a voxel
+    majority    1 where more than half of them did
+    weighted    the mean with --weights
+    staple      the probability that STAPLE estimates, with each rater's quality
+
+    The result lies on the grid of the first rater. Files that are stored in
+    another axis order are turned without loss. A 4D file that is given alone
+    holds a rater in each of its volumes.
+
+    With a folder in the layout of `softoverlap train` (raters/CASE_rater1.nii.gz,
+    …), OUTPUT gets CASE.nii.gz for each case and fused.csv with a row a case. A
+    case that fails is noted there, the others go on, and the exit status is 1. So
+    is, as a warning, a case of one rater, or of another number than most have.
+
+    softoverlap fuse a.nii.gz b.nii.gz c.nii.gz --output mean.nii.gz
+    softoverlap fuse a.nii.gz b.nii.gz c.nii.gz --output staple.nii.gz --method staple
+    softoverlap fuse a.nii.gz b.nii.gz --output liver.nii.gz --label 3
+    softoverlap fuse FOLDER --output fused
+    """
+    from softoverlap._checks import check_choice
+    from softoverlap.images.alignment import GEOMETRIES
+    from softoverlap.images.files import check_written
+    from softoverlap.lesions.raters import METHODS
+
+    check_choice("--method", method, METHODS)
+    check_choice("--geometry", geometry, GEOMETRIES)
+    check_values(values, label)
+    check_threshold(threshold)
+    fusion = Fusion(method, parse_weights(weights, method), threshold, geometry, values, label)
+    if len(raters) == 1 and raters[0].is_dir():
+        _fuse_folder(raters[0], output, fusion, overwrite=overwrite)
+        return
+    if not output.name.lower().endswith((".nii", ".nii.gz")):
+        raise ValueError(f"--output must end in .nii or .nii.gz, got {output}")
+    check_written([output], raters, overwrite=overwrite)
+    say_fused(output, fusion, fuse_files(raters, output, fusion))
+
+
+def _fuse_folder(folder: Path, output: Path, fusion: Fusion, *, overwrite: bool) -> None:
+    """Every case of a folder; what is no rater's file is named."""
+    from softoverlap.images import find_raters
+    from softoverlap.images.files import check_written
+
+    check_folder(output)
+    cases, unpaired = find_raters(folder)
+    written = [output / f"{case}.nii.gz" for case in cases]
+    read = [path for paths in cases.values() for path in paths]
+    check_written([*written, output / "fused.csv"], read, overwrite=overwrite)
+    output.mkdir(parents=True, exist_ok=True)
+    rows = fuse_folder(cases, output, fusion)
+    for row in rows:
+        if row["warning"]:
+            say(f"warning: {row['case']}: {row['warning']}")
+    failed = [row for row in rows if row["error"]]
+    done = plural(len(rows) - len(failed), "case")
+    say(f"{done} fused, {len(failed)} failed; results in {output}")
+    for row in failed:
+        say(f"failed: {row['case']}: {row['error']}")
+    for file in unpaired:
+        say(f"left out: {file.path}: {file.reason}")
+    if failed:
+        raise typer.Exit(SOME_FAILED)

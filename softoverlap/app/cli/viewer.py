@@ -1,0 +1,39 @@
+"""What `softoverlap report` does with `--viewer` and `--serve`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from softoverlap.app.cli.console import CountBar, plural, say
+
+
+def show_viewer(
+    results: Path,
+    *,
+    folder: Path | None,
+    serve: bool,
+    port: int,
+    images: str | None,
+    title: str | None,
+    overwrite: bool,
+) -> None:
+    """Write the viewer into the folder if there is one, and serve it if asked."""
+    from softoverlap.app.report.viewer.folder import write_viewer
+    from softoverlap.app.report.viewer.pages import read_viewer
+    from softoverlap.app.report.viewer.server import ViewerServer
+
+    viewer = read_viewer(results, images=images, title=title)
+    if folder is not None:
+        with CountBar("copying", len(viewer.layers), quiet=True) as bar:
+            written = write_viewer(viewer, folder, overwrite=overwrite, progress=bar)
+        for why in written.failed:
+            say(f"not shown: {why}")
+        copies = plural(len(viewer.layers) - len(written.failed), "copy").replace("copys", "copies")
+        say(f"{written.index}: {written.size / 1e6:.1f} MB, with {copies} of scans and masks")
+    if serve:
+        with ViewerServer(viewer, port=port) as server:
+            say(f"{server.url}\nfor this machine alone, until Ctrl-C")
+            try:
+                server.serve_forever()
+            except KeyboardInterrupt:
+                say("stopped")

@@ -1,0 +1,187 @@
+"""Found boxes against lesions, found lesions against true boxes, boxes against boxes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from softoverlap._units import MM3_PER_ML
+from softoverlap.app.cohort.islands import cut, islands
+from softoverlap.app.cohort.records import ScoreSettings
+from softoverlap.app.cohort.tables import (
+    LesionTables,
+    Row,
+    lesion_columns,
+    match_boxes,
+    place_columns,
+)
+from softoverlap.images import BoxFile
+from softoverlap.lesion import Lesion
+from softoverlap.lesions import lesions_from_mask
+from softoverlap.overlaps import box_dice, box_iou, mask_box_dice, mask_box_iou
+
+
+@dataclass(frozen=True)
+class Marked:
+    """Lesions or boxes of one side, whichever its file holds.
+
+    Args:
+        boxes: Tight boxes, in voxels, float64, shape (N, 6).
+        volumes: Their volumes in mm³, or NaN.
+        centres: Their centres in voxels.
+        existence: The share of raters that marked each.
+        scores: A score each, or None.
+        lesions: The lesions' soft masks, or None for boxes alone.
+
+    Examples:
+        >>> boxes = torch.tensor([[0.0, 0, 0, 2, 2, 2]]).double()
+        >>> marked_by_boxes(BoxFile(boxes), voxel_mm3=2.0).volumes
+        [16.0]
+    """
+
+    boxes: Tensor
+    volumes: list[float]
+    centres: list[list[float]]
+    existence: list[float]
+    scores: Tensor | None
+    lesions: list[Lesion] | None
+
+
+def marked_by_boxes(file: BoxFile, *, voxel_mm3: float) -> Marked:
+    """The boxes of a file.
+
+    Examples:
+        >>> marked_by_boxes(BoxFile(torch.zeros(0, 6).double()), voxel_mm3=1.0).centres
+        []
+    """
+    low, high = file.boxes.chunk(2, dim=1)
+    volumes = ((high - low).prod(dim=1) * voxel_mm3).tolist()
+    centres = ((low + high) / 2).tolist()
+    return Marked(file.boxes, volumes, centres, [1.0] * len(volumes), file.scores, None)
+
+
+def marked_by_mask(
+    mask: Tensor,
+    raters: Tensor | None,
+    *,
+    spacing: Sequence[float],
+    settings: ScoreSettings,
+) -> Marked:
+    """The lesions of a mask; the score of each is its highest probability.
+
+    Args:
+        mask: Probabilities, shape (D, H, W).
+        raters: Masks of the raters, shape (R, D, H, W), or None.
+        spacing: Edges of a voxel in mm.
+        settings: The threshold, the halo and the smallest lesion.
+
+    Returns:
+        The lesions, in the order of their first voxel within each part of a large scan.
+
+    Examples:
+        >>> mask = torch.zeros(4, 4, 4)
+        >>> mask[1:3, 1:3, 1:3] = 0.75
+        >>> marked_by_mask(mask, None, spacing=[1, 1, 1], settings=ScoreSettings()).scores
+        tensor([0.7500], dtype=torch.float64)
+    """
+    stack = [] if raters is None else [rater.numpy() for rater in raters]
+    masks = [mask.numpy(), *stack]
+    halo = min(settings.halo, settings.threshold)
+    found: list[Lesion] = []
+    parts = islands([(one, halo) for one in masks], [(one, settings.threshold) for one in masks])
+    for window, inside in parts:
+        cuts = [torch.from_numpy(cut(one, window, inside)) for one in masks]
+        values = torch.where(cuts[0] >= halo, cuts[0], 0)
+        lesions = lesions_from_mask(
+            values,
+            spacing=spacing,
+            threshold=settings.threshold,
+            raters=torch.stack(cuts[1:]) if stack else None,
+            min_mm3=settings.min_mm3,
+        )
+        found += [_moved(lesion, [axis.start or 0 for axis in window]) for lesion in lesions]
+    boxes = [lesion.box.double() for lesion in found]
+    return Marked(
+        torch.stack(boxes) if found else torch.zeros(0, 6, dtype=torch.float64),
+        [lesion.volume_mm3 for lesion in found],
+        [lesion.centre.tolist() for lesion in found],
+        [lesion.existence for lesion in found],
+        torch.tensor([float(lesion.crop.max()) for lesion in found], dtype=torch.float64),
+        found,
+    )
+
+
+def box_lesions(pred: Marked, truth: Marked, *, settings: ScoreSettings) -> LesionTables:
+    """Match what was found with what is there, where at least one side is boxes.
+
+    A found one hits if its IoU is at least the settings' `hit_iou`: that of two boxes, or the soft
+    IoU of a box and a lesion's mask. One takes one.
+
+    Args:
+        pred: Found boxes or lesions.
+        truth: True lesions or boxes.
+        settings: The lowest overlap that hits.
+
+    Returns:
+        Rows of true lesions, and of found boxes.
+
+    Examples:
+        >>> boxes = marked_by_boxes(BoxFile(torch.tensor([[0.0, 0, 0, 2, 2, 2]])), voxel_mm3=1.0)
+        >>> box_lesions(boxes, boxes, settings=ScoreSettings()).lesions[0]["soft_dice"]
+        1.0
+    """
+    iou, dice = _overlaps(pred, truth)
+    boxes, taken = match_boxes(pred.boxes, pred.scores, iou, threshold=settings.hit_iou)
+    lesions = []
+    for number, box in enumerate(taken):
+        found = box >= 0
+        lesions.append(
+            {
+                "lesion": number,
+                "volume_mm3": truth.volumes[number],
+                "soft_dice": float(dice[number, box]) if found else 0.0,
+                "soft_iou": float(iou[number, box]) if found else 0.0,
+                "detected": found,
+                "existence": truth.existence[number],
+                "n_pred": int(found),
+                "pred_volume_mm3": pred.volumes[box] if found else 0.0,
+                **place_columns(truth.boxes[number].tolist(), truth.centres[number]),
+            }
+        )
+    return LesionTables(_columns(lesions, boxes, pred), lesions, boxes)
+
+
+def _columns(lesions: list[Row], boxes: list[Row], pred: Marked) -> Row:
+    false = [row["box"] for row in boxes if row["outcome"] == "false positive"]
+    ml = math.fsum(pred.volumes[box] for box in false) / MM3_PER_ML
+    return lesion_columns(lesions, boxes, false_ml=ml)
+
+
+def _overlaps(pred: Marked, truth: Marked) -> tuple[Tensor, Tensor]:
+    """IoU and Dice, true ones by found ones; a mask meets a box by its soft mask."""
+    if not len(pred.boxes) or not len(truth.boxes):
+        nothing = torch.zeros(len(truth.boxes), len(pred.boxes), dtype=torch.float64)
+        return nothing, nothing
+    if truth.lesions is not None:
+        args = (truth.lesions, pred.boxes)
+        return mask_box_iou(*args).double(), mask_box_dice(*args).double()
+    if pred.lesions is not None:
+        args = (pred.lesions, truth.boxes)
+        return mask_box_iou(*args).T.double(), mask_box_dice(*args).T.double()
+    return box_iou(truth.boxes, pred.boxes), box_dice(truth.boxes, pred.boxes)
+
+
+def _moved(lesion: Lesion, start: list[int]) -> Lesion:
+    """The lesion of a part in coordinates of the whole image, to be summed in float64."""
+    shift = torch.tensor(start)
+    return replace(
+        lesion,
+        crop=lesion.crop.double(),
+        box=lesion.box + torch.cat([shift, shift]),
+        offset=lesion.offset + shift,
+        centre=lesion.centre + shift,
+    )

@@ -1,0 +1,125 @@
+"""Score one case: paths in, plain rows out."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import replace
+from pathlib import Path
+
+from softoverlap.app.cohort.box_cases import (
+    score_box_files,
+    score_boxes_in_masks,
+    score_masks_in_boxes,
+)
+from softoverlap.app.cohort.loading import load_masks
+from softoverlap.app.cohort.mask_lesions import mask_lesions
+from softoverlap.app.cohort.pairing import ScorePair
+from softoverlap.app.cohort.records import CaseResult, ScoreSettings, failed, plain_result
+from softoverlap.app.cohort.results import CaseRows
+from softoverlap.app.cohort.sides import is_box_file
+from softoverlap.app.cohort.voxels import mask_columns
+
+
+def score_case(pair: ScorePair, settings: ScoreSettings | None = None) -> CaseResult:
+    """Score one case: masks or boxes against masks or boxes.
+
+    Two masks are compared voxel by voxel, and lesion by lesion. Where one side is boxes, lesions
+    are matched by soft IoU. Several masks of the truth, or a fourth axis, are raters: the truth is
+    then their mean, lesions are those of their union, and existence is the share of raters that
+    marked a lesion.
+
+    Args:
+        pair: The files.
+        settings: How to score; the defaults if None.
+
+    Returns:
+        Rows of plain values; None stands for what is not defined.
+
+    Raises:
+        FileNotFoundError: If a file is gone.
+        ValueError: If the pair says that it cannot be scored, or a file cannot be read or does not
+            fit the other. The message names the file.
+
+    Examples:
+        >>> import tempfile, torch
+        >>> from softoverlap.images import save_nifti
+        >>> path = Path(tempfile.mkdtemp()) / "mask.nii.gz"
+        >>> mask = torch.zeros(8, 8, 8)
+        >>> mask[2:5, 2:5, 2:5] = 0.8
+        >>> save_nifti(path, mask, torch.eye(4))
+        >>> result = score_case(ScorePair("sub-01", path, (path,)))
+        >>> result.rows[0]["soft_dice"], result.rows[0]["lesions_found"]
+        (1.0, 1)
+    """
+    settings = settings or ScoreSettings()
+    if pair.error or pair.pred is None or not pair.truth:
+        raise ValueError(f"case {pair.case} must have a prediction and a truth, got {pair.error}")
+    true_boxes = [is_box_file(path) for path in pair.truth]
+    if any(true_boxes) and len(true_boxes) > 1:
+        raise ValueError(f"case {pair.case} must have one truth of boxes, got {len(true_boxes)}")
+    score = _SCORERS[is_box_file(pair.pred), true_boxes[0]]
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", UserWarning)
+        result = score(pair, pair.pred, settings)
+    told = [str(one.message) for one in caught if issubclass(one.category, UserWarning)]
+    return plain_result(_with_warnings(result, told))
+
+
+def score_safely(pair: ScorePair, settings: ScoreSettings) -> CaseResult:
+    """Score one case; whatever goes wrong becomes the error of its row.
+
+    Args:
+        pair: The files.
+        settings: How to score.
+
+    Returns:
+        The result, or a row with the error.
+
+    Examples:
+        >>> pair = ScorePair("sub-01", Path("gone.nii"), (Path("gone.nii"),))
+        >>> score_safely(pair, ScoreSettings()).error
+        'gone.nii must be an image, found no such file'
+    """
+    if pair.error:
+        return failed(pair.case, pair.error, pair)
+    try:
+        return score_case(pair, settings)
+    except (ValueError, OSError) as error:
+        return failed(pair.case, str(error), pair)
+    except Exception as error:  # one case must not end the others
+        return failed(pair.case, f"{type(error).__name__}: {error}", pair)
+
+
+def _score_masks(pair: ScorePair, pred: Path, settings: ScoreSettings) -> CaseResult:
+    """Mask against mask or raters; a row a label."""
+    loaded = load_masks(pred, pair.truth, settings)
+    spacing, voxel_mm3 = loaded.reference.lesion_spacing, loaded.reference.voxel_mm3
+    rows = CaseRows(pair, "masks", loaded.displacement, loaded.warning)
+    for label in settings.labels or (None,):
+        found = loaded.prediction(label, settings)
+        truth, raters = loaded.truth(label, settings)
+        columns, statistics = mask_columns(
+            found, truth, voxel_mm3=voxel_mm3, threshold=settings.threshold
+        )
+        tables = mask_lesions(found, truth, raters, spacing=spacing, settings=settings)
+        rows.add(label, columns, tables, statistics)
+    return rows.result()
+
+
+_SCORERS = {
+    (False, False): _score_masks,
+    (True, False): score_boxes_in_masks,
+    (False, True): score_masks_in_boxes,
+    (True, True): score_box_files,
+}
+
+
+def _with_warnings(result: CaseResult, told: list[str]) -> CaseResult:
+    """The result with what libraries warned of on the way, each once."""
+    if not told:
+        return result
+    rows = [
+        {**row, "warning": "; ".join(dict.fromkeys([*filter(None, [row["warning"]]), *told]))}
+        for row in result.rows
+    ]
+    return replace(result, rows=rows)

@@ -1,0 +1,201 @@
+"""Score cases on many machines, with Dask distributed (the extra `cohort`).
+
+Paths are sent and rows come back. Cases travel in batches, since a task of Dask costs several
+milliseconds, and only a few batches are under way at a time. Workers must see the files under the
+same paths, and have softoverlap installed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import time
+from asyncio import CancelledError
+from collections import deque
+from collections.abc import Iterator, Sequence
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+from softoverlap.app.cohort.pairing import ScorePair
+from softoverlap.app.cohort.records import CaseResult, failed
+from softoverlap.app.cohort.runners import Report, Results, Score, interrupts_held
+
+if TYPE_CHECKING:
+    from distributed import Client, Future
+
+MOST_IN_BATCH = 16
+SECONDS_TO_CONNECT = 30
+SECONDS_WITHOUT_A_WORD = 30
+SECONDS_BETWEEN_LOOKS = 0.02
+
+
+class DaskRunner:
+    """Score cases on the workers of a Dask scheduler.
+
+    A worker that is killed costs nothing but time: its batches go to another. A case that ends
+    every worker it comes to is found by scoring the cases of its batch one at a time, and reported.
+
+    Args:
+        scheduler: `local:N` for N processes of this machine, or a scheduler's address, such as
+            `tcp://10.0.0.1:8786`.
+        batch: Cases in a batch; by default few enough that every worker gets four.
+
+    Raises:
+        ValueError: If the number of workers or of cases in a batch is no positive number.
+        ImportError: If Dask distributed is not installed.
+
+    Examples:
+        >>> DaskRunner("local:2").scheduler
+        'local:2'
+    """
+
+    def __init__(self, scheduler: str, *, batch: int | None = None) -> None:
+        _import_distributed()
+        self.scheduler = scheduler
+        self.local = _local_workers(scheduler)
+        if batch is not None and batch < 1:
+            raise ValueError(f"batch must be at least 1, got {batch}")
+        self.batch = batch
+
+    def __call__(self, pairs: Sequence[ScorePair], score: Score, report: Report) -> Results:
+        """Score all cases; results come as their batches are done."""
+        if not pairs:
+            return
+        with _client(self.scheduler, self.local) as client:
+            suspects: list[ScorePair] = []
+            yield from self._in_batches(client, pairs, score, suspects, report)
+            if suspects:
+                names = ", ".join(pair.case for pair in suspects)
+                report(f"workers were killed; these cases are scored one at a time: {names}")
+            for suspect in suspects:
+                yield _alone(client, suspect, score)
+
+    def _in_batches(
+        self,
+        client: Client,
+        pairs: Sequence[ScorePair],
+        score: Score,
+        suspects: list[ScorePair],
+        report: Report,
+    ) -> Results:
+        """Results of all batches but those that were given up, which are added to the suspects."""
+        workers = len(client.scheduler_info(n_workers=-1)["workers"])
+        if not workers:
+            report(f"{self.scheduler} has no worker yet: waiting for one")
+        workers = max(1, workers)
+        size = self.batch or max(1, min(MOST_IN_BATCH, len(pairs) // (4 * workers)))
+        waiting = deque(tuple(pairs[start : start + size]) for start in range(0, len(pairs), size))
+        running: dict[Any, tuple[ScorePair, ...]] = {}
+        done = _import_distributed().as_completed(loop=client.loop)
+        while waiting or running:
+            while waiting and len(running) < 2 * workers + 1:
+                cases = waiting.popleft()
+                future = _submit(client, cases, score)
+                running[future] = cases
+                done.add(future)
+            self._wait(client, done, report)
+            future = next(done)
+            results = _result(future)
+            cases = running.pop(future)
+            if results is None:
+                suspects.extend(cases)
+            else:
+                yield from results
+
+    def _wait(self, client: Client, done: Any, report: Report) -> None:
+        """Until something is done; whoever waits is told where there is no worker left."""
+        checked = time.monotonic()
+        while not done.has_ready():
+            time.sleep(SECONDS_BETWEEN_LOOKS)
+            if time.monotonic() - checked > SECONDS_WITHOUT_A_WORD:
+                checked = time.monotonic()
+                if not client.scheduler_info(n_workers=-1)["workers"]:
+                    report(f"{self.scheduler} has no worker: waiting for one")
+
+
+def score_batch(pairs: Sequence[ScorePair], score: Score) -> list[CaseResult]:
+    """Score cases one after the other with one thread of torch; what a worker does.
+
+    Args:
+        pairs: The cases.
+        score: Scores a case.
+
+    Returns:
+        Their results, in order.
+
+    Examples:
+        >>> score_batch([], print)
+        []
+    """
+    import torch
+
+    torch.set_num_threads(1)
+    return [score(pair) for pair in pairs]
+
+
+def _submit(client: Client, cases: Sequence[ScorePair], score: Score) -> Future:
+    return client.submit(score_batch, cases, score, pure=False)
+
+
+def _alone(client: Client, pair: ScorePair, score: Score) -> CaseResult:
+    """The result of a case while nothing else is under way: what is killed, it has killed."""
+    results = _result(_submit(client, [pair], score))
+    if results is not None:
+        return results[0]
+    return failed(pair.case, "every worker that scored it was killed; too little memory?", pair)
+
+
+def _result(future: Future) -> list[CaseResult] | None:
+    """What the workers returned; None if Dask gave up after it had killed several of them."""
+    error: Any = future.exception()
+    if error is None:
+        return future.result()
+    if isinstance(error, _import_distributed().KilledWorker):
+        return None
+    if isinstance(error, (OSError, TimeoutError, CancelledError)):
+        raise ConnectionError(f"the Dask scheduler must stay reachable, got: {error!r}") from error
+    raise ChildProcessError(
+        f"Dask workers must have softoverlap {version('softoverlap')} to score, got: {error!r}"
+    ) from error
+
+
+@contextlib.contextmanager
+def _client(scheduler: str, workers: int | None) -> Iterator[Client]:
+    """A client of the scheduler; a local cluster ends with it."""
+    distributed = _import_distributed()
+    with contextlib.ExitStack() as stack:
+        address: Any = scheduler
+        if workers is not None:
+            with interrupts_held():
+                cluster = distributed.LocalCluster(
+                    n_workers=workers, threads_per_worker=1, processes=True, dashboard_address=None,
+                    silence_logs=logging.CRITICAL,  # what matters is reported here
+                )  # fmt: skip
+            address = stack.enter_context(cluster)
+        try:
+            client = distributed.Client(address, timeout=SECONDS_TO_CONNECT, set_as_default=False)
+        except (OSError, TimeoutError, ValueError) as error:
+            raise ConnectionError(
+                f"--scheduler must be the address of a Dask scheduler, got {scheduler}: {error}"
+            ) from error
+        yield stack.enter_context(client)
+
+
+def _local_workers(scheduler: str) -> int | None:
+    """N of `local:N`, None for an address."""
+    kind, _, number = scheduler.partition(":")
+    if kind != "local":
+        return None
+    if not number.isdigit() or int(number) < 1:
+        raise ValueError(f"scheduler must be local:N with N at least 1, got {scheduler!r}")
+    return int(number)
+
+
+def _import_distributed() -> Any:
+    try:
+        import distributed
+    except ImportError as error:
+        raise ImportError(
+            "--scheduler needs Dask distributed: pip install 'softoverlap[cohort]'"
+        ) from error
+    return distributed

@@ -1,0 +1,96 @@
+"""The files of a run: tables of cases, lesions and boxes, and the summary; whole or not at all."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from softoverlap.app.cohort.names import JOURNAL, OUTPUTS, SUMMARY, TABLES
+from softoverlap.app.cohort.pairing import ScorePair
+from softoverlap.app.cohort.records import CaseResult
+from softoverlap.app.cohort.tables import Row
+from softoverlap.images import whole_file
+from softoverlap.images.tables import write_table
+
+_HEADS = {
+    "cases.csv": ("case", "label", "error", "warning"),
+    "lesions.csv": ("case", "label", "lesion"),
+    "boxes.csv": ("case", "label", "box", "score", "outcome", "lesion"),
+}
+
+
+def write_outputs(folder: Path, results: Sequence[CaseResult], summary: dict[str, Any]) -> None:
+    """Write all tables and the summary, numbers in full precision.
+
+    The summary goes first and comes last: where it is, the tables are those of its run.
+
+    Args:
+        folder: An existing folder.
+        results: The results, in the order in which they shall stand.
+        summary: What `summary.json` holds.
+
+    Examples:
+        >>> import tempfile
+        >>> folder = Path(tempfile.mkdtemp())
+        >>> write_outputs(folder, [CaseResult("a", [{"case": "a", "soft_dice": 0.5}])], {})
+        >>> (folder / "cases.csv").read_text().split()
+        ['case,error,warning,soft_dice', 'a,,,0.5']
+    """
+    (folder / SUMMARY).unlink(missing_ok=True)
+    rows = ("rows", "lesions", "boxes")
+    for name, field in zip(TABLES, rows, strict=True):
+        _write_table(folder / name, [row for one in results for row in getattr(one, field)])
+    with whole_file(folder / SUMMARY) as unfinished:
+        unfinished.write_text(json.dumps(summary, indent=1, allow_nan=False), encoding="utf-8")
+
+
+def check_outputs(folder: Path, inputs: Iterable[Path], *, overwrite: bool) -> None:
+    """Nothing that is read or that others wrote is written over; nothing is removed here.
+
+    Args:
+        folder: Folder of the results.
+        inputs: Files that the run reads.
+        overwrite: Whether tables without a journal may be replaced.
+
+    Raises:
+        NotADirectoryError: If the folder is a file.
+        FileExistsError: If there are results of another kind and `overwrite` is False.
+        ValueError: If an output would take the place of an input.
+
+    Examples:
+        >>> check_outputs(Path("results"), [Path("results/cases.csv")], overwrite=True)
+        Traceback (most recent call last):
+        ValueError: --output must not hold an input of that name, got results/cases.csv
+    """
+    for path in (folder, *folder.parents):
+        if path.exists() and not path.is_dir():
+            raise NotADirectoryError(f"--output must be a folder, got the file {path}")
+    outputs = {(folder / name).resolve(): folder / name for name in OUTPUTS}
+    for path in inputs:
+        if path.resolve() in outputs:
+            raise ValueError(f"--output must not hold an input of that name, got {path}")
+    found = [name for name in OUTPUTS if (folder / name).exists()]
+    if found and JOURNAL not in found and not overwrite:
+        raise FileExistsError(
+            f"{folder / found[0]} must not exist yet: pass --overwrite or another --output"
+        )
+
+
+def inputs_of(pairs: Iterable[ScorePair]) -> list[Path]:
+    """All files that the cases are made of.
+
+    Examples:
+        >>> inputs_of([ScorePair("a", None, (Path("a.nii"),))])
+        [PosixPath('a.nii')]
+    """
+    return [path for pair in pairs for path in (pair.pred, *pair.truth) if path is not None]
+
+
+def _write_table(path: Path, rows: Sequence[Row]) -> None:
+    """The columns that come first, then all others as they come up."""
+    names = dict.fromkeys(name for row in rows for name in row)
+    first = [name for name in _HEADS[path.name] if name in names or name != "label"]
+    columns = [*first, *(name for name in names if name not in first)]
+    write_table(path, columns, [[row.get(name) for name in columns] for row in rows])

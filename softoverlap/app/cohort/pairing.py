@@ -1,0 +1,245 @@
+"""Which prediction belongs to which truth: one pair, two folders, patterns, or a table."""
+
+from __future__ import annotations
+
+import csv
+import os
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from softoverlap.app.cohort.sides import SideFile, file_name, find_side
+from softoverlap.images import Unpaired
+from softoverlap.images.sources import is_dicom_folder
+
+
+@dataclass(frozen=True)
+class ScorePair:
+    """The files of one case to score.
+
+    Args:
+        case: Name of the case.
+        pred: The prediction: a mask or a file of boxes; None if there is none.
+        truth: The truth: one mask or file of boxes, or one mask for each rater.
+        error: Why the case cannot be scored, in words, or None.
+
+    Examples:
+        >>> ScorePair("sub-01", Path("pred/sub-01.nii.gz"), (Path("truth/sub-01.nii.gz"),)).case
+        'sub-01'
+    """
+
+    case: str
+    pred: Path | None
+    truth: tuple[Path, ...]
+    error: str | None = None
+
+    def absolute(self) -> ScorePair:
+        """The same with whole paths, which tell from anywhere which files are meant."""
+        pred = None if self.pred is None else self.pred.absolute()
+        return replace(self, pred=pred, truth=tuple(path.absolute() for path in self.truth))
+
+
+@dataclass(frozen=True)
+class PairTable:
+    """What pairing found.
+
+    Args:
+        pairs: Every case, by name; those that cannot be scored say why.
+        passed_by: Files that a pattern passed by, by path.
+
+    Examples:
+        >>> table = PairTable((ScorePair("a", None, (Path("a.nii"),), "no prediction"),))
+        >>> [pair.case for pair in table.unmatched]
+        ['a']
+    """
+
+    pairs: tuple[ScorePair, ...]
+    passed_by: tuple[Unpaired, ...] = ()
+
+    def __iter__(self) -> Iterator[ScorePair]:
+        """All cases, so that the table itself can be scored."""
+        return iter(self.pairs)
+
+    @property
+    def matched(self) -> tuple[ScorePair, ...]:
+        """Cases with a prediction and a truth."""
+        return tuple(pair for pair in self.pairs if pair.error is None)
+
+    @property
+    def unmatched(self) -> tuple[ScorePair, ...]:
+        """Cases that cannot be scored."""
+        return tuple(pair for pair in self.pairs if pair.error is not None)
+
+
+def find_pairs(
+    pred: str | os.PathLike[str],
+    truth: str | os.PathLike[str],
+    *,
+    pred_pattern: str | None = None,
+    truth_pattern: str | None = None,
+    output: str | os.PathLike[str] | None = None,
+) -> PairTable:
+    """Pair predictions with truths, without reading an image.
+
+    Both are files (one pair), or each is a folder or a pattern such as `pred/{case}_prob.nii.gz`.
+    Folders are searched with all folders below. Without a pattern, a case is called as its file
+    without suffix; where that name comes twice, as its path below the folder. Truths named
+    `CASE_rater1`, `CASE_rater2`, … are raters of one case. Folders of DICOM slices are taken where
+    there is no other image, files of boxes (.json) where there is no image at all or where a
+    pattern names them. A folder that holds slices itself is a file.
+
+    Args:
+        pred: Predictions.
+        truth: Truths.
+        pred_pattern: Names of the predictions in the folder, with `{case}`: `{case}_pred.nii.gz`;
+            with a slash, paths below the folder: `{case}/anat/pred.nii.gz`.
+        truth_pattern: The same of the truths, `{rater}` included: `{case}_rater{rater}.nii.gz`.
+        output: Folder for the results, if it lies in one of the folders: what it holds is passed
+            by. Of a folder that is both, and where an earlier run wrote, the results alone are.
+
+    Returns:
+        Every case; one without partner, or with two files, is there with the reason.
+
+    Raises:
+        FileNotFoundError: If a file or a folder does not exist.
+        ValueError: If a pattern does not hold `{case}`, or a side has no files at all.
+
+    Examples:
+        >>> import tempfile
+        >>> folder = Path(tempfile.mkdtemp())
+        >>> for name in ("pred/a_prob.nii", "truth/a_seg.nii", "truth/b_seg.nii"):
+        ...     (folder / name).parent.mkdir(exist_ok=True)
+        ...     (folder / name).touch()
+        >>> table = find_pairs(
+        ...     folder / "pred", folder / "truth", pred_pattern="{case}_prob.nii",
+        ...     truth_pattern="{case}_seg.nii",
+        ... )
+        >>> [(pair.case, pair.error) for pair in table.pairs]
+        [('a', None), ('b', 'no prediction')]
+    """
+    if _is_file(pred) and _is_file(truth) and not (pred_pattern or truth_pattern):
+        return PairTable((ScorePair(file_name(Path(pred)), Path(pred), (Path(truth),)),))
+    found = find_side(os.fspath(pred), pred_pattern, "PRED", raters=False, output=output)
+    known = find_side(os.fspath(truth), truth_pattern, "TRUTH", raters=True, output=output)
+    if not known.fixed:
+        known.gather_raters({file.name for file in found.files})
+    sides = (found.by_case(known), known.by_case(found))
+    pairs = [_paired(case, *sides) for case in sorted({*sides[0], *sides[1]})]
+    if not set(sides[0]) & set(sides[1]):
+        raise ValueError(_nothing_matches(sides))
+    return PairTable(tuple(pairs), tuple(found.passed_by + known.passed_by))
+
+
+def _is_file(path: str | os.PathLike[str]) -> bool:
+    """A file, or the folder of one DICOM series."""
+    return Path(path).is_file() or is_dicom_folder(Path(path))
+
+
+def read_pairs(table: str | os.PathLike[str]) -> PairTable:
+    r"""Read pairs from a CSV table with the columns case, pred and truth.
+
+    Args:
+        table: The file. Paths are relative to its folder; several raters' masks are separated by
+            `;`. Other columns are passed by.
+
+    Returns:
+        Every case, in the order of the table. An empty cell, a file that is not there, or a case
+        that comes twice is there with the reason.
+
+    Raises:
+        FileNotFoundError: If there is no such table.
+        ValueError: If it is no such table, or has no rows.
+
+    Examples:
+        >>> import tempfile
+        >>> path = Path(tempfile.mkdtemp()) / "pairs.csv"
+        >>> for name in ("a.nii", "a_1.nii", "a_2.nii", "b.nii"):
+        ...     path.with_name(name).touch()
+        >>> _ = path.write_text("case,pred,truth\na,a.nii,a_1.nii;a_2.nii\nb,,b.nii\n")
+        >>> [(pair.case, len(pair.truth), pair.error) for pair in read_pairs(path).pairs]
+        [('a', 2, None), ('b', 1, 'no prediction')]
+    """
+    table = Path(table)
+    if not table.is_file():
+        raise FileNotFoundError(f"{table} must be a CSV table, found no such file")
+    try:
+        with table.open(newline="", encoding="utf-8-sig") as file:
+            reader = csv.DictReader(file)
+            rows, columns = list(reader), reader.fieldnames or []
+    except (csv.Error, UnicodeDecodeError) as error:
+        raise ValueError(f"{table} must be a CSV table in UTF-8, got: {error}") from error
+    if not {"case", "pred", "truth"} <= set(columns):
+        raise ValueError(
+            f"{table} must have the columns case, pred and truth, separated by commas, "
+            f"got {', '.join(columns) or 'none'}"
+        )
+    if not rows:
+        raise ValueError(f"{table} must have a row a case, got none")
+    counts = Counter((row["case"] or "").strip() for row in rows)
+    return PairTable(tuple(_tabled(rows, counts, table.parent)))
+
+
+def _tabled(rows: list[dict[str, str]], counts: Counter[str], folder: Path) -> Iterator[ScorePair]:
+    """A pair for each case; the error of those that cannot be one."""
+    seen: set[str] = set()
+    for number, row in enumerate(rows, start=2):
+        case, pred = (row["case"] or "").strip(), (row["pred"] or "").strip()
+        truths = [part.strip() for part in (row["truth"] or "").split(";") if part.strip()]
+        if case in seen:
+            continue
+        seen.add(case)
+        error = None if case else f"no case in line {number}"
+        if case and counts[case] > 1:
+            error = f"{counts[case]} rows of this case in the table"
+        error = error or (None if pred else "no prediction") or (None if truths else "no truth")
+        paths = [folder / path for path in (pred, *truths)]
+        yield ScorePair(
+            case or f"line {number}",
+            paths[0] if pred else None,
+            tuple(paths[1:]),
+            error or _missing(paths),
+        )
+
+
+def _missing(paths: list[Path]) -> str | None:
+    """Which of the files of a table are not there."""
+    gone = [str(path) for path in paths if not os.path.exists(path)]
+    return f"found no such file: {', '.join(gone)}" if gone else None
+
+
+def _paired(
+    case: str, found: dict[str, list[SideFile]], known: dict[str, list[SideFile]]
+) -> ScorePair:
+    preds, truths = found.get(case, []), sorted(known.get(case, []), key=_rater_order)
+    raters = [_number(truth.rater) for truth in truths]
+    error = None
+    if not preds or not truths:
+        error = "no prediction" if truths else "no truth"
+    elif len(preds) > 1:
+        error = f"several predictions: {', '.join(str(file.path) for file in preds)}"
+    elif len(set(raters)) < len(raters) or (None in raters and len(raters) > 1):
+        error = f"several truths: {', '.join(str(file.path) for file in truths)}"
+        error += "; --truth-pattern says which are meant" if any(raters) else ""
+    pred = preds[0].path if preds else None
+    return ScorePair(case, pred, tuple(truth.path for truth in truths), error)
+
+
+def _number(rater: str | None) -> int | str | None:
+    """`01` is rater 1."""
+    return int(rater) if rater and rater.isdigit() else rater
+
+
+def _rater_order(file: SideFile) -> tuple[int, str]:
+    """Raters by number, others by name."""
+    rater = _number(file.rater)
+    return (rater, "") if isinstance(rater, int) else (-1, rater or "")
+
+
+def _nothing_matches(sides: tuple[dict[str, list[SideFile]], dict[str, list[SideFile]]]) -> str:
+    examples = [", ".join(sorted(side)[:3]) + (", …" if len(side) > 3 else "") for side in sides]
+    return (
+        f"PRED and TRUTH must share at least one case, got predictions of {examples[0]} and "
+        f"truths of {examples[1]}; name the cases by --pred-pattern and --truth-pattern, "
+        'for example "{case}_pred.nii.gz"'
+    )

@@ -1,0 +1,160 @@
+"""What goes into the scoring of a case, and what comes out: plain data, for files and wires."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+from dataclasses import asdict, dataclass, field, replace
+from importlib.metadata import version
+from typing import Any
+
+from softoverlap._checks import check_choice
+from softoverlap.app.cohort.pairing import ScorePair
+from softoverlap.app.cohort.stamps import file_stamps
+from softoverlap.images.alignment import GEOMETRIES
+from softoverlap.images.values import VALUES
+
+CaseFiles = list[list[str]]
+"""Paths of the prediction, none or one, and of the truths."""
+
+
+@dataclass(frozen=True)
+class ScoreSettings:
+    """How cases are scored; the same for all cases of a run.
+
+    Args:
+        values: What the predictions' values are: auto, probabilities, percent, 0-255 or labels.
+        truth_values: The same of the truths.
+        geometry: strict, index (trust the voxel grid) or resample.
+        threshold: Lowest probability inside a lesion and a hard mask, in (0, 1].
+        labels: Classes of label maps, each scored by itself; none for a single mask.
+        halo: Lowest probability that belongs to a lesion, in (0, 1]: voxels from here on to the
+            threshold are its soft edge. Above the threshold it counts as the threshold.
+        min_mm3: Smallest lesion, in mm³, of truths and predictions.
+        hit_iou: Lowest overlap that makes a found lesion a hit: IoU, or the box's soft IoU with a
+            mask; in (0, 1].
+
+    Raises:
+        ValueError: If a choice is unknown or a number out of range.
+
+    Examples:
+        >>> ScoreSettings(threshold=0.3).geometry
+        'strict'
+    """
+
+    values: str = "auto"
+    truth_values: str = "auto"
+    geometry: str = "strict"
+    threshold: float = 0.5
+    halo: float = 0.01
+    labels: tuple[int, ...] = ()
+    min_mm3: float = 0.0
+    hit_iou: float = 0.1
+
+    def __post_init__(self) -> None:
+        check_choice("values", self.values, VALUES)
+        check_choice("truth_values", self.truth_values, VALUES)
+        check_choice("geometry", self.geometry, GEOMETRIES)
+        for name in ("threshold", "halo", "hit_iou"):
+            if not 0 < getattr(self, name) <= 1:
+                raise ValueError(f"{name} must lie in (0, 1], got {getattr(self, name)!r}")
+        if not 0 <= self.min_mm3 < math.inf:
+            raise ValueError(f"min_mm3 must be at least 0, got {self.min_mm3!r}")
+        if any(label < 1 for label in self.labels) or len(set(self.labels)) < len(self.labels):
+            raise ValueError(f"labels must be different and at least 1, got {list(self.labels)}")
+
+    def as_dict(self) -> dict[str, Any]:
+        """The settings as JSON has them."""
+        return json.loads(json.dumps(asdict(self)))
+
+
+@dataclass(frozen=True)
+class CaseResult:
+    """What scoring a case gave: rows of plain values, None for what is not defined.
+
+    Args:
+        case: Name of the case.
+        rows: Its rows of `cases.csv`: one, or one a label.
+        lesions: Its rows of `lesions.csv`.
+        boxes: Its rows of `boxes.csv`.
+        statistics: Sums that can be pooled over cases, by row.
+
+    Examples:
+        >>> failed("sub-01", "no truth").error
+        'no truth'
+    """
+
+    case: str
+    rows: list[dict[str, Any]]
+    lesions: list[dict[str, Any]] = field(default_factory=list)
+    boxes: list[dict[str, Any]] = field(default_factory=list)
+    statistics: list[dict[str, Any]] = field(default_factory=list)
+
+    @property
+    def error(self) -> str | None:
+        """Why the case could not be scored, or None."""
+        return next((row["error"] for row in self.rows if row.get("error")), None)
+
+
+def failed(case: str, error: str, pair: ScorePair | None = None) -> CaseResult:
+    """The result of a case that cannot be scored.
+
+    Examples:
+        >>> failed("sub-01", "no truth").rows
+        [{'case': 'sub-01', 'error': 'no truth'}]
+    """
+    row: dict[str, Any] = {"case": case, "error": " ".join(error.split())}
+    return CaseResult(case, [row | ({} if pair is None else file_columns(pair))])
+
+
+def file_columns(pair: ScorePair) -> dict[str, str | None]:
+    """The columns that name the files."""
+    pred = None if pair.pred is None else str(pair.pred)
+    return {"pred": pred, "truth": ";".join(map(str, pair.truth)) or None}
+
+
+def plain_result(result: CaseResult) -> CaseResult:
+    """The same with every NaN and infinity as None, as JSON and CSV will have them."""
+    return replace(
+        result,
+        rows=plain_values(result.rows),
+        lesions=plain_values(result.lesions),
+        boxes=plain_values(result.boxes),
+        statistics=plain_values(result.statistics),
+    )
+
+
+def plain_values(value: Any) -> Any:
+    """The same with None for NaN and infinity, and lists for tuples.
+
+    Examples:
+        >>> plain_values({"a": (1.0, float("nan"))})
+        {'a': [1.0, None]}
+    """
+    if isinstance(value, dict):
+        return {key: plain_values(part) for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain_values(part) for part in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def case_key(pair: ScorePair, settings: ScoreSettings) -> str:
+    """A hash of version, settings, files and their times: the same key, the same result."""
+    stamps: list[Any] = [version("softoverlap"), settings.as_dict(), pair.case, pair.error]
+    for path in (pair.pred, *pair.truth):
+        stamps.append([] if path is None else file_stamps(path))
+    return hashlib.sha256(json.dumps(stamps).encode()).hexdigest()[:32]
+
+
+def case_files(pair: ScorePair) -> CaseFiles:
+    """Where the prediction and the truths of a case lie; each may be empty.
+
+    Examples:
+        >>> from pathlib import Path
+        >>> case_files(ScorePair("a", None, (Path("/truth/a.nii"),)))
+        [[], ['/truth/a.nii']]
+    """
+    pred = () if pair.pred is None else (pair.pred,)
+    return [[os.path.abspath(path) for path in side] for side in (pred, pair.truth)]

@@ -1,0 +1,173 @@
+"""The files of one side, predictions or truths, and how their cases are called."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from softoverlap.app.cohort.names import JOURNAL, OUTPUTS
+from softoverlap.app.cohort.patterns import FilePattern, has_wildcards, read_pattern, split_pattern
+from softoverlap.images import IMAGE_SUFFIXES, Unpaired, image_name
+from softoverlap.images.sources import is_dicom_folder
+
+BOX_SUFFIXES = (".mrk.json", ".json", ".csv", ".npz")
+"""Files of boxes; the longest first."""
+
+_RATER = re.compile(r"(?P<case>.+)_rater(?P<rater>\d+)")
+
+
+def file_name(path: Path) -> str:
+    """The name of a file without the suffix of an image or of a file of boxes.
+
+    Examples:
+        >>> file_name(Path("scans/sub-01.nii.gz")), file_name(Path("sub-01.mrk.json"))
+        ('sub-01', 'sub-01')
+    """
+    end = next((end for end in BOX_SUFFIXES if path.name.lower().endswith(end)), "")
+    bare = path.name[: -len(end)] if end else image_name(path)
+    return bare or path.name
+
+
+def is_box_file(path: Path) -> bool:
+    """Whether a file holds boxes, by its suffix.
+
+    Examples:
+        >>> is_box_file(Path("a_boxes.json")), is_box_file(Path("a.nii.gz"))
+        (True, False)
+    """
+    return path.name.lower().endswith(BOX_SUFFIXES)
+
+
+@dataclass
+class SideFile:
+    """A file, how its case is called, and how if that name comes twice."""
+
+    path: Path
+    name: str
+    long_name: str
+    rater: str | None = None
+
+
+@dataclass
+class Side:
+    """The predictions or the truths; their names are `fixed` if a pattern gave them."""
+
+    files: list[SideFile]
+    fixed: bool
+    passed_by: list[Unpaired]
+
+    def gather_raters(self, others: set[str]) -> None:
+        """CASE_rater1 is of CASE, unless the other side knows it by its whole name."""
+        for file in self.files:
+            match = _RATER.fullmatch(file.name)
+            if match and file.name not in others:
+                file.name, file.rater = match["case"], match["rater"]
+                file.long_name = file.long_name.removesuffix(f"_rater{file.rater}")
+
+    def ambiguous(self) -> set[str]:
+        """Names that several files share which are not raters of one case."""
+        counts = Counter((file.name, file.rater) for file in self.files)
+        return set() if self.fixed else {name for (name, _), n in counts.items() if n > 1}
+
+    def by_case(self, other: Side) -> dict[str, list[SideFile]]:
+        """Files by case, by the long name where the short one is ambiguous on either side."""
+        twice = self.ambiguous() | other.ambiguous()
+        cases: dict[str, list[SideFile]] = {}
+        for file in self.files:
+            case = file.long_name if file.name in twice and not self.fixed else file.name
+            cases.setdefault(case, []).append(file)
+        return cases
+
+
+def find_side(
+    text: str,
+    pattern: str | None,
+    name: str,
+    *,
+    raters: bool,
+    output: str | os.PathLike[str] | None = None,
+) -> Side:
+    """All files of one side, but those of the results."""
+    if has_wildcards(text):
+        if pattern is not None:
+            raise ValueError(f"{name} must be a folder where --{name.lower()}-pattern is given")
+        folder, pattern = split_pattern(text, name=name)
+    else:
+        folder = Path(text)
+    if not folder.is_dir():
+        kind = "a folder, as the other side is one," if folder.is_file() else "there,"
+        raise FileNotFoundError(f"{name} must be {kind} got {folder}")
+    option = f"--{name.lower()}-pattern"
+    rule = None if pattern is None else read_pattern(pattern, name=option, rater=raters)
+    files = _files(folder, output)
+    side = _matching(folder, rule, files) if rule else _images(folder, files)
+    if not side.files:
+        what = f"files like {pattern}" if pattern else "images or files of boxes"
+        raise ValueError(f"{name} must hold {what}, found none in {folder}")
+    return side
+
+
+def _matching(folder: Path, rule: FilePattern, paths: list[Path]) -> Side:
+    files, passed_by = [], []
+    for path in paths:
+        match = rule.match(path, folder)
+        if match is None:
+            passed_by.append(Unpaired(path, f"not like {rule.text}"))
+        else:
+            files.append(
+                SideFile(path, match["case"], match["case"], match.groupdict().get("rater"))
+            )
+    return Side(files, fixed=True, passed_by=passed_by)
+
+
+def _images(folder: Path, all_paths: list[Path]) -> Side:
+    """Images, or where there is none boxes: images often have JSON files beside them."""
+    paths = [path for path in all_paths if path.name.lower().endswith(IMAGE_SUFFIXES)]
+    paths = paths or sorted(filter(is_dicom_folder, {path.parent for path in all_paths}))
+    paths = paths or [path for path in all_paths if path.name.lower().endswith((".json", ".npz"))]
+    files = []
+    for path in paths:
+        parent, name = path.relative_to(folder).parent, file_name(path)
+        files.append(SideFile(path, name, (parent / name).as_posix()))
+    return Side(files, fixed=False, passed_by=[])
+
+
+def _files(folder: Path, output: str | os.PathLike[str] | None) -> list[Path]:
+    """Files below the folder in order; names that start with a dot and results are passed by."""
+    results = None if output is None else _below(folder, Path(output))
+    paths = sorted(_below_all(folder))
+    runs = {path.parent.relative_to(folder) for path in paths if path.name == JOURNAL}
+    if results == Path():
+        runs.add(Path())
+        results = None
+    found = []
+    for path in paths:
+        place = path.relative_to(folder)
+        hidden = any(part.startswith(".") for part in place.parts)
+        ours = place.name in OUTPUTS and place.parent in runs
+        ours = ours or (results is not None and place.is_relative_to(results))
+        if not (hidden or ours) and path.is_file():
+            found.append(path)
+    return found
+
+
+def _below_all(folder: Path) -> Iterator[Path]:
+    """All files below, behind links too; a folder that links lead to twice counts once."""
+    seen: set[str] = set()
+    for name, folders, files in os.walk(folder, followlinks=True):
+        if os.path.realpath(name) in seen:
+            folders.clear()
+            continue
+        seen.add(os.path.realpath(name))
+        folders.sort()
+        yield from (Path(name, one) for one in files)
+
+
+def _below(folder: Path, output: Path) -> Path | None:
+    """Where in the folder the output lies, `.` if it is the folder, None if it lies elsewhere."""
+    inside, outside = output.resolve(), folder.resolve()
+    return inside.relative_to(outside) if inside.is_relative_to(outside) else None

@@ -1,0 +1,219 @@
+"""The journal of a run: finished cases, a line each, so that nothing that is computed is lost."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Collection, Mapping
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import IO, Any
+
+from softoverlap.app.cohort.names import JOURNAL
+from softoverlap.app.cohort.records import CaseFiles, CaseResult, ScoreSettings
+
+try:
+    import fcntl
+except ImportError:  # not on Windows, where nothing keeps two runs apart
+    fcntl = None
+
+FORMAT, VERSION = "softoverlap-scores", 2
+_HEAD = {"format": FORMAT, "version": VERSION}
+_FIELDS = ("rows", "lesions", "boxes", "statistics")
+
+
+@dataclass(frozen=True)
+class JournalEntry:
+    """A finished case: its key, what scoring gave, and the files that it was scored from."""
+
+    key: str
+    result: CaseResult
+    files: CaseFiles
+
+    def is_sound(self) -> bool:
+        """Whether what was read has the types of what was written."""
+        lists = [self.files, *(getattr(self.result, name) for name in _FIELDS)]
+        return (
+            isinstance(self.key, str)
+            and isinstance(self.result.case, str)
+            and all(isinstance(one, list) for one in lists)
+            and all(isinstance(side, list) for side in self.files)
+            and all(isinstance(row, dict) for rows in lists[1:] for row in rows)
+            and any("case" in row for row in self.result.rows)
+        )
+
+
+class Journal:
+    """Finished cases, appended line by line; the first line holds the settings.
+
+    Every line is on disk before the next case is taken. A line that a crash or a full disk cut
+    off is removed, and its case is scored again. Before the first case, nothing is changed.
+
+    Args:
+        folder: Folder of the results; it must exist.
+        settings: Settings of the run.
+        overwrite: Forget what an earlier run has finished, as soon as there is a new case.
+
+    Raises:
+        ValueError: If the folder's journal is of other settings or another version, or no journal.
+        OSError: If it cannot be written, or another run is writing it.
+
+    Examples:
+        >>> import tempfile
+        >>> folder = tempfile.mkdtemp()
+        >>> with Journal(folder, ScoreSettings()) as journal:
+        ...     journal.append("key", CaseResult("a", [{"case": "a", "soft_dice": 1.0}]))
+        >>> with Journal(folder, ScoreSettings()) as journal:
+        ...     journal.found("a", "key").rows
+        [{'case': 'a', 'soft_dice': 1.0}]
+    """
+
+    def __init__(
+        self,
+        folder: str | os.PathLike[str],
+        settings: ScoreSettings,
+        *,
+        overwrite: bool = False,
+    ) -> None:
+        self.path = Path(folder) / JOURNAL
+        self._known: dict[str, JournalEntry] = {}
+        self._header = {**_HEAD, "softoverlap": version("softoverlap")}
+        self._header["settings"] = settings.as_dict()
+        # Never unlinked: the lock is on the file, not on its name.
+        # Without a buffer: what a full disk refused must not be tried again later.
+        self._file = self.path.open("a+b", buffering=0)
+        try:
+            _lock(self._file, self.path)
+            self._keep = self._read(overwrite=overwrite)
+        except BaseException:
+            self._file.close()
+            raise
+
+    def __enter__(self) -> Journal:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._file.close()
+
+    def found(self, case: str, key: str) -> CaseResult | None:
+        """The result of a case that is finished with this key, or None."""
+        known = self._known.get(case)
+        return known.result if known and known.key == key else None
+
+    def others(self, cases: Collection[str]) -> list[str]:
+        """Cases of earlier runs that are not among these."""
+        return sorted(set(self._known) - set(cases))
+
+    def check_files(self, files: Mapping[str, CaseFiles]) -> None:
+        """Refuse cases that were scored from other paths: they would replace another cohort."""
+        for case, now in files.items():
+            known = self._known.get(case)
+            if known is None or known.result.error is not None:
+                continue
+            for before, paths in zip(known.files, now, strict=False):
+                if before and paths and before != paths:
+                    raise ValueError(
+                        f"{self.path.parent} must hold results of the same files, got case {case} "
+                        f"of {';'.join(before)}, now {';'.join(paths)}: pass --overwrite or "
+                        "another --output"
+                    )
+
+    def append(self, key: str, result: CaseResult, files: CaseFiles | None = None) -> None:
+        """Keep the result of a case; a later one of the same case takes its place."""
+        entry = JournalEntry(key, result, files or [])
+        if self._keep is not None:
+            self._file.truncate(self._keep)
+            if self._keep == 0:
+                self._write(self._header)
+            self._keep = None
+        self._write({"key": key, "files": entry.files, **asdict(result)})
+        self._known[result.case] = entry
+
+    def _write(self, content: dict[str, Any]) -> None:
+        """A line, whole or not at all."""
+        line = json.dumps(content, allow_nan=False).encode() + b"\n"
+        start = self._file.seek(0, os.SEEK_END)
+        try:
+            while line:
+                line = line[self._file.write(line) :]
+            os.fsync(self._file.fileno())
+        except OSError:
+            self._file.truncate(start)
+            raise
+
+    def _read(self, *, overwrite: bool) -> int:
+        """Learn what an earlier run has finished; how many bytes of the file shall stay."""
+        self._file.seek(0)
+        text = self._file.read()
+        if _is_unfinished_header(text):
+            return 0
+        whole = text[: text.rfind(b"\n") + 1]
+        header, *lines = whole.splitlines() or [b""]
+        _check_header(_json_object(header), self._header, self.path, overwrite=overwrite)
+        if overwrite:
+            return 0
+        for entry in filter(None, map(_entry, lines)):
+            self._known[entry.result.case] = entry
+        return len(whole)
+
+
+def _is_unfinished_header(text: bytes) -> bool:
+    """Whether there is nothing, or the beginning of a journal whose first line was cut off."""
+    head = json.dumps(_HEAD).encode()[:-1]
+    return b"\n" not in text and (head.startswith(text) or text.startswith(head))
+
+
+def _entry(line: bytes) -> JournalEntry | None:
+    """A finished case; None if a crash of the machine has damaged it: then it is scored again."""
+    content = _json_object(line)
+    try:
+        key, files = content.pop("key"), content.pop("files")
+        entry = JournalEntry(key, CaseResult(**content), files)
+    except (KeyError, TypeError):
+        return None
+    return entry if entry.is_sound() else None
+
+
+def _json_object(line: bytes) -> dict[str, Any]:
+    """The object of a line, empty if it is none."""
+    try:
+        content = json.loads(line)
+    except ValueError:
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def _check_header(
+    header: dict[str, Any], expected: dict[str, Any], path: Path, *, overwrite: bool
+) -> None:
+    """A journal, and of what is expected; any journal may be written over, but nothing else."""
+    ours = header.get("format") == FORMAT and isinstance(header.get("settings"), dict)
+    if not ours or (header.get("version") != VERSION and not overwrite):
+        raise ValueError(
+            f"{path} must begin as a journal of version {VERSION}, got another file: remove it or "
+            "pass another --output"
+        )
+    if overwrite:
+        return
+    now = {"softoverlap": expected["softoverlap"], **expected["settings"]}
+    before = {"softoverlap": header.get("softoverlap"), **header["settings"]}
+    changed = [name for name in now if now[name] != before.get(name)]
+    if changed:
+        words = ", ".join(f"{name} {before.get(name)!r}, now {now[name]!r}" for name in changed)
+        raise ValueError(
+            f"{path.parent} must hold results of the same settings, got {words}: pass --overwrite "
+            "or another --output"
+        )
+
+
+def _lock(file: IO[bytes], path: Path) -> None:
+    """One run at a time; the lock ends with the process. Some network drives have no locks."""
+    if fcntl is None:
+        return
+    try:
+        fcntl.flock(file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise BlockingIOError(f"{path.parent} is being written by another run") from error
+    except OSError:
+        return

@@ -1,0 +1,76 @@
+"""How large the demo is, and the folder that it takes."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from softoverlap.app.train import TrainingConfig
+from softoverlap.images import whole_file
+
+_MARKER = "demo.json"
+
+
+@dataclass(frozen=True)
+class DemoOptions:
+    """Size of the demo.
+
+    Args:
+        seed: Seed of phantoms, weights and patches, at least 0.
+        train_scans: Phantoms to train on.
+        test_scans: Unseen phantoms to judge by.
+        overlays: Scans to draw.
+        config: Settings of the training; its seed is replaced by `seed`.
+
+    Examples:
+        >>> DemoOptions(seed=2).config.seed
+        2
+    """
+
+    seed: int = 0
+    train_scans: int = 64
+    test_scans: int = 24
+    overlays: int = 6
+    config: TrainingConfig = field(default_factory=lambda: TrainingConfig(max_minutes=4.5))
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "config", replace(self.config, seed=self.seed))
+
+    @staticmethod
+    def fast(seed: int = 0) -> DemoOptions:
+        """A few scans and steps: enough to see every file, too little to find lesions."""
+        config = TrainingConfig(patch_size=32, batch_size=2, steps=60, max_minutes=4.5)
+        return DemoOptions(seed, train_scans=6, test_scans=4, overlays=2, config=config)
+
+    def with_training(self, **settings: Any) -> DemoOptions:
+        """The same with other settings of `TrainingConfig`; None leaves one as it is."""
+        given = {name: value for name, value in settings.items() if value is not None}
+        return replace(self, config=replace(self.config, **given))
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Voxels of a phantom: (96, 96, 64), and never less than a patch."""
+        return tuple(max(a, b) for a, b in zip((96, 96, 64), self.config.patch, strict=True))
+
+
+def claim(output: Path, options: DemoOptions, resume: bool) -> None:
+    """Take the folder; clear what an earlier demo left, unless it shall be resumed."""
+    marker = output / _MARKER
+    if output.is_dir() and any(output.iterdir()) and not marker.exists():
+        raise FileExistsError(f"output {output} must be empty or hold a demo, found other files")
+    wanted = {"seed": options.seed, "scans": [options.train_scans, options.test_scans]}
+    wanted["shape"] = list(options.shape)
+    output.mkdir(parents=True, exist_ok=True)
+    same = marker.exists() and json.loads(marker.read_text(encoding="utf-8")) == wanted
+    if resume and marker.exists() and not same:
+        raise ValueError(f"options must be those of the demo in {output} to resume it")
+    if not resume:
+        for name in ("checkpoint.pt", "metrics.json", "report.html"):
+            (output / name).unlink(missing_ok=True)
+        for name in ("detections", "overlays", "results", *(() if same else ("phantoms",))):
+            shutil.rmtree(output / name, ignore_errors=True)
+    with whole_file(marker) as unfinished:
+        unfinished.write_text(json.dumps(wanted), encoding="utf-8")

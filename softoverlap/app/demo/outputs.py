@@ -1,0 +1,138 @@
+"""Tables and pictures of a judged set of scans."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from softoverlap.app.train import Detections, Evaluation, TrainingScan
+from softoverlap.for_monai import lesion_target
+from softoverlap.images.tables import axis_names, write_table
+from softoverlap.measures import match_scan
+
+_OUTCOMES = {1: "hit", 0: "duplicate", -1: "false positive"}
+
+
+def write_tables(
+    output: Path,
+    scans: Sequence[TrainingScan],
+    found: Sequence[Detections],
+    evaluations: Mapping[str, Evaluation],
+) -> None:
+    """Write `detections.csv`, `lesions.csv` and `froc.csv`.
+
+    Args:
+        output: An existing folder.
+        scans: Scans with their lesions.
+        found: What was found in each.
+        evaluations: Curves by method.
+    """
+    boxes: list[list[object]] = []
+    lesions: list[list[object]] = []
+    for scan, one in zip(scans, found, strict=True):
+        outcome, lesion = match_scan(one.prediction, lesion_target(scan.lesions))
+        taken = dict(zip(lesion.tolist(), one.scores.tolist(), strict=True))
+        for number, score in enumerate(one.scores.tolist()):
+            which = int(lesion[number])
+            result = [_OUTCOMES[int(outcome[number])], which if which >= 0 else ""]
+            boxes.append([scan.name, score, *result, *one.box[number].tolist()])
+        for number, truth in enumerate(scan.lesions):
+            size = [truth.volume_mm3, truth.existence, taken.get(number, "")]
+            lesions.append([scan.name, number, *size, *truth.box.tolist()])
+    points = [
+        [name, *point]
+        for name, result in evaluations.items()
+        for point in zip(
+            result.froc.fps_per_scan.tolist(),
+            result.froc.sensitivities.tolist(),
+            result.froc.thresholds.tolist(),
+            strict=True,
+        )
+    ]
+    header = ["case", "score", "outcome", "lesion", *axis_names(3)]
+    write_table(output / "detections.csv", header, boxes)
+    header = ["case", "lesion", "volume_mm3", "existence", "score", *axis_names(3)]
+    write_table(output / "lesions.csv", header, lesions)
+    header = ["method", "fps_per_scan", "sensitivity", "threshold"]
+    write_table(output / "froc.csv", header, points)
+
+
+def draw(
+    output: Path,
+    scans: Sequence[TrainingScan],
+    found: Sequence[Detections],
+    evaluations: Mapping[str, Evaluation],
+    *,
+    count: int,
+) -> None:
+    """Write `froc.png`, and `overlays/` of the first scans with lesions.
+
+    Boxes are drawn from the score on that leaves one false positive a scan.
+
+    Args:
+        output: An existing folder.
+        scans: Scans with their lesions.
+        found: What was found in each.
+        evaluations: Curves by method, the trained detector's under `"trained"`.
+        count: Number of overlays.
+    """
+    from softoverlap.app.report import plot_case, plot_froc, save_figure
+
+    save_figure(
+        plot_froc({name: one.froc for name, one in evaluations.items()}), output / "froc.png"
+    )
+    (output / "overlays").mkdir(exist_ok=True)
+    curve = evaluations["trained"].froc
+    least = float(curve.thresholds[curve.fps_per_scan <= 1].min())
+    drawn = [(scan, one) for scan, one in zip(scans, found, strict=True) if scan.lesions][:count]
+    for scan, one in drawn:
+        shown = one.scores >= least
+        figure = plot_case(
+            scan.image.data,
+            spacing=scan.image.spacing,
+            soft_mask=_soft_mask(scan),
+            truth_boxes=torch.stack([lesion.box for lesion in scan.lesions]),
+            existence=torch.tensor([lesion.existence for lesion in scan.lesions]),
+            found_boxes=one.box[shown],
+            scores=one.scores[shown],
+            title=f"{scan.name}: found boxes from score {least:.3f} on",
+        )
+        save_figure(figure, output / "overlays" / f"{scan.name}.png")
+
+
+def write_page(output: Path) -> None:
+    """Score the found boxes as `softoverlap score` does, into `results/`, and write `report.html`.
+
+    The truth is what the raters drew, from the files: the page knows what a user's would know.
+
+    Args:
+        output: The demo's folder, with its phantoms and detections.
+    """
+    from softoverlap.app.cohort import find_pairs, score_cohort
+    from softoverlap.app.report import write_report
+
+    unseen = output / "phantoms" / "unseen"
+    pairs = find_pairs(
+        output / "detections", unseen / "raters", pred_pattern="{case}_boxes.json",
+        truth_pattern="{case}_rater{rater}.nii.gz",
+    ).pairs  # fmt: skip
+    score_cohort(pairs, output / "results", overwrite=True)
+    write_report(
+        output / "results", output / "report.html", images=unseen / "images",
+        title="softoverlap demo: lesions found in unseen phantoms", overwrite=True,
+    )  # fmt: skip
+
+
+def _soft_mask(scan: TrainingScan) -> Tensor:
+    """The lesions' crops put back into the image."""
+    mask = torch.zeros_like(scan.image.data)
+    for lesion in scan.lesions:
+        window = tuple(
+            slice(first, first + side)
+            for first, side in zip(lesion.offset.tolist(), lesion.crop.shape, strict=True)
+        )
+        mask[window] = torch.maximum(mask[window], lesion.crop)
+    return mask

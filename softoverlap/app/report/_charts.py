@@ -1,0 +1,229 @@
+"""The page's charts, each a figure and the words at its points."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from softoverlap.app.report._html import number
+from softoverlap.app.report._style import (
+    BLUE,
+    ORANGE,
+    VERMILION,
+    Axes,
+    Figure,
+    FigureCanvasAgg,
+    LogLocator,
+    NullFormatter,
+    PlainLogFormatter,
+    Style,
+    rc_context,
+)
+from softoverlap.app.report._summary import Agreement, FoundLesions, Reliability
+
+MOST_POINTS = 3000
+"""More are drawn as one picture, without words at each."""
+
+_STYLE: Style = {
+    "font.size": 10,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.linewidth": 0.7,
+}
+
+
+@dataclass(frozen=True)
+class Chart:
+    """A figure, and for artists by their gid the words at each point."""
+
+    figure: Figure
+    tips: Mapping[str, Sequence[str]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Point:
+    """A point of a chart, and what it is."""
+
+    x: float
+    y: float
+    words: str
+
+
+def distribution_chart(columns: Mapping[str, Sequence[tuple[float, str]]]) -> Chart:
+    """A row a score in [0, 1]: the box of its quartiles over a point a case."""
+    figure, axes = _figure(height=0.9 + 0.55 * len(columns))
+    tips = {}
+    for row, (name, values) in enumerate(columns.items()):
+        numbers = np.array([value for value, _ in values])
+        gid = f"row{row}"
+        points = [
+            Point(x, row + 0.22 + 0.2 * math.sin(12.9898 * place), f"{words}: {name} {x:.4g}")
+            for place, (x, words) in enumerate(values)
+        ]
+        tips |= _scatter(axes, gid, points, color=BLUE, size=12.0)
+        _quartiles(axes, numbers, row - 0.2)
+    axes.set_yticks(range(len(columns)), list(columns))
+    axes.set_ylim(len(columns) - 0.4, -0.6)
+    axes.set_xlim(-0.02, 1.02)
+    axes.tick_params(axis="y", length=0)
+    axes.grid(axis="x", alpha=0.3)
+    return Chart(figure, tips)
+
+
+def scatter_chart(
+    points: Mapping[str, Sequence[Point]], *, x: str, y: str, limits: tuple[float, float]
+) -> Chart:
+    """Groups of points over a logarithmic axis."""
+    figure, axes = _figure()
+    tips = {}
+    shades = ((BLUE, "o"), (VERMILION, "x"))
+    for place, (name, group) in enumerate(points.items()):
+        color, marker = shades[place % 2]
+        legend = name if len(points) > 1 else None
+        tips |= _scatter(axes, f"group{place}", group, color=color, marker=marker, legend=legend)
+    axes.set_xscale("log")
+    axes.xaxis.set_major_formatter(PlainLogFormatter())
+    axes.xaxis.set_minor_formatter(PlainLogFormatter(minor_thresholds=(1.2, 0.4)))
+    axes.set_ylim(*limits)
+    axes.grid(alpha=0.3)
+    _name(axes, x, y)
+    if len(points) > 1:
+        legend = figure.legend(loc="outside upper right", ncols=2, fontsize=9, frameon=False)
+        for words in legend.get_texts():
+            words.set_parse_math(False)
+    return Chart(figure, tips)
+
+
+def agreement_chart(points: Sequence[Point], figures: Agreement) -> Chart:
+    """Bland and Altman's plot: differences over means, bias, limits, and their intervals."""
+    figure, axes = _figure()
+    lines = (
+        (figures.mean_difference, figures.mean_interval, "bias", BLUE, "-"),
+        (figures.upper, figures.upper_interval, "+1.96 SD", VERMILION, "--"),
+        (figures.lower, figures.lower_interval, "−1.96 SD", VERMILION, "--"),
+    )
+    for height, interval, words, color, dashes in lines:
+        if math.isfinite(height):
+            axes.axhline(height, color=color, linestyle=dashes, linewidth=1.2)
+            axes.annotate(
+                f"{words}: {number(height, 3)}",
+                (1, height),
+                xycoords=axes.get_yaxis_transform(),
+                xytext=(0, 2),
+                textcoords="offset points",
+                horizontalalignment="right",
+                fontsize=9,
+            )
+        if all(map(math.isfinite, interval)):
+            axes.axhspan(*interval, color=color, alpha=0.12, linewidth=0)
+    tips = _scatter(axes, "cases", points, color=BLUE)
+    _name(axes, "Mean of both volumes (ml)", "Prediction less truth (ml)")
+    axes.margins(y=0.12)
+    return Chart(figure, tips)
+
+
+def reliability_chart(curve: Reliability) -> Chart:
+    """Observed over predicted probability, and below how many voxels each bin holds."""
+    with rc_context(_STYLE):
+        figure = Figure(figsize=(4.6, 4.4), layout="constrained")
+        FigureCanvasAgg(figure)
+        axes, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
+    axes.plot([0, 1], [0, 1], color="black", linewidth=0.8, linestyle=":")
+    bins = zip(curve.predicted, curve.observed, curve.counts, strict=True)
+    points = [
+        Point(p, o, f"predicted {p:.3f}, observed {o:.3f}, {count:.0f} voxels")
+        for p, o, count in bins
+        if math.isfinite(p) and math.isfinite(o)
+    ]
+    axes.plot([point.x for point in points], [point.y for point in points], color=BLUE)
+    tips = _scatter(axes, "bins", points, color=BLUE, size=26.0, alpha=1.0)
+    below.stairs(curve.counts, curve.edges, fill=True, color=BLUE, alpha=0.6)
+    _count_axis(below, curve.counts)
+    for each in (axes, below):
+        each.set_xlim(-0.02, 1.02)
+        each.grid(alpha=0.3)
+    axes.set_ylim(-0.02, 1.02)
+    _name(axes, "", "Truth (mean)")
+    _name(below, "Predicted probability", "Voxels")
+    return Chart(figure, tips)
+
+
+def _count_axis(axes: Axes, counts: Sequence[float]) -> None:
+    """Whole decades, a few of them labelled: the axis is low."""
+    some = [count for count in counts if count > 0]
+    axes.set_yscale("log")
+    if some:
+        low, high = math.log10(0.9 * min(some)), math.log10(1.1 * max(some))
+        axes.set_ylim(10.0 ** math.floor(low), 10.0 ** math.ceil(high))
+    axes.yaxis.set_major_locator(LogLocator(numticks=4))
+    axes.yaxis.set_minor_formatter(NullFormatter())
+
+
+def froc_chart(found: FoundLesions, name: str) -> Chart:
+    """`plot_froc` at the size of the others, with the intervals of the rates that are read."""
+    from softoverlap.app.report.plots import plot_froc
+
+    with rc_context(_STYLE):
+        figure = plot_froc({name: found.froc})
+    figure.set_size_inches(4.6, 3.6)
+    for words in figure.legends[0].get_texts():
+        words.set_fontsize(9)
+    axes = figure.axes[0]
+    if found.sensitivity_interval is not None:
+        readings = zip(
+            found.froc.fp_rates, found.froc.sensitivity, found.sensitivity_interval, strict=True
+        )
+        for rate, height, (low, high) in readings:
+            if all(map(math.isfinite, (height, low, high))) and rate > 0:
+                axes.vlines(rate, low, high, color=BLUE, alpha=0.45, linewidth=3)
+    return Chart(figure)
+
+
+def _figure(height: float = 3.4) -> tuple[Figure, Axes]:
+    with rc_context(_STYLE):
+        figure = Figure(figsize=(4.6, height), layout="constrained")
+        FigureCanvasAgg(figure)
+        return figure, figure.add_subplot()
+
+
+def _name(axes: Axes, x: str, y: str) -> None:
+    axes.set_xlabel(x)
+    axes.set_ylabel(y)
+
+
+def _scatter(
+    axes: Axes,
+    gid: str,
+    points: Sequence[Point],
+    *,
+    color: str,
+    marker: str = "o",
+    size: float = 18.0,
+    alpha: float = 0.65,
+    legend: str | None = None,
+) -> dict[str, list[str]]:
+    """Draw the points; the words at each, unless they are too many."""
+    many = len(points) > MOST_POINTS
+    axes.scatter(
+        [point.x for point in points],
+        [point.y for point in points],
+        s=size,
+        color=color,
+        marker=marker,
+        alpha=alpha,
+        linewidths=0.0 if marker == "o" else 1.2,
+        rasterized=many,
+        label=legend,
+        gid=gid,
+    )
+    return {} if many or not points else {gid: [point.words for point in points]}
+
+
+def _quartiles(axes: Axes, values: np.ndarray, height: float) -> None:
+    low, middle, high = np.quantile(values, (0.25, 0.5, 0.75))
+    axes.hlines(height, values.min(), values.max(), color=BLUE, linewidth=1)
+    axes.barh(height, high - low, left=low, height=0.22, color=BLUE, alpha=0.35)
+    axes.vlines(middle, height - 0.15, height + 0.15, color=ORANGE, linewidth=2.5)

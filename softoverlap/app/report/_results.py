@@ -1,0 +1,193 @@
+"""A folder of results as `softoverlap score` writes it: read, checked, and named when damaged."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from softoverlap.app.report._summary import Part, read_part
+
+Cell = str | float | None
+"""Numbers are floats, whole ones too."""
+
+Row = Mapping[str, Cell]
+
+_TEXT = ("case", "error", "warning", "pred", "truth", "kind", "image", "outcome")
+_COMMAND = "write the folder with softoverlap score"
+_CUT_OFF = "the run was cut off: run the same command again"
+
+
+@dataclass(frozen=True)
+class Table:
+    """A CSV file: numbers as numbers, None where a cell is empty."""
+
+    columns: tuple[str, ...]
+    rows: tuple[Row, ...]
+
+    def where(self, keep: Callable[[Row], bool]) -> Table:
+        return Table(self.columns, tuple(row for row in self.rows if keep(row)))
+
+    def numbers(self, *columns: str) -> list[tuple[Row, tuple[float, ...]]]:
+        """The rows that have a number in each of the columns, with these numbers."""
+        found = []
+        for row in self.rows:
+            cells = (row.get(name) for name in columns)
+            values = tuple(cell for cell in cells if isinstance(cell, float))
+            if len(values) == len(columns):
+                found.append((row, values))
+        return found
+
+
+@dataclass(frozen=True)
+class Results:
+    """All of a folder; a part of the summary a label, or one alone without name."""
+
+    folder: Path
+    version: str
+    settings: Mapping[str, Any]
+    confidence: float
+    cases: Table
+    lesions: Table
+    boxes: Table
+    parts: tuple[Part, ...]
+
+    @property
+    def failed(self) -> Table:
+        return self.cases.where(lambda row: bool(row.get("error")))
+
+    @property
+    def scored(self) -> Table:
+        return self.cases.where(lambda row: not row.get("error"))
+
+    def of_part(self, part: Part) -> Results:
+        """The rows of a label alone."""
+        if not part.name:
+            return self
+
+        def mine(row: Row) -> bool:
+            return label_name(row) == part.name
+
+        names = ("cases", "lesions", "boxes")
+        tables = {name: getattr(self, name).where(mine) for name in names}
+        return replace(self, **tables, parts=(part,))
+
+
+def label_name(row: Row) -> str:
+    """The row's label as the summary calls it, empty if it has none."""
+    label = row.get("label")
+    return str(int(label)) if isinstance(label, float) else str(label or "")
+
+
+def read_results(folder: str | os.PathLike[str]) -> Results:
+    """Read `cases.csv` and `summary.json`, and `lesions.csv` and `boxes.csv` where they are there.
+
+    Raises:
+        FileNotFoundError: If the folder, the cases or the summary are missing.
+        ValueError: If a file is not as the command writes it. The message names the file.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise FileNotFoundError(f"{folder} must be a folder of results, found none: {_COMMAND}")
+    for name in ("cases.csv", "summary.json"):
+        if not (folder / name).is_file():
+            cut_off = name == "summary.json" and (folder / "scores.jsonl").is_file()
+            cure = _CUT_OFF if cut_off else _COMMAND
+            raise FileNotFoundError(f"{folder} must hold {name}, found none: {cure}")
+    summary = _read_summary(folder / "summary.json")
+    cases = _read_table(folder / "cases.csv")
+    if "case" not in cases.columns:
+        names = ", ".join(cases.columns) or "nothing"
+        raise ValueError(f"{folder / 'cases.csv'} must have a column case, got {names}")
+    others = [folder / name for name in ("lesions.csv", "boxes.csv")]
+    tables = [_read_table(path) if path.is_file() else Table((), ()) for path in others]
+    return _put_together(folder, summary, cases, *tables)
+
+
+def _put_together(
+    folder: Path, summary: Mapping[str, Any], cases: Table, lesions: Table, boxes: Table
+) -> Results:
+    try:
+        labels = summary.get("labels") or {"": summary}
+        return Results(
+            folder=folder,
+            version=str(summary.get("version", "")),
+            settings=dict(summary.get("settings") or {}),
+            confidence=float(summary["bootstrap"]["confidence"]),
+            cases=cases,
+            lesions=lesions,
+            boxes=boxes,
+            parts=tuple(read_part(str(name), part) for name, part in labels.items()),
+        )
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+        raise ValueError(
+            f"{folder / 'summary.json'} must be as softoverlap score writes it, got "
+            f"{type(error).__name__} {error}"
+        ) from error
+
+
+def _read_summary(path: Path) -> Mapping[str, Any]:
+    try:
+        summary = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:  # of JSON and of UTF-8
+        raise ValueError(f"{path} must hold JSON, got {error}") from error
+    if not isinstance(summary, dict) or summary.get("format") != "softoverlap-summary":
+        raise ValueError(f"{path} must be a summary of softoverlap score, got another file")
+    return summary
+
+
+def _read_table(path: Path) -> Table:
+    """The rows of a CSV file; a column is of numbers if all its cells are, or empty."""
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            reader = csv.DictReader(file, strict=True)
+            columns = tuple(reader.fieldnames or ())
+            rows = list(reader)
+    except (ValueError, csv.Error) as error:
+        raise ValueError(f"{path} must be CSV in UTF-8, got {error}") from error
+    for number, row in enumerate(rows, start=2):
+        if None in row or None in row.values():
+            raise ValueError(f"{path} must have a cell for each column, line {number} has not")
+    kinds = {name: _kind(name, (row[name] for row in rows)) for name in columns}
+    parsed = tuple({name: kinds[name](row[name]) for name in columns} for row in rows)
+    return Table(columns, parsed)
+
+
+def _kind(name: str, cells: Iterable[str]) -> Callable[[str], Cell]:
+    """How to read a column's cells."""
+    try:
+        if name not in _TEXT:
+            for cell in cells:
+                float(cell or 0)
+            return _number
+    except ValueError:
+        pass
+    return lambda cell: cell or None
+
+
+def _number(cell: str) -> float | None:
+    value = float(cell) if cell else math.nan
+    return value if math.isfinite(value) else None
+
+
+def text(row: Row, column: str) -> str:
+    """A cell as words, empty if there is none."""
+    value = row.get(column)
+    return value if isinstance(value, str) else "" if value is None else f"{value:g}"
+
+
+def truths_of(row: Row, folder: Path) -> Sequence[str]:
+    """The files of the truth, one for each rater; a name may hold the `;` between them."""
+    pieces, names = text(row, "truth").split(";"), []
+    while pieces:
+        lengths = range(len(pieces), 0, -1)
+        there = (n for n in lengths if pieces[0] and os.path.exists(folder / ";".join(pieces[:n])))
+        length = next(there, 1)
+        names.append(";".join(pieces[:length]))
+        pieces = pieces[length:]
+    return [name for name in names if name]

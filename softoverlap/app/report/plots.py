@@ -1,0 +1,326 @@
+"""Pictures: the FROC curve, and a scan in three planes with its lesions and what was found."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import os
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from jaxtyping import Float, Shaped
+from torch import Tensor
+
+from softoverlap._types import plain
+from softoverlap.app.report import _planes
+from softoverlap.app.report._inputs import (
+    checked_boxes,
+    checked_image,
+    checked_planes,
+    checked_spacing,
+    checked_zoom,
+)
+from softoverlap.app.report._planes import LEVEL_WIDTHS, LEVELS, Plane
+from softoverlap.app.report._style import (
+    CURVES,
+    DASHES,
+    FOUND,
+    MASK,
+    TRUTH,
+    Axes,
+    Figure,
+    FigureCanvasAgg,
+    Line2D,
+)
+from softoverlap.app.report._zoom import draw_place, enlarge, zoom_about
+from softoverlap.images import whole_file
+from softoverlap.measures import FROC
+
+
+def plot_froc(froc: FROC | Mapping[str, FROC]) -> Figure:
+    """The FROC curve as the step function that it is, with a mark at each rate that is read.
+
+    A bootstrap interval (`compute_froc(resamples=1000)`) is drawn as a band.
+
+    Args:
+        froc: One curve, or several by name.
+
+    Returns:
+        A figure of its own, on no screen; `save_figure` writes it.
+
+    Raises:
+        TypeError: If a curve is not a `FROC`.
+        ValueError: If there is none.
+
+    Examples:
+        >>> import torch
+        >>> from softoverlap import compute_froc
+        >>> scan = {"box": torch.tensor([[0.0, 0.0, 4.0, 4.0]]), "label": torch.tensor([0])}
+        >>> curve = compute_froc([{**scan, "label_scores": torch.tensor([0.9])}], [scan])
+        >>> plot_froc({"ours": curve}).axes[0].get_xlabel()
+        'False positives a scan'
+    """
+    curves = _checked_curves(froc)
+    figure = Figure(figsize=(6.2, 4.2), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    rates = sorted({rate for curve in curves.values() for rate in curve.fp_rates if rate > 0})
+    low, high = (rates[0] / 2, rates[-1] * 1.2) if rates else (1 / 16, 8.0)
+    for number, (name, curve) in enumerate(curves.items()):
+        color, dashes = CURVES[number % len(CURVES)], DASHES[number // len(CURVES) % len(DASHES)]
+        order = 3 - number / len(curves)  # the first lies on top
+        _draw_curve(axes, name, curve, (low, high), color=color, dashes=dashes, order=order)
+    _label_froc(axes, rates, (low, high))
+    legend = figure.legend(loc="outside lower center", ncols=3, fontsize=8, frameon=False)
+    for words in legend.get_texts():
+        words.set_parse_math(False)  # a name may hold dollar signs
+    return figure
+
+
+def plot_case(
+    image: Float[Tensor, "depth height width"],
+    *,
+    spacing: Sequence[float],
+    soft_mask: Float[Tensor, "depth height width"] | None = None,
+    found_mask: Float[Tensor, "depth height width"] | None = None,
+    truth_boxes: Shaped[Tensor, "lesions 6"] | None = None,
+    found_boxes: Shaped[Tensor, "boxes 6"] | None = None,
+    scores: Float[Tensor, "boxes"] | None = None,
+    existence: Float[Tensor, "lesions"] | None = None,
+    centre: Sequence[float] | None = None,
+    zoom: float | None = None,
+    title: str | None = None,
+) -> Figure:
+    """A scan in three orthogonal planes: image, soft contours, true and found boxes.
+
+    A box is drawn in the planes that cut it. The planes are those of the tensor's axes, in voxel
+    coordinates (voxel `i` fills `[i, i + 1)`), at the aspect that voxels have in millimetres.
+
+    Args:
+        image: Intensities in any unit, shape (D, H, W).
+        spacing: Voxel edges in mm, in tensor axis order, length 3.
+        soft_mask: Probabilities, shape (D, H, W); drawn as contours at 0.25, 0.5 and 0.75.
+        found_mask: Probabilities that were predicted, same shape; drawn alike in another colour.
+        truth_boxes: True boxes in voxels, shape (M, 6).
+        found_boxes: Found boxes in voxels, shape (N, 6).
+        scores: Score of each found box, written above it, shape (N,).
+        existence: Share of raters that marked each lesion, written below its box, shape (M,).
+        centre: Point in voxels through which the planes go, length 3; by default the centre of
+            the first true box, else of the first found box, else of the image.
+        zoom: Edge in mm of a cube about the centre. The planes show where it lies, and a second row
+            shows it enlarged, with scores and existence, unless the image is hardly larger.
+        title: Written above the planes, for instance the case and from which score boxes are shown.
+
+    Returns:
+        A figure of its own, on no screen; `save_figure` writes it.
+
+    Raises:
+        TypeError: If an argument has the wrong type.
+        ValueError: If shapes disagree, a value is not finite, a probability lies outside [0, 1],
+            the centre outside the image, or zoom not a positive number.
+
+    Examples:
+        >>> import torch
+        >>> image, box = torch.rand(8, 16, 16), torch.tensor([[2.0, 4.0, 4.0, 5.0, 9.0, 9.0]])
+        >>> figure = plot_case(image, spacing=(3.0, 1.0, 1.0), truth_boxes=box)
+        >>> [axes.get_title() for axes in figure.axes]
+        ['axis 0 at 3', 'axis 1 at 6', 'axis 2 at 6']
+    """
+    image = checked_image(image, soft_mask=soft_mask, found_mask=found_mask)
+    spacing = checked_spacing(spacing)
+    truth = checked_boxes("truth_boxes", truth_boxes, "existence", existence)
+    found = checked_boxes("found_boxes", found_boxes, "scores", scores)
+    point = _planes.default_centre(image, truth, found) if centre is None else centre
+    planes = checked_planes(image, point, clip=centre is None)
+    cube = None if zoom is None else zoom_about(point, image.shape, spacing, checked_zoom(zoom))
+    figure, all_axes = _all_axes(image, spacing, enlarged=cube is not None)
+    window = _planes.grey_window(image)
+    for number, (axes, plane) in enumerate(zip(all_axes, itertools.cycle(planes), strict=False)):
+        place = cube if number < 3 else None
+        thickness = 1.0 if place is None else 0.5
+        _planes.draw_image(axes, plane, image, spacing=spacing, window=window)
+        for mask, color in ((soft_mask, MASK), (found_mask, FOUND)):
+            if mask is not None:
+                _planes.draw_contours(axes, plane, plain(mask), color=color, thickness=thickness)
+        if place is not None:
+            draw_place(axes, plane, place)
+            continue
+        _draw_both(axes, plane, truth, found, scores=scores, existence=existence)
+        if cube is not None:
+            enlarge(axes, plane, cube)
+    cut = [None if boxes is None else _cut(boxes, planes) for boxes in (truth, found)]
+    handles = [
+        *_contour_handles(soft_mask, planes, color=MASK, name="soft mask"),
+        *_contour_handles(found_mask, planes, color=FOUND, name="found mask"),
+        *_box_handles(*cut, scores=scores, existence=existence),
+    ]
+    if handles:
+        columns = len(handles) if len(handles) < 6 else (len(handles) + 1) // 2
+        figure.legend(handles=handles, loc="outside lower center", ncols=columns, fontsize=9)
+    if title is not None:
+        figure.suptitle(title, fontsize=11, parse_math=False)
+    return figure
+
+
+def save_figure(figure: Figure, path: str | os.PathLike[str], *, dpi: float = 150) -> None:
+    """Write a figure as PNG; the file appears whole or not at all.
+
+    Args:
+        figure: What `plot_froc` or `plot_case` gave.
+        path: File to write, ending in .png.
+        dpi: Pixels an inch.
+
+    Raises:
+        ValueError: If the path does not end in .png.
+        FileNotFoundError: If its folder does not exist.
+
+    Examples:
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> path = Path(tempfile.mkdtemp(), "empty.png")
+        >>> save_figure(Figure(), path)
+        >>> path.read_bytes()[1:4]
+        b'PNG'
+    """
+    if not str(os.fspath(path)).lower().endswith(".png"):
+        raise ValueError(f"path must end in .png, got {os.fspath(path)}")
+    with whole_file(path) as unfinished:
+        figure.savefig(unfinished, format="png", dpi=dpi)
+
+
+def _checked_curves(froc: FROC | Mapping[str, FROC]) -> dict[str, FROC]:
+    """Curves by name; a single one is called FROC."""
+    if not isinstance(froc, FROC | Mapping):
+        raise TypeError(f"froc must be a FROC or a dict of them, got {type(froc).__name__}")
+    curves = {"FROC": froc} if isinstance(froc, FROC) else dict(froc)
+    if not curves:
+        raise ValueError("froc must hold at least one curve, got an empty dict")
+    for name, curve in curves.items():
+        if not isinstance(curve, FROC):
+            raise TypeError(f"froc[{name!r}] must be a FROC, got {type(curve).__name__}")
+    return curves
+
+
+def _draw_curve(
+    axes: Axes,
+    name: str,
+    curve: FROC,
+    limits: tuple[float, float],
+    *,
+    color: str,
+    dashes: str,
+    order: float,
+) -> None:
+    """Steps from the lower limit on: a point to its left, zero included, has been reached there."""
+    label = f"{name} (no lesions)" if math.isnan(curve.cpm) else f"{name} (CPM {curve.cpm:.3f})"
+    rates = curve.fps_per_scan.numpy()
+    first = int(np.searchsorted(rates, limits[0], side="right")) - 1
+    heights = curve.sensitivities.numpy()[first:]
+    steps = np.append(np.clip(rates[first:], limits[0], None), max(limits[1], rates[-1]))
+    heights = np.append(heights, heights[-1])
+    axes.plot(
+        steps, heights, dashes, color=color, drawstyle="steps-post", label=label, zorder=order
+    )
+    if curve.interval is not None:
+        shown, band = curve.interval.fps_per_scan > 0, curve.interval
+        at, low, high = (v[shown].numpy() for v in (band.fps_per_scan, band.low, band.high))
+        axes.fill_between(at, low, high, color=color, alpha=0.15, linewidth=0)
+    marks = [pair for pair in zip(curve.fp_rates, curve.sensitivity, strict=True) if pair[0] > 0]
+    if marks:
+        axes.plot(*zip(*marks, strict=True), "o", color=color, markersize=4, zorder=order)
+
+
+def _label_froc(axes: Axes, rates: Sequence[float], limits: tuple[float, float]) -> None:
+    axes.set_xscale("log", base=2)
+    axes.set_xlim(*limits)
+    axes.set_ylim(-0.02, 1.02)
+    axes.set_xticks(rates, [_as_fraction(rate) for rate in rates])
+    axes.minorticks_off()
+    axes.set_xlabel("False positives a scan")
+    axes.set_ylabel("Sensitivity")
+    axes.grid(alpha=0.3)
+
+
+def _as_fraction(rate: float) -> str:
+    """1/8 rather than 0.125, where the inverse is whole."""
+    inverse = 1 / rate
+    return f"1/{round(inverse)}" if rate < 1 and inverse == round(inverse) else f"{rate:g}"
+
+
+def _all_axes(
+    image: Tensor, spacing: Sequence[float], *, enlarged: bool
+) -> tuple[Figure, list[Axes]]:
+    """Three planes, or two rows of them."""
+    if not enlarged:
+        return _three_axes(image, spacing)
+    figure = Figure(figsize=(12, 8.4), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure, list(figure.subplots(2, 3, height_ratios=(3, 4)).flat)
+
+
+def _three_axes(image: Tensor, spacing: Sequence[float]) -> tuple[Figure, list[Axes]]:
+    """A column a plane, as wide as the plane is in millimetres, within reason."""
+    edges = [length * edge for length, edge in zip(image.shape, spacing, strict=True)]
+    planes = [Plane(axis, 0) for axis in range(3)]
+    widths = np.array([edges[plane.columns] for plane in planes])
+    heights = np.array([edges[plane.rows] for plane in planes])
+    ratios = (widths / widths.max()).clip(min=0.35)
+    tallest = float((11.8 * ratios / ratios.sum() * heights / widths).max())  # inches of picture
+    figure = Figure(figsize=(12, min(max(tallest, 2.5), 8) + 1.5), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure, list(figure.subplots(1, 3, width_ratios=ratios.tolist()))
+
+
+def _draw_both(
+    axes: Axes,
+    plane: Plane,
+    truth: Tensor | None,
+    found: Tensor | None,
+    *,
+    scores: Tensor | None,
+    existence: Tensor | None,
+) -> None:
+    """True boxes dashed with their existence below, found ones solid with their score above."""
+    if truth is not None:
+        shares = None if existence is None else [f"{share:.1f}" for share in existence.tolist()]
+        _planes.draw_boxes(axes, plane, truth, color=TRUTH, dashes="--", labels=shares, above=False)
+    if found is not None:
+        points = None if scores is None else [f"{score:.2f}" for score in scores.tolist()]
+        _planes.draw_boxes(axes, plane, found, color=FOUND, dashes="-", labels=points, above=True)
+
+
+def _cut(boxes: Tensor, planes: Sequence[Plane]) -> bool:
+    """Whether a plane shows one of the boxes."""
+    return any(bool(plane.cuts(boxes).any()) for plane in planes)
+
+
+def _contour_handles(
+    mask: Tensor | None, planes: Sequence[Plane], *, color: str, name: str
+) -> list[Line2D]:
+    """The levels of which a plane shows a contour."""
+    if mask is None:
+        return []
+    peak = max(float(plane.of(plain(mask)).max()) for plane in planes)
+    return [
+        Line2D([], [], color=color, linewidth=width, label=f"{name} {level:g}")
+        for level, width in zip(LEVELS, LEVEL_WIDTHS, strict=True)
+        if peak > level
+    ]
+
+
+def _box_handles(
+    truth: bool | None,
+    found: bool | None,
+    *,
+    scores: Tensor | None,
+    existence: Tensor | None,
+) -> list[Line2D]:
+    """The boxes that a plane shows."""
+    handles = []
+    if truth:
+        label = "true box" if existence is None else "true box, share of raters"
+        handles.append(Line2D([], [], color=TRUTH, linestyle="--", label=label))
+    if found:
+        label = "found box" if scores is None else "found box, score"
+        handles.append(Line2D([], [], color=FOUND, label=label))
+    return handles

@@ -1,0 +1,39 @@
+"""Train, evaluate and run the small lesion detector on scans from files."""
+
+from softoverlap.app.train.checkpoint import (
+    LesionDetector,
+    build_detector,
+    load_checkpoint,
+    save_checkpoint,
+)
+from softoverlap.app.train.config import TrainingConfig, pick_device
+from softoverlap.app.train.evaluation import Evaluation, evaluate
+from softoverlap.app.train.files import FileResult, detect_files, find_scans, write_detections
+from softoverlap.app.train.inference import Detections, detect
+from softoverlap.app.train.patches import PatchSampler
+from softoverlap.app.train.scans import Intensity, TrainingScan, training_scan
+from softoverlap.app.train.schedule import Progress
+from softoverlap.app.train.training import train
+
+__all__ = [
+    "Detections",
+    "Evaluation",
+    "FileResult",
+    "Intensity",
+    "LesionDetector",
+    "PatchSampler",
+    "Progress",
+    "TrainingConfig",
+    "TrainingScan",
+    "build_detector",
+    "detect",
+    "detect_files",
+    "evaluate",
+    "find_scans",
+    "load_checkpoint",
+    "pick_device",
+    "save_checkpoint",
+    "train",
+    "training_scan",
+    "write_detections",
+]

@@ -1,0 +1,1 @@
+"""MONAI's RetinaNet on soft lesions: network, anchors, targets, losses."""

@@ -1,0 +1,126 @@
+"""What the detector learns from: the target of one image."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from softoverlap._checks import check_boxes, check_tensors, should_validate
+from softoverlap._types import plain
+from softoverlap.lesion import Lesion
+
+
+def lesion_target(lesions: Sequence[Lesion], *, spatial_dims: int = 3) -> dict[str, Any]:
+    """The detector's target for an image or a patch with these lesions, possibly none.
+
+    Args:
+        lesions: Lesions in coordinates of the image or patch (`crop_lesion`).
+        spatial_dims: Number of spatial axes; needed where there is no lesion.
+
+    Returns:
+        `"box"`, float32 in voxels, shape (M, 2 * spatial_dims); `"label"`, int64, shape (M,);
+        `"lesions"`, the list.
+
+    Raises:
+        ValueError: If a lesion has another number of axes.
+
+    Examples:
+        >>> lesion_target([])["box"].shape
+        torch.Size([0, 6])
+    """
+    for number, lesion in enumerate(lesions):
+        if lesion.crop.ndim != spatial_dims:
+            raise ValueError(
+                f"lesions must have {spatial_dims} axes, got {lesion.crop.ndim} in lesion {number}"
+            )
+    boxes = [lesion.box.to("cpu", torch.float32) for lesion in lesions]
+    return {
+        "box": torch.stack(boxes) if boxes else torch.zeros(0, 2 * spatial_dims),
+        "label": torch.tensor([lesion.label for lesion in lesions], dtype=torch.int64),
+        "lesions": list(lesions),
+    }
+
+
+def checked_targets(
+    targets: Sequence[dict[str, Any]] | None,
+    count: int,
+    *,
+    keys: tuple[str, str],
+    num_classes: int,
+    spatial_dims: int,
+    device: torch.device,
+) -> list[dict[str, Any]]:
+    """Copies of the targets, checked, on the device; lesions stay where they are."""
+    if targets is None or len(targets) != count:
+        got = "none" if targets is None else str(len(targets))
+        raise ValueError(f"targets must hold one dict for each of {count} images, got {got}")
+    return [
+        _checked(target, f"targets[{number}]", keys, num_classes, spatial_dims, device)
+        for number, target in enumerate(targets)
+    ]
+
+
+def _checked(
+    target: dict[str, Any],
+    name: str,
+    keys: tuple[str, str],
+    num_classes: int,
+    ndim: int,
+    device: torch.device,
+) -> dict[str, Any]:
+    missing = [key for key in keys if key not in target]
+    if missing:
+        raise ValueError(
+            f"{name} must have the keys {list(keys)}, got {sorted(target)}; from masks they come "
+            f"by lesion_target(lesions_from_mask(...))"
+        )
+    box, label = target[keys[0]], target[keys[1]]
+    check_tensors(**{f"{name}[{keys[0]!r}]": box, f"{name}[{keys[1]!r}]": label})
+    box = box.reshape(0, 2 * ndim) if not box.numel() else box
+    check_boxes(**{f"{name}[{keys[0]!r}]": box}, ndim=ndim)  # pyright: ignore[reportArgumentType]
+    if not bool((box[:, ndim:] > box[:, :ndim]).all()):
+        raise ValueError(f"{name}[{keys[0]!r}] must hold boxes with a volume, got a flat one")
+    _check_labels(label, len(box), f"{name}[{keys[1]!r}]", num_classes)
+    _check_lesions(target.get("lesions"), len(box), f"{name}['lesions']", ndim)
+    return {
+        **target,
+        keys[0]: box.to(device, torch.float32),
+        keys[1]: label.to(device, torch.int64),
+    }
+
+
+def _check_labels(label: Tensor, count: int, name: str, num_classes: int) -> None:
+    if tuple(label.shape) != (count,) and not (count == 0 and label.numel() == 0):
+        raise ValueError(f"{name} must have shape ({count},), one a box, got {tuple(label.shape)}")
+    if label.numel() and (label.is_floating_point() or label.is_complex()):
+        raise TypeError(f"{name} must hold integers, got dtype {label.dtype}")
+    if label.numel() and not 0 <= int(label.min()) <= int(label.max()) < num_classes:
+        raise ValueError(f"{name} must lie in [0, {num_classes - 1}], got {label.tolist()}")
+
+
+def _check_lesions(lesions: object, count: int, name: str, ndim: int) -> None:
+    if lesions is None:
+        return
+    if not isinstance(lesions, Sequence) or not all(isinstance(one, Lesion) for one in lesions):
+        raise TypeError(f"{name} must be a list of Lesion or None, got {type(lesions).__name__}")
+    if len(lesions) != count:
+        raise ValueError(f"{name} must hold a Lesion for each of {count} boxes, got {len(lesions)}")
+    if any(one.crop.ndim != ndim for one in lesions):
+        raise ValueError(f"{name} must hold lesions of {ndim} axes, got another number")
+
+
+def checked_images(images: list[Tensor] | Tensor) -> list[Tensor] | Tensor:
+    """The images without MONAI's subclass; none may be missing or hold NaN."""
+    if not isinstance(images, Tensor) and not isinstance(images, list):
+        raise TypeError(
+            f"input_images must be a tensor or a list of them, got {type(images).__name__}"
+        )
+    if not len(images):
+        raise ValueError("input_images must hold at least one image, got none")
+    for number, image in enumerate(images):
+        if should_validate(None, image) and not bool(torch.isfinite(image).all()):
+            raise ValueError(f"input_images[{number}] must hold finite values, got NaN or infinity")
+    return plain(images) if isinstance(images, Tensor) else [plain(image) for image in images]

@@ -1,0 +1,253 @@
+"""Bring one volume onto the grid of another for scoring: without loss, or by choice."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass, replace
+
+import torch
+from jaxtyping import Float64, Shaped
+from torch import Tensor
+
+from softoverlap._checks import check_choice
+from softoverlap._types import plain
+from softoverlap.images._itk import from_itk, to_itk
+from softoverlap.images.geometry import SAME_GRID, Volume, boxes_to_world, check_affine
+
+GEOMETRIES = ("strict", "index", "resample")
+"""What `align_to` may do where grids differ."""
+
+CLOSE_GRID = 0.1
+"""Up to here, in voxels, scores are given with a warning."""
+
+TRUSTED_GRID = 1.0
+"""Up to here, in voxels, the voxel grid may be trusted in place of the affine."""
+
+
+@dataclass(frozen=True)
+class Aligned:
+    """A volume on the grid of another.
+
+    Args:
+        volume: The values, with the reference's affine.
+        displacement: Largest displacement of a corner along an axis before anything was moved, in
+            voxels of the reference.
+        warning: What a user should know about it, or None.
+
+    Examples:
+        >>> mask = Volume(torch.zeros(2, 2, 2), torch.eye(4, dtype=torch.float64))
+        >>> Aligned(mask, 0.0, None).displacement
+        0.0
+    """
+
+    volume: Volume
+    displacement: float
+    warning: str | None
+
+
+def reorient_to(moving: Volume, affine: Shaped[Tensor, "4 4"]) -> Volume:
+    """Flip and permute axes until they point as those of another grid, each as nearly as it can.
+
+    Args:
+        moving: The volume.
+        affine: Voxel indices to RAS mm of the other grid, shape (4, 4).
+
+    Returns:
+        The same voxels in the same places, in another axis order.
+
+    Raises:
+        TypeError: If the affine is not a tensor.
+        ValueError: If the affine is not invertible.
+
+    Examples:
+        >>> affine = torch.diag(torch.tensor([-1.0, 1.0, 1.0, 1.0], dtype=torch.float64))
+        >>> mask = Volume(torch.arange(2.0).reshape(2, 1, 1), affine)
+        >>> turned = reorient_to(mask, torch.eye(4))
+        >>> turned.data.flatten().tolist(), turned.affine[:3, 3].tolist()
+        ([1.0, 0.0], [-1.0, 0.0, 0.0])
+    """
+    there, here = check_affine(affine)[:3, :3], moving.affine[:3, :3]
+    cosines = (there / there.norm(dim=0)).T @ (here / here.norm(dim=0))
+    source = _nearest_order(cosines.abs().tolist())
+    flips = [axis for axis, old in enumerate(source) if cosines[axis, old] < 0]
+    lead = moving.data.ndim - 3
+    data = plain(moving.data).permute(*range(lead), *(lead + old for old in source))
+    step = torch.zeros(4, 4, dtype=torch.float64)
+    step[3, 3] = 1
+    for axis, old in enumerate(source):
+        step[old, axis] = -1 if axis in flips else 1
+        step[old, 3] = data.shape[lead + axis] - 1 if axis in flips else 0
+    if flips:  # even of no axis, a flip would be a copy
+        data = data.flip([lead + axis for axis in flips])
+    return Volume(data, moving.affine @ step)
+
+
+def align_to(
+    moving: Volume,
+    reference: Volume,
+    *,
+    geometry: str = "strict",
+    nearest: bool = False,
+    names: tuple[str, str] = ("moving", "reference"),
+) -> Aligned:
+    """Bring a volume onto the grid of another, as closely as scoring needs it.
+
+    Axes are flipped and permuted first, which loses nothing. What is left is measured: the largest
+    displacement of a corner along an axis, in voxels of the reference. Half a voxel costs a small
+    lesion a third of its Dice, so up to 0.01 voxels count as the same, up to 0.1 are told by a
+    warning, and more is an error unless a choice is made:
+
+    | geometry | up to | what happens |
+    | --- | --- | --- |
+    | `"strict"` | 0.1 voxels | an error |
+    | `"index"` | 1 voxel | voxel meets voxel, the reference's affine holds |
+    | `"resample"` | the volumes meet | values are interpolated at the places of the affines |
+
+    Args:
+        moving: The volume to bring.
+        reference: The volume whose grid counts; its values are not looked at.
+        geometry: What to do where the grids differ.
+        nearest: Resample to the nearest voxel, for labels, in place of linearly.
+        names: How to call the two in messages, as a rule their files.
+
+    Returns:
+        The volume on the reference's grid, the displacement and a warning. Resampled values are 0
+        outside the moving volume, and between the centres of its outer voxels and its border those
+        of the outer voxels; they are floating if they are linear. What lies outside the reference
+        is left out, and the warning tells its share of the mass.
+
+    Raises:
+        ValueError: If the shapes differ after reorientation (unless resampled), the grids lie too
+            far apart, or the volumes do not meet at all.
+
+    Examples:
+        >>> affine = torch.eye(4, dtype=torch.float64)
+        >>> truth, shifted = Volume(torch.ones(4, 4, 4), affine), affine.clone()
+        >>> shifted[0, 3] = 0.4
+        >>> aligned = align_to(Volume(torch.ones(4, 4, 4), shifted), truth, geometry="index")
+        >>> round(aligned.displacement, 6), bool((aligned.volume.data == 1).all())
+        (0.4, True)
+    """
+    check_choice("geometry", geometry, GEOMETRIES)
+    turned = reorient_to(moving, reference.affine)
+    displacement = _displacement(turned, reference)
+    same_shape = turned.grid == reference.grid
+    apart = (
+        f"{names[0]} lies up to {displacement:.3g} voxels from the grid of {names[1]} "
+        "(largest displacement of a corner along an axis)"
+    )
+    if not same_shape and geometry != "resample":
+        raise ValueError(_shapes(turned, reference, names, geometry))
+    if same_shape and displacement <= SAME_GRID:
+        return Aligned(replace(turned, affine=reference.affine), displacement, None)
+    if geometry == "resample":
+        volume = _resampled(turned, reference, nearest, names)
+        outside = _left_out(_share_outside(turned, reference, nearest), names)
+        return Aligned(volume, displacement, f"{apart}: resampled{outside}")
+    limit = CLOSE_GRID if geometry == "strict" else TRUSTED_GRID
+    if displacement > limit:
+        hint = choices(displacement, geometry, meet=_meet(turned, reference))
+        raise ValueError(f"{apart}, more than the {limit:g} that is allowed{hint}")
+    return Aligned(replace(turned, affine=reference.affine), displacement, f"{apart}: not moved")
+
+
+def _nearest_order(nearness: list[list[float]]) -> tuple[int, ...]:
+    """For each axis of the reference the axis that points most nearly along it; all different."""
+    orders = itertools.permutations(range(3))
+    return max(orders, key=lambda order: sum(map(list.__getitem__, nearness, order)))
+
+
+def _displacement(moving: Volume, reference: Volume) -> float:
+    """Between the corners of two volumes in one axis order; their shapes may differ."""
+    there = _corners_in(moving, reference.affine)
+    return float((there - _corners_in(reference, reference.affine)).abs().max())
+
+
+def _corners_in(volume: Volume, affine: Float64[Tensor, "4 4"]) -> Float64[Tensor, "8 3"]:
+    """The corners of a volume in voxel indices of a grid."""
+    box = torch.tensor([[0.0, 0.0, 0.0, *map(float, volume.grid)]], dtype=torch.float64)
+    world = boxes_to_world(box, volume.affine)[0]
+    return torch.linalg.solve(affine[:3, :3], (world - affine[:3, 3]).T).T
+
+
+def _shapes(moving: Volume, reference: Volume, names: tuple[str, str], geometry: str) -> str:
+    hint = ": choose resample if the affines are right" if _meet(moving, reference) else ""
+    return (
+        f"{names[0]} must have the shape of {names[1]}, {reference.grid}, got {moving.grid} in the "
+        f"same axis order; with geometry (--geometry) {geometry} shapes must agree{hint}"
+    )
+
+
+def choices(displacement: float, geometry: str, *, meet: bool = True) -> str:
+    """What would work in place of a geometry that refuses; `meet` if the volumes share space."""
+    words = []
+    if geometry == "strict" and displacement <= TRUSTED_GRID:
+        words.append(f"index trusts the voxel grid, up to {TRUSTED_GRID:g} voxel")
+    if meet:
+        words.append("resample trusts the affines")
+    if not words:
+        return f" by geometry (--geometry) {geometry}, and the volumes share no space"
+    return f" by {geometry}; choose with geometry (--geometry): {', '.join(words)}"
+
+
+def _meet(moving: Volume, reference: Volume) -> bool:
+    """Whether two volumes share some space."""
+    box = _corners_in(moving, reference.affine)
+    size = torch.tensor(reference.grid, dtype=torch.float64)
+    return not bool((box.amax(dim=0) <= -0.5).any() or (box.amin(dim=0) >= size - 0.5).any())
+
+
+def _share_outside(moving: Volume, reference: Volume, nearest: bool) -> float:
+    """Share of the mass in voxels whose centres lie outside the reference; each label counts 1."""
+    data = plain(moving.data).detach().cpu()
+    mass = (data != 0).double() if nearest else data.double().abs()
+    mass = mass.reshape(-1, *moving.grid).sum(dim=0)
+    step = torch.linalg.solve(reference.affine, moving.affine)
+    along = [torch.arange(length, dtype=torch.float64) for length in moving.grid]
+    inside = torch.ones(moving.grid, dtype=torch.bool)
+    for row, length in zip(step, reference.grid, strict=False):
+        parts = [factor * places for factor, places in zip(row, along, strict=False)]
+        at = parts[0][:, None, None] + parts[1][:, None] + parts[2] + row[3]
+        inside &= (at >= -0.5) & (at <= length - 0.5)
+    total = float(mass.sum())
+    return float(mass[~inside].sum()) / total if total > 0 else 0.0
+
+
+def _left_out(share: float, names: tuple[str, str]) -> str:
+    if share == 0:
+        return ""
+    return f", and {100 * share:.3g} % of its mass lies outside {names[1]} and is left out"
+
+
+def _resampled(moving: Volume, reference: Volume, nearest: bool, names: tuple[str, str]) -> Volume:
+    """The values at the places of the reference's voxels, channel by channel."""
+    if not _meet(moving, reference):
+        raise ValueError(f"{names[0]} and {names[1]} must share some space, got volumes apart")
+    data = plain(moving.data).detach().cpu()
+    kept = data.dtype
+    stored = data.to(torch.uint8) if kept == torch.bool else data
+    half = kept in (torch.float16, torch.bfloat16)
+    if half or not (nearest or stored.is_floating_point()):
+        stored = stored.float()
+    channels = stored.reshape(-1, *moving.grid)
+    found = torch.stack([_on_grid(one, moving.affine, reference, nearest) for one in channels])
+    found = found.reshape(*data.shape[:-3], *reference.grid)
+    back = kept if nearest or kept.is_floating_point else found.dtype
+    return Volume(found.to(back), reference.affine)
+
+
+def _on_grid(
+    data: Tensor, affine: Float64[Tensor, "4 4"], reference: Volume, nearest: bool
+) -> Tensor:
+    import SimpleITK
+
+    image = to_itk(data, affine)
+    grid = to_itk(torch.zeros(1, 1, 1, dtype=torch.uint8), reference.affine)
+    method = SimpleITK.sitkNearestNeighbor if nearest else SimpleITK.sitkLinear
+    resampler = SimpleITK.ResampleImageFilter()
+    resampler.SetReferenceImage(grid)
+    resampler.SetSize(list(reference.grid))
+    resampler.SetInterpolator(method)
+    resampler.SetDefaultPixelValue(0)
+    values, _ = from_itk(resampler.Execute(image), "resampled")
+    return torch.from_numpy(values.copy())

@@ -1,0 +1,262 @@
+"""A folder of scans to train on.
+
+Layout:
+
+```
+FOLDER/images/CASE.nii.gz           the scan
+FOLDER/masks/CASE.nii.gz            its soft mask, probabilities in [0, 1]
+FOLDER/raters/CASE_rater1.nii.gz    one mask per rater, any number of them
+FOLDER/patients.csv                 optional: columns case, patient
+```
+
+A case needs a scan and a mask or raters. With raters, lesions are where any of them marked one, and
+the mask only gives the probabilities there; without a mask, the raters' mean does. Without raters,
+lesions are the components of the mask at the threshold (0.5) or above. Files are NIfTI, or any
+other image that `load_image` reads; names that start with a dot are passed by.
+
+Scans of one patient must not be split between training and validation. Unless `patients.csv` names
+the patient, it is read from CASE: its part that starts with `sub-`, else its parts between
+underscores up to the first that holds a digit, else all of it. So `sub-01_ses-1` and `sub-01_ses-2`
+share the patient `sub-01`, `patient07_mni` is of `patient07`, and `case_001_t2` of `case_001`.
+"""
+
+from __future__ import annotations
+
+import csv
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from softoverlap.images.images import DATA_SUFFIXES, IMAGE_SUFFIXES, image_name, is_image_name
+
+_RATER = re.compile(r"(?P<case>.+)_rater(?P<number>\d+)")
+
+
+@dataclass(frozen=True)
+class Case:
+    """The files of one scan.
+
+    Args:
+        name: Name of the case, that of its scan without suffix.
+        patient: Whose scan it is.
+        image: The scan's file.
+        mask: The soft mask's file, or None.
+        raters: One file per rater, in the order of their numbers.
+
+    Examples:
+        >>> scan = Path("images/sub-01_ses-1.nii.gz")
+        >>> Case("sub-01_ses-1", "sub-01", scan, Path("masks/sub-01_ses-1.nii.gz"), ()).patient
+        'sub-01'
+    """
+
+    name: str
+    patient: str
+    image: Path
+    mask: Path | None
+    raters: tuple[Path, ...]
+
+
+@dataclass(frozen=True)
+class Unpaired:
+    """A file that belongs to no case.
+
+    Args:
+        path: The file.
+        reason: Why it could not be paired, in words.
+
+    Examples:
+        >>> Unpaired(Path("masks/sub-01.nii.gz"), "no image of case sub-01").reason
+        'no image of case sub-01'
+    """
+
+    path: Path
+    reason: str
+
+
+@dataclass(frozen=True)
+class CaseTable:
+    """What `find_cases` found.
+
+    Args:
+        cases: Complete cases, by name.
+        unpaired: Files that could not be paired, by path.
+
+    Examples:
+        >>> lost = Unpaired(Path("masks/sub-01.nii.gz"), "no image of case sub-01")
+        >>> [file.path.name for file in CaseTable((), (lost,)).unpaired]
+        ['sub-01.nii.gz']
+    """
+
+    cases: tuple[Case, ...]
+    unpaired: tuple[Unpaired, ...]
+
+
+def find_cases(folder: str | os.PathLike[str]) -> CaseTable:
+    """Pair the scans of a folder with their masks and raters, without opening them.
+
+    Args:
+        folder: A folder with `images/`, and `masks/` or `raters/` or both.
+
+    Returns:
+        The cases, and every file that could not be paired, with the reason.
+
+    Raises:
+        FileNotFoundError: If the folder or its `images/` does not exist.
+        ValueError: If there is no scan in it, or `patients.csv` is not a table of case and patient.
+
+    Examples:
+        >>> import tempfile
+        >>> from softoverlap.images import write_phantoms
+        >>> folder = tempfile.mkdtemp()
+        >>> write_phantoms(folder, 2, seed=0)
+        >>> [case.name for case in find_cases(folder).cases]
+        ['phantom-0000', 'phantom-0001']
+    """
+    folder = Path(folder)
+    for needed in (folder, folder / "images"):
+        if not needed.is_dir():
+            raise FileNotFoundError(f"{needed} must be a folder with scans, found no such folder")
+    unpaired: list[Unpaired] = []
+    images = _by_case(folder / "images", unpaired)
+    if not images:
+        raise ValueError(
+            f"{folder / 'images'} must hold scans ({', '.join(IMAGE_SUFFIXES)}), found none"
+        )
+    masks = _by_case(folder / "masks", unpaired)
+    raters = _raters(folder / "raters", unpaired)
+    patients = _patients(folder / "patients.csv")
+    cases = []
+    for name, image in images.items():
+        if name in masks or name in raters:
+            patient = patients.get(name) or patient_of(name)
+            ordered = tuple(path for _, path in sorted(raters.get(name, {}).items()))
+            cases.append(Case(name, patient, image, masks.get(name), ordered))
+        else:
+            unpaired.append(Unpaired(image, "no mask and no raters of this case"))
+    left = [(name, path) for name, path in masks.items()]
+    left += [(name, path) for name, stack in raters.items() for path in stack.values()]
+    left += [(name, folder / "patients.csv") for name in patients]
+    unpaired += [
+        Unpaired(path, f"no image of case {name}") for name, path in left if name not in images
+    ]
+    return CaseTable(tuple(cases), tuple(sorted(unpaired, key=lambda file: file.path)))
+
+
+def find_raters(
+    folder: str | os.PathLike[str],
+) -> tuple[dict[str, tuple[Path, ...]], list[Unpaired]]:
+    """The raters' files of each case, without opening them.
+
+    Args:
+        folder: A folder with `raters/CASE_rater1.nii.gz`, or with such files itself.
+
+    Returns:
+        Files by case, in the order of the raters' numbers, and the files that are no rater's.
+
+    Raises:
+        FileNotFoundError: If the folder does not exist.
+        ValueError: If there is no rater in it.
+
+    Examples:
+        >>> import tempfile
+        >>> from softoverlap.images import write_phantoms
+        >>> folder = tempfile.mkdtemp()
+        >>> write_phantoms(folder, 1, seed=0)
+        >>> found, left = find_raters(folder)
+        >>> {case: len(files) for case, files in found.items()}, left
+        ({'phantom-0000': 5}, [])
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise FileNotFoundError(f"{folder} must be a folder with raters, found no such folder")
+    if (folder / "raters").is_dir():
+        folder = folder / "raters"
+    unpaired: list[Unpaired] = []
+    found = _raters(folder, unpaired)
+    if not found:
+        raise ValueError(f"{folder} must hold masks named CASE_rater1.nii.gz and so on, found none")
+    ordered = {
+        case: tuple(path for _, path in sorted(stack.items())) for case, stack in found.items()
+    }
+    return ordered, unpaired
+
+
+def patient_of(case: str) -> str:
+    """The patient that a case's name tells.
+
+    Args:
+        case: Name of the case.
+
+    Returns:
+        Its part that starts with `sub-`, else its parts between underscores up to the first that
+        holds a digit, else all of it.
+
+    Examples:
+        >>> patient_of("sub-01_ses-2"), patient_of("patient07_mni"), patient_of("case_001_t2")
+        ('sub-01', 'patient07', 'case_001')
+    """
+    parts = case.split("_")
+    for part in parts:
+        if part.startswith("sub-"):
+            return part
+    for count, part in enumerate(parts, start=1):
+        if any(letter.isdigit() for letter in part):
+            return "_".join(parts[:count])
+    return case
+
+
+def _files(folder: Path, unpaired: list[Unpaired]) -> Iterator[tuple[str, Path]]:
+    """Name without suffix and path of each image, by name; others are noted."""
+    if not folder.is_dir():
+        return
+    for path in sorted(folder.iterdir()):
+        if path.name.startswith("."):
+            continue
+        if is_image_name(path) and path.is_file():
+            yield image_name(path), path
+        elif not path.name.lower().endswith(DATA_SUFFIXES):
+            unpaired.append(Unpaired(path, f"not a file ending in {', '.join(IMAGE_SUFFIXES)}"))
+
+
+def _by_case(folder: Path, unpaired: list[Unpaired]) -> dict[str, Path]:
+    found: dict[str, Path] = {}
+    for name, path in _files(folder, unpaired):
+        if name in found:
+            unpaired.append(Unpaired(path, f"{found[name].name} is of the same case"))
+        else:
+            found[name] = path
+    return found
+
+
+def _raters(folder: Path, unpaired: list[Unpaired]) -> dict[str, dict[int, Path]]:
+    """Files by case and number of rater."""
+    found: dict[str, dict[int, Path]] = {}
+    for name, path in _files(folder, unpaired):
+        match = _RATER.fullmatch(name)
+        if match is None:
+            unpaired.append(Unpaired(path, "its name must be CASE_rater1, CASE_rater2, …"))
+            continue
+        stack, number = found.setdefault(match["case"], {}), int(match["number"])
+        if number in stack:
+            unpaired.append(Unpaired(path, f"{stack[number].name} is of the same rater"))
+        else:
+            stack[number] = path
+    return found
+
+
+def _patients(path: Path) -> dict[str, str]:
+    """Case to patient, empty without a table."""
+    if not path.exists():
+        return {}
+    with path.open(newline="", encoding="utf-8-sig") as file:
+        rows = list(csv.DictReader(file))
+    patients: dict[str, str] = {}
+    for row in rows:
+        case, patient = row.get("case"), row.get("patient")
+        if not case or not patient:
+            raise ValueError(f"{path} must have the columns case and patient, got {row}")
+        if patients.setdefault(case, patient) != patient:
+            raise ValueError(f"{path} must name one patient a case, got two for {case}")
+    return patients

@@ -1,0 +1,92 @@
+"""Every format by name, and which one a file is in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from softoverlap._checks import check_choice
+from softoverlap.images.formats import coco, label_map, markups, monai, nndetection, ours, table
+from softoverlap.images.formats.record import BoxFile, Told, load_json
+from softoverlap.images.nifti import NIFTI_SUFFIXES, is_nifti_name
+
+
+@dataclass(frozen=True)
+class BoxFormat:
+    """One format: how it is read and written, and what its files are called."""
+
+    read: Callable[[Path, Told], dict[str, BoxFile]]
+    write: Callable[[Path, Mapping[str, BoxFile], Told], None]
+    suffix: str
+    many: bool = False
+    """Whether one file holds many cases."""
+    others: tuple[str, ...] = ()
+    """Suffixes beside the usual one."""
+
+    @property
+    def suffixes(self) -> tuple[str, ...]:
+        """All suffixes, the usual one first."""
+        return (self.suffix, *self.others)
+
+
+FORMATS: dict[str, BoxFormat] = {
+    "json": BoxFormat(ours.read, ours.write, ".json"),
+    "monai": BoxFormat(monai.read, monai.write, ".json", many=True),
+    "nndetection": BoxFormat(nndetection.read, nndetection.write, ".npz", others=(".json",)),
+    "coco": BoxFormat(coco.read, coco.write, ".json", many=True),
+    "csv": BoxFormat(table.read, table.write, ".csv", many=True),
+    "slicer": BoxFormat(markups.read, markups.write, ".mrk.json"),
+    "labelmap": BoxFormat(label_map.read, label_map.write, ".nii.gz", others=(".nii",)),
+}
+"""Every format by name."""
+
+
+def format_of(path: Path) -> str:
+    """The format of a file that is there: by its suffix, or by what it holds."""
+    suffix = path.suffix.lower()
+    if suffix in nndetection.PICKLES:
+        nndetection.refuse_pickle(path)
+    if is_nifti_name(path):
+        return "labelmap"
+    if suffix == ".csv":
+        return "csv"
+    content: Any = None
+    if suffix == ".npz":
+        content = nndetection.load_npz(path)
+    elif suffix == ".json":
+        content = load_json(path)
+    found = _format_of(content)
+    if found is None:
+        raise ValueError(
+            f"{path} does not tell its format: name it (format, or --from of `softoverlap "
+            f"convert`, which makes one that tells), one of {', '.join(FORMATS)}"
+        )
+    return found
+
+
+def _format_of(content: Any) -> str | None:
+    """What marks a format beyond doubt; nothing is taken for ours or nnDetection's by its shape."""
+    if isinstance(content, dict) and content.get("format") == ours.FORMAT:
+        return "json"
+    if isinstance(content, dict) and {"pred_boxes", "itk_origin"} <= set(content):
+        return "nndetection"
+    tests = {"slicer": markups.is_markups, "coco": coco.is_coco, "monai": monai.is_list}
+    return next((name for name, fits in tests.items() if fits(content)), None)
+
+
+def format_to_write(path: Path, name: str | None) -> str:
+    """The format of a file to write: as named, or by its suffix (.json is ours)."""
+    if name is None:
+        suffixes = {".mrk.json": "slicer", ".npz": "nndetection", ".csv": "csv", ".json": "json"}
+        suffixes |= dict.fromkeys(NIFTI_SUFFIXES, "labelmap")
+        lower = path.name.lower()
+        name = next((kind for end, kind in suffixes.items() if lower.endswith(end)), None)
+        if name is None:
+            raise ValueError(f"path must end in one of {', '.join(suffixes)}, got {path}")
+    check_choice("format", name, FORMATS)
+    allowed = FORMATS[name].suffixes
+    if not path.name.lower().endswith(allowed):
+        raise ValueError(f"path must end in {' or '.join(allowed)} for {name}, got {path}")
+    return name

@@ -1,0 +1,184 @@
+"""COCO: `bbox` is `[x, y, w, h]`, in 3D `[x, y, z, w, h, d]`, in pixels; many scans in one file.
+
+Both of its forms are read: the data set (`images`, `annotations`, `categories`) and the list of
+results (`image_id`, `category_id`, `bbox`, `score`). COCO was made for photographs, whose `x` is
+the column, the last axis of an array of rows and columns; but the first axis of a NIfTI file is `x`
+too. So a reader must name `axis_order`: "xyz" where `x` is the first axis, "zyx" where it is the
+last. Files that we write say it in `info`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Float64
+from torch import Tensor
+
+from softoverlap._checks import check_choice
+from softoverlap.images.formats.grids import affine_for, bare_scan, read_grid, scan_of
+from softoverlap.images.formats.record import (
+    BoxFile,
+    Told,
+    affine_of,
+    case_of,
+    check_ndim,
+    checked_boxes,
+    column,
+    load_json,
+    naming,
+    number_rows,
+    save_json,
+)
+
+ORDERS = ("xyz", "zyx")
+_SIZES = ("width", "height", "depth")
+
+
+def write(path: Path, files: Mapping[str, BoxFile], told: Told) -> None:
+    """All cases as one data set."""
+    order = told.axis_order or "xyz"
+    check_choice("axis_order", order, ORDERS)
+    images, annotations, known = [], [], set()
+    for number, file in enumerate(files.values(), start=1):
+        check_ndim(path, file, 2, 3)
+        images.append(_image(path, number, file, order, told))
+        labels = [0] * len(file.boxes) if file.labels is None else file.labels.tolist()
+        known |= set(labels)
+        rows = _to_coco(file.boxes, order).tolist()
+        scores = [None] * len(rows) if file.scores is None else file.scores.tolist()
+        for row, label, score in zip(rows, labels, scores, strict=True):
+            annotations.append(_annotation(len(annotations) + 1, number, row, label, score))
+    categories = [{"id": label, "name": f"class {label}"} for label in sorted(known)]
+    content = {
+        "info": {"description": "boxes of softoverlap, in voxels", "axis_order": order},
+        "images": images,
+        "annotations": annotations,
+        "categories": categories,
+    }
+    save_json(path, content)
+
+
+def _image(path: Path, number: int, file: BoxFile, order: str, told: Told) -> dict[str, Any]:
+    scan, affine = scan_of(path, file, told), affine_for(path, file, told)
+    name = f"{case_of(path, file)}.nii.gz" if scan is None else scan.name
+    image: dict[str, Any] = {"id": number, "file_name": name, "ndim": file.boxes.shape[1] // 2}
+    if scan is not None:
+        shape = read_grid(scan).shape[: image["ndim"]]
+        image |= zip(_SIZES, shape if order == "xyz" else shape[::-1], strict=False)
+    return image if affine is None else {**image, "affine": affine.tolist()}
+
+
+def _annotation(
+    number: int, image: int, row: list[float], label: int, score: float | None
+) -> dict[str, Any]:
+    edges = row[len(row) // 2 :]
+    area = edges[0] * edges[1] * (edges[2] if len(edges) == 3 else 1.0)
+    annotation = {
+        "id": number,
+        "image_id": image,
+        "category_id": label,
+        "bbox": row,
+        "area": area,
+        "iscrowd": 0,
+    }
+    return annotation if score is None else {**annotation, "score": score}
+
+
+def _to_coco(boxes: Tensor, order: str) -> Float64[Tensor, "boxes coords"]:
+    low, high = boxes.chunk(2, dim=1)
+    if order == "zyx":
+        low, high = low.flip(1), high.flip(1)
+    return torch.cat([low, high - low], dim=1)
+
+
+def _from_coco(rows: Tensor, order: str) -> Float64[Tensor, "boxes coords"]:
+    low, edges = rows.chunk(2, dim=1)
+    if order == "zyx":
+        low, edges = low.flip(1), edges.flip(1)
+    return torch.cat([low, low + edges], dim=1)
+
+
+def is_coco(content: Any) -> bool:
+    """Whether a JSON file looks like a data set or results of COCO."""
+    if isinstance(content, dict):
+        return all(isinstance(content.get(key), list) for key in ("images", "annotations"))
+    first = content[0] if isinstance(content, list) and content else None
+    return isinstance(first, dict) and {"image_id", "bbox", "category_id"} <= set(first)
+
+
+def read(path: Path, told: Told) -> dict[str, BoxFile]:
+    """Every image, those without boxes too; of a list of results, every image it names."""
+    content = load_json(path)
+    with naming(path, "COCO file"):
+        results = content if isinstance(content, list) else content["annotations"]
+        named = {} if isinstance(content, list) else content
+        order = _order(path, named, told)
+        images = {image["id"]: image for image in named.get("images", [])}
+        if not images:
+            images = {row["image_id"]: {"file_name": str(row["image_id"])} for row in results}
+        rows: dict[Any, list[Mapping[str, Any]]] = {image: [] for image in images}
+        for row in results:
+            if row["image_id"] not in rows:
+                raise ValueError(f"{path} must list every image, got {row['image_id']!r} unlisted")
+            rows[row["image_id"]].append(row)
+        return _files(path, images, rows, order, told)
+
+
+def _order(path: Path, content: Mapping[str, Any], told: Told) -> str:
+    own = (content.get("info") or {}).get("axis_order")
+    if own is not None and told.axis_order not in (None, own):
+        raise ValueError(f"{path} must be read in its own axis order, {own}, got {told.axis_order}")
+    order = own or told.axis_order
+    if order is None:
+        raise ValueError(
+            f"{path} does not say which axis its x is: name it, axis_order='xyz' (x is the first, "
+            "as in NIfTI) or 'zyx' (x is the last, as of rows and columns; --axis-order)"
+        )
+    check_choice("axis_order", order, ORDERS)
+    return order
+
+
+def _files(
+    path: Path,
+    images: Mapping[Any, Mapping[str, Any]],
+    rows: Mapping[Any, list[Mapping[str, Any]]],
+    order: str,
+    told: Told,
+) -> dict[str, BoxFile]:
+    files: dict[str, BoxFile] = {}
+    widths = [len(row["bbox"]) for found in rows.values() for row in found]
+    for number, image in images.items():
+        case = bare_scan(str(image["file_name"]))
+        if case in files:
+            raise ValueError(f"{path} must have one image for each case, got two of {case}")
+        width = 2 * image["ndim"] if "ndim" in image else (widths[0] if widths else 4)
+        files[case] = _file(path, case, image, rows[number], width, order, told)
+    return files
+
+
+def _file(
+    path: Path,
+    case: str,
+    image: Mapping[str, Any],
+    rows: list[Mapping[str, Any]],
+    width: int,
+    order: str,
+    told: Told,
+) -> BoxFile:
+    if width not in (4, 6):
+        raise ValueError(f"{path} must hold 4 or 6 numbers a bbox, got {width}")
+    numbers = number_rows([row["bbox"] for row in rows], width, path, "bbox")
+    scores = [row["score"] for row in rows if "score" in row]
+    labels = [row["category_id"] for row in rows]
+    file = BoxFile(
+        checked_boxes(_from_coco(numbers, order), path),
+        column(scores, "score", len(rows), path),
+        column(labels, "label", len(rows), path, whole=True),
+        affine_of(image.get("affine"), path),
+        case,
+    )
+    affine = affine_for(path, file, told)
+    return BoxFile(file.boxes, file.scores, file.labels, affine, case)

@@ -1,0 +1,255 @@
+"""Read and write boxes in any of the formats; which one, the file tells or the caller names."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from jaxtyping import Shaped
+from torch import Tensor
+
+from softoverlap._checks import check_boxes, check_choice
+from softoverlap._types import Boxes, plain
+from softoverlap.images.formats import coco
+from softoverlap.images.formats.choice import FORMATS, format_of, format_to_write
+from softoverlap.images.formats.record import BoxFile, Told, bare_name, numbers
+from softoverlap.images.formats.world import FRAMES
+from softoverlap.images.geometry import check_affine
+
+
+def _told(
+    image: str | os.PathLike[str] | None,
+    affine: Tensor | None,
+    frame: str | None,
+    axis_order: str | None,
+    score_table: str | os.PathLike[str] | None = None,
+) -> Told:
+    if frame is not None:
+        check_choice("frame", frame, FRAMES)
+    if axis_order is not None:
+        check_choice("axis_order", axis_order, coco.ORDERS)
+    return Told(
+        affine=None if affine is None else check_affine(affine),
+        image=None if image is None else Path(image),
+        frame=frame,
+        axis_order=axis_order,
+        scores=None if score_table is None else Path(score_table),
+    )
+
+
+def read_box_files(
+    path: str | os.PathLike[str],
+    *,
+    format: str | None = None,
+    image: str | os.PathLike[str] | None = None,
+    affine: Shaped[Tensor, "4 4"] | None = None,
+    frame: str | None = None,
+    axis_order: str | None = None,
+    score_table: str | os.PathLike[str] | None = None,
+) -> dict[str, BoxFile]:
+    """Read the boxes of every scan that a file holds.
+
+    Args:
+        path: The file.
+        format: One of `FORMATS`; by default what suffix and content tell beyond doubt.
+        image: The scan that the boxes lie in, or a folder with CASE.nii.gz for each case.
+        affine: Voxel indices to RAS mm of every case, in place of `image`, shape (4, 4).
+        frame: Of MONAI's lists: `"RAS"` or `"LPS"`.
+        axis_order: Of COCO: `"xyz"` if x is the first tensor axis, `"zyx"` if it is the last.
+        score_table: Of label maps: the table of scores.
+
+    Returns:
+        Boxes in voxels by case.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If the file is broken, or does not tell what it must be told. The message is
+            one line and names the file.
+
+    Examples:
+        >>> import tempfile, torch
+        >>> path = Path(tempfile.mkdtemp()) / "all.csv"
+        >>> one = BoxFile(torch.tensor([[0.5, 4.0]], dtype=torch.float64))
+        >>> write_box_files(path, {"sub-01": one, "sub-02": one})
+        >>> list(read_box_files(path))
+        ['sub-01', 'sub-02']
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} must be a file of boxes, found no such file")
+    if format is not None:
+        check_choice("format", format, FORMATS)
+    told = _told(image, affine, frame, axis_order, score_table)
+    files = FORMATS[format or format_of(path)].read(path, told)
+    _check_image(path, files, told)
+    return files
+
+
+def _check_image(path: Path, files: Mapping[str, BoxFile], told: Told) -> None:
+    """One scan is not that of several cases."""
+    if len(files) > 1 and told.image is not None and not told.image.is_dir():
+        raise ValueError(
+            f"{path} holds {len(files)} cases: image must be a folder with a scan of each, got the "
+            f"file {told.image}"
+        )
+
+
+def read_boxes(
+    path: str | os.PathLike[str],
+    *,
+    case: str | None = None,
+    format: str | None = None,
+    image: str | os.PathLike[str] | None = None,
+    affine: Shaped[Tensor, "4 4"] | None = None,
+    frame: str | None = None,
+    axis_order: str | None = None,
+    score_table: str | os.PathLike[str] | None = None,
+) -> BoxFile:
+    """Read the boxes of one scan.
+
+    Args:
+        path: The file.
+        case: Which scan, of a file of many.
+        format: One of `FORMATS`; by default what suffix and content tell beyond doubt.
+        image: The scan that the boxes lie in, or a folder with CASE.nii.gz for each case.
+        affine: Voxel indices to RAS mm of every case, in place of `image`, shape (4, 4).
+        frame: Of MONAI's lists: `"RAS"` or `"LPS"`.
+        axis_order: Of COCO: `"xyz"` if x is the first tensor axis, `"zyx"` if it is the last.
+        score_table: Of label maps: the table of scores.
+
+    Returns:
+        Boxes in voxels, with scores, labels, affine and case where the file has them.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If the file is broken, does not tell what it must be told, or holds several
+            scans and none is named. The message is one line and names the file.
+
+    Examples:
+        >>> import tempfile, torch
+        >>> path = Path(tempfile.mkdtemp()) / "boxes.json"
+        >>> write_boxes(path, torch.zeros(0, 6), case="sub-01")
+        >>> found = read_boxes(path)
+        >>> found.boxes.shape, found.case
+        (torch.Size([0, 6]), 'sub-01')
+    """
+    files = read_box_files(
+        path, format=format, image=image, affine=affine, frame=frame, axis_order=axis_order,
+        score_table=score_table,
+    )  # fmt: skip
+    if case is not None and case in files:
+        return files[case]
+    if case is not None or len(files) != 1:
+        names = ", ".join(list(files)[:5]) + (", ..." if len(files) > 5 else "")
+        wanted = "name one of its cases" if case is None else f"hold the case {case!r}"
+        raise ValueError(f"{path} must {wanted}, got {len(files)}: {names}")
+    return next(iter(files.values()))
+
+
+def write_box_files(
+    path: str | os.PathLike[str],
+    files: Mapping[str, BoxFile],
+    *,
+    format: str | None = None,
+    image: str | os.PathLike[str] | None = None,
+    frame: str | None = None,
+    axis_order: str | None = None,
+) -> None:
+    """Write the boxes of several scans into one file, whole or not at all.
+
+    Args:
+        path: The file; an existing one is replaced.
+        files: Boxes by case; MONAI's lists, COCO and CSV hold many, the other formats one.
+        format: One of `FORMATS`; by default by the suffix, and our own for .json.
+        image: The scan, or a folder with CASE.nii.gz for each case: for formats in mm where
+            the affine is not known, and for label maps.
+        frame: Of MONAI's lists: `"RAS"` (default) or `"LPS"`.
+        axis_order: Of COCO: `"xyz"` (default) or `"zyx"`.
+
+    Raises:
+        ValueError: If the format cannot hold these boxes, or needs a scan that is not named.
+        FileNotFoundError: If the folder or a scan does not exist.
+
+    Examples:
+        >>> import tempfile, torch
+        >>> path = Path(tempfile.mkdtemp()) / "coco.json"
+        >>> one = BoxFile(torch.tensor([[0.0, 1, 2, 3]], dtype=torch.float64))
+        >>> write_box_files(path, {"a": one, "b": one}, format="coco")
+        >>> list(read_box_files(path))
+        ['a', 'b']
+    """
+    path = Path(path)
+    named = {
+        case: _checked(file.boxes, file.scores, file.labels, file.affine, case)
+        for case, file in files.items()
+    }
+    kind, told = FORMATS[format_to_write(path, format)], _told(image, None, frame, axis_order)
+    _check_image(path, named, told)
+    kind.write(path, named, told)
+
+
+def _checked(
+    boxes: Tensor,
+    scores: Tensor | None,
+    labels: Tensor | None,
+    affine: Tensor | None,
+    case: str | None,
+) -> BoxFile:
+    """The record of one case, in float64 on the CPU, if its values can be written."""
+    check_boxes(boxes=boxes, validate=True)
+    numbers("scores", scores, len(boxes))
+    numbers("labels", labels, len(boxes), whole=True)
+    return BoxFile(
+        plain(boxes).detach().cpu().double(),
+        None if scores is None else plain(scores).detach().cpu().double(),
+        None if labels is None else plain(labels).detach().cpu().long(),
+        None if affine is None else check_affine(affine),
+        case,
+    )
+
+
+def write_boxes(
+    path: str | os.PathLike[str],
+    boxes: Boxes,
+    *,
+    scores: Shaped[Tensor, "boxes"] | None = None,
+    labels: Shaped[Tensor, "boxes"] | None = None,
+    affine: Shaped[Tensor, "4 4"] | None = None,
+    case: str | None = None,
+    format: str | None = None,
+    image: str | os.PathLike[str] | None = None,
+    frame: str | None = None,
+    axis_order: str | None = None,
+) -> None:
+    """Write the boxes of one scan, whole or not at all.
+
+    Args:
+        path: The file; an existing one is replaced.
+        boxes: Boxes in voxels, shape (N, 2 * ndim); N may be 0.
+        scores: A score per box, shape (N,).
+        labels: A class per box, integers, shape (N,).
+        affine: Voxel indices to RAS mm of voxel centres, shape (4, 4).
+        case: Name of the scan.
+        format: One of `FORMATS`; by default by the suffix, and our own for .json.
+        image: The scan: for formats in mm in place of `affine`, and for label maps.
+        frame: Of MONAI's lists: `"RAS"` (default) or `"LPS"`.
+        axis_order: Of COCO: `"xyz"` (default) or `"zyx"`.
+
+    Raises:
+        TypeError: If boxes, scores, labels or affine is not a tensor, or labels are no integers.
+        ValueError: If a shape is wrong, a box is inverted, a value is not finite, or the format
+            cannot hold these boxes.
+        FileNotFoundError: If the folder does not exist.
+
+    Examples:
+        >>> import tempfile, torch
+        >>> path = Path(tempfile.mkdtemp()) / "boxes.json"
+        >>> write_boxes(path, torch.tensor([[0.5, 4.0]]), scores=torch.tensor([0.9]))
+        >>> read_boxes(path).boxes
+        tensor([[0.5000, 4.0000]], dtype=torch.float64)
+    """
+    path = Path(path)
+    file = _checked(boxes, scores, labels, affine, case)
+    kind = FORMATS[format_to_write(path, format)]
+    kind.write(path, {case or bare_name(path): file}, _told(image, None, frame, axis_order))

@@ -1,0 +1,95 @@
+"""Where the boxes of a file lie: the affine that the file tells, the caller, or the scan."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import nibabel
+import torch
+from jaxtyping import Float64
+from torch import Tensor
+
+from softoverlap.images.formats.record import BoxFile, Told, bare_name, case_of
+from softoverlap.images.geometry import check_affine
+from softoverlap.images.images import IMAGE_SUFFIXES, load_image
+from softoverlap.images.nifti import _UNREADABLE, _affine_in_mm, is_nifti_name
+from softoverlap.images.sources import is_dicom_folder
+
+_SAME_MM = 1e-4
+"""Affines that differ by less are the same: NIfTI keeps them in float32."""
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Voxels of a scan along each axis, and where they lie."""
+
+    shape: tuple[int, ...]
+    affine: Float64[Tensor, "4 4"]
+
+
+def read_grid(path: Path) -> Grid:
+    """Shape and affine of a scan; of NIfTI from its header alone."""
+    if not path.exists():
+        raise FileNotFoundError(f"{path} must be the scan of the boxes, found no such file")
+    if not is_nifti_name(path):
+        volume = load_image(path)
+        return Grid(volume.grid, volume.affine)
+    try:
+        image = nibabel.load(path)
+        if not isinstance(image, nibabel.Nifti1Pair):
+            raise ValueError(f"it is a {type(image).__name__}")
+    except _UNREADABLE as error:
+        reason = " ".join(str(error).split())
+        raise ValueError(f"{path} must be a readable NIfTI file, got: {reason}") from error
+    return Grid(tuple(image.shape[:3]), _affine_in_mm(image, path))
+
+
+def scan_of(path: Path, file: BoxFile, told: Told) -> Path | None:
+    """The scan that the caller named, or that lies in the folder that the caller named."""
+    if told.image is None or not told.image.is_dir() or is_dicom_folder(told.image):
+        return told.image
+    case = case_of(path, file)
+    if is_dicom_folder(told.image / case):
+        return told.image / case
+    ends = {f"{case}{suffix}".lower(): rank for rank, suffix in enumerate(IMAGE_SUFFIXES)}
+    scans = (scan for scan in told.image.iterdir() if scan.name.startswith(case))
+    found = [scan for scan in scans if scan.name.lower() in ends and scan.is_file()]
+    if not found:
+        raise FileNotFoundError(
+            f"{told.image} must hold the scan {case}.nii.gz, or of another format, found none"
+        )
+    return min(found, key=lambda scan: (ends[scan.name.lower()], scan.name))
+
+
+def affine_for(path: Path, file: BoxFile, told: Told) -> Float64[Tensor, "4 4"] | None:
+    """The affine that caller, scan and file agree on; None if nobody knows it."""
+    known = file.affine
+    given = None if told.affine is None else check_affine(told.affine)
+    scan = None if given is not None else scan_of(path, file, told)
+    if scan is not None:
+        given = read_grid(scan).affine
+    if given is None:
+        return known
+    if known is not None and not torch.allclose(known, given, rtol=0, atol=_SAME_MM):
+        raise ValueError(
+            f"{path} must lie on the grid of the scan named for it, "
+            f"got affine {known.tolist()} and {given.tolist()}"
+        )
+    return given if known is None else known
+
+
+def needed_affine(path: Path, file: BoxFile, told: Told) -> Float64[Tensor, "4 4"]:
+    """The affine; a format in millimetres cannot do without."""
+    affine = affine_for(path, file, told)
+    if affine is None:
+        raise ValueError(
+            f"{path} needs the affine of {case_of(path, file)}, since its format is in mm: "
+            "name the scan (image, or --image) or pass affine"
+        )
+    return affine
+
+
+def bare_scan(name: str) -> str:
+    """Case of a scan's path, whichever separator it was written with."""
+    return bare_name(name.replace("\\", "/").rsplit("/", 1)[-1])

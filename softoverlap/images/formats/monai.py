@@ -1,0 +1,160 @@
+"""MONAI's detection lists: JSON with world boxes `cccwhd`, as in its LUNA16 tutorial.
+
+```
+{"training": [{"image": "a.nii.gz", "box": [[cx, cy, cz, w, h, d], ...], "label": [0, ...]}, ...],
+ "validation": [...]}
+```
+
+Centres and edges are in mm along the axes of the world. Which world, the file does not say:
+LUNA16's lists are LPS (the tutorial passes `affine_lps_to_ras=True`), and boxes that MONAI computes
+from a NIfTI affine are RAS. So a reader must name the frame. Files that we write say it themselves,
+in two keys beside the lists that MONAI passes by: `frame` and `affines`.
+
+A scan's voxel `i` has its centre at `affine · i`, so a box over that voxel alone has its centre
+there. MONAI's own transform to voxels adds no half voxel; world boxes do not depend on that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from softoverlap._checks import check_choice
+from softoverlap.images.formats.grids import (
+    affine_for,
+    bare_scan,
+    needed_affine,
+    read_grid,
+    scan_of,
+)
+from softoverlap.images.formats.record import (
+    BoxFile,
+    Told,
+    affine_of,
+    case_of,
+    check_ndim,
+    checked_boxes,
+    column,
+    load_json,
+    naming,
+    number_rows,
+    save_json,
+)
+from softoverlap.images.formats.world import FRAMES, box_corners, voxel_boxes, world_boxes
+
+LISTS = ("training", "validation", "testing", "test")
+SCORES = ("label_scores", "score")
+"""What MONAI's detector and what its tutorial call the scores."""
+
+
+def write(path: Path, files: Mapping[str, BoxFile], told: Told) -> None:
+    """All cases as one list, `validation`, as the tutorial's results."""
+    frame = told.frame or "RAS"
+    check_choice("frame", frame, FRAMES)
+    entries, affines = [], {}
+    for file in files.values():
+        check_ndim(path, file, 3)
+        affine = needed_affine(path, file, told)
+        image = _image_name(path, file, told)
+        affines[image] = affine.tolist()
+        around = world_boxes(file.boxes, affine, frame, path, case_of(path, file))
+        entries.append(_entry(image, file, around))
+    content = {"frame": frame, "box_mode": "cccwhd", "affines": affines, "validation": entries}
+    save_json(path, content)
+
+
+def _image_name(path: Path, file: BoxFile, told: Told) -> str:
+    scan = scan_of(path, file, told)
+    return f"{case_of(path, file)}.nii.gz" if scan is None else scan.name
+
+
+def _entry(image: str, file: BoxFile, around: Tensor) -> dict[str, Any]:
+    low, high = around.chunk(2, dim=1)
+    boxes = torch.cat([(low + high) / 2, high - low], dim=1)
+    labels = [0] * len(boxes) if file.labels is None else file.labels.tolist()
+    entry = {"image": image, "box": boxes.tolist(), "label": labels}
+    return entry if file.scores is None else {**entry, "score": file.scores.tolist()}
+
+
+def is_list(content: Any) -> bool:
+    """Whether a JSON file looks like one of MONAI's lists."""
+    entries = content if isinstance(content, list) else next(_lists(content), None)
+    if entries == []:  # nothing but the name of the list tells
+        return isinstance(content, dict)
+    first = entries[0] if isinstance(entries, list) else entries
+    return isinstance(first, dict) and "image" in first and "box" in first
+
+
+def _lists(content: Any) -> Iterator[Any]:
+    if isinstance(content, dict):
+        yield from (content[key] for key in LISTS if isinstance(content.get(key), list))
+
+
+def read(path: Path, told: Told) -> dict[str, BoxFile]:
+    """Every case of every list."""
+    content = load_json(path)
+    files: dict[str, BoxFile] = {}
+    with naming(path, "MONAI list of images and boxes"):
+        lists = [content] if isinstance(content, list) else list(_lists(content))
+        if not lists:
+            raise ValueError(f"{path} must hold a list named {' or '.join(LISTS)}, found none")
+        frame, affines = _frame(path, content, told)
+        for entry in (entry for entries in lists for entry in entries):
+            file = _file(path, entry, affines, frame, told)
+            if file.case in files:
+                raise ValueError(f"{path} must list each image once, got {file.case} again")
+            files[str(file.case)] = file
+    return files
+
+
+def _frame(path: Path, content: Any, told: Told) -> tuple[str, Mapping[str, Any]]:
+    """The frame that file or caller name, and affines by image."""
+    own = content if isinstance(content, dict) else {}
+    frame, affines = own.get("frame"), own.get("affines") or {}
+    if frame is not None and told.frame not in (None, frame):
+        raise ValueError(f"{path} must be read in its own frame, {frame}, got {told.frame}")
+    frame = frame or told.frame
+    if frame is None:
+        raise ValueError(
+            f"{path} does not say in which frame its boxes lie: name it, frame='RAS' or 'LPS' "
+            "(--frame; LUNA16's lists are LPS)"
+        )
+    check_choice("frame", frame, FRAMES)
+    if own.get("box_mode", "cccwhd") != "cccwhd":
+        raise ValueError(f"{path} must have boxes as cccwhd, got {own['box_mode']!r}")
+    return frame, affines
+
+
+def _file(
+    path: Path, entry: Mapping[str, Any], affines: Mapping[str, Any], frame: str, told: Told
+) -> BoxFile:
+    image, rows = str(entry["image"]), entry["box"]
+    bare = BoxFile(
+        torch.zeros(0, 6, dtype=torch.float64),
+        affine=affine_of(affines.get(image), path),
+        case=bare_scan(image),
+    )
+    affine = affine_for(path, bare, told)
+    beside = path.parent / image
+    if affine is None and beside.is_file():
+        affine = read_grid(beside).affine
+    if affine is None:
+        affine = needed_affine(path, bare, told)
+    world = number_rows([] if rows in ([], [[]]) else rows, 6, path)
+    if (world[:, 3:] < 0).any():
+        raise ValueError(f"{path} must have edges of at least 0, got {world[:, 3:].min():g} mm")
+    upright = torch.eye(3, dtype=torch.float64).expand(len(world), 3, 3)
+    corners = box_corners(world[:, :3], world[:, 3:], upright)
+    boxes = checked_boxes(voxel_boxes(corners, affine, frame, path, str(bare.case)), path)
+    scores = next((entry[key] for key in SCORES if key in entry), None)
+    return BoxFile(
+        boxes,
+        column(scores, "score", len(boxes), path),
+        column(entry.get("label"), "label", len(boxes), path, whole=True),
+        affine,
+        bare.case,
+    )

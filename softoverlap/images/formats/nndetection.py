@@ -1,0 +1,177 @@
+"""nnDetection's boxes: `(x1, y1, x2, y2, z1, z2)`, as npz or JSON.
+
+Two things differ from ours, both read from nnDetection's code (`nndet/core/boxes`,
+`scripts/utils.py`):
+
+- its axes are those of SimpleITK's arrays, the reverse of the file's, so its `x` is our last axis;
+- a box runs from the voxel before the first to the voxel after the last: voxels `x1 + 1 ... x2 - 1`
+  are inside, which is our half-open `[x1 + 1, x2)`.
+
+Predictions are pickled there, and a pickle can run code when it is opened: it is refused here. In
+nnDetection's own environment one line turns it into an npz with the same keys (`pred_boxes`,
+`pred_scores`, `pred_labels`, `itk_origin`, `itk_spacing`, `itk_direction`); the message says it.
+`nndet_boxes2nii` writes JSON (`{"1": {"score": ..., "label": ..., "box": [...]}}`), whose
+coordinates it has cut to integers.
+"""
+
+from __future__ import annotations
+
+import warnings
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float64
+from torch import Tensor
+
+from softoverlap.images.files import whole_file
+from softoverlap.images.formats.grids import affine_for
+from softoverlap.images.formats.record import (
+    BoxFile,
+    Told,
+    affine_of,
+    case_of,
+    check_ndim,
+    checked_boxes,
+    column,
+    load_json,
+    naming,
+    number_rows,
+    only_file,
+    save_json,
+)
+
+_ORDER = {2: [0, 1, 2, 3], 3: [0, 1, 3, 4, 2, 5]}
+"""Columns of (mins, maxs) that make nnDetection's order."""
+_LPS = torch.diag(torch.tensor([-1.0, -1.0, 1.0, 1.0], dtype=torch.float64))
+PICKLES = (".pkl", ".pickle")
+
+
+def refuse_pickle(path: Path) -> None:
+    """Say how to come by a file that runs no code."""
+    raise ValueError(
+        f"{path} is a pickle, which can run code when it is opened, and is not read; where it was "
+        f"made, save it as npz: import numpy, pickle; numpy.savez('{path.stem}.npz', "
+        f"**{{k: v for k, v in pickle.load(open('{path.name}', 'rb')).items() "
+        "if k.startswith(('pred_', 'itk_'))})"
+    )
+
+
+def write(path: Path, files: Mapping[str, BoxFile], told: Told) -> None:
+    """One case as npz, or as JSON with the same keys."""
+    file = only_file(path, files)
+    content: dict[str, Any] = {"pred_boxes": _to_order(path, file).numpy()}
+    if file.scores is not None:
+        content["pred_scores"] = file.scores.numpy()
+    if file.labels is not None:
+        content["pred_labels"] = file.labels.numpy()
+    affine = affine_for(path, file, told)
+    content |= {} if affine is None else _itk_grid(affine)
+    if path.suffix.lower() == ".json":
+        save_json(path, {key: value.tolist() for key, value in content.items()})
+        return
+    with whole_file(path) as unfinished, unfinished.open("wb") as stream:
+        np.savez(stream, **content)
+
+
+def _to_order(path: Path, file: BoxFile) -> Float64[Tensor, "boxes coords"]:
+    ndim = check_ndim(path, file, *_ORDER)
+    low, high = file.boxes.chunk(2, dim=1)
+    return torch.cat([low.flip(1) - 1, high.flip(1)], dim=1)[:, _ORDER[ndim]]
+
+
+def _from_order(rows: Tensor, ndim: int, path: Path) -> Float64[Tensor, "boxes coords"]:
+    back = [_ORDER[ndim].index(column) for column in range(2 * ndim)]
+    low, high = rows[:, back].chunk(2, dim=1)
+    if (high < low).any():
+        raise ValueError(f"{path} must have x2 at or above x1, got {rows.tolist()}")
+    low, high = low.flip(1) + 1, high.flip(1)
+    thin = (high < low).any(dim=1)
+    if thin.any():
+        warnings.warn(
+            f"{path}: {int(thin.sum())} boxes hold no voxel (x2 - x1 below 1) and became flat",
+            stacklevel=2,
+        )
+    middle = (low + high) / 2
+    return torch.cat([low.minimum(middle), high.maximum(middle)], dim=1)
+
+
+def _itk_grid(affine: Tensor) -> dict[str, np.ndarray]:
+    """Origin, spacing and direction as ITK has them, in LPS."""
+    matrix = _LPS @ affine
+    spacing = matrix[:3, :3].norm(dim=0)
+    return {
+        "itk_origin": matrix[:3, 3].numpy(),
+        "itk_spacing": spacing.numpy(),
+        "itk_direction": (matrix[:3, :3] / spacing).flatten().numpy(),
+    }
+
+
+def _affine(content: Mapping[str, Any], path: Path) -> Tensor | None:
+    if "itk_origin" not in content:
+        return None
+    origin, spacing, direction = (
+        np.asarray(content[f"itk_{key}"], dtype=np.float64).flatten().tolist()
+        for key in ("origin", "spacing", "direction")
+    )
+    if (len(origin), len(spacing), len(direction)) != (3, 3, 9):
+        return None  # a 2D image
+    rows = [
+        [direction[3 * row + axis] * spacing[axis] for axis in range(3)] + [origin[row]]
+        for row in range(3)
+    ]
+    affine = affine_of([*rows, [0.0, 0.0, 0.0, 1.0]], path)
+    return None if affine is None else _LPS @ affine
+
+
+def read(path: Path, told: Told) -> dict[str, BoxFile]:
+    """The one case of a file."""
+    if path.suffix.lower() in PICKLES:
+        refuse_pickle(path)
+    content = load_json(path) if path.suffix.lower() == ".json" else load_npz(path)
+    with naming(path, "file of nnDetection's boxes"):
+        content = content if "pred_boxes" in content else _instances(content)
+        file = _file(content, path)
+    affine = affine_for(path, file, told)
+    file = BoxFile(file.boxes, file.scores, file.labels, affine, case_of(path, file))
+    return {str(file.case): file}
+
+
+def load_npz(path: Path) -> dict[str, Any]:
+    """Arrays of an npz as lists; none that would have to be unpickled."""
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            return {key: arrays[key].tolist() for key in arrays.files}
+    except (ValueError, OSError, EOFError, zipfile.BadZipFile, AttributeError, TypeError) as error:
+        raise ValueError(f"{path} must be a readable npz without pickles, got: {error}") from error
+
+
+def _instances(content: Mapping[str, Any]) -> dict[str, Any]:
+    """What `nndet_boxes2nii` writes, as columns."""
+    rows = list(content.values())
+    return {
+        "pred_boxes": [row["box"] for row in rows],
+        "pred_scores": [row["score"] for row in rows],
+        "pred_labels": [row["label"] for row in rows],
+    }
+
+
+def _file(content: Mapping[str, Any], path: Path) -> BoxFile:
+    rows = content["pred_boxes"]
+    width = len(rows[0]) if rows and rows[0] else 6
+    if width not in (4, 6):
+        raise ValueError(f"{path} must hold 4 or 6 numbers a box, got {width}")
+    boxes = number_rows([row for row in rows if row], width, path)
+    boxes = checked_boxes(_from_order(boxes, width // 2, path), path)
+    labels = content.get("pred_labels")
+    if labels is not None:  # a network's labels may be stored as 0.0, 1.0
+        labels = [int(n) if isinstance(n, float) and n.is_integer() else n for n in labels]
+    return BoxFile(
+        boxes,
+        column(content.get("pred_scores"), "score", len(boxes), path),
+        column(labels, "label", len(boxes), path, whole=True),
+        _affine(content, path),
+    )

@@ -1,0 +1,115 @@
+"""Boxes as JSON: our own files, in voxels with the affine beside them.
+
+A file is one JSON object, described by `softoverlap/data/boxes.schema.json`:
+
+| key | value |
+| --- | --- |
+| `format`, `version` | `"softoverlap-boxes"`, 1 |
+| `case` | name of the scan, or null |
+| `coordinates` | says in words: voxel corners, half-open, voxel `i` fills `[i, i + 1)` |
+| `ndim` | number of axes |
+| `axes` | names of a box's numbers: all minima, then all maxima, in tensor axis order |
+| `affine` | rows of the (4, 4) affine from voxel indices (centres) to RAS mm, or null |
+| `boxes` | a list of objects: `box` (2 · ndim numbers), and if known `score` and `label` |
+
+Numbers are written so that they read back exactly.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from softoverlap.images.formats.grids import affine_for
+from softoverlap.images.formats.record import (
+    BoxFile,
+    Told,
+    affine_of,
+    case_of,
+    checked_boxes,
+    column,
+    load_json,
+    naming,
+    number_rows,
+    only_file,
+    save_json,
+)
+from softoverlap.images.tables import axis_names
+
+FORMAT = "softoverlap-boxes"
+VERSION = 1
+SCHEMA = Path(__file__).parents[1] / "boxes.schema.json"
+
+
+def box_schema() -> dict[str, Any]:
+    """The JSON Schema of our own files of boxes.
+
+    Returns:
+        The schema, draft 2020-12, as it lies in the package at `data/boxes.schema.json`.
+
+    Examples:
+        >>> box_schema()["properties"]["format"]["const"]
+        'softoverlap-boxes'
+    """
+    return json.loads(SCHEMA.read_text(encoding="utf-8"))
+
+
+def write(path: Path, files: Mapping[str, BoxFile], told: Told) -> None:
+    """One case as JSON."""
+    file = only_file(path, files)
+    ndim = file.boxes.shape[1] // 2
+    rows: list[dict[str, Any]] = [{"box": row} for row in file.boxes.tolist()]
+    for key, values in (("score", file.scores), ("label", file.labels)):
+        for row, value in zip(rows, [] if values is None else values.tolist(), strict=False):
+            row[key] = value
+    affine = affine_for(path, file, told)
+    content = {
+        "format": FORMAT,
+        "version": VERSION,
+        "case": file.case,
+        "coordinates": "voxel corners, half-open: voxel i fills [i, i + 1)",
+        "ndim": ndim,
+        "axes": axis_names(ndim),
+        "affine": None if affine is None else affine.tolist(),
+        "boxes": rows,
+    }
+    save_json(path, content)
+
+
+def read(path: Path, told: Told) -> dict[str, BoxFile]:
+    """The one case of a file."""
+    content = load_json(path)
+    with naming(path, "JSON file of boxes"):
+        _check_kind(content, path)
+        file = _box_file(content, path)
+    affine = affine_for(path, file, told)
+    file = BoxFile(file.boxes, file.scores, file.labels, affine, file.case)
+    return {case_of(path, file): file}
+
+
+def _check_kind(content: Any, path: Path) -> None:
+    kind = content.get("format") if isinstance(content, dict) else type(content).__name__
+    if kind != FORMAT:
+        raise ValueError(f"{path} must have the format {FORMAT!r}, got {kind!r}")
+    if content.get("version") != VERSION:
+        raise ValueError(f"{path} must have version {VERSION}, got {content.get('version')!r}")
+
+
+def _box_file(content: dict[str, Any], path: Path) -> BoxFile:
+    rows, ndim, case = content["boxes"], content["ndim"], content["case"]
+    if type(ndim) is not int or ndim < 1:
+        raise ValueError(f"{path} must have a whole number of axes as ndim, got {ndim!r}")
+    if case is not None and not isinstance(case, str):
+        raise ValueError(f"{path} must have a name as case, got {case!r}")
+    boxes = number_rows([row["box"] for row in rows], 2 * ndim, path)
+    scores = [row["score"] for row in rows if "score" in row]
+    labels = [row["label"] for row in rows if "label" in row]
+    return BoxFile(
+        checked_boxes(boxes, path),
+        column(scores, "score", len(rows), path),
+        column(labels, "label", len(rows), path, whole=True),
+        affine_of(content["affine"], path),
+        case,
+    )

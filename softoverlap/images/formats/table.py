@@ -1,0 +1,106 @@
+"""CSV: a row for each box, with case, score, label and corners in voxels.
+
+The columns are those of `detections.csv`: `case`, `score`, `label`, `axis0_min`, `axis1_min`, ...,
+`axis0_max`, ... Further columns are passed by; `case`, `score` and `label` may be missing or empty.
+A table knows no affine, and a case without boxes has no row.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from softoverlap.images.formats.grids import affine_for
+from softoverlap.images.formats.record import (
+    BoxFile,
+    Told,
+    case_of,
+    checked_boxes,
+    column,
+    number_rows,
+)
+from softoverlap.images.tables import axis_names, write_table
+
+
+def write(path: Path, files: Mapping[str, BoxFile], told: Told) -> None:
+    """All cases as one table; numbers read back exactly."""
+    dimensions = {file.boxes.shape[1] // 2 for file in files.values()}
+    if len(dimensions) != 1:
+        raise ValueError(f"{path} must get boxes of one dimension, got {sorted(dimensions)}")
+    names = axis_names(dimensions.pop())
+    rows = [row for file in files.values() for row in _rows(case_of(path, file), file)]
+    write_table(path, ["case", "score", "label", *names], rows)
+
+
+def _rows(case: str, file: BoxFile) -> list[list[Any]]:
+    empty = [""] * len(file.boxes)
+    scores = empty if file.scores is None else file.scores.tolist()
+    labels = empty if file.labels is None else file.labels.tolist()
+    lines = zip(scores, labels, file.boxes.tolist(), strict=True)
+    return [[case, score, label, *box] for score, label, box in lines]
+
+
+def read(path: Path, told: Told) -> dict[str, BoxFile]:
+    """Every case that has a row; rows without one are of a case called as the file."""
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as stream:
+            reader = csv.DictReader(stream)
+            rows, header = list(reader), list(reader.fieldnames or [])
+    except (csv.Error, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} must be a CSV file, got: {error}") from error
+    names = _axes(path, header)
+    cases: dict[str, list[tuple[int, Mapping[str, Any]]]] = {}
+    for line, row in enumerate(rows, start=2):
+        cases.setdefault(row.get("case") or "", []).append((line, row))
+    files = [_file(path, case, lines, names, told) for case, lines in cases.items()]
+    found = {case_of(path, file): file for file in files}
+    if len(found) < len(files):
+        unnamed = next(file for file in files if file.case is None)
+        raise ValueError(
+            f"{path} must name the case of every row, got rows without one, which are called as "
+            f"the file, beside the case {case_of(path, unnamed)}"
+        )
+    return found
+
+
+def _axes(path: Path, header: Sequence[str]) -> list[str]:
+    """The columns of a box."""
+    ndim = sum(name.startswith("axis") and name.endswith("_min") for name in header)
+    names = axis_names(ndim)
+    if not ndim or not set(names) <= set(header):
+        wanted = ", ".join(axis_names(ndim or 3))
+        raise ValueError(f"{path} must have the columns {wanted}, got {', '.join(header)}")
+    return names
+
+
+def _file(
+    path: Path,
+    case: str,
+    lines: Sequence[tuple[int, Mapping[str, Any]]],
+    names: Sequence[str],
+    told: Told,
+) -> BoxFile:
+    boxes = [[_number(path, line, row, name, float) for name in names] for line, row in lines]
+    columns = {
+        key: [_number(path, line, row, key, kind) for line, row in lines if row.get(key)]
+        for key, kind in (("score", float), ("label", int))
+    }
+    file = BoxFile(
+        checked_boxes(number_rows(boxes, len(names), path), path),
+        column(columns["score"], "score", len(lines), path),
+        column(columns["label"], "label", len(lines), path, whole=True),
+        None,
+        case or None,
+    )
+    return BoxFile(file.boxes, file.scores, file.labels, affine_for(path, file, told), file.case)
+
+
+def _number(path: Path, line: int, row: Mapping[str, Any], name: str, kind: type) -> Any:
+    text = row.get(name)
+    try:
+        return kind(text)
+    except (TypeError, ValueError) as error:
+        words = f"a {'whole ' if kind is int else ''}number as {name}"
+        raise ValueError(f"{path} must have {words} in line {line}, got {text!r}") from error

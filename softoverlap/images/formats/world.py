@@ -1,0 +1,93 @@
+"""From voxels to millimetres and back, by all corners of a box.
+
+A box with edges along the voxel axes has, under an oblique affine, no edges along the axes of the
+world, and the other way round. What then is written or read is the smallest box around all its
+corners, and a warning says how much larger it is.
+"""
+
+from __future__ import annotations
+
+import itertools
+import warnings
+from pathlib import Path
+
+import torch
+from jaxtyping import Float64
+from torch import Tensor
+
+from softoverlap._checks import check_choice
+from softoverlap.boxes import volume
+from softoverlap.images.geometry import boxes_to_world
+
+FRAMES = ("RAS", "LPS")
+_GROWTH = 1.001
+"""Boxes that grow by no more than this are those of the file: affines are kept in float32."""
+
+
+def world_boxes(
+    boxes: Float64[Tensor, "boxes 6"],
+    affine: Float64[Tensor, "4 4"],
+    frame: str,
+    path: Path,
+    case: str,
+) -> Float64[Tensor, "boxes 6"]:
+    """Smallest boxes along the axes of the world, minima then maxima, in mm."""
+    corners = boxes_to_world(boxes, affine) @ _turn(frame)
+    around = torch.cat([corners.amin(1), corners.amax(1)], dim=1)
+    volumes = volume(boxes) * torch.linalg.det(affine[:3, :3]).abs()
+    _warn_of_growth(path, case, volumes, around)
+    return around
+
+
+def voxel_boxes(
+    corners: Float64[Tensor, "boxes 8 3"],
+    affine: Float64[Tensor, "4 4"],
+    frame: str,
+    path: Path,
+    case: str,
+) -> Float64[Tensor, "boxes 6"]:
+    """Smallest boxes along the voxel axes around boxes whose corners are known in mm."""
+    there = corners @ _turn(frame) - affine[:3, 3]
+    flat = torch.linalg.solve(affine[:3, :3], there.reshape(-1, 3).T).T.reshape(-1, 8, 3) + 0.5
+    around = torch.cat([flat.amin(1), flat.amax(1)], dim=1)
+    edges = flat[:, [4, 2, 1]] - flat[:, :1]
+    _warn_of_growth(path, case, torch.linalg.det(edges).abs(), around)
+    return around
+
+
+def box_corners(
+    centres: Float64[Tensor, "boxes 3"],
+    sizes: Float64[Tensor, "boxes 3"],
+    directions: Float64[Tensor, "boxes 3 3"],
+) -> Float64[Tensor, "boxes 8 3"]:
+    """Corners of boxes with their own directions (columns), in the order of `boxes_to_world`."""
+    signs = torch.tensor(list(itertools.product((-0.5, 0.5), repeat=3)), dtype=torch.float64)
+    return (signs * sizes[:, None]) @ directions.transpose(1, 2) + centres[:, None]
+
+
+def _turn(frame: str) -> Float64[Tensor, "3 3"]:
+    """From RAS to the frame, and back."""
+    check_choice("frame", frame, FRAMES)
+    signs = [1.0, 1.0, 1.0] if frame == "RAS" else [-1.0, -1.0, 1.0]
+    return torch.diag(torch.tensor(signs, dtype=torch.float64))
+
+
+def growth_of(volumes: Float64[Tensor, "boxes"], around: Float64[Tensor, "boxes 6"]) -> float:
+    """How many times as large a box became at most, 1 where none has a volume.
+
+    Examples:
+        >>> growth_of(torch.tensor([8.0]).double(), torch.tensor([[0, 0, 0, 2, 2, 3.0]]).double())
+        1.5
+    """
+    solid = volumes > 0
+    return float((volume(around)[solid] / volumes[solid]).max()) if solid.any() else 1.0
+
+
+def _warn_of_growth(path: Path, case: str, volumes: Tensor, around: Tensor) -> None:
+    growth = growth_of(volumes, around)
+    if growth > _GROWTH:
+        warnings.warn(
+            f"{path}: boxes and scan of {case} have axes at an angle; each box became the "
+            f"smallest one around all its corners, up to {growth:.3g} times its volume",
+            stacklevel=2,
+        )

@@ -1,0 +1,161 @@
+"""Scans and masks of every usual format, with their geometry: NIfTI, NRRD, MetaImage, DICOM."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float64
+from torch import Tensor
+
+from softoverlap.images._dicom import is_wide, read_dicom
+from softoverlap.images._itk import READERS, read_itk
+from softoverlap.images._pixels import converted
+from softoverlap.images.geometry import Volume, check_one_channel
+from softoverlap.images.nifti import NIFTI_SUFFIXES, is_nifti_name, read_nifti
+
+IMAGE_SUFFIXES = (*NIFTI_SUFFIXES, *READERS)
+"""How the names of image files end; a DICOM series is a folder."""
+
+SEGMENTATION = ".seg.nrrd"
+"""How 3D Slicer lets the names of segmentations end."""
+
+DATA_SUFFIXES = (".raw", ".zraw", ".raw.gz")
+"""How the names of data files end, whose headers (.mhd, .nhdr) lie apart."""
+
+
+def load_image(
+    path: str | os.PathLike[str],
+    *,
+    dtype: torch.dtype = torch.float32,
+    validate: bool | None = None,
+) -> Volume:
+    """Read a scan or a mask: NIfTI, NRRD, MHA, MHD, or a folder with one DICOM series.
+
+    Nothing is reoriented or resampled: the tensor has the axis order of the file, the fastest axis
+    first, as nibabel gives it, and the affine says in RAS where it lies, for LPS formats too.
+    Channels, components and time points come first. A DICOM series must be an even and upright
+    stack: a missing slice and a tilted gantry are errors, since no affine tells where they lie.
+
+    Args:
+        path: The file, or the DICOM folder.
+        dtype: Type of the values to return; a type that cannot hold them is an error.
+        validate: Refuse NaN and infinite values; on by default.
+
+    Returns:
+        Values, shape (D, H, W) or (C, D, H, W), and affine, voxel indices to RAS mm. A channel
+        axis of length one is dropped.
+
+    Raises:
+        FileNotFoundError: If there is no such file or folder.
+        ValueError: If the file is of another format, damaged or cut short, is not 3D, or holds
+            values that are not finite or do not fit in `dtype`, or if the folder does not hold
+            exactly one DICOM series. The message names the file.
+
+    Examples:
+        >>> import tempfile
+        >>> import SimpleITK
+        >>> path = Path(tempfile.mkdtemp()) / "scan.nrrd"
+        >>> SimpleITK.WriteImage(SimpleITK.Image(4, 3, 2, SimpleITK.sitkUInt8), path)
+        >>> scan = load_image(path)
+        >>> scan.data.shape, scan.affine.diagonal().tolist()
+        (torch.Size([4, 3, 2]), [-1.0, -1.0, 1.0, 1.0])
+    """
+    path = Path(path)
+    if not path.exists():
+        raise FileNotFoundError(f"{path} must be an image, found no such file")
+    values, affine = _read(path, dtype)
+    if values.ndim == 4 and len(values) == 1:
+        values = values[0]
+    if values.ndim not in (3, 4) or 0 in values.shape:
+        raise ValueError(f"{path} must hold a 3D volume, got shape {values.shape}")
+    return Volume(converted(values, dtype, path, validate=validate is not False), affine)
+
+
+def load_nifti(
+    path: str | os.PathLike[str],
+    *,
+    dtype: torch.dtype = torch.float32,
+    validate: bool | None = None,
+) -> Volume:
+    """`load_image` by its other name: 3D and 4D NIfTI, and the other formats too.
+
+    Args:
+        path: The file, or the DICOM folder.
+        dtype: Type of the values to return.
+        validate: Refuse NaN and infinite values; on by default.
+
+    Returns:
+        Values, shape (D, H, W) or (C, D, H, W), and affine, voxel indices to RAS mm.
+
+    Raises:
+        FileNotFoundError: If there is no such file or folder.
+        ValueError: As of `load_image`.
+
+    Examples:
+        >>> import tempfile
+        >>> from softoverlap.images import save_nifti
+        >>> path = Path(tempfile.mkdtemp()) / "scan.nii.gz"
+        >>> save_nifti(path, torch.ones(4, 3, 2), torch.diag(torch.tensor([1.0, 1.0, 2.5, 1.0])))
+        >>> scan = load_nifti(path)
+        >>> scan.data.shape, scan.spacing
+        (torch.Size([4, 3, 2]), (1.0, 1.0, 2.5))
+    """
+    return load_image(path, dtype=dtype, validate=validate)
+
+
+def load_one_volume(path: str | os.PathLike[str]) -> Volume:
+    """A scan or a mask without channels; several are an error that names the file."""
+    volume = load_image(path)
+    check_one_channel(volume, name=str(path))
+    return volume
+
+
+def image_name(path: str | os.PathLike[str]) -> str:
+    """The name of an image without its suffix; of a DICOM series, that of its folder.
+
+    Args:
+        path: The file or folder.
+
+    Returns:
+        The name, as a rule that of the case.
+
+    Examples:
+        >>> image_name("scans/sub-01_flair.nii.gz"), image_name("scans/sub-01.v2.mha")
+        ('sub-01_flair', 'sub-01.v2')
+    """
+    name = Path(path).name
+    longest_first = sorted((SEGMENTATION, *IMAGE_SUFFIXES), key=len, reverse=True)
+    ends = (len(end) for end in longest_first if name.lower().endswith(end))
+    return name[: len(name) - next(ends, 0)]
+
+
+def is_image_name(path: str | os.PathLike[str]) -> bool:
+    """Whether a name ends as that of an image file does, in small letters or capitals.
+
+    Args:
+        path: The file; it need not exist.
+
+    Returns:
+        True for NIfTI, NRRD and MetaImage; a DICOM series is a folder and has no suffix.
+
+    Examples:
+        >>> is_image_name("C.NII.GZ"), is_image_name("sub-01_boxes.json")
+        (True, False)
+    """
+    return Path(path).name.lower().endswith(IMAGE_SUFFIXES)
+
+
+def _read(path: Path, dtype: torch.dtype) -> tuple[np.ndarray, Float64[Tensor, "4 4"]]:
+    """Values, channels first, and affine, whatever the format."""
+    if path.is_dir():
+        return read_dicom(path, wide=is_wide(dtype))
+    if is_nifti_name(path):
+        return read_nifti(path)
+    if path.suffix.lower() in READERS:
+        return read_itk(path)
+    raise ValueError(
+        f"{path} must end in one of {', '.join(IMAGE_SUFFIXES)}, or be a folder with a DICOM series"
+    )

@@ -1,0 +1,201 @@
+"""NIfTI in and out, with its geometry."""
+
+from __future__ import annotations
+
+import gzip
+import itertools
+import os
+import warnings
+import zlib
+from pathlib import Path
+from typing import Any
+
+import nibabel
+import numpy as np
+import torch
+from jaxtyping import Float64, Shaped
+from nibabel.filebasedimages import ImageFileError
+from nibabel.spatialimages import HeaderDataError
+from torch import Tensor
+
+from softoverlap._checks import check_tensors
+from softoverlap._types import plain
+from softoverlap.images.files import whole_file
+from softoverlap.images.geometry import check_affine
+
+NIFTI_SUFFIXES = (".nii", ".nii.gz")
+
+
+def is_nifti_name(path: str | os.PathLike[str]) -> bool:
+    """Whether a file is NIfTI by its name, in small letters or capitals."""
+    return Path(path).name.lower().endswith(NIFTI_SUFFIXES)
+
+
+_UNREADABLE = (
+    OSError, EOFError, ValueError, zlib.error, ImageFileError, HeaderDataError,
+    KeyError, IndexError, TypeError, OverflowError, MemoryError,  # nibabel on damaged headers
+)  # fmt: skip
+_PIECE = 1 << 22
+_FORMS_AGREE = 0.1
+"""In voxels; the qform's quaternion is kept in float32, so corners may be off by hundredths."""
+_MM_PER_UNIT = {"unknown": 1.0, "mm": 1.0, "meter": 1e3, "micron": 1e-3}
+
+
+def read_nifti(path: Path) -> tuple[np.ndarray, Float64[Tensor, "4 4"]]:
+    """Values (D, H, W) or (C, D, H, W), scaled as the header says, and the affine in mm."""
+    image, values = _read(path)
+    _warn_of_forms(image, path)
+    return _channels_first(values), _affine_in_mm(image, path)
+
+
+def forms_apart(image: nibabel.Nifti1Pair) -> float:
+    """How far the header's two affines, sform and qform, put a corner of the image apart.
+
+    Where both are set, nibabel and softoverlap read the sform, other programs the qform.
+
+    Args:
+        image: The image; only its header is looked at.
+
+    Returns:
+        The largest distance in the header's unit of length, 0 where not both are set and valid.
+
+    Examples:
+        >>> image = nibabel.Nifti1Image(np.zeros((4, 4, 4), dtype=np.uint8), np.eye(4))
+        >>> forms_apart(image)
+        0.0
+        >>> image.set_qform(np.diag([-1.0, -1.0, 1.0, 1.0]), code="scanner")
+        >>> round(forms_apart(image), 1)
+        9.9
+    """
+    try:
+        sform, qform = image.get_sform(coded=True)[0], image.get_qform(coded=True)[0]
+    except _UNREADABLE:  # a damaged quaternion, which nobody can read
+        return 0.0
+    if sform is None or qform is None:
+        return 0.0
+    ends = ((-0.5, length - 0.5) for length in (*image.shape, 1, 1, 1)[:3])
+    corners = np.array([(*corner, 1.0) for corner in itertools.product(*ends)])
+    return float(np.linalg.norm(corners @ (sform - qform).T, axis=1).max())
+
+
+def _warn_of_forms(image: nibabel.Nifti1Pair, path: Path) -> None:
+    """Say so where two programs would put the image in two places."""
+    apart = forms_apart(image)
+    edges = np.linalg.norm(np.asarray(image.affine)[:3, :3], axis=0)
+    if apart > _FORMS_AGREE * edges.min():
+        unit = image.header.get_xyzt_units()[0]
+        mm = apart * _MM_PER_UNIT.get(str(unit), 1.0)
+        warnings.warn(
+            f"{path} has two affines, which lie up to {mm:.3g} mm apart: the sform is read, other "
+            "programs may read the qform",
+            stacklevel=4,
+        )
+
+
+def save_nifti(
+    path: str | os.PathLike[str], data: Shaped[Tensor, "*spatial"], affine: Shaped[Tensor, "4 4"]
+) -> None:
+    """Write a 3D NIfTI file, whole or not at all; sform and qform both hold the affine.
+
+    Floating values are stored as float32, booleans and integers as uint8. NIfTI keeps the affine
+    in float32, and a sheared one in the sform alone.
+
+    Args:
+        path: The file, ending in .nii or .nii.gz; an existing one is replaced.
+        data: Values, shape (D, H, W).
+        affine: Voxel indices to RAS mm of voxel centres, shape (4, 4).
+
+    Raises:
+        TypeError: If an argument is not a tensor, or the values are complex.
+        ValueError: If the data is not 3D, holds integers outside 0-255 or values that float32
+            cannot hold, the affine is not invertible or the suffix is another.
+        FileNotFoundError: If the folder does not exist.
+
+    Examples:
+        >>> import tempfile
+        >>> from softoverlap.images import load_nifti
+        >>> path = Path(tempfile.mkdtemp()) / "mask.nii.gz"
+        >>> save_nifti(path, torch.ones(4, 3, 2, dtype=torch.bool), torch.eye(4))
+        >>> load_nifti(path).data.sum()
+        tensor(24.)
+    """
+    path = Path(path)
+    if not is_nifti_name(path):
+        raise ValueError(f"path must end in .nii or .nii.gz, got {path}")
+    matrix = check_affine(affine).numpy()
+    image = nibabel.Nifti1Image(_storable(data), matrix)
+    image.header.set_xyzt_units("mm")
+    image.set_sform(matrix, code="scanner")
+    image.set_qform(matrix, code="scanner")
+    if not np.allclose(image.get_qform(), matrix, atol=1e-3):
+        image.set_qform(None, code="unknown")  # a quaternion cannot shear
+    with whole_file(path) as unfinished:
+        nibabel.save(image, unfinished)
+
+
+class _InPieces(gzip.GzipFile):
+    """Reads large arrays bit by bit: asked for all at once, gzip holds them three times over."""
+
+    def readinto(self, buffer: Any) -> int:
+        view, filled = memoryview(buffer).cast("B"), 0
+        while got := super().readinto(view[filled : filled + _PIECE]):
+            filled += got
+        return filled
+
+
+def _read(path: Path) -> tuple[nibabel.Nifti1Pair, np.ndarray]:
+    """Header and values; a compressed file is read to its end, where its checksum stands."""
+    try:
+        image = nibabel.load(path)
+        if not isinstance(image, nibabel.Nifti1Pair):
+            raise ValueError(f"it is a {type(image).__name__}")
+        if path.suffix.lower() != ".gz":
+            return image, np.asanyarray(image.dataobj)
+        with _InPieces(path) as stream:
+            image = type(image).from_stream(stream)  # type: ignore[attr-defined]
+            values = np.asanyarray(image.dataobj)
+            while stream.read(1 << 20):
+                pass
+        return image, values
+    except _UNREADABLE as error:
+        reason = " ".join(str(error).split())
+        raise ValueError(f"{path} must be a readable NIfTI file, got: {reason}") from error
+
+
+def _channels_first(values: np.ndarray) -> np.ndarray:
+    """NIfTI has time on the fourth axis, and the components of a vector on the fifth."""
+    if values.ndim == 5 and values.shape[3] == 1:
+        values = values[:, :, :, 0]
+    return np.moveaxis(values, 3, 0) if values.ndim == 4 else values
+
+
+def _affine_in_mm(image: nibabel.Nifti1Pair, path: Path) -> Tensor:
+    """The affine in mm, whichever unit of length the header names."""
+    try:
+        unit = str(image.header.get_xyzt_units()[0])
+    except KeyError as error:
+        raise ValueError(
+            f"{path} must have a unit of length that NIfTI knows, got {error}"
+        ) from error
+    affine = torch.as_tensor(np.array(image.affine), dtype=torch.float64)
+    affine[:3] *= _MM_PER_UNIT[unit]
+    return check_affine(affine, name=f"the affine of {path}")
+
+
+def _storable(data: Tensor) -> np.ndarray:
+    """The values as float32 or uint8, if these hold them."""
+    check_tensors(data=data)
+    if data.ndim != 3:
+        raise ValueError(f"data must have shape (D, H, W), got {tuple(data.shape)}")
+    if data.is_complex():
+        raise TypeError(f"data must hold real values, got dtype {data.dtype}")
+    values = plain(data).detach().cpu()
+    if values.is_floating_point():
+        stored = values.float()
+        if not torch.isfinite(stored).all():
+            raise ValueError("data must hold finite values within float32, got NaN or infinity")
+        return stored.numpy()
+    if values.numel() and not 0 <= int(values.min()) <= int(values.max()) <= 255:
+        low, high = int(values.min()), int(values.max())
+        raise ValueError(f"data must hold integers in 0-255, got values in [{low}, {high}]")
+    return values.to(torch.uint8).numpy()

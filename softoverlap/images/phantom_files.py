@@ -1,0 +1,79 @@
+"""Phantoms on disk, in the layout of a training folder."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from softoverlap.images.files import whole_file
+from softoverlap.images.formats.exchange import write_boxes
+from softoverlap.images.nifti import save_nifti
+from softoverlap.phantoms import LesionPhantoms, Phantom
+
+
+def write_phantoms(folder: str | os.PathLike[str], count: int, seed: int, **options: Any) -> None:
+    """Write phantoms as NIfTI: images, soft masks, raters, and a JSON of boxes per case.
+
+    The layout is that of `find_cases`, with `boxes/CASE.json` beside it: each lesion's box, and
+    its existence as score. Cases are oblique, flipped and anisotropic, each in its own way. A case
+    whose boxes are there is complete and is left as it is, so a second call resumes a broken one.
+
+    Args:
+        folder: Where to write; made if it is not there.
+        count: Number of phantoms.
+        seed: Seed of the phantoms, at least 0.
+        **options: `shape`, `spacing` and `num_raters` of `LesionPhantoms`.
+
+    Raises:
+        ValueError: If a number is out of range, or the folder holds phantoms of other settings.
+
+    Examples:
+        >>> import tempfile
+        >>> folder = Path(tempfile.mkdtemp())
+        >>> write_phantoms(folder, 1, seed=0)
+        >>> sorted(path.name for path in folder.iterdir() if path.is_dir())
+        ['boxes', 'images', 'masks', 'raters']
+    """
+    phantoms = LesionPhantoms(seed, count=count, **options)
+    folder = Path(folder)
+    for room in ("images", "masks", "raters", "boxes"):
+        (folder / room).mkdir(parents=True, exist_ok=True)
+    _claim(folder, phantoms)
+    for index in range(count):
+        case = f"phantom-{index:04d}"
+        if not (folder / "boxes" / f"{case}.json").exists():
+            _write(folder, case, phantoms[index])
+
+
+def _claim(folder: Path, phantoms: LesionPhantoms) -> None:
+    """Note the settings, and refuse to go on with others."""
+    settings = f"{phantoms!r}\n"
+    note = folder / "phantoms.txt"
+    if not note.exists():
+        with whole_file(note) as unfinished:
+            unfinished.write_text(settings, encoding="utf-8")
+    found = note.read_text(encoding="utf-8")
+    if found != settings:
+        raise ValueError(
+            f"folder {folder} must hold phantoms of {settings.strip()}, got {found.strip()}"
+        )
+
+
+def _write(folder: Path, case: str, phantom: Phantom) -> None:
+    """All files of a case, its boxes last."""
+    save_nifti(folder / "images" / f"{case}.nii.gz", phantom.image, phantom.affine)
+    save_nifti(folder / "masks" / f"{case}.nii.gz", phantom.mask, phantom.affine)
+    for number, rater in enumerate(phantom.raters, start=1):
+        save_nifti(folder / "raters" / f"{case}_rater{number}.nii.gz", rater, phantom.affine)
+    boxes = [lesion.box for lesion in phantom.lesions]
+    write_boxes(
+        folder / "boxes" / f"{case}.json",
+        torch.stack(boxes) if boxes else torch.zeros(0, 6),
+        scores=torch.tensor([lesion.existence for lesion in phantom.lesions], dtype=torch.float64),
+        labels=torch.tensor([lesion.label for lesion in phantom.lesions], dtype=torch.int64),
+        affine=phantom.affine,
+        case=case,
+    )

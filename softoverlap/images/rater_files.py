@@ -1,0 +1,110 @@
+"""Masks read as probabilities, onto one grid: that of a scan, or of the first of several raters."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from jaxtyping import Float, Float64
+from torch import Tensor
+
+from softoverlap.images.alignment import align_to
+from softoverlap.images.images import load_image
+from softoverlap.images.values import as_probabilities
+
+
+def is_label_map(values: str, label: int | None) -> bool:
+    """Whether values are labels, of which a mean means nothing: told so, or one is asked for.
+
+    Examples:
+        >>> is_label_map("auto", 2), is_label_map("probabilities", 2)
+        (True, False)
+    """
+    return values == "labels" or (values == "auto" and label is not None)
+
+
+def label_to_read(values: str, label: int | None) -> int | None:
+    """The label, unless the values are told to be probabilities: these are of it already.
+
+    Examples:
+        >>> label_to_read("auto", 2), label_to_read("percent", 2)
+        (2, None)
+    """
+    return label if is_label_map(values, label) else None
+
+
+@dataclass(frozen=True, eq=False)
+class RaterStack:
+    """Masks of several raters on one grid.
+
+    Args:
+        raters: Probabilities, shape (R, D, H, W).
+        affine: Voxel indices to RAS mm of voxel centres, shape (4, 4).
+        warnings: What a user should know about the grids, a line a rater that is off.
+
+    Examples:
+        >>> stack = RaterStack(torch.zeros(3, 4, 4, 4), torch.eye(4, dtype=torch.float64), ())
+        >>> len(stack.raters)
+        3
+    """
+
+    raters: Float[Tensor, "raters depth height width"]
+    affine: Float64[Tensor, "4 4"]
+    warnings: tuple[str, ...]
+
+
+def load_raters(
+    paths: Sequence[str | os.PathLike[str]],
+    *,
+    onto: str | os.PathLike[str] | None = None,
+    geometry: str = "strict",
+    values: str = "auto",
+    label: int | None = None,
+    nearest: bool = False,
+) -> RaterStack:
+    """Read the masks of all raters onto the grid of the first, or of another file.
+
+    Args:
+        paths: A file a rater, or a DICOM folder; a fourth axis is raters too.
+        onto: The file whose grid they are brought onto; the first mask if None.
+        geometry: What to do where grids differ, see `align_to`.
+        values: How to read the values, see `as_probabilities`.
+        label: The label to take out of label maps.
+        nearest: Resample to the nearest voxel, so that hard masks stay hard.
+
+    Returns:
+        The masks, and where they lie.
+
+    Raises:
+        FileNotFoundError: If a file is gone.
+        ValueError: If there is no path, a file cannot be read, holds values that could mean several
+            things, or lies on another grid. The message names the file.
+
+    Examples:
+        >>> import tempfile
+        >>> from softoverlap.images import save_nifti
+        >>> path = Path(tempfile.mkdtemp()) / "a.nii.gz"
+        >>> save_nifti(path, torch.ones(4, 4, 4), torch.eye(4))
+        >>> load_raters([path, path]).raters.shape
+        torch.Size([2, 4, 4, 4])
+    """
+    if not paths:
+        raise ValueError("paths must hold a file a rater, got none")
+    nearest = nearest or is_label_map(values, label)
+    first = Path(onto or paths[0])
+    reference = load_image(first)
+    masks: list[Tensor] = []
+    warnings: list[str] = []
+    for path in map(Path, paths):
+        volume = reference if path == first else load_image(path)
+        data = as_probabilities(volume, values=values, label=label, name=str(path))
+        aligned = align_to(
+            replace(volume, data=data), reference, geometry=geometry, nearest=nearest,
+            names=(str(path), str(first)),
+        )  # fmt: skip
+        warnings += [aligned.warning] if aligned.warning else []
+        masks.append(aligned.volume.data.reshape(-1, *reference.grid))
+    return RaterStack(torch.cat(masks), reference.affine, tuple(warnings))

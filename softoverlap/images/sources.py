@@ -1,0 +1,92 @@
+"""Which files a user means by files, folders and patterns."""
+
+from __future__ import annotations
+
+import glob
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from softoverlap.images._dicom import is_dicom
+from softoverlap.images.images import is_image_name
+
+
+def find_files(
+    sources: Sequence[str | os.PathLike[str]],
+    suffixes: Sequence[str],
+    what: str,
+    *,
+    without: Sequence[str] = (),
+) -> list[Path]:
+    """Files that are named, and those of folders and patterns with one of the suffixes; each once.
+
+    A file that is named need not exist: it fails by itself, and the others go on. A folder without
+    such files that holds DICOM slices is a file.
+
+    Args:
+        sources: Files, folders (their own files) and patterns such as `"scans/*_flair.nii.gz"`.
+        suffixes: How names in folders and of patterns end, in small letters or capitals.
+        what: What the sources are called, for messages.
+        without: Endings of names to pass by.
+
+    Returns:
+        Files in the order of the sources, those of one source by name.
+
+    Raises:
+        FileNotFoundError: If a folder or a pattern holds none.
+
+    Examples:
+        >>> find_files(["scans/*.nii"], [".nii"], "SCANS")
+        Traceback (most recent call last):
+        FileNotFoundError: SCANS must be files ending in .nii, found none in scans/*.nii
+    """
+    found: dict[Path, Path] = {}
+    for source in sources:
+        for path in _matches(os.fspath(source), tuple(suffixes), tuple(without), what):
+            found.setdefault(path.parent.resolve() / path.name, path)
+    return list(found.values())
+
+
+def is_dicom_folder(path: Path) -> bool:
+    """Whether a folder holds DICOM slices of its own, and no other image."""
+    if not path.is_dir():
+        return False
+    files = [file for file in path.iterdir() if file.is_file()]
+    return not any(map(is_image_name, files)) and any(map(is_dicom, files))
+
+
+def check_names(paths: Sequence[Path], name: Callable[[Path], str], what: str) -> None:
+    """No two files would share the name of a result.
+
+    Raises:
+        ValueError: If two do.
+
+    Examples:
+        >>> check_names([Path("a/scan.nii"), Path("b/scan.nii")], lambda path: path.stem, "SCANS")
+        Traceback (most recent call last):
+        ValueError: SCANS must have names of their own, got a/scan.nii and b/scan.nii
+    """
+    seen: dict[str, Path] = {}
+    for path in paths:
+        other = seen.setdefault(name(path), path)
+        if other != path:
+            raise ValueError(f"{what} must have names of their own, got {other} and {path}")
+
+
+def _matches(
+    source: str, suffixes: tuple[str, ...], without: tuple[str, ...], what: str
+) -> list[Path]:
+    path = Path(source)
+    is_pattern = glob.has_magic(source) and not path.exists()
+    if not (path.is_dir() or is_pattern):
+        return [path]
+    files = path.iterdir() if path.is_dir() else map(Path, glob.glob(source))
+    fits = [file for file in files if file.is_file() and file.name.lower().endswith(suffixes)]
+    kept = [f for f in fits if not (f.name.startswith(".") or f.name.lower().endswith(without))]
+    if not kept and is_dicom_folder(path):
+        return [path]
+    if not kept:
+        raise FileNotFoundError(
+            f"{what} must be files ending in {', '.join(suffixes)}, found none in {source}"
+        )
+    return sorted(kept)

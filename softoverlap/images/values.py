@@ -1,0 +1,262 @@
+"""What the numbers in a mask mean: probabilities, a mask of 0 and 1, labels, or another scale."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable
+
+import torch
+from jaxtyping import Float, Shaped
+from torch import Tensor
+
+from softoverlap._checks import check_choice, check_real, check_tensors
+from softoverlap._types import plain
+from softoverlap.images.geometry import Volume
+
+VALUES = ("auto", "probabilities", "percent", "0-255", "labels")
+"""How `as_probabilities` may be told to read values."""
+
+MAX_LABELS = 512
+"""Whole numbers of more kinds than this are no labels, but intensities."""
+
+FEW_LABELS = 16
+"""Up to so many kinds are labels wherever they lie; of more, each must fill regions."""
+
+LEAST_REGION = 1 / 3
+"""Share of a label's neighbours, background aside, that have the same label: of half the labels."""
+
+MOST_FLOOR = 0.1
+"""Share of a scale up to which the lowest value of a map may lie; a scan's may lie higher."""
+
+LARGEST_LABEL = 1 << 24
+"""Larger whole numbers are no labels; float32 holds all up to here."""
+
+_SCALES = {"percent": 100.0, "0-255": 255.0}
+_SLACK = 1e-6
+
+
+def value_kind(data: Shaped[Tensor, "*shape"]) -> str:
+    """What values look like.
+
+    | kind | values |
+    | --- | --- |
+    | `"binary"` | 0 and 1 alone; all zero too |
+    | `"probabilities"` | in [0, 1], with fractions |
+    | `"labels"` | whole numbers from 0 on, some above 1, of few kinds or in regions (see below) |
+    | `"percent"` | from 0 to 100 with fractions; whole numbers whose highest is 100 |
+    | `"0-255"` | from 0 to 255 with fractions, above 100; whole numbers whose highest is 255 |
+    | `"other"` | all else: negative values, NaN, intensities |
+
+    Whole numbers of up to 16 kinds are labels. Those of 17 to 512 kinds are if they lie in regions,
+    as structures do and intensities do not: for half of the labels, a third of the neighbours that
+    are no background have the same label. Values with fractions are no scale if the lowest lies
+    above a tenth of it.
+
+    This is a look, not a proof: a nearly empty map in percent may stay below 1.
+
+    Args:
+        data: Values of any real type, any shape.
+
+    Returns:
+        One of the six words.
+
+    Raises:
+        TypeError: If data is not a tensor of real numbers.
+
+    Examples:
+        >>> value_kind(torch.tensor([0.0, 1.0])), value_kind(torch.tensor([0.0, 0.3]))
+        ('binary', 'probabilities')
+        >>> value_kind(torch.tensor([0, 1, 2])), value_kind(torch.tensor([0, 255]))
+        ('labels', '0-255')
+    """
+    check_real(data=data)
+    values = _numbers(data)
+    if not values.numel() or values.dtype == torch.bool:
+        return "binary"
+    low, high = (float(bound) for bound in values.aminmax())
+    if not (low >= -_SLACK and high < float("inf")):  # NaN too
+        return "other"
+    whole = _whole(values)
+    if high <= 1 + _SLACK:
+        return "binary" if whole else "probabilities"
+    if whole:
+        return {100.0: "percent", 255.0: "0-255"}.get(high) or _labels_or_other(values, int(high))
+    kind, scale = ("percent", 100) if high <= 100 else ("0-255", 255)
+    return kind if high <= scale and low <= MOST_FLOOR * scale else "other"
+
+
+def as_probabilities(
+    data: Volume | Shaped[Tensor, "*shape"],
+    *,
+    values: str = "auto",
+    label: int | None = None,
+    name: str = "mask",
+) -> Float[Tensor, "*shape"]:
+    """The values as probabilities, if there is no doubt how to read them.
+
+    Masks of 0 and 1 and probabilities pass as they are. All else must be told by `values`, since a
+    guess for each file would go wrong: of maps in percent, the nearly empty one looks like
+    probabilities. Masks of 0 and 255 are `"0-255"`, those of 0 and 100 `"percent"`.
+
+    Args:
+        data: Values of any real type, any shape.
+        values: `"auto"` refuses what is neither binary nor probabilities; `"percent"` divides by
+            100, `"0-255"` by 255; `"labels"` gives 1 where there is a label, or the one asked for.
+        label: The label to take, a whole number; means `values="labels"`.
+        name: How to call the data in messages, as a rule its file.
+
+    Returns:
+        Probabilities in [0, 1], same shape, float32, or float64 if the values are; the values
+        themselves where nothing is to be done.
+
+    Raises:
+        TypeError: If data is neither a volume nor a tensor of real numbers.
+        ValueError: If the values could be read in several ways, or not as asked for. The message
+            names the choices.
+
+    Examples:
+        >>> as_probabilities(torch.tensor([0, 1, 1]))
+        tensor([0., 1., 1.])
+        >>> as_probabilities(torch.tensor([0.0, 50.0, 100.0]), values="percent")
+        tensor([0.0000, 0.5000, 1.0000])
+        >>> as_probabilities(torch.tensor([0, 1, 2]), label=2)
+        tensor([0., 0., 1.])
+    """
+    tensor = data.data if isinstance(data, Volume) else data
+    check_choice("values", values, VALUES)
+    check_tensors(**{name: tensor})
+    check_real(**{name: tensor})
+    numbers = _numbers(tensor)
+    if label is not None:
+        values = _with_label(values, label)
+    if values == "auto":
+        kind = value_kind(numbers)
+        if kind not in ("binary", "probabilities"):
+            raise ValueError(_choices(numbers, kind, name))
+        values = "probabilities"
+    if values == "labels":
+        return _labelled(numbers, label, name)
+    return _scaled(numbers, values, name)
+
+
+def _numbers(tensor: Tensor) -> Tensor:
+    """The plain values, of a type that torch can compare."""
+    rare = (torch.uint16, torch.uint32, torch.uint64)
+    values = plain(tensor).detach()
+    return values.long() if values.dtype in rare else values
+
+
+def _blocks(values: Tensor) -> Iterable[Tensor]:
+    """The values bit by bit, so that no second volume is held in memory."""
+    return values.flatten().split(1 << 22)
+
+
+def _whole(values: Tensor) -> bool:
+    """Whether all values are whole numbers."""
+    if not values.is_floating_point():
+        return True
+    return all(bool((block == block.round()).all()) for block in _blocks(values))
+
+
+def _labels_or_other(values: Tensor, high: int) -> str:
+    """Few whole numbers, or whole regions of them, are labels; else they are intensities."""
+    if high > LARGEST_LABEL:
+        return "other"
+    seen = torch.zeros(high + 1, dtype=torch.bool, device=values.device)
+    for block in _blocks(values):
+        seen[block.long()] = True
+    kinds = int(seen.sum())
+    if kinds <= FEW_LABELS:
+        return "labels"
+    return "labels" if kinds <= MAX_LABELS and _in_regions(values, seen) else "other"
+
+
+def _in_regions(values: Tensor, seen: Tensor) -> bool:
+    """Whether neighbours are as a rule of one label; what touches the background alone is."""
+    ranks = seen.cumsum(0) - 1
+    kinds = int(seen.sum())
+    same, pairs = torch.zeros(2, kinds, dtype=torch.long, device=values.device)
+    for axis in range(max(values.ndim - 3, 0), values.ndim):
+        length = values.shape[axis] - 1
+        first, second = values.narrow(axis, 0, length), values.narrow(axis, 1, length)
+        for one, other in zip(_slabs(first), _slabs(second), strict=True):
+            inside = (one > 0) & (other > 0)
+            a, b = ranks[one[inside].long()], ranks[other[inside].long()]
+            pairs += torch.bincount(a, minlength=kinds) + torch.bincount(b, minlength=kinds)
+            same += 2 * torch.bincount(a[a == b], minlength=kinds)
+    shares = torch.where(pairs > 0, same / pairs.clamp(min=1), 1.0)
+    return float(shares.median()) >= LEAST_REGION
+
+
+def _slabs(values: Tensor) -> Iterable[Tensor]:
+    """A volume a few slices at a time; of channels, one after the other."""
+    slices = values.reshape(-1, *values.shape[-2:]) if values.ndim > 3 else values
+    per_slice = max(slices[:1].numel(), 1)
+    return slices.split(max((1 << 22) // per_slice, 1))
+
+
+def _with_label(values: str, label: int) -> str:
+    if type(label) is not int:
+        raise TypeError(f"label must be a whole number, got {label!r}")
+    if label < 1:
+        raise ValueError(f"label must be at least 1, since 0 is the background, got {label}")
+    if values not in ("auto", "labels"):
+        raise ValueError(f'label goes with values "labels", got "{values}"')
+    return "labels"
+
+
+def _labelled(numbers: Tensor, label: int | None, name: str) -> Tensor:
+    """1 where there is a label, or the one asked for."""
+    if numbers.numel() and numbers.dtype != torch.bool:
+        low, high = (float(bound) for bound in numbers.aminmax())
+        if not (0 <= low <= high < float("inf") and _whole(numbers)):
+            raise ValueError(
+                f"{name} must hold labels, whole numbers from 0 on, got {_seen(numbers)}"
+            )
+    inside = numbers > 0 if label is None else numbers == label
+    if label is not None and not inside.any() and numbers.any():
+        found = [f"{value:g}" for value in numbers.unique().tolist() if value]
+        more = ", …" if len(found) > 5 else ""
+        warnings.warn(
+            f"{name} has no label {label}, only {', '.join(found[:5])}{more}", stacklevel=3
+        )
+    return inside.to(_float(numbers))
+
+
+def _scaled(numbers: Tensor, values: str, name: str) -> Tensor:
+    """Probabilities, percent or 0-255 as probabilities."""
+    scale = _SCALES.get(values, 1.0)
+    if numbers.dtype == torch.bool:
+        return numbers.float() / scale
+    if numbers.numel():
+        low, high = (float(bound) for bound in numbers.aminmax())
+        if not -_SLACK * scale <= low <= high <= scale * (1 + _SLACK):
+            raise ValueError(f"{name} must hold {values} in [0, {scale:g}], got {_seen(numbers)}")
+        if scale > 1 and 0 < high <= (1 if values == "percent" else 100):
+            warnings.warn(
+                f"{name} is read as {values}, but its largest value is {high:g}, "
+                f"{high / scale:.2g} of 1: is that so?",
+                stacklevel=3,
+            )
+        if scale == 1 and low >= 0 and high <= 1:
+            return numbers.to(_float(numbers))
+    return (numbers.to(_float(numbers)) / scale).clamp(0, 1)
+
+
+def _float(numbers: Tensor) -> torch.dtype:
+    return torch.float64 if numbers.dtype == torch.float64 else torch.float32
+
+
+def _seen(numbers: Tensor) -> str:
+    low, high = (float(bound) for bound in numbers.aminmax())
+    return f"{'whole numbers' if _whole(numbers) else 'values'} in [{low:g}, {high:g}]"
+
+
+def _choices(numbers: Tensor, kind: str, name: str) -> str:
+    guess = "" if kind == "other" else f", which look like {kind}"
+    return (
+        f"{name} must hold probabilities in [0, 1] or a mask of 0 and 1, got {_seen(numbers)}"
+        f"{guess}; say how to read them with values (--values, of a truth --truth-values): "
+        "probabilities, percent, 0-255 or labels, the last also with one label (--label, or "
+        "--labels where there may be several)"
+    )

@@ -1,0 +1,267 @@
+"""From a soft mask to its lesions: connected components, each with its soft halo."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Shaped
+from scipy import ndimage
+from torch import Tensor
+
+from softoverlap._checks import check_choice, check_probabilities, check_tensors, check_threshold
+from softoverlap._types import plain
+from softoverlap.lesion import Lesion
+
+_STEPS = {1: {2: 1, 26: 1}, 2: {4: 1, 8: 2, 26: 2}, 3: {6: 1, 18: 2, 26: 3}}
+"""Axes along which neighbours of one voxel may differ, by dimension and connectivity."""
+
+
+def lesions_from_mask(
+    mask: Shaped[Tensor, "*spatial"],
+    *,
+    spacing: Sequence[float],
+    threshold: float = 0.5,
+    low: float | None = None,
+    raters: Shaped[Tensor, "raters *spatial"] | None = None,
+    connectivity: int = 26,
+    min_mm3: float = 0.0,
+) -> list[Lesion]:
+    """Lesions of a soft mask: connected components of the voxels at or above a threshold.
+
+    With `low` (hysteresis), components are those of the voxels at or above `low` that hold at least
+    one voxel at or above the threshold: a sure core, in the extent that `low` gives it. Two cores
+    that voxels above `low` connect are one lesion.
+
+    With `raters`, components are those of the union of the raters' masks, and a lesion's existence
+    is the share of raters that touch it; without, existence is 1.
+
+    A lesion's crop keeps its soft halo: voxels below the threshold that are connected to it
+    through voxels of positive probability. Where a halo lies between several lesions, each voxel
+    belongs to the nearest one, so the crops share the mask without counting anything twice.
+    Positive voxels that are connected to no component belong to no lesion. A network's map is
+    positive everywhere: zero its smallest values first, or each halo reaches to its neighbours'.
+
+    Args:
+        mask: Probabilities, shape (*spatial) of one, two or three axes.
+        spacing: Edge lengths of a voxel in mm, one for each axis. Volumes take the axes to be
+            perpendicular; for a sheared affine pass `Volume.lesion_spacing`.
+        threshold: Lowest probability inside a component, in (0, 1]; of raters' masks too.
+        low: Lowest probability of a component's voxels other than its core, in (0, threshold]; None
+            for no hysteresis.
+        raters: One mask per rater, shape (R, *spatial).
+        connectivity: Neighbours of a voxel: 6, 18 or 26 in 3D, 4 or 8 in 2D. The default, 26,
+            means all neighbours in any dimension.
+        min_mm3: Smallest `volume_mm3` of a lesion, in mm³.
+
+    Returns:
+        Lesions in the order of their first voxel; none for an empty mask. Boxes are tight around
+        the component's voxels.
+
+    Raises:
+        TypeError: If mask or raters is not a tensor of real numbers, or spacing one number.
+        ValueError: If a shape, the spacing, a threshold, the connectivity or the smallest volume is
+            wrong, or a probability lies outside [0, 1].
+
+    References:
+        Canny, A computational approach to edge detection (hysteresis),
+        https://doi.org/10.1109/TPAMI.1986.4767851
+
+    Examples:
+        >>> mask = torch.tensor([0.2, 0.9, 0.6, 0.0, 1.0])
+        >>> first, second = lesions_from_mask(mask, spacing=[2.0])
+        >>> first.box, first.crop
+        (tensor([1., 3.]), tensor([0.2000, 0.9000, 0.6000]))
+        >>> second.volume_mm3
+        2.0
+        >>> lesions_from_mask(mask, spacing=[2.0], low=0.1)[0].box
+        tensor([0., 3.])
+    """
+    check_probabilities(mask=mask, validate=True)
+    structure = neighbourhood(mask.ndim, connectivity)
+    _check_numbers(spacing, mask.ndim, threshold, min_mm3)
+    _check_low(low, threshold)
+    values = _as_array(mask)
+    marked = None if raters is None else marked_voxels(raters, mask, threshold)
+    if mask.numel() == 0:
+        return []
+    core = np.asarray(_reaching(mask, threshold) if marked is None else marked.any(axis=0))
+    if low is not None:
+        wide = _reaching(mask, low)
+        if raters is not None:
+            wide = np.asarray(marked_voxels(raters, mask, low).any(axis=0))
+        core = _grown(core, wide, structure)
+    found = _components(values, core, structure, tuple(map(float, spacing)))
+    lesions = [_lesion(part, values, marked, spacing, mask.device) for part in found]
+    return [lesion for lesion in lesions if lesion.volume_mm3 >= min_mm3]
+
+
+class ComponentMaps(NamedTuple):
+    """For each voxel the number of its component, from 1 in the order of their first voxel.
+
+    `core` is 0 outside the components' own voxels, `owned` outside their halos.
+    """
+
+    core: np.ndarray
+    owned: np.ndarray
+
+
+def component_maps(
+    values: np.ndarray, core: np.ndarray, structure: np.ndarray, spacing: tuple[float, ...]
+) -> ComponentMaps:
+    """Components of `core`, with halos of positive values as `lesions_from_mask` describes them."""
+    labels = _numbered(core, structure)
+    return ComponentMaps(labels, _owners(values > 0, labels, structure, spacing))
+
+
+def neighbourhood(ndim: int, connectivity: int) -> np.ndarray:
+    """The neighbours of one voxel, as scipy takes them.
+
+    Raises:
+        ValueError: If there are no one to three axes, or these have no such connectivity.
+    """
+    if ndim not in _STEPS:
+        raise ValueError(f"mask must have one, two or three axes, got {ndim}")
+    check_choice("connectivity", connectivity, _STEPS[ndim])
+    return ndimage.generate_binary_structure(ndim, _STEPS[ndim][connectivity])
+
+
+@dataclass(frozen=True)
+class _Component:
+    """One component: where its voxels lie, and where its halo does."""
+
+    window: tuple[slice, ...]
+    inside: np.ndarray
+    reach: tuple[slice, ...]
+    owned: np.ndarray
+
+
+def _components(
+    values: np.ndarray, core: np.ndarray, structure: np.ndarray, spacing: tuple[float, ...]
+) -> list[_Component]:
+    """All components with their halos; a few passes over the image, whatever their number."""
+    labels, owners = component_maps(values, core, structure, spacing)
+    windows, reaches = ndimage.find_objects(labels), ndimage.find_objects(owners)
+    return [
+        _Component(window, labels[window] == index, reach, owners[reach] == index)
+        for index, (window, reach) in enumerate(zip(windows, reaches, strict=True), start=1)
+    ]
+
+
+def _grown(core: np.ndarray, wide: np.ndarray, structure: np.ndarray) -> np.ndarray:
+    """The components of `wide` that hold a voxel of `core`."""
+    labels = _numbered(wide, structure)
+    kept = np.zeros(labels.max() + 1, dtype=bool)
+    kept[labels[core]] = True
+    return kept[labels]
+
+
+def _owners(
+    positive: np.ndarray, labels: np.ndarray, structure: np.ndarray, spacing: tuple[float, ...]
+) -> np.ndarray:
+    """For each voxel the component that it belongs to, 0 for none."""
+    owners = labels.copy()
+    halo = positive & (labels == 0)
+    if not halo.any():
+        return owners
+    islands = _numbered(positive | (labels > 0), structure)
+    inhabited = np.intersect1d(islands[labels > 0], islands[halo])
+    windows = ndimage.find_objects(islands)
+    for island in inhabited:
+        window = windows[island - 1]
+        waiting = (islands[window] == island) & (labels[window] == 0)
+        components = np.where(islands[window] == island, labels[window], 0)
+        nearest = np.zeros((components.ndim, *components.shape), dtype=np.int32)
+        ndimage.distance_transform_edt(
+            components == 0,
+            sampling=spacing,
+            return_distances=False,
+            return_indices=True,
+            indices=nearest,
+        )
+        owners[window][waiting] = components[tuple(nearest)][waiting]
+    return owners
+
+
+def _numbered(inside: np.ndarray, structure: np.ndarray) -> np.ndarray:
+    """Connected components, numbered from 1."""
+    labels = np.zeros(inside.shape, dtype=np.int32)
+    ndimage.label(inside, structure, output=labels)
+    return labels
+
+
+def _lesion(
+    part: _Component,
+    values: np.ndarray,
+    marked: np.ndarray | None,
+    spacing: Sequence[float],
+    device: torch.device,
+) -> Lesion:
+    crop = np.where(part.owned, values[part.reach], 0)
+    offset = [edge.start for edge in part.reach]
+    box = [edge.start for edge in part.window] + [edge.stop for edge in part.window]
+    touched = 1.0
+    if marked is not None:
+        hits = marked[(slice(None), *part.window)] & part.inside
+        touched = float(hits.reshape(len(hits), -1).any(axis=1).mean())
+    weights = crop if crop.any() else part.owned  # raters may mark what the mask leaves out
+    return Lesion(
+        box=torch.tensor(box, dtype=torch.float32, device=device),
+        crop=torch.from_numpy(crop).to(device),
+        offset=torch.tensor(offset, device=device),
+        centre=torch.tensor(_centre(weights, offset), dtype=torch.float32, device=device),
+        volume_mm3=float(crop.sum(dtype=np.float64)) * math.prod(map(float, spacing)),
+        existence=touched,
+    )
+
+
+def _centre(weights: np.ndarray, offset: Sequence[int]) -> list[float]:
+    """Centre of mass in voxel coordinates, where voxel `i` has its centre at `i + 0.5`."""
+    centre = []
+    for axis, first in enumerate(offset):
+        others = tuple(other for other in range(weights.ndim) if other != axis)
+        profile = weights.sum(axis=others, dtype=np.float64)
+        position = np.arange(len(profile)) + first + 0.5
+        centre.append(float((profile * position).sum() / profile.sum()))
+    return centre
+
+
+def _as_array(mask: Tensor) -> np.ndarray:
+    """The values as float32, or float64 if they are that already."""
+    dtype = torch.float64 if mask.dtype == torch.float64 else torch.float32
+    return plain(mask).detach().to("cpu", dtype).contiguous().numpy()
+
+
+def marked_voxels(raters: Tensor, mask: Tensor, threshold: float) -> np.ndarray:
+    """Which voxels each rater marked."""
+    check_tensors(raters=raters)
+    if raters.ndim != mask.ndim + 1 or not len(raters) or raters.shape[1:] != mask.shape:
+        expected = ", ".join(["R > 0", *map(str, mask.shape)])
+        raise ValueError(f"raters must have shape ({expected}), got {tuple(raters.shape)}")
+    check_probabilities(raters=raters, validate=True)
+    return _reaching(raters, threshold)
+
+
+def _reaching(values: Tensor, threshold: float) -> np.ndarray:
+    """Where values are at or above it, in their own precision: a half 0.9 reaches 0.9."""
+    return (plain(values).detach() >= threshold).cpu().numpy()
+
+
+def _check_low(low: float | None, threshold: float) -> None:
+    if low is not None and not 0 < low <= threshold:
+        raise ValueError(f"low must lie in (0, {threshold:g}], up to the threshold, got {low!r}")
+
+
+def _check_numbers(spacing: Sequence[float], ndim: int, threshold: float, min_mm3: float) -> None:
+    if isinstance(spacing, str) or not isinstance(spacing, Iterable):
+        raise TypeError(f"spacing must hold {ndim} lengths in mm, one an axis, got {spacing!r}")
+    edges = [float(edge) for edge in spacing]
+    if len(edges) != ndim or not all(0 < edge < math.inf for edge in edges):
+        raise ValueError(f"spacing must hold {ndim} positive lengths in mm, got {edges}")
+    check_threshold(threshold=threshold)
+    if not 0 <= min_mm3 < math.inf:
+        raise ValueError(f"min_mm3 must be at least 0, got {min_mm3!r}")

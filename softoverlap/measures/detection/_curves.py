@@ -1,0 +1,106 @@
+"""The curves that FROC and average precision are read from: steps in the score."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+
+import torch
+from jaxtyping import Bool, Float, Int, Shaped
+from torch import Tensor
+
+from softoverlap.measures.detection._scans import several
+
+Points = tuple[Float[Tensor, "points"], Float[Tensor, "points"], Float[Tensor, "points"]]
+
+
+def froc_points(
+    scores: Float[Tensor, "boxes"],
+    found: Float[Tensor, "boxes"],
+    false: Bool[Tensor, "boxes"],
+    *,
+    scans: int,
+    total: float,
+) -> Points:
+    """Thresholds, false positives a scan and sensitivities; `found` is what a box adds to them."""
+    thresholds, (reached, wrong) = operating_points(scores, found, false)
+    sensitivities = (reached / total).clamp(max=1) if total else torch.full_like(reached, math.nan)
+    return thresholds, wrong / scans, sensitivities
+
+
+def read_at(
+    fps_per_scan: Float[Tensor, "points"],
+    sensitivities: Float[Tensor, "points"],
+    rates: Float[Tensor, "rates"],
+) -> tuple[float, ...]:
+    """The sensitivity of the last point at or below each rate."""
+    last = torch.searchsorted(fps_per_scan, rates, right=True) - 1
+    return tuple(sensitivities[last].tolist())
+
+
+def precision_area(
+    scores: Float[Tensor, "boxes"], hits: Bool[Tensor, "boxes"], lesions: int
+) -> float:
+    """Area under the precision envelope, over every step of recall; others than hits are false."""
+    _, (found, others) = operating_points(scores, hits, ~hits)
+    precision = found / (found + others).clamp(min=1)
+    envelope = precision.flip(0).cummax(0).values.flip(0)
+    steps = (found / lesions).diff()
+    return min(1.0, (steps * envelope[1:]).sum().item())
+
+
+def operating_points(
+    scores: Float[Tensor, "boxes"], *kinds: Shaped[Tensor, "boxes"]
+) -> tuple[Float[Tensor, "points"], list[Float[Tensor, "points"]]]:
+    """Distinct scores, descending from infinity, and how much of each kind reaches them."""
+    order, last = score_order(scores)
+    zero = scores.new_zeros(1)
+    reached = [torch.cat([zero, kind[order].double().cumsum(0)[last]]) for kind in kinds]
+    return torch.cat([zero + math.inf, scores[order[last]]]), reached
+
+
+def score_order(
+    scores: Float[Tensor, "boxes"],
+) -> tuple[Int[Tensor, "boxes"], Int[Tensor, "points"]]:
+    """Boxes by descending score, and the place of the last one of each distinct score."""
+    ordered, order = scores.sort(descending=True, stable=True)
+    _, counts = ordered.unique_consecutive(return_counts=True)
+    return order, counts.cumsum(0) - 1
+
+
+def checked_rates(fp_rates: Sequence[float]) -> Float[Tensor, "rates"]:
+    """False positives a scan, float64."""
+    rates = torch.tensor(several("fp_rates", fp_rates), dtype=torch.float64)
+    if not len(rates) or not bool(((rates >= 0) & rates.isfinite()).all()):
+        raise ValueError(f"fp_rates must hold finite numbers of at least 0, got {tuple(fp_rates)}")
+    return rates
+
+
+def mean(values: Iterable[float]) -> float:
+    """The mean, NaN of nothing."""
+    values = list(values)
+    return math.fsum(values) / len(values) if values else math.nan
+
+
+def means_by(cells: Mapping[tuple, float], place: int) -> dict:
+    """The mean of the cells that share the key at this place, in the order of their coming."""
+    groups: dict = {}
+    for key, value in cells.items():
+        groups.setdefault(key[place], []).append(value)
+    return {key: mean(values) for key, values in groups.items()}
+
+
+def checked_names(class_names: Sequence[str] | None) -> tuple[str, ...] | None:
+    """A name for each label, not one name for all."""
+    return None if class_names is None else several("class_names", class_names, "names")
+
+
+def class_name(label: float, class_names: Sequence[str] | None) -> int | str:
+    """The label, or its name."""
+    if class_names is None:
+        return int(label)
+    if not 0 <= label < len(class_names):
+        raise ValueError(
+            f"class_names must name every label, got {len(class_names)} names and label {label:g}"
+        )
+    return class_names[int(label)]

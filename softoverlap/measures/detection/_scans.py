@@ -1,0 +1,151 @@
+"""What found boxes and targets of a scan must look like, and what is read off a target."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from jaxtyping import Float, Shaped
+from torch import Tensor
+
+from softoverlap._checks import check_boxes, check_probabilities, check_tensors
+from softoverlap._types import plain
+from softoverlap.lesion import Lesion
+from softoverlap.measures.detection.hits import Scan
+
+PREDICTION_KEYS = ("box", "label", "label_scores")
+TARGET_KEYS = ("box", "label")
+
+_APART = 1e-3  # voxels between a record's box and the target's
+
+
+def column(values: Shaped[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+    """Numbers as float64 on the CPU."""
+    return plain(values).detach().cpu().double()
+
+
+def several(name: str, values: Any, what: str = "numbers") -> tuple[Any, ...]:
+    """A list of numbers or of names, not a single one."""
+    try:
+        listed = None if isinstance(values, str) else tuple(values)
+    except TypeError:  # also a tensor without axes, which has the method but not the items
+        listed = None
+    if listed is None:
+        raise TypeError(f"{name} must be a list of {what}, got {values!r}")
+    return listed
+
+
+def existence_of(target: Scan, name: str, *, required: bool) -> Float[Tensor, "lesions"]:
+    """Each lesion's existence: the key, else that of the records, else 1 unless it is required."""
+    count = len(target["label"])
+    existence, lesions = target.get("existence"), target.get("lesions")
+    if existence is None and lesions is not None:
+        return torch.tensor([lesion.existence for lesion in lesions]).double()
+    if existence is None:
+        if required and count:
+            raise ValueError(
+                f"{name} must hold 'existence', shape ({count},), or 'lesions', a list of Lesion "
+                f"that hold it, got {sorted(target)}"
+            )
+        return torch.ones(count, dtype=torch.float64)
+    argument = f"{name}['existence']"
+    check_tensors(**{argument: existence})
+    if tuple(existence.shape) != (count,):
+        raise ValueError(
+            f"{argument} must have shape ({count},), a number a lesion, "
+            f"got {tuple(existence.shape)}"
+        )
+    check_probabilities(**{argument: existence}, validate=True)
+    return column(existence)
+
+
+def check_scans(predictions: Sequence[Scan], targets: Sequence[Scan]) -> None:
+    """One prediction a scan, in order, each with MONAI's keys."""
+    for name, scans in (("predictions", predictions), ("targets", targets)):
+        if not isinstance(scans, Sequence) or isinstance(scans, str):
+            raise TypeError(f"{name} must be a list, an item a scan, got {type(scans).__name__}")
+    if len(predictions) != len(targets):
+        raise ValueError(
+            f"targets must hold an item a scan, as predictions does ({len(predictions)}), "
+            f"got {len(targets)}"
+        )
+    for number, (prediction, target) in enumerate(zip(predictions, targets, strict=True)):
+        check_scan(prediction, target, f"predictions[{number}]", f"targets[{number}]")
+
+
+def check_scan(prediction: Scan, target: Scan, found: str, truth: str) -> None:
+    """Boxes, whole labels and finite scores of one scan, and records that are its lesions."""
+    boxes = _checked_boxes(found, prediction, PREDICTION_KEYS)
+    lesions = _checked_boxes(truth, target, TARGET_KEYS)
+    if boxes.shape[1] != lesions.shape[1]:
+        raise ValueError(
+            f"{found}['box'] must have {lesions.shape[1]} columns, as {truth}['box'] does, "
+            f"got {boxes.shape[1]}"
+        )
+    if target.get("lesions") is not None:
+        _check_lesions(f"{truth}['lesions']", target["lesions"], lesions)
+
+
+def _checked_boxes(name: str, scan: object, keys: tuple[str, ...]) -> Shaped[Tensor, "boxes _"]:
+    """Every key is there, boxes are boxes, and the rest has one number a box."""
+    if not isinstance(scan, Mapping):
+        raise TypeError(f"{name} must be a dict, got {type(scan).__name__}")
+    missing = [key for key in keys if key not in scan]
+    if missing:
+        raise ValueError(f"{name} must have the keys {list(keys)}, got {sorted(scan)}")
+    check_boxes(**{f"{name}['box']": scan["box"]}, validate=True)
+    for key in keys[1:]:
+        _check_column(f"{name}[{key!r}]", scan[key], len(scan["box"]))
+    _check_whole(f"{name}['label']", scan["label"])
+    return scan["box"]
+
+
+def _check_column(argument: str, values: Tensor, count: int) -> None:
+    check_tensors(**{argument: values})
+    if tuple(values.shape) != (count,):
+        raise ValueError(
+            f"{argument} must have shape ({count},), a number a box, got {tuple(values.shape)}"
+        )
+    if not torch.isfinite(values).all():
+        raise ValueError(f"{argument} must hold finite numbers, got NaN or infinity")
+
+
+def _check_whole(argument: str, labels: Tensor) -> None:
+    """A class is a whole number, in whatever type."""
+    apart = column(labels)
+    apart = apart[apart != apart.round()]
+    if len(apart):
+        raise ValueError(f"{argument} must hold whole numbers, got {apart[0].item():g}")
+
+
+def _check_lesions(argument: str, lesions: object, boxes: Shaped[Tensor, "boxes _"]) -> None:
+    """A record a box, in the order of the boxes: else existence and masks go to wrong boxes."""
+    if not isinstance(lesions, Sequence) or isinstance(lesions, str):
+        raise TypeError(f"{argument} must be a list of Lesion, got {type(lesions).__name__}")
+    for lesion in lesions:
+        if not isinstance(lesion, Lesion):
+            raise TypeError(f"{argument} must hold Lesion, got {type(lesion).__name__}")
+        if 2 * lesion.crop.ndim != boxes.shape[1]:
+            raise ValueError(
+                f"{argument} must hold lesions of {boxes.shape[1] // 2} axes, as 'box' does, "
+                f"got {lesion.crop.ndim}"
+            )
+    if len(lesions) != len(boxes):
+        raise ValueError(
+            f"{argument} must hold one Lesion for each of {len(boxes)} boxes, got {len(lesions)}"
+        )
+    for row, (lesion, box) in enumerate(zip(lesions, boxes, strict=True)):
+        own, given = column(lesion.box), column(box)
+        if ((own - given).abs() > _APART + _rounding(lesion.box) + _rounding(box)).any():
+            raise ValueError(
+                f"{argument} must be the lesions of 'box', in the same order, got a record of "
+                f"{own.tolist()} for the box {given.tolist()} in row {row}; "
+                "lesion_target makes both from one list"
+            )
+
+
+def _rounding(box: Shaped[Tensor, "coords"]) -> Float[Tensor, "coords"]:
+    """How far a coordinate may lie from what was meant, for its type: a voxel in half precision."""
+    step = torch.finfo(box.dtype).eps if box.is_floating_point() else 0.0
+    return column(box).abs() * step

@@ -1,0 +1,206 @@
+"""Average recall of found boxes when a scan may show only so many of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from numbers import Integral
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from softoverlap.measures.detection import _curves
+from softoverlap.measures.detection._grid import Cell, Thresholds, cells_of, grid_rule
+from softoverlap.measures.detection._hits import Pooled, pooled_rows
+from softoverlap.measures.detection._pooled import PooledBoxMetric
+from softoverlap.measures.detection._scans import several
+from softoverlap.measures.detection._sizes import ALL
+from softoverlap.measures.detection.hits import Hit, Scan
+from softoverlap.measures.inputs import Spacing
+
+MAX_DETECTIONS = (1, 10, 100)
+
+
+@dataclass(frozen=True)
+class AverageRecall:
+    """Recall of each class that occurs, averaged over thresholds.
+
+    Args:
+        mean: Mean over the classes and thresholds in [0, 1] at the largest number of detections,
+            NaN without lesions.
+        per_detections: The mean over classes and thresholds at each number of detections a scan.
+        per_class: Mean over thresholds of each label (or name) that some lesion has, at the
+            largest number of detections.
+        per_threshold: The mean over classes at each threshold, at the largest number.
+        per_size: The mean over classes and thresholds of each size class that some lesion has, at
+            the largest number.
+        scores: Every single one, by (class, threshold, size class, number of detections); the size
+            class of all lesions is "all".
+        lesions: Number of lesions counted.
+        scans: Number of scans counted.
+        boxes: Number of found boxes counted.
+
+    Examples:
+        >>> AverageRecall(mean=0.5, per_detections={1: 0.25, 10: 0.5}).per_detections[1]
+        0.25
+    """
+
+    mean: float
+    per_detections: dict[int, float] = field(default_factory=dict)
+    per_class: dict[int | str, float] = field(default_factory=dict)
+    per_threshold: dict[float, float] = field(default_factory=dict)
+    per_size: dict[str, float] = field(default_factory=dict)
+    scores: dict[tuple[int | str, float, str, int], float] = field(default_factory=dict)
+    lesions: int = 0
+    scans: int = 0
+    boxes: int = 0
+
+
+def compute_average_recall(
+    predictions: Sequence[Scan],
+    targets: Sequence[Scan],
+    *,
+    hit: Hit | None = None,
+    thresholds: Thresholds = "coco",
+    max_detections: Sequence[int] = MAX_DETECTIONS,
+    size_edges: Sequence[float] = (),
+    spacing: Spacing | str | None = None,
+    size_of: str = "box",
+    class_names: Sequence[str] | None = None,
+) -> AverageRecall:
+    """COCO's AR: the share of lesions found by the best 1, 10, 100 boxes of each scan and class.
+
+    Of each scan and class the boxes with the highest scores count (equal scores in the order
+    given), and recall is averaged over the thresholds and the classes that occur. Matching and
+    size classes are those of `compute_average_precision`.
+
+    Args:
+        predictions: As in `compute_froc`.
+        targets: As in `compute_froc`.
+        hit: As in `compute_froc`; by default the IoU of the boxes.
+        thresholds: The lowest scores that hit: a number, several, or `"coco"` for 0.5 to 0.95, or
+            `"nndetection"` for 0.1 to 0.5, both in steps of 0.05.
+        max_detections: How many boxes of a class a scan may show, each at least 1.
+        size_edges: As in `compute_average_precision`.
+        spacing: As in `compute_average_precision`.
+        size_of: As in `compute_average_precision`.
+        class_names: Names of the labels 0, 1, ...; without, results stand under the label.
+
+    Returns:
+        Recall in [0, 1], NaN where there is no lesion at all. Classes that only predictions have
+        are absent, and so are size classes without lesions.
+
+    Raises:
+        TypeError: As in `compute_average_precision`.
+        ValueError: As in `compute_average_precision`, and if a number of detections is below 1.
+
+    References:
+        Lin et al., Microsoft COCO, https://arxiv.org/abs/1405.0312
+        Hosang et al., What makes for effective detection proposals?,
+        https://arxiv.org/abs/1502.05082
+
+    Examples:
+        >>> import torch
+        >>> boxes = torch.tensor([[0.0, 0.0, 4.0, 4.0], [8.0, 8.0, 12.0, 12.0]])
+        >>> target = {"box": boxes, "label": torch.tensor([0, 0])}
+        >>> prediction = {**target, "label_scores": torch.tensor([0.9, 0.8])}
+        >>> compute_average_recall([prediction], [target]).per_detections
+        {1: 0.5, 10: 1.0, 100: 1.0}
+    """
+    rule = grid_rule(hit, 0.5, thresholds, size_edges, spacing, size_of)
+    limits, names = _checked_limits(max_detections), _curves.checked_names(class_names)
+    pooled = Pooled(*pooled_rows(predictions, targets, rule))
+    return _read(cells_of(pooled, rule, names), pooled, limits)
+
+
+class BoxARMetric(PooledBoxMetric):
+    """`compute_average_recall` over the batches of a validation run.
+
+    Call it with lists of predictions and targets, a dict a scan. `aggregate` gives the mean at the
+    largest number of detections; `average_recall` gives all of them.
+
+    Args:
+        hit: As in `compute_froc`.
+        thresholds: As in `compute_average_recall`.
+        max_detections: How many boxes of a class a scan may show, each at least 1.
+        size_edges: As in `compute_average_precision`.
+        spacing: As in `compute_average_precision`.
+        size_of: As in `compute_average_precision`.
+        class_names: Names of the labels 0, 1, ...
+
+    Raises:
+        TypeError: As in `compute_average_recall`.
+        ValueError: As in `compute_average_recall`, and if no scan was seen before `aggregate` or
+            `average_recall`.
+
+    Examples:
+        >>> import torch
+        >>> box = torch.tensor([[0.0, 0.0, 4.0, 4.0]])
+        >>> target = {"box": box, "label": torch.tensor([0])}
+        >>> metric = BoxARMetric()
+        >>> _ = metric([{**target, "label_scores": torch.tensor([0.9])}], [target])
+        >>> metric.aggregate().item()
+        1.0
+    """
+
+    def __init__(
+        self,
+        *,
+        hit: Hit | None = None,
+        thresholds: Thresholds = "coco",
+        max_detections: Sequence[int] = MAX_DETECTIONS,
+        size_edges: Sequence[float] = (),
+        spacing: Spacing | str | None = None,
+        size_of: str = "box",
+        class_names: Sequence[str] | None = None,
+    ) -> None:
+        super().__init__(grid_rule(hit, 0.5, thresholds, size_edges, spacing, size_of))
+        self.max_detections = _checked_limits(max_detections)
+        self.class_names = _curves.checked_names(class_names)
+
+    def average_recall(self) -> AverageRecall:
+        """Recall of each class over all scans that all ranks have seen."""
+        pooled = self.pooled()
+        return _read(cells_of(pooled, self.rule, self.class_names), pooled, self.max_detections)
+
+    def aggregate(self) -> Float[Tensor, ""]:
+        """The mean at the largest number of detections, in float64."""
+        return torch.tensor(self.average_recall().mean, dtype=torch.float64)
+
+
+def _read(cells: Sequence[Cell], pooled: Pooled, limits: Sequence[int]) -> AverageRecall:
+    scores: dict[Any, float] = {
+        (cell.label, cell.threshold, cell.size, limit): _recall(cell, limit)
+        for cell in cells
+        for limit in limits
+    }
+    everywhere = {key: value for key, value in scores.items() if key[2] == ALL}
+    last = {key: value for key, value in scores.items() if key[3] == limits[-1]}
+    top = {key: value for key, value in last.items() if key[2] == ALL}
+    sized = {key: value for key, value in last.items() if key[2] != ALL}
+    return AverageRecall(
+        mean=_curves.mean(top.values()),
+        per_detections=_curves.means_by(everywhere, 3),
+        per_class=_curves.means_by(top, 0),
+        per_threshold=_curves.means_by(top, 1),
+        per_size=_curves.means_by(sized, 2),
+        scores=scores,
+        lesions=len(pooled.lesions),
+        scans=len(pooled.scans),
+        boxes=len(pooled.boxes),
+    )
+
+
+def _recall(cell: Cell, limit: int) -> float:
+    return int((cell.hits & (cell.rank < limit)).sum()) / cell.lesions
+
+
+def _checked_limits(max_detections: Sequence[int]) -> tuple[int, ...]:
+    limits = tuple(sorted(set(several("max_detections", max_detections))))
+    if not all(isinstance(limit, Integral) for limit in limits):
+        raise TypeError(f"max_detections must hold integers, got {max_detections}")
+    if not limits or limits[0] < 1:
+        raise ValueError(f"max_detections must hold numbers of at least 1, got {max_detections}")
+    return limits

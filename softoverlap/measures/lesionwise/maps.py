@@ -1,0 +1,299 @@
+"""From a pair of soft masks to their lesions, and which lesion shares how much with which.
+
+Everything is counted on label maps, so the time depends on the voxels and not on the number of
+lesions. Overlaps of lesions are sparse arrays (true lesions, predicted lesions).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from scipy import ndimage, sparse
+from scipy.optimize import linear_sum_assignment
+from scipy.sparse import csgraph
+from torch import Tensor
+
+from softoverlap import scores
+from softoverlap._checks import check_choice, check_weight
+from softoverlap.lesions.components import component_maps, marked_voxels, neighbourhood
+from softoverlap.measures.near import in_dtype
+
+MATCHINGS = ("many_to_one", "one_to_one")
+
+
+@dataclass(frozen=True)
+class LesionRules:
+    """What makes a lesion of a soft mask; `target_threshold` is `threshold` unless given."""
+
+    threshold: float = 0.5
+    target_threshold: float | None = None
+    connectivity: int = 26
+    halo: float = 0.01
+    min_mm3: float = 0.0
+    soft: bool = True
+
+    def __post_init__(self) -> None:
+        thresholds = {"threshold": self.threshold, "target_threshold": self.of_target}
+        for name, value in thresholds.items():
+            if not 0 < value <= 1:
+                raise ValueError(f"{name} must lie in (0, 1], got {value!r}")
+        if not 0 <= self.halo <= min(thresholds.values()):
+            raise ValueError(
+                f"halo must lie in [0, {min(thresholds.values())}], from 0 to the threshold, "
+                f"got {self.halo!r}"
+            )
+        check_weight(min_mm3=self.min_mm3)
+        if self.connectivity not in (4, 6, 8, 18, 26):
+            raise ValueError(f"connectivity must be 4, 6, 8, 18 or 26, got {self.connectivity!r}")
+
+    @property
+    def of_target(self) -> float:
+        """The threshold of the target."""
+        return self.threshold if self.target_threshold is None else self.target_threshold
+
+
+@dataclass(frozen=True)
+class LesionMap:
+    """The lesions of one mask, numbered from 1 in the order of their first voxel, and 0 for none.
+
+    `core` holds the voxels at or above the threshold, `owned` the halo too; `values` are the
+    probabilities of what is owned, times how much each voxel counts (`weights`, None for 1).
+    """
+
+    values: np.ndarray
+    core: np.ndarray
+    owned: np.ndarray
+    existence: np.ndarray
+    weights: np.ndarray | None = None
+
+    def __len__(self) -> int:
+        return len(self.existence)
+
+    def sizes(self) -> np.ndarray:
+        """Σ probability of each lesion, in voxels."""
+        return self._summed(self.owned, self.values)
+
+    def core_sizes(self) -> np.ndarray:
+        """How many voxels of each lesion lie at or above the threshold, as much as they count."""
+        weights = np.ones_like(self.values) if self.weights is None else self.weights
+        return self._summed(self.core, weights)
+
+    def renumbered(self, numbers: np.ndarray) -> LesionMap:
+        """With lesion `i + 1` called `numbers[i]`; 0 leaves it out, equal numbers merge."""
+        table = np.concatenate([[0], numbers]).astype(np.int32)
+        existence = np.zeros(int(table.max()))
+        np.maximum.at(existence, table[table > 0] - 1, self.existence[numbers > 0])
+        owned = table[self.owned]
+        values = np.where(owned > 0, self.values, 0)
+        return LesionMap(values, table[self.core], owned, existence, self.weights)
+
+    def keeping(self, kept: np.ndarray) -> LesionMap:
+        """Without the others, numbered anew."""
+        return self if kept.all() else self.renumbered(np.where(kept, kept.cumsum(), 0))
+
+    def _summed(self, labels: np.ndarray, weights: np.ndarray) -> np.ndarray:
+        inside = labels > 0
+        return np.bincount(labels[inside], weights[inside], minlength=len(self) + 1)[1:]
+
+
+@dataclass(frozen=True)
+class LesionScan:
+    """The lesions of prediction and target of one item and class, cut to the part they lie in.
+
+    `voxel_mm3` is NaN where no spacing is known, and so is every volume. It is the product of the
+    spacing, which knows no affine: the axes are taken to be perpendicular.
+    """
+
+    pred: LesionMap
+    truth: LesionMap
+    origin: tuple[int, ...]
+    voxel_mm3: float
+
+    def touches(self) -> sparse.csr_array:
+        """1 where a true and a predicted lesion share a voxel of both cores."""
+        return touching(self.truth.core, self.pred.core, (len(self.truth), len(self.pred)))
+
+    def shared(self) -> sparse.csr_array:
+        """Σ min of the probabilities, of true lesions that meet predicted ones."""
+        both = (self.truth.owned > 0) & (self.pred.owned > 0)
+        minima = np.minimum(self.truth.values[both], self.pred.values[both])
+        places = (self.truth.owned[both] - 1, self.pred.owned[both] - 1)
+        return _counted(minima, places, (len(self.truth), len(self.pred)))
+
+
+def lesion_scan(
+    pred: Tensor,
+    truth: Tensor,
+    *,
+    rules: LesionRules,
+    spacing: Sequence[float] | None,
+    raters: Tensor | None = None,
+    counted: Tensor | None = None,
+    margin: int = 0,
+) -> LesionScan:
+    """The lesions of one item and class, probabilities (*spatial), each cut in its own precision.
+
+    With raters (R, *spatial) true lesions are those of the union of their masks. How much a voxel
+    counts, (*spatial), scales sums and leaves the lesions as they are: voxels that do not count at
+    all are zero in every mask already. The part that is kept reaches `margin` voxels beyond every
+    lesion, inside the image.
+    """
+    structure = neighbourhood(pred.ndim, rules.connectivity)
+    edges = (1.0,) * pred.ndim if spacing is None else tuple(map(float, spacing))
+    marked = None
+    if raters is not None:
+        marked = marked_voxels(raters, truth, in_dtype(rules.of_target, raters.dtype))
+    inside = _reaches(truth, rules.of_target) if marked is None else marked.any(axis=0)
+    sides = (
+        _probabilities(pred, _reaches(pred, rules.threshold), rules),
+        _probabilities(truth, np.asarray(inside), rules),
+    )
+    found, target = (core | (values > 0) for values, core in sides)
+    window = _window(found | target, margin)
+    weights = None if counted is None else counted.double().cpu().numpy()[window]
+    found, target = (
+        _lesion_map(values[window], core[window], structure, edges, weights)
+        for values, core in sides
+    )
+    if marked is not None:
+        target = replace(target, existence=_existence(target.core, marked[(slice(None), *window)]))
+    scan = LesionScan(
+        found,
+        target,
+        origin=tuple(axis.start for axis in window),
+        voxel_mm3=math.nan if spacing is None else math.prod(edges),
+    )
+    return _without_small(scan, rules.min_mm3) if rules.min_mm3 else scan
+
+
+def touching(truth: np.ndarray, pred: np.ndarray, shape: tuple[int, int]) -> sparse.csr_array:
+    """1 where two numbers meet in a voxel of the two label maps."""
+    both = (truth > 0) & (pred > 0)
+    places = (truth[both] - 1, pred[both] - 1)
+    met = _counted(np.ones(len(places[0])), places, shape)
+    met.data[:] = 1
+    return met
+
+
+def matched(scan: LesionScan, matching: str) -> sparse.csr_array:
+    """1 where a predicted lesion is taken for a true one that it touches."""
+    check_choice("matching", matching, MATCHINGS)
+    touches = scan.touches()
+    if matching == "many_to_one" or not touches.nnz:
+        return touches
+    truths, preds = touches.nonzero()
+    shared = np.asarray(scan.shared()[truths, preds]).ravel()
+    iou = ratio("iou", shared, scan.truth.sizes()[truths], scan.pred.sizes()[preds])
+    chosen = _best_pairs(truths, preds, iou)
+    places = (truths[chosen], preds[chosen])
+    return _counted(np.ones(len(chosen)), places, (len(scan.truth), len(scan.pred)))
+
+
+def _best_pairs(truths: np.ndarray, preds: np.ndarray, iou: np.ndarray) -> np.ndarray:
+    """Which of the pairs to take, so that none is taken twice and the sum of IoU is highest.
+
+    Lesions that touch none in common are assigned apart: a block is as small as its group.
+    """
+    rows, cols = (np.unique(numbers, return_inverse=True)[1] for numbers in (truths, preds))
+    places = (rows, cols + rows.max() + 1)
+    nodes = int(places[1].max()) + 1
+    graph = sparse.coo_array((np.ones(len(rows)), places), shape=(nodes, nodes))
+    group = csgraph.connected_components(graph, directed=False)[1][rows]
+    order = group.argsort(kind="stable")
+    blocks = np.split(order, np.flatnonzero(np.diff(group[order])) + 1)
+    return np.concatenate([_assigned(block, truths, preds, iou) for block in blocks])
+
+
+def _assigned(
+    block: np.ndarray, truths: np.ndarray, preds: np.ndarray, iou: np.ndarray
+) -> np.ndarray:
+    """The pairs taken of one group."""
+    if len(block) == 1:
+        return block
+    (own_rows, rows), (own_cols, cols) = (
+        np.unique(numbers[block], return_inverse=True) for numbers in (truths, preds)
+    )
+    pair = np.full((len(own_rows), len(own_cols)), -1)
+    score = np.zeros(pair.shape)
+    pair[rows, cols], score[rows, cols] = block, iou[block]
+    taken = pair[linear_sum_assignment(score, maximize=True)]
+    return taken[taken >= 0]
+
+
+def merged_overlap(scan: LesionScan, pairs: sparse.csr_array) -> tuple[np.ndarray, ...]:
+    """Σ min with what each true lesion is paired with, taken together, and the size of that."""
+    return (scan.shared() * pairs).sum(axis=1), pairs @ scan.pred.sizes()
+
+
+def ratio(kind: str, shared: np.ndarray, truth: np.ndarray, pred: np.ndarray) -> np.ndarray:
+    """Soft "dice" or "iou" from sizes, 0 where there is nothing."""
+    form = scores.dice if kind == "dice" else scores.iou
+    parts = (torch.from_numpy(np.asarray(part, dtype=np.float64)) for part in (shared, truth, pred))
+    return form(*parts, empty=0.0).numpy()
+
+
+def _reaches(mask: Tensor, level: float) -> np.ndarray:
+    """Where a mask is at or above a level as its own precision holds it, and above 0."""
+    return ((mask >= in_dtype(level, mask.dtype)) & (mask > 0)).cpu().numpy()
+
+
+def _probabilities(
+    mask: Tensor, core: np.ndarray, rules: LesionRules
+) -> tuple[np.ndarray, np.ndarray]:
+    """What lesions may own of a mask, in float64, and their cores."""
+    if not rules.soft:
+        return core.astype(np.float64), core
+    values = mask.double().cpu().numpy()
+    return np.where(core | _reaches(mask, rules.halo), values, 0), core
+
+
+def _lesion_map(
+    values: np.ndarray,
+    core: np.ndarray,
+    structure: np.ndarray,
+    edges: tuple[float, ...],
+    weights: np.ndarray | None,
+) -> LesionMap:
+    labels, owned = component_maps(values, core, structure, edges)
+    weighed = values if weights is None else values * weights
+    existence = np.ones(int(labels.max(initial=0)))
+    return LesionMap(np.where(owned > 0, weighed, 0), labels, owned, existence, weights)
+
+
+def _without_small(scan: LesionScan, min_mm3: float) -> LesionScan:
+    """Without small lesions of either mask, and without what touches small true ones only."""
+    pred, truth = (
+        lesions.sizes() * scan.voxel_mm3 >= min_mm3 for lesions in (scan.pred, scan.truth)
+    )
+    touches = scan.touches()
+    excused = (touches[~truth].sum(axis=0) > 0) & (touches[truth].sum(axis=0) == 0)
+    return replace(scan, pred=scan.pred.keeping(pred & ~excused), truth=scan.truth.keeping(truth))
+
+
+def _existence(labels: np.ndarray, marked: np.ndarray) -> np.ndarray:
+    """The share of raters that marked a voxel of each component."""
+    count = int(labels.max(initial=0))
+    hits = [np.bincount(labels[rater], minlength=count + 1)[1:] > 0 for rater in marked]
+    return np.mean(hits, axis=0)
+
+
+def _window(found: np.ndarray, margin: int) -> tuple[slice, ...]:
+    """The part of the image that holds what was found, and one voxel of it where nothing was."""
+    places = ndimage.find_objects(found.astype(np.int8)) if found.size else []
+    if not places:
+        return (slice(0, 1),) * found.ndim
+    return tuple(
+        slice(max(0, axis.start - margin), min(side, axis.stop + margin))
+        for axis, side in zip(places[0], found.shape, strict=True)
+    )
+
+
+def _counted(
+    weights: np.ndarray, places: tuple[np.ndarray, np.ndarray], shape: tuple[int, ...]
+) -> sparse.csr_array:
+    """Weights summed in their places; scipy adds what falls in one."""
+    return sparse.coo_array((weights, places), shape=shape).tocsr()

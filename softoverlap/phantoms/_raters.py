@@ -1,0 +1,50 @@
+"""Simulated raters: each outlines a lesion a little too large or small, and misses some."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import ndimage
+
+from softoverlap.phantoms._anatomy import Body, Grid, smooth_noise
+
+
+@dataclass(frozen=True)
+class Rater:
+    """A reader's habits.
+
+    Args:
+        bias: How far outside the edge the outline runs, in mm; negative inside.
+        jitter: How much the outline wavers, in mm.
+        haste: Share of the least visible lesions that the reader overlooks, in [0, 1].
+    """
+
+    bias: float
+    jitter: float
+    haste: float
+
+
+def rater_panel(rng: np.random.Generator, count: int) -> list[Rater]:
+    """Readers whose biases spread evenly around zero and whose other habits are drawn."""
+    biases = rng.permutation(np.linspace(-0.5, 0.5, count)) if count > 1 else np.zeros(1)
+    return [Rater(float(bias), rng.uniform(0.2, 0.6), rng.uniform(0.2, 0.8)) for bias in biases]
+
+
+def who_marks(rng: np.random.Generator, panel: Sequence[Rater], visibility: float) -> list[bool]:
+    """Which raters see a lesion; the least hasty one always does, so that no lesion is unmarked."""
+    marks = [rng.random() >= rater.haste * (1 - visibility) for rater in panel]
+    careful = min(range(len(panel)), key=lambda index: panel[index].haste)
+    return [mark or index == careful for index, mark in enumerate(marks)]
+
+
+def outline(rng: np.random.Generator, grid: Grid, body: Body, rater: Rater) -> np.ndarray:
+    """The voxels of the body's window that the rater marks: one component, never empty."""
+    waver = smooth_noise(rng, body.field.shape, [1.5 / edge for edge in grid.spacing])
+    inside = body.field + rater.jitter * waver <= rater.bias
+    heart = np.unravel_index(int(body.field.argmin()), body.field.shape)
+    inside[heart] = True
+    labels = np.zeros(inside.shape, dtype=np.int32)
+    ndimage.label(inside, output=labels)
+    return labels == labels[heart]

@@ -1,0 +1,210 @@
+"""Phantoms: seeded 3D scans whose lesions, raters and distractors are known."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float32, Float64, UInt8
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from softoverlap.lesion import Lesion
+from softoverlap.lesions import lesions_from_mask
+from softoverlap.phantoms import _anatomy as anatomy
+from softoverlap.phantoms._raters import outline, rater_panel, who_marks
+
+RADII = (2.2, 4.8)
+"""Smallest and largest radius of lesions and cysts, in mm."""
+
+CONTRASTS = (16.0, 42.0)
+"""Least and greatest brightness of lesions, cysts and vessels over the tissue around 100."""
+
+
+@dataclass(frozen=True)
+class Phantom:
+    """A scan, what the raters marked, and the truth that follows.
+
+    Args:
+        image: Intensities around 100, shape (D, H, W).
+        mask: Share of raters that marked each voxel, shape (D, H, W).
+        raters: What each rater marked, 0 or 1, shape (R, D, H, W).
+        lesions: Components of the union of the raters, with soft crops and existence.
+        affine: Voxel indices to RAS mm of voxel centres, shape (4, 4).
+
+    Examples:
+        >>> phantom = LesionPhantoms(0, count=1)[0]
+        >>> bool((phantom.mask == phantom.raters.float().mean(dim=0)).all())
+        True
+    """
+
+    image: Float32[Tensor, "depth height width"]
+    mask: Float32[Tensor, "depth height width"]
+    raters: UInt8[Tensor, "raters depth height width"]
+    lesions: list[Lesion]
+    affine: Float64[Tensor, "4 4"]
+
+    @property
+    def spacing(self) -> tuple[float, ...]:
+        """Edge lengths of a voxel in mm, one for each axis."""
+        return tuple(self.affine[:3, :3].norm(dim=0).tolist())
+
+
+class LesionPhantoms(Dataset[Phantom]):
+    """Seeded 3D scans with up to six lesions each, for detectors and for measures of overlap.
+
+    Tissue has texture at three scales and a bias field. Vessels (bright tubes) and cysts (bright,
+    round, sharp blobs) are as bright and as large as lesions, and no rater marks them: intensity
+    alone does not find lesions. Lesions are irregular and mottled and fade into a dark rim. The
+    raters, the same panel for all scans of a seed, differ in bias, in how their outlines waver and
+    in what they overlook: small and faint lesions first. Each lesion is marked by one at least.
+
+    A scan depends on seed and index alone, so any index can be had at any time, in any order.
+
+    Args:
+        seed: Seed of the panel and of all scans, at least 0.
+        count: Number of scans.
+        shape: Voxels along each axis.
+        spacing: Edge lengths of a voxel in mm.
+        num_raters: Number of raters.
+
+    Raises:
+        ValueError: If a number is out of range; the message names it.
+
+    Examples:
+        >>> phantom = LesionPhantoms(0, count=4)[2]
+        >>> phantom.image.shape, phantom.raters.shape
+        (torch.Size([96, 96, 64]), torch.Size([5, 96, 96, 64]))
+        >>> all(0.2 <= lesion.existence <= 1 for lesion in phantom.lesions)
+        True
+    """
+
+    def __init__(
+        self,
+        seed: int,
+        *,
+        count: int = 100,
+        shape: Sequence[int] = (96, 96, 64),
+        spacing: Sequence[float] = (1.0, 1.0, 1.5),
+        num_raters: int = 5,
+    ) -> None:
+        _check_numbers(seed, count, shape, spacing, num_raters)
+        self.seed = seed
+        self.count = count
+        self.grid = anatomy.Grid(tuple(shape), tuple(map(float, spacing)))
+        self.panel = rater_panel(np.random.default_rng([seed]), num_raters)
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __repr__(self) -> str:
+        return (
+            f"LesionPhantoms({self.seed}, shape={self.grid.shape}, spacing={self.grid.spacing}, "
+            f"num_raters={len(self.panel)})"
+        )
+
+    def __getitem__(self, index: int) -> Phantom:
+        if not -self.count <= index < self.count:
+            raise IndexError(f"index must be below the count of {self.count}, got {index}")
+        rng = np.random.default_rng([self.seed, 1, index % self.count])
+        bodies = _bodies(rng, self.grid)
+        image = _image(rng, self.grid, *bodies)
+        raters = torch.from_numpy(self._raters(rng, bodies[0]))
+        mask = raters.float().mean(dim=0)
+        lesions = lesions_from_mask(mask, spacing=self.grid.spacing, raters=raters)
+        affine = _affine(rng, self.grid)
+        return Phantom(torch.from_numpy(image), mask, raters, lesions, affine)
+
+    def _raters(self, rng: np.random.Generator, lesions: Sequence[anatomy.Body]) -> np.ndarray:
+        raters = np.zeros((len(self.panel), *self.grid.shape), dtype=np.uint8)
+        for body in lesions:
+            marks = who_marks(rng, self.panel, _visibility(body))
+            for number, (rater, sees) in enumerate(zip(self.panel, marks, strict=True)):
+                if sees:
+                    raters[number][body.window] |= outline(rng, self.grid, body, rater)
+        return raters
+
+
+def _bodies(
+    rng: np.random.Generator, grid: anatomy.Grid
+) -> tuple[list[anatomy.Body], list[anatomy.Body]]:
+    """Up to six lesions and six to eleven cysts, none near another."""
+    num_lesions, num_cysts = int(rng.integers(0, 7)), int(rng.integers(6, 12))
+    places = _places(rng, grid, num_lesions + num_cysts)
+    made = [
+        (anatomy.lesion if number < num_lesions else anatomy.cyst)(
+            rng, grid, centre, radius, rng.uniform(*CONTRASTS)
+        )
+        for number, (centre, radius) in enumerate(places)
+    ]
+    return made[:num_lesions], made[num_lesions:]
+
+
+def _places(
+    rng: np.random.Generator, grid: anatomy.Grid, count: int, tries: int = 1000
+) -> list[tuple[np.ndarray, float]]:
+    """Centres in mm and radii of up to `count` bodies that keep clear of each other."""
+    places: list[tuple[np.ndarray, float]] = []
+    for _ in range(tries):
+        if len(places) == count:
+            break
+        radius = float(rng.uniform(*RADII))
+        margin = np.minimum(radius * 1.3, grid.extent / 2)
+        centre = rng.uniform(margin, grid.extent - margin)
+        gaps = [np.linalg.norm(centre - c) - 1.5 * (radius + r) for c, r in places]
+        if all(gap > 4 for gap in gaps):
+            places.append((centre, radius))
+    return places
+
+
+def _image(
+    rng: np.random.Generator,
+    grid: anatomy.Grid,
+    lesions: Sequence[anatomy.Body],
+    cysts: Sequence[anatomy.Body],
+) -> np.ndarray:
+    image = anatomy.tissue(rng, grid)
+    for _ in range(int(rng.integers(4, 8))):
+        radius, contrast = rng.uniform(1.2, 3.0), rng.uniform(*CONTRASTS)
+        anatomy.paint_vessel(grid, image, anatomy.vessel(rng, grid), radius, contrast)
+    for body in lesions:
+        anatomy.paint_lesion(rng, grid, image, body)
+    for body in cysts:
+        anatomy.paint_cyst(image, body)
+    image *= anatomy.bias_field(rng, grid)
+    return image + 3 * rng.standard_normal(grid.shape).astype(np.float32)
+
+
+def _visibility(body: anatomy.Body) -> float:
+    """How easily a lesion is seen: 0 for the smallest and faintest, 1 for the opposite."""
+    size = (body.radius - RADII[0]) / (RADII[1] - RADII[0])
+    brightness = (body.contrast - CONTRASTS[0]) / (CONTRASTS[1] - CONTRASTS[0])
+    return (size + brightness) / 2
+
+
+def _affine(rng: np.random.Generator, grid: anatomy.Grid) -> Tensor:
+    """Oblique, two axes flipped (as DICOM stores them: LPS), away from the origin."""
+    affine = np.eye(4)
+    flips = np.array([-1.0, -1.0, 1.0])
+    turned = anatomy.random_rotation(rng, rng.uniform(0.1, 0.4))
+    affine[:3, :3] = turned * flips * np.asarray(grid.spacing)
+    affine[:3, 3] = rng.uniform(-80, 80, 3)
+    return torch.from_numpy(affine)
+
+
+def _check_numbers(
+    seed: int, count: int, shape: Sequence[int], spacing: Sequence[float], num_raters: int
+) -> None:
+    for name, value, least in (
+        ("seed", seed, 0),
+        ("count", count, 0),
+        ("num_raters", num_raters, 1),
+    ):
+        if value < least:
+            raise ValueError(f"{name} must be at least {least}, got {value}")
+    if len(shape) != 3 or min(shape) < 16:
+        raise ValueError(f"shape must hold three lengths of at least 16, got {tuple(shape)}")
+    if len(spacing) != 3 or not all(0 < float(edge) < 100 for edge in spacing):
+        raise ValueError(f"spacing must hold three positive lengths in mm, got {tuple(spacing)}")

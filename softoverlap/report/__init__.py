@@ -1,6 +1,0 @@
-"""Pictures of scans and curves, and the page of a cohort; only this room imports matplotlib."""
-
-from softoverlap.report.page import Report, write_report
-from softoverlap.report.plots import plot_case, plot_froc, save_figure
-
-__all__ = ["Report", "plot_case", "plot_froc", "save_figure", "write_report"]
