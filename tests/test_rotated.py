@@ -6,10 +6,7 @@ import math
 
 import pytest
 import torch
-from conformance import assert_is_expected, cases_of, needs_vectors
 from hypothesis import given, strategies as st
-from reference import reference_rotated_iof, reference_rotated_iou
-from strategies import box_batches
 
 from softoverlap import rotated
 from softoverlap.overlaps import (
@@ -19,6 +16,9 @@ from softoverlap.overlaps import (
     rotated_box_pair_iof,
     rotated_box_pair_iou,
 )
+from tests.support.conformance import assert_is_expected, cases_of, needs_vectors
+from tests.support.reference import reference_rotated_iof, reference_rotated_iou
+from tests.support.strategies import box_batches
 
 PAIRWISE = {rotated_box_iou: rotated_box_pair_iou, rotated_box_iof: rotated_box_pair_iof}
 REFERENCE = {

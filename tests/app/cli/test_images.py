@@ -1,0 +1,495 @@
+"""The commands inspect and fuse: what they say, what they write, and what they refuse."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pytest
+import SimpleITK
+import torch
+from typer.testing import CliRunner
+
+from softoverlap.app.cli import app, fusing
+from softoverlap.images import (
+    BoxFile,
+    load_nifti,
+    save_nifti,
+    write_box_files,
+    write_boxes,
+    write_phantoms,
+)
+from softoverlap.lesions import staple
+from tests.support.image_makers import affine, itk_image, oblique, write_dicom
+
+REAL = Path(__file__).parents[3] / ".." / "shared" / "data" / "open_ms"
+needs_real = pytest.mark.skipif(not REAL.is_dir(), reason="the open_ms scans are not here")
+STRAIGHT = affine((1.0, 2.0, 3.0), (5.0, 6.0, 7.0))
+
+
+def run(*arguments, status=0):
+    """Run the command in this process; what it printed, output and errors together."""
+    result = CliRunner().invoke(app, [str(argument) for argument in arguments])
+    assert result.exit_code == status, result.output
+    return result.output
+
+
+def saved(path, data, matrix=STRAIGHT):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    save_nifti(path, data, matrix)
+    return path
+
+
+def blob(*low, size=3, shape=(12, 10, 8), value=1.0):
+    mask = torch.zeros(shape)
+    mask[tuple(slice(start, start + size) for start in low)] = value
+    return mask
+
+
+@pytest.fixture
+def raters(tmp_path):
+    """Three masks of three raters, each a voxel further on."""
+    return [saved(tmp_path / f"{name}.nii.gz", blob(2 + k, 3, 3)) for k, name in enumerate("abc")]
+
+
+# inspect
+
+
+def test_a_mask_is_told_with_grid_kind_and_lesions(tmp_path):
+    mask = blob(1, 1, 1) + blob(7, 6, 4, size=2, value=0.75)
+    text = run("inspect", saved(tmp_path / "mask.nii.gz", mask))
+    assert "format   NIfTI, compressed" in text
+    assert "grid     12 x 10 x 8 voxels of 1 x 2 x 3 mm, axes RAS\n" in text
+    assert "first voxel's centre at 5, 6, 7 mm (RAS)" in text
+    assert "values   probabilities, from 0 to 1" in text
+    assert "lesions  2 at 0.5 or above: 36 to 162 mm³, median 99 mm³" in text
+    assert "volume   0.198 ml" in text
+
+
+def test_thresholds_and_hysteresis_are_passed_on(tmp_path):
+    mask = blob(1, 1, 1, value=0.4) + blob(7, 6, 4, size=2, value=0.75)
+    mask[9, 6, 4] = 0.3
+    path = saved(tmp_path / "mask.nii", mask)
+    assert "lesions  1 at 0.5 or above:" in run("inspect", path)
+    assert "lesions  2 at 0.4 or above:" in run("inspect", path, "--threshold", 0.4)
+    assert "lesions  1 at 0.5 or above, down to 0.3:" in run("inspect", path, "--low", 0.3)
+    assert "--low must lie in (0, 0.5], got 0.6" in run("inspect", path, "--low", 0.6, status=2)
+
+
+@pytest.mark.parametrize(
+    ("values", "words", "options", "lesions"),
+    [
+        ([0, 1], "binary: 0 and 1 alone", (), 1),
+        ([0, 0], "binary: 0 and 1 alone, from 0 to 0", (), 0),
+        ([0, 255], "look like 0-255", (), None),
+        ([0, 255], "look like 0-255", ("--values", "0-255"), 1),
+        ([0, 80.5], "look like percent", ("--values", "percent"), 1),
+        ([-900, 3000], "other: no mask", (), None),
+        ([0, 4], "label    4: 27 voxels, 0.162 ml", (), None),
+        ([0, 4], "labels: whole numbers", ("--label", 4), 1),
+        ([0, 4], "labels: whole numbers", ("--label", 2), 0),
+        ([0, float("nan")], "other: no mask, as it seems, 27 voxels NaN or infinite", (), None),
+    ],
+)
+def test_kinds_of_values_are_named(tmp_path, values, words, options, lesions):
+    low, high = values
+    data = torch.where(blob(2, 2, 2) > 0, high, low).numpy().astype(np.float32)
+    path = tmp_path / "scan.nii"
+    nibabel.save(nibabel.Nifti1Image(data, STRAIGHT.numpy()), path)
+    text = run("inspect", path, *options)
+    assert words in text
+    found = None if "lesions" not in text else int(text.split("lesions ")[1].split()[0])
+    assert found == lesions
+
+
+def test_every_format_is_read_and_oblique_grids_are_told(tmp_path):
+    image = itk_image(np.zeros((4, 5, 6), dtype=np.uint8), direction=oblique(degrees=(0, 0, 10)))
+    SimpleITK.WriteImage(image, str(tmp_path / "scan.nrrd"))
+    SimpleITK.WriteImage(SimpleITK.Compose(image, image), str(tmp_path / "two.mha"))
+    write_dicom(tmp_path / "ct", np.zeros((3, 4, 4)))
+    text = run("inspect", tmp_path / "scan.nrrd", tmp_path / "two.mha", tmp_path / "ct")
+    assert "format   NRRD" in text
+    assert "axes LPS, oblique by up to 10 degrees" in text
+    assert "2 channels of 6 x 5 x 4 voxels" in text
+    assert "format   DICOM series" in text
+
+
+def test_boxes_are_counted_with_their_scores(tmp_path):
+    boxes = torch.tensor([[0.0, 0, 0, 2, 3, 4], [1.0, 1, 1, 2, 2, 9]])
+    path = tmp_path / "found.json"
+    write_boxes(path, boxes, scores=torch.tensor([0.25, 0.75]), affine=STRAIGHT, case="sub-01")
+    text = run("inspect", path)
+    assert "format   boxes in 3D, of sub-01" in text
+    assert "boxes    2, edges from 1 to 8 voxels" in text
+    assert "scores   from 0.25 to 0.75, median 0.5" in text
+    write_boxes(path, torch.zeros(0, 6))
+    assert "boxes    0\n" in run("inspect", path)
+
+
+def boxes_of_cases(path, counts, **options):
+    """A file of several cases with so many boxes each."""
+    box = torch.tensor([[4.0, 4, 3, 7, 7, 6]], dtype=torch.float64)
+    files = {
+        case: BoxFile(
+            box.repeat(count, 1), torch.full((count,), 0.5).double(), None, STRAIGHT, case
+        )
+        for case, count in counts.items()
+    }
+    write_box_files(path, files, **options)
+    return path
+
+
+@pytest.mark.parametrize("format", ["csv", "coco", "monai"])
+def test_a_file_of_many_cases_is_told_case_by_case(tmp_path, format):
+    path = tmp_path / f"all.{'csv' if format == 'csv' else 'json'}"
+    text = run("inspect", boxes_of_cases(path, {"a": 1, "b": 2}, format=format))
+    assert "boxes    3 in 2 cases" in text
+    assert "case     a: 1 box in 3D, edges from 3 to 3 voxels, scores from 0.5 to 0.5\n" in text
+    assert "case     b: 2 boxes in 3D" in text
+    text = run("inspect", boxes_of_cases(path, {f"s{k}": 1 for k in range(23)}, format=format))
+    assert text.count("case     s") == 20
+    assert "case     and 3 more" in text
+
+
+def test_markups_are_told_in_millimetres_or_by_their_scan_in_voxels(tmp_path):
+    path, scan = tmp_path / "a.mrk.json", saved(tmp_path / "scan.nii", torch.rand(12, 10, 8))
+    boxes = torch.tensor([[4.0, 4, 3, 7, 6, 6], [0.0, 0, 0, 1, 1, 1]])
+    write_boxes(path, boxes, affine=STRAIGHT)
+    assert "boxes    2, edges from 1 to 9 mm\n" in run("inspect", path)
+    text = run("inspect", path, "--image", scan)
+    assert "boxes    2, edges from 1 to 3 voxels\n" in text
+    assert "affine   known (RAS)" in text
+    run("inspect", path, "--image", scan, "--picture", tmp_path / "p.png")
+
+
+def test_inspect_is_told_what_boxes_of_others_do_not_say(tmp_path):
+    scan, luna, coco = saved(tmp_path / "s" / "a.nii", torch.rand(12, 10, 8)), *(
+        tmp_path / name for name in ("luna.json", "coco.json")
+    )  # fmt: skip
+    entry = {"image": "a.nii", "box": [[-6, -9, 13, 2, 4, 6]], "label": [0]}
+    luna.write_text(json.dumps({"training": [entry]}))
+    assert "--frame" in run("inspect", luna, status=1)
+    assert "edges from 2 to 2 voxels" in run("inspect", luna, "--frame", "lps", "--image", scan)
+    boxes_of_cases(coco, {"a": 1}, format="coco")
+    content = json.loads(coco.read_text())
+    bare = {key: content[key] for key in ("images", "annotations", "categories")}
+    coco.write_text(json.dumps(bare))
+    assert "--axis-order" in run("inspect", coco, status=1)
+    text = run("inspect", coco, "--axis-order", "xyz", "--image", scan)
+    assert "affine   known (RAS)" in text
+
+
+@pytest.mark.parametrize("turn", [[[0, -1], [1, 1], [2, -1]], [[2, 1], [0, -1], [1, 1]]])
+def test_boxes_of_a_turned_grid_are_drawn_where_they_lie(tmp_path, monkeypatch, turn):
+    from softoverlap.app import report
+
+    seen, plot_case = {}, report.plot_case
+
+    def remembered(image, **options):
+        seen.update(options, image=image)
+        return plot_case(image, **options)
+
+    monkeypatch.setattr(report, "plot_case", remembered)
+    scan = saved(tmp_path / "scan.nii", blob(4, 3, 2))
+    image = nibabel.load(scan).as_reoriented(turn)
+    places = np.argwhere(image.get_fdata())
+    box = torch.tensor([[*places.min(0), *(places.max(0) + 1)]], dtype=torch.float64)
+    near = image.affine.copy()
+    near[0, 3] += 0.4
+    for number, matrix in enumerate((image.affine, near)):
+        write_boxes(tmp_path / "b.json", box, affine=torch.from_numpy(matrix))
+        options = ("--image", scan, "--picture", tmp_path / f"{number}.png")
+        text = run("inspect", tmp_path / "b.json", *options)
+        assert ("0.4 voxels apart" in text) == (number == 1)
+        shown = seen["image"].nonzero()
+        expected = [*shown.amin(0).tolist(), *(shown.amax(0) + 1).tolist()]
+        assert seen["found_boxes"][0].tolist() == pytest.approx(expected, abs=1e-6)
+
+
+def test_a_scan_in_whole_numbers_is_not_told_as_labels(tmp_path):
+    generator = torch.Generator().manual_seed(0)
+    ct = (1000 + 30 * torch.randn(12, 10, 8, generator=generator)).round().short().numpy()
+    nibabel.save(nibabel.Nifti1Image(ct, STRAIGHT.numpy()), tmp_path / "ct.nii")
+    write_dicom(tmp_path / "series", ct)
+    for path in (tmp_path / "ct.nii", tmp_path / "series"):
+        text = run("inspect", path)
+        assert "other: no mask, as it seems" in text
+        assert "label " not in text
+
+
+def test_volumes_of_a_sheared_grid_agree(tmp_path):
+    sheared = torch.diag(torch.tensor([1.0, 2.0, 1.5, 1.0], dtype=torch.float64))
+    sheared[0, 1] = 1.5  # 3 mm³ a voxel, though the product of its edges is 3.75
+    text = run("inspect", saved(tmp_path / "mask.nii.gz", blob(2, 2, 2), sheared))
+    assert "81 to 81 mm³" in text
+    assert "volume   0.081 ml" in text
+    labels = saved(tmp_path / "labels.nii.gz", blob(2, 2, 2, value=2.0), sheared)
+    assert "label    2: 27 voxels, 0.081 ml" in run("inspect", labels)
+
+
+def test_a_bad_file_is_named_and_the_others_go_on(tmp_path):
+    good = saved(tmp_path / "b[1].nii", blob(1, 1, 1))
+    (tmp_path / "a.nii").write_bytes(b"broken")
+    text = run("inspect", tmp_path / "*.nii", status=1)
+    assert "a.nii must be a readable NIfTI file" in text
+    assert f"{good}\n  format   NIfTI\n" in text
+    assert "1 of 2 files cannot be read" in text
+    assert "binary" in run("inspect", good)  # a bracket in a name is no pattern
+    assert "found none in" in run("inspect", tmp_path / "*.nrrd", status=2)
+
+
+@pytest.mark.parametrize("matrix", [STRAIGHT, affine((1.0, 2.0, 3.0), (5.4, 6.0, 7.0))])
+def test_a_picture_is_drawn_of_a_mask_on_a_scan_and_of_boxes(tmp_path, matrix):
+    scan = saved(tmp_path / "scan.nii", torch.rand(12, 10, 8))
+    mask = saved(tmp_path / "mask.nii", blob(4, 4, 3), matrix)
+    boxes = tmp_path / "boxes.json"
+    write_boxes(
+        boxes, torch.tensor([[4.0, 4, 3, 7, 7, 6]]), scores=torch.tensor([0.5]), affine=matrix
+    )
+    for number, options in enumerate([(mask,), (mask, "--image", scan), (boxes, "--image", scan)]):
+        picture = tmp_path / f"{number}.png"
+        assert f"picture: {picture}" in run("inspect", *options, "--picture", picture)
+        assert picture.read_bytes()[1:4] == b"PNG"
+    assert "must not exist yet" in run("inspect", mask, "--picture", picture, status=2)
+    run("inspect", mask, "--picture", picture, "--overwrite")
+
+
+def test_a_mask_in_another_axis_order_is_turned_onto_the_scan(tmp_path, monkeypatch):
+    from softoverlap.app import report
+
+    seen, plot_case = {}, report.plot_case
+
+    def remembered(image, **options):
+        seen.update(options, image=image)
+        return plot_case(image, **options)
+
+    monkeypatch.setattr(report, "plot_case", remembered)
+    scan = saved(tmp_path / "scan.nii", torch.rand(12, 10, 8))
+    image = nibabel.Nifti1Image(blob(1, 2, 3).numpy(), STRAIGHT.numpy())
+    nibabel.save(image.as_reoriented([[2, 1], [0, -1], [1, 1]]), tmp_path / "mask.nii")
+    run("inspect", tmp_path / "mask.nii", "--image", scan, "--picture", tmp_path / "p.png")
+    # axial planes first, from above; in them the front above and the patient's right on the left
+    shown = blob(1, 2, 3).permute(2, 1, 0).flip(0, 1, 2)
+    assert torch.equal(seen["soft_mask"], shown)
+    low, high = (bound.tolist() for bound in (shown.nonzero().amin(0), shown.nonzero().amax(0)))
+    assert seen["centre"] == [(a + b + 1) / 2 for a, b in zip(low, high, strict=True)]
+    assert seen["image"].shape == shown.shape
+
+
+def test_pictures_of_the_wrong_things_are_refused(tmp_path):
+    scan = saved(tmp_path / "scan.nii", torch.rand(12, 10, 8))
+    boxes, picture = tmp_path / "boxes.json", tmp_path / "p.png"
+    far = affine((1.0, 2.0, 3.0), (50.0, 6.0, 7.0))
+    write_boxes(boxes, torch.tensor([[4.0, 4, 3, 7, 7, 6]]), affine=far)
+    many = boxes_of_cases(tmp_path / "many.csv", {"a": 1, "b": 2})
+    for options, words in (
+        ((scan, scan, "--picture", picture), "--picture is drawn of one file, got 2"),
+        ((scan, "--picture", tmp_path / "p.jpg"), "--picture must end in .png"),
+        ((scan, "--image", scan), "--image goes with --picture or with boxes"),
+        ((many, "--image", scan, "--picture", picture), "the boxes of one case, got 2"),
+        ((boxes, "--picture", picture), "pass --image"),
+        ((boxes, "--image", scan, "--picture", picture), "up to 45 voxels apart"),
+        ((scan, "--values", "percents"), "--values must be one of"),
+    ):
+        assert words in " ".join(run("inspect", *options, status=2).split())
+    assert not picture.exists()
+
+
+# fuse
+
+
+def test_the_mean_of_raters_lies_on_their_grid(tmp_path, raters):
+    output = tmp_path / "mean.nii.gz"
+    text = run("fuse", *raters, "--output", output)
+    assert f"{output}: 3 raters by mean, 0.162 ml" in text
+    found = load_nifti(output)
+    expected = torch.stack([load_nifti(path).data for path in raters]).mean(dim=0)
+    torch.testing.assert_close(found.data, expected)
+    torch.testing.assert_close(found.affine, STRAIGHT)
+
+
+def test_each_method_gives_its_own_mask(tmp_path, raters):
+    stack = torch.stack([load_nifti(path).data for path in raters])
+    run("fuse", *raters, "--output", tmp_path / "m.nii", "--method", "majority")
+    assert torch.equal(load_nifti(tmp_path / "m.nii").data, (stack.sum(dim=0) >= 2).float())
+    weights = ("--method", "weighted", "--weights", "2,1,1")
+    run("fuse", *raters, "--output", tmp_path / "w.nii", *weights)
+    expected = (2 * stack[0] + stack[1] + stack[2]) / 4
+    torch.testing.assert_close(load_nifti(tmp_path / "w.nii").data, expected)
+    text = run("fuse", *raters, "--output", tmp_path / "s.nii", "--method", "staple")
+    estimate = staple(stack)
+    torch.testing.assert_close(load_nifti(tmp_path / "s.nii").data, estimate.probability.float())
+    assert f"b.nii.gz: sensitivity {float(estimate.sensitivity[1]):.4f}" in text
+
+
+def test_raters_in_other_axis_orders_and_one_label_of_many(tmp_path):
+    labels = 2 * blob(2, 3, 3) + 5 * blob(7, 3, 3)
+    image = nibabel.Nifti1Image(labels.numpy(), STRAIGHT.numpy())
+    nibabel.save(image, tmp_path / "a.nii")
+    nibabel.save(image.as_reoriented([[2, -1], [0, 1], [1, -1]]), tmp_path / "b.nii")
+    files, output = (tmp_path / "a.nii", tmp_path / "b.nii"), tmp_path / "f.nii"
+    assert "labels, the last also with one label" in run(
+        "fuse", *files, "--output", output, status=2
+    )
+    run("fuse", *files, "--output", output, "--label", 5)
+    assert torch.equal(load_nifti(output).data, blob(7, 3, 3))
+
+
+def test_raters_on_other_grids_need_a_choice(tmp_path, raters):
+    shifted = affine((1.0, 2.0, 3.0), (5.0, 6.8, 7.0))
+    off = saved(tmp_path / "off.nii.gz", blob(2, 3, 3), shifted)
+    output = tmp_path / "f.nii"
+    text = run("fuse", raters[0], off, "--output", output, status=2)
+    assert "off.nii.gz lies up to 0.4 voxels from the grid" in text
+    assert not output.exists()
+    text = run("fuse", raters[0], off, "--output", output, "--geometry", "index")
+    assert "warning: " in text
+    assert torch.equal(load_nifti(output).data, blob(2, 3, 3))
+    resample = ("--geometry", "resample", "--overwrite")
+    run("fuse", raters[0], off, "--output", output, *resample)
+    values = load_nifti(output).data
+    assert float(values[3, 5, 4]) == pytest.approx(1)
+    assert float(values[3, 2, 4]) == pytest.approx(0)
+    assert float(values[3, 3, 4]) == pytest.approx((1 + 0.6) / 2, abs=1e-6)
+    run("fuse", raters[0], off, "--output", output, "--method", "majority", *resample)
+    assert set(load_nifti(output).data.unique().tolist()) == {0, 1}
+
+
+def test_neither_inputs_nor_earlier_results_are_replaced(tmp_path, raters):
+    before = raters[0].read_bytes()
+    text = run("fuse", *raters, "--output", raters[0], "--overwrite", status=2)
+    assert "is read and must not be replaced" in text
+    assert raters[0].read_bytes() == before
+    output = saved(tmp_path / "old.nii", blob(0, 0, 0))
+    assert "must not exist yet" in run("fuse", *raters, "--output", output, status=2)
+    run("fuse", *raters, "--output", output, "--overwrite")
+    assert load_nifti(output).data[0, 0, 0] == 0
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("--output", "f.mha"), "--output must end in .nii or .nii.gz, got f.mha"),
+        (("--output", "f.nii", "--method", "median"), "--method must be one of"),
+        (("--output", "f.nii", "--method", "weighted"), "--weights must be given for --method"),
+        (("--output", "f.nii", "--weights", "1,2,3"), "--weights must be given for --method"),
+        (("--output", "f.nii", "--method", "weighted", "--weights", "1,x"), "numbers with commas"),
+        (("--output", "f.nii", "--geometry", "loose"), "--geometry must be one of"),
+        (("--output", "f.nii", "--threshold", 0), "--threshold must lie in (0, 1], got 0"),
+        (("--output", "f.nii", "--values", "percent", "--label", 1), "--label goes with --values"),
+    ],
+)
+def test_wrong_options_are_one_line(raters, options, words):
+    assert words in run("fuse", *raters, *options, status=2)
+
+
+def test_soft_raters_need_a_threshold_for_a_vote(tmp_path):
+    files = [saved(tmp_path / f"{k}.nii", blob(2, 2, 2, value=v)) for k, v in enumerate([0.4, 0.8])]
+    vote = ("--output", tmp_path / "f.nii", "--method", "majority")
+    text = run("fuse", *files, *vote, status=2)
+    assert f"{files[0]} must hold 0 and 1 for --method majority" in text
+    assert "pass --threshold" in text
+    run("fuse", *files, *vote, "--threshold", 0.3)
+    assert torch.equal(load_nifti(tmp_path / "f.nii").data, blob(2, 2, 2))
+
+
+def test_a_single_mask_is_fused_with_a_warning(tmp_path, raters):
+    output = tmp_path / "f.nii.gz"
+    text = run("fuse", raters[0], "--output", output)
+    assert "warning: the mask of a single rater, fused with no other" in text
+    assert torch.equal(load_nifti(output).data, load_nifti(raters[0]).data)
+    assert "single rater" not in run("fuse", *raters, "--output", output, "--overwrite")
+
+
+def test_a_file_of_four_axes_holds_a_rater_in_each_volume(tmp_path, raters):
+    stack = torch.stack([load_nifti(path).data for path in raters])
+    path, output = tmp_path / "all.nii.gz", tmp_path / "f.nii.gz"
+    image = nibabel.Nifti1Image(stack.movedim(0, 3).numpy(), STRAIGHT.numpy())
+    nibabel.save(image, path)
+    assert "3 raters by mean" in run("fuse", path, "--output", output)
+    torch.testing.assert_close(load_nifti(output).data, stack.mean(dim=0))
+    text = run("fuse", path, "--output", output, "--method", "staple", "--overwrite")
+    quality = float(staple(stack).sensitivity[1])
+    assert f"all.nii.gz, rater 2: sensitivity {quality:.4f}" in text
+    weights = ("--method", "weighted", "--weights", "2,1,1", "--overwrite")
+    run("fuse", path, "--output", output, *weights)
+    torch.testing.assert_close(load_nifti(output).data, (2 * stack[0] + stack[1] + stack[2]) / 4)
+
+
+def test_cases_of_fewer_raters_than_most_are_noted(tmp_path):
+    counts = {"a": 3, "b": 1, "c": 3, "d": 2}
+    for case, count in counts.items():
+        for number in range(1, count + 1):
+            saved(tmp_path / "data" / "raters" / f"{case}_rater{number}.nii.gz", blob(2, 3, 3))
+    text = run("fuse", tmp_path / "data", "--output", tmp_path / "out")
+    with (tmp_path / "out" / "fused.csv").open(newline="") as stream:
+        notes = {row["case"]: row["warning"] for row in csv.DictReader(stream)}
+    assert notes["a"] == notes["c"] == ""
+    assert notes["b"] == (
+        "most cases have 3 raters; the mask of a single rater, fused with no other"
+    )
+    assert notes["d"] == "most cases have 3 raters"
+    assert "warning: d: most cases have 3 raters" in text
+
+
+def test_a_folder_is_fused_case_by_case_and_a_bad_case_is_noted(tmp_path):
+    write_phantoms(tmp_path / "data", 3, seed=0, shape=(40, 40, 24))
+    bad = tmp_path / "data" / "raters" / "phantom-0001_rater2.nii.gz"
+    bad.write_bytes(bad.read_bytes()[:200])
+    (tmp_path / "data" / "raters" / "stray.nii.gz").write_bytes(b"")
+    output = tmp_path / "fused"
+    text = run("fuse", tmp_path / "data", "--output", output, status=1)
+    assert "2 cases fused, 1 failed" in text
+    assert "failed: phantom-0001: " in text
+    assert "stray.nii.gz: its name must be CASE_rater1" in text
+    assert not (output / "phantom-0001.nii.gz").exists()
+    with (output / "fused.csv").open(newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    assert [row["case"] for row in rows] == ["phantom-0000", "phantom-0001", "phantom-0002"]
+    assert "phantom-0001_rater2.nii.gz must be a readable NIfTI" in rows[1]["error"]
+    for row in (rows[0], rows[2]):
+        stack = [
+            load_nifti(path).data
+            for path in sorted((tmp_path / "data" / "raters").glob(f"{row['case']}_rater*"))
+        ]
+        found = load_nifti(output / f"{row['case']}.nii.gz")
+        torch.testing.assert_close(found.data, torch.stack(stack).mean(dim=0))
+        ml = float(found.data.double().sum()) * np.prod(found.spacing) / 1000
+        assert float(row["volume_ml"]) == pytest.approx(ml, rel=1e-6)
+        assert row["error"] == ""
+    assert "must not exist yet" in run("fuse", tmp_path / "data", "--output", output, status=2)
+
+
+def test_an_interrupted_folder_keeps_its_table(tmp_path, monkeypatch):
+    write_phantoms(tmp_path / "data", 2, seed=0, shape=(24, 24, 16))
+    whole = fusing.fuse_files
+
+    def second_is_interrupted(paths, output, fusion):
+        if "0001" in output.name:
+            raise KeyboardInterrupt
+        return whole(paths, output, fusion)
+
+    monkeypatch.setattr(fusing, "fuse_files", second_is_interrupted)
+    text = run("fuse", tmp_path / "data", "--output", tmp_path / "out", status=130)
+    assert "interrupted: 1 of 2 cases are done" in text
+    assert (tmp_path / "out" / "fused.csv").read_text().count("phantom-") == 1
+
+
+def test_a_folder_without_raters_is_refused(tmp_path):
+    (tmp_path / "data").mkdir()
+    text = run("fuse", tmp_path / "data", "--output", tmp_path / "out", status=2)
+    assert "must hold masks named CASE_rater1.nii.gz and so on, found none" in text
+
+
+@needs_real
+def test_a_real_mask_and_brain_are_fused_only_by_choice(tmp_path):
+    files = [REAL / f"patient01_native1mm_{kind}.nii.gz" for kind in ("consensus_gt", "brainmask")]
+    output = tmp_path / "f.nii.gz"
+    text = run("fuse", *files, "--output", output, status=2)
+    assert "index trusts the voxel grid" in text
+    run("fuse", *files, "--output", output, "--geometry", "index")
+    first, second, found = (load_nifti(path).data for path in (*files, output))
+    torch.testing.assert_close(found, (first + second) / 2)

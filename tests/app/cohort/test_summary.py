@@ -1,0 +1,176 @@
+"""What is said of a cohort: means and intervals as in scipy, pooled curves as in the metrics."""
+
+from __future__ import annotations
+
+import json
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, strategies as st
+from scipy import stats
+
+from softoverlap.app.cohort import CaseResult, ScoreSettings, score_case, serial, summarize
+from softoverlap.app.cohort.cases import score_safely
+from softoverlap.app.cohort.summary import interval
+from softoverlap.app.report._sections import _HITS
+from softoverlap.app.report._words import meaning_of
+from softoverlap.measures import CalibrationErrorMetric, compute_average_precision, compute_froc
+from tests.support.cohort_makers import masks, pairs_of, spoil, write_cohort, write_pair
+
+numbers = st.lists(st.floats(-100, 100), min_size=2, max_size=30)
+
+
+def results_of(values, name="soft_dice"):
+    return [CaseResult(f"{n:03d}", [{"case": f"{n:03d}", name: v}]) for n, v in enumerate(values)]
+
+
+@given(numbers)
+def test_figures_of_a_column(values):
+    metric = summarize(results_of(values), resamples=20)["metrics"]["soft_dice"]
+    assert metric["mean"] == pytest.approx(np.mean(values), abs=1e-9)
+    assert metric["median"] == pytest.approx(np.median(values), abs=1e-9)
+    assert metric["sd"] == pytest.approx(np.std(values, ddof=1), abs=1e-9)
+    assert (metric["min"], metric["max"], metric["n"]) == (min(values), max(values), len(values))
+
+
+def test_the_interval_is_scipy_s_percentile_bootstrap():
+    values = np.random.default_rng(0).beta(5, 2, 80)
+    oracle = stats.bootstrap(
+        (values,), np.mean, n_resamples=9999, method="percentile", random_state=1
+    ).confidence_interval
+    found = interval(values.tolist(), np.mean, seed=0, resamples=9999)
+    assert found == pytest.approx(tuple(oracle), abs=2e-3)
+
+
+@given(numbers, st.randoms())
+def test_the_order_of_the_cases_does_not_matter(values, random):
+    results = results_of(values)
+    shuffled = results.copy()
+    random.shuffle(shuffled)
+    assert summarize(shuffled, resamples=50) == summarize(results, resamples=50)
+
+
+def test_the_seed_is_kept_and_matters():
+    results = results_of([0.1, 0.5, 0.7, 0.9])
+    one, again, other = (summarize(results, seed=s) for s in (0, 0, 1))
+    assert one == again
+    assert one["bootstrap"]["seed"] == 0
+    assert other["metrics"]["soft_dice"]["mean"] == one["metrics"]["soft_dice"]["mean"]
+
+
+def test_what_is_not_defined_is_null_and_left_out():
+    results = [*results_of([0.5, None]), CaseResult("x", [{"case": "x", "error": "broken"}])]
+    summary = summarize(results)
+    assert (summary["n"], summary["n_failed"]) == (2, 1)
+    metric = summary["metrics"]["soft_dice"]
+    assert (metric["n"], metric["mean"], metric["sd"]) == (1, 0.5, None)
+    assert metric["mean_interval"] == [None, None]
+    json.dumps(summary, allow_nan=False)
+
+
+def test_no_case_at_all_has_a_summary():
+    summary = summarize([CaseResult("x", [{"case": "x", "error": "broken"}])])
+    assert (summary["n"], summary["metrics"]) == (0, {})
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory):
+    folder = write_cohort(tmp_path_factory.mktemp("cohort"), 24)
+    spoil(folder)
+    for number in range(12, 16):  # false positives, and a lesion in pieces
+        pred, truth = masks(number)
+        pred[0, 0, number - 12 :] = 0.55 + 0.1 * (number - 12)
+        pred[10] = 0
+        write_pair(folder, f"case-{number:03d}", pred, truth)
+    settings = ScoreSettings()
+    return list(serial(pairs_of(folder), lambda pair: score_safely(pair, settings), print))
+
+
+def as_scans(results):
+    """Predictions and targets for the metrics, and which boxes share a voxel with which lesion."""
+    scans = []
+    for one in (one for one in results if one.error is None):
+        corner = lambda row: [row[f"axis{a}_{end}"] for end in ("min", "max") for a in range(3)]  # noqa: E731
+        boxes = torch.tensor([corner(row) for row in one.boxes]).reshape(-1, 6)
+        truth = torch.tensor([corner(row) for row in one.lesions]).reshape(-1, 6)
+        found = {"box": boxes, "label": torch.zeros(len(boxes))}
+        found["label_scores"] = torch.tensor([row["score"] for row in one.boxes]).double()
+        scans.append((found, {"box": truth, "label": torch.zeros(len(truth))}))
+    return [scan[0] for scan in scans], [scan[1] for scan in scans]
+
+
+def test_froc_and_precision_equal_the_metrics(results):
+    """Boxes that overlap stand for lesions that touch: in these cases the two are the same."""
+    summary = summarize(results, resamples=20)
+    scans = as_scans(results)
+    froc = compute_froc(*scans, threshold=1e-6)
+    assert summary["froc"]["cpm"] == froc.cpm
+    assert summary["froc"]["sensitivity"] == list(froc.sensitivity)
+    assert summary["froc"]["curve"]["fps_per_scan"] == froc.fps_per_scan.tolist()
+    assert summary["froc"]["scans"] == len(scans[0])
+    expected = compute_average_precision(*scans, threshold=1e-6).mean
+    assert summary["average_precision"] == expected
+    assert 0 < froc.cpm < 1
+    low, high = summary["froc"]["cpm_interval"]
+    assert low <= froc.cpm <= high
+
+
+def test_calibration_is_pooled_over_all_voxels(results, tmp_path_factory):
+    found = summarize(results, resamples=20)["calibration"]
+    metric = CalibrationErrorMetric(metric_reduction="dataset")
+    from softoverlap.images import load_image
+
+    for one in results:
+        if one.error is None:
+            row = one.rows[0]
+            metric(*(load_image(row[side]).data[None, None] for side in ("pred", "truth")))
+    assert found["error"] == pytest.approx(metric.aggregate().item(), abs=1e-9)
+    assert sum(found["counts"]) > 0
+
+
+def test_volumes_have_their_limits_of_agreement(results):
+    found = summarize(results, resamples=20)["bland_altman"]
+    rows = [one.rows[0] for one in results if one.error is None]
+    bias = [row["volume_bias_ml"] for row in rows]
+    assert found["n"] == len(bias)
+    assert found["mean_difference"] == pytest.approx(math.fsum(bias) / len(bias), abs=1e-12)
+    width = found["upper"] - found["lower"]
+    assert width == pytest.approx(2 * 1.96 * np.std(bias, ddof=1), rel=1e-9)
+
+
+def test_boxes_without_scores_have_no_curve(tmp_path):
+    from softoverlap.app.cohort import ScorePair
+    from softoverlap.images import write_boxes
+
+    write_boxes(tmp_path / "a.json", torch.tensor([[0.0, 0, 0, 4, 4, 4]]))
+    result = score_case(ScorePair("a", tmp_path / "a.json", (tmp_path / "a.json",)))
+    summary = summarize([result])
+    assert "froc" not in summary
+    assert summary["metrics"]["lesion_recall"]["mean"] == 1.0
+
+
+def test_labels_are_summed_up_one_by_one():
+    rows = [
+        [{"case": case, "label": label, "soft_dice": case_score + label} for label in (1, 2)]
+        for case, case_score in (("a", 0.0), ("b", 0.5))
+    ]
+    summary = summarize([CaseResult(row[0]["case"], row) for row in rows])
+    means = {name: part["metrics"]["soft_dice"]["mean"] for name, part in summary["labels"].items()}
+    assert means == {"1": 1.25, "2": 2.25}
+
+
+def test_one_prediction_over_two_lesions_finds_both_and_takes_one(tmp_path):
+    truth = torch.zeros(12, 8, 8)
+    truth[1:4, 2:5, 2:5] = truth[7:10, 2:5, 2:5] = 1
+    pred = torch.zeros(12, 8, 8)
+    pred[1:10, 2:5, 2:5] = 0.9
+    write_pair(tmp_path, "a", pred, truth)
+    result = score_case(pairs_of(tmp_path)[0])
+    assert result.rows[0]["lesion_recall"] == 1.0
+    froc = summarize([result])["froc"]
+    assert max(froc["curve"]["sensitivities"]) == 0.5
+    page = " ".join((meaning_of("lesion_recall"), _HITS["masks"]))
+    assert "may exceed the sensitivity of FROC" in page
+    assert "one takes one; in lesion recall one may find several" in page

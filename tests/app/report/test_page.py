@@ -1,0 +1,660 @@
+"""The page of a cohort: what is on it, that nothing in it can break out, and what it is without."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import html
+import io
+import json
+import math
+import re
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from typer.testing import CliRunner
+
+from softoverlap import write_report
+from softoverlap.app.cli import app
+from softoverlap.app.report import _case_files, _charts, _html
+from softoverlap.app.report._case_files import CaseVolumes, ScanFinder
+from softoverlap.app.report._results import label_name, read_results, truths_of
+from softoverlap.app.report._summary import Reliability
+from softoverlap.app.report._svg import inline_svg
+from softoverlap.app.report._worst import focus, of_case, worst_cases
+from softoverlap.app.report.display import moved_boxes
+from softoverlap.app.report.viewer.cases import read_cases
+from softoverlap.app.report.viewer.layers import Layer, nifti_bytes
+from softoverlap.images import load_nifti, save_nifti, write_boxes
+from tests.support.report_results import HOSTILE, edges, metric, pooled, write_cohort, write_results
+
+
+class Parsed(HTMLParser):
+    """Elements, texts and the contents of scripts, as a browser takes them apart."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.elements, self.texts, self.raw, self.open = [], [], [], []
+        self.feed(text)
+        self.close()
+
+    def handle_starttag(self, tag, attrs):
+        self.elements.append((tag, dict(attrs)))
+        if tag in ("script", "style"):
+            self.open.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag):
+        if tag in ("script", "style"):
+            self.open.clear()
+
+    def handle_data(self, data):
+        (self.raw if self.open else self.texts).append((*self.open, data))
+
+    def of(self, tag):
+        return [attrs for name, attrs in self.elements if name == tag]
+
+    @property
+    def words(self):
+        return " ".join(" ".join(data for (*_, data) in self.texts).split())
+
+    def data(self, name):
+        return json.loads(next(data for (_, attrs), data in self.raw if attrs.get("id") == name))
+
+
+def page_of(folder, **options):
+    return Parsed(write_report(folder, **{"overwrite": True, **options}).path.read_text())
+
+
+def rows_of(page, name):
+    """The rows of a table as its script gets them."""
+    data = page.data(f"{name}-data")
+    names = [column["name"] for column in data["columns"]]
+    return [dict(zip(names, cells, strict=True)) for cells in data["rows"]]
+
+
+def run(*arguments, status=0):
+    result = CliRunner().invoke(app, ["report", *map(str, arguments)])
+    assert result.exit_code == status, result.output
+    return " ".join(result.output.split())
+
+
+@pytest.fixture(scope="module")
+def cohort(tmp_path_factory):
+    return write_cohort(tmp_path_factory.mktemp("cohort"))
+
+
+@pytest.fixture(scope="module")
+def page(cohort):
+    return page_of(cohort)
+
+
+def test_the_summary_has_every_figure_with_its_interval(page):
+    assert "Soft Dice 0.625 0.525 to 0.725 0.625 0.625 to 0.625 0.1 3" in page.words
+    assert "90 % interval" in page.words
+    assert "CPM 0.5 (90 % interval 0.3 to 0.7), average precision 0.375" in page.words
+
+
+def test_failed_cases_are_counted_and_listed_with_their_errors(page):
+    assert "3 cases scored, 1 failed." in page.words
+    assert "Case Error sub-99 no truth" in page.words
+
+
+def test_every_chart_is_there_and_says_what_it_shows(page):
+    labels = [attrs["aria-label"].split(".")[0] for attrs in page.of("svg")]
+    assert labels == [
+        "Distribution of scores",
+        "Score against volume",
+        "Lesions against volume",
+        "Agreement of volumes (Bland–Altman)",
+        "FROC",
+        "Calibration",
+    ]
+    assert "limits of agreement −0.75 to 0.5 ml, concordance –" in page.words
+    assert "0.25 at 0.125, 0.75 at 1. A hit is a predicted lesion that shares a" in page.words
+    assert "1 found" not in page.words
+    assert "2 found, 1 missed" in page.words
+
+
+def test_figures_that_come_twice_say_how_each_is_made(page):
+    assert "by the normal model of Bland and Altman; those of the summary are by boot" in page.words
+    assert "that of the summary is the mean over cases" in page.words
+
+
+def test_the_curve_is_named_after_what_was_found(tmp_path):
+    row = {"case": "a", "soft_dice": 0.5}
+    for kind, name in (("masks", "predicted lesions"), ("boxes", "all boxes")):
+        page = page_of(write_results(tmp_path / kind, [{**row, "kind": kind}], **pooled()))
+        assert f"{name} (CPM" in page.words
+
+
+def test_cases_of_two_empty_masks_are_counted_where_there_are_any(tmp_path, page):
+    empty = {"soft_dice": 1, "truth_volume_ml": 0, "pred_volume_ml": 0}
+    full = {**empty, "truth_volume_ml": 2}
+    rows = [
+        {"case": name, **volumes} for name, volumes in zip("abc", (empty, empty, full), strict=True)
+    ]
+    words = page_of(write_results(tmp_path, rows, n_empty=2), worst=0).words
+    assert "2 cases are empty in truth and prediction and count as 1 in the overlaps." in words
+    assert "empty in truth" not in page.words
+
+
+def test_labels_keep_all_their_digits(tmp_path):
+    results = read_results(write_results(tmp_path, [{"case": "a", "label": 1234567}]))
+    assert label_name(results.cases.rows[0]) == "1234567"
+
+
+def test_names_of_raters_may_hold_the_sign_that_parts_them(tmp_path):
+    names = ["a;1.nii.gz", "b.nii.gz", "c;d;e.nii.gz"]
+    for name in names:
+        (tmp_path / name).touch()
+    assert truths_of({"truth": ";".join(names)}, tmp_path) == names
+    assert truths_of({"truth": "gone;too"}, tmp_path) == ["gone", "too"]
+
+
+def test_counts_of_voxels_have_few_labels():
+    curve = Reliability(0.1, (0.0, 0.5, 1.0), (0.25, 0.75), (0.2, 0.8), (30.0, 4e6))
+    below = _charts.reliability_chart(curve).figure.axes[1]
+    below.figure.canvas.draw()
+    low, high = below.get_ylim()
+    major = [at for at in below.get_yticks() if low <= at <= high]
+    assert 2 <= len(major) <= 4
+    assert not any(label.get_text() for label in below.get_yticklabels(minor=True))
+
+
+def test_points_say_which_case_they_are(page):
+    assert "sub-01: Soft Dice 0.5, 1.2 ml" in page.words
+    assert "sub-00, lesion 0: Soft Dice 0.25, 60 mm³" in page.words
+
+
+def test_the_worst_come_first_with_a_picture_each(page, cohort):
+    assert [row["case"] for row in worst_cases(read_results(cohort), 2)] == ["sub-00", "sub-01"]
+    worst = page.words.split("The worst cases")[1].split("All cases")[0]
+    assert re.findall(r"(sub-\d+) Soft Dice", worst) == ["sub-00", "sub-01", "sub-02"]
+    assert "through lesion 0, missed, 60 mm³" in worst
+    assert "through lesion 0, of soft Dice 0.5, 60 mm³" in worst
+    assert len(page.of("img")) == 3
+
+
+def test_a_picture_shows_the_scan_where_it_is_known_and_contours_of_both_masks(cohort):
+    plain = page_of(cohort, worst=1)
+    scans = page_of(cohort, worst=1, images=cohort.parent / "scans")
+    pattern = str(cohort.parent / "scans" / "{case}_flair.nii.gz")
+    assert page_of(cohort, worst=1, images=pattern).of("img") == scans.of("img")
+    pictures = [pixels(page.of("img")[0]["src"]) for page in (plain, scans)]
+    grey = [(np.ptp(pixel, axis=2) < 12) & (pixel.mean(axis=2) > 40) for pixel in pictures]
+    assert grey[1].mean() > 2 * grey[0].mean()
+    for picture in pictures:
+        for color in ((86, 180, 233), (230, 159, 0), (0, 158, 115)):  # truth, found, true box
+            assert (np.abs(picture - color).max(axis=2) < 40).sum() > 100
+
+
+def pixels(uri):
+    head, _, data = uri.partition(",")
+    assert head == "data:image/jpeg;base64"
+    return np.asarray(Image.open(io.BytesIO(base64.b64decode(data))), dtype=float)
+
+
+def test_the_tables_hold_all_rows_with_numbers_as_numbers(page):
+    cases, lesions = rows_of(page, "cases"), rows_of(page, "lesions")
+    assert [row["case"] for row in cases] == ["sub-00", "sub-01", "sub-02", "sub-99"]
+    assert cases[0]["soft_dice"] == 0.25
+    assert cases[3]["soft_dice"] is None
+    assert cases[3]["error"] == "no truth"
+    assert [row["detected"] for row in lesions] == ["False", "True", "True"]
+    assert page.data("cases-data")["links"] == ["worst-0", "worst-1", "worst-2", ""]
+
+
+def test_the_page_needs_nothing_from_outside_and_forbids_it(page, cohort):
+    policy = next(a["content"] for a in page.of("meta") if "http-equiv" in a)
+    assert policy.startswith("default-src 'none'; ")
+    assert "unsafe" not in policy
+    for (tag, attrs), content in page.raw:
+        if attrs.get("type") != "application/json":
+            digest = base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()
+            assert f"{tag}-src 'sha256-{digest}'" in policy
+    links = [a.get("href") or a.get("src") or "#" for _, a in page.elements]
+    assert all(link.startswith(("#", "data:")) for link in links)
+    assert not [attrs for _, attrs in page.elements if "style" in attrs]
+    assert not [name for _, attrs in page.elements for name in attrs if name.startswith("on")]
+
+
+def test_ids_are_unique_and_every_reference_is_met(page):
+    ids = [attrs["id"] for _, attrs in page.elements if "id" in attrs]
+    assert len(ids) == len(set(ids))
+    links = {attrs["href"][1:] for _, attrs in page.elements if attrs.get("href", "")[:1] == "#"}
+    clips = set(re.findall(r"url\(#([^)]+)\)", str(page.elements)))
+    assert links | clips <= set(ids)
+
+
+def test_names_and_errors_from_files_stay_text(tmp_path):
+    folder = write_cohort(tmp_path, name=HOSTILE + "{}")
+    cases = (folder / "cases.csv").read_text()
+    (folder / "cases.csv").write_text(cases.replace("no truth", "<img src=x onerror=alert(1)>"))
+    text = write_report(folder, title=HOSTILE).path.read_text()
+    page = Parsed(text)
+    assert len(page.of("script")) == 3
+    assert all(attrs["src"].startswith("data:") for attrs in page.of("img"))
+    assert text.count("<script") == text.count("</script") == 3
+    assert f"{HOSTILE}0" in page.words
+    assert "<img src=x onerror=alert(1)>" in page.words
+    assert rows_of(page, "cases")[0]["case"] == f"{HOSTILE}0"
+    assert f"{HOSTILE}1: Soft Dice 0.5" in page.words
+
+
+def test_dollar_signs_in_names_are_no_formulas(tmp_path):
+    page = page_of(write_cohort(tmp_path, name=r"$\frac{{{}$ 100%"))
+    assert r"$\frac{0$ 100% Soft Dice" in page.words
+
+
+def test_what_is_missing_is_left_out_with_a_sentence(tmp_path):
+    cases = [{"case": "a", "lesion_dice": 0.5, "kind": "boxes"}, {"case": "b", "lesion_dice": 1.0}]
+    page = page_of(write_results(tmp_path, cases, metrics={"lesion_dice": metric(0.75)}))
+    assert [attrs["aria-label"].split(".")[0] for attrs in page.of("svg")] == [
+        "Distribution of scores"
+    ]
+    for title in ("Score against volume", "Agreement of volumes", "FROC", "Calibration"):
+        assert f"Not shown: {title}" in page.words
+    assert page.words.count("Not shown") == 5
+    assert "There are no lesions in lesions.csv." in page.words
+    assert "No picture: boxes alone, and no scan is known" in page.words
+
+
+def test_where_all_cases_failed_the_page_says_so(tmp_path):
+    page = page_of(write_results(tmp_path, [{"case": "a", "error": "gone"}], metrics={}))
+    assert "0 cases scored, 1 failed." in page.words
+    assert "No scores: no case could be scored." in page.words
+    assert "No case has a score to rank it by." in page.words
+    assert not page.of("svg")
+
+
+def test_a_picture_that_cannot_be_drawn_is_told_and_the_others_are_drawn(tmp_path):
+    folder = write_cohort(tmp_path)
+    (tmp_path / "masks" / "0_truth.nii.gz").unlink()
+    (tmp_path / "masks" / "1_pred.nii.gz").write_bytes(b"no image")
+    report = write_report(folder)
+    assert report.pictures == 1
+    assert set(report.without) == {"sub-00", "sub-01"}
+    words = Parsed(report.path.read_text()).words
+    assert "0_truth.nii.gz is not there any more" in words
+    assert "1_pred.nii.gz" in words.split("No picture:")[2]
+
+
+def test_a_scan_that_cannot_be_read_is_told_and_the_masks_are_drawn(tmp_path):
+    folder = write_cohort(tmp_path)
+    (tmp_path / "scans" / "sub-00_flair.nii.gz").write_bytes(b"no image")
+    report = write_report(folder, images=tmp_path / "scans", worst=1)
+    assert report.pictures == 1
+    assert "The scan is not shown: " in Parsed(report.path.read_text()).words
+
+
+def test_labels_have_a_part_each_and_pictures_of_their_own_label(tmp_path):
+    mask = torch.zeros(8, 8, 8)
+    mask[1:4, 1:4, 1:4], mask[5:7, 5:7, 5:7] = 1, 2
+    save_nifti(tmp_path / "mask.nii.gz", mask, torch.eye(4))
+    files = dict.fromkeys(("pred", "truth"), str(tmp_path / "mask.nii.gz")) | {"kind": "masks"}
+    cases = [{"case": "a", "label": n, "soft_dice": n / 4, **files} for n in (1, 2)]
+    parts = {str(n): {"metrics": {"soft_dice": metric(n / 4)}} for n in (1, 2)}
+    page = page_of(write_results(tmp_path / "results", cases, labels=parts))
+    assert "Summary: label 1" in page.words
+    assert "Summary: label 2 Mean" in page.words
+    assert "a, label 1 Soft Dice 0.25" in page.words
+    assert [attrs["id"] for attrs in page.of("article")] == ["worst-0", "worst-1"]
+    first, second = (pixels(attrs["src"]) for attrs in page.of("img"))
+    assert not np.array_equal(first, second)
+    assert "a: Soft Dice 0.25" in page.words
+
+
+def test_boxes_without_scores_are_drawn_all_and_weak_ones_are_left_out(tmp_path):
+    folder = write_cohort(tmp_path, count=1)
+    table = (folder / "boxes.csv").read_text()
+    words = "Boxes from score 0.5 on: in all cases together, these leave at most 1 false positive a"
+    assert words in page_of(folder).words
+    orange = [_orange(folder)]
+    for score in ("0.375", ""):
+        (folder / "boxes.csv").write_text(table.replace("0.625", score))
+        orange.append(_orange(folder))
+    assert orange[0] > 1.5 * orange[1]
+    assert orange[2] > 1.5 * orange[1]
+
+
+def _orange(folder):
+    picture = pixels(page_of(folder).of("img")[0]["src"])
+    return int((np.abs(picture - (230, 159, 0)).max(axis=2) < 40).sum())
+
+
+def test_planes_are_turned_as_radiologists_look_and_boxes_with_them():
+    data = torch.arange(24.0).reshape(2, 3, 4)
+    affine = torch.diag(torch.tensor([1.5, 2.0, 3.0, 1.0], dtype=torch.float64))
+    turned = CaseVolumes(affine, image=data).turned()
+    assert torch.equal(turned.background, data.permute(2, 1, 0).flip(0, 1, 2))
+    boxes = torch.tensor([[0.0, 1, 3, 1, 3, 4], [0.25, 0, 0, 2, 3, 4]], dtype=torch.float64)
+    expected = torch.tensor([[0.0, 0, 1, 1, 2, 2], [0, 0, 0, 4, 3, 1.75]], dtype=torch.float64)
+    torch.testing.assert_close(moved_boxes(boxes, affine, turned.affine), expected)
+    assert moved_boxes(boxes[:0], affine, turned.affine).shape == (0, 6)
+
+
+def test_the_planes_go_through_the_largest_missed_lesion_else_the_surest_false_positive(tmp_path):
+    def lesion(number, volume, detected):
+        place = {f"centre_axis{axis}": float(number) for axis in range(3)}
+        score = {"soft_dice": number / 10, "detected": detected, "volume_mm3": volume}
+        return {"case": "a", "lesion": number, **score, **place}
+
+    def false(score, at):
+        box = {"case": "b", "score": score, "outcome": "false positive"}
+        return box | edges((at,) * 3, (at + 2,) * 3)
+
+    cases = [{"case": name, "soft_dice": 0.5} for name in "abc"]
+    lesions = [lesion(1, 90, True), lesion(2, 20, False), lesion(3, 30, False)]
+    results = read_results(write_results(tmp_path, cases, lesions, [false(0.5, 1), false(0.75, 4)]))
+    rows = results.cases.rows
+    places = [focus(of_case(results.lesions, row), of_case(results.boxes, row)) for row in rows]
+    assert places[0].point == (3.0, 3.0, 3.0)
+    assert places[1].point == (5.0, 5.0, 5.0)
+    assert places[2] is None
+    found = results.lesions.where(lambda row: row["detected"] == "True")
+    assert focus(found, results.boxes).words == "lesion 1, of soft Dice 0.1, 90 mm³"
+
+
+def test_equal_scores_rank_by_false_positives_and_cases_without_a_score_do_not_rank(tmp_path):
+    rows = [("a", 0.5, 1), ("b", "", 9), ("c", 0.5, 3), ("d", 0.25, 0)]
+    cases = [{"case": c, "soft_dice": s, "false_positives": f} for c, s, f in rows]
+    found = worst_cases(read_results(write_results(tmp_path, cases)), 9)
+    assert [row["case"] for row in found] == ["d", "c", "a"]
+
+
+def test_scans_are_found_by_the_whole_name_or_by_what_follows_it(tmp_path):
+    for name in ("a.nii", "a_t1.nii", "b_t1.nii.gz", "c_t1.nii", "c_flair.nii", "bb_t1.nii"):
+        (tmp_path / name).touch()
+    (tmp_path / "E.NII.GZ").touch()
+    (tmp_path / "series").mkdir()
+    finder = ScanFinder(tmp_path)
+    assert finder("a") == (tmp_path / "a.nii", "")
+    assert finder("b") == (tmp_path / "b_t1.nii.gz", "")
+    assert finder("c") == (None, "2 scans could be this case's, c_flair.nii among them.")
+    assert finder("E") == (tmp_path / "E.NII.GZ", "")
+    assert finder("series") == (tmp_path / "series", "")
+    assert finder("d") == (None, "No scan is known for this case.")
+    assert ScanFinder(None)("a") == (None, "")
+
+
+def test_rater_masks_are_averaged_as_they_were_scored(tmp_path):
+    masks = torch.zeros(3, 4, 4, 4)
+    masks[0, 1], masks[1, 1] = 1, 1
+    paths = [tmp_path / f"{number}.nii.gz" for number in range(3)]
+    for path, mask in zip(paths, masks, strict=True):
+        save_nifti(path, mask, torch.eye(4))
+    row = {"truth": ";".join(map(str, paths)), "pred": str(paths[0]), "label": None}
+    volumes = _case_files.load_volumes(row, {}, None, tmp_path)
+    torch.testing.assert_close(volumes.truth, masks.mean(dim=0))
+    assert torch.equal(volumes.background, volumes.truth)
+    assert torch.equal(volumes.found, masks[0])
+
+
+def test_label_maps_of_raters_are_drawn_and_shown_as_they_were_scored(tmp_path):
+    labels = torch.zeros(8, 8, 8)
+    labels[1:4, 1:4, 1:4], labels[4:7, 4:7, 4:7] = 1, 3
+    shifted = torch.eye(4)
+    shifted[0, 3] = 0.4
+    paths = [tmp_path / f"{number}.nii.gz" for number in range(2)]
+    for path, matrix in zip(paths, (torch.eye(4), shifted), strict=True):
+        save_nifti(path, labels, matrix)
+    settings = {"geometry": "resample"}
+    row = {"truth": ";".join(map(str, paths)), "pred": str(paths[1]), "label": 1.0}
+    drawn = _case_files.load_volumes(row, settings, None, tmp_path)
+    expected = (labels == 1).float()
+    assert torch.equal(drawn.truth, expected)  # to the nearest voxel
+    assert torch.equal(drawn.found, expected)
+    layer = Layer("truth", tuple(paths), "auto", label=1, geometry="resample")
+    (tmp_path / "shown.nii.gz").write_bytes(nifti_bytes(layer))
+    assert torch.equal(load_nifti(tmp_path / "shown.nii.gz").data, expected)
+
+
+def masks_of_two_sides(folder):
+    for side in ("pred", "truth"):
+        (folder / side).mkdir(parents=True)
+        save_nifti(folder / side / "a.nii.gz", torch.eye(8).expand(8, 8, 8), torch.eye(4))
+
+
+def test_files_that_are_not_named_by_whole_paths_lie_from_the_results(tmp_path, monkeypatch):
+    masks_of_two_sides(tmp_path / "trial")
+    masks_of_two_sides(tmp_path / "elsewhere")
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    files = {side: f"../{side}/a.nii.gz" for side in ("pred", "truth")}
+    folder = tmp_path / "trial" / "results"
+    write_results(folder, [{"case": "a", "soft_dice": 0.5, **files}])
+    assert len(page_of(folder).of("img")) == 1
+    (case,) = read_cases(folder)
+    assert {layer.paths[0].resolve().parents[1] for layer in case.layers} == {tmp_path / "trial"}
+    (tmp_path / "trial" / "truth" / "a.nii.gz").unlink()
+    assert "No picture" in page_of(folder).words
+
+
+def test_score_names_files_so_that_the_report_finds_them_from_anywhere(tmp_path, monkeypatch):
+    masks_of_two_sides(tmp_path / "trial")
+    masks_of_two_sides(tmp_path / "elsewhere")
+    monkeypatch.chdir(tmp_path / "trial")
+    scored = CliRunner().invoke(app, ["score", "pred", "truth", "--output", "scored"])
+    assert scored.exit_code == 0, scored.output
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    (case,) = read_cases(tmp_path / "trial" / "scored")
+    assert {layer.paths[0].parents[1] for layer in case.layers} == {tmp_path / "trial"}
+    page = page_of(tmp_path / "trial" / "scored")
+    assert len(page.of("img")) == 1
+
+
+def boxes_on(folder, affine, name="boxes.json"):
+    """A row of boxes against boxes on a grid, and a scan with its first axis leftwards."""
+    box = torch.tensor([[1.0, 2, 3, 3, 5, 7]])
+    write_boxes(folder / name, box, scores=torch.tensor([0.5]), affine=affine)
+    las = torch.diag(torch.tensor([-1.0, 1, 1, 1], dtype=torch.float64))
+    las[0, 3] = 11
+    save_nifti(folder / "scan.nii.gz", torch.rand(12, 14, 10), las)
+    row = {"case": "a", "pred": str(folder / name), "truth": str(folder / name), "label": None}
+    return box, las, row
+
+
+def test_boxes_are_moved_from_their_own_grid_to_that_of_the_scan(tmp_path):
+    box, las, row = boxes_on(tmp_path, torch.eye(4))
+    volumes = _case_files.load_volumes(row, {}, tmp_path / "scan.nii.gz", tmp_path)
+    moved = moved_boxes(box.double(), volumes.boxes_affine, volumes.affine)
+    assert torch.equal(volumes.affine, las)
+    assert moved[0].tolist() == [9, 2, 3, 11, 5, 7]
+    assert volumes.note == ""
+
+
+def test_a_picture_has_boxes_where_their_grid_puts_them(tmp_path):
+    (tmp_path / "scans").mkdir()
+    pictures = []
+    for number, affine in enumerate((torch.eye(4).double(), None)):
+        box, las, row = boxes_on(tmp_path, affine)
+        place = box.double() if number == 0 else moved_boxes(box.double(), torch.eye(4), las)
+        save_nifti(tmp_path / "scans" / "a.nii.gz", torch.ones(12, 14, 10), las)
+        low, high = place[0].view(2, 3).tolist()
+        folder = write_results(
+            tmp_path / f"results{number}",
+            [{**row, "label": "", "lesion_dice": 0.5, "kind": "boxes"}],
+            boxes=[{"case": "a", "box": 0, "outcome": "false positive", **edges(low, high)}],
+        )
+        (picture,) = page_of(folder, images=tmp_path / "scans").of("img")
+        pictures.append(pixels(picture["src"]))
+    np.testing.assert_array_equal(*pictures)
+
+
+def test_boxes_on_a_grid_that_is_turned_are_left_out_with_a_sentence(tmp_path):
+    turn = math.radians(20)
+    affine = torch.eye(4, dtype=torch.float64)
+    affine[:2, :2] = torch.tensor(
+        [[math.cos(turn), -math.sin(turn)], [math.sin(turn), math.cos(turn)]]
+    )
+    _, _, row = boxes_on(tmp_path, affine)
+    with pytest.raises(ValueError, match="turned against that of the scan"):
+        _case_files.load_volumes(row, {}, tmp_path / "scan.nii.gz", tmp_path)
+
+
+def test_boxes_of_which_no_file_tells_the_place_are_drawn_with_a_note(tmp_path):
+    _, _, row = boxes_on(tmp_path, None)
+    volumes = _case_files.load_volumes(row, {}, tmp_path / "scan.nii.gz", tmp_path)
+    assert volumes.boxes_affine is None
+    assert "taken to lie on the scan's voxels" in volumes.note
+
+
+@pytest.mark.parametrize("count", [1, 2, 7, 300])
+def test_every_point_gets_its_own_words(count):
+    points = [_charts.Point(n + 1.0, 0.5, f"point {n} <&>") for n in range(count)]
+    chart = _charts.scatter_chart({"all": points}, x="x", y="y", limits=(0.0, 1.0))
+    text = inline_svg(chart.figure, name="n", label="a label", tips=chart.tips)
+    titles = re.findall(r"<title>(.*?)</title>", text)
+    assert [html.unescape(title) for title in titles] == [point.words for point in points]
+
+
+def test_very_many_points_become_one_picture():
+    points = [_charts.Point(n + 1.0, n / 5000, str(n)) for n in range(5000)]
+    chart = _charts.scatter_chart({"all": points}, x="x", y="y", limits=(0.0, 1.0))
+    text = inline_svg(chart.figure, name="n", label="a label", tips=chart.tips)
+    assert "data:image/png;base64," in text
+    assert len(text) < 300_000
+
+
+@pytest.mark.slow
+def test_the_page_of_a_large_cohort_stays_below_fifteen_megabytes(tmp_path):
+    noise = torch.rand(256, 256, 60, generator=torch.Generator().manual_seed(1))
+    for name, data in (("c0", noise), ("mask", (noise > 0.999).float())):
+        save_nifti(tmp_path / f"{name}.nii.gz", data, torch.eye(4))
+    files = dict.fromkeys(("pred", "truth"), str(tmp_path / "mask.nii.gz")) | {"kind": "masks"}
+    cases = [{"case": f"c{n}", "soft_dice": n / 1000, **files} for n in range(1000)]
+    more = {f"column{m}": 1 / 3 for m in range(16)}
+    lesions = [
+        {"case": f"c{n // 30}", "lesion": n % 30, "soft_dice": n / 30_000, **more}
+        for n in range(30_000)
+    ]
+    folder = write_results(tmp_path / "results", cases, lesions)
+    without = write_report(folder, worst=0).path.read_text()
+    report = write_report(folder, images=tmp_path, worst=1, overwrite=True)
+    one = len(report.path.read_text()) - len(without)
+    assert report.pictures == 1
+    assert one > 50_000
+    assert len(without) + 12 * one < 15e6
+    page = Parsed(without)
+    assert "The worst 20000 lesions; 10000 more are in lesions.csv." in page.words
+    kept = max(row["soft_dice"] for row in rows_of(page, "lesions"))
+    assert kept == pytest.approx(2 / 3, abs=1e-4)
+
+
+def test_the_command_says_where_the_page_is_and_takes_its_options(tmp_path):
+    folder = write_cohort(tmp_path)
+    output = tmp_path / "page.html"
+    said = run(folder, "--output", output, "--worst", 1, "--title", "Trial 7")
+    assert re.search(r"page.html: \d+\.\d MB, 1 picture$", said)
+    assert Parsed(output.read_text()).words.startswith("Trial 7")
+    assert "must not exist yet: pass --overwrite" in run(folder, "--output", output, status=2)
+    run(folder, "--output", output, "--worst", 0, "--overwrite")
+    assert "None asked for." in Parsed(output.read_text()).words
+
+
+def spoil(name, content):
+    return lambda folder: (folder / name).write_bytes(content)
+
+
+def cut_off(folder):
+    (folder / "summary.json").unlink()
+    (folder / "scores.jsonl").touch()
+
+
+def without(*path):
+    def change(folder):
+        content = json.loads((folder / "summary.json").read_text())
+        inner = content
+        for key in path[:-1]:
+            inner = inner[key]
+        del inner[path[-1]]
+        (folder / "summary.json").write_text(json.dumps(content))
+
+    return change
+
+
+@pytest.mark.bad_input
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda folder: (folder / "cases.csv").unlink(), "must hold cases.csv, found none"),
+        (lambda folder: (folder / "summary.json").unlink(), "must hold summary.json, found none"),
+        (cut_off, "found none: the run was cut off: run the same command again"),
+        (spoil("summary.json", b"{"), "summary.json must hold JSON"),
+        (spoil("summary.json", b"\xff"), "summary.json must hold JSON"),
+        (spoil("summary.json", b"[]"), "must be a summary of softoverlap score"),
+        (spoil("cases.csv", b"name\na\n"), "must have a column case, got name"),
+        (spoil("cases.csv", b""), "must have a column case, got nothing"),
+        (spoil("cases.csv", b"case\n\xff\n"), "cases.csv must be CSV in UTF-8"),
+        (spoil("cases.csv", b"case,error\na\n"), "a cell for each column, line 2 has not"),
+        (spoil("lesions.csv", b"case,lesion\na,1,2\n"), "a cell for each column, line 2 has not"),
+        (spoil("boxes.csv", b'case\n"a\n'), "boxes.csv must be CSV in UTF-8"),
+        (without("bootstrap"), "summary.json must be as softoverlap score writes it"),
+        (without("metrics", "soft_dice", "sd"), "KeyError 'sd'"),
+        (without("froc", "curve", "thresholds"), "KeyError 'thresholds'"),
+        (without("calibration", "edges"), "KeyError 'edges'"),
+    ],
+)
+def test_damaged_results_are_one_line_and_status_2(change, words, tmp_path):
+    folder = write_results(tmp_path / "results", [{"case": "a"}], **pooled())
+    change(folder)
+    said = run(folder, status=2)
+    assert said.startswith("error: ")
+    assert words in said
+    assert not (folder / "report.html").exists()
+
+
+@pytest.mark.bad_input
+def test_bad_arguments_are_named(cohort, tmp_path):
+    assert "must be a folder of results, found none" in run(tmp_path / "none", status=2)
+    assert "output must end in .html" in run(cohort, "--output", cohort / "cases.csv", status=2)
+    assert "found no" in run(cohort, "--output", tmp_path / "no" / "a.html", status=2)
+    assert "a folder or a pattern with {case}" in run(
+        cohort, "--overwrite", "--images", "nowhere", status=2
+    )
+    (tmp_path / "folder.html").mkdir()
+    assert "got the folder" in run(cohort, "--output", tmp_path / "folder.html", status=2)
+    with pytest.raises(ValueError, match="worst must be a whole number of at least 0, got -1"):
+        write_report(cohort, worst=-1)
+
+
+@pytest.mark.bad_input
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("metrics", {"soft_dice": 3}),
+        ("metrics", {"soft_dice": {**metric(0.5), "mean": "high"}}),
+        ("metrics", {"soft_dice": {**metric(0.5), "mean_interval": [1, 2, 3]}}),
+        ("froc", {**pooled()["froc"], "curve": {key: [] for key in pooled()["froc"]["curve"]}}),
+        ("calibration", {**pooled()["calibration"], "counts": [1.0]}),
+        ("labels", [1]),
+    ],
+)
+def test_a_summary_of_other_values_is_named(key, value, tmp_path):
+    folder = write_results(tmp_path, [{"case": "a"}], **{key: value})
+    with pytest.raises(ValueError, match="summary.json must be as softoverlap score writes it"):
+        write_report(folder)
+
+
+def test_json_for_scripts_reads_back_and_holds_no_markup():
+    value = {"a": HOSTILE, "b": [1, None, "\u2028<!--"]}
+    text = _html.embedded_json("n", value)
+    inner = text.removeprefix('<script type="application/json" id="n">').removesuffix("</script>")
+    assert json.loads(inner) == value
+    assert not set("<>&\u2028") & set(inner)
+
+
+def test_numbers_are_short_and_what_is_not_defined_is_a_dash():
+    values = (0.0, 12345.678, -0.5, math.inf)
+    assert [_html.number(value) for value in values] == ["0", "1.235e+04", "−0.5", "–"]
+    assert _html.interval((0.5, math.nan)) == "–"
+
+
+@pytest.mark.parametrize("name", ["{case}_nosuch.nii.gz", ""])
+def test_images_that_fit_no_case_are_named(cohort, tmp_path, name):
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(FileNotFoundError, match="--images must have the scan of one case at least"):
+        write_report(cohort, tmp_path / "page.html", images=tmp_path / "empty" / name)
+    assert not (tmp_path / "page.html").exists()

@@ -1,0 +1,84 @@
+"""The study of hard and soft anchors runs, and its page says what the stored run says."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from scipy import stats
+
+ROOT = Path(__file__).parents[2]
+STORED = json.loads((ROOT / "benchmarks/results/soft_anchors.json").read_text())
+PAGE = (ROOT / "docs/soft_anchors.md").read_text()
+
+
+@pytest.fixture(scope="module")
+def study():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(ROOT / "benchmarks")
+        path = ROOT / "benchmarks" / "soft_anchors.py"
+        spec = importlib.util.spec_from_file_location("soft_anchors", path)
+        module = importlib.util.module_from_spec(spec)
+        patch.setitem(sys.modules, "soft_anchors", module)  # dataclasses look themselves up
+        spec.loader.exec_module(module)
+        yield module
+
+
+def test_the_table_is_the_stored_run(study):
+    assert study.table(STORED["arms"]) in PAGE
+    assert list(STORED["arms"]) == list(study.ARMS)
+    assert all(len(one["seeds"]) >= 5 for arm in STORED["arms"].values() for one in arm.values())
+
+
+def test_the_stored_run_has_the_setting_that_the_page_and_the_script_tell(study):
+    setting = STORED["setting"]
+    assert setting["config"] == study.SETTINGS[setting["name"]].config.to_dict()
+    for number in (setting["train_scans"], setting["test_scans"], setting["config"]["steps"]):
+        assert f"{number} " in PAGE
+    assert (ROOT / "docs/figures/soft_anchors.png").exists()
+    assert "figures/soft_anchors.png" in PAGE
+
+
+def test_ranks_correlate_as_scipy_says(study):
+    generator = torch.Generator().manual_seed(0)
+    score = torch.randint(0, 6, (40,), generator=generator) / 6
+    agreement = torch.randint(0, 5, (40,), generator=generator) / 5
+    scan = {
+        "score": score.tolist(),
+        "agreement": agreement.tolist(),
+        "outcome": {"0.1": [1] * 30 + [0] * 5 + [-1] * 5},
+        "lesions": 30,
+    }
+    expected = stats.spearmanr(score[:30], agreement[:30]).statistic
+    assert study.rank_correlation([scan]) == pytest.approx(expected, abs=1e-12)
+
+
+def test_calibration_is_that_of_the_definition(study):
+    scan = {
+        "score": [0.95, 0.91, 0.15, 0.4],
+        "agreement": [1.0, 0.5, 0.0, 0.7],
+        "outcome": {"0.1": [1, 1, -1, 0]},  # a false positive and a duplicate do not count
+        "lesions": 3,
+    }
+    assert study.found_of([scan]) == 2 / 3
+    assert study.brier([scan]) == pytest.approx((0.05**2 + 0.41**2) / 2)
+    assert study.calibration_error([scan]) == pytest.approx(abs(0.95 + 0.91 - 1.5) / 2)
+
+
+@pytest.mark.slow
+def test_the_study_runs_and_goes_on_where_it_was_stopped(tmp_path):
+    command = [sys.executable, str(ROOT / "benchmarks/soft_anchors.py"), "--fast"]
+    first = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert first.stdout.count("| soft + IoU-aware |") == 1
+    finished = sorted(tmp_path.rglob("*.json"))
+    assert len(finished) == 8
+    before = {path: path.stat().st_mtime_ns for path in finished[1:]}
+    finished[0].unlink()
+    again = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert again.stdout.splitlines()[-1] == first.stdout.splitlines()[-1]
+    assert {path: path.stat().st_mtime_ns for path in finished[1:]} == before

@@ -1,0 +1,114 @@
+"""What holds for every metric: ranks, MONAI's handler, bundles, nothing collected."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from ignite.engine import Engine
+from monai.handlers import IgniteMetricHandler
+from monai.handlers.utils import write_metrics_reports
+
+import softoverlap.measures
+from tests.support.metric_makers import (
+    EXTRA,
+    ITEMS,
+    METRICS,
+    OF_BOXES,
+    OF_MASKS,
+    OF_RATERS,
+    item_of,
+)
+
+WORKER = Path(__file__).parents[1] / "support" / "metrics_worker.py"
+
+
+def alone(name, *more):
+    metric = METRICS[name]()
+    for number in (*range(ITEMS), *more):
+        metric(*item_of(name, number))
+    return metric.aggregate()
+
+
+def test_every_metric_of_the_room_is_among_them():
+    named = {name for name in softoverlap.measures.__all__ if name.endswith("Metric")}
+    assert named == {type(make()).__name__ for make in METRICS.values()}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("counts", [(3, 2), (5, 0), (0, 5)])
+def test_two_ranks_equal_one_process_even_if_one_saw_nothing(counts, tmp_path):
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    arguments = [str(WORKER), str(tmp_path), *map(str, counts)]
+    done = subprocess.run([*command, *arguments], capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr[-4000:]
+    for rank in range(2):
+        gathered = torch.load(tmp_path / f"{rank}.pt")
+        assert len(gathered) == 2 * len(METRICS)
+        for name in METRICS:
+            for value, expected in (
+                (gathered[name], alone(name)),
+                (gathered[f"{name}, one more"], alone(name, EXTRA)),
+            ):
+                torch.testing.assert_close(value, expected, rtol=0, atol=1e-12, msg=name)
+
+
+@pytest.mark.parametrize("name", METRICS)
+def test_every_metric_runs_in_monais_ignite_handler(name):
+    engine = Engine(lambda engine, number: item_of(name, number))
+    handler = IgniteMetricHandler(metric_fn=METRICS[name](), output_transform=lambda pair: pair)
+    handler.attach(engine, name="score")
+    engine.run(list(range(ITEMS)), max_epochs=1)
+    value = torch.as_tensor(engine.state.metrics["score"], dtype=torch.float64)
+    torch.testing.assert_close(value, alone(name).reshape(value.shape), rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", METRICS)
+def test_a_metric_forgets_when_it_is_reset(name):
+    metric = METRICS[name]()
+    metric(*item_of(name, 1))
+    metric.aggregate()
+    metric.reset()
+    for number in range(ITEMS):
+        metric(*item_of(name, number))
+    torch.testing.assert_close(metric.aggregate(), alone(name), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("name", METRICS)
+def test_monais_saver_writes_a_score_an_item(name, tmp_path):
+    metric = METRICS[name]()
+    scores = [metric(*item_of(name, number)) for number in range(ITEMS)]
+    details = metric.get_buffer()
+    assert details.shape[0] == ITEMS
+    if name not in OF_BOXES:
+        torch.testing.assert_close(details, torch.cat(scores), rtol=0, atol=0, equal_nan=True)
+    write_metrics_reports(
+        tmp_path, [f"{number}.nii" for number in range(ITEMS)], {}, {name: details}, None
+    )
+    lines = (tmp_path / f"{name}_raw.csv").read_text().splitlines()
+    assert len(lines) == 1 + ITEMS
+
+
+@pytest.mark.bad_input
+@pytest.mark.parametrize("name", [*OF_MASKS, *OF_RATERS])
+def test_calls_with_other_classes_than_before_are_named(name):
+    metric = METRICS[name]()
+    (pred,), (truth,) = item_of(name, 0)
+    metric([pred], [truth])
+    two = [pred.repeat(2, 1, 1, 1)], [truth.repeat(2, 1, 1, 1)]
+    if name in OF_RATERS:  # samples and raters with an axis of classes
+        metric.class_axis = True
+        two = [torch.stack([pred, pred], dim=1)], [torch.stack([truth, truth], dim=1)]
+        two = (two[0], two[1]) if name == "energy_distance" else ([two[0][0][0]], two[1])
+    with pytest.raises(ValueError, match="y_pred must have as many classes as before"):
+        metric(*two)
+
+
+@pytest.mark.bad_input
+@pytest.mark.parametrize("name", METRICS)
+def test_a_metric_that_saw_nothing_says_so(name):
+    with pytest.raises(ValueError, match="at least one scan" if name in OF_BOXES else "nothing"):
+        METRICS[name]().aggregate()
