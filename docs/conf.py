@@ -38,15 +38,17 @@ ROOMS = {
     "overlaps": "Overlap: of masks, of masks and boxes, of boxes",
     "boxes": "Log-size coding of boxes",
     "mask_boxes": "Tables to use many times",
-    "lesions": "Lesions",
+    "lesion": "The record of a lesion",
     "losses": "Losses",
-    "metrics": "Metrics",
+    "measures": "Metrics",
     "anchors": "Anchors",
     "suppression": "Suppression",
-    "detection": "Detection",
-    "data": "Data",
-    "cohort": "Scores of a cohort",
-    "report": "Pictures and pages",
+    "lesions": "Lesions of masks and raters",
+    "phantoms": "Phantoms",
+    "images": "Images and boxes in files",
+    "for_monai": "Detection with MONAI",
+    "app.cohort": "Scores of a cohort",
+    "app.report": "Pictures and pages",
 }
 
 

@@ -151,7 +151,7 @@ def test_match_scan_names_a_missing_key_and_what_is_no_dict():
 
 def test_the_package_offers_every_function_and_class_of_its_metrics():
     constants = {"HIT_CRITERIA"}
-    assert set(metrics.__all__) - constants == set(softoverlap._ROOMS["metrics"])
+    assert set(metrics.__all__) - constants == set(softoverlap._ROOMS["measures"])
     assert softoverlap.match_scan is match_scan
 
 
