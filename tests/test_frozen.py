@@ -1,17 +1,17 @@
 """What the package computes stays what it was: every public function, loss and measure.
 
-`frozen/values.json` holds the values, `frozen_calls.py` the calls and the command that writes them
+`frozen/values.json` holds the values, `frozen/calls.py` the calls and the command that writes them
 anew. A value changes only together with a line of CHANGELOG.md that names it.
 """
 
 from __future__ import annotations
 
 import pytest
-from frozen.names import LEFT_OUT, covered
-from frozen.store import FILE, differences, read
-from frozen_calls import ENTRIES, changes
 
 import softoverlap
+from tests.frozen.calls import ENTRIES, changes
+from tests.frozen.names import LEFT_OUT, covered
+from tests.frozen.store import FILE, differences, read
 
 KEPT = read()
 

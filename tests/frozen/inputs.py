@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from frozen.names import api
+from tests.frozen.names import api
 
 DTYPES = {"float64": torch.float64, "float32": torch.float32}
 SPATIAL = {1: (17,), 2: (9, 8), 3: (6, 7, 5)}

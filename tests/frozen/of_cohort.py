@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from frozen.names import api
+from tests.frozen.names import api
 
 Entries = dict[str, Callable[[], Any]]
 

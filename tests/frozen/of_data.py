@@ -11,8 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from frozen.inputs import DTYPES, any_boxes, blobs, uniform
-from frozen.names import api
+from tests.frozen.inputs import DTYPES, any_boxes, blobs, uniform
+from tests.frozen.names import api
 
 Entries = dict[str, Callable[[], Any]]
 

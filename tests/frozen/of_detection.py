@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from frozen.inputs import DTYPES, any_boxes, generator, lesions, uniform
-from frozen.names import api
+from tests.frozen.inputs import DTYPES, any_boxes, generator, lesions, uniform
+from tests.frozen.names import api
 
 Entries = dict[str, Callable[[], Any]]
 Scan = dict[str, Any]

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from frozen.inputs import (
+from tests.frozen.inputs import (
     DTYPES,
     SPATIAL,
     any_boxes,
@@ -20,7 +20,7 @@ from frozen.inputs import (
     uniform,
     with_gradients,
 )
-from frozen.names import api
+from tests.frozen.names import api
 
 Entries = dict[str, Callable[[], Any]]
 

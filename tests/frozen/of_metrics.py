@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from frozen.inputs import DTYPES, blobs, label_maps, mask_pairs, uniform
-from frozen.names import api
+from tests.frozen.inputs import DTYPES, blobs, label_maps, mask_pairs, uniform
+from tests.frozen.names import api
 
 Entries = dict[str, Callable[[], Any]]
 Options = dict[str, Any]

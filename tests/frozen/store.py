@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from frozen.names import FIELDS
+from tests.frozen.names import FIELDS
 
 FILE = Path(__file__).with_name("values.json")
 WHOLE = 48

@@ -187,7 +187,11 @@ def validate(model: LesionDetector, scans: list[TrainingScan], output: Path) -> 
     from softoverlap.for_monai import lesion_target
     from softoverlap.images import whole_file
 
-    found = [find(model, scan.image).prediction for scan in scans]
+    found = []
+    with CountBar("validating", len(scans), quiet=True) as bar:
+        for scan in scans:
+            found.append(find(model, scan.image).prediction)
+            bar(scan.name)
     result = evaluate(found, [lesion_target(scan.lesions) for scan in scans])
     print_evaluations({"validation": result})
     with whole_file(output / "validation.json") as unfinished:

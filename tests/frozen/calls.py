@@ -1,6 +1,6 @@
 """All calls whose values are frozen, and the command that writes the values anew:
 
-    python tests/frozen_calls.py --write
+    python -m tests.frozen.calls --write
 
 A key is `name/variant`; the name is the public one of the time when it was frozen. A value is
 written anew only for a change that is wanted: one that a line of CHANGELOG.md names. Run the
@@ -13,8 +13,8 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from frozen import of_cohort, of_data, of_detection, of_losses, of_metrics, of_overlaps
-from frozen.store import TOLERANCES, differences, plain, read, write
+from tests.frozen import of_cohort, of_data, of_detection, of_losses, of_metrics, of_overlaps
+from tests.frozen.store import TOLERANCES, differences, plain, read, write
 
 ROOMS = (of_overlaps, of_losses, of_metrics, of_detection, of_data, of_cohort)
 ENTRIES: dict[str, Callable[[], Any]] = {
