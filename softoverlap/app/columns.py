@@ -238,7 +238,7 @@ LESIONS = (
         "lesion", "Lesion", "number of the true lesion in its case, from 0",
         shown=["table"], kind="index", always=True,
     ),
-    Column("volume_mm3", "Volume", "volume of the true lesion", "mm³", shown=["table"]),
+    Column("volume_mm3", "Lesion volume", "volume of the true lesion", "mm³", shown=["table"]),
     Column(
         "soft_dice", "Soft Dice", "soft Dice with what was found there, 0 if nothing was",
         better="higher", shown=["table"],

@@ -137,8 +137,8 @@ def test_cases_of_two_empty_masks_are_counted_where_there_are_any(tmp_path, page
         {"case": name, **volumes} for name, volumes in zip("abc", (empty, empty, full), strict=True)
     ]
     words = page_of(write_results(tmp_path, rows, n_empty=2), worst=0).words
-    assert "2 cases are empty in truth and prediction and count as 1 in the overlaps." in words
-    assert "empty in truth" not in page.words
+    assert "In 2 cases both truth and prediction are empty; their overlaps count as 1." in words
+    assert "both truth and prediction" not in page.words
 
 
 def test_labels_keep_all_their_digits(tmp_path):
@@ -310,7 +310,7 @@ def test_labels_have_a_part_each_and_pictures_of_their_own_label(tmp_path):
 def test_boxes_without_scores_are_drawn_all_and_weak_ones_are_left_out(tmp_path):
     folder = write_cohort(tmp_path, count=1)
     table = (folder / "boxes.csv").read_text()
-    words = "Boxes from score 0.5 on: in all cases together, these leave at most 1 false positive a"
+    words = "with a score of 0.5 or more: over all cases, these leave at most 1 false positive per"
     assert words in page_of(folder).words
     orange = [_orange(folder)]
     for score in ("0.375", ""):
