@@ -24,8 +24,7 @@ class Column:
         title: Its name in print, without unit.
         meaning: What it is, in a few words that may follow a colon.
         unit: The unit of its numbers, empty where there is none.
-        better: Which values are good: higher or lower ones, or those near zero; empty where none
-            are.
+        better: Which values are better; empty where none are.
         shown: Where it is seen at once.
         kind: "number" for what has a mean over cases, "index" for numbers that name a row, "text"
             for the rest.
@@ -43,7 +42,7 @@ class Column:
     title: str
     meaning: str
     unit: str = ""
-    better: Literal["higher", "lower", "zero", ""] = ""
+    better: Literal["higher", "lower", "near 0", ""] = ""
     shown: Collection[Place] = ()
     kind: Literal["number", "index", "text"] = "number"
     always: bool = False
@@ -56,12 +55,7 @@ class Column:
     @property
     def explanation(self) -> str:
         """The meaning, and which values are good; empty for an unknown column."""
-        return "; ".join(filter(None, (self.meaning, _BETTER[self.better])))
-
-
-_BETTER = {
-    "higher": "higher is better", "lower": "lower is better", "zero": "best near 0", "": "",
-}  # fmt: skip
+        return f"{self.meaning}; {self.better} is better" if self.better else self.meaning
 
 
 def find_column(table: Sequence[Column], name: str) -> Column:
@@ -138,7 +132,10 @@ CASES = (
         shown=["table"], kind="text", always=True,
     ),
     Column("pred", "Prediction", "file of the prediction", kind="text"),
-    Column("truth", "Truth", "file of the truth, or of each rater, joined by `;`", kind="text"),
+    Column(
+        "truth", "Truth", "file of the truth, or those of the raters, separated by semicolons",
+        kind="text",
+    ),
     Column(
         "kind", "Kind", "what was compared: masks, boxes, boxes in masks or masks in boxes",
         kind="text",
@@ -177,11 +174,11 @@ CASES = (
     ),
     Column(
         "volume_bias_ml", "Volume bias", "predicted volume minus true volume", "ml",
-        better="zero", shown=_FIGURE,
+        better="near 0", shown=_FIGURE,
     ),
     Column(
         "relative_volume_bias", "Relative volume bias", "volume bias divided by the true volume",
-        better="zero",
+        better="near 0",
     ),
     Column(
         "brier", "Brier score", "mean squared error of the probabilities near lesions",
@@ -224,8 +221,8 @@ CASES = (
     ),
     Column(
         "lesionwise_dice", "Lesion-wise Dice",
-        "soft Dice of the lesions found, summed, over true lesions and false positives together, "
-        "as in BraTS",
+        "sum of the soft Dice of the lesions found, divided by the number of true lesions and "
+        "false positives, as in BraTS",
         better="higher", shown=_SCORE,
     ),
 )  # fmt: skip

@@ -124,7 +124,7 @@ def _column(name: str) -> dict[str, Any]:
         "name": name,
         "heading": column.heading,
         "words": f"{name}: {column.explanation}".rstrip(": "),
-        "highIsBad": column.better in ("lower", "zero"),
+        "highIsBad": column.better in ("lower", "near 0"),
     }
 
 
