@@ -215,7 +215,7 @@ CASES = (
         better="lower",
     ),
     Column(
-        "lesion_dice", "Mean Dice of true lesions",
+        "lesion_dice", "Dice of true lesions",
         "mean soft Dice over the true lesions, 0 for a missed one; false positives do not count",
         better="higher", shown=_SCORE,
     ),

@@ -23,6 +23,7 @@ from softoverlap.app.report._style import (
     rc_context,
 )
 from softoverlap.app.report._summary import Agreement, Detection, Reliability
+from softoverlap.app.report.froc_plot import plot_froc
 
 MOST_POINTS = 3000
 """More are drawn as one picture, without words at each."""
@@ -164,8 +165,6 @@ def _count_axis(axes: Axes, counts: Sequence[float]) -> None:
 
 def froc_chart(detection: Detection, name: str) -> Chart:
     """`plot_froc` at the size of the others, with the intervals of the rates that are read."""
-    from softoverlap.app.report.plots import plot_froc
-
     with rc_context(_STYLE):
         figure = plot_froc({name: detection.froc})
     figure.set_size_inches(4.6, 3.6)

@@ -52,7 +52,7 @@ def summary_section(results: Results, part: Part) -> Markup:
         pieces.append(_detection_words(part.detection, percent))
     if rest:
         more = table(head, (_metric_row(part, name) for name in rest), numbers=6)
-        summary = element("summary", f"{plural(len(rest), 'more column')} of numbers")
+        summary = element("summary", plural(len(rest), "more column"))
         pieces.append(element("details", summary, more))
     return joined(pieces)
 
@@ -207,8 +207,8 @@ def _agreement(results: Results, part: Part) -> Drawing:
 
 _HITS = {
     "masks": (
-        "A hit is a predicted lesion that shares a voxel with the true one. Here one prediction "
-        "takes one lesion; in lesion recall it may find several."
+        "A hit is a predicted lesion that shares a voxel with the true one. Here each "
+        "prediction takes one lesion; in lesion recall it may find several."
     ),
     "boxes": "A hit is a box IoU of at least {}.",
     "boxes in masks": "A hit is a soft IoU of box and mask of at least {}.",

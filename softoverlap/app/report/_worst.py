@@ -48,7 +48,7 @@ def focus(lesions: Table, boxes: Table) -> Focus | None:
         chosen = max(missed, key=lambda place: place[1][3], default=None)
         chosen = chosen or min(places, key=lambda place: place[1][4])
         row, (*point, volume, dice) = chosen
-        state = "missed" if missed else f"of soft Dice {dice:.3g}"
+        state = "missed" if missed else f"found with a soft Dice of {dice:.3g}"
         return Focus(tuple(point), f"lesion {_number(row)}, {state}, {volume:.4g} mm³", _box(row))
     false = boxes.where(lambda row: row.get("outcome") == "false positive")
     wrong = false.numbers(*axis_names(3))

@@ -173,4 +173,4 @@ def test_one_prediction_over_two_lesions_finds_both_and_takes_one(tmp_path):
     assert max(froc["curve"]["sensitivities"]) == 0.5
     page = " ".join((find_column(CASES, "lesion_recall").meaning, _HITS["masks"]))
     assert "may exceed the sensitivity of FROC" in page
-    assert "one prediction takes one lesion; in lesion recall it may find several" in page
+    assert "each prediction takes one lesion; in lesion recall it may find several" in page

@@ -174,7 +174,7 @@ def test_the_worst_come_first_with_a_picture_each(page, cohort):
     worst = page.words.split("The worst cases")[1].split("All cases")[0]
     assert re.findall(r"(sub-\d+) Soft Dice", worst) == ["sub-00", "sub-01", "sub-02"]
     assert "through lesion 0, missed, 60 mm³" in worst
-    assert "through lesion 0, of soft Dice 0.5, 60 mm³" in worst
+    assert "through lesion 0, found with a soft Dice of 0.5, 60 mm³" in worst
     assert len(page.of("img")) == 3
 
 
@@ -355,7 +355,7 @@ def test_the_planes_go_through_the_largest_missed_lesion_else_the_surest_false_p
     assert places[1].point == (5.0, 5.0, 5.0)
     assert places[2] is None
     found = results.lesions.where(lambda row: row["detected"] == "True")
-    assert focus(found, results.boxes).words == "lesion 1, of soft Dice 0.1, 90 mm³"
+    assert focus(found, results.boxes).words == "lesion 1, found with a soft Dice of 0.1, 90 mm³"
 
 
 def test_equal_scores_rank_by_false_positives_and_cases_without_a_score_do_not_rank(tmp_path):

@@ -79,12 +79,12 @@ def read_cases(
         FileNotFoundError: nowhere must be a folder of results, found none: write the folder with \
 softoverlap score
     """
-    found, scan_of = read_results(results), ScanFinder(images)
-    scan_of.check_any([str(row["case"]) for row in found.cases.rows])
-    boxes, lesions = _by_case(found.boxes), _by_case(found.lesions)
+    scored, scan_of = read_results(results), ScanFinder(images)
+    scan_of.check_any([str(row["case"]) for row in scored.cases.rows])
+    boxes, lesions = _by_case(scored.boxes), _by_case(scored.lesions)
     return [
-        _case(row, found, scan_of, (*lesions.get(_key(row), []), *boxes.get(_key(row), [])))
-        for row in found.cases.rows
+        _case(row, scored, scan_of, (*lesions.get(_key(row), []), *boxes.get(_key(row), [])))
+        for row in scored.cases.rows
     ]
 
 
