@@ -65,8 +65,9 @@ class Events:
             weights = part[:, scan]
             wrong = _reached(weights * false, last) / draws.shape[1]
             points = torch.searchsorted(wrong, rates.repeat(len(part), 1), right=True) - 1
-            share = _share(_reached(weights * found, last).gather(1, points), part @ self.totals)
-            results.append(share)
+            # Added up one scan after the other: a matrix product's order depends on its size.
+            totals = (part * self.totals).cumsum(1)[:, -1]
+            results.append(_share(_reached(weights * found, last).gather(1, points), totals))
         return torch.cat(results)
 
 
