@@ -41,6 +41,7 @@ def start(*arguments):
         stderr=subprocess.STDOUT,
         text=True,
         preexec_fn=takes_interrupts,
+        start_new_session=True,
         env=os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
     )
 
@@ -162,17 +163,25 @@ def test_a_run_that_was_cut_off_goes_on(tmp_path, sign, status):
 
 
 @pytest.mark.slow
-def test_ctrl_c_ends_the_processes_of_a_pool_too(tmp_path):
-    folder, out = write_cohort(tmp_path, 300), tmp_path / "out"
-    process = start(*sides(folder), "--output", out, "--workers", 2)
+@pytest.mark.parametrize("workers", [("--workers", 2), ("--scheduler", "local:2")])
+def test_ctrl_c_of_a_terminal_ends_a_run_with_workers_and_keeps_what_is_done(tmp_path, workers):
+    if "--scheduler" in workers:
+        pytest.importorskip("distributed")
+    folder, out = write_cohort(tmp_path, 80), tmp_path / "out"
+    process = start(*sides(folder), "--output", out, *workers)
     deadline = time.monotonic() + 180
-    while lines(out / "scores.jsonl") < 20 and time.monotonic() < deadline:
+    while lines(out / "scores.jsonl") < 6 and time.monotonic() < deadline:
         time.sleep(0.02)
-    process.send_signal(signal.SIGINT)
+    os.killpg(process.pid, signal.SIGINT)  # the workers get it too
     text, _ = process.communicate(timeout=60)
     assert process.returncode == 130, text
+    assert "stopping after the case in hand" in text
     assert "interrupted: finished cases are kept in" in text
-    assert lines(out / "scores.jsonl") >= 20
+    finished = lines(out / "scores.jsonl") - 1
+    assert 5 <= finished < 80
+    assert f"{finished} of them by an earlier run" in run(*sides(folder), "--output", out)
+    with pytest.raises(ProcessLookupError):
+        os.killpg(process.pid, 0)  # none is left behind
 
 
 @pytest.mark.bad_input

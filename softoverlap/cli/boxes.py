@@ -132,9 +132,11 @@ def _box_masks(
         try:
             for path, place in places.items():
                 known = len(batch.failed)
-                batch.attempt(lambda p=path, o=place: work(p, o), bar, path.name)
-                if len(batch.failed) > known:
-                    rows.append(MaskRow(image_name(path), path, error=batch.failed[-1]))
+                try:
+                    batch.attempt(lambda p=path, o=place: work(p, o), bar, path.name)
+                finally:
+                    if len(batch.failed) > known:
+                        rows.append(MaskRow(image_name(path), path, error=batch.failed[-1]))
         except KeyboardInterrupt:
             if rows and not dry_run:
                 write_mask_tables(next(iter(places.values())).parent, rows)

@@ -186,7 +186,11 @@ def validate(model: LesionDetector, scans: list[TrainingScan], output: Path) -> 
     from softoverlap.data import whole_file
     from softoverlap.detection import detect as find, evaluate, lesion_target
 
-    found = [find(model, scan.image).prediction for scan in scans]
+    found = []
+    with CountBar("validating", len(scans), quiet=True) as bar:
+        for scan in scans:
+            found.append(find(model, scan.image).prediction)
+            bar(scan.name)
     result = evaluate(found, [lesion_target(scan.lesions) for scan in scans])
     print_evaluations({"validation": result})
     with whole_file(output / "validation.json") as unfinished:

@@ -8,12 +8,15 @@ import time
 import traceback
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ParamSpec
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any, ParamSpec, Self
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
+from rich.progress import BarColumn, Progress, ProgressColumn, TaskProgressColumn, TextColumn
 from rich.table import Table
+
+from softoverlap.cli.interrupts import finish_first, hear_interrupts, stop_if_interrupted
 
 if TYPE_CHECKING:
     from softoverlap.detection import Evaluation, Progress as TrainingProgress
@@ -61,7 +64,7 @@ def one_line_errors(command: Callable[_P, None]) -> Callable[_P, None]:
     @functools.wraps(command)
     def run(*args: _P.args, **kwargs: _P.kwargs) -> None:
         try:
-            with warnings.catch_warnings():
+            with hear_interrupts(), warnings.catch_warnings():
                 warnings.showwarning = one_line_warning
                 command(*args, **kwargs)
         except KeyboardInterrupt as stop:
@@ -89,30 +92,39 @@ def _print_error(error: Exception, *, whole: bool) -> None:
     errors.print(_printable(f"error: {' '.join(what.split())}"), markup=False)
 
 
-class TrainingBar:
-    """Step, losses and time left of a training, as `train` calls it."""
+class _Bar:
+    """A bar on a terminal, called between two cases: there Ctrl-C stops the command."""
 
-    def __init__(self, label: str = "training") -> None:
-        self.label, self.tenths = label, 0
-        columns = (
-            TextColumn(label),
-            BarColumn(),
-            TaskProgressColumn(),
-            TextColumn("{task.fields[text]}"),
-        )
+    def __init__(self, label: str, total: float, *columns: ProgressColumn) -> None:
+        self.label, self.open = label, ExitStack()
+        columns = (TextColumn(label), BarColumn(), *columns)
         self.bar = Progress(*columns, console=console, disable=not console.is_terminal)
-        self.task = self.bar.add_task(label, total=1.0, text="")
-        self.steps, self.sum = 0, 0.0
+        self.task = self.bar.add_task(label, total=total, text="")
 
-    def __enter__(self) -> TrainingBar:
-        self.bar.start()
+    def __enter__(self) -> Self:
+        self.open.enter_context(finish_first("case"))
+        self.open.enter_context(self.bar)
         return self
 
     def __exit__(self, *exception: object) -> None:
-        self.bar.stop()
+        self.open.close()
+
+
+class TrainingBar(_Bar):
+    """Step, losses and time left of a training, as `train` calls it."""
+
+    def __init__(self, label: str = "training") -> None:
+        super().__init__(label, 1.0, TaskProgressColumn(), TextColumn("{task.fields[text]}"))
+        self.steps, self.tenths, self.sum = 0, 0, 0.0
+
+    def __enter__(self) -> Self:
+        self.open.enter_context(self.bar)
+        return self
 
     def __call__(self, state: TrainingProgress) -> None:
         """Show the state after a step; a line every tenth of the run where there is no terminal."""
+        if not self.steps:
+            self.open.enter_context(finish_first("step"))
         if not self.steps and state.step > 1:  # resumed: no line about a single step
             self.tenths = min(int(10 * state.done), 9)
         self.steps, self.sum = self.steps + 1, 0.97 * self.sum + 0.03 * state.loss
@@ -124,23 +136,17 @@ class TrainingBar:
         if not console.is_terminal and int(10 * state.done) > self.tenths:
             self.tenths = int(10 * state.done)
             say(f"{self.label}: {text}")
+        stop_if_interrupted()
+        if state.done >= 1:  # what comes after the training has steps of its own
+            self.open.close()
 
 
-class CountBar:
+class CountBar(_Bar):
     """How many scans are done."""
 
     def __init__(self, label: str, total: int, *, quiet: bool = False) -> None:
-        self.label, self.total, self.count, self.quiet = label, total, 0, quiet
-        columns = (TextColumn(label), BarColumn(), TextColumn("{task.completed}/{task.total}"))
-        self.bar = Progress(*columns, console=console, disable=not console.is_terminal)
-        self.task = self.bar.add_task(label, total=total)
-
-    def __enter__(self) -> CountBar:
-        self.bar.start()
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self.bar.stop()
+        super().__init__(label, total, TextColumn("{task.completed}/{task.total}"))
+        self.total, self.count, self.quiet = total, 0, quiet
 
     def __call__(self, text: str) -> None:
         """One more; where there is no terminal, a line."""
@@ -148,32 +154,20 @@ class CountBar:
         self.bar.update(self.task, advance=1)
         if not (console.is_terminal or self.quiet):
             say(f"{self.label} {self.count}/{self.total}: {text}")
+        stop_if_interrupted()
 
 
-class RateBar:
+class RateBar(_Bar):
     """How many cases are done, how fast, and how long the rest will take.
 
     Where there is no terminal, a line every twentieth of the way, and one for each failed case.
     """
 
     def __init__(self, label: str, total: int) -> None:
-        self.label, self.total, self.count, self.skipped = label, total, 0, 0
+        columns = TextColumn("{task.completed}/{task.total}"), TextColumn("{task.fields[text]}")
+        super().__init__(label, total, *columns)
+        self.total, self.count, self.skipped = total, 0, 0
         self.begun, self.twentieths = time.monotonic(), 0
-        columns = (
-            TextColumn(label),
-            BarColumn(),
-            TextColumn("{task.completed}/{task.total}"),
-            TextColumn("{task.fields[text]}"),
-        )
-        self.bar = Progress(*columns, console=console, disable=not console.is_terminal)
-        self.task = self.bar.add_task(label, total=total, text="")
-
-    def __enter__(self) -> RateBar:
-        self.bar.start()
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self.bar.stop()
 
     def skip(self, count: int) -> None:
         """So many were done before; time begins now."""
@@ -195,6 +189,7 @@ class RateBar:
         if not console.is_terminal and twentieths > self.twentieths:
             self.twentieths = twentieths
             say(f"{self.label} {self.count}/{self.total}: {text}")
+        stop_if_interrupted()
 
 
 def print_metrics(summary: Mapping[str, Any], *, title: str = "") -> None:

@@ -33,6 +33,7 @@ from softoverlap.cli.console import (
     print_evaluations,
     say,
 )
+from softoverlap.cli.interrupts import stop_if_interrupted
 
 Seed = Annotated[int, typer.Option(min=0, help="Seed of weights, patches and phantoms.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")]
@@ -245,8 +246,13 @@ def demo(
     options = options.with_training(
         max_minutes=minutes, steps=steps, patch_size=patch, batch_size=batch
     )
+
+    def tell(part: str) -> None:
+        stop_if_interrupted()
+        say(part)
+
     with TrainingBar() as bar:
-        result = run_demo(output, options, device=device, resume=resume, say=say, progress=bar)
+        result = run_demo(output, options, device=device, resume=resume, say=tell, progress=bar)
     print_evaluations(result.evaluations)
     if fast:
         say("--fast: a check of the path, not a result")
@@ -266,6 +272,7 @@ def phantoms(
 
     A case that is not complete in the folder is written anew without asking:
     the same seed gives the same scans. A folder of other settings is refused.
+    Ctrl-C keeps the finished cases, and the same command goes on from there.
 
     softoverlap phantoms --output phantoms --count 8
     softoverlap train --data phantoms --dry-run
@@ -273,5 +280,6 @@ def phantoms(
     from softoverlap.data import write_phantoms
 
     check_folder(output)
-    write_phantoms(output, count, seed)
+    with CountBar("phantom", count, quiet=True) as bar:
+        write_phantoms(output, count, seed, progress=bar)
     say(f"{plural(count, 'phantom')} in {output}")

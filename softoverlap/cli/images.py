@@ -31,6 +31,7 @@ from softoverlap.cli.inspecting import (
     is_image,
     named_files,
 )
+from softoverlap.cli.interrupts import finish_first, stop_if_interrupted
 
 Values = Annotated[
     str,
@@ -91,7 +92,11 @@ def inspect(
     reading = Reading(values, label, threshold, low)
     told = BoxReading(image, None if frame is None else frame.upper(), axis_order)
     _check_picture(paths, picture, image, overwrite=overwrite)
-    failed = sum(not _say_file(path, reading, told) for path in paths)
+    failed = 0
+    with finish_first("file"):
+        for path in paths:
+            failed += not _say_file(path, reading, told)
+            stop_if_interrupted()
     if failed:
         say(f"{failed} of {plural(len(paths), 'file')} cannot be read")
         raise typer.Exit(SOME_FAILED)

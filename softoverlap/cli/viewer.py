@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from softoverlap.cli.console import CountBar, plural, say
+from softoverlap.cli.interrupts import forget_interrupts, stop_if_interrupted
 
 
 def show_viewer(
@@ -31,7 +32,9 @@ def show_viewer(
     if serve:
         with ViewerServer(viewer, port=port) as server:
             say(f"{server.url}\nfor this machine alone, until Ctrl-C")
+            server.service_actions = stop_if_interrupted  # asked twice a second
             try:
                 server.serve_forever()
             except KeyboardInterrupt:
+                forget_interrupts()
                 say("stopped")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,14 @@ from softoverlap.data.nifti import save_nifti
 from softoverlap.data.phantoms import LesionPhantoms, Phantom
 
 
-def write_phantoms(folder: str | os.PathLike[str], count: int, seed: int, **options: Any) -> None:
+def write_phantoms(
+    folder: str | os.PathLike[str],
+    count: int,
+    seed: int,
+    *,
+    progress: Callable[[str], None] | None = None,
+    **options: Any,
+) -> None:
     """Write phantoms as NIfTI: images, soft masks, raters, and a JSON of boxes per case.
 
     The layout is that of `find_cases`, with `boxes/CASE.json` beside it: each lesion's box, and
@@ -25,6 +33,7 @@ def write_phantoms(folder: str | os.PathLike[str], count: int, seed: int, **opti
         folder: Where to write; made if it is not there.
         count: Number of phantoms.
         seed: Seed of the phantoms, at least 0.
+        progress: Called with the name of each case that is complete.
         **options: `shape`, `spacing` and `num_raters` of `LesionPhantoms`.
 
     Raises:
@@ -46,6 +55,8 @@ def write_phantoms(folder: str | os.PathLike[str], count: int, seed: int, **opti
         case = f"phantom-{index:04d}"
         if not (folder / "boxes" / f"{case}.json").exists():
             _write(folder, case, phantoms[index])
+        if progress is not None:
+            progress(case)
 
 
 def _claim(folder: Path, phantoms: LesionPhantoms) -> None:

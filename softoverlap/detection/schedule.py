@@ -1,12 +1,8 @@
-"""The course of a training: learning rate, progress, interruption."""
+"""The course of a training: learning rate and progress."""
 
 from __future__ import annotations
 
 import math
-import signal
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 
 from softoverlap.detection.config import TrainingConfig
@@ -54,23 +50,3 @@ def learning_rate(config: TrainingConfig, done: float) -> float:
         return config.learning_rate * max(done / config.warmup, 0.01)
     rest = (done - config.warmup) / max(1 - config.warmup, 1e-12)
     return config.learning_rate * 0.5 * (1 + math.cos(math.pi * rest))
-
-
-@contextmanager
-def interrupt_between_steps() -> Iterator[list[int]]:
-    """A list that Ctrl-C fills, so that a step ends before the run does; twice stops at once."""
-    caught: list[int] = []
-    if threading.current_thread() is not threading.main_thread():
-        yield caught
-        return
-
-    def note(number: int, frame: object) -> None:
-        if caught:
-            raise KeyboardInterrupt
-        caught.append(number)
-
-    before = signal.signal(signal.SIGINT, note)
-    try:
-        yield caught
-    finally:
-        signal.signal(signal.SIGINT, before)

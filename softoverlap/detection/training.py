@@ -31,7 +31,7 @@ from softoverlap.detection.scans import (
     zoom_lesion,
     zoom_size,
 )
-from softoverlap.detection.schedule import Progress, interrupt_between_steps, learning_rate
+from softoverlap.detection.schedule import Progress, learning_rate
 
 _MAY_CHANGE = ("steps", "max_minutes", "save_seconds")
 
@@ -49,8 +49,7 @@ def train(
 
     All scans stay in memory, resampled to one spacing. Batches depend on seed and step alone, so
     a resumed run on the CPU ends with the weights of an uninterrupted one, as long as the time
-    limit cuts neither short. Ctrl-C ends the step, writes the checkpoint and raises
-    `KeyboardInterrupt`.
+    limit cuts neither short.
 
     Args:
         scans: Scans with their lesions; scans without lesions count.
@@ -59,7 +58,8 @@ def train(
         checkpoint: File to write every `config.save_seconds` and at the end.
         resume: Go on from `checkpoint`, with the same scans and settings; only `steps`,
             `max_minutes` and `save_seconds` may differ. Without such a file the run starts anew.
-        progress: Called after every step.
+        progress: Called after every step. If it raises `KeyboardInterrupt`, the checkpoint is
+            written first; within a step, where nothing is whole, the last one stays.
 
     Returns:
         The trained detector, in evaluation mode.
@@ -67,6 +67,7 @@ def train(
     Raises:
         FileExistsError: If there is a checkpoint and `resume` is False.
         ValueError: If there is no scan, the resumed run does not fit, or the training diverges.
+        KeyboardInterrupt: If `progress` raised it, with the checkpoint that is kept.
 
     References:
         Loshchilov and Hutter, Decoupled weight decay regularization,
@@ -84,22 +85,28 @@ def train(
     config = config or TrainingConfig()
     run = _start(scans, config, pick_device(device), checkpoint, resume)
     sampler = _sampler(scans, run.model)
-    with interrupt_between_steps() as interrupted:
-        while run.done < 1:
-            state = run.advance(*sampler.batch(run.step))
-            if progress is not None:
-                progress(state)
-            if interrupted:
-                break
-            if checkpoint is not None and run.unsaved_seconds >= config.save_seconds:
-                run.save(checkpoint)
-        if checkpoint is not None:
+    stopped = False
+    while run.done < 1 and not stopped:
+        state = run.advance(*sampler.batch(run.step))
+        stopped = progress is not None and _is_stopped(progress, state)
+        if checkpoint is not None and run.unsaved_seconds >= config.save_seconds:
             run.save(checkpoint)
+    if checkpoint is not None:
+        run.save(checkpoint)
     run.model.detector.eval()
-    if interrupted:
+    if stopped:
         kept = checkpoint and f"{checkpoint} is kept, and --resume goes on from it"
         raise KeyboardInterrupt(kept or "there is no checkpoint")
     return run.model
+
+
+def _is_stopped(progress: Callable[[Progress], None], state: Progress) -> bool:
+    """Tell of a step; whether Ctrl-C ends the run now that the step is whole."""
+    try:
+        progress(state)
+    except KeyboardInterrupt:
+        return True
+    return False
 
 
 class _Run:
