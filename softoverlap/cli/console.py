@@ -56,6 +56,7 @@ def one_line_warning(message: Warning | str, *origin: object, **more: object) ->
 def one_line_errors(command: Callable[_P, None]) -> Callable[_P, None]:
     """Bad input ends the command with one line and status 2, Ctrl-C with status 130.
 
+    How Ctrl-C is taken is in `softoverlap.cli.interrupts`.
     Whatever else goes wrong is nobody's input: its traceback is shown, and the status is 3, since
     1 says that some cases failed. With `SOFTOVERLAP_TRACEBACK=1` in the environment the traceback
     of bad input is shown too.

@@ -100,7 +100,8 @@ def train(
     too. A warning names the scans that differ.
 
     OUTPUT/checkpoint.pt holds all that `softoverlap detect` needs, spacing and
-    intensities included. Ctrl-C keeps it, and --resume goes on from it.
+    intensities included. Ctrl-C keeps it after the step in hand, and --resume
+    goes on from it.
 
     softoverlap train --data FOLDER --dry-run
     softoverlap train --data FOLDER --output runs/mine --minutes 60

@@ -107,9 +107,10 @@ def score(
     lesion_recall one predicted lesion may find several. FROC, and all that is
     scored by boxes, lets one take one, so its sensitivity may be lower.
 
-    The same command goes on where an earlier run was cut off, and tries failed
-    cases again. The exit status is 0 if all cases were scored, 1 if some failed,
-    2 if nothing could be done as asked, 3 after an error that nobody foresaw.
+    Ctrl-C stops after the case in hand, a second one at once. The same command
+    goes on where an earlier run was cut off, and tries failed cases again. The
+    exit status is 0 if all cases were scored, 1 if some failed, 2 if nothing
+    could be done as asked, 3 after an error that nobody foresaw, 130 after Ctrl-C.
 
     softoverlap score pred/ truth/ --dry-run
     softoverlap score pred/ truth/ --output results --workers 8

@@ -73,7 +73,8 @@ def score_cohort(
         settings: How to score; the defaults if None.
         runner: `serial`, `ProcessPool(workers)` or `DaskRunner(scheduler)`.
         overwrite: Replace the results of an earlier run, as soon as a first case is finished.
-        progress: Called with each result as it is finished, earlier ones left out.
+        progress: Called with each result as it is finished, earlier ones left out. If it raises,
+            the run ends there; finished cases are kept.
         report: Called with words on what went wrong and was mended, such as a killed process.
         start: Called before the first case with the number of cases that are finished already.
         inputs: Other files that must not be written over, such as the table of the cases.

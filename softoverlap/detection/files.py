@@ -96,7 +96,7 @@ def detect_files(
         output: Folder for the results; made if it is not there.
         overwrite: Replace results that are there already, and remove those that an earlier
             `scans.csv` lists. Scans are never replaced.
-        progress: Called after every file.
+        progress: Called after every file; it may raise `KeyboardInterrupt` to stop there.
 
     Returns:
         What came of each file.
