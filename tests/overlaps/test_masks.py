@@ -42,6 +42,15 @@ def test_scores_are_bounded_symmetric_and_one_on_equal_masks(score, pair):
     assert torch.equal(score(pred, pred), torch.ones_like(value))
 
 
+@pytest.mark.parametrize("score", SCORES)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_equal_masks_score_one_however_they_lie_in_memory(score, dtype):
+    drawn = torch.rand(2, 3, 40, 38, 72, generator=torch.Generator().manual_seed(0), dtype=dtype)
+    for mask in (drawn[..., ::2], drawn.mT, drawn.movedim(1, -1)[:, :3], drawn[..., 3:-7, 5:-2]):
+        for same in (mask, mask.contiguous(), mask.mT.contiguous().mT):
+            assert torch.equal(score(mask, same), torch.ones_like(score(mask, same)))
+
+
 @given(mask_pairs())
 def test_dice_and_iou_are_functions_of_each_other(pair):
     dice, iou = mask_dice(*pair), mask_iou(*pair)
