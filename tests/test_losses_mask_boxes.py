@@ -13,7 +13,7 @@ from monai.utils import LossReduction
 from reference import reference_mask_box_loss
 from strategies import masks_and_boxes
 
-from softoverlap.anchors.best import best_box
+from softoverlap.anchors import best_box
 from softoverlap.losses import MaskBoxDiceLoss, MaskBoxIoULoss
 from softoverlap.mask_boxes import SummedVolume
 from softoverlap.overlaps import mask_box_pair_dice, mask_box_pair_iou

@@ -11,12 +11,18 @@ from monai.apps.detection.utils.anchor_utils import AnchorGenerator
 from torch import Tensor, nn
 
 from softoverlap._types import plain
-from softoverlap.anchors import AnchorWeighting, ATSSMatcher, Matches, anchor_quality
+from softoverlap.anchors import (
+    AnchorOverlap,
+    AnchorWeighting,
+    ATSSMatcher,
+    Matches,
+    checked_overlap,
+)
 from softoverlap.detection.learning import DetectorLosses
 from softoverlap.detection.loss_terms import QualityFocal
 from softoverlap.detection.ranking import ranking_logits, ranking_score, score_name, split_codes
 from softoverlap.detection.targets import checked_images, checked_targets
-from softoverlap.overlaps import box_iou
+from softoverlap.overlaps import box_iou, mask_box_dice
 
 
 class SoftRetinaNetDetector(DetectorLosses):
@@ -51,10 +57,8 @@ class SoftRetinaNetDetector(DetectorLosses):
         cls_key: As in MONAI: if the network does not tell.
         box_reg_key: As in MONAI: if the network does not tell.
         debug: As in MONAI.
-        overlap: Between soft mask and anchor, one of those of `anchor_quality`.
+        overlap: Between soft mask and anchor, or its name, as in `anchor_quality`.
         normalize: `"best"` for the overlap relative to the lesion's best, None for the overlap.
-        alpha: Tversky's weight of the anchor outside the mask.
-        beta: Tversky's weight of the mask outside the anchor.
         matcher: Which anchor serves which lesion; by default `ATSSMatcher()`.
         weighting: From quality to targets and weights; by default `AnchorWeighting()`.
         score: What ranks detections: `"cls"`, the probability p of the class; `"product"`, p times
@@ -92,10 +96,8 @@ class SoftRetinaNetDetector(DetectorLosses):
         box_reg_key: str = "box_regression",
         debug: bool = False,
         *,
-        overlap: str = "dice",
+        overlap: AnchorOverlap | str = mask_box_dice,
         normalize: str | None = "best",
-        alpha: float = 0.5,
-        beta: float = 0.5,
         matcher: Callable[..., Matches] | None = None,
         weighting: AnchorWeighting | None = None,
         score: str | None = None,
@@ -113,13 +115,7 @@ class SoftRetinaNetDetector(DetectorLosses):
             box_reg_key,
             debug,
         )
-        self.quality_options: dict[str, Any] = {
-            "overlap": overlap,
-            "normalize": normalize,
-            "alpha": alpha,
-            "beta": beta,
-        }
-        anchor_quality([], torch.zeros(0, 2 * self.spatial_dims), **self.quality_options)  # checks
+        self.overlap, self.normalize = checked_overlap(overlap, normalize), normalize
         self.proposal_matcher = _instance("matcher", matcher, ATSSMatcher())
         self.weighting = _instance("weighting", weighting, AnchorWeighting())
         self.iou_branch, self.score = iou_branch, ranked_by

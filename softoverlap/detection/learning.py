@@ -9,20 +9,27 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from softoverlap.anchors import AnchorWeighting, AnchorWeights, Matches, anchor_quality
-from softoverlap.anchors.quality import BOX_OVERLAPS
+from softoverlap.anchors import (
+    AnchorOverlap,
+    AnchorWeighting,
+    AnchorWeights,
+    Matches,
+    anchor_quality,
+)
 from softoverlap.detection.amodal import lesion_quality
 from softoverlap.detection.loss_terms import reduce
 from softoverlap.detection.ranking import split_codes
 from softoverlap.detection.samples import as_matches, box_losses, sampled_rows
 from softoverlap.detection.settings import DetectorSettings
+from softoverlap.overlaps import BoxOverlap
 
 
 class DetectorLosses(DetectorSettings):
     """MONAI's detector whose losses weigh each anchor by what it covers."""
 
     iou_branch: bool
-    quality_options: dict[str, Any]
+    overlap: AnchorOverlap
+    normalize: str | None
     weighting: AnchorWeighting
 
     def compute_loss(
@@ -243,10 +250,12 @@ class DetectorLosses(DetectorSettings):
         """Quality of the anchors for each lesion, shape (M, N)."""
         boxes = target[self.target_box_key].to(anchors.device)
         if target.get("lesions") is None:
-            if self.quality_options["overlap"] in BOX_OVERLAPS:
-                return anchor_quality(boxes, anchors, validate=False, **self.quality_options)
+            if isinstance(self.overlap, BoxOverlap):
+                return anchor_quality(boxes, anchors, overlap=self.overlap, validate=False)
             return self.box_overlap_metric(boxes, anchors)
-        return lesion_quality(target["lesions"], anchors, **self.quality_options)
+        return lesion_quality(
+            target["lesions"], anchors, overlap=self.overlap, normalize=self.normalize
+        )
 
     def _weights(self, match: Matches, target: dict[str, Any]) -> AnchorWeights:
         lesions = target.get("lesions")

@@ -12,7 +12,7 @@ from softoverlap.anchors import ATSSMatcher, MaxOverlapMatcher
 from softoverlap.detection.loss_terms import takes_masks, unreduced
 from softoverlap.detection.selection import FastBoxSelector
 from softoverlap.detection.windows import AlignedWindowInferer
-from softoverlap.losses.boxes import BoxLoss
+from softoverlap.losses import BoxLoss
 from softoverlap.overlaps import box_iou
 
 
