@@ -338,9 +338,7 @@ print(peak() - before, seconds)
 def test_bad_lesions_are_named():
     anchors, mask = some_anchors(4, 8), torch.zeros(6, 6, 6)
     boxes = torch.tensor([[0.0, 0, 0, 2, 2, 2]])
-    with pytest.raises(
-        ValueError, match="soft masks for overlap 'mask_box_dice', got boxes"
-    ):
+    with pytest.raises(ValueError, match="soft masks for overlap 'mask_box_dice', got boxes"):
         anchor_quality(boxes, anchors)
     with pytest.raises(ValueError, match=r"or boxes \(M, 6\) for overlap 'box_iou', got masks"):
         anchor_quality(mask[None], anchors, overlap="box_iou")

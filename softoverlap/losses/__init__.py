@@ -11,8 +11,9 @@ from softoverlap.losses.boxes import (
     RotatedBoxIoULoss,
 )
 from softoverlap.losses.coarse_to_fine import CoarseToFineBoxLoss
+from softoverlap.losses.dice_ce import SoftDiceCELoss
 from softoverlap.losses.mask_boxes import MaskBoxDiceLoss, MaskBoxIoULoss, MaskBoxLoss
-from softoverlap.losses.masks import SoftDiceCELoss, SoftDiceLoss, SoftIoULoss, SoftTverskyLoss
+from softoverlap.losses.masks import SoftDiceLoss, SoftIoULoss, SoftTverskyLoss
 from softoverlap.losses.priors import PairwiseAffinityLoss, SizePriorLoss
 from softoverlap.losses.projection import BoxProjectionLoss
 from softoverlap.losses.quality import QualityFocalLoss, VarifocalLoss, iou_aware_score

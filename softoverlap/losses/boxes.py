@@ -11,7 +11,7 @@ from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
 from softoverlap._checks import check_positive, check_same_rows, check_weight
-from softoverlap._docstrings import joined
+from softoverlap._docstrings import Family
 from softoverlap._types import Boxes, plain, score_dtype
 from softoverlap.losses.reduction import power, reduction_name, weighted_and_reduced
 from softoverlap.overlaps import (
@@ -28,7 +28,7 @@ from softoverlap.overlaps import (
 PerBox = Float[Tensor, "boxes"]
 
 
-class BoxLoss(nn.Module):
+class BoxLoss(Family, nn.Module):
     """One minus an overlap of aligned boxes; use a subclass, which names the overlap.
 
     Args:
@@ -50,10 +50,6 @@ class BoxLoss(nn.Module):
     """
 
     overlap: BoxLikeOverlap
-
-    def __init_subclass__(cls, **options: object) -> None:
-        super().__init_subclass__(**options)
-        cls.__doc__ = cls.__doc__ and joined(cls.__doc__, BoxLoss.__doc__ or "")
 
     def __init__(
         self,

@@ -18,7 +18,7 @@ from softoverlap._checks import (
     check_tensors,
     check_weight,
 )
-from softoverlap._docstrings import joined
+from softoverlap._docstrings import Family
 from softoverlap._types import Boxes, accumulation_dtype, plain, score_dtype
 from softoverlap.losses.reduction import reduction_name, weighted_and_reduced
 from softoverlap.mask_boxes import SummedVolume, as_summed_volume
@@ -33,7 +33,7 @@ from softoverlap.overlaps import (
 PerBox = Float[Tensor, "boxes"]
 
 
-class MaskBoxLoss(nn.Module):
+class MaskBoxLoss(Family, nn.Module):
     """What the losses of masks and boxes share; use one of its subclasses.
 
     With `q = overlap / best` and the distance d in [0, 1] the loss is
@@ -54,10 +54,6 @@ class MaskBoxLoss(nn.Module):
     overlap: MaskBoxOverlap
     takes_masks = True
     """Tells a detector that it compares boxes with lesions, and not with their boxes."""
-
-    def __init_subclass__(cls, **options: object) -> None:
-        super().__init_subclass__(**options)
-        cls.__doc__ = cls.__doc__ and joined(cls.__doc__, MaskBoxLoss.__doc__ or "")
 
     def __init__(
         self,

@@ -64,7 +64,7 @@ class Form:
             __name__=name,
             __qualname__=name,
             __module__=definition.__module__,
-            __doc__=joined(doc, shared_doc),
+            __doc__=joined(doc, shared_doc, [one.name for one in shared]),
             __signature__=Signature(shared, return_annotation=call.return_annotation),
         )
 
