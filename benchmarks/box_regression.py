@@ -17,7 +17,7 @@ import torch
 from _measure import arguments, store
 from torch import Tensor
 
-from softoverlap.losses import boxes as losses
+from softoverlap import losses
 from softoverlap.overlaps import box_pair_diou, box_pair_giou, box_pair_iou, box_pair_nwd
 
 RATE, STEPS, ENOUGH = 0.02, 3000, 0.9

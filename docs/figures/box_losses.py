@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from torch import Tensor
 
-from softoverlap.losses import boxes as losses
+from softoverlap import losses
 from softoverlap.overlaps import box_pair_nwd
 
 HERE = Path(__file__).parent

@@ -14,6 +14,7 @@ from matplotlib.patches import Rectangle
 from torch import Tensor
 
 from softoverlap.anchors import best_box
+from softoverlap.overlaps import MaskBoxOverlap, mask_box_dice, mask_box_iou, mask_box_tversky
 
 OUTPUT = Path(__file__).with_suffix(".png")
 INK = "#1a1a1a"
@@ -21,12 +22,12 @@ SIDE, CORE, RIM, UNSURE = 41, 6.5, 16.5, 0.25
 """Voxels; probability of the rim."""
 
 SETTINGS = (
-    ("Dice", {"overlap": "dice"}, "#0072b2", "-"),
-    ("IoU (the same box)", {"overlap": "iou"}, "#f0e442", ":"),
-    ("Tversky α 0.3, β 0.7", {"overlap": "tversky", "alpha": 0.3, "beta": 0.7}, "#e69f00", "-"),
-    ("Tversky α 0.1, β 0.9", {"overlap": "tversky", "alpha": 0.1, "beta": 0.9}, "#d55e00", "--"),
+    ("Dice", mask_box_dice, "#0072b2", "-"),
+    ("IoU (the same box)", mask_box_iou, "#f0e442", ":"),
+    ("Tversky α 0.3, β 0.7", mask_box_tversky.with_(alpha=0.3, beta=0.7), "#e69f00", "-"),
+    ("Tversky α 0.1, β 0.9", mask_box_tversky.with_(alpha=0.1, beta=0.9), "#d55e00", "--"),
 )
-"""Name, options, colour and line of the boxes."""
+"""Name, overlap, colour and line of the boxes."""
 
 
 def soft_lesion(unsure: float = UNSURE) -> Tensor:
@@ -37,9 +38,9 @@ def soft_lesion(unsure: float = UNSURE) -> Tensor:
     return unsure * whole + (1 - unsure) * core
 
 
-def best_side(mask: Tensor, **options: float | str) -> float:
+def best_side(mask: Tensor, overlap: MaskBoxOverlap) -> float:
     """Mean side of the best box, in voxels."""
-    box = best_box(mask, **options).box  # pyright: ignore[reportArgumentType]
+    box = best_box(mask, overlap=overlap).box
     return float((box[2:] - box[:2]).mean())
 
 
@@ -54,8 +55,8 @@ def draw() -> Figure:
 
 def _draw_boxes(axes: Axes, mask: Tensor) -> None:
     axes.imshow(mask, extent=(0, SIDE, SIDE, 0), cmap="Greys", vmin=0, vmax=1.6)
-    for name, options, color, style in SETTINGS:
-        top, left, bottom, right = best_box(mask, **options).box.tolist()
+    for name, overlap, color, style in SETTINGS:
+        top, left, bottom, right = best_box(mask, overlap=overlap).box.tolist()
         axes.add_patch(
             Rectangle(
                 (left, top),
@@ -76,7 +77,7 @@ def _draw_sides(axes: Axes) -> None:
     alphas = torch.linspace(0.02, 0.98, 97).tolist()
     for unsure, color in ((0.15, "#9ecae1"), (UNSURE, "#3182bd"), (0.4, "#08306b")):
         mask = soft_lesion(unsure)
-        sides = [best_side(mask, overlap="tversky", alpha=a, beta=1 - a) for a in alphas]
+        sides = [best_side(mask, mask_box_tversky.with_(alpha=a, beta=1 - a)) for a in alphas]
         axes.plot(alphas, sides, color=color, label=f"rim at {unsure}", drawstyle="steps-mid")
     for height, name in ((2 * CORE, "core"), (2 * RIM, "core and rim")):
         axes.axhline(height, color=INK, linestyle=":", linewidth=0.8)

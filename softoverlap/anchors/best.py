@@ -22,10 +22,11 @@ from jaxtyping import Float, Shaped
 from torch import Tensor
 
 from softoverlap import scores
-from softoverlap._checks import check_choice, check_rank, check_weight
+from softoverlap._checks import check_rank
 from softoverlap._types import plain
 from softoverlap.anchors._branch_and_bound import Box, best_interval, highest_box
 from softoverlap.lesion import Lesion
+from softoverlap.overlaps import MaskBoxOverlap, mask_box_dice, overlap_named
 
 EXACT_SUMS = 100_000
 """Up to this cost all cross-sections are looked at: intervals of the two short axes times the long
@@ -63,11 +64,7 @@ class BestBox(NamedTuple):
 
 
 def best_box(
-    crop: Shaped[Tensor, "*crop"],
-    *,
-    overlap: str = "dice",
-    alpha: float = 0.5,
-    beta: float = 0.5,
+    crop: Shaped[Tensor, "*crop"], *, overlap: MaskBoxOverlap | str = mask_box_dice
 ) -> BestBox:
     """The box with the highest overlap with a soft crop, that overlap, and a proven upper bound.
 
@@ -81,9 +78,8 @@ def best_box(
 
     Args:
         crop: Probabilities, 1 to 3 spatial axes, shape (*crop).
-        overlap: `"dice"`, `"iou"` or `"tversky"`.
-        alpha: Tversky's weight of the box outside the mask, at least 0; only for `"tversky"`.
-        beta: Tversky's weight of the mask outside the box, at least 0; only for `"tversky"`.
+        overlap: Of mask and box, or its name: one that is a Tversky index, such as
+            `mask_box_iou` or `mask_box_tversky.with_(alpha=0.3, beta=0.7)`.
 
     Returns:
         The record (box, score, bound): the box in voxels of the crop, all minima then all maxima,
@@ -91,8 +87,9 @@ def best_box(
         zeros and the score 0.
 
     Raises:
+        TypeError: If `overlap` is neither an overlap nor a name.
         ValueError: If the crop has no axis or more than 3, holds NaN or negative values, or
-            `overlap`, `alpha` or `beta` is out of range.
+            `overlap` is no Tversky index.
 
     References:
         Dinkelbach, On nonlinear fractional programming, Management Science 13, 1967.
@@ -107,7 +104,7 @@ def best_box(
         >>> round(best.score, 4)
         0.9048
     """
-    alpha, beta = tversky_weights(overlap, alpha, beta)
+    alpha, beta = _weights(overlap)
     check_rank(1, "(*crop)", crop=crop)
     if crop.ndim > 3:
         raise ValueError(f"crop must have 1 to 3 axes, got shape {tuple(crop.shape)}")
@@ -128,20 +125,19 @@ def best_box(
 
 
 def best_box_in_image(
-    lesion: Lesion, *, overlap: str = "dice", alpha: float = 0.5, beta: float = 0.5
+    lesion: Lesion, *, overlap: MaskBoxOverlap = mask_box_dice
 ) -> Float[Tensor, "coords"]:
     """The best box of a lesion's crop, in voxels of the image, float64, on the CPU."""
-    found = best_box(lesion.crop, overlap=overlap, alpha=alpha, beta=beta)
+    found = best_box(lesion.crop, overlap=overlap)
     return found.box + lesion.offset.cpu().repeat(2)
 
 
-def tversky_weights(overlap: str, alpha: float, beta: float) -> tuple[float, float]:
+def _weights(overlap: MaskBoxOverlap | str) -> tuple[float, float]:
     """(α, β) of the overlap's Tversky form: Dice is (1/2, 1/2), IoU is (1, 1)."""
-    check_choice("overlap", overlap, ("dice", "iou", "tversky"))
-    if overlap != "tversky":
-        return (0.5, 0.5) if overlap == "dice" else (1.0, 1.0)
-    check_weight(alpha=alpha, beta=beta)
-    return float(alpha), float(beta)
+    overlap = overlap_named(overlap, MaskBoxOverlap)
+    if overlap.tversky_weights is None:
+        raise ValueError(f"overlap must be a Tversky index, which has a best box, got {overlap!r}")
+    return overlap.tversky_weights
 
 
 def maximum_sum_box(values: Float[Tensor, "*crop"]) -> Box:

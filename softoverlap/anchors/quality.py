@@ -2,29 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import partial
-
 import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor
 
-from softoverlap import overlaps, scores
 from softoverlap._checks import check_boxes, check_choice
 from softoverlap._types import accumulation_dtype, plain, score_dtype
 from softoverlap.anchors._ground_truth import AnyLesions, boxes_of, soft_masks_of
-from softoverlap.anchors.best import best_box, tversky_weights
+from softoverlap.anchors.best import best_box
 from softoverlap.lesion import Lesion
 from softoverlap.mask_boxes import SummedVolume, meeting_boxes, meeting_pairs
-from softoverlap.overlaps.mask_boxes import Ratio, pairwise_scores, score_pairs
+from softoverlap.overlaps import BoxOverlap, MaskBoxOverlap, mask_box_dice, overlap_named
 
-RATIOS = ("dice", "iou", "tversky")
-"""Overlaps of mask and box that have a best box."""
-
-BOX_OVERLAPS = tuple(
-    f"box_{name}" for name in ("iou", "dice", "iof", "giou", "diou", "ciou", "eiou", "nwd")
-)
-_ZERO_WHERE_BOXES_MISS = (*RATIOS, "box_iou", "box_dice", "box_iof")
+AnchorOverlap = MaskBoxOverlap | BoxOverlap
+"""Of a lesion's soft mask and an anchor, or of its box and an anchor."""
 
 Entries = tuple[Tensor, Tensor, Tensor]
 """Rows, columns and scores of pairs, sorted by row, then by column."""
@@ -35,10 +26,8 @@ def anchor_quality(
     anchors: Shaped[Tensor, "anchors coords"],
     *,
     labels: Shaped[Tensor, "*spatial"] | None = None,
-    overlap: str = "dice",
+    overlap: AnchorOverlap | str = mask_box_dice,
     normalize: str | None = "best",
-    alpha: float = 0.5,
-    beta: float = 0.5,
     sparse: bool = False,
     validate: bool | None = None,
 ) -> Float[Tensor, "lesions anchors"]:
@@ -48,8 +37,8 @@ def anchor_quality(
     as it is. `SoftRetinaNetDetector` does count it. Matchers take the dense matrix.
 
     A real lesion fills only about a third of its tight box, so even a perfect box has a low Dice.
-    `normalize="best"` divides `"dice"`, `"iou"` and `"tversky"` by the highest overlap that any
-    box can reach for that lesion: 1 then means that no box could do better. For a crop that is
+    `normalize="best"` divides Dice, IoU and Tversky by the highest overlap that any box can reach
+    for that lesion: 1 then means that no box could do better. For a crop that is
     too large to be searched to the end it divides by the proven upper bound, so quality stays in
     [0, 1] and in order. The other overlaps are never normalised, whatever `normalize` says: one
     with a distance term has no such scale, and a box of its own is a lesion's best box.
@@ -62,24 +51,22 @@ def anchor_quality(
         anchors: Candidate boxes in voxels of the image, shape (N, 2 * ndim).
         labels: Integers of the mask's shape: each label above 0 is a lesion, the mask where the
             label is, and the rows are in rising order of the labels that occur.
-        overlap: Of soft mask and anchor: `"dice"`, `"iou"`, `"tversky"`, `"diou"`
-            (`mask_box_diou`: anchors that miss are ranked, too). Of the lesion's box and anchor:
-            `"box_iou"`, `"box_dice"`, `"box_iof"` (the share of the anchor inside the lesion's
-            box), `"box_giou"`, `"box_diou"`, `"box_ciou"`, `"box_eiou"`, `"box_nwd"`.
+        overlap: Of soft mask and anchor, such as `mask_box_tversky.with_(alpha=0.3, beta=0.7)` or
+            `mask_box_diou` (anchors that miss are ranked, too); its `empty` does not matter. Or of
+            the lesion's box and anchor, such as `box_iof` (the share of the anchor inside the
+            lesion's box). Configuration files name it: `"mask_box_iou"`, or `"iou"` for short.
         normalize: `"best"`, or None for the overlap itself.
-        alpha: Tversky's weight of the anchor outside the mask; only for `"tversky"`.
-        beta: Tversky's weight of the mask outside the anchor; only for `"tversky"`.
         sparse: Return a coalesced sparse COO tensor that holds the pairs with an overlap above 0;
             the dense matrix is never made. Only for overlaps that are 0 where boxes miss.
         validate: Look at the values too; by default on for CPU tensors.
 
     Returns:
-        Quality, shape (M, N), on the anchors' device: in [0, 1], for `"diou"` and the box
-        overlaps in the range of that overlap. A lesion without mass has the lowest quality
-        everywhere: 0, for `"diou"` -1.
+        Quality, shape (M, N), on the anchors' device, in the range of the overlap. A lesion
+        without mass has the lowest quality everywhere: 0, for `mask_box_diou` -1.
 
     Raises:
-        TypeError: If `lesions` holds anything but lesions, or `labels` no integers.
+        TypeError: If `lesions` holds anything but lesions, `labels` no integers, or `overlap` is
+            neither an overlap nor a name.
         ValueError: If the lesions and the anchors differ in the number of axes, boxes alone meet
             a mask overlap or masks alone a box overlap, an anchor is inverted, `sparse` meets an
             overlap that is not 0 where boxes miss, or an argument is out of range.
@@ -96,38 +83,36 @@ def anchor_quality(
         >>> anchors = torch.tensor([[2.0, 5.0], [3.0, 4.0], [7.0, 9.0]])
         >>> anchor_quality([lesion], anchors)
         tensor([[1.0000, 0.8333, 0.0000]])
-        >>> anchor_quality([lesion], anchors, overlap="diou")
+        >>> from softoverlap import mask_box_diou
+        >>> anchor_quality([lesion], anchors, overlap=mask_box_diou)
         tensor([[ 0.6667,  0.5000, -0.4133]])
         >>> anchor_quality([lesion], anchors, sparse=True).indices()
         tensor([[0, 0],
                 [0, 1]])
     """
-    _check_overlap(overlap, normalize, sparse)
-    weights = tversky_weights(overlap, alpha, beta) if overlap in RATIOS else None
+    overlap = checked_overlap(overlap, normalize)
+    if sparse and not overlap.zero_apart:
+        raise ValueError(f"overlap must be 0 where boxes miss for sparse=True, got {overlap!r}")
     check_boxes(anchors=anchors, ndim=_common_ndim(lesions), validate=validate)
     anchors = plain(anchors)
-    if overlap in BOX_OVERLAPS:
-        boxes = boxes_of(lesions, labels, anchors, overlap, validate)
-        if sparse and len(boxes):
-            return _sparse_boxes(overlap, boxes, anchors)
-        score = _box_score(overlap)(boxes, anchors)
-        return score.to_sparse() if sparse else score
-    masks = soft_masks_of(lesions, labels, anchors, overlap, validate)
+    if isinstance(overlap, BoxOverlap):
+        boxes = boxes_of(lesions, labels, anchors, overlap.name, validate)
+        return (_sparse_boxes if sparse and len(boxes) else _dense_boxes)(overlap, boxes, anchors)
+    overlap = overlap.with_(empty=0.0)
+    masks = soft_masks_of(lesions, labels, anchors, overlap.name, validate)
     if masks is None:
         empty = anchors.new_zeros((0, len(anchors)), dtype=score_dtype(anchors))
         return empty.to_sparse() if sparse else empty
-    if weights is None:
-        return _diou(masks.volume, anchors)
-    ratio = _ratio(overlap, weights)
-    best = _best(masks.crops, overlap, weights) if normalize == "best" else None
-    return (_sparse_masks if sparse else _dense_masks)(ratio, masks.volume, anchors, best)
+    best = None
+    if normalize == "best" and overlap.tversky_weights is not None:
+        best = [best_box(crop, overlap=overlap).bound for crop in masks.crops]
+    return (_sparse_masks if sparse else _dense_masks)(overlap, masks.volume, anchors, best)
 
 
-def _check_overlap(overlap: str, normalize: str | None, sparse: bool) -> None:
-    check_choice("overlap", overlap, (*RATIOS, "diou", *BOX_OVERLAPS))
+def checked_overlap(overlap: AnchorOverlap | str, normalize: str | None) -> AnchorOverlap:
+    """The overlap, also by its name, if `anchor_quality` takes it; `normalize` is checked too."""
     check_choice("normalize", normalize, ("best", None))
-    if sparse:
-        check_choice("overlap, where sparse is True,", overlap, _ZERO_WHERE_BOXES_MISS)
+    return overlap_named(overlap, MaskBoxOverlap, BoxOverlap)
 
 
 def _common_ndim(lesions: AnyLesions) -> int | None:
@@ -136,22 +121,12 @@ def _common_ndim(lesions: AnyLesions) -> int | None:
     return first.crop.ndim if isinstance(first, Lesion) else None
 
 
-def _ratio(overlap: str, weights: tuple[float, float]) -> Ratio:
-    if overlap == "tversky":
-        return partial(scores.tversky, alpha=weights[0], beta=weights[1], empty=0.0)
-    return partial(scores.dice if overlap == "dice" else scores.iou, empty=0.0)
-
-
-def _best(crops: list[Tensor], overlap: str, weights: tuple[float, float]) -> list[float]:
-    """What no box exceeds, for each lesion."""
-    options = {"overlap": overlap, "alpha": weights[0], "beta": weights[1]}
-    return [best_box(crop, **options).bound for crop in crops]
-
-
 def _dense_masks(
-    ratio: Ratio, volume: SummedVolume, anchors: Tensor, best: list[float] | None
+    overlap: MaskBoxOverlap, volume: SummedVolume, anchors: Tensor, best: list[float] | None
 ) -> Tensor:
-    quality = pairwise_scores(ratio, volume, anchors, validate=False)
+    quality = overlap(volume, anchors, validate=False)
+    if not overlap.zero_apart:  # without mass nothing is near: the lowest score
+        quality.masked_fill_(volume.sizes[:, None] == 0, overlap.range[0])  # ours, and large
     if best is None:
         return quality
     safe = quality.new_tensor([top if top > 0 else 1.0 for top in best])
@@ -159,7 +134,7 @@ def _dense_masks(
 
 
 def _sparse_masks(
-    ratio: Ratio, volume: SummedVolume, anchors: Tensor, best: list[float] | None
+    overlap: MaskBoxOverlap, volume: SummedVolume, anchors: Tensor, best: list[float] | None
 ) -> Tensor:
     dtype = score_dtype(torch.empty(0, dtype=volume.dtype), anchors)
     safe = None
@@ -167,38 +142,30 @@ def _sparse_masks(
         safe = anchors.new_tensor([top if top > 0 else 1.0 for top in best], dtype=dtype)
     entries = []
     for rows, columns in meeting_pairs(volume, anchors):
-        score = score_pairs(ratio, volume, anchors, rows, columns).to(dtype)
+        score = overlap.of_rows(volume, anchors, rows, columns).to(dtype)
         if safe is not None:
             score = (score / safe[rows]).clamp(max=1)
         entries.append(_kept(rows, columns, score))
     return _matrix(entries, (len(volume), len(anchors)))
 
 
-def _diou(volume: SummedVolume, anchors: Tensor) -> Tensor:
-    """Without mass nothing is near: the lowest score."""
-    quality = overlaps.mask_box_diou(volume, anchors, empty=0.0, validate=False)
-    return quality.masked_fill_(volume.sizes[:, None] == 0, -1)  # ours, and large
+def _dense_boxes(overlap: BoxOverlap, boxes: Tensor, anchors: Tensor) -> Tensor:
+    """The anchor is the prediction, which matters where the two may not change places."""
+    if overlap.symmetric:
+        return overlap(boxes, anchors, validate=False)
+    return overlap(anchors, boxes, validate=False).mT.contiguous()
 
 
-def _box_score(overlap: str, pair: bool = False) -> Callable[[Tensor, Tensor], Tensor]:
-    """A box overlap of (boxes of lesions, anchors); the anchor is the prediction."""
-    score = getattr(overlaps, overlap.replace("box_", "box_pair_") if pair else overlap)
-    if overlap != "box_iof":
-        return lambda boxes, anchors: score(boxes, anchors, validate=False)
-    if pair:  # the only one that is not symmetric
-        return lambda boxes, anchors: score(anchors, boxes, validate=False)
-    return lambda boxes, anchors: score(anchors, boxes, validate=False).mT.contiguous()
-
-
-def _sparse_boxes(overlap: str, boxes: Tensor, anchors: Tensor) -> Tensor:
+def _sparse_boxes(overlap: BoxOverlap, boxes: Tensor, anchors: Tensor) -> Tensor:
     """For each box only the anchors that meet it are scored."""
-    score, ndim = _box_score(overlap, pair=True), anchors.shape[1] // 2
+    ndim = anchors.shape[1] // 2
     wide = anchors.to(accumulation_dtype(boxes, anchors))
     lower, upper = (half.tolist() for half in boxes.detach().split(ndim, dim=1))
     entries = []
     for row, found in enumerate(meeting_boxes(wide, lower, upper)):
         rows = torch.full_like(found, row)
-        entries.append(_kept(rows, found, score(boxes[rows], anchors[found])))
+        score = overlap.pairs(anchors[found], boxes[rows], validate=False)
+        entries.append(_kept(rows, found, score))
     return _matrix(entries, (len(boxes), len(anchors)))
 
 

@@ -6,12 +6,14 @@ from softoverlap.losses.boxes import (
     BoxEIoULoss,
     BoxGIoULoss,
     BoxIoULoss,
+    BoxLoss,
     BoxNWDLoss,
     RotatedBoxIoULoss,
 )
 from softoverlap.losses.coarse_to_fine import CoarseToFineBoxLoss
-from softoverlap.losses.mask_boxes import MaskBoxDiceLoss, MaskBoxIoULoss
-from softoverlap.losses.masks import SoftDiceCELoss, SoftDiceLoss, SoftIoULoss, SoftTverskyLoss
+from softoverlap.losses.dice_ce import SoftDiceCELoss
+from softoverlap.losses.mask_boxes import MaskBoxDiceLoss, MaskBoxIoULoss, MaskBoxLoss
+from softoverlap.losses.masks import SoftDiceLoss, SoftIoULoss, SoftTverskyLoss
 from softoverlap.losses.priors import PairwiseAffinityLoss, SizePriorLoss
 from softoverlap.losses.projection import BoxProjectionLoss
 from softoverlap.losses.quality import QualityFocalLoss, VarifocalLoss, iou_aware_score
@@ -22,11 +24,13 @@ __all__ = [
     "BoxEIoULoss",
     "BoxGIoULoss",
     "BoxIoULoss",
+    "BoxLoss",
     "BoxNWDLoss",
     "BoxProjectionLoss",
     "CoarseToFineBoxLoss",
     "MaskBoxDiceLoss",
     "MaskBoxIoULoss",
+    "MaskBoxLoss",
     "PairwiseAffinityLoss",
     "QualityFocalLoss",
     "RotatedBoxIoULoss",

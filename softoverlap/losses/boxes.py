@@ -10,32 +10,26 @@ from __future__ import annotations
 from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
-from softoverlap._checks import (
-    check_boxes,
-    check_gate,
-    check_positive,
-    check_rotated_boxes,
-    check_same_rows,
-    check_weight,
-)
+from softoverlap._checks import check_positive, check_same_rows, check_weight
+from softoverlap._docstrings import Family
 from softoverlap._types import Boxes, plain, score_dtype
 from softoverlap.losses.reduction import power, reduction_name, weighted_and_reduced
-from softoverlap.overlaps.box_distances import nwd_of
-from softoverlap.overlaps.rotated import rotated_iou_of
-from softoverlap.overlaps.terms import (
-    Terms,
-    ciou_terms,
-    diou_terms,
-    eiou_terms,
-    giou_terms,
-    iou_terms,
+from softoverlap.overlaps import (
+    BoxLikeOverlap,
+    box_ciou,
+    box_diou,
+    box_eiou,
+    box_giou,
+    box_iou,
+    box_nwd,
+    rotated_box_iou,
 )
 
 PerBox = Float[Tensor, "boxes"]
 
 
-class BoxLoss(nn.Module):
-    """What the losses of the IoU family share; use one of its subclasses.
+class BoxLoss(Family, nn.Module):
+    """One minus an overlap of aligned boxes; use a subclass, which names the overlap.
 
     Args:
         reduction: `"mean"` over the boxes (0, attached to the graph, if there is none), `"sum"` or
@@ -55,6 +49,8 @@ class BoxLoss(nn.Module):
         He et al., Alpha-IoU, https://arxiv.org/abs/2110.13675
     """
 
+    overlap: BoxLikeOverlap
+
     def __init__(
         self,
         reduction: str = "mean",
@@ -73,17 +69,9 @@ class BoxLoss(nn.Module):
 
     def extra_repr(self) -> str:
         """The settings."""
-        names = ("reduction", "focal_gamma", "alpha", "gate", "constant")
-        return ", ".join(f"{name}={getattr(self, name)}" for name in names if hasattr(self, name))
-
-    def terms(self, pred: Boxes, target: Boxes) -> Terms:
-        """The score that is raised to the power alpha, and the penalties."""
-        raise NotImplementedError
-
-    def check(self, pred: Boxes, target: Boxes) -> None:
-        """Refuse what is not two aligned sets of boxes."""
-        check_boxes(input=pred, validate=self.validate)
-        check_boxes(target=target, ndim=pred.shape[1] // 2, validate=self.validate)
+        settings = {name: getattr(self, name) for name in ("reduction", "focal_gamma", "alpha")}
+        settings |= self.overlap.parameters
+        return ", ".join(f"{name}={value}" for name, value in settings.items())
 
     def forward(
         self, input: Boxes, target: Boxes, weight: PerBox | None = None
@@ -101,9 +89,9 @@ class BoxLoss(nn.Module):
         Raises:
             ValueError: If shapes disagree, a value is not finite or a box is inverted.
         """
-        self.check(input, target)
+        self.overlap.check(self.validate, input=input, target=target)
         check_same_rows(input=input, target=target)
-        score, penalties = self.terms(plain(input), plain(target))
+        score, penalties = self.overlap.terms(plain(input), plain(target))
         loss = 1 - power(score, self.alpha)
         for penalty in penalties:
             loss = loss + power(penalty, self.alpha)
@@ -116,42 +104,21 @@ class BoxLoss(nn.Module):
 class BoxIoULoss(BoxLoss):
     """1 - IoU: no gradient where the boxes do not meet.
 
-    Args:
-        reduction: `"mean"`, `"sum"` or `"none"`.
-        focal_gamma: Power of the detached focal factor `1 - IoU`.
-        alpha: Power of the IoU.
-        validate: Look at the values too; by default on for CPU tensors.
-
-    Raises:
-        ValueError: If an argument is out of range.
-
     References:
         Yu et al., UnitBox, https://arxiv.org/abs/1608.01471
 
     Examples:
         >>> import torch
         >>> pred = torch.tensor([[0.0, 0.0, 2.0, 2.0]])
-        >>> target = torch.tensor([[1.0, 0.0, 3.0, 2.0]])
-        >>> BoxIoULoss()(pred, target)
+        >>> BoxIoULoss()(pred, torch.tensor([[1.0, 0.0, 3.0, 2.0]]))
         tensor(0.6667)
     """
 
-    def terms(self, pred: Boxes, target: Boxes) -> Terms:
-        """The score that is raised to the power alpha, and the penalties."""
-        return iou_terms(pred, target)
+    overlap = box_iou
 
 
 class BoxGIoULoss(BoxLoss):
     """1 - GIoU, also for boxes that do not meet; takes the place of MONAI's.
-
-    Args:
-        reduction: `"mean"`, `"sum"` or `"none"`.
-        focal_gamma: Power of the detached focal factor `1 - IoU`.
-        alpha: Power of the IoU and of each penalty.
-        validate: Look at the values too; by default on for CPU tensors.
-
-    Raises:
-        ValueError: If an argument is out of range.
 
     References:
         Rezatofighi et al., Generalized Intersection over Union, https://arxiv.org/abs/1902.09630
@@ -159,27 +126,15 @@ class BoxGIoULoss(BoxLoss):
     Examples:
         >>> import torch
         >>> pred = torch.tensor([[0.0, 0.0, 2.0, 2.0]])
-        >>> target = torch.tensor([[1.0, 0.0, 3.0, 2.0]])
-        >>> BoxGIoULoss()(pred, target)
-        tensor(0.6667)
+        >>> BoxGIoULoss()(pred, torch.tensor([[3.0, 0.0, 5.0, 2.0]]))
+        tensor(1.2000)
     """
 
-    def terms(self, pred: Boxes, target: Boxes) -> Terms:
-        """The score that is raised to the power alpha, and the penalties."""
-        return giou_terms(pred, target)
+    overlap = box_giou
 
 
 class BoxDIoULoss(BoxLoss):
     """1 - DIoU: draws the centres together.
-
-    Args:
-        reduction: `"mean"`, `"sum"` or `"none"`.
-        focal_gamma: Power of the detached focal factor `1 - IoU`.
-        alpha: Power of the IoU and of each penalty.
-        validate: Look at the values too; by default on for CPU tensors.
-
-    Raises:
-        ValueError: If an argument is out of range.
 
     References:
         Zheng et al., Distance-IoU loss, https://arxiv.org/abs/1911.08287
@@ -187,14 +142,11 @@ class BoxDIoULoss(BoxLoss):
     Examples:
         >>> import torch
         >>> pred = torch.tensor([[0.0, 0.0, 2.0, 2.0]])
-        >>> target = torch.tensor([[1.0, 0.0, 3.0, 2.0]])
-        >>> BoxDIoULoss()(pred, target)
+        >>> BoxDIoULoss()(pred, torch.tensor([[1.0, 0.0, 3.0, 2.0]]))
         tensor(0.7436)
     """
 
-    def terms(self, pred: Boxes, target: Boxes) -> Terms:
-        """The score that is raised to the power alpha, and the penalties."""
-        return diou_terms(pred, target)
+    overlap = box_diou
 
 
 class BoxCIoULoss(BoxLoss):
@@ -204,13 +156,6 @@ class BoxCIoULoss(BoxLoss):
 
     Args:
         gate: The aspect counts only where the IoU exceeds this, in [0, 1]; None: everywhere.
-        reduction: `"mean"`, `"sum"` or `"none"`.
-        focal_gamma: Power of the detached focal factor `1 - IoU`.
-        alpha: Power of the IoU and of each penalty.
-        validate: Look at the values too; by default on for CPU tensors.
-
-    Raises:
-        ValueError: If an argument is out of range.
 
     References:
         Zheng et al., Enhancing geometric factors, https://arxiv.org/abs/2005.03572
@@ -218,9 +163,8 @@ class BoxCIoULoss(BoxLoss):
     Examples:
         >>> import torch
         >>> pred = torch.tensor([[0.0, 0.0, 2.0, 2.0]])
-        >>> target = torch.tensor([[1.0, 0.0, 3.0, 2.0]])
-        >>> BoxCIoULoss()(pred, target)
-        tensor(0.7436)
+        >>> BoxCIoULoss()(pred, torch.tensor([[0.0, 0.0, 4.0, 1.0]]))
+        tensor(0.7470)
     """
 
     def __init__(
@@ -233,25 +177,11 @@ class BoxCIoULoss(BoxLoss):
         validate: bool | None = None,
     ) -> None:
         super().__init__(reduction, focal_gamma=focal_gamma, alpha=alpha, validate=validate)
-        check_gate(gate)
-        self.gate = gate
-
-    def terms(self, pred: Boxes, target: Boxes) -> Terms:
-        """The score that is raised to the power alpha, and the penalties."""
-        return ciou_terms(pred, target, gate=self.gate)
+        self.overlap = box_ciou.with_(gate=gate)
 
 
 class BoxEIoULoss(BoxLoss):
     """1 - EIoU: draws centres and edges together, axis by axis.
-
-    Args:
-        reduction: `"mean"`, `"sum"` or `"none"`.
-        focal_gamma: Power of the detached focal factor `1 - IoU`.
-        alpha: Power of the IoU and of each penalty.
-        validate: Look at the values too; by default on for CPU tensors.
-
-    Raises:
-        ValueError: If an argument is out of range.
 
     References:
         Zhang et al., Focal and efficient IOU loss, https://arxiv.org/abs/2101.08158
@@ -259,14 +189,11 @@ class BoxEIoULoss(BoxLoss):
     Examples:
         >>> import torch
         >>> pred = torch.tensor([[0.0, 0.0, 2.0, 2.0]])
-        >>> target = torch.tensor([[1.0, 0.0, 3.0, 2.0]])
-        >>> BoxEIoULoss()(pred, target)
-        tensor(0.7436)
+        >>> BoxEIoULoss()(pred, torch.tensor([[0.0, 0.0, 4.0, 1.0]]))
+        tensor(1.2292)
     """
 
-    def terms(self, pred: Boxes, target: Boxes) -> Terms:
-        """The score that is raised to the power alpha, and the penalties."""
-        return eiou_terms(pred, target)
+    overlap = box_eiou
 
 
 class BoxNWDLoss(BoxLoss):
@@ -276,13 +203,6 @@ class BoxNWDLoss(BoxLoss):
 
     Args:
         constant: Length over which the similarity falls to 1/e, above 0, in units of the boxes.
-        reduction: `"mean"`, `"sum"` or `"none"`.
-        focal_gamma: Power of the detached focal factor `1 - NWD`.
-        alpha: Power of the similarity.
-        validate: Look at the values too; by default on for CPU tensors.
-
-    Raises:
-        ValueError: If an argument is out of range.
 
     References:
         Wang et al., A normalized Gaussian Wasserstein distance, https://arxiv.org/abs/2110.13389
@@ -290,8 +210,7 @@ class BoxNWDLoss(BoxLoss):
     Examples:
         >>> import torch
         >>> pred = torch.tensor([[0.0, 0.0, 2.0, 2.0]])
-        >>> target = torch.tensor([[1.0, 0.0, 3.0, 2.0]])
-        >>> BoxNWDLoss(constant=4.0)(pred, target)
+        >>> BoxNWDLoss(constant=4.0)(pred, torch.tensor([[1.0, 0.0, 3.0, 2.0]]))
         tensor(0.2212)
     """
 
@@ -305,12 +224,7 @@ class BoxNWDLoss(BoxLoss):
         validate: bool | None = None,
     ) -> None:
         super().__init__(reduction, focal_gamma=focal_gamma, alpha=alpha, validate=validate)
-        check_positive(constant=constant)
-        self.constant = constant
-
-    def terms(self, pred: Boxes, target: Boxes) -> Terms:
-        """The score that is raised to the power alpha, and the penalties."""
-        return (nwd_of(pred, target, constant=self.constant), [])
+        self.overlap = box_nwd.with_(constant=constant)
 
 
 class RotatedBoxIoULoss(BoxLoss):
@@ -318,15 +232,6 @@ class RotatedBoxIoULoss(BoxLoss):
 
     Boxes are `(cx, cy, w, h, angle)` or `(cx, cy, cz, w, h, d, yaw)`, radians counter-clockwise
     from axis 0 to axis 1.
-
-    Args:
-        reduction: `"mean"`, `"sum"` or `"none"`.
-        focal_gamma: Power of the detached focal factor `1 - IoU`.
-        alpha: Power of the IoU.
-        validate: Look at the values too; by default on for CPU tensors.
-
-    Raises:
-        ValueError: If an argument is out of range.
 
     References:
         Zhou et al., IoU loss for 2D/3D object detection, https://arxiv.org/abs/1908.03851
@@ -338,11 +243,4 @@ class RotatedBoxIoULoss(BoxLoss):
         tensor(0.6667)
     """
 
-    def check(self, pred: Boxes, target: Boxes) -> None:
-        """Refuse what is not two aligned sets of oriented boxes."""
-        check_rotated_boxes(input=pred, validate=self.validate)
-        check_rotated_boxes(target=target, parameters=pred.shape[1], validate=self.validate)
-
-    def terms(self, pred: Boxes, target: Boxes) -> Terms:
-        """The score that is raised to the power alpha, and the penalties."""
-        return (rotated_iou_of(pred, target), [])
+    overlap = rotated_box_iou

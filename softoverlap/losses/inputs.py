@@ -42,14 +42,15 @@ class Preparation:
         check_real(input=input, target=target)
         dtype = accumulation_dtype(input, target)
         pred, labels = self._activated(plain(input)), plain(target)
-        channels = pred.shape[1]
-        truth = labels
-        if self.to_onehot_y and not _alone(channels, "to_onehot_y"):
+        channels, truth = pred.shape[1], labels
+        if channels == 1:
+            self._warn_of_ignored()
+        elif self.to_onehot_y:
             truth = one_hot(
                 labels, channels, ignore_index=self.ignore_index, validate=self.validate
             )
         counted = counted_voxels(labels, self.ignore_index)
-        if not self.include_background and not _alone(channels, "include_background"):
+        if channels > 1 and not self.include_background:
             pred, truth = pred[:, 1:], truth[:, 1:]
         check_same_shape(input=pred, target=truth)
         pred, truth = counted_masks(counted, dtype, self.validate, input=pred, target=truth)
@@ -60,13 +61,14 @@ class Preparation:
         wide = logits.to(accumulation_dtype(logits))
         if self.sigmoid:
             return torch.sigmoid(wide)
-        if self.softmax and not _alone(logits.shape[1], "softmax"):
+        if self.softmax and logits.shape[1] > 1:
             return torch.softmax(wide, dim=1)
         return logits if self.other_act is None else self.other_act(wide)
 
-
-def _alone(channels: int, argument: str) -> bool:
-    """Whether there is one channel, for which MONAI ignores the argument with a warning."""
-    if channels == 1:
-        warnings.warn(f"{argument} is ignored: the prediction has one channel", stacklevel=5)
-    return channels == 1
+    def _warn_of_ignored(self) -> None:
+        """As MONAI does, of arguments that say nothing for one channel."""
+        without_background = not self.include_background
+        asked = {"softmax": self.softmax, "to_onehot_y": self.to_onehot_y}
+        for name, given in (asked | {"include_background": without_background}).items():
+            if given:
+                warnings.warn(f"{name} is ignored: the prediction has one channel", stacklevel=4)

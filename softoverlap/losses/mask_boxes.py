@@ -1,6 +1,6 @@
 """Losses of aligned soft masks and boxes: `1 - overlap / best`, and a term that draws boxes near.
 
-The overlap is the exact one of `softoverlap.overlaps.mask_boxes`, with gradients to the boxes (to
+The overlap is the exact one of `softoverlap.overlaps`, with gradients to the boxes (to
 fit a box to a lesion) and to the masks (to fit a mask to a box). A real lesion fills about a third
 of its tight box, so the best box has a Dice well below 1: `best` says how high it can get.
 """
@@ -18,17 +18,22 @@ from softoverlap._checks import (
     check_tensors,
     check_weight,
 )
+from softoverlap._docstrings import Family
 from softoverlap._types import Boxes, accumulation_dtype, plain, score_dtype
 from softoverlap.losses.reduction import reduction_name, weighted_and_reduced
 from softoverlap.mask_boxes import SummedVolume, as_summed_volume
-from softoverlap.overlaps import mask_box_pair_dice, mask_box_pair_iou
-from softoverlap.overlaps.mask_box_distances import pair_penalty
-from softoverlap.overlaps.mask_boxes import AnyMasks
+from softoverlap.overlaps import (
+    AnyMasks,
+    MaskBoxOverlap,
+    distance_penalty,
+    mask_box_dice,
+    mask_box_iou,
+)
 
 PerBox = Float[Tensor, "boxes"]
 
 
-class MaskBoxLoss(nn.Module):
+class MaskBoxLoss(Family, nn.Module):
     """What the losses of masks and boxes share; use one of its subclasses.
 
     With `q = overlap / best` and the distance d in [0, 1] the loss is
@@ -46,6 +51,7 @@ class MaskBoxLoss(nn.Module):
         ValueError: If an argument is out of range.
     """
 
+    overlap: MaskBoxOverlap
     takes_masks = True
     """Tells a detector that it compares boxes with lesions, and not with their boxes."""
 
@@ -63,12 +69,8 @@ class MaskBoxLoss(nn.Module):
             raise ValueError(f"empty must lie in [0, 1], got {empty}")
         self.reduction = reduction_name(reduction)
         self.distance_weight = distance_weight
-        self.empty = empty
+        self.overlap = self.overlap.with_(empty=empty)
         self.validate = validate
-
-    def overlap(self, masks: SummedVolume, boxes: Boxes) -> PerBox:
-        """The overlap of mask i and box i."""
-        raise NotImplementedError
 
     def forward(
         self,
@@ -85,7 +87,7 @@ class MaskBoxLoss(nn.Module):
             boxes: Minima, then maxima, in voxels, shape (K, 2 * ndim).
             weight: Factor of each box's loss, at least 0, shape (K,); the mean is still over K.
             best: Highest overlap that any box has with each mask, in [0, 1], shape (K,), as
-                `softoverlap.anchors.best.best_box` finds it; by default 1. It gets no gradient;
+                `softoverlap.anchors.best_box` finds it; by default 1. It gets no gradient;
                 a mask whose best is 0 is not divided.
 
         Returns:
@@ -102,10 +104,11 @@ class MaskBoxLoss(nn.Module):
             )
         volume = _volume(masks, boxes, self.validate)
         wide = _upright(plain(boxes).to(accumulation_dtype(boxes)))
-        shortfall = 1 - _share_of_best(self.overlap(volume, wide), best, self.validate)
+        score = self.overlap.pairs(volume, wide, validate=False)
+        shortfall = 1 - _share_of_best(score, best, self.validate)
         loss = shortfall
         if self.distance_weight:
-            distance = pair_penalty(volume, wide).to(loss.dtype)
+            distance = distance_penalty(volume, wide).to(loss.dtype)
             loss = shortfall * (1 + self.distance_weight * distance)
         reduced = weighted_and_reduced(loss, weight, self.reduction, self.validate)
         return reduced.to(score_dtype(torch.empty(0, dtype=volume.dtype), boxes))
@@ -126,15 +129,6 @@ class MaskBoxDiceLoss(MaskBoxLoss):
     An empty mask has the loss 1 with every box, without a gradient to the box, and `1 - empty`
     with a box without volume. An inverted box that is not looked at counts as flat.
 
-    Args:
-        reduction: `"mean"`, `"sum"` or `"none"`.
-        distance_weight: Weight of the distance term, at least 0; 0 leaves it out.
-        empty: Overlap of an empty mask with a box without volume, in [0, 1].
-        validate: Look at the values too; by default on for CPU tensors.
-
-    Raises:
-        ValueError: If an argument is out of range.
-
     References:
         Milletari et al., V-Net, https://arxiv.org/abs/1606.04797
         Zheng et al., Distance-IoU loss, https://arxiv.org/abs/1911.08287 (the distance)
@@ -150,24 +144,13 @@ class MaskBoxDiceLoss(MaskBoxLoss):
         tensor([0.0000, 0.1084, 1.2321])
     """
 
-    def overlap(self, masks: SummedVolume, boxes: Boxes) -> PerBox:
-        """The overlap of mask i and box i."""
-        return mask_box_pair_dice(masks, boxes, empty=self.empty, validate=False)
+    overlap = mask_box_dice
 
 
 class MaskBoxIoULoss(MaskBoxLoss):
     """1 - soft IoU of a mask and a box, relative to the best box; boxes that miss come nearer.
 
     Everything else is as in `MaskBoxDiceLoss`; `best` is then the best IoU.
-
-    Args:
-        reduction: `"mean"`, `"sum"` or `"none"`.
-        distance_weight: Weight of the distance term, at least 0; 0 leaves it out.
-        empty: Overlap of an empty mask with a box without volume, in [0, 1].
-        validate: Look at the values too; by default on for CPU tensors.
-
-    Raises:
-        ValueError: If an argument is out of range.
 
     References:
         Yu et al., UnitBox, https://arxiv.org/abs/1608.01471
@@ -180,9 +163,7 @@ class MaskBoxIoULoss(MaskBoxLoss):
         tensor(0.)
     """
 
-    def overlap(self, masks: SummedVolume, boxes: Boxes) -> PerBox:
-        """The overlap of mask i and box i."""
-        return mask_box_pair_iou(masks, boxes, empty=self.empty, validate=False)
+    overlap = mask_box_iou
 
 
 def _volume(masks: AnyMasks, boxes: Tensor, validate: bool | None) -> SummedVolume:

@@ -6,16 +6,17 @@ follow keyword-only. Sums are in float32 or wider, also for half precision.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from softoverlap import masks, scores
 from softoverlap._checks import check_choice, check_weight
-from softoverlap._types import Masks, Targets, plain
+from softoverlap._docstrings import Family
+from softoverlap._types import Masks, Targets
 from softoverlap.losses.inputs import Preparation
 from softoverlap.losses.reduction import reduce, reduction_name
 
@@ -23,11 +24,8 @@ Weight = Sequence[float] | float | Tensor | None
 PerChannel = Float[Tensor, "*channels"]
 
 
-class SoftDiceLoss(nn.Module):
-    """1 - soft Dice, in place of MONAI's `DiceLoss`.
-
-    `1 - (2 · intersection + smooth_nr) / (size + size + smooth_dr)` for each item and channel. On
-    hard targets it equals MONAI's in every form.
+class MaskLoss(Family, nn.Module):
+    """One minus an overlap of soft masks; use one of its subclasses.
 
     Args:
         include_background: Whether channel 0 counts.
@@ -55,6 +53,71 @@ class SoftDiceLoss(nn.Module):
         TypeError: If `other_act` is not callable.
         ValueError: If arguments exclude each other or are out of range; `squared_pred` excludes
             `intersection`.
+    """
+
+    ratio: Callable[..., Tensor]
+    class_weight: Tensor | None
+    keeps_axes = False  # whether an unreduced loss has the masks' spatial axes, of one voxel each
+
+    def _settle(
+        self,
+        prepare: Preparation,
+        form: str,
+        reduction: str,
+        smooth: tuple[float, float],
+        batch: bool,
+        weight: Tensor | None = None,
+    ) -> None:
+        """Take what all of them are told."""
+        self.prepare, self.form, self.batch = prepare, form, batch
+        self.reduction = reduction_name(reduction)
+        check_weight(smooth_nr=smooth[0], smooth_dr=smooth[1])
+        self.smooth_nr, self.smooth_dr = map(float, smooth)
+        self.register_buffer("class_weight", weight)
+
+    def extra_repr(self) -> str:
+        """What `print` shows of the settings: those of the inputs that are on, and its own."""
+        inputs = vars(self.prepare).items()
+        on = {name: value for name, value in inputs if value is not None and value is not False}
+        on["include_background"] = self.prepare.include_background
+        shown = {**on, "intersection": self.form, **self._shown()}
+        shown |= {"reduction": self.reduction, "batch": self.batch}
+        return ", ".join(f"{name}={value!r}" for name, value in shown.items())
+
+    def _shown(self) -> Mapping[str, object]:
+        """What `print` shows of the ratio."""
+        return {}
+
+    def forward(self, input: Masks, target: Targets) -> Float[Tensor, "*reduced"]:
+        """The loss of a batch.
+
+        Args:
+            input: Prediction, shape (B, C, *spatial).
+            target: Target, the same shape, or labels (B, 1, *spatial) with `to_onehot_y`.
+
+        Returns:
+            The loss, without unit, in float32 or wider, a plain tensor: shape () or, for
+            `reduction="none"`, as in MONAI (B, C, 1, ...) of Dice and IoU and (B, C) of Tversky,
+            without B with `batch`.
+
+        Raises:
+            ValueError: If the shapes differ or a probability lies outside [0, 1] (were logits
+                passed without an activation?).
+        """
+        pred, truth = self.prepare(input, target)
+        sums = _sums(pred, truth, self.form, self.batch)
+        loss = 1 - self.ratio(*sums, smooth_nr=self.smooth_nr, smooth_dr=self.smooth_dr)
+        loss = loss * _channel_weights(self.class_weight, loss)
+        if self.reduction == "none" and self.keeps_axes:
+            return loss.view(*loss.shape, *[1] * (pred.ndim - 2))
+        return reduce(loss, self.reduction)
+
+
+class SoftDiceLoss(MaskLoss):
+    """1 - soft Dice, in place of MONAI's `DiceLoss`.
+
+    `1 - (2 · intersection + smooth_nr) / (size + size + smooth_dr)` for each item and channel. On
+    hard targets it equals MONAI's in every form.
 
     References:
         Milletari et al., V-Net, https://arxiv.org/abs/1606.04797
@@ -67,7 +130,8 @@ class SoftDiceLoss(nn.Module):
         tensor(0.)
     """
 
-    class_weight: Tensor | None
+    keeps_axes = True
+    always_iou = False
 
     def __init__(
         self,
@@ -90,79 +154,23 @@ class SoftDiceLoss(nn.Module):
         validate: bool | None = None,
     ) -> None:
         super().__init__()
-        self.prepare = Preparation(
+        prepare = Preparation(
             include_background, to_onehot_y, sigmoid, softmax, other_act, ignore_index, validate
         )
-        self.form = _form(intersection, squared_pred)
-        self.score = scores.smoothed_iou if jaccard else scores.smoothed_dice
-        self.reduction = reduction_name(reduction)
-        check_weight(smooth_nr=smooth_nr, smooth_dr=smooth_dr)
-        self.smooth_nr, self.smooth_dr = float(smooth_nr), float(smooth_dr)
-        self.batch = batch
-        self.register_buffer("class_weight", _checked_weight(weight))
+        form = _form(intersection, squared_pred)
+        smooth = smooth_nr, smooth_dr
+        self._settle(prepare, form, reduction, smooth, batch, checked_weight(weight))
+        self.ratio = scores.smoothed_iou if jaccard or self.always_iou else scores.smoothed_dice
 
-    def extra_repr(self) -> str:
-        """What `print` shows of the settings."""
-        jaccard = self.score is scores.smoothed_iou
-        own = {"intersection": self.form, "jaccard": jaccard, "reduction": self.reduction}
-        return _shown(self.prepare, **own, batch=self.batch)
-
-    def forward(self, input: Masks, target: Targets) -> Float[Tensor, "*reduced"]:
-        """The loss of a batch.
-
-        Args:
-            input: Prediction, shape (B, C, *spatial).
-            target: Target, the same shape, or labels (B, 1, *spatial) with `to_onehot_y`.
-
-        Returns:
-            The loss, without unit, in float32 or wider, a plain tensor: shape () or, for
-            `reduction="none"`, (B, C, 1, ...), or (C, 1, ...) with `batch`.
-
-        Raises:
-            ValueError: If the shapes differ or a probability lies outside [0, 1] (were logits
-                passed without an activation?).
-        """
-        pred, truth = self.prepare(input, target)
-        loss = 1 - self.score(
-            *_sums(pred, truth, self.form, self.batch),
-            smooth_nr=self.smooth_nr,
-            smooth_dr=self.smooth_dr,
-        )
-        loss = loss * _channel_weights(self.class_weight, loss)
-        if self.reduction == "none":
-            return loss.view(*loss.shape, *[1] * (pred.ndim - 2))
-        return reduce(loss, self.reduction)
+    def _shown(self) -> dict[str, object]:
+        return {"jaccard": self.ratio is scores.smoothed_iou}
 
 
 class SoftIoULoss(SoftDiceLoss):
     """1 - soft IoU, in place of MONAI's `DiceLoss(jaccard=True)`.
 
     Args:
-        include_background: Whether channel 0 counts.
-        to_onehot_y: Turn a target of labels (B, 1, *spatial) into one channel a class.
-        sigmoid: Apply a sigmoid to the input.
-        softmax: Apply a softmax over the channels of the input.
-        other_act: Apply this function to the input; at most one of the three.
-        squared_pred: The squared form: intersection Σ input·target, sizes Σ input² and Σ target².
         jaccard: Accepted for MONAI's sake: the loss is that of the IoU either way.
-        reduction: `"mean"` or `"sum"` over items and channels, or `"none"`.
-        smooth_nr: Added to the numerator.
-        smooth_dr: Added to the denominator.
-        batch: Sum sizes and intersections over the batch before the ratio is formed.
-        weight: Weight of each channel that counts, or one for all, at least 0; also of a single
-            channel, whose weight MONAI ignores.
-        soft_label: Accepted for MONAI's sake; every form here is right for soft targets but
-            `intersection="product"`, whatever is said here.
-        ignore_index: Voxels with this label do not count, nor are their values looked at.
-        intersection: `"min"` for Σ min(input, target), by default: the loss is 0 exactly where
-            both are equal; `"product"` for Σ input·target, MONAI's form.
-        validate: Look at the values too, after activation and one-hot; by default on for CPU
-            tensors.
-
-    Raises:
-        TypeError: If `other_act` is not callable.
-        ValueError: If arguments exclude each other or are out of range; `squared_pred` excludes
-            `intersection`.
 
     References:
         Wang et al., Jaccard Metric Losses, https://arxiv.org/abs/2302.05666
@@ -173,72 +181,15 @@ class SoftIoULoss(SoftDiceLoss):
         tensor(0.6667)
     """
 
-    def __init__(
-        self,
-        include_background: bool = True,
-        to_onehot_y: bool = False,
-        sigmoid: bool = False,
-        softmax: bool = False,
-        other_act: Callable[[Tensor], Tensor] | None = None,
-        squared_pred: bool = False,
-        jaccard: bool = True,
-        reduction: str = "mean",
-        smooth_nr: float = 1e-5,
-        smooth_dr: float = 1e-5,
-        batch: bool = False,
-        weight: Weight = None,
-        soft_label: bool = False,
-        ignore_index: int | None = None,
-        *,
-        intersection: str | None = None,
-        validate: bool | None = None,
-    ) -> None:
-        super().__init__(
-            include_background,
-            to_onehot_y,
-            sigmoid,
-            softmax,
-            other_act,
-            squared_pred,
-            True,
-            reduction,
-            smooth_nr,
-            smooth_dr,
-            batch,
-            weight,
-            soft_label,
-            ignore_index,
-            intersection=intersection,
-            validate=validate,
-        )
+    always_iou = True
 
 
-class SoftTverskyLoss(nn.Module):
+class SoftTverskyLoss(MaskLoss):
     """1 - soft Tversky index, in place of MONAI's `TverskyLoss`.
 
     Args:
-        include_background: Whether channel 0 counts.
-        to_onehot_y: Turn a target of labels (B, 1, *spatial) into one channel a class.
-        sigmoid: Apply a sigmoid to the input.
-        softmax: Apply a softmax over the channels of the input.
-        other_act: Apply this function to the input; at most one of the three.
         alpha: Weight of the prediction outside the target (false positives), at least 0.
         beta: Weight of the target outside the prediction (false negatives), at least 0.
-        reduction: `"mean"` or `"sum"` over items and channels, or `"none"`.
-        smooth_nr: Added to the numerator.
-        smooth_dr: Added to the denominator.
-        batch: Sum sizes and intersections over the batch before the ratio is formed.
-        soft_label: Accepted for MONAI's sake; every form here is right for soft targets but
-            `intersection="product"`, whatever is said here.
-        ignore_index: Voxels with this label do not count, nor are their values looked at.
-        intersection: `"min"` for Σ min(input, target), by default: the loss is 0 exactly where
-            both are equal; `"product"` for Σ input·target, MONAI's form.
-        validate: Look at the values too, after activation and one-hot; by default on for CPU
-            tensors.
-
-    Raises:
-        TypeError: If `other_act` is not callable.
-        ValueError: If arguments exclude each other or are out of range.
 
     References:
         Salehi et al., Tversky loss function for image segmentation,
@@ -272,195 +223,16 @@ class SoftTverskyLoss(nn.Module):
     ) -> None:
         super().__init__()
         check_weight(alpha=alpha, beta=beta)
-        self.prepare = Preparation(
+        prepare = Preparation(
             include_background, to_onehot_y, sigmoid, softmax, other_act, ignore_index, validate
         )
-        self.form = _form(intersection, squared=False)
-        self.alpha, self.beta = alpha, beta
-        self.reduction = reduction_name(reduction)
-        check_weight(smooth_nr=smooth_nr, smooth_dr=smooth_dr)
-        self.smooth_nr, self.smooth_dr = float(smooth_nr), float(smooth_dr)
-        self.batch = batch
+        form = _form(intersection, squared=False)
+        self._settle(prepare, form, reduction, (smooth_nr, smooth_dr), batch)
+        self.weights = {"alpha": alpha, "beta": beta}
+        self.ratio = partial(scores.smoothed_tversky, **self.weights)
 
-    def extra_repr(self) -> str:
-        """What `print` shows of the settings."""
-        own = {"alpha": self.alpha, "beta": self.beta, "intersection": self.form}
-        return _shown(self.prepare, **own, reduction=self.reduction, batch=self.batch)
-
-    def forward(self, input: Masks, target: Targets) -> Float[Tensor, "*reduced"]:
-        """The loss of a batch.
-
-        Args:
-            input: Prediction, shape (B, C, *spatial).
-            target: Target, the same shape, or labels (B, 1, *spatial) with `to_onehot_y`.
-
-        Returns:
-            The loss, without unit, in float32 or wider, a plain tensor: shape () or, for
-            `reduction="none"`, (B, C), or (C,) with `batch`.
-
-        Raises:
-            ValueError: If the shapes differ or a probability lies outside [0, 1] (were logits
-                passed without an activation?).
-        """
-        pred, truth = self.prepare(input, target)
-        score = scores.smoothed_tversky(
-            *_sums(pred, truth, self.form, self.batch),
-            alpha=self.alpha,
-            beta=self.beta,
-            smooth_nr=self.smooth_nr,
-            smooth_dr=self.smooth_dr,
-        )
-        return reduce(1 - score, self.reduction)
-
-
-class SoftDiceCELoss(nn.Module):
-    """Weighted sum of `SoftDiceLoss` and cross entropy, in place of MONAI's `DiceCELoss`.
-
-    The cross entropy takes the input as logits, whatever activation the Dice part is given: over
-    classes, or binary for one channel. Both are smallest at the target also where it is soft.
-
-    Args:
-        include_background: Whether channel 0 counts.
-        to_onehot_y: Turn a target of labels (B, 1, *spatial) into one channel a class.
-        sigmoid: Apply a sigmoid to the input of the Dice part.
-        softmax: Apply a softmax over the channels to the input of the Dice part.
-        other_act: Apply this function to the input of the Dice part; at most one of the three.
-        squared_pred: The squared form: intersection Σ input·target, sizes Σ input² and Σ target².
-        jaccard: IoU in place of Dice.
-        reduction: `"mean"` or `"sum"`.
-        smooth_nr: Added to the numerator.
-        smooth_dr: Added to the denominator.
-        batch: Sum sizes and intersections over the batch before the ratio is formed.
-        weight: Weight of each class in both parts; for one channel that of the positive voxels in
-            the cross entropy, and of the channel in the Dice part.
-        lambda_dice: Weight of the Dice part, at least 0.
-        lambda_ce: Weight of the cross entropy, at least 0.
-        label_smoothing: Smoothing of the labels in the cross entropy over classes, in [0, 1].
-        intersection: `"min"` for Σ min(input, target), by default: the loss is 0 exactly where
-            both are equal; `"product"` for Σ input·target, MONAI's form.
-        validate: Look at the values too, after activation and one-hot; by default on for CPU
-            tensors.
-
-    Raises:
-        TypeError: If `other_act` is not callable.
-        ValueError: If arguments exclude each other or are out of range.
-
-    References:
-        Isensee et al., nnU-Net, https://arxiv.org/abs/1809.10486
-
-    Examples:
-        >>> import torch
-        >>> logits, target = torch.tensor([[[0.0, 0.0]]]), torch.tensor([[[0.5, 0.5]]])
-        >>> SoftDiceCELoss(sigmoid=True)(logits, target)
-        tensor(0.6931)
-    """
-
-    def __init__(
-        self,
-        include_background: bool = True,
-        to_onehot_y: bool = False,
-        sigmoid: bool = False,
-        softmax: bool = False,
-        other_act: Callable[[Tensor], Tensor] | None = None,
-        squared_pred: bool = False,
-        jaccard: bool = False,
-        reduction: str = "mean",
-        smooth_nr: float = 1e-5,
-        smooth_dr: float = 1e-5,
-        batch: bool = False,
-        weight: Tensor | None = None,
-        lambda_dice: float = 1.0,
-        lambda_ce: float = 1.0,
-        label_smoothing: float = 0.0,
-        *,
-        intersection: str | None = None,
-        validate: bool | None = None,
-    ) -> None:
-        super().__init__()
-        check_weight(lambda_dice=lambda_dice, lambda_ce=lambda_ce)
-        reduction = reduction_name(reduction)
-        check_choice("reduction", reduction, ("mean", "sum"))
-        if not 0 <= label_smoothing <= 1:
-            raise ValueError(f"label_smoothing must lie in [0, 1], got {label_smoothing}")
-        weight = _checked_weight(weight)
-        foreground = weight
-        if weight is not None and weight.numel() > 1 and not include_background:
-            foreground = weight[1:]
-        self.dice = SoftDiceLoss(
-            include_background,
-            to_onehot_y,
-            sigmoid,
-            softmax,
-            other_act,
-            squared_pred,
-            jaccard,
-            reduction,
-            smooth_nr,
-            smooth_dr,
-            batch,
-            foreground,
-            intersection=intersection,
-            validate=validate,
-        )
-        self.cross_entropy = nn.CrossEntropyLoss(
-            weight=weight, reduction=reduction, label_smoothing=label_smoothing
-        )
-        self.binary_cross_entropy = nn.BCEWithLogitsLoss(pos_weight=weight, reduction=reduction)
-        self.lambda_dice, self.lambda_ce = lambda_dice, lambda_ce
-
-    def extra_repr(self) -> str:
-        """What `print` shows of the settings."""
-        return f"lambda_dice={self.lambda_dice}, lambda_ce={self.lambda_ce}"
-
-    def forward(self, input: Masks, target: Targets) -> Float[Tensor, ""]:
-        """The loss of a batch.
-
-        Args:
-            input: Prediction, shape (B, C, *spatial).
-            target: Target, the same shape, or labels (B, 1, *spatial).
-
-        Returns:
-            The loss, without unit, in float32 or wider, a plain tensor of shape ().
-
-        Raises:
-            ValueError: If the shapes differ or a probability lies outside [0, 1] (were logits
-                passed without an activation?).
-        """
-        dice = self.dice(input, target)
-        logits, truth = plain(input).to(dice.dtype), plain(target)
-        return self.lambda_dice * dice + self.lambda_ce * self._entropy(logits, truth)
-
-    def _entropy(self, logits: Tensor, truth: Tensor) -> Tensor:
-        """Cross entropy over classes, or binary for one channel."""
-        if logits.shape[1] == 1:
-            entropy = self.binary_cross_entropy
-            return F.binary_cross_entropy_with_logits(
-                logits,
-                truth.to(logits.dtype),
-                pos_weight=_cast(entropy.pos_weight, logits),
-                reduction=entropy.reduction,
-            )
-        entropy = self.cross_entropy
-        labels = truth[:, 0].long() if truth.shape[1] == 1 else truth.to(logits.dtype)
-        return F.cross_entropy(
-            logits,
-            labels,
-            weight=_cast(entropy.weight, logits),
-            reduction=entropy.reduction,
-            label_smoothing=entropy.label_smoothing,
-        )
-
-
-def _shown(prepare: Preparation, **own: object) -> str:
-    """The settings that are on, and those of the loss itself."""
-    settings = vars(prepare).items()
-    common = {name: value for name, value in settings if value is not None and value is not False}
-    common["include_background"] = prepare.include_background
-    return ", ".join(f"{name}={value!r}" for name, value in {**common, **own}.items())
-
-
-def _cast(weight: Tensor | None, like: Tensor) -> Tensor | None:
-    return None if weight is None else weight.to(like)
+    def _shown(self) -> Mapping[str, object]:
+        return self.weights
 
 
 def _form(intersection: str | None, squared: bool) -> str:
@@ -483,7 +255,8 @@ def _sums(pred: Masks, truth: Masks, form: str, batch: bool) -> list[PerChannel]
     return [total.sum(dim=0) for total in sums] if batch else sums
 
 
-def _checked_weight(weight: Weight) -> Tensor | None:
+def checked_weight(weight: Weight) -> Tensor | None:
+    """The weight as a tensor of its own, at least 0."""
     if weight is None:
         return None
     tensor = torch.as_tensor(weight).detach().clone()  # loading a state writes into it

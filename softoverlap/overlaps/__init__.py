@@ -1,4 +1,7 @@
-"""What a user calls: geometry from `masks`, `boxes` and `mask_boxes`, one ratio from `scores`."""
+"""How much two sets share, each overlap as one thing: called pairwise, `.pairs` aligned.
+
+Geometry comes from `masks`, `boxes`, `rotated` and `mask_boxes`, the ratio from `scores`.
+"""
 
 from softoverlap.overlaps.box_distances import (
     box_ciou,
@@ -10,6 +13,7 @@ from softoverlap.overlaps.box_distances import (
     box_pair_eiou,
     box_pair_nwd,
 )
+from softoverlap.overlaps.box_family import BoxLikeOverlap, BoxOverlap, RotatedBoxOverlap, Terms
 from softoverlap.overlaps.boxes import (
     box_dice,
     box_giou,
@@ -21,7 +25,12 @@ from softoverlap.overlaps.boxes import (
     box_pair_iou,
     box_volume,
 )
-from softoverlap.overlaps.mask_box_distances import mask_box_diou, mask_box_pair_diou
+from softoverlap.overlaps.mask_box_distances import (
+    distance_penalty,
+    mask_box_diou,
+    mask_box_pair_diou,
+)
+from softoverlap.overlaps.mask_box_family import AnyMasks, MaskBoxOverlap
 from softoverlap.overlaps.mask_boxes import (
     mask_box_dice,
     mask_box_iou,
@@ -32,7 +41,8 @@ from softoverlap.overlaps.mask_boxes import (
     mask_box_pair_tversky,
     mask_box_tversky,
 )
-from softoverlap.overlaps.masks import mask_dice, mask_iou, mask_tversky
+from softoverlap.overlaps.masks import MaskOverlap, mask_dice, mask_iou, mask_tversky
+from softoverlap.overlaps.overlap import Overlap, overlap_named
 from softoverlap.overlaps.rotated import (
     rotated_box_iof,
     rotated_box_iou,
@@ -41,6 +51,14 @@ from softoverlap.overlaps.rotated import (
 )
 
 __all__ = [
+    "AnyMasks",
+    "BoxLikeOverlap",
+    "BoxOverlap",
+    "MaskBoxOverlap",
+    "MaskOverlap",
+    "Overlap",
+    "RotatedBoxOverlap",
+    "Terms",
     "box_ciou",
     "box_dice",
     "box_diou",
@@ -58,6 +76,7 @@ __all__ = [
     "box_pair_iou",
     "box_pair_nwd",
     "box_volume",
+    "distance_penalty",
     "mask_box_dice",
     "mask_box_diou",
     "mask_box_iou",
@@ -71,6 +90,7 @@ __all__ = [
     "mask_dice",
     "mask_iou",
     "mask_tversky",
+    "overlap_named",
     "rotated_box_iof",
     "rotated_box_iou",
     "rotated_box_pair_iof",

@@ -6,29 +6,60 @@ ones. At equal probabilities between 0 and 1 a gradient is the mean of both one-
 
 from __future__ import annotations
 
+from functools import partial
+from typing import Self
+
 from torch import Tensor
 
 from softoverlap import masks, scores
 from softoverlap._checks import check_probabilities, check_rank, check_same_shape, check_weight
 from softoverlap._types import Masks, PerChannel, plain, score_dtype
+from softoverlap.overlaps.overlap import Overlap
 
 
-def mask_dice(
-    pred: Masks, target: Masks, *, empty: float = 1.0, validate: bool | None = None
-) -> PerChannel:
+class MaskOverlap(Overlap):
+    """Overlap of two soft masks, channel by channel: a form for all pairs there is none.
+
+    Its definition is a score from the intersection and the sizes of prediction and target.
+    """
+
+    def __call__(
+        self, pred: Masks, target: Masks, *, validate: bool | None = None, **parameters: float
+    ) -> PerChannel:
+        """Score each channel of each item.
+
+        Args:
+            pred: Probabilities, shape (B, C, *spatial).
+            target: Probabilities, same shape.
+            parameters: Of the overlap, by name.
+            empty: Score where both masks are empty.
+            validate: Look at the values too; by default on for CPU tensors.
+
+        Returns:
+            Score in its range, without unit, shape (B, C); a plain tensor also for `MetaTensor`.
+
+        Raises:
+            ValueError: If the shapes differ, a probability lies outside [0, 1] or an argument is
+                out of range.
+        """
+        ratio = self.defined(parameters)
+        check_same_shape(pred=pred, target=target)
+        check_rank(3, "(B, C, *spatial)", pred=pred, target=target)
+        check_probabilities(pred=pred, target=target, validate=validate)
+        pred, target = plain(pred), plain(target)
+        shared = masks.min_intersection(pred, target)
+        score = ratio(shared, masks.size(pred), masks.size(target))
+        return score.to(score_dtype(pred, target))
+
+    @property
+    def pairs(self) -> Self:
+        """Itself: each mask meets the one in its place."""
+        return self
+
+
+@partial(MaskOverlap, zero_apart=True)
+def mask_dice(shared: Tensor, pred: Tensor, target: Tensor, *, empty: float = 1.0) -> Tensor:
     """Soft Dice score of each channel of each item.
-
-    Args:
-        pred: Probabilities, shape (B, C, *spatial).
-        target: Probabilities, same shape.
-        empty: Score where both masks are empty.
-        validate: Look at the values too; by default on for CPU tensors.
-
-    Returns:
-        Score in [0, 1], without unit, shape (B, C); a plain tensor also for `MetaTensor`.
-
-    Raises:
-        ValueError: If the shapes differ or a probability lies outside [0, 1].
 
     References:
         Wang et al., Dice Semimetric Losses, https://arxiv.org/abs/2303.16296
@@ -39,28 +70,12 @@ def mask_dice(
         >>> mask_dice(mask, mask)
         tensor([[1.]])
     """
-    pred, target = _checked(pred, target, validate)
-    shared = masks.min_intersection(pred, target)
-    score = scores.dice(shared, masks.size(pred), masks.size(target), empty=empty)
-    return score.to(score_dtype(pred, target))
+    return scores.dice(shared, pred, target, empty=empty)
 
 
-def mask_iou(
-    pred: Masks, target: Masks, *, empty: float = 1.0, validate: bool | None = None
-) -> PerChannel:
+@partial(MaskOverlap, zero_apart=True)
+def mask_iou(shared: Tensor, pred: Tensor, target: Tensor, *, empty: float = 1.0) -> Tensor:
     """Soft IoU (Jaccard index) of each channel of each item: Σ min / Σ max.
-
-    Args:
-        pred: Probabilities, shape (B, C, *spatial).
-        target: Probabilities, same shape.
-        empty: Score where both masks are empty.
-        validate: Look at the values too; by default on for CPU tensors.
-
-    Returns:
-        Score in [0, 1], without unit, shape (B, C); a plain tensor also for `MetaTensor`.
-
-    Raises:
-        ValueError: If the shapes differ or a probability lies outside [0, 1].
 
     References:
         Wang et al., Jaccard Metric Losses, https://arxiv.org/abs/2302.05666
@@ -70,37 +85,29 @@ def mask_iou(
         >>> mask_iou(torch.tensor([[[0.5, 0.5]]]), torch.tensor([[[0.0, 1.0]]]))
         tensor([[0.3333]])
     """
-    pred, target = _checked(pred, target, validate)
-    shared = masks.min_intersection(pred, target)
-    score = scores.iou(shared, masks.size(pred), masks.size(target), empty=empty)
-    return score.to(score_dtype(pred, target))
+    return scores.iou(shared, pred, target, empty=empty)
 
 
-def mask_tversky(
-    pred: Masks,
-    target: Masks,
+@partial(
+    MaskOverlap,
+    zero_apart=True,
+    symmetric=False,
+    check=lambda alpha, beta, empty: check_weight(alpha=alpha, beta=beta),
+)
+def mask_tversky(  # noqa: D417
+    shared: Tensor,
+    pred: Tensor,
+    target: Tensor,
     *,
     alpha: float = 0.5,
     beta: float = 0.5,
     empty: float = 1.0,
-    validate: bool | None = None,
-) -> PerChannel:
+) -> Tensor:
     """Soft Tversky index of each channel of each item.
 
     Args:
-        pred: Probabilities, shape (B, C, *spatial).
-        target: Probabilities, same shape.
         alpha: Weight of the prediction outside the target (false positives), at least 0.
         beta: Weight of the target outside the prediction (false negatives), at least 0.
-        empty: Score where both masks are empty.
-        validate: Look at the values too; by default on for CPU tensors.
-
-    Returns:
-        Score in [0, 1], without unit, shape (B, C); a plain tensor also for `MetaTensor`.
-
-    Raises:
-        ValueError: If the shapes differ, a weight is negative, or a probability lies outside
-            [0, 1].
 
     References:
         Salehi et al., Tversky loss function for image segmentation,
@@ -112,21 +119,4 @@ def mask_tversky(
         >>> mask_tversky(pred, target, alpha=1.0, beta=0.0)
         tensor([[0.5000]])
     """
-    check_weight(alpha=alpha, beta=beta)
-    pred, target = _checked(pred, target, validate)
-    score = scores.tversky(
-        masks.min_intersection(pred, target),
-        masks.size(pred),
-        masks.size(target),
-        alpha=alpha,
-        beta=beta,
-        empty=empty,
-    )
-    return score.to(score_dtype(pred, target))
-
-
-def _checked(pred: Tensor, target: Tensor, validate: bool | None) -> tuple[Tensor, Tensor]:
-    check_same_shape(pred=pred, target=target)
-    check_rank(3, "(B, C, *spatial)", pred=pred, target=target)
-    check_probabilities(pred=pred, target=target, validate=validate)
-    return plain(pred), plain(target)
+    return scores.tversky(shared, pred, target, alpha=alpha, beta=beta, empty=empty)

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
 
-from softoverlap import overlaps
+from softoverlap.overlaps import BoxOverlap
 from softoverlap.suppression._sweep import Pairs, meet, meet_each_other, shrunk
 
 Overlap = Callable[..., Tensor]
@@ -22,16 +22,6 @@ Without columns, to the pairs of rows, the one that comes before first.
 
 _FEW, _MANY = 256, 2048  # boxes in a block where most are dropped, and where most stay
 _PAIRS_AT_ONCE = 1 << 14
-_ABOVE_ZERO_WHERE_BOXES_MEET = (
-    (overlaps.box_iou, overlaps.box_pair_iou),
-    (overlaps.box_dice, overlaps.box_pair_dice),
-    (overlaps.box_iof, overlaps.box_pair_iof),
-    (overlaps.box_giou, overlaps.box_pair_giou),
-    (overlaps.box_diou, overlaps.box_pair_diou),
-    (overlaps.box_ciou, overlaps.box_pair_ciou),
-    (overlaps.box_eiou, overlaps.box_pair_eiou),
-)
-"""Pairwise and aligned. All but Dice and IoF are at most the IoU."""
 
 
 @torch.no_grad()
@@ -76,18 +66,12 @@ def clash_of(
     threshold: float,
 ) -> Clash:
     """Boxes of one class clash where their overlap is above the threshold."""
-    aligned = _aligned(overlap)
-    if aligned is None or threshold < 0:
+    if not isinstance(overlap, BoxOverlap) or overlap.least_iou is None or threshold < 0:
         return _dense_clash(boxes, labels, overlap, threshold)
-    iou = threshold
-    if overlap is overlaps.box_iof:
-        iou = 0.0
-    elif overlap is overlaps.box_dice:
-        iou = threshold / (2 - threshold)
     return meeting_clash(
-        shrunk(boxes, iou),
+        shrunk(boxes, overlap.least_iou(threshold)),
         labels,
-        lambda i, j: aligned(boxes[i], boxes[j], validate=False) > threshold,
+        lambda i, j: overlap.pairs(boxes[i], boxes[j], validate=False) > threshold,
     )
 
 
@@ -117,8 +101,7 @@ def meeting_clash(
 
 def _dense_clash(boxes: Tensor, labels: Tensor | None, overlap: Overlap, threshold: float) -> Clash:
     """All pairs are scored: the overlap may be above the threshold where boxes do not meet."""
-    ours = _aligned(overlap) is not None or overlap is overlaps.box_nwd
-    options = {"validate": False} if ours else {}  # values were looked at
+    options = {"validate": False} if isinstance(overlap, BoxOverlap) else {}  # looked at before
 
     def clash(rows: Tensor, columns: Tensor | None) -> Pairs:
         others = rows if columns is None else columns
@@ -129,14 +112,6 @@ def _dense_clash(boxes: Tensor, labels: Tensor | None, overlap: Overlap, thresho
         return i, j
 
     return clash
-
-
-def _aligned(overlap: Overlap) -> Overlap | None:
-    """The aligned twin of an overlap of this package that is above 0 only where boxes meet."""
-    for pairwise, aligned in _ABOVE_ZERO_WHERE_BOXES_MEET:
-        if overlap is pairwise:
-            return aligned
-    return None
 
 
 def _survivors(

@@ -9,8 +9,7 @@ from torch import Tensor
 from softoverlap import rotated, scores as ratios
 from softoverlap._checks import check_boxes, check_rotated_boxes, check_tensors
 from softoverlap._types import accumulation_dtype, plain
-from softoverlap.overlaps import box_iou
-from softoverlap.overlaps.rotated import rotated_iou_of
+from softoverlap.overlaps import box_iou, rotated_box_iou
 from softoverlap.suppression._greedy import Clash, Overlap, clash_of, meeting_clash, suppress
 from softoverlap.suppression._inputs import check_threshold, classes, one_a_box
 
@@ -129,7 +128,7 @@ def _rotated_clash(boxes: Tensor, labels: Tensor | None, threshold: float) -> Cl
         around = _shared_around(centres[i], reach[i], centres[j], reach[j])
         shared = torch.minimum(torch.minimum(volumes[i], volumes[j]), around)
         found = ratios.iou(shared * _SLACK, volumes[i], volumes[j]) > threshold
-        found[found.clone()] = rotated_iou_of(boxes[i[found]], boxes[j[found]]) > threshold
+        found[found.clone()] = rotated_box_iou.score(boxes[i[found]], boxes[j[found]]) > threshold
         return found
 
     # rounding keeps the order, so boxes around that meet do not come apart

@@ -40,7 +40,9 @@ def crops(draw):
 
 @given(crops(), st.floats(0, 2), st.floats(0, 2))
 def test_best_box_is_as_good_as_the_best_of_all_boxes(crop, alpha, beta):
-    score = best_box(torch.from_numpy(crop), overlap="tversky", alpha=alpha, beta=beta).score
+    score = best_box(
+        torch.from_numpy(crop), overlap=mask_box_tversky.with_(alpha=alpha, beta=beta)
+    ).score
     assert score == pytest.approx(reference_best(crop, alpha, beta), abs=1e-12)
 
 
@@ -60,9 +62,10 @@ def test_no_real_valued_box_beats_the_best(crop, seed):
     corners = torch.rand(2, 200, mask.ndim, generator=generator, dtype=torch.float64) * sides
     boxes = torch.cat([corners.amin(0), corners.amax(0)], dim=1)
     for overlap, score in SCORES.items():
-        weights = {"alpha": 0.3, "beta": 0.7} if overlap == "tversky" else {}
-        top = best_box(mask, overlap=overlap, **weights)[1]
-        assert score(mask[None], boxes, empty=0.0, **weights).max() <= top + 1e-12
+        if overlap == "tversky":
+            score = score.with_(alpha=0.3, beta=0.7)
+        top = best_box(mask, overlap=score)[1]
+        assert score(mask[None], boxes, empty=0.0).max() <= top + 1e-12
 
 
 @pytest.mark.parametrize("shape", [(5,), (3, 4), (2, 3, 4)])
@@ -256,7 +259,12 @@ def test_an_unknown_overlap_is_refused():
 
 def test_a_negative_weight_is_refused():
     with pytest.raises(ValueError, match="alpha must be at least 0"):
-        best_box(torch.ones(2), overlap="tversky", alpha=-1.0)
+        best_box(torch.ones(2), overlap=mask_box_tversky.with_(alpha=-1.0))
+
+
+def test_an_overlap_without_a_best_box_is_refused():
+    with pytest.raises(ValueError, match="overlap must be a Tversky index, which has a best box"):
+        best_box(torch.ones(2), overlap="diou")
 
 
 @pytest.mark.bad_input

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from softoverlap.overlaps import mask_box_tversky
+
 ROOT = Path(__file__).parents[2]
 PAGE = " ".join((ROOT / "docs/anchors.md").read_text().split())
 
@@ -26,7 +28,7 @@ def test_the_sides_of_the_page_are_those_of_the_picture(script):
     assert script.UNSURE == 0.25
     mask = script.soft_lesion()
     dice, iou, milder, stronger = (
-        script.best_side(mask, **options) for _, options, _, _ in script.SETTINGS
+        script.best_side(mask, overlap) for _, overlap, _, _ in script.SETTINGS
     )
     assert dice == iou
     assert f"best box for Dice is the core's, {dice:.0f} voxels" in PAGE
@@ -38,7 +40,7 @@ def test_the_sides_of_the_page_are_those_of_the_picture(script):
 def test_a_smaller_alpha_never_has_a_smaller_best_box(script, unsure):
     mask = script.soft_lesion(unsure)
     sides = [
-        script.best_side(mask, overlap="tversky", alpha=alpha, beta=1 - alpha)
+        script.best_side(mask, mask_box_tversky.with_(alpha=alpha, beta=1 - alpha))
         for alpha in (0.05, 0.2, 0.35, 0.5, 0.65, 0.8, 0.95)
     ]
     assert sides == sorted(sides, reverse=True)

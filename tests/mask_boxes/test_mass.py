@@ -315,7 +315,7 @@ def test_scores_do_not_depend_on_how_the_work_is_cut(count, monkeypatch):
     expected = [mask_box_dice(masks, boxes), mask_box_mass(whole, boxes)]
     monkeypatch.setattr("softoverlap.mask_boxes.meeting._PAIRS_PER_GROUP", 7)
     monkeypatch.setattr("softoverlap.mask_boxes.mass._READS_PER_BLOCK", {"cpu": 64, "other": 64})
-    monkeypatch.setattr("softoverlap.overlaps.mask_boxes.VOXELS_AT_ONCE", 80)
+    monkeypatch.setattr("softoverlap.overlaps._mask_box_scores.VOXELS_AT_ONCE", 80)
     assert torch.equal(mask_box_dice(masks, boxes), expected[0])
     assert torch.equal(mask_box_mass(whole, boxes), expected[1])
 

@@ -219,8 +219,8 @@ def test_scores_do_not_depend_on_how_the_work_is_cut(monkeypatch):
     low = 8 * torch.rand(40, 2, generator=generator) - 1
     boxes = torch.cat([low, low + 3], dim=1)
     expected = mask_box_diou(masks, boxes)
-    monkeypatch.setattr("softoverlap.overlaps.mask_box_distances._PAIRS_PER_BLOCK", 7)
-    monkeypatch.setattr("softoverlap.overlaps.mask_box_distances.VOXELS_AT_ONCE", 80)
+    monkeypatch.setattr("softoverlap.overlaps._mask_box_scores._PAIRS_PER_BLOCK", 7)
+    monkeypatch.setattr("softoverlap.overlaps._mask_box_scores.VOXELS_AT_ONCE", 80)
     assert torch.equal(mask_box_diou(masks, boxes), expected)
 
 

@@ -17,6 +17,7 @@ from softoverlap.overlaps import (
     box_iof,
     box_iou,
     box_volume,
+    overlap_named,
     rotated_box_iou,
     rotated_box_pair_iou,
 )
@@ -39,6 +40,8 @@ from tests.support.reference import (
 from tests.support.strategies import box_batches
 
 VECTORS = Path(__file__).parents[3] / "shared" / "data" / "vectors" / "boxes.json"
+NAMES = ("iou", "dice", "iof", "giou", "diou", "ciou", "eiou")
+SWEPT = [overlap_named(f"box_{name}") for name in NAMES]  # above 0 only where boxes meet
 TURNS = st.sampled_from([0.0, math.pi / 2, 0.3, -2.0])
 
 
@@ -182,8 +185,9 @@ def test_box_nms_equals_monai(threshold, size):
 
 @pytest.mark.parametrize("far", [0.0, 1e4, 3e6])
 @pytest.mark.parametrize("threshold", [0.0, 0.25, 0.5, 0.9])
-@pytest.mark.parametrize("overlap", [pair[0] for pair in _greedy._ABOVE_ZERO_WHERE_BOXES_MEET])
+@pytest.mark.parametrize("overlap", SWEPT, ids=repr)
 def test_boxes_far_from_the_origin_are_not_lost_by_the_sweep(overlap, threshold, far):
+    assert overlap.least_iou is not None
     boxes, scores = random_detections(300)
     boxes = (boxes * 0.5 + far).float()
     boxes[200:] = boxes[:100]  # shifted on one axis until the IoU is just above the threshold

@@ -11,42 +11,37 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from softoverlap import boxes as geometry, scores
-from softoverlap.anchors import anchor_quality
-from softoverlap.anchors.best import best_box_in_image, tversky_weights
+from softoverlap import boxes as geometry
+from softoverlap.anchors import AnchorOverlap, anchor_quality, best_box_in_image
 from softoverlap.lesion import Lesion
 from softoverlap.mask_boxes import SummedVolume
-from softoverlap.overlaps import mask_box_mass, mask_box_pair_mass
-
-_RATIOS = ("dice", "iou", "tversky")
+from softoverlap.overlaps import (
+    BoxOverlap,
+    MaskBoxOverlap,
+    mask_box_dice,
+    mask_box_mass,
+    mask_box_pair_mass,
+)
 
 
 def lesion_quality(
     lesions: Sequence[Lesion],
     anchors: Float[Tensor, "anchors coords"],
     *,
-    overlap: str = "dice",
+    overlap: AnchorOverlap = mask_box_dice,
     normalize: str | None = "best",
-    alpha: float = 0.5,
-    beta: float = 0.5,
 ) -> Float[Tensor, "lesions anchors"]:
     """`anchor_quality`; lesions that a patch cuts are compared with the whole lesion's size."""
-    quality = anchor_quality(
-        lesions,
-        anchors,
-        overlap=overlap,
-        normalize=normalize,
-        alpha=alpha,
-        beta=beta,
-        validate=False,
-    )
+    quality = anchor_quality(lesions, anchors, overlap=overlap, normalize=normalize, validate=False)
     rows = [row for row, lesion in enumerate(lesions) if lesion.visible < 1]
-    if rows and overlap == "diou":
-        raise ValueError("overlap must be a ratio or one of boxes for amodal lesions, got 'diou'")
-    if not rows or overlap not in _RATIOS:
+    if not rows or isinstance(overlap, BoxOverlap):
         return quality  # an overlap of boxes is with the whole box
+    if overlap.tversky_weights is None:
+        raise ValueError(
+            f"overlap must be a ratio or one of boxes for amodal lesions, got {overlap!r}"
+        )
     for row in rows:  # one at a time, so that nothing larger than the quality itself is made
-        cut = _CutLesions([lesions[row]], anchors.device, overlap, (alpha, beta))
+        cut = _CutLesions([lesions[row]], anchors.device, overlap)
         completed = cut.score(anchors, mask_box_mass(cut.tables, anchors, validate=False))
         if normalize is not None:
             best = cut.best()[:, None]
@@ -59,14 +54,9 @@ class _CutLesions:
     """Lesions with a whole box of which a patch shows a part."""
 
     def __init__(
-        self,
-        lesions: Sequence[Lesion],
-        device: torch.device,
-        overlap: str,
-        weights: tuple[float, float],
+        self, lesions: Sequence[Lesion], device: torch.device, overlap: MaskBoxOverlap
     ) -> None:
-        self.lesions, self.overlap, self.weights = lesions, overlap, weights
-        self.alpha, self.beta = tversky_weights(overlap, *weights)
+        self.lesions, self.overlap = lesions, overlap.with_(empty=0.0)
         self.tables = SummedVolume.from_lesions(lesions, device=device, validate=False)
         shown = torch.tensor([lesion.visible for lesion in lesions], dtype=torch.float64)
         self.size = self.tables.sizes / shown.to(device)
@@ -92,20 +82,13 @@ class _CutLesions:
         hidden = geometry.intersection(self.box[:, None], wide[None])
         hidden = hidden - geometry.intersection(self.shown_box[:, None], wide[None])
         mass = shown_mass + self.density[:, None] * hidden.clamp(min=0)
-        return self._overlap(mass, geometry.volume(wide)[None], self.size[:, None])
+        return self.overlap.ratio(mass, geometry.volume(wide)[None], self.size[:, None])
 
     def best(self) -> Float[Tensor, "cut"]:
         """Overlap that some box surely has with the whole lesion, the highest that is known."""
         own = mask_box_pair_mass(self.tables, self.box, validate=False)
         whole = self.score(self.box, own.expand(len(own), -1)).diagonal()
-        alpha, beta = self.weights
-        found = [
-            best_box_in_image(one, overlap=self.overlap, alpha=alpha, beta=beta)
-            for one in self.lesions
-        ]
+        found = [best_box_in_image(lesion, overlap=self.overlap) for lesion in self.lesions]
         boxes = torch.stack(found).to(self.box)
         mass = mask_box_pair_mass(self.tables, boxes, validate=False)
-        return whole.maximum(self._overlap(mass, geometry.volume(boxes), self.size))
-
-    def _overlap(self, mass: Tensor, volume: Tensor, size: Tensor) -> Tensor:
-        return scores.tversky(mass, volume, size, alpha=self.alpha, beta=self.beta, empty=0.0)
+        return whole.maximum(self.overlap.ratio(mass, geometry.volume(boxes), self.size))

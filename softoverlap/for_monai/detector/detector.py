@@ -11,7 +11,13 @@ from monai.apps.detection.utils.anchor_utils import AnchorGenerator
 from torch import Tensor, nn
 
 from softoverlap._types import plain
-from softoverlap.anchors import AnchorWeighting, ATSSMatcher, Matches, anchor_quality
+from softoverlap.anchors import (
+    AnchorOverlap,
+    AnchorWeighting,
+    ATSSMatcher,
+    Matches,
+    checked_overlap,
+)
 from softoverlap.for_monai.detector.learning import DetectorLosses
 from softoverlap.for_monai.detector.loss_terms import QualityFocal
 from softoverlap.for_monai.detector.ranking import (
@@ -21,7 +27,7 @@ from softoverlap.for_monai.detector.ranking import (
     split_codes,
 )
 from softoverlap.for_monai.detector.targets import checked_images, checked_targets
-from softoverlap.overlaps import box_iou
+from softoverlap.overlaps import box_iou, mask_box_dice
 
 
 class SoftRetinaNetDetector(DetectorLosses):
@@ -56,10 +62,8 @@ class SoftRetinaNetDetector(DetectorLosses):
         cls_key: As in MONAI: if the network does not tell.
         box_reg_key: As in MONAI: if the network does not tell.
         debug: As in MONAI.
-        overlap: Between soft mask and anchor, one of those of `anchor_quality`.
+        overlap: Between soft mask and anchor, or its name, as in `anchor_quality`.
         normalize: `"best"` for the overlap relative to the lesion's best, None for the overlap.
-        alpha: Tversky's weight of the anchor outside the mask.
-        beta: Tversky's weight of the mask outside the anchor.
         matcher: Which anchor serves which lesion; by default `ATSSMatcher()`.
         weighting: From quality to targets and weights; by default `AnchorWeighting()`.
         score: What ranks detections: `"cls"`, the probability p of the class; `"product"`, p times
@@ -97,10 +101,8 @@ class SoftRetinaNetDetector(DetectorLosses):
         box_reg_key: str = "box_regression",
         debug: bool = False,
         *,
-        overlap: str = "dice",
+        overlap: AnchorOverlap | str = mask_box_dice,
         normalize: str | None = "best",
-        alpha: float = 0.5,
-        beta: float = 0.5,
         matcher: Callable[..., Matches] | None = None,
         weighting: AnchorWeighting | None = None,
         score: str | None = None,
@@ -118,13 +120,7 @@ class SoftRetinaNetDetector(DetectorLosses):
             box_reg_key,
             debug,
         )
-        self.quality_options: dict[str, Any] = {
-            "overlap": overlap,
-            "normalize": normalize,
-            "alpha": alpha,
-            "beta": beta,
-        }
-        anchor_quality([], torch.zeros(0, 2 * self.spatial_dims), **self.quality_options)  # checks
+        self.overlap, self.normalize = checked_overlap(overlap, normalize), normalize
         self.proposal_matcher = _instance("matcher", matcher, ATSSMatcher())
         self.weighting = _instance("weighting", weighting, AnchorWeighting())
         self.iou_branch, self.score = iou_branch, ranked_by

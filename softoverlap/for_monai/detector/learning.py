@@ -9,20 +9,27 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from softoverlap.anchors import AnchorWeighting, AnchorWeights, Matches, anchor_quality
-from softoverlap.anchors.quality import BOX_OVERLAPS
+from softoverlap.anchors import (
+    AnchorOverlap,
+    AnchorWeighting,
+    AnchorWeights,
+    Matches,
+    anchor_quality,
+)
 from softoverlap.for_monai.detector.amodal import lesion_quality
 from softoverlap.for_monai.detector.loss_terms import reduce
 from softoverlap.for_monai.detector.ranking import split_codes
 from softoverlap.for_monai.detector.samples import as_matches, box_losses, sampled_rows
 from softoverlap.for_monai.detector.settings import DetectorSettings
+from softoverlap.overlaps import BoxOverlap
 
 
 class DetectorLosses(DetectorSettings):
     """MONAI's detector whose losses weigh each anchor by what it covers."""
 
     iou_branch: bool
-    quality_options: dict[str, Any]
+    overlap: AnchorOverlap
+    normalize: str | None
     weighting: AnchorWeighting
 
     def compute_loss(
@@ -50,9 +57,10 @@ class DetectorLosses(DetectorSettings):
             matches = self.match_anchors(
                 anchors, targets, num_anchor_locs_per_level, predictions=(logits, codes)
             )
+            weights = self._weights(targets, matches)
             losses = {
-                self.cls_key: self.compute_cls_loss(logits, targets, matches),
-                self.box_reg_key: self.compute_box_loss(codes, targets, anchors, matches),
+                self.cls_key: self.compute_cls_loss(logits, targets, matches, weights),
+                self.box_reg_key: self.compute_box_loss(codes, targets, anchors, matches, weights),
             }
             if quality is not None:
                 losses["box_quality"] = self.compute_quality_loss(
@@ -132,6 +140,7 @@ class DetectorLosses(DetectorSettings):
         cls_logits: Float[Tensor, "batch anchors classes"],
         targets: list[dict[str, Any]],
         matched_idxs: Sequence[Tensor | Matches],
+        weights: Sequence[AnchorWeights] | None = None,
     ) -> Float[Tensor, ""]:
         """Weighted classification loss of all anchors, or of those that the sampler picks.
 
@@ -139,17 +148,20 @@ class DetectorLosses(DetectorSettings):
             cls_logits: Logits, shape (B, N, classes).
             targets: A target for each image.
             matched_idxs: Matches of each image, or indices alone: quality is then 1.
+            weights: Of each image's anchors; by default what `weighting` makes of the matches.
 
         Returns:
             The loss, shape ().
         """
+        matches = [as_matches(match) for match in matched_idxs]
+        weights = self._weights(targets, matches) if weights is None else weights
         terms = [
-            self._cls_terms(logits, target, as_matches(match))
-            for logits, target, match in zip(cls_logits, targets, matched_idxs, strict=True)
+            self._cls_terms(*image)
+            for image in zip(cls_logits, targets, matches, weights, strict=True)
         ]
-        logits, wanted, weights = (torch.cat(part) for part in zip(*terms, strict=True))
+        logits, wanted, counted = (torch.cat(part) for part in zip(*terms, strict=True))
         losses = self.cls_loss_func(logits, wanted)
-        return reduce(losses, weights, self.cls_reduction, (wanted > 0).any(dim=1).sum())
+        return reduce(losses, counted, self.cls_reduction, (wanted > 0).any(dim=1).sum())
 
     def compute_box_loss(
         self,
@@ -157,6 +169,7 @@ class DetectorLosses(DetectorSettings):
         targets: list[dict[str, Any]],
         anchors: list[Tensor],
         matched_idxs: Sequence[Tensor | Matches],
+        weights: Sequence[AnchorWeights] | None = None,
     ) -> Float[Tensor, ""]:
         """Weighted regression loss of the positive anchors; 0 without any, and still attached.
 
@@ -165,22 +178,20 @@ class DetectorLosses(DetectorSettings):
             targets: A target for each image.
             anchors: Anchors of each image in voxels, shape (N, 2 * ndim).
             matched_idxs: Matches of each image, or indices alone: quality is then 1.
+            weights: As in `compute_cls_loss`.
 
         Returns:
             The loss, shape ().
         """
         samples, matches = [], [as_matches(match) for match in matched_idxs]
+        weights = self._weights(targets, matches) if weights is None else weights
         for code, target, candidates, match in zip(
             box_regression, targets, anchors, matches, strict=True
         ):
             boxes = self.get_box_train_sample_per_image(code, target, candidates, match.index)
             samples.append((*boxes, target, match.index[match.positive]))
-        weight = torch.cat(
-            [
-                self._weights(match, target).box_weight[match.positive]
-                for match, target in zip(matches, targets, strict=True)
-            ]
-        )
+        each = zip(weights, matches, strict=True)
+        weight = torch.cat([image.box_weight[match.positive] for image, match in each])
         if not len(weight):
             return box_regression.sum() * 0
         losses = box_losses(self.box_loss_func, samples)
@@ -243,24 +254,29 @@ class DetectorLosses(DetectorSettings):
         """Quality of the anchors for each lesion, shape (M, N)."""
         boxes = target[self.target_box_key].to(anchors.device)
         if target.get("lesions") is None:
-            if self.quality_options["overlap"] in BOX_OVERLAPS:
-                return anchor_quality(boxes, anchors, validate=False, **self.quality_options)
+            if isinstance(self.overlap, BoxOverlap):
+                return anchor_quality(boxes, anchors, overlap=self.overlap, validate=False)
             return self.box_overlap_metric(boxes, anchors)
-        return lesion_quality(target["lesions"], anchors, **self.quality_options)
+        return lesion_quality(
+            target["lesions"], anchors, overlap=self.overlap, normalize=self.normalize
+        )
 
-    def _weights(self, match: Matches, target: dict[str, Any]) -> AnchorWeights:
-        lesions = target.get("lesions")
-        if lesions is None:
-            existence = match.quality.new_ones(len(target[self.target_box_key]))
-        else:
-            existence = match.quality.new_tensor([lesion.existence for lesion in lesions])
-        return self.weighting(match, existence)
+    def _weights(
+        self, targets: Sequence[dict[str, Any]], matches: Sequence[Matches]
+    ) -> list[AnchorWeights]:
+        """What the anchors of each image learn, and how much each of them counts."""
+        weights = []
+        for target, match in zip(targets, matches, strict=True):
+            existence = [1.0] * len(target[self.target_box_key])
+            if target.get("lesions") is not None:
+                existence = [lesion.existence for lesion in target["lesions"]]
+            weights.append(self.weighting(match, match.quality.new_tensor(existence)))
+        return weights
 
     def _cls_terms(
-        self, logits: Tensor, target: dict[str, Any], match: Matches
+        self, logits: Tensor, target: dict[str, Any], match: Matches, weights: AnchorWeights
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Logits, targets and weights of the anchors of one image that count."""
-        weights = self._weights(match, target)
         wanted = torch.zeros_like(logits)
         rows = match.positive.nonzero()[:, 0]
         labels = target[self.target_label_key].to(logits.device)[match.index[rows]]

@@ -11,8 +11,7 @@ from jaxtyping import Float, Int
 from monai.apps.detection.utils.hard_negative_sampler import HardNegativeSampler
 from torch import Tensor, nn
 
-from softoverlap.anchors import Matches
-from softoverlap.anchors.best import best_box_in_image
+from softoverlap.anchors import Matches, best_box_in_image
 from softoverlap.for_monai.detector.loss_terms import takes_masks
 from softoverlap.lesion import Lesion
 from softoverlap.mask_boxes import SummedVolume
@@ -80,7 +79,7 @@ def _mask_losses(
     volume = SummedVolume.from_lesions(lesions, device=predicted.device, validate=False)
     boxes = [best_box_in_image(lesion) for lesion in lesions]
     # Dice and IoU rise together, so the best box of one is the best of the other
-    best = loss.overlap(volume, torch.stack(boxes).to(predicted.device))
+    best = loss.overlap.pairs(volume, torch.stack(boxes).to(predicted.device), validate=False)
     return loss(_rows_of(volume, index), predicted, best=best[index].to(predicted))
 
 

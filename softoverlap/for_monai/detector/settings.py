@@ -12,7 +12,7 @@ from softoverlap.anchors import ATSSMatcher, MaxOverlapMatcher
 from softoverlap.for_monai.detector.loss_terms import takes_masks, unreduced
 from softoverlap.for_monai.detector.selection import FastBoxSelector
 from softoverlap.for_monai.detector.windows import AlignedWindowInferer
-from softoverlap.losses.boxes import BoxLoss
+from softoverlap.losses import BoxLoss
 from softoverlap.overlaps import box_iou
 
 

@@ -14,13 +14,14 @@ from softoverlap.for_monai import lesion_target
 from softoverlap.for_monai.detector.amodal import lesion_quality
 from softoverlap.lesion import crop_lesion
 from softoverlap.losses import MaskBoxDiceLoss
+from softoverlap.overlaps import mask_box_dice, mask_box_diou, mask_box_iou, mask_box_tversky
 from tests.support.detectors import SIZE, TINY, scan, tiny_detector
 from tests.support.lesion_makers import ball_lesion, lesion_from_crop, scene
 
 OVERLAPS = [
-    {"overlap": "dice"},
-    {"overlap": "iou"},
-    {"overlap": "tversky", "alpha": 0.2, "beta": 0.9},
+    {"overlap": mask_box_dice},
+    {"overlap": mask_box_iou},
+    {"overlap": mask_box_tversky.with_(alpha=0.2, beta=0.9)},
 ]
 
 
@@ -62,7 +63,7 @@ def test_every_anchor_lies_between_no_and_all_of_the_hidden_mass(options, seed, 
     corners = 14 * torch.rand(20, 2, 2, generator=torch.Generator().manual_seed(box_seed)).double()
     boxes = torch.cat([corners.amin(1), corners.amax(1)], dim=1)
     found = lesion_quality([part], boxes, normalize=None, **options)[0]
-    alpha, beta = {"dice": (0.5, 0.5), "iou": (1.0, 1.0)}.get(options["overlap"], (0.2, 0.9))
+    alpha, beta = options["overlap"].tversky_weights
     size = part.crop.double().sum() / part.visible
     hidden = size - part.crop.double().sum()
     for box, score in zip(boxes, found, strict=True):
@@ -163,7 +164,7 @@ def test_what_hidden_mass_cannot_serve_is_refused():
     part = crop_lesion(ball_lesion(8, [2, 2, 2]), [6, 0, 0], SIZE, keep_box=True)
     assert part.visible < 1
     with pytest.raises(ValueError, match="overlap must be a ratio or one of boxes for amodal"):
-        lesion_quality([part], torch.rand(3, 6), overlap="diou")
+        lesion_quality([part], torch.rand(3, 6), overlap=mask_box_diou)
     detector = tiny_detector()
     detector.set_box_regression_loss(MaskBoxDiceLoss(), encode_gt=False, decode_pred=True)
     with pytest.raises(ValueError, match="lesions must be wholly visible for MaskBoxDiceLoss"):

@@ -10,7 +10,7 @@ from softoverlap import losses
 from softoverlap.anchors import Matches, best_box
 from softoverlap.for_monai import lesion_target
 from softoverlap.mask_boxes import SummedVolume
-from softoverlap.overlaps import mask_box_pair_dice, mask_box_pair_iou
+from softoverlap.overlaps import mask_box_dice, mask_box_iou
 from tests.support.detectors import SIZE, batch, tiny_detector
 from tests.support.lesion_makers import ball_lesion, scene
 
@@ -29,13 +29,13 @@ class MaskLoss(nn.Module):
 
     takes_masks = True
 
-    def __init__(self, reduction="mean", pair=mask_box_pair_dice):
+    def __init__(self, reduction="mean", overlap=mask_box_dice):
         super().__init__()
-        self.reduction, self.overlap, self.given = reduction, pair, []
+        self.reduction, self.overlap, self.given = reduction, overlap, []
 
     def forward(self, masks, boxes, weight=None, best=None):
         self.given.append((masks, boxes, best))
-        return 1 - self.overlap(masks, boxes) / best
+        return 1 - self.overlap.pairs(masks, boxes) / best
 
 
 MASK_LOSSES = [MaskLoss] + [
@@ -90,9 +90,9 @@ def test_a_loss_of_masks_trains_in_3d(loss):
     assert min(history[-3:]) < 0.95 * history[0]
 
 
-@pytest.mark.parametrize("pair", [mask_box_pair_dice, mask_box_pair_iou])
-def test_a_loss_of_masks_sees_each_box_with_its_lesion_and_the_best_box_is_free(pair):
-    detector, loss = tiny_detector(), MaskLoss(pair=pair)
+@pytest.mark.parametrize("overlap", [mask_box_dice, mask_box_iou])
+def test_a_loss_of_masks_sees_each_box_with_its_lesion_and_the_best_box_is_free(overlap):
+    detector, loss = tiny_detector(), MaskLoss(overlap=overlap)
     detector.set_box_regression_loss(loss, encode_gt=False, decode_pred=True)
     lesions = [ball_lesion(6, [3, 4, 5]), ball_lesion(8, [13, 12, 11])]
     best = [best_box(one.crop)[0].float() + one.offset.repeat(2) for one in lesions]
@@ -105,8 +105,7 @@ def test_a_loss_of_masks_sees_each_box_with_its_lesion_and_the_best_box_is_free(
     assert torch.equal(masks.sizes, SummedVolume.from_lesions(lesions).sizes[[1, 0, 1]])
     assert masks.table.numel() == SummedVolume.from_lesions(lesions).table.numel()
     assert boxes.shape == (3, 6)
-    name = "dice" if pair is mask_box_pair_dice else "iou"
-    scores = [best_box(one.crop, overlap=name)[1] for one in lesions]
+    scores = [best_box(one.crop, overlap=overlap)[1] for one in lesions]
     assert highest.tolist() == pytest.approx([scores[1], scores[0], scores[1]], rel=1e-6)
 
 

@@ -1,4 +1,4 @@
-"""All pairs of boxes in blocks of rows, or aligned boxes, scored by one broadcasting function."""
+"""All pairs of boxes, scored in blocks of rows by one broadcasting function."""
 
 from __future__ import annotations
 
@@ -9,45 +9,18 @@ import torch
 from torch import Tensor
 
 from softoverlap._autograd import once_only
-from softoverlap._checks import check_boxes, check_same_rows
 from softoverlap._types import accumulation_dtype, plain, score_dtype
 
 Score = Callable[[Tensor, Tensor], Tensor]
 """A score of boxes that broadcast over their leading axes."""
-
-Check = Callable[[Tensor, Tensor, bool | None], None]
-"""Refuses what is not two sets of boxes of one layout."""
 
 _PAIRS_PER_BLOCK = 3 << 16  # a few tensors of so many fit the cache of two cores
 _PAIRS_PER_LAUNCH = 1 << 24  # on a GPU a block shall be worth its launches
 _BYTES_TO_KEEP = 28 << 20
 
 
-def check_both(pred: Tensor, target: Tensor, validate: bool | None) -> None:
-    """Both are axis-aligned boxes of the same dimension."""
-    check_boxes(pred=pred, validate=validate)
-    check_boxes(target=target, ndim=pred.shape[1] // 2, validate=validate)
-
-
-def aligned(
-    score: Score, pred: Tensor, target: Tensor, validate: bool | None, check: Check = check_both
-) -> Tensor:
-    """The score of box i and box i."""
-    check(pred, target, validate)
-    check_same_rows(pred=pred, target=target)
-    return score(plain(pred), plain(target)).to(score_dtype(pred, target))
-
-
-def pairwise(
-    score: Score,
-    pred: Tensor,
-    target: Tensor,
-    block_size: int | None,
-    validate: bool | None,
-    check: Check = check_both,
-) -> Tensor:
+def pairwise(score: Score, pred: Tensor, target: Tensor, block_size: int | None) -> Tensor:
     """The score of all pairs; working memory, forward and backward, is that of a block."""
-    check(pred, target, validate)
     if block_size is not None and (not isinstance(block_size, int) or block_size < 1):
         raise ValueError(f"block_size must be a whole number of at least 1, got {block_size}")
     pairs = _PAIRS_PER_BLOCK if pred.device.type == "cpu" else _PAIRS_PER_LAUNCH

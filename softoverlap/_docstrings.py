@@ -1,0 +1,57 @@
+"""Docstrings of a family: what is said of a member, within what is said of all of them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from inspect import cleandoc, signature
+
+_ORDER = ("Args", "Returns", "Raises", "References", "Examples")
+
+
+class Family:
+    """Classes that describe what is their own; the first of them describes the rest, once.
+
+    A docstring is joined with that of the first: arguments in the order of the signature, what is
+    raised, and references.
+    """
+
+    def __init_subclass__(cls, **options: object) -> None:
+        super().__init_subclass__(**options)
+        root = next(c for c in reversed(cls.__mro__) if issubclass(c, Family) and c is not Family)
+        if root is not cls and cls.__doc__ and root.__doc__:
+            cls.__doc__ = joined(cls.__doc__, root.__doc__, signature(cls).parameters)
+
+
+def joined(own: str, shared: str, arguments: Iterable[str]) -> str:
+    """The docstring of a member.
+
+    Args:
+        own: Its summary, its description, and sections of its own in Google's form.
+        shared: The family's docstring, of which the sections count, but for the examples.
+        arguments: Names in order; each is described by the member, else by the family.
+
+    Returns:
+        The docstring.
+    """
+    mine, common = _sections(own), _sections(shared)
+    described = _entries(common.pop("Args", "")) | _entries(mine.pop("Args", ""))
+    parts = {name: mine.get(name, common.get(name, "")) for name in _ORDER}
+    parts["Args"] = "".join(described.get(name, "") for name in arguments)
+    parts["References"] = mine.get("References", "") + common.get("References", "")
+    parts["Examples"] = mine.get("Examples", "")
+    return "\n".join([mine[""], *(f"{name}:\n{text}" for name, text in parts.items() if text)])
+
+
+def _sections(text: str) -> dict[str, str]:
+    """What stands below each heading, and by the empty name what stands above the first."""
+    head, *rest = re.split(rf"(?m)^({'|'.join(_ORDER)}):\n", cleandoc(text) + "\n")
+    below = zip(rest[::2], rest[1::2], strict=True)
+    return {"": head.rstrip() + "\n"} | {name: lines.rstrip() + "\n" for name, lines in below}
+
+
+def _entries(arguments: str) -> dict[str, str]:
+    """The lines of each argument by its name."""
+    _, *rest = re.split(r"(?m)^(    \w+: )", arguments)
+    both = zip(rest[::2], rest[1::2], strict=True)
+    return {name.strip(" :"): name + lines for name, lines in both}

@@ -1,0 +1,129 @@
+"""Masks and boxes brought together: ratios of mass, volume and size, of all or aligned pairs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from jaxtyping import Float, Shaped
+from torch import Tensor
+
+from softoverlap import boxes as geometry
+from softoverlap._checks import check_boxes
+from softoverlap._types import plain, score_dtype
+from softoverlap.lesion import Lesion
+from softoverlap.mask_boxes import (
+    SummedVolume,
+    as_summed_volume,
+    centres_of_mass,
+    mass_of_pairs,
+    meeting_pairs,
+    supports,
+)
+
+AnyMasks = Shaped[Tensor, "lesions *spatial"] | Sequence[Lesion] | SummedVolume
+Pairwise = Float[Tensor, "lesions boxes"]
+Aligned = Float[Tensor, "pairs"]
+
+Ratio = Callable[[Tensor, Tensor, Tensor], Tensor]
+"""A score from (mass, volume of the box, size of the mask)."""
+
+Penalty = Callable[[Tensor, Tensor, Tensor], Tensor]
+"""What is taken off, float64, from (centre of mass, support of the mask, box); they broadcast."""
+
+VOXELS_AT_ONCE = 1 << 24  # of whole-image masks: their tables take 8 bytes a voxel
+_PAIRS_PER_BLOCK = 1 << 20
+
+
+def in_parts(
+    score: Callable[[SummedVolume, Tensor], Tensor],
+    masks: AnyMasks,
+    boxes: Tensor,
+    validate: bool | None,
+) -> Tensor:
+    """The scores of tables and boxes; those of large masks are never held all at once."""
+    parts: Sequence[AnyMasks] = [masks]
+    if isinstance(masks, Tensor) and masks.numel() > VOXELS_AT_ONCE and len(masks) > 1:
+        parts = masks.split(max(1, VOXELS_AT_ONCE // masks[0].numel()))
+    rows = [score(*prepared(part, boxes, validate)) for part in parts]
+    return rows[0] if len(rows) == 1 else torch.cat(rows)
+
+
+def all_ratios(
+    ratio: Ratio, volume: SummedVolume, boxes: Tensor, at_least: torch.dtype | None = None
+) -> Tensor:
+    """The ratio of all pairs; those that don't meet have 0 without being read."""
+    dtype = _result_dtype(volume, boxes, at_least)
+    result = torch.zeros(len(volume) * len(boxes), dtype=dtype, device=volume.device)
+    for rows, columns in meeting_pairs(volume, boxes):
+        score = ratio_of(ratio, volume, boxes, rows, columns).to(dtype)
+        result.index_put_((rows * len(boxes) + columns,), score)
+    return result.view(len(volume), len(boxes))
+
+
+def aligned_ratios(
+    ratio: Ratio, volume: SummedVolume, boxes: Tensor, at_least: torch.dtype | None = None
+) -> Tensor:
+    """The ratio of mask i and box i."""
+    if len(volume) != len(boxes):
+        raise ValueError(f"masks and boxes must be as many, got {len(volume)} and {len(boxes)}")
+    rows = torch.arange(len(volume), device=volume.device)
+    return ratio_of(ratio, volume, boxes, rows, rows).to(_result_dtype(volume, boxes, at_least))
+
+
+def ratio_of(
+    ratio: Ratio, volume: SummedVolume, boxes: Tensor, rows: Tensor, columns: Tensor
+) -> Aligned:
+    """The ratio of the pairs, formed in float64."""
+    mass = mass_of_pairs(volume, boxes, rows, columns)
+    box_volumes = geometry.volume(boxes.to(torch.float64))[columns]
+    return ratio(mass, box_volumes, volume.sizes[rows])
+
+
+def less_penalty(
+    score: Tensor, penalty: Penalty, volume: SummedVolume, boxes: Tensor
+) -> Float[Tensor, "lesions boxes"]:
+    """The score of all pairs less their penalty; in place where no gradient asks for the score."""
+    centre, support = centres_of_mass(volume), supports(volume)
+    in_place, rows = not score.requires_grad, []
+    step = max(1, _PAIRS_PER_BLOCK // max(1, len(boxes)))
+    for start in range(0, len(volume), step):
+        some = slice(start, start + step)
+        taken = penalty(centre[some, None], support[some, None], boxes[None])
+        taken = torch.where(volume.sizes[some, None] == 0, 0, taken).to(score.dtype)
+        rows.append(score[some].sub_(taken) if in_place else score[some] - taken)
+    return score if in_place else torch.cat(rows)
+
+
+def aligned_penalty(penalty: Penalty, volume: SummedVolume, boxes: Tensor) -> Aligned:
+    """The penalty of mask i and box i, float64; an empty mask has no centre, so it has none."""
+    taken = penalty(centres_of_mass(volume), supports(volume), boxes)
+    return torch.where(volume.sizes == 0, 0, taken)
+
+
+def prepared(masks: AnyMasks, boxes: Tensor, validate: bool | None) -> tuple[SummedVolume, Tensor]:
+    """Tables of the masks, and the boxes as a plain tensor; both checked."""
+    _check_axes(masks, boxes)
+    volume = as_summed_volume(masks, validate=validate)
+    check_boxes(boxes=boxes, ndim=volume.ndim, validate=validate)
+    if boxes.device != volume.device:
+        raise ValueError(
+            f"boxes must be on {volume.device}, where the masks are, got {boxes.device}"
+        )
+    return volume, plain(boxes)
+
+
+def _result_dtype(volume: SummedVolume, boxes: Tensor, at_least: torch.dtype | None) -> torch.dtype:
+    dtype = score_dtype(torch.empty(0, dtype=volume.dtype), boxes)
+    return dtype if at_least is None else torch.promote_types(dtype, at_least)
+
+
+def _check_axes(masks: AnyMasks, boxes: Tensor) -> None:
+    """A batch or channel axis is no spatial one."""
+    if not isinstance(masks, Tensor) or not isinstance(boxes, Tensor) or boxes.ndim != 2:
+        return
+    if boxes.shape[1] and boxes.shape[1] % 2 == 0 and masks.ndim - 1 > boxes.shape[1] // 2:
+        raise ValueError(
+            f"masks must have shape (K, *spatial) with {boxes.shape[1] // 2} spatial axes for "
+            f"boxes of shape {tuple(boxes.shape)}, got {tuple(masks.shape)}"
+        )

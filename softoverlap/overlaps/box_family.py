@@ -1,0 +1,201 @@
+"""The families of overlaps of boxes: axis-aligned ones, and oriented ones."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
+
+from jaxtyping import Float
+from torch import Tensor
+
+from softoverlap._checks import check_boxes, check_rotated_boxes, check_same_rows
+from softoverlap._types import Boxes, OtherBoxes, plain, score_dtype
+from softoverlap.overlaps._blocks import pairwise
+from softoverlap.overlaps.overlap import Overlap, Pairs
+
+Terms = tuple[Tensor, list[Tensor]]
+"""A score in [0, 1], such as the IoU, and the penalties, each at least 0, that are taken off it.
+
+A loss with a power (alpha-IoU) raises each of them by itself.
+"""
+
+
+class BoxLikeOverlap(Overlap):
+    """Overlap of boxes of any kind: its definition returns `Terms` of boxes that broadcast."""
+
+    @property
+    def pairs(self) -> BoxPairs:
+        """The aligned form."""
+        return self._pairs
+
+    def _aligned(self) -> BoxPairs:
+        return BoxPairs(self)
+
+    def check(self, validate: bool | None, **boxes: Any) -> None:
+        """Refuse what is not two sets of boxes of one layout; they are called as they are given."""
+        raise NotImplementedError
+
+    def terms(self, a: Tensor, b: Tensor) -> Terms:
+        """The score and the penalties of boxes that broadcast over their leading axes."""
+        return self.defined({})(a, b)
+
+    def score(self, a: Tensor, b: Tensor) -> Tensor:
+        """The score less the penalties of boxes that broadcast over their leading axes."""
+        return _total(self.defined({}), a, b)
+
+    def _of_all(
+        self,
+        pred: Tensor,
+        target: Tensor,
+        block_size: int | None,
+        validate: bool | None,
+        parameters: Mapping[str, Any],
+    ) -> Tensor:
+        score = partial(_total, self.defined(parameters))
+        self.check(validate, pred=pred, target=target)
+        return pairwise(score, pred, target, block_size)
+
+    def _of_pairs(
+        self, pred: Tensor, target: Tensor, validate: bool | None, parameters: Mapping[str, Any]
+    ) -> Tensor:
+        definition = self.defined(parameters)
+        self.check(validate, pred=pred, target=target)
+        check_same_rows(pred=pred, target=target)
+        return _total(definition, plain(pred), plain(target)).to(score_dtype(pred, target))
+
+
+class BoxPairs(Pairs):
+    """Overlap of aligned boxes of any kind."""
+
+    overlap: BoxLikeOverlap
+
+    def __call__(
+        self,
+        pred: Boxes,
+        target: Boxes,
+        *,
+        validate: bool | None = None,
+        **parameters: float | None,
+    ) -> Float[Tensor, "boxes"]:
+        """Score box i and box i.
+
+        Args:
+            pred: N boxes in the layout of the form for all pairs.
+            target: As many, of the same layout.
+            parameters: Of the overlap, by name.
+            validate: Look at the values too; by default on for CPU tensors.
+
+        Returns:
+            Score in its range, without unit, shape (N,).
+
+        Raises:
+            ValueError: As in the form for all pairs, or if the rows are not as many.
+        """
+        return self.overlap._of_pairs(pred, target, validate, parameters)
+
+
+def _total(definition: Callable[[Tensor, Tensor], Terms], a: Tensor, b: Tensor) -> Tensor:
+    result, penalties = definition(a, b)
+    for penalty in penalties:
+        result = result - penalty
+    return result
+
+
+def _at_most_the_iou(threshold: float) -> float:
+    return threshold
+
+
+class BoxOverlap(BoxLikeOverlap):
+    """Overlap of axis-aligned boxes.
+
+    Args:
+        definition: `Terms` of two sets of boxes that broadcast.
+        least_iou: The lowest IoU of boxes whose overlap exceeds a threshold of at least 0; by
+            default the threshold, for overlaps that are at most the IoU. None where boxes that are
+            apart may exceed it.
+        facts: What is said of every `Overlap`.
+    """
+
+    least_iou: Callable[[float], float] | None
+
+    def __init__(
+        self,
+        definition: Callable[..., Terms],
+        *,
+        least_iou: Callable[[float], float] | None = _at_most_the_iou,
+        **facts: Any,
+    ) -> None:
+        super().__init__(definition, **facts)
+        vars(self).update(least_iou=least_iou)
+
+    def __call__(
+        self,
+        pred: Boxes,
+        target: OtherBoxes,
+        *,
+        block_size: int | None = None,
+        validate: bool | None = None,
+        **parameters: float | None,
+    ) -> Float[Tensor, "boxes others"]:
+        """Score all pairs of boxes.
+
+        Args:
+            pred: Minima, then maxima, shape (N, 2 * ndim).
+            target: Same layout, shape (M, 2 * ndim).
+            parameters: Of the overlap, by name.
+            block_size: Rows of `pred` that are scored at once, forward and backward; by default
+                as many as keep the working memory small. The result does not depend on it.
+            validate: Look at the values too; by default on for CPU tensors.
+
+        Returns:
+            Score in its range, without unit, shape (N, M); of aligned boxes by `.pairs`.
+
+        Raises:
+            ValueError: If a shape is wrong, a value is not finite, a maximum is below its minimum,
+                or an argument is out of range.
+        """
+        return self._of_all(pred, target, block_size, validate, parameters)
+
+    def check(self, validate: bool | None, **boxes: Any) -> None:
+        """Refuse what is not two sets of boxes of one layout; they are called as they are given."""
+        (first, pred), (second, target) = boxes.items()
+        check_boxes(**{first: pred}, validate=validate)
+        check_boxes(**{second: target}, ndim=pred.shape[1] // 2, validate=validate)
+
+
+class RotatedBoxOverlap(BoxLikeOverlap):
+    """Overlap of oriented boxes."""
+
+    def __call__(
+        self,
+        pred: Boxes,
+        target: OtherBoxes,
+        *,
+        block_size: int | None = None,
+        validate: bool | None = None,
+        **parameters: float | None,
+    ) -> Float[Tensor, "boxes others"]:
+        """Score all pairs of boxes.
+
+        Args:
+            pred: `(cx, cy, w, h, angle)` or `(cx, cy, cz, w, h, d, yaw)`, radians
+                counter-clockwise from axis 0 to axis 1, shape (N, 5) or (N, 7).
+            target: Same layout, shape (M, 5) or (M, 7).
+            parameters: Of the overlap, by name.
+            block_size: Rows of `pred` that are scored at once, as in `box_iou`.
+            validate: Look at the values too; by default on for CPU tensors.
+
+        Returns:
+            Score in its range, without unit, shape (N, M); of aligned boxes by `.pairs`.
+
+        Raises:
+            ValueError: If a shape is wrong, a value is not finite or an edge is negative.
+        """
+        return self._of_all(pred, target, block_size, validate, parameters)
+
+    def check(self, validate: bool | None, **boxes: Any) -> None:
+        """Refuse what is not two sets of oriented boxes with as many parameters."""
+        (first, pred), (second, target) = boxes.items()
+        check_rotated_boxes(**{first: pred}, validate=validate)
+        check_rotated_boxes(**{second: target}, parameters=pred.shape[1], validate=validate)
