@@ -163,10 +163,12 @@ def _grid(ndim: int, dtype: torch.dtype) -> tuple[Tensor, dict[str, Any]]:
 
 def _quality(ndim: int, dtype: torch.dtype) -> dict[str, Any]:
     of_lesions, (anchors, _) = lesions(ndim, dtype), _grid(ndim, dtype)
-    call = partial(api.anchor_quality, of_lesions, anchors, alpha=0.3, beta=0.7)
-    made: dict[str, Any] = {overlap: call(overlap=overlap) for overlap in (*_RATIOS, *_HITS)}
-    for overlap in _RATIOS:
-        made[f"{overlap}_as_it_is"] = call(overlap=overlap, normalize=None)
+    call = partial(api.anchor_quality, of_lesions, anchors)
+    uneven = api.mask_box_tversky.with_(alpha=0.3, beta=0.7)
+    meant = {name: uneven if name == "tversky" else name for name in (*_RATIOS, *_HITS)}
+    made: dict[str, Any] = {name: call(overlap=overlap) for name, overlap in meant.items()}
+    for name in _RATIOS:
+        made[f"{name}_as_it_is"] = call(overlap=meant[name], normalize=None)
     made["sparse"] = call(overlap="dice", sparse=True)
     masks = uniform(9, 2, *[16] * ndim).square().to(dtype)
     masks[:, 9:] = 0
@@ -277,7 +279,10 @@ def _detector_losses() -> dict[str, Any]:
     options: dict[str, dict[str, Any]] = {
         "default": {},
         "box_iou": {"overlap": "box_iou", "matcher": api.MaxOverlapMatcher(0.2, 0.4)},
-        "aligned": {"overlap": "tversky", "alpha": 0.3, "matcher": api.TaskAlignedMatcher(5)},
+        "aligned": {
+            "overlap": api.mask_box_tversky.with_(alpha=0.3),
+            "matcher": api.TaskAlignedMatcher(5),
+        },
         "weighting": {"weighting": api.AnchorWeighting(target="quality", box_weight="rank")},
     }
     for kind, chosen in options.items():
