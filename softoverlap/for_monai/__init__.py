@@ -1,15 +1,22 @@
-"""What plugs into MONAI: the detector on soft lesions."""
+"""What plugs into MONAI: metrics, and the detector on soft lesions."""
 
 from softoverlap.for_monai.detector.anchor_grid import ExactAnchorGenerator
 from softoverlap.for_monai.detector.detector import SoftRetinaNetDetector
 from softoverlap.for_monai.detector.network import lesion_retinanet
 from softoverlap.for_monai.detector.targets import lesion_target
 from softoverlap.for_monai.detector.windows import AlignedWindowInferer
+from softoverlap.for_monai.metrics import MeasureMetric, MetricSummary
+from softoverlap.for_monai.stand_ins import SoftDiceMetric, SoftIoUMetric, SoftTverskyMetric
 
 __all__ = [
     "AlignedWindowInferer",
     "ExactAnchorGenerator",
+    "MeasureMetric",
+    "MetricSummary",
+    "SoftDiceMetric",
+    "SoftIoUMetric",
     "SoftRetinaNetDetector",
+    "SoftTverskyMetric",
     "lesion_retinanet",
     "lesion_target",
 ]

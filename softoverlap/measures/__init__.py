@@ -1,6 +1,5 @@
 """MONAI metrics and their functional twins."""
 
-from softoverlap.measures._cumulative import MetricSummary
 from softoverlap.measures.agreement import BlandAltman, compute_bland_altman
 from softoverlap.measures.bins import ReliabilityCurve
 from softoverlap.measures.calibration import (
@@ -49,6 +48,7 @@ from softoverlap.measures.lesionwise.recall import (
     LesionRecallMetric,
     compute_lesion_recall,
 )
+from softoverlap.measures.measure import Measure
 from softoverlap.measures.raters.overlap import (
     GeneralisedEnergyDistanceMetric,
     HumanCeilingMetric,
@@ -58,12 +58,11 @@ from softoverlap.measures.raters.overlap import (
     compute_rater_overlap,
 )
 from softoverlap.measures.soft import (
-    SoftDiceMetric,
-    SoftIoUMetric,
-    SoftTverskyMetric,
+    SoftDice,
+    SoftIoU,
+    SoftTversky,
     compute_soft_dice,
     compute_soft_iou,
-    compute_soft_tversky,
 )
 from softoverlap.measures.surfaces import (
     ThresholdedHausdorffMetric,
@@ -125,7 +124,7 @@ __all__ = [
     "LesionRecall",
     "LesionRecallMetric",
     "LesionwiseDiceMetric",
-    "MetricSummary",
+    "Measure",
     "PanopticQuality",
     "PanopticQualityMetric",
     "RaterOverlapMetric",
@@ -133,9 +132,9 @@ __all__ = [
     "ReliabilityCurve",
     "ScoreExistenceCorrelation",
     "ScoreExistenceMetric",
-    "SoftDiceMetric",
-    "SoftIoUMetric",
-    "SoftTverskyMetric",
+    "SoftDice",
+    "SoftIoU",
+    "SoftTversky",
     "ThresholdedDiceMetric",
     "ThresholdedHausdorffMetric",
     "ThresholdedIoUMetric",
@@ -166,7 +165,6 @@ __all__ = [
     "compute_score_existence_correlation",
     "compute_soft_dice",
     "compute_soft_iou",
-    "compute_soft_tversky",
     "compute_thresholded_dice",
     "compute_thresholded_hausdorff",
     "compute_thresholded_iou",

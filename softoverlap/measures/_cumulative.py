@@ -19,7 +19,7 @@ from monai.utils import evenly_divisible_all_gather
 from monai.utils.enums import MetricReduction
 from torch import Tensor
 
-from softoverlap.measures.inputs import MaskInputs
+from softoverlap.measures.mask_inputs import MaskInputs
 from softoverlap.measures.reduction import DATASET_REDUCTIONS, checked_reduction, reduce_scores
 
 

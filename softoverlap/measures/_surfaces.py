@@ -17,7 +17,7 @@ from monai.metrics import compute_hausdorff_distance, compute_surface_dice
 from torch import Tensor
 
 from softoverlap._checks import check_choice, check_number, check_threshold
-from softoverlap.measures.inputs import MaskInputs, MaskPair, voxel_spacing
+from softoverlap.measures.mask_inputs import MaskInputs, MaskPair, voxel_spacing
 from softoverlap.measures.near import in_dtype
 
 Edges = tuple[float, ...]

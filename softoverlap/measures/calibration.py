@@ -24,7 +24,7 @@ from softoverlap.measures.bins import (
     ratio,
     reliability_curve,
 )
-from softoverlap.measures.inputs import MaskInputs, Spacing
+from softoverlap.measures.mask_inputs import MaskInputs, Spacing
 from softoverlap.measures.near import CountedVoxels, NearVoxels
 
 Scores = Float[Tensor, "batch classes"]

@@ -16,7 +16,7 @@ from scipy import ndimage
 from torch import Tensor
 
 from softoverlap._checks import check_threshold, check_weight
-from softoverlap.measures.inputs import MaskInputs, voxel_spacing
+from softoverlap.measures.mask_inputs import MaskInputs, voxel_spacing
 
 _ROUNDING = 1 + 1e-9  # three edges of 0.1 mm are within 0.3 mm
 

@@ -23,7 +23,7 @@ from softoverlap.measures._surfaces import (
     filled,
     measured,
 )
-from softoverlap.measures.inputs import MaskInputs, Spacing
+from softoverlap.measures.mask_inputs import MaskInputs, Spacing
 
 Scores = Float[Tensor, "batch classes"]
 

@@ -15,7 +15,7 @@ from softoverlap._types import Masks, Targets, VoxelWeights
 from softoverlap._units import MM3_PER_ML
 from softoverlap.measures._cumulative import MaskMetric
 from softoverlap.measures.agreement import BlandAltman, compute_bland_altman
-from softoverlap.measures.inputs import MaskInputs, Spacing, voxel_spacing
+from softoverlap.measures.mask_inputs import MaskInputs, Spacing, voxel_spacing
 
 Scores = Float[Tensor, "batch classes"]
 

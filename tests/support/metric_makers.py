@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import torch
 
-from softoverlap import measures as metrics
+from softoverlap import for_monai, measures as metrics
 
 ITEMS, EXTRA = 5, 7
 SPACING = (1.0, 1.0, 2.0)
 
 OF_MASKS = {
-    "soft_dice": metrics.SoftDiceMetric,
-    "soft_iou": lambda: metrics.SoftIoUMetric(reduction="dataset"),
-    "soft_tversky": lambda: metrics.SoftTverskyMetric(alpha=0.3, beta=0.7, reduction="class"),
+    "soft_dice": for_monai.SoftDiceMetric,
+    "soft_iou": lambda: for_monai.SoftIoUMetric(reduction="dataset"),
+    "soft_tversky": lambda: for_monai.SoftTverskyMetric(alpha=0.3, beta=0.7, reduction="class"),
     "thresholded_dice": metrics.ThresholdedDiceMetric,
     "thresholded_iou": metrics.ThresholdedIoUMetric,
     "expected_dice": metrics.ExpectedDiceMetric,

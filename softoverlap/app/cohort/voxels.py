@@ -15,7 +15,7 @@ from torch import Tensor
 from softoverlap import scores
 from softoverlap._units import MM3_PER_ML
 from softoverlap.measures.bins import bin_edges, bin_sums, calibration_error
-from softoverlap.measures.inputs import MaskInputs
+from softoverlap.measures.mask_inputs import MaskInputs
 from softoverlap.measures.near import CountedVoxels, NearVoxels
 from softoverlap.measures.thresholds.curve import QUBIQ_THRESHOLDS
 from softoverlap.measures.thresholds.expected import BINS, from_cells

@@ -15,8 +15,8 @@ from torch import Tensor
 from softoverlap._checks import check_probabilities, check_tensors
 from softoverlap._types import plain
 from softoverlap.measures._cumulative import MaskMetric
-from softoverlap.measures.inputs import MaskInputs, MaskPair, Spacing, voxel_spacing
 from softoverlap.measures.lesionwise.maps import LesionRules, LesionScan, lesion_scan
+from softoverlap.measures.mask_inputs import MaskInputs, MaskPair, Spacing, voxel_spacing
 
 RaterMasks = Shaped[Tensor, "batch raters marked *spatial"]
 

@@ -16,7 +16,6 @@ from torch import Tensor
 from softoverlap._checks import check_weight
 from softoverlap._types import Masks, Targets, VoxelWeights
 from softoverlap.lesions.components import neighbourhood
-from softoverlap.measures.inputs import MaskInputs, Spacing
 from softoverlap.measures.lesionwise._metric import LesionMetric
 from softoverlap.measures.lesionwise.maps import (
     LesionRules,
@@ -25,6 +24,7 @@ from softoverlap.measures.lesionwise.maps import (
     ratio,
     touching,
 )
+from softoverlap.measures.mask_inputs import MaskInputs, Spacing
 
 _BRATS_MM3 = 50.0
 """Lesions of BraTS have to be larger than this, in mm³."""

@@ -12,9 +12,9 @@ from torch import Tensor
 from softoverlap._checks import check_choice
 from softoverlap._types import Masks, Targets, VoxelWeights
 from softoverlap._units import MM3_PER_ML
-from softoverlap.measures.inputs import MaskInputs
 from softoverlap.measures.lesionwise._metric import LesionMetric, RaterMasks
 from softoverlap.measures.lesionwise.maps import LesionRules, LesionScan
+from softoverlap.measures.mask_inputs import MaskInputs
 
 MEASURES = ("count", "ml", "mm3")
 

@@ -9,7 +9,6 @@ import numpy as np
 from scipy import ndimage
 
 from softoverlap._types import Masks, Targets, VoxelWeights
-from softoverlap.measures.inputs import MaskInputs
 from softoverlap.measures.lesionwise._metric import (
     RaterMasks,
     checked_raters,
@@ -18,6 +17,7 @@ from softoverlap.measures.lesionwise._metric import (
 )
 from softoverlap.measures.lesionwise.hits import FoundLesions, HitRule, found_lesions
 from softoverlap.measures.lesionwise.maps import LesionMap, LesionRules, LesionScan
+from softoverlap.measures.mask_inputs import MaskInputs
 
 
 @dataclass(frozen=True)

@@ -17,9 +17,9 @@ from torch import Tensor
 
 from softoverlap._checks import check_choice
 from softoverlap._types import Masks, Targets, VoxelWeights
-from softoverlap.measures.inputs import MaskInputs, Spacing
 from softoverlap.measures.lesionwise._metric import LesionMetric
 from softoverlap.measures.lesionwise.maps import LesionRules, LesionScan, ratio
+from softoverlap.measures.mask_inputs import MaskInputs, Spacing
 
 _ROUNDING = 1e-9
 """An IoU of exactly ½ is no match, whichever way its sum was rounded."""

@@ -14,10 +14,10 @@ from torch import Tensor
 
 from softoverlap._checks import check_choice
 from softoverlap._types import Masks, Targets, VoxelWeights
-from softoverlap.measures.inputs import MaskInputs
 from softoverlap.measures.lesionwise._metric import LesionMetric, RaterMasks
 from softoverlap.measures.lesionwise.hits import HitRule, found_lesions
 from softoverlap.measures.lesionwise.maps import LesionRules, LesionScan
+from softoverlap.measures.mask_inputs import MaskInputs
 
 WEIGHTS = ("lesions", "existence")
 

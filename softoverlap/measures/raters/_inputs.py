@@ -18,7 +18,7 @@ from torch import Tensor
 from softoverlap._checks import check_probabilities, check_rank, check_tensors
 from softoverlap._types import plain
 from softoverlap.masks import one_hot
-from softoverlap.measures.inputs import MaskInputs, checked_mask
+from softoverlap.measures.mask_inputs import MaskInputs, checked_mask
 
 Stack = Shaped[Tensor, "batch count channel *spatial"]
 Ratio = Callable[..., Tensor]

@@ -12,7 +12,7 @@ from softoverlap import scores
 from softoverlap._checks import check_choice, check_score, check_threshold
 from softoverlap.lesions import fuse_raters
 from softoverlap.measures._cumulative import MaskMetric
-from softoverlap.measures.inputs import MaskInputs
+from softoverlap.measures.mask_inputs import MaskInputs
 from softoverlap.measures.raters._inputs import (
     RaterCase,
     check_background,

@@ -15,7 +15,7 @@ from monai.utils.enums import MetricReduction
 from torch import Tensor
 
 from softoverlap._types import Masks
-from softoverlap.measures.inputs import MaskInputs
+from softoverlap.measures.mask_inputs import MaskInputs
 from softoverlap.measures.raters._inputs import check_background, tells_classes, with_class_axis
 from softoverlap.measures.raters._scores import RaterMetric, RaterReading, energy_distance
 

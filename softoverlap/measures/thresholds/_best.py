@@ -14,7 +14,7 @@ from softoverlap import scores
 from softoverlap._checks import check_choice, check_threshold
 from softoverlap._types import Masks, Targets, VoxelWeights
 from softoverlap.measures._cumulative import MaskMetric
-from softoverlap.measures.inputs import MaskInputs, MaskPair
+from softoverlap.measures.mask_inputs import MaskInputs, MaskPair
 from softoverlap.measures.thresholds import voxels
 from softoverlap.measures.thresholds.curve import Curve, curve, rising
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from softoverlap import scores
 from softoverlap.measures._cumulative import MaskMetric
-from softoverlap.measures.inputs import MaskInputs
+from softoverlap.measures.mask_inputs import MaskInputs
 from softoverlap.measures.reduction import reduce_scores
 from softoverlap.measures.thresholds.curve import Ratio
 from softoverlap.measures.thresholds.expected import BINS, ExpectedBounds, check_method, expected

@@ -12,7 +12,7 @@ from torch import Tensor
 from softoverlap import scores
 from softoverlap._types import Masks, Targets, VoxelWeights
 from softoverlap.measures._cumulative import MaskMetric
-from softoverlap.measures.inputs import MaskInputs
+from softoverlap.measures.mask_inputs import MaskInputs
 from softoverlap.measures.reduction import DATASET_REDUCTIONS, checked_reduction, reduce_scores
 from softoverlap.measures.thresholds.curve import (
     QUBIQ_THRESHOLDS,

@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from softoverlap._checks import check_number, check_score
-from softoverlap.measures.inputs import MaskPair
+from softoverlap.measures.mask_inputs import MaskPair
 from softoverlap.measures.thresholds import voxels
 
 Ratio = Callable[..., Tensor]

@@ -15,7 +15,7 @@ from torch import Tensor
 from softoverlap import scores
 from softoverlap._checks import check_choice
 from softoverlap._types import Masks, Targets, VoxelWeights, accumulation_dtype
-from softoverlap.measures.inputs import MaskInputs, MaskPair
+from softoverlap.measures.mask_inputs import MaskInputs, MaskPair
 from softoverlap.measures.thresholds import voxels
 from softoverlap.measures.thresholds.curve import Ratio
 

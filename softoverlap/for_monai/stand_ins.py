@@ -1,0 +1,134 @@
+"""Metrics that take the place of MONAI's, with its arguments in its order."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from monai.utils.enums import MetricReduction
+
+from softoverlap._checks import check_no_components
+from softoverlap.for_monai.metrics import MeasureMetric
+from softoverlap.measures import SoftDice, SoftIoU, SoftTversky
+
+
+class _SoftMetric(MeasureMetric):
+    """What the soft metrics share: the arguments of MONAI's `DiceMetric`."""
+
+    kind: type[SoftDice | SoftIoU | SoftTversky]
+
+    def __init__(
+        self,
+        include_background: bool = True,
+        reduction: MetricReduction | str = MetricReduction.MEAN,
+        get_not_nans: bool = False,
+        ignore_empty: bool = True,
+        num_classes: int | None = None,
+        return_with_label: bool | Sequence[str] = False,
+        per_component: bool = False,
+        ignore_index: int | None = None,
+        *,
+        empty: float = 1.0,
+        validate: bool | None = None,
+        **weights: Any,
+    ) -> None:
+        check_no_components(per_component)
+        measure = self.kind(
+            include_background=include_background,
+            ignore_empty=ignore_empty,
+            num_classes=num_classes,
+            ignore_index=ignore_index,
+            empty=empty,
+            validate=validate,
+            **weights,
+        )
+        super().__init__(measure, reduction, get_not_nans, return_with_label)
+
+
+class SoftDiceMetric(_SoftMetric):
+    """Soft Dice over a data set, in place of MONAI's `DiceMetric`, which rounds probabilities.
+
+    Args:
+        include_background, ignore_empty, num_classes, ignore_index, empty, validate: As in
+            `SoftDice`.
+        reduction, get_not_nans, return_with_label: As in `MeasureMetric`.
+        per_component: Not on offer for soft masks; accepted as False for MONAI's sake.
+
+    Examples:
+        >>> import torch
+        >>> metric = SoftDiceMetric()
+        >>> _ = metric(torch.full((1, 1, 4), 0.6), torch.full((1, 1, 4), 0.6))
+        >>> metric.aggregate().item()
+        1.0
+    """
+
+    kind = SoftDice
+
+
+class SoftIoUMetric(_SoftMetric):
+    """Soft IoU over a data set, in place of MONAI's `MeanIoU`, whose iou(p, p) is below 1.
+
+    Args:
+        include_background, ignore_empty, num_classes, ignore_index, empty, validate: As in
+            `SoftIoU`.
+        reduction, get_not_nans, return_with_label, per_component: As in `SoftDiceMetric`.
+
+    Examples:
+        >>> import torch
+        >>> metric = SoftIoUMetric()
+        >>> _ = metric(torch.full((1, 1, 4), 0.3), torch.full((1, 1, 4), 0.6))
+        >>> round(metric.aggregate().item(), 6)
+        0.5
+    """
+
+    kind = SoftIoU
+
+
+class SoftTverskyMetric(_SoftMetric):
+    """Soft Tversky index over a data set.
+
+    Args:
+        include_background, ignore_empty, num_classes, ignore_index, alpha, beta, empty, validate:
+            As in `SoftTversky`.
+        reduction, get_not_nans, return_with_label, per_component: As in `SoftDiceMetric`.
+
+    Examples:
+        >>> import torch
+        >>> metric = SoftTverskyMetric(alpha=1.0, beta=0.0)
+        >>> _ = metric(torch.ones(1, 1, 4), torch.full((1, 1, 4), 0.25))
+        >>> metric.aggregate().item()
+        0.25
+    """
+
+    kind = SoftTversky
+
+    def __init__(
+        self,
+        include_background: bool = True,
+        reduction: MetricReduction | str = MetricReduction.MEAN,
+        get_not_nans: bool = False,
+        ignore_empty: bool = True,
+        num_classes: int | None = None,
+        return_with_label: bool | Sequence[str] = False,
+        per_component: bool = False,
+        ignore_index: int | None = None,
+        *,
+        alpha: float = 0.5,
+        beta: float = 0.5,
+        empty: float = 1.0,
+        validate: bool | None = None,
+    ) -> None:
+        super().__init__(
+            include_background,
+            reduction,
+            get_not_nans,
+            ignore_empty,
+            num_classes,
+            return_with_label,
+            per_component,
+            ignore_index,
+            alpha=alpha,
+            beta=beta,
+            empty=empty,
+            validate=validate,
+        )
