@@ -6,7 +6,13 @@ from softoverlap.for_monai.detector.network import lesion_retinanet
 from softoverlap.for_monai.detector.targets import lesion_target
 from softoverlap.for_monai.detector.windows import AlignedWindowInferer
 from softoverlap.for_monai.metrics import MeasureMetric, MetricSummary
-from softoverlap.for_monai.stand_ins import SoftDiceMetric, SoftIoUMetric, SoftTverskyMetric
+from softoverlap.for_monai.reduction import reduce_scores
+from softoverlap.for_monai.stand_ins import (
+    SoftDiceMetric,
+    SoftIoUMetric,
+    SoftTverskyMetric,
+    ThresholdedDiceMetric,
+)
 
 __all__ = [
     "AlignedWindowInferer",
@@ -17,6 +23,8 @@ __all__ = [
     "SoftIoUMetric",
     "SoftRetinaNetDetector",
     "SoftTverskyMetric",
+    "ThresholdedDiceMetric",
     "lesion_retinanet",
     "lesion_target",
+    "reduce_scores",
 ]

@@ -95,6 +95,8 @@ class MeasureMetric(CumulativeRows):
         Returns:
             The scores, float64, shape (items, classes).
         """
+        if y is None and not self.measure.needs_target:
+            y = y_pred
         statistics: Any = IterationMetric.__call__(self, y_pred, y, **kwargs)
         self._check_classes(statistics.shape[1])
         self.extend(statistics.flatten(1))

@@ -5,11 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import torch
+from jaxtyping import Float
 from monai.utils.enums import MetricReduction
+from torch import Tensor
 
 from softoverlap._checks import check_no_components
 from softoverlap.for_monai.metrics import MeasureMetric
-from softoverlap.measures import SoftDice, SoftIoU, SoftTversky
+from softoverlap.for_monai.reduction import DATASET_REDUCTIONS, checked_reduction, reduce_scores
+from softoverlap.measures import QUBIQ_THRESHOLDS, SoftDice, SoftIoU, SoftTversky, ThresholdedDice
 
 
 class _SoftMetric(MeasureMetric):
@@ -132,3 +136,70 @@ class SoftTverskyMetric(_SoftMetric):
             empty=empty,
             validate=validate,
         )
+
+
+class ThresholdedDiceMetric(MeasureMetric):
+    """QUBIQ's score over a data set: the mean over thresholds of the Dice of both masks, each cut.
+
+    Args:
+        include_background, ignore_empty, num_classes, thresholds, ignore_index, empty, validate:
+            As in `ThresholdedDice`.
+        reduction, get_not_nans, return_with_label: As in `MeasureMetric`.
+
+    Examples:
+        >>> import torch
+        >>> metric = ThresholdedDiceMetric(thresholds=[0.25, 0.5])
+        >>> _ = metric(torch.tensor([[[1.0, 0.4]]]), torch.tensor([[[1.0, 0.8]]]))
+        >>> metric.per_threshold().flatten()
+        tensor([1.0000, 0.6667], dtype=torch.float64)
+        >>> round(metric.aggregate().item(), 4)
+        0.8333
+    """
+
+    measure: ThresholdedDice
+
+    def __init__(
+        self,
+        include_background: bool = True,
+        reduction: MetricReduction | str = MetricReduction.MEAN,
+        get_not_nans: bool = False,
+        ignore_empty: bool = True,
+        num_classes: int | None = None,
+        return_with_label: bool | Sequence[str] = False,
+        *,
+        thresholds: Sequence[float] = QUBIQ_THRESHOLDS,
+        ignore_index: int | None = None,
+        empty: float = 1.0,
+        validate: bool | None = None,
+    ) -> None:
+        measure = ThresholdedDice(
+            include_background=include_background,
+            ignore_empty=ignore_empty,
+            num_classes=num_classes,
+            thresholds=thresholds,
+            ignore_index=ignore_index,
+            empty=empty,
+            validate=validate,
+        )
+        super().__init__(measure, reduction, get_not_nans, return_with_label)
+
+    def per_threshold(
+        self, reduction: MetricReduction | str | None = None
+    ) -> Float[Tensor, "levels *reduced"]:
+        """The reduced score at each threshold, from the lowest to the highest.
+
+        Args:
+            reduction: One of MONAI's or of ours, in place of the one given at the start.
+
+        Returns:
+            One row a threshold, float64: shape (T, 1) for one number, (T, C) for one a class.
+
+        Raises:
+            ValueError: If nothing was collected.
+        """
+        name = checked_reduction(reduction or self.reduction)
+        sizes = self.statistics()
+        if name in DATASET_REDUCTIONS:
+            sizes = sizes.sum(0, keepdim=True)
+        levels = self.measure.curve(sizes).unbind(-1)
+        return torch.stack([torch.atleast_1d(reduce_scores(level, name)[0]) for level in levels])

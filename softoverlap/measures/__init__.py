@@ -2,12 +2,7 @@
 
 from softoverlap.measures.agreement import BlandAltman, compute_bland_altman
 from softoverlap.measures.bins import ReliabilityCurve
-from softoverlap.measures.calibration import (
-    BrierMetric,
-    CalibrationErrorMetric,
-    compute_brier,
-    compute_calibration_error,
-)
+from softoverlap.measures.calibration import Brier, CalibrationError
 from softoverlap.measures.detection._froc import FROC, FROCInterval
 from softoverlap.measures.detection._hits import match_scan
 from softoverlap.measures.detection.average_precision import (
@@ -48,14 +43,11 @@ from softoverlap.measures.lesionwise.recall import (
     LesionRecallMetric,
     compute_lesion_recall,
 )
-from softoverlap.measures.measure import Measure
+from softoverlap.measures.measure import Measure, summed_together
 from softoverlap.measures.raters.overlap import (
-    GeneralisedEnergyDistanceMetric,
-    HumanCeilingMetric,
-    RaterOverlapMetric,
-    compute_generalised_energy_distance,
-    compute_human_ceiling,
-    compute_rater_overlap,
+    GeneralisedEnergyDistance,
+    HumanCeiling,
+    RaterOverlap,
 )
 from softoverlap.measures.soft import (
     SoftDice,
@@ -70,55 +62,34 @@ from softoverlap.measures.surfaces import (
     compute_thresholded_hausdorff,
     compute_thresholded_surface_dice,
 )
-from softoverlap.measures.thresholds._best import (
-    BestThreshold,
-    BestThresholdDiceMetric,
-    compute_best_threshold_dice,
-)
-from softoverlap.measures.thresholds._expected_metrics import ExpectedDiceMetric, ExpectedIoUMetric
-from softoverlap.measures.thresholds._listed import (
-    ThresholdedDiceMetric,
-    ThresholdedIoUMetric,
-    compute_dice_at_thresholds,
-    compute_iou_at_thresholds,
-    compute_thresholded_dice,
-    compute_thresholded_iou,
-)
-from softoverlap.measures.thresholds.expected import (
-    ExpectedBounds,
-    compute_expected_dice,
-    compute_expected_dice_bounds,
-    compute_expected_iou,
-    compute_expected_iou_bounds,
-)
-from softoverlap.measures.volumes import (
-    RelativeVolumeBiasMetric,
-    VolumeBiasMetric,
-    compute_relative_volume_bias,
-    compute_volume_bias,
-)
+from softoverlap.measures.thresholds.best import BestThreshold, BestThresholdDice
+from softoverlap.measures.thresholds.curve import QUBIQ_THRESHOLDS
+from softoverlap.measures.thresholds.expected import ExpectedBounds, ExpectedDice, ExpectedIoU
+from softoverlap.measures.thresholds.listed import ThresholdedDice, ThresholdedIoU
+from softoverlap.measures.volumes import RelativeVolumeBias, VolumeBias
 
 __all__ = [
     "FROC",
     "HIT_CRITERIA",
+    "QUBIQ_THRESHOLDS",
     "AveragePrecision",
     "AverageRecall",
     "BestThreshold",
-    "BestThresholdDiceMetric",
+    "BestThresholdDice",
     "BlandAltman",
     "BoxAPMetric",
     "BoxARMetric",
-    "BrierMetric",
-    "CalibrationErrorMetric",
+    "Brier",
+    "CalibrationError",
     "ExpectedBounds",
-    "ExpectedDiceMetric",
-    "ExpectedIoUMetric",
+    "ExpectedDice",
+    "ExpectedIoU",
     "FROCInterval",
     "FROCMetric",
     "FalsePositiveMetric",
     "FalsePositives",
-    "GeneralisedEnergyDistanceMetric",
-    "HumanCeilingMetric",
+    "GeneralisedEnergyDistance",
+    "HumanCeiling",
     "LesionCounts",
     "LesionMatch",
     "LesionRecall",
@@ -127,48 +98,33 @@ __all__ = [
     "Measure",
     "PanopticQuality",
     "PanopticQualityMetric",
-    "RaterOverlapMetric",
-    "RelativeVolumeBiasMetric",
+    "RaterOverlap",
+    "RelativeVolumeBias",
     "ReliabilityCurve",
     "ScoreExistenceCorrelation",
     "ScoreExistenceMetric",
     "SoftDice",
     "SoftIoU",
     "SoftTversky",
-    "ThresholdedDiceMetric",
+    "ThresholdedDice",
     "ThresholdedHausdorffMetric",
-    "ThresholdedIoUMetric",
+    "ThresholdedIoU",
     "ThresholdedSurfaceDiceMetric",
-    "VolumeBiasMetric",
+    "VolumeBias",
     "compute_average_precision",
     "compute_average_recall",
-    "compute_best_threshold_dice",
     "compute_bland_altman",
-    "compute_brier",
-    "compute_calibration_error",
-    "compute_dice_at_thresholds",
-    "compute_expected_dice",
-    "compute_expected_dice_bounds",
-    "compute_expected_iou",
-    "compute_expected_iou_bounds",
     "compute_false_positives",
     "compute_froc",
-    "compute_generalised_energy_distance",
-    "compute_human_ceiling",
-    "compute_iou_at_thresholds",
     "compute_lesion_overlaps",
     "compute_lesion_recall",
     "compute_lesionwise_dice",
     "compute_panoptic_quality",
-    "compute_rater_overlap",
-    "compute_relative_volume_bias",
     "compute_score_existence_correlation",
     "compute_soft_dice",
     "compute_soft_iou",
-    "compute_thresholded_dice",
     "compute_thresholded_hausdorff",
-    "compute_thresholded_iou",
     "compute_thresholded_surface_dice",
-    "compute_volume_bias",
     "match_scan",
+    "summed_together",
 ]

@@ -6,7 +6,7 @@ Labels never become one-hot: sixty classes of a label map would take sixty times
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import EllipsisType
 from typing import Any, NamedTuple
 
@@ -111,6 +111,12 @@ class MaskBatch:
         weights = self.mask[where].to(self.device, torch.float64)
         return weights if kept is None else weights * kept
 
+    def item(self, number: int) -> MaskBatch:
+        """One of the items, as a batch."""
+        where = slice(number, number + 1)
+        mask = None if self.mask is None else self.mask[where]
+        return replace(self, pred=self.pred[where], truth=self.truth[where], mask=mask)
+
     def slabs(self) -> Iterator[Part]:
         """The parts of all items, cut along the axis in which memory is in one piece."""
         yield from slabs(self.pred)
@@ -208,6 +214,11 @@ def voxel_spacing(
 def knows_spacing(tensor: object) -> bool:
     """Whether a tensor carries the edges of its voxels, as a MetaTensor does."""
     return hasattr(tensor, "pixdim")
+
+
+def in_dtype(threshold: float, dtype: torch.dtype) -> float:
+    """The threshold as a map of this dtype would hold it: 0.7 is at or above 0.7 in float32 too."""
+    return torch.tensor(threshold, dtype=dtype).item() if dtype.is_floating_point else threshold
 
 
 def _own_spacing(tensor: Any, items: int, ndim: int) -> list[tuple[float, ...]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from numbers import Integral
 from typing import Any
@@ -15,6 +15,9 @@ from torch import Tensor
 from softoverlap._checks import check_score
 from softoverlap._types import VoxelWeights
 from softoverlap.measures.inputs import MaskBatch, MaskPair, mask_batch
+
+Piece = tuple[slice, int, MaskPair]
+"""Some items, a class, and its masks there."""
 
 Ratio = Callable[..., Tensor]
 Scores = Float[Tensor, "batch classes"]
@@ -34,6 +37,8 @@ class Measure(ABC):
         num_classes: Number of classes of single-channel labels, background included.
         validate: Look at the values too; by default on, also on a GPU.
     """
+
+    needs_target = True  # or whether a call may hold one side alone
 
     include_background: bool = True
     num_classes: int | None = None
@@ -83,8 +88,8 @@ class Measure(ABC):
         """The score of statistics, float64, NaN where there is none."""
 
     def details(self, statistics: Float[Tensor, "items width"]) -> Any:
-        """What the statistics of one class over all items say beside the score: here no more."""
-        return self.score(statistics.sum(dim=0)).item()
+        """What the statistics of one class over all items say beside the score: here nothing."""
+        return None
 
     def __call__(self, y_pred: Any, *inputs: Any, **options: Any) -> Scores:
         """The score of each item and class; the arguments are those of `statistics`."""
@@ -125,25 +130,43 @@ class MaskMeasure(Measure):
 
 @dataclass(frozen=True, kw_only=True)
 class VoxelMeasure(MaskMeasure):
-    """Sums over voxels that do not ask for their neighbours: no copy of a whole mask is made."""
+    """Sums over voxels, a part of an image at a time: no copy of a whole mask is made."""
+
+    compares = False  # whether values meet thresholds, where NaN has no place
 
     @abstractmethod
-    def sums(self, pair: MaskPair) -> Float[Tensor, "batch width"]:
+    def sums(self, pair: MaskPair) -> Float[Tensor, "items width"]:
         """The sums over a part of one class."""
 
     def statistics(
         self, y_pred: Tensor, y: Tensor, *, mask: VoxelWeights | None = None
     ) -> Statistics:
         """The sums over the voxels of each item and class; see `Measure.statistics`."""
-        return self._summed(self.batch(y_pred, y, mask))
+        return self.summed(self.batch(y_pred, y, mask))
 
-    def _summed(self, batch: MaskBatch) -> Statistics:
-        size = (batch.items, batch.channels, self.width)
-        totals = torch.zeros(size, dtype=torch.float64, device=batch.device)
+    def parts(self, batch: MaskBatch) -> Iterator[Piece]:
+        """The parts of the masks, each of some items and a class: slabs of all of them."""
+        read = batch.values if self.compares else batch.pair
         for part in batch.slabs():
             for channel in range(batch.channels):
-                totals[:, channel] += self.sums(batch.pair(channel, part))
-        return totals
+                yield slice(None), channel, read(channel, part)
+
+    def summed(self, batch: MaskBatch) -> Statistics:
+        """The sums over all parts."""
+        return summed_together([self], batch)[0]
+
+
+def summed_together(measures: Sequence[VoxelMeasure], batch: MaskBatch) -> list[Statistics]:
+    """The sums of measures that look at the same voxels, in one pass over the first one's parts."""
+    totals = [
+        torch.zeros(batch.items, batch.channels, measure.width, dtype=torch.float64)
+        for measure in measures
+    ]
+    totals = [total.to(batch.device) for total in totals]
+    for items, channel, pair in measures[0].parts(batch):
+        for measure, total in zip(measures, totals, strict=True):
+            total[items, channel] += measure.sums(pair)
+    return totals
 
 
 @dataclass(frozen=True, kw_only=True)
