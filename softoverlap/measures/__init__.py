@@ -9,25 +9,30 @@ from softoverlap.measures.calibration import (
     compute_brier,
     compute_calibration_error,
 )
-from softoverlap.measures.detection._froc import FROC, FROCInterval
-from softoverlap.measures.detection._hits import match_scan
-from softoverlap.measures.detection.average_precision import (
+from softoverlap.measures.detection import (
+    FP_RATES,
+    FROC,
+    OUTCOME_NAMES,
     AveragePrecision,
-    BoxAPMetric,
-    compute_average_precision,
-)
-from softoverlap.measures.detection.average_recall import (
     AverageRecall,
-    BoxARMetric,
-    compute_average_recall,
-)
-from softoverlap.measures.detection.froc import FROCMetric, compute_froc
-from softoverlap.measures.detection.hits import HIT_CRITERIA
-from softoverlap.measures.detection.score_existence import (
+    BoxAP,
+    BoxAPMetric,
+    BoxAR,
+    BoxFROC,
+    FROCInterval,
+    FROCMetric,
+    Outcomes,
+    OutcomesMetric,
+    ScoreExistence,
     ScoreExistenceCorrelation,
-    ScoreExistenceMetric,
+    compute_average_precision,
+    compute_average_recall,
+    compute_froc,
     compute_score_existence_correlation,
+    match_quality,
+    match_scan,
 )
+from softoverlap.measures.hit import HIT_CRITERIA, Hit, Scan, centre_in_mask
 from softoverlap.measures.lesionwise.dice import (
     LesionCounts,
     LesionwiseDiceMetric,
@@ -38,6 +43,7 @@ from softoverlap.measures.lesionwise.false_positives import (
     FalsePositives,
     compute_false_positives,
 )
+from softoverlap.measures.lesionwise.hits import any_voxel
 from softoverlap.measures.lesionwise.overlaps import LesionMatch, compute_lesion_overlaps
 from softoverlap.measures.lesionwise.panoptic import (
     PanopticQuality,
@@ -100,15 +106,19 @@ from softoverlap.measures.volumes import (
 )
 
 __all__ = [
+    "FP_RATES",
     "FROC",
     "HIT_CRITERIA",
+    "OUTCOME_NAMES",
     "AveragePrecision",
     "AverageRecall",
     "BestThreshold",
     "BestThresholdDiceMetric",
     "BlandAltman",
+    "BoxAP",
     "BoxAPMetric",
-    "BoxARMetric",
+    "BoxAR",
+    "BoxFROC",
     "BrierMetric",
     "CalibrationErrorMetric",
     "ExpectedBounds",
@@ -119,6 +129,7 @@ __all__ = [
     "FalsePositiveMetric",
     "FalsePositives",
     "GeneralisedEnergyDistanceMetric",
+    "Hit",
     "HumanCeilingMetric",
     "LesionCounts",
     "LesionMatch",
@@ -126,13 +137,16 @@ __all__ = [
     "LesionRecallMetric",
     "LesionwiseDiceMetric",
     "MetricSummary",
+    "Outcomes",
+    "OutcomesMetric",
     "PanopticQuality",
     "PanopticQualityMetric",
     "RaterOverlapMetric",
     "RelativeVolumeBiasMetric",
     "ReliabilityCurve",
+    "Scan",
+    "ScoreExistence",
     "ScoreExistenceCorrelation",
-    "ScoreExistenceMetric",
     "SoftDiceMetric",
     "SoftIoUMetric",
     "SoftTverskyMetric",
@@ -141,6 +155,8 @@ __all__ = [
     "ThresholdedIoUMetric",
     "ThresholdedSurfaceDiceMetric",
     "VolumeBiasMetric",
+    "any_voxel",
+    "centre_in_mask",
     "compute_average_precision",
     "compute_average_recall",
     "compute_best_threshold_dice",
@@ -172,5 +188,6 @@ __all__ = [
     "compute_thresholded_iou",
     "compute_thresholded_surface_dice",
     "compute_volume_bias",
+    "match_quality",
     "match_scan",
 ]

@@ -47,8 +47,8 @@ OF_RATERS = {
 OF_BOXES = {
     "froc": metrics.FROCMetric,
     "box_ap": lambda: metrics.BoxAPMetric(thresholds="nndetection"),
-    "box_ar": metrics.BoxARMetric,
-    "score_existence": metrics.ScoreExistenceMetric,
+    "box_ar": lambda: metrics.OutcomesMetric(metrics.BoxAR()),
+    "score_existence": lambda: metrics.OutcomesMetric(metrics.ScoreExistence()),
 }
 METRICS = OF_MASKS | OF_RATERS | OF_BOXES
 

@@ -1,4 +1,4 @@
-"""What the metrics of found boxes share: rows of boxes, lesions and scans that ranks gather."""
+"""Measures of found boxes as metrics of MONAI, which gather their outcomes over ranks."""
 
 from __future__ import annotations
 
@@ -10,15 +10,39 @@ from jaxtyping import Float
 from torch import Tensor
 
 from softoverlap.measures._cumulative import CumulativeRows
-from softoverlap.measures.detection._hits import TRUE_POSITIVE, HitRule, Pooled, pooled_rows
+from softoverlap.measures.detection.average_precision import AveragePrecision, BoxAP
+from softoverlap.measures.detection.froc import FROC, BoxFROC
+from softoverlap.measures.detection.measure import BoxMeasure
+from softoverlap.measures.detection.outcomes import Outcomes
 
 
-class PooledBoxMetric(CumulativeRows):
-    """Rows of all scans, lists of dicts in."""
+class OutcomesMetric(CumulativeRows):
+    """Any measure of found boxes over the batches of a validation run.
 
-    def __init__(self, rule: HitRule) -> None:
+    Call it with lists of predictions and targets, a dict a scan. `aggregate` gives the measure's
+    score, which is what MONAI's handlers log; `details` gives all that it says.
+
+    Args:
+        measure: `BoxFROC`, `BoxAP`, `BoxAR` or `ScoreExistence`, with their options.
+
+    Raises:
+        ValueError: If no scan was seen before `aggregate`, `details` or `outcomes`.
+
+    Examples:
+        >>> import torch
+        >>> from softoverlap.measures import BoxAR
+        >>> metric = OutcomesMetric(BoxAR(thresholds="coco"))
+        >>> target = {"box": torch.tensor([[0.0, 4.0]]), "label": torch.tensor([0])}
+        >>> _ = metric([{**target, "label_scores": torch.tensor([0.9])}], [target])
+        >>> metric.aggregate().item(), metric.details().per_detections[1]
+        (1.0, 1.0)
+    """
+
+    widths = (None, None, None)
+
+    def __init__(self, measure: BoxMeasure) -> None:
         super().__init__()
-        self.rule, self.widths = rule, tuple(rule.widths)
+        self.measure = measure
 
     def __call__(self, y_pred: Any, y: Any = None, **kwargs: object) -> Any:
         """Match the boxes of a batch of scans, and keep what came of it.
@@ -52,23 +76,94 @@ class PooledBoxMetric(CumulativeRows):
         raise TypeError(f"y_pred must be a list of dicts, one a scan, got {type(y_pred).__name__}")
 
     def _compute_list(self, y_pred: Any, y: Any = None, **kwargs: object) -> list[Any]:
-        return list(pooled_rows(y_pred, y, self.rule))
+        return list(self.measure.statistics(y_pred, y).rows())
+
+    def outcomes(self) -> Outcomes:
+        """What hit what in all scans that all ranks have seen."""
+        boxes, lesions, scans = self.rows() or [torch.zeros(0, 0)] * 3
+        if not len(scans):
+            raise ValueError("predictions must hold at least one scan, got none")
+        matching = self.measure.matching
+        return Outcomes.from_rows(
+            (boxes, lesions, scans), thresholds=matching.thresholds, size_classes=matching.sizes
+        )
+
+    def details(self) -> Any:
+        """All that the measure says of these scans."""
+        return self.measure.details(self.outcomes())
+
+    def aggregate(self) -> Float[Tensor, ""]:
+        """The measure's score, in float64."""
+        return self.measure.score(self.outcomes())
 
     def get_buffer(self) -> Float[Tensor, "scans 1"] | None:
         """The share of its lesions that the boxes of each scan hit, NaN without lesions.
 
         MONAI's `MetricsSaver` writes it down, a row a scan; the metric itself is of all scans.
         """
-        if not len(self.rows()[-1]):
-            return None
-        pooled = self.pooled()
-        hits = (pooled.boxes[:, 2] == TRUE_POSITIVE).double()
-        found = torch.zeros(len(pooled.scans), dtype=torch.float64)
-        found.index_add_(0, pooled.scan_of_box, hits)
-        lesions = pooled.scans[:, 1]
-        share = torch.where(lesions > 0, found / lesions.clamp(min=1), torch.nan)
-        return share[:, None]
+        return self.outcomes().recall_by_scan[:, None] if len(self.rows()[-1]) else None
 
-    def pooled(self) -> Pooled:
-        """The rows of all scans that all ranks have seen."""
-        return Pooled(*self.rows())
+
+class FROCMetric(OutcomesMetric):
+    """`compute_froc` over the batches of a validation run.
+
+    Call it with lists of predictions and targets, a dict a scan. `aggregate` gives the CPM, which
+    is what MONAI's handlers log; `details` gives the whole FROC.
+
+    Args:
+        options: Those of `compute_froc`, by name.
+
+    Raises:
+        TypeError: As in `compute_froc`.
+        ValueError: As in `compute_froc`, and if no scan was seen before `aggregate` or `details`.
+
+    Examples:
+        >>> import torch
+        >>> box = torch.tensor([[0.0, 0.0, 4.0, 4.0]])
+        >>> label, scores = torch.tensor([0]), torch.tensor([0.9])
+        >>> metric = FROCMetric(hit="box_dice", threshold=0.2)
+        >>> target = {"box": box, "label": label}
+        >>> _ = metric([{**target, "label_scores": scores}], [target])
+        >>> metric.aggregate().item()
+        1.0
+    """
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(BoxFROC(**options))
+
+    def curve(self) -> FROC:
+        """The whole FROC of all scans that all ranks have seen."""
+        return self.details()
+
+
+class BoxAPMetric(OutcomesMetric):
+    """`compute_average_precision` over the batches of a validation run.
+
+    Call it with lists of predictions and targets, a dict a scan. `aggregate` gives the mean over
+    the classes that occur and the thresholds; `details` gives each of them.
+
+    Args:
+        options: Those of `compute_average_precision`, by name.
+
+    Raises:
+        TypeError: As in `compute_average_precision`.
+        ValueError: As in `compute_average_precision`, and if no scan was seen before `aggregate`
+            or `details`.
+
+    Examples:
+        >>> import torch
+        >>> box = torch.tensor([[0.0, 0.0, 4.0, 4.0]])
+        >>> label, scores = torch.tensor([0]), torch.tensor([0.9])
+        >>> metric = BoxAPMetric(thresholds="coco")
+        >>> target = {"box": box, "label": label}
+        >>> _ = metric([{**target, "label_scores": scores}], [target])
+        >>> metric.aggregate().item()
+        1.0
+    """
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(BoxAP(**options))
+
+    def average_precision(self) -> AveragePrecision:
+        """Average precision of each class over all scans that all ranks have seen."""
+        return self.details()

@@ -8,7 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
+from softoverlap._checks import check_choice
 from softoverlap._types import Masks, Targets, VoxelWeights
+from softoverlap.measures.hit import Hit
 from softoverlap.measures.inputs import MaskInputs
 from softoverlap.measures.lesionwise._metric import (
     RaterMasks,
@@ -16,8 +18,8 @@ from softoverlap.measures.lesionwise._metric import (
     lesion_scans,
     spacings_of,
 )
-from softoverlap.measures.lesionwise.hits import FoundLesions, HitRule, found_lesions
-from softoverlap.measures.lesionwise.maps import LesionMap, LesionRules, LesionScan
+from softoverlap.measures.lesionwise.hits import MatchedLesions, lesion_hit, matched_lesions
+from softoverlap.measures.lesionwise.maps import MATCHINGS, LesionMap, LesionRules, LesionScan
 
 
 @dataclass(frozen=True)
@@ -75,7 +77,7 @@ def compute_lesion_overlaps(
     threshold: float = 0.5,
     target_threshold: float | None = None,
     matching: str = "many_to_one",
-    hit: str = "touch",
+    hit: Hit | str = "touch",
     hit_threshold: float | None = None,
     connectivity: int = 26,
     min_mm3: float = 0.0,
@@ -144,40 +146,41 @@ def compute_lesion_overlaps(
     """
     inputs = MaskInputs(include_background, num_classes, ignore_index, validate)
     rules = LesionRules(threshold, target_threshold, connectivity, halo, min_mm3)
-    rule = HitRule(matching, hit, hit_threshold)
+    check_choice("matching", matching, MATCHINGS)
+    chosen = lesion_hit(hit, hit_threshold)
     pair = inputs.values(y_pred, y, mask=mask)
     spacings = spacings_of(spacing, y, y_pred, needed=True)
     marks = checked_raters(raters, pair, include_background=include_background)
     return [
         row
         for item, channel, scan in lesion_scans(pair, rules, spacings, marks)
-        for row in rows_of_scan(item, channel, scan, found_lesions(scan, rule))
+        for row in rows_of_scan(item, channel, scan, matched_lesions(scan, matching, chosen))
     ]
 
 
 def rows_of_scan(
-    item: int, channel: int, scan: LesionScan, found: FoundLesions
+    item: int, channel: int, scan: LesionScan, lesions: MatchedLesions
 ) -> list[LesionMatch]:
     """A row for each true lesion of one item and class, in their order."""
     if not len(scan.truth):
         return []
     centres, boxes = _centres(scan.truth, scan.origin), _boxes(scan.truth, scan.origin)
-    partners = np.split(found.pairs.indices, found.pairs.indptr[1:-1])
+    partners = np.split(lesions.pairs.indices, lesions.pairs.indptr[1:-1])
     return [
         LesionMatch(
             item=item,
             channel=channel,
             lesion=number,
-            volume_mm3=float(found.volumes[number]),
+            volume_mm3=float(lesions.volumes[number]),
             centre=centres[number],
             box=boxes[number],
-            soft_dice=float(found.dice[number]),
-            soft_iou=float(found.iou[number]),
-            detected=bool(found.detected[number]),
+            soft_dice=float(lesions.dice[number]),
+            soft_iou=float(lesions.iou[number]),
+            detected=bool(lesions.detected[number]),
             existence=float(scan.truth.existence[number]),
             n_pred=len(partners[number]),
             matched=tuple(sorted(map(int, partners[number]))),
-            pred_volume_mm3=float(found.pred_volumes[number]),
+            pred_volume_mm3=float(lesions.pred_volumes[number]),
         )
         for number in range(len(scan.truth))
     ]
@@ -190,9 +193,9 @@ def _centres(lesions: LesionMap, origin: tuple[int, ...]) -> list[tuple[float, .
     for number, window in enumerate(windows, start=1):
         owned = lesions.owned[window] == number
         weights = np.where(owned, lesions.values[window], 0)
-        found = ndimage.center_of_mass(weights if weights.any() else owned)
+        centre = ndimage.center_of_mass(weights if weights.any() else owned)
         low = (axis.start + first for axis, first in zip(window, origin, strict=True))
-        centres.append(tuple(float(c) + o + 0.5 for c, o in zip(found, low, strict=True)))
+        centres.append(tuple(float(c) + o + 0.5 for c, o in zip(centre, low, strict=True)))
     return centres
 
 

@@ -14,10 +14,11 @@ from torch import Tensor
 
 from softoverlap._checks import check_choice
 from softoverlap._types import Masks, Targets, VoxelWeights
+from softoverlap.measures.hit import Hit
 from softoverlap.measures.inputs import MaskInputs
 from softoverlap.measures.lesionwise._metric import LesionMetric, RaterMasks
-from softoverlap.measures.lesionwise.hits import HitRule, found_lesions
-from softoverlap.measures.lesionwise.maps import LesionRules, LesionScan
+from softoverlap.measures.lesionwise.hits import lesion_hit, matched_lesions
+from softoverlap.measures.lesionwise.maps import MATCHINGS, LesionRules, LesionScan
 
 WEIGHTS = ("lesions", "existence")
 
@@ -33,7 +34,7 @@ def compute_lesion_recall(
     threshold: float = 0.5,
     target_threshold: float | None = None,
     matching: str = "many_to_one",
-    hit: str = "touch",
+    hit: Hit | str = "touch",
     hit_threshold: float | None = None,
     connectivity: int = 26,
     min_mm3: float = 0.0,
@@ -199,7 +200,7 @@ class LesionRecallMetric(LesionMetric):
         threshold: float = 0.5,
         target_threshold: float | None = None,
         matching: str = "many_to_one",
-        hit: str = "touch",
+        hit: Hit | str = "touch",
         hit_threshold: float | None = None,
         connectivity: int = 26,
         min_mm3: float = 0.0,
@@ -220,7 +221,8 @@ class LesionRecallMetric(LesionMetric):
             in_mm=min_mm3 > 0 or bool(rising),
         )
         self.edges, self.weight_by = rising, weight_by
-        self.rule = HitRule(matching, hit, hit_threshold)
+        check_choice("matching", matching, MATCHINGS)
+        self.matching, self.hit = matching, lesion_hit(hit, hit_threshold)
         self.width = 4 * (len(self.edges) + 1)
 
     def size_names(self) -> list[str]:
@@ -247,11 +249,11 @@ class LesionRecallMetric(LesionMetric):
             raise ValueError("raters must be given with weight_by='existence', got None")
 
     def _count(self, scan: LesionScan) -> Sequence[float]:
-        found = found_lesions(scan, self.rule)
-        existence, hit = scan.truth.existence, found.detected
+        lesions = matched_lesions(scan, self.matching, self.hit)
+        existence, hit = scan.truth.existence, lesions.detected
         columns = np.stack([hit, np.ones_like(hit), hit * existence, existence], axis=1)
         counts = np.zeros((len(self.edges) + 1, 4))
-        np.add.at(counts, np.digitize(found.volumes, self.edges), columns)
+        np.add.at(counts, np.digitize(lesions.volumes, self.edges), columns)
         return counts.ravel().tolist()
 
     def _score(self, statistics: Tensor) -> Tensor:
