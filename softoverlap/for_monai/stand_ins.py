@@ -13,7 +13,15 @@ from torch import Tensor
 from softoverlap._checks import check_no_components
 from softoverlap.for_monai.metrics import MeasureMetric
 from softoverlap.for_monai.reduction import DATASET_REDUCTIONS, checked_reduction, reduce_scores
-from softoverlap.measures import QUBIQ_THRESHOLDS, SoftDice, SoftIoU, SoftTversky, ThresholdedDice
+from softoverlap.measures import (
+    QUBIQ_THRESHOLDS,
+    LesionCounts,
+    LesionwiseDice,
+    SoftDice,
+    SoftIoU,
+    SoftTversky,
+    ThresholdedDice,
+)
 
 
 class _SoftMetric(MeasureMetric):
@@ -203,3 +211,68 @@ class ThresholdedDiceMetric(MeasureMetric):
             sizes = sizes.sum(0, keepdim=True)
         levels = self.measure.curve(sizes).unbind(-1)
         return torch.stack([torch.atleast_1d(reduce_scores(level, name)[0]) for level in levels])
+
+
+class LesionwiseDiceMetric(MeasureMetric):
+    """Lesion-wise Dice of BraTS 2023 over a data set.
+
+    Reduction "mean" is the challenge's: the mean over scans. "dataset" adds Dice scores and
+    counts up over all scans first, so that every lesion weighs the same.
+
+    Args:
+        include_background, num_classes, ignore_index, validate: As in `MaskMeasure`.
+        reduction, get_not_nans, return_with_label: As in `MeasureMetric`.
+        threshold, target_threshold, connectivity, halo, spacing: As in `LesionMeasure`.
+        ignore_empty, soft, dilation, min_mm3, empty: As in `LesionwiseDice`.
+
+    Examples:
+        >>> import torch
+        >>> metric = LesionwiseDiceMetric(dilation=1, min_mm3=0.0)
+        >>> target = torch.tensor([[[1.0, 1.0, 0.0, 0.0, 0.0, 0.0, 1.0, 1.0]]])
+        >>> _ = metric(target, target)
+        >>> metric.aggregate().item(), metric.counts()["label_0"]
+        (1.0, LesionCounts(tp=2, fp=0, fn=0, left_out=0))
+    """
+
+    def __init__(
+        self,
+        include_background: bool = True,
+        reduction: MetricReduction | str = MetricReduction.MEAN,
+        get_not_nans: bool = False,
+        ignore_empty: bool = True,
+        num_classes: int | None = None,
+        return_with_label: bool | Sequence[str] = False,
+        *,
+        threshold: float = 0.5,
+        target_threshold: float | None = None,
+        soft: bool = True,
+        dilation: int = 3,
+        connectivity: int = 26,
+        min_mm3: float | None = None,
+        halo: float = 0.01,
+        spacing: Sequence[float] | float | None = None,
+        ignore_index: int | None = None,
+        empty: float = 1.0,
+        validate: bool | None = None,
+    ) -> None:
+        measure = LesionwiseDice(
+            include_background=include_background,
+            ignore_empty=ignore_empty,
+            num_classes=num_classes,
+            threshold=threshold,
+            target_threshold=target_threshold,
+            soft=soft,
+            dilation=dilation,
+            connectivity=connectivity,
+            min_mm3=min_mm3,
+            halo=halo,
+            spacing=spacing,
+            ignore_index=ignore_index,
+            empty=empty,
+            validate=validate,
+        )
+        super().__init__(measure, reduction, get_not_nans, return_with_label)
+
+    def counts(self) -> dict[str, LesionCounts]:
+        """TP, FP and FN of each class over all scans, and how many were too small."""
+        return self.details()

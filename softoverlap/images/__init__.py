@@ -2,7 +2,7 @@
 
 from softoverlap.images.alignment import Aligned, align_to, reorient_to
 from softoverlap.images.cases import LoadedCase, load_case, split_by_patient
-from softoverlap.images.files import whole_file
+from softoverlap.images.files import check_written, whole_file
 from softoverlap.images.folders import (
     Case,
     CaseTable,
@@ -23,6 +23,8 @@ from softoverlap.images.formats.markups import write_markups
 from softoverlap.images.formats.ours import box_schema
 from softoverlap.images.formats.record import BoxFile
 from softoverlap.images.geometry import (
+    NEAR_GRID,
+    SAME_GRID,
     Volume,
     affine_spacing,
     boxes_to_world,
@@ -37,14 +39,17 @@ from softoverlap.images.images import (
     load_image,
     load_nifti,
 )
-from softoverlap.images.nifti import save_nifti
+from softoverlap.images.nifti import forms_apart, save_nifti
 from softoverlap.images.phantom_files import write_phantoms
-from softoverlap.images.rater_files import RaterStack, load_raters
+from softoverlap.images.rater_files import RaterStack, label_to_read, load_raters
+from softoverlap.images.tables import axis_names
 from softoverlap.images.values import as_probabilities, value_kind
 
 __all__ = [
     "FORMATS",
     "IMAGE_SUFFIXES",
+    "NEAR_GRID",
+    "SAME_GRID",
     "Aligned",
     "BoxFile",
     "Case",
@@ -56,15 +61,19 @@ __all__ = [
     "affine_spacing",
     "align_to",
     "as_probabilities",
+    "axis_names",
     "box_schema",
     "boxes_to_world",
     "check_affine",
     "check_same_grid",
+    "check_written",
     "corner_displacement",
     "find_cases",
     "find_raters",
+    "forms_apart",
     "image_name",
     "is_image_name",
+    "label_to_read",
     "load_case",
     "load_image",
     "load_nifti",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from softoverlap.for_monai import MeasureMetric
+from softoverlap.measures import LesionRecall
 
 OF_A_CALL = ("mask", "raters", "spacing")
 OF_THE_METRIC = ("reduction", "get_not_nans", "return_with_label")
@@ -37,6 +38,12 @@ def as_metric(measure):
         return MeasureMetric(measure(**settings), **own)
 
     return metric
+
+
+def lesion_matches(*masks, **options):
+    """The rows of `LesionRecall(**settings).matches(*masks, **inputs)`."""
+    inputs, settings = _parted(options, OF_A_CALL)
+    return LesionRecall(**settings).matches(*masks, **inputs)
 
 
 def _parted(options, names):

@@ -13,10 +13,18 @@ from softoverlap.measures import Measure
 ITEMS, EXTRA = 5, 7
 SPACING = (1.0, 1.0, 2.0)
 
+LESIONS = {"threshold": 0.9, "connectivity": 6, "spacing": SPACING}
+SURFACES = {"include_background": True, "threshold": 0.8, "spacing": SPACING}
 SETTINGS = {  # of measures that need some, or see more with them
     "BestThresholdDice": {"target_threshold": 0.5},
     "RelativeVolumeBias": {"spacing": SPACING},
+    "FalsePositives": LESIONS,
+    "LesionRecall": LESIONS,
+    "LesionwiseDice": LESIONS | {"dilation": 0, "min_mm3": 0.0},
+    "PanopticQuality": LESIONS,
     "SoftTversky": {"alpha": 0.3, "beta": 0.7},
+    "ThresholdedHausdorff": SURFACES | {"one_empty": 50.0},
+    "ThresholdedSurfaceDice": SURFACES | {"tolerance": 1.5},
     "VolumeBias": {"spacing": SPACING},
 }
 REDUCTIONS = {
@@ -48,29 +56,14 @@ OF_MASKS = {
     "soft_iou": lambda: for_monai.SoftIoUMetric(reduction="dataset"),
     "soft_tversky": lambda: for_monai.SoftTverskyMetric(alpha=0.3, beta=0.7, reduction="class"),
     "thresholded_dice": for_monai.ThresholdedDiceMetric,
-    "surface_dice": lambda: metrics.ThresholdedSurfaceDiceMetric(
-        1.5, include_background=True, threshold=0.8, spacing=SPACING
-    ),
-    "hausdorff": lambda: metrics.ThresholdedHausdorffMetric(
-        include_background=True, threshold=0.8, spacing=SPACING, one_empty=50.0
-    ),
-    "lesionwise_dice": lambda: metrics.LesionwiseDiceMetric(
-        threshold=0.9, dilation=0, connectivity=6, min_mm3=0.0, spacing=SPACING
-    ),
-    "lesion_recall": lambda: metrics.LesionRecallMetric(
-        threshold=0.9, connectivity=6, spacing=SPACING
-    ),
-    "false_positives": lambda: metrics.FalsePositiveMetric(
-        threshold=0.9, connectivity=6, spacing=SPACING
-    ),
-    "panoptic_quality": lambda: metrics.PanopticQualityMetric(threshold=0.9, connectivity=6),
+    "lesionwise_dice": lambda: for_monai.LesionwiseDiceMetric(**SETTINGS["LesionwiseDice"]),
     **_MAKERS,
 }
 OF_BOXES = {
-    "froc": metrics.FROCMetric,
-    "box_ap": lambda: metrics.BoxAPMetric(thresholds="nndetection"),
-    "box_ar": metrics.BoxARMetric,
-    "score_existence": metrics.ScoreExistenceMetric,
+    "froc": for_monai.FROCMetric,
+    "box_ap": lambda: for_monai.BoxAPMetric(thresholds="nndetection"),
+    "box_ar": lambda: for_monai.OutcomesMetric(metrics.BoxAR()),
+    "score_existence": lambda: for_monai.OutcomesMetric(metrics.ScoreExistence()),
 }
 METRICS = OF_MASKS | OF_RATERS | OF_BOXES
 

@@ -15,16 +15,13 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 from rich.table import Table
 
+from softoverlap.app.columns import CASES, shown_in
+
 if TYPE_CHECKING:
     from softoverlap.app.train import Evaluation, Progress as TrainingProgress
 
 _P = ParamSpec("_P")
 SOME_FAILED, BAD_INPUT, UNFORESEEN, INTERRUPTED = 1, 2, 3, 130
-_SHOWN = (
-    "soft_dice", "soft_iou", "expected_dice", "thresholded_dice", "hard_dice", "volume_bias_ml",
-    "lesion_recall", "lesion_dice", "lesionwise_dice", "false_positives", "brier",
-    "calibration_error",
-)  # fmt: skip
 
 console = Console(soft_wrap=True, highlight=False)
 errors = Console(stderr=True, soft_wrap=True, highlight=False)
@@ -203,7 +200,8 @@ def print_metrics(summary: Mapping[str, Any], *, title: str = "") -> None:
     table = Table("", "mean", percent, "median", "cases", title=title or None)
     for column in table.columns[1:]:
         column.justify = "right"
-    for name in (name for name in _SHOWN if name in summary["metrics"]):
+    shown = [name for name in shown_in(CASES, "summary") if name in summary["metrics"]]
+    for name in shown:
         metric = summary["metrics"][name]
         ends = _interval(metric["mean_interval"])
         numbers = (f"{metric['mean']:.4g}", ends, f"{metric['median']:.4g}", str(metric["n"]))

@@ -1,6 +1,7 @@
-"""How the files of a run are called."""
+"""Names of the files of a run."""
 
-TABLES = ("cases.csv", "lesions.csv", "boxes.csv")
+from softoverlap.app.columns import TABLES
+
 SUMMARY = "summary.json"
 JOURNAL = "scores.jsonl"
 OUTPUTS = (*TABLES, SUMMARY, JOURNAL)

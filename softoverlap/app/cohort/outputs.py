@@ -7,18 +7,13 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from softoverlap.app.cohort.names import JOURNAL, OUTPUTS, SUMMARY, TABLES
+from softoverlap.app.cohort.names import JOURNAL, OUTPUTS, SUMMARY
 from softoverlap.app.cohort.pairing import ScorePair
 from softoverlap.app.cohort.records import CaseResult
 from softoverlap.app.cohort.tables import Row
+from softoverlap.app.columns import TABLES, Column, file_header
 from softoverlap.images import whole_file
 from softoverlap.images.tables import write_table
-
-_HEADS = {
-    "cases.csv": ("case", "label", "error", "warning"),
-    "lesions.csv": ("case", "label", "lesion"),
-    "boxes.csv": ("case", "label", "box", "score", "outcome", "lesion"),
-}
 
 
 def write_outputs(folder: Path, results: Sequence[CaseResult], summary: dict[str, Any]) -> None:
@@ -39,9 +34,10 @@ def write_outputs(folder: Path, results: Sequence[CaseResult], summary: dict[str
         ['case,error,warning,soft_dice', 'a,,,0.5']
     """
     (folder / SUMMARY).unlink(missing_ok=True)
-    rows = ("rows", "lesions", "boxes")
-    for name, field in zip(TABLES, rows, strict=True):
-        _write_table(folder / name, [row for one in results for row in getattr(one, field)])
+    fields = ("rows", "lesions", "boxes")
+    for (name, table), field in zip(TABLES.items(), fields, strict=True):
+        rows = [row for result in results for row in getattr(result, field)]
+        _write_table(folder / name, table, rows)
     with whole_file(folder / SUMMARY) as unfinished:
         unfinished.write_text(json.dumps(summary, indent=1, allow_nan=False), encoding="utf-8")
 
@@ -88,9 +84,6 @@ def inputs_of(pairs: Iterable[ScorePair]) -> list[Path]:
     return [path for pair in pairs for path in (pair.pred, *pair.truth) if path is not None]
 
 
-def _write_table(path: Path, rows: Sequence[Row]) -> None:
-    """The columns that come first, then all others as they come up."""
-    names = dict.fromkeys(name for row in rows for name in row)
-    first = [name for name in _HEADS[path.name] if name in names or name != "label"]
-    columns = [*first, *(name for name in names if name not in first)]
-    write_table(path, columns, [[row.get(name) for name in columns] for row in rows])
+def _write_table(path: Path, table: Sequence[Column], rows: Sequence[Row]) -> None:
+    header = file_header(table, dict.fromkeys(name for row in rows for name in row))
+    write_table(path, header, [[row.get(name) for name in header] for row in rows])

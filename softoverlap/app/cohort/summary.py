@@ -13,11 +13,11 @@ import torch
 from softoverlap.app.cohort.records import CaseResult, plain_values
 from softoverlap.app.cohort.tables import Row
 from softoverlap.app.cohort.voxels import CALIBRATION
+from softoverlap.app.columns import CASES, is_number
 from softoverlap.measures import compute_average_precision, compute_bland_altman, compute_froc
 
 RESAMPLES = 2000
 CONFIDENCE = 0.95
-_NOT_METRICS = ("case", "label", "error", "warning", "pred", "truth", "kind")
 
 
 def summarize(
@@ -108,7 +108,7 @@ def _is_empty(row: Row) -> bool:
 def _metrics(rows: Sequence[Row], seed: int, resamples: int) -> dict[str, Any]:
     names = dict.fromkeys(
         name for row in rows for name, value in row.items()
-        if name not in _NOT_METRICS and isinstance(value, int | float)
+        if is_number(CASES, name) and isinstance(value, int | float)
     )  # fmt: skip
     metrics = {}
     for name in names:

@@ -22,7 +22,8 @@ from softoverlap.app.report._style import (
     Style,
     rc_context,
 )
-from softoverlap.app.report._summary import Agreement, FoundLesions, Reliability
+from softoverlap.app.report._summary import Agreement, Detection, Reliability
+from softoverlap.app.report.froc_plot import plot_froc
 
 MOST_POINTS = 3000
 """More are drawn as one picture, without words at each."""
@@ -53,7 +54,7 @@ class Point:
 
 
 def distribution_chart(columns: Mapping[str, Sequence[tuple[float, str]]]) -> Chart:
-    """A row a score in [0, 1]: the box of its quartiles over a point a case."""
+    """A row for each score in [0, 1]: the box of its quartiles above a point for each case."""
     figure, axes = _figure(height=0.9 + 0.55 * len(columns))
     tips = {}
     for row, (name, values) in enumerate(columns.items()):
@@ -120,7 +121,7 @@ def agreement_chart(points: Sequence[Point], figures: Agreement) -> Chart:
         if all(map(math.isfinite, interval)):
             axes.axhspan(*interval, color=color, alpha=0.12, linewidth=0)
     tips = _scatter(axes, "cases", points, color=BLUE)
-    _name(axes, "Mean of both volumes (ml)", "Prediction less truth (ml)")
+    _name(axes, "Mean of both volumes (ml)", "Prediction minus truth (ml)")
     axes.margins(y=0.12)
     return Chart(figure, tips)
 
@@ -162,20 +163,17 @@ def _count_axis(axes: Axes, counts: Sequence[float]) -> None:
     axes.yaxis.set_minor_formatter(NullFormatter())
 
 
-def froc_chart(found: FoundLesions, name: str) -> Chart:
+def froc_chart(detection: Detection, name: str) -> Chart:
     """`plot_froc` at the size of the others, with the intervals of the rates that are read."""
-    from softoverlap.app.report.plots import plot_froc
-
     with rc_context(_STYLE):
-        figure = plot_froc({name: found.froc})
+        figure = plot_froc({name: detection.froc})
     figure.set_size_inches(4.6, 3.6)
     for words in figure.legends[0].get_texts():
         words.set_fontsize(9)
     axes = figure.axes[0]
-    if found.sensitivity_interval is not None:
-        readings = zip(
-            found.froc.fp_rates, found.froc.sensitivity, found.sensitivity_interval, strict=True
-        )
+    if detection.sensitivity_interval is not None:
+        froc, intervals = detection.froc, detection.sensitivity_interval
+        readings = zip(froc.fp_rates, froc.sensitivity, intervals, strict=True)
         for rate, height, (low, high) in readings:
             if all(map(math.isfinite, (height, low, high))) and rate > 0:
                 axes.vlines(rate, low, high, color=BLUE, alpha=0.45, linewidth=3)

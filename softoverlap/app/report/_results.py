@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from softoverlap.app.columns import TABLES
 from softoverlap.app.report._summary import Part, read_part
 
 Cell = str | float | None
@@ -18,7 +19,7 @@ Cell = str | float | None
 
 Row = Mapping[str, Cell]
 
-_TEXT = ("case", "error", "warning", "pred", "truth", "kind", "image", "outcome")
+_TEXT = {column.name for table in TABLES.values() for column in table if column.kind == "text"}
 _COMMAND = "write the folder with softoverlap score"
 _CUT_OFF = "the run was cut off: run the same command again"
 

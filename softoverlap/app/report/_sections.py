@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from softoverlap.app.columns import CASES, LESIONS, RANKED_BY, Column, find_column, shown_in
 from softoverlap.app.report._charts import (
     Chart,
     Point,
@@ -17,13 +18,12 @@ from softoverlap.app.report._charts import (
 )
 from softoverlap.app.report._html import Markup, element, interval, joined, number, plural, table
 from softoverlap.app.report._results import Results, Row, text
-from softoverlap.app.report._summary import FoundLesions, Part
+from softoverlap.app.report._summary import Detection, Part
 from softoverlap.app.report._svg import inline_svg
 from softoverlap.app.report._tables import missing
-from softoverlap.app.report._words import DISTRIBUTIONS, SUMMARY, meaning_of, name_of
-from softoverlap.app.report._worst import RANKED_BY
 
 _SCORES = (-0.03, 1.03)
+_NO_VOLUMES = "Volumes are known only where masks are compared with masks."
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ def summary_section(results: Results, part: Part) -> Markup:
     """Means and medians with their intervals; of what is pooled, one line each."""
     percent = f"{100 * results.confidence:g} % interval"
     head = ("", "Mean", percent, "Median", percent, "SD", "Cases")
-    shown = [name for name in SUMMARY if name in part.metrics]
+    shown = [name for name in shown_in(CASES, "summary") if name in part.metrics]
     rest = [name for name in part.metrics if name not in shown and name != "label"]
     pieces: list[object] = []
     if shown:
@@ -48,11 +48,11 @@ def summary_section(results: Results, part: Part) -> Markup:
         pieces.append(missing("No scores: no case could be scored."))
     if part.empty:
         pieces.append(element("p", _empty_words(part.empty)))
-    if part.found is not None:
-        pieces.append(_found_words(part.found, percent))
+    if part.detection is not None:
+        pieces.append(_detection_words(part.detection, percent))
     if rest:
         more = table(head, (_metric_row(part, name) for name in rest), numbers=6)
-        summary = element("summary", f"{plural(len(rest), 'more column')} of numbers")
+        summary = element("summary", plural(len(rest), "more column"))
         pieces.append(element("details", summary, more))
     return joined(pieces)
 
@@ -92,9 +92,9 @@ def _figure(drawing: Drawing, chart: Chart, *, name: str) -> Markup:
 
 
 def _metric_row(part: Part, name: str) -> tuple[object, ...]:
-    metric = part.metrics[name]
+    metric, column = part.metrics[name], find_column(CASES, name)
     return (
-        element("span", name_of(name), title=f"{name}: {meaning_of(name)}".rstrip(": ")),
+        element("span", column.heading, title=f"{name}: {column.explanation}".rstrip(": ")),
         number(metric.mean),
         interval(metric.mean_interval),
         number(metric.median),
@@ -106,19 +106,19 @@ def _metric_row(part: Part, name: str) -> tuple[object, ...]:
 
 def _empty_words(count: int) -> str:
     """How many cases score 1 because there is nothing in either mask."""
-    verbs = ("is", "counts") if count == 1 else ("are", "count")
+    whose = "its" if count == 1 else "their"
     return (
-        f"{plural(count, 'case')} {verbs[0]} empty in truth and prediction and {verbs[1]} as 1 in "
-        "the overlaps."
+        f"In {plural(count, 'case')} both truth and prediction are empty; {whose} overlaps count "
+        "as 1."
     )
 
 
-def _found_words(found: FoundLesions, percent: str) -> Markup:
-    froc = found.froc
+def _detection_words(detection: Detection, percent: str) -> Markup:
+    froc = detection.froc
     cpm = f"CPM {number(froc.cpm)}"
-    if found.cpm_interval is not None:
-        cpm += f" ({percent} {interval(found.cpm_interval)})"
-    precision = f"average precision {number(found.average_precision)}"
+    if detection.cpm_interval is not None:
+        cpm += f" ({percent} {interval(detection.cpm_interval)})"
+    precision = f"average precision {number(detection.average_precision)}"
     places = f"{plural(froc.lesions, 'lesion')} in {plural(froc.scans, 'scan')}"
     return element("p", f"{cpm}, {precision}: {plural(froc.boxes, 'prediction')}, {places}.")
 
@@ -134,15 +134,15 @@ def _drawings(results: Results, part: Part) -> Iterator[Drawing]:
 
 def _distributions(results: Results) -> Drawing:
     columns = {
-        name_of(name): [(value, text(row, "case")) for row, (value,) in found]
-        for name in DISTRIBUTIONS
-        if (found := results.scored.numbers(name))
+        find_column(CASES, name).heading: [(value, text(row, "case")) for row, (value,) in scores]
+        for name in shown_in(CASES, "chart")
+        if (scores := results.scored.numbers(name))
     }
     if not columns:
         return Drawing("Distribution of scores", "No case has a score.", None)
     words = (
-        "A point a case; the bar holds the middle half, its mark is the median, the line reaches "
-        "from the lowest to the highest."
+        "One point per case. The bar spans the middle half of the cases, its mark is the median, "
+        "and the line runs from the lowest score to the highest."
     )
     return Drawing("Distribution of scores", words, lambda: distribution_chart(columns))
 
@@ -150,42 +150,35 @@ def _distributions(results: Results) -> Drawing:
 def _cases_by_volume(results: Results) -> Drawing:
     title = "Score against volume"
     scored = results.scored
-    column = next((name for name in RANKED_BY if scored.numbers(name, "truth_volume_ml")), None)
-    if column is None:
-        return Drawing(title, "Volumes are known only where masks meet masks.", None)
-    found = scored.numbers("truth_volume_ml", column)
-    points = [_point(row, x, y, "ml", column) for row, (x, y) in found if x > 0]
+    volume = find_column(CASES, "truth_volume_ml")
+    name = next((name for name in RANKED_BY if scored.numbers(name, volume.name)), None)
+    if name is None:
+        return Drawing(title, _NO_VOLUMES, None)
+    score = find_column(CASES, name)
+    rows = scored.numbers(volume.name, name)
+    points = [_point(row, x, y, volume, score) for row, (x, y) in rows if x > 0]
     if not points:
         return Drawing(title, "All true volumes are zero.", None)
-    words = f"{name_of(column)} of each case over its true volume."
-    if len(found) > len(points):
-        words += f" Not shown: {plural(len(found) - len(points), 'case')} with an empty truth."
-    return Drawing(
-        title,
-        words,
-        lambda: scatter_chart(
-            {"cases": points}, x="True volume (ml)", y=name_of(column), limits=_SCORES
-        ),
-    )
+    words = f"{score.title} of each case against its true volume."
+    if len(rows) > len(points):
+        words += f" Not shown: {plural(len(rows) - len(points), 'case')} with an empty truth."
+    return Drawing(title, words, _scatter({"cases": points}, volume, score))
 
 
 def _lesions_by_volume(results: Results) -> Drawing:
     title = "Lesions against volume"
     groups: dict[str, list[Point]] = {"found": [], "missed": []}
-    for row, (volume, dice) in results.lesions.numbers("volume_mm3", "soft_dice"):
-        if volume > 0:
+    volume, score = (find_column(LESIONS, name) for name in ("volume_mm3", "soft_dice"))
+    for row, (x, y) in results.lesions.numbers(volume.name, score.name):
+        if x > 0:
             kind = "missed" if text(row, "detected") == "False" else "found"
-            groups[kind].append(_point(row, volume, dice, "mm³", "soft_dice"))
+            groups[kind].append(_point(row, x, y, volume, score))
     shown = {name: group for name, group in groups.items() if group}
     if not shown:
-        return Drawing(title, "There is no lesion of known volume.", None)
+        return Drawing(title, "No lesion has a known volume.", None)
     counts = ", ".join(f"{len(group)} {name}" for name, group in groups.items())
-    words = f"Soft Dice of each true lesion over its volume: {counts}."
-    return Drawing(
-        title,
-        words,
-        lambda: scatter_chart(shown, x="Lesion volume (mm³)", y="Soft Dice", limits=_SCORES),
-    )
+    words = f"{score.title} of each true lesion against its volume: {counts}."
+    return Drawing(title, words, _scatter(shown, volume, score))
 
 
 def _agreement(results: Results, part: Part) -> Drawing:
@@ -193,7 +186,7 @@ def _agreement(results: Results, part: Part) -> Drawing:
     figures = part.agreement
     volumes = results.scored.numbers("pred_volume_ml", "truth_volume_ml")
     if figures is None or not volumes:
-        return Drawing(title, "Volumes are known only where masks meet masks.", None)
+        return Drawing(title, _NO_VOLUMES, None)
     points = [
         Point(
             (pred + truth) / 2,
@@ -214,8 +207,8 @@ def _agreement(results: Results, part: Part) -> Drawing:
 
 _HITS = {
     "masks": (
-        "A hit is a predicted lesion that shares a voxel with the true one. Here one takes one; in "
-        "lesion recall one may find several."
+        "A hit is a predicted lesion that shares a voxel with the true one. Here each "
+        "prediction takes one lesion; in lesion recall it may find several."
     ),
     "boxes": "A hit is a box IoU of at least {}.",
     "boxes in masks": "A hit is a soft IoU of box and mask of at least {}.",
@@ -225,41 +218,50 @@ _HITS = {
 
 def _froc(results: Results, part: Part) -> Drawing:
     title = "FROC"
-    if part.found is None:
-        return Drawing(title, "What was found has no scores to rank it by.", None)
-    if not part.found.froc.lesions:
+    detection = part.detection
+    if detection is None:
+        return Drawing(title, "The predictions have no scores to rank them by.", None)
+    froc = detection.froc
+    if not froc.lesions:
         return Drawing(title, "There is no lesion to find.", None)
-    found = part.found
     readings = ", ".join(
         f"{number(height, 3)} at {rate:g}"
-        for rate, height in zip(found.froc.fp_rates, found.froc.sensitivity, strict=True)
+        for rate, height in zip(froc.fp_rates, froc.sensitivity, strict=True)
     )
-    words = f"Sensitivity at false positives a scan: {readings}."
+    words = f"Sensitivity by false positives per scan: {readings}."
     kinds = {text(row, "kind") for row in results.scored.rows}
     name = "predicted lesions" if kinds <= {"masks", "masks in boxes"} else "all boxes"
     if len(kinds) == 1 and (rule := _HITS.get(kinds.pop())):
         words += " " + rule.format(results.settings.get("hit_iou"))
     if any(share < 1 for _, (share,) in results.lesions.numbers("existence")):
-        words += " A lesion counts by the share of raters that marked it."
-    if found.sensitivity_interval is not None:
+        words += " Each lesion counts by the share of raters that marked it."
+    if detection.sensitivity_interval is not None:
         words += " Bars are bootstrap intervals over scans."
-    return Drawing(title, words, lambda: froc_chart(found, name))
+    return Drawing(title, words, lambda: froc_chart(detection, name))
 
 
 def _reliability(part: Part) -> Drawing:
     curve = part.reliability
     if curve is None or not any(map(math.isfinite, curve.predicted)):
-        words = "Calibration is known only where masks meet masks and mark something."
+        words = "Calibration is known only where masks are compared with masks and mark something."
         return Drawing("Calibration", words, None)
     words = (
-        f"Mean truth where so much was predicted, near lesions of all cases; the dotted line is "
-        f"perfect. Calibration error of all voxels together {number(curve.error)}; that of the "
-        "summary is the mean over cases."
+        "Mean truth at each predicted probability, near the lesions of all cases; the dotted line "
+        f"is perfect calibration. The calibration error of all voxels together is "
+        f"{number(curve.error)}; that of the summary is the mean over cases."
     )
     return Drawing("Calibration", words, lambda: reliability_chart(curve))
 
 
-def _point(row: Row, x: float, y: float, unit: str, column: str) -> Point:
+def _point(row: Row, x: float, y: float, volume: Column, score: Column) -> Point:
     lesion = row.get("lesion")
     place = f", lesion {lesion:g}" if isinstance(lesion, float) else ""
-    return Point(x, y, f"{text(row, 'case')}{place}: {name_of(column)} {y:.4g}, {x:.4g} {unit}")
+    words = f"{score.title} {y:.4g}, {x:.4g} {volume.unit}"
+    return Point(x, y, f"{text(row, 'case')}{place}: {words}")
+
+
+def _scatter(
+    groups: Mapping[str, Sequence[Point]], volume: Column, score: Column
+) -> Callable[[], Chart]:
+    """How scores are drawn against volumes."""
+    return lambda: scatter_chart(groups, x=volume.heading, y=score.heading, limits=_SCORES)

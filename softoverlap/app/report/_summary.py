@@ -30,7 +30,7 @@ class Metric:
 
 @dataclass(frozen=True)
 class Agreement:
-    """Bland and Altman's figures of the soft volumes in ml, prediction less truth."""
+    """Bland and Altman's figures of the soft volumes in ml, prediction minus truth."""
 
     n: int
     mean_difference: float
@@ -55,8 +55,8 @@ class Reliability:
 
 
 @dataclass(frozen=True)
-class FoundLesions:
-    """The FROC with the intervals of its readings, and the average precision."""
+class Detection:
+    """How well lesions are detected: the FROC with the intervals of its readings, and the AP."""
 
     froc: FROC
     sensitivity_interval: tuple[Interval, ...] | None
@@ -78,7 +78,7 @@ class Part:
     metrics: Mapping[str, Metric]
     agreement: Agreement | None
     reliability: Reliability | None
-    found: FoundLesions | None
+    detection: Detection | None
 
 
 def read_part(name: str, part: Mapping[str, Any]) -> Part:
@@ -91,7 +91,7 @@ def read_part(name: str, part: Mapping[str, Any]) -> Part:
         metrics=metrics,
         agreement=None if agreement is None else _agreement(agreement),
         reliability=None if calibration is None else _reliability(calibration),
-        found=None if part.get("froc") is None else _found(part),
+        detection=None if part.get("froc") is None else _detection(part),
     )
 
 
@@ -118,7 +118,7 @@ def _reliability(value: Mapping[str, Any]) -> Reliability:
     return Reliability(_number(value["error"]), *columns)
 
 
-def _found(part: Mapping[str, Any]) -> FoundLesions:
+def _detection(part: Mapping[str, Any]) -> Detection:
     value = part["froc"]
     rates, heights, scores = (
         torch.tensor(_numbers(value["curve"][name]), dtype=torch.float64)
@@ -139,7 +139,7 @@ def _found(part: Mapping[str, Any]) -> FoundLesions:
     )
     ends = value.get("sensitivity_interval")
     cpm = value.get("cpm_interval")
-    return FoundLesions(
+    return Detection(
         froc,
         None if ends is None else tuple(_interval(pair) for pair in ends),
         None if cpm is None else _interval(cpm),

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from softoverlap.app.columns import CASES, LESIONS, Column, find_column, shown_in
 from softoverlap.app.report._html import Markup, element, embedded_json, joined, plural
 from softoverlap.app.report._results import Cell, Row, Table
-from softoverlap.app.report._words import CASES, LESIONS, meaning_of, name_of
 
 MOST_LESIONS = 20_000
 """More would make the page too large; the worst are kept."""
@@ -43,18 +43,18 @@ def _dice(row: Row) -> float:
 
 
 def _interactive(
-    name: str, noun: str, table: Table, first: Sequence[str], *, links: Sequence[str] = ()
+    name: str, noun: str, table: Table, known: Sequence[Column], *, links: Sequence[str] = ()
 ) -> Markup:
     """What the script needs: the rows as data, and where to put them."""
     used = [
         column for column in table.columns if any(row.get(column) is not None for row in table.rows)
     ]
-    main = [column for column in first if column in used]
+    main = [column for column in shown_in(known, "table") if column in used]
     columns = [*main, *(column for column in used if column not in main)]
     data: dict[str, Any] = {
         "noun": noun,
         "main": len(main),
-        "columns": [_column(column) for column in columns],
+        "columns": [_column(find_column(known, column)) for column in columns],
         "rows": [[_cell(row.get(column)) for column in columns] for row in table.rows],
         "links": list(links),
     }
@@ -65,9 +65,10 @@ def _interactive(
     return joined([place, noscript, embedded_json(f"{name}-data", data)])
 
 
-def _column(column: str) -> dict[str, str]:
-    words = ": ".join(filter(None, (name_of(column), meaning_of(column))))
-    return {"name": column, "words": words if words != column else ""}
+def _column(column: Column) -> dict[str, str]:
+    """A column as the script has it; the words are those of its tooltip."""
+    words = f"{column.heading}: {column.explanation}" if column.explanation else ""
+    return {"name": column.name, "words": words}
 
 
 def _cell(value: Cell) -> Cell | int:

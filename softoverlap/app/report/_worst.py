@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from softoverlap.app.columns import RANKED_BY
 from softoverlap.app.report._results import Results, Row, Table
-from softoverlap.images.tables import axis_names
-
-RANKED_BY = ("soft_dice", "lesion_dice", "lesionwise_dice", "lesion_recall")
+from softoverlap.images import axis_names
 
 
 @dataclass(frozen=True)
@@ -44,17 +43,17 @@ def focus(lesions: Table, boxes: Table) -> Focus | None:
     """The largest missed lesion, else the worst found one, else the surest false positive."""
     centres = [f"centre_axis{axis}" for axis in range(3)]
     places = lesions.numbers(*centres, "volume_mm3", "soft_dice")
-    missed = [one for one in places if one[0].get("detected") == "False"]
+    missed = [place for place in places if place[0].get("detected") == "False"]
     if places:
-        chosen = max(missed, key=lambda one: one[1][3], default=None)
-        chosen = chosen or min(places, key=lambda one: one[1][4])
+        chosen = max(missed, key=lambda place: place[1][3], default=None)
+        chosen = chosen or min(places, key=lambda place: place[1][4])
         row, (*point, volume, dice) = chosen
-        state = "missed" if missed else f"of soft Dice {dice:.3g}"
+        state = "missed" if missed else f"found with a soft Dice of {dice:.3g}"
         return Focus(tuple(point), f"lesion {_number(row)}, {state}, {volume:.4g} mm³", _box(row))
     false = boxes.where(lambda row: row.get("outcome") == "false positive")
     wrong = false.numbers(*axis_names(3))
     if wrong:
-        row, edges = max(wrong, key=lambda one: _score(one[0]))
+        row, edges = max(wrong, key=lambda place: _score(place[0]))
         middle = tuple((low + high) / 2 for low, high in zip(edges[:3], edges[3:], strict=True))
         return Focus(middle, f"a false positive of score {_score(row):.3g}", edges)
     return None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -10,23 +9,17 @@ from importlib import resources
 from pathlib import Path
 
 from softoverlap.app.report._case_files import ScanFinder
-from softoverlap.app.report._html import Markup, content_hash, element, joined, number, plural
-from softoverlap.app.report._pictures import case_picture
-from softoverlap.app.report._results import Cell, Results, Row, label_name, read_results, text
+from softoverlap.app.report._html import Markup, content_hash, element, joined, plural
+from softoverlap.app.report._results import Cell, Results, read_results, text
 from softoverlap.app.report._sections import (
     chart_section,
     failed_section,
     settings_section,
     summary_section,
 )
-from softoverlap.app.report._tables import case_table, lesion_table, missing
-from softoverlap.app.report._words import name_of
-from softoverlap.app.report._worst import focus, of_case, ranking, worst_cases
-from softoverlap.images import whole_file
-from softoverlap.images.files import check_written
-
-FALSE_POSITIVES = 1.0
-"""Boxes are drawn from the score on that leaves so many false positives a scan."""
+from softoverlap.app.report._tables import case_table, lesion_table
+from softoverlap.app.report._worst_cards import DrawnCase, draw_worst, worst_section
+from softoverlap.images import check_written, whole_file
 
 
 @dataclass(frozen=True)
@@ -70,7 +63,7 @@ def write_report(
         images: Scans to draw behind the masks: a folder whose files are named after their cases,
             or a pattern with `{case}`; without, masks are drawn alone.
         worst: Number of cases to draw, at least 0.
-        title: The page's title; by default the folder's name.
+        title: The page's title; by default the folder's name after the word Scores.
         overwrite: Replace an earlier page.
         progress: Called with the name of each case that is drawn.
 
@@ -95,32 +88,16 @@ def write_report(
     """
     if isinstance(worst, bool) or not isinstance(worst, int) or worst < 0:
         raise ValueError(f"worst must be a whole number of at least 0, got {worst!r}")
-    found = read_results(results)
-    path = _free_path(found.folder, output, overwrite)
+    scored = read_results(results)
+    path = _free_path(scored.folder, output, overwrite)
     finder = ScanFinder(images)
-    finder.check_any([str(row["case"]) for row in found.cases.rows])
-    drawn = _draw_worst(found, finder, worst, progress or _nothing)
-    name = title or f"Results of {found.folder.resolve().name}"
+    finder.check_any([str(row["case"]) for row in scored.cases.rows])
+    drawn = draw_worst(scored, finder, worst, progress or _nothing)
+    name = title or f"Scores: {scored.folder.resolve().name}"
     with whole_file(path) as unfinished:
-        unfinished.write_text(_page(found, drawn, name), encoding="utf-8")
-    without = {one.name: one.why for one in drawn if not one.picture}
+        unfinished.write_text(_page(scored, drawn, name), encoding="utf-8")
+    without = {case.name: case.why for case in drawn if not case.picture}
     return Report(path, len(drawn) - len(without), without)
-
-
-@dataclass(frozen=True)
-class _Drawn:
-    """A case of the worst: its row, its picture or why there is none, what is to be known."""
-
-    row: Row
-    column: str
-    picture: str
-    why: str
-    caption: str
-
-    @property
-    def name(self) -> str:
-        label = label_name(self.row)
-        return text(self.row, "case") + (f", label {label}" if label else "")
 
 
 def _free_path(folder: Path, output: str | os.PathLike[str] | None, overwrite: bool) -> Path:
@@ -135,50 +112,7 @@ def _free_path(folder: Path, output: str | os.PathLike[str] | None, overwrite: b
     return path
 
 
-def _draw_worst(
-    results: Results, finder: ScanFinder, most: int, progress: Callable[[str], None]
-) -> list[_Drawn]:
-    drawn = []
-    for row in worst_cases(results, most):
-        drawn.append(_draw(results, row, finder))
-        progress(drawn[-1].name)
-    return drawn
-
-
-def _draw(results: Results, row: Row, finder: ScanFinder) -> _Drawn:
-    """Draw a case; what goes wrong is told in its place."""
-    lesions, boxes = of_case(results.lesions, row), of_case(results.boxes, row)
-    middle = focus(lesions, boxes)
-    least = _least_score(results, row)
-    image, note = finder(text(row, "case"))
-    picture = why = ""
-    try:
-        picture, more = case_picture(
-            row, lesions, boxes, settings=results.settings, image=image, folder=results.folder,
-            focus=middle, least_score=least,
-        )  # fmt: skip
-    except (ValueError, OSError) as error:
-        why = " ".join(str(error).split())
-    else:
-        note = " ".join(filter(None, (note, more)))
-    column = ranking(results) or ""
-    words = [] if middle is None else [f"The planes go through {middle.words}."]
-    if picture and boxes.rows and math.isfinite(least) and least > 0:
-        words.append(
-            f"Boxes from score {least:.3g} on: in all cases together, these leave at most "
-            f"{plural(int(FALSE_POSITIVES), 'false positive')} a scan."
-        )
-    return _Drawn(row, column, picture, why, " ".join([*words, note]).strip())
-
-
-def _least_score(results: Results, row: Row) -> float:
-    """From which score on boxes are drawn."""
-    mine = label_name(row)
-    found = next((part.found for part in results.parts if part.name == mine), None)
-    return 0.0 if found is None else min(found.least_score(FALSE_POSITIVES), 1.0)
-
-
-def _page(results: Results, drawn: Sequence[_Drawn], title: str) -> str:
+def _page(results: Results, drawn: Sequence[DrawnCase], title: str) -> str:
     """The whole file."""
     style, script = (_resource(name) for name in ("page.css", "page.js"))
     policy = (
@@ -202,7 +136,7 @@ def _page(results: Results, drawn: Sequence[_Drawn], title: str) -> str:
     return f"<!doctype html>\n{element('html', head, body, lang='en')}\n"
 
 
-def _sections(results: Results, drawn: Sequence[_Drawn]) -> list[Markup]:
+def _sections(results: Results, drawn: Sequence[DrawnCase]) -> list[Markup]:
     """The page's sections, with what is most asked for first."""
     sections = [
         _section("failed", "Cases that failed", failed_section(results))
@@ -218,12 +152,12 @@ def _sections(results: Results, drawn: Sequence[_Drawn]) -> list[Markup]:
         ]
         sections.append(_section(f"summary{place or ''}", f"Summary{name}", *content))
     links: dict[tuple[Cell, Cell], str] = {
-        (one.row.get("case"), one.row.get("label")): f"worst-{place}"
-        for place, one in enumerate(drawn)
+        (case.row.get("case"), case.row.get("label")): f"worst-{place}"
+        for place, case in enumerate(drawn)
     }
     return [
         *sections,
-        _section("worst", "The worst cases", *_worst(results, drawn)),
+        _section("worst", "The worst cases", *worst_section(results, drawn)),
         _section("cases", "All cases", case_table(results.cases, links)),
         _section("lesions", "All lesions", lesion_table(results.lesions)),
         _section("settings", "Settings", settings_section(results)),
@@ -255,33 +189,6 @@ def _header(results: Results, title: str) -> Markup:
         element("p", counts + ".", class_="counts"),
         element("nav", *links, theme, aria_label="Sections"),
     )
-
-
-def _worst(results: Results, drawn: Sequence[_Drawn]) -> list[Markup]:
-    if not drawn:
-        why = (
-            "No case has a score to rank it by." if ranking(results) is None else "None asked for."
-        )
-        return [missing(why)]
-    words = f"By {name_of(drawn[0].column)}, worst first."
-    if any(one.picture for one in drawn):
-        words += (
-            " Contours are drawn at 0.25, 0.5 and 0.75: the truth blue, what was found orange."
-            " R is the patient's right, A their front."
-        )
-    return [element("p", words), *(_card(one, f"worst-{place}") for place, one in enumerate(drawn))]
-
-
-def _card(one: _Drawn, name: str) -> Markup:
-    """A case of the worst."""
-    score = one.row.get(one.column)
-    value = number(score) if isinstance(score, float) else "–"
-    heading = element("h3", one.name, element("span", f"{name_of(one.column)} {value}"))
-    if not one.picture:
-        return element("article", heading, missing(f"No picture: {one.why}."), id=name)
-    image = Markup(f'<img src="{one.picture}" alt="Three planes of the case">')
-    frame = element("div", image, class_="picture scroll", tabindex="0")
-    return element("article", heading, frame, element("p", one.caption), id=name)
 
 
 def _resource(name: str) -> str:

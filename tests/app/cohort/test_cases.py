@@ -25,9 +25,9 @@ from softoverlap.measures import (
     Brier,
     CalibrationError,
     ExpectedDice,
+    FalsePositives,
+    LesionRecall,
     ThresholdedDice,
-    compute_false_positives,
-    compute_lesion_overlaps,
     compute_lesionwise_dice,
     compute_soft_dice,
     compute_soft_iou,
@@ -69,8 +69,8 @@ def test_columns_equal_the_metrics_that_they_are_named_after(tmp_path):
         "expected_dice": ExpectedDice(method="histogram")(*pair),
         "brier": Brier()(*pair),
         "calibration_error": CalibrationError()(*pair),
-        "false_positives": compute_false_positives(*pair, spacing=spacing),
-        "false_positive_ml": compute_false_positives(*pair, spacing=spacing, measure="ml"),
+        "false_positives": FalsePositives()(*pair, spacing=spacing),
+        "false_positive_ml": FalsePositives(measured_in="ml")(*pair, spacing=spacing),
     }
     for name, value in expected.items():
         assert row[name] == pytest.approx(value.item(), abs=1e-6), name
@@ -81,7 +81,7 @@ def test_columns_equal_the_metrics_that_they_are_named_after(tmp_path):
 def test_lesions_equal_the_rows_of_the_metric(tmp_path):
     pred, truth = masks(1)
     result = scored(tmp_path, pred, truth)
-    expected = compute_lesion_overlaps(*batch(pred, truth), spacing=(1.0, 2.0, 1.5))
+    expected = LesionRecall().matches(*batch(pred, truth), spacing=(1.0, 2.0, 1.5))
     assert len(result.lesions) == len(expected) == 2
     for row, match in zip(result.lesions, expected, strict=True):
         for name in ("volume_mm3", "soft_dice", "soft_iou", "detected", "existence", "n_pred"):

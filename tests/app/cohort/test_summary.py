@@ -14,8 +14,8 @@ from scipy import stats
 from softoverlap.app.cohort import CaseResult, ScoreSettings, score_case, serial, summarize
 from softoverlap.app.cohort.cases import score_safely
 from softoverlap.app.cohort.summary import interval
+from softoverlap.app.columns import CASES, find_column
 from softoverlap.app.report._sections import _HITS
-from softoverlap.app.report._words import meaning_of
 from softoverlap.for_monai import MeasureMetric
 from softoverlap.measures import CalibrationError, compute_average_precision, compute_froc
 from tests.support.cohort_makers import masks, pairs_of, spoil, write_cohort, write_pair
@@ -172,6 +172,6 @@ def test_one_prediction_over_two_lesions_finds_both_and_takes_one(tmp_path):
     assert result.rows[0]["lesion_recall"] == 1.0
     froc = summarize([result])["froc"]
     assert max(froc["curve"]["sensitivities"]) == 0.5
-    page = " ".join((meaning_of("lesion_recall"), _HITS["masks"]))
+    page = " ".join((find_column(CASES, "lesion_recall").meaning, _HITS["masks"]))
     assert "may exceed the sensitivity of FROC" in page
-    assert "one takes one; in lesion recall one may find several" in page
+    assert "each prediction takes one lesion; in lesion recall it may find several" in page

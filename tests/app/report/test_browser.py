@@ -124,7 +124,7 @@ def test_it_loads_without_a_message_or_a_request(browser, page):
 
 def test_hostile_names_are_shown_and_do_nothing(browser, page):
     show(browser, page)
-    assert browser.title == "Results of results"
+    assert browser.title == "Scores: results"
     assert column(browser, "case")[0] == f"sub-00{HOSTILE}"
     assert texts(browser, "article h3")[0].startswith(f"sub-00{HOSTILE}")
 

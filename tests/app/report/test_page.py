@@ -137,8 +137,8 @@ def test_cases_of_two_empty_masks_are_counted_where_there_are_any(tmp_path, page
         {"case": name, **volumes} for name, volumes in zip("abc", (empty, empty, full), strict=True)
     ]
     words = page_of(write_results(tmp_path, rows, n_empty=2), worst=0).words
-    assert "2 cases are empty in truth and prediction and count as 1 in the overlaps." in words
-    assert "empty in truth" not in page.words
+    assert "In 2 cases both truth and prediction are empty; their overlaps count as 1." in words
+    assert "both truth and prediction" not in page.words
 
 
 def test_labels_keep_all_their_digits(tmp_path):
@@ -174,7 +174,7 @@ def test_the_worst_come_first_with_a_picture_each(page, cohort):
     worst = page.words.split("The worst cases")[1].split("All cases")[0]
     assert re.findall(r"(sub-\d+) Soft Dice", worst) == ["sub-00", "sub-01", "sub-02"]
     assert "through lesion 0, missed, 60 mm³" in worst
-    assert "through lesion 0, of soft Dice 0.5, 60 mm³" in worst
+    assert "through lesion 0, found with a soft Dice of 0.5, 60 mm³" in worst
     assert len(page.of("img")) == 3
 
 
@@ -310,7 +310,7 @@ def test_labels_have_a_part_each_and_pictures_of_their_own_label(tmp_path):
 def test_boxes_without_scores_are_drawn_all_and_weak_ones_are_left_out(tmp_path):
     folder = write_cohort(tmp_path, count=1)
     table = (folder / "boxes.csv").read_text()
-    words = "Boxes from score 0.5 on: in all cases together, these leave at most 1 false positive a"
+    words = "with a score of 0.5 or more: over all cases, these leave at most 1 false positive per"
     assert words in page_of(folder).words
     orange = [_orange(folder)]
     for score in ("0.375", ""):
@@ -355,7 +355,7 @@ def test_the_planes_go_through_the_largest_missed_lesion_else_the_surest_false_p
     assert places[1].point == (5.0, 5.0, 5.0)
     assert places[2] is None
     found = results.lesions.where(lambda row: row["detected"] == "True")
-    assert focus(found, results.boxes).words == "lesion 1, of soft Dice 0.1, 90 mm³"
+    assert focus(found, results.boxes).words == "lesion 1, found with a soft Dice of 0.1, 90 mm³"
 
 
 def test_equal_scores_rank_by_false_positives_and_cases_without_a_score_do_not_rank(tmp_path):

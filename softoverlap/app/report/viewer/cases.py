@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from softoverlap.app.columns import CASES, is_number
 from softoverlap.app.report._case_files import ScanFinder
 from softoverlap.app.report._places import affine_of_boxes
 from softoverlap.app.report._results import (
@@ -20,11 +21,8 @@ from softoverlap.app.report._results import (
     truths_of,
 )
 from softoverlap.app.report.viewer.layers import Layer
-from softoverlap.images import is_image_name
-from softoverlap.images.geometry import SAME_GRID
-from softoverlap.images.tables import axis_names
+from softoverlap.images import SAME_GRID, axis_names, is_image_name
 
-_NO_SCORES = ("case", "label", "error", "warning", "pred", "truth", "kind", "image")
 _LEAST_DISPLACEMENT = 0.001
 """Less than so many voxels is rounding, and no score to show."""
 
@@ -81,12 +79,12 @@ def read_cases(
         FileNotFoundError: nowhere must be a folder of results, found none: write the folder with \
 softoverlap score
     """
-    found, scan_of = read_results(results), ScanFinder(images)
-    scan_of.check_any([str(row["case"]) for row in found.cases.rows])
-    boxes, lesions = _by_case(found.boxes), _by_case(found.lesions)
+    scored, scan_of = read_results(results), ScanFinder(images)
+    scan_of.check_any([str(row["case"]) for row in scored.cases.rows])
+    boxes, lesions = _by_case(scored.boxes), _by_case(scored.lesions)
     return [
-        _case(row, found, scan_of, (*lesions.get(_key(row), []), *boxes.get(_key(row), [])))
-        for row in found.cases.rows
+        _case(row, scored, scan_of, (*lesions.get(_key(row), []), *boxes.get(_key(row), [])))
+        for row in scored.cases.rows
     ]
 
 
@@ -111,11 +109,11 @@ def _scores(row: Row) -> Mapping[str, float | None]:
     """The numbers of a row, less a displacement of rounding size."""
     apart = row.get("geometry_displacement_voxels")
     rounding = isinstance(apart, float) and apart < _LEAST_DISPLACEMENT
-    left_out = (*_NO_SCORES, "geometry_displacement_voxels") if rounding else _NO_SCORES
+    left_out = "geometry_displacement_voxels" if rounding else ""
     return {
-        column: value
-        for column, value in row.items()
-        if column not in left_out and not isinstance(value, str)
+        name: value
+        for name, value in row.items()
+        if is_number(CASES, name) and name != left_out and not isinstance(value, str)
     }
 
 

@@ -10,6 +10,7 @@ from importlib.resources import files
 from importlib.resources.abc import Traversable
 from typing import Any
 
+from softoverlap.app.columns import CASES as COLUMNS, RANKED_BY, file_header, find_column
 from softoverlap.app.report.viewer.cases import ViewerCase, read_cases
 from softoverlap.app.report.viewer.layers import Layer
 
@@ -61,8 +62,20 @@ class Viewer:
         """
         missing = missing or {}
         cases = [_entry(case, number, addresses, missing) for number, case in enumerate(self.cases)]
-        content = {"title": self.title, "cases": cases}
+        names = self._score_names()
+        content = {
+            "title": self.title,
+            "columns": [_column(name) for name in names],
+            "rankedBy": next((name for name in RANKED_BY if name in names), None),
+            "cases": cases,
+        }
         return f"window.softoverlapViewer = {json.dumps(content, allow_nan=False)};\n".encode()
+
+    def _score_names(self) -> list[str]:
+        """The columns in which a case has a number, in the order of the table."""
+        scores = (score for case in self.cases for score in case.scores.items())
+        names = dict.fromkeys(name for name, value in scores if value is not None)
+        return [name for name in file_header(COLUMNS, names) if name in names]
 
 
 def read_viewer(
@@ -102,6 +115,17 @@ def read_viewer(
 def page_files() -> dict[str, Traversable]:
     """The files of the page that are the same for all results, by name."""
     return {name: PAGE / name for name in STATIC}
+
+
+def _column(name: str) -> dict[str, Any]:
+    """A column as the page has it."""
+    column = find_column(COLUMNS, name)
+    return {
+        "name": name,
+        "heading": column.heading,
+        "words": f"{name}: {column.explanation}".rstrip(": "),
+        "highIsBad": column.better in ("lower", "near 0"),
+    }
 
 
 def _entry(

@@ -106,6 +106,18 @@ def test_every_row_is_listed_with_scores_boxes_and_outcomes(results):
     assert good["boxes"][0]["outcome"] == "found"
 
 
+def test_columns_are_listed_with_their_words_and_with_which_end_is_bad(results):
+    content = listed(read_viewer(results))
+    columns = {column["name"]: column for column in content["columns"]}
+    assert content["rankedBy"] == "soft_dice"
+    assert not {"case", "label", "error", "kind"} & set(columns)
+    assert columns["volume_bias_ml"]["heading"] == "Volume bias (ml)"
+    assert columns["lesion_recall"]["words"].startswith("lesion_recall: share of the true lesions")
+    bad = {name for name, column in columns.items() if column["highIsBad"]}
+    assert {"false_positives", "brier", "volume_bias_ml"} <= bad
+    assert not {"soft_dice", "lesions"} & bad
+
+
 def test_a_displacement_of_rounding_size_is_no_score(results):
     name, table = "geometry_displacement_voxels", results / "cases.csv"
     for size, shown in (("3e-15", False), ("0.004", True)):

@@ -2,21 +2,10 @@
 /* The list of cases: sorted by a score, the worst first, and searched by name. */
 
 const CaseList = (() => {
-  /* Of these the low values are the good ones. */
-  const LOWER = /false_positive|brier|calibration|hausdorff|distance|assd|hd95|error|missed|bias|displacement/;
-  const FIRST = ["soft_dice", "lesionwise_dice", "lesion_dice", "lesion_recall"];
   const element = (id) => document.getElementById(id);
 
   function number(value) {
     return value === null || value === undefined ? "–" : String(Number(value.toPrecision(4)));
-  }
-
-  function columnsOf(cases) {
-    const names = new Set();
-    for (const one of cases) {
-      for (const [name, value] of Object.entries(one.scores)) if (value !== null) names.add(name);
-    }
-    return [...names];
   }
 
   function title(one) {
@@ -38,15 +27,16 @@ const CaseList = (() => {
     return keyed.map(([, one]) => one);
   }
 
-  /** Fills the list; `choose` is called with the case that a user takes. */
-  function create(cases, choose) {
-    const columns = columnsOf(cases);
+  /** Fills the list of the viewer's data; `choose` is called with the case that a user takes. */
+  function create({ cases, columns, rankedBy }, choose) {
+    const known = (name) => columns.find((column) => column.name === name);
     let order = cases;
     let ascending = true;
     let current = null;
 
     function show() {
       const column = element("column").value;
+      element("column").title = known(column)?.words ?? "";
       const wanted = element("filter").value.trim().toLowerCase();
       order = column === "name"
         ? [...cases].sort((a, b) => title(a).localeCompare(title(b), undefined, { numeric: true }))
@@ -101,13 +91,10 @@ const CaseList = (() => {
       mark();
     }
 
-    element("column").append(
-      ...["name", ...columns].map((name) => new Option(name === "name" ? "name" : name.replaceAll("_", " "), name)),
-    );
-    const first = FIRST.find((name) => columns.includes(name)) ?? "name";
-    element("column").value = first;
+    element("column").append(new Option("Name", "name"), ...columns.map((one) => new Option(one.heading, one.name)));
+    element("column").value = rankedBy ?? "name";
     element("column").addEventListener("change", () => {
-      ascending = !LOWER.test(element("column").value);
+      ascending = !known(element("column").value)?.highIsBad;
       show();
     });
     element("direction").addEventListener("click", () => {

@@ -229,11 +229,12 @@
   }
 
   function showScores(one) {
-    const rows = Object.entries(one.scores).filter(([, value]) => value !== null).map(([name, value]) => {
-      const row = control("tr", {});
+    const known = data.columns.filter((column) => typeof one.scores[column.name] === "number");
+    const rows = known.map(({ name, heading, words }) => {
+      const row = control("tr", { title: words });
       row.append(
-        control("th", { scope: "row", textContent: name.replaceAll("_", " ") }),
-        control("td", { textContent: cases.number(value) }),
+        control("th", { scope: "row", textContent: heading }),
+        control("td", { textContent: cases.number(one.scores[name]) }),
       );
       return row;
     });
@@ -266,7 +267,7 @@
     document.title = `${data.title}: softoverlap viewer`;
     element("title").textContent = data.title;
     ROLES.forEach(maskControls);
-    cases = CaseList.create(data.cases, show);
+    cases = CaseList.create(data, show);
     nv = new niivue.Niivue({
       backColor: [0, 0, 0, 1], crosshairColor: [0.6, 0.6, 0.6, 0.6], crosshairWidth: 0.5,
       meshThicknessOn2D: 0, meshXRay: 0.8, multiplanarPadPixels: 6, dragAndDropEnabled: false, logLevel: "error", show3Dcrosshair: true,
