@@ -206,12 +206,12 @@ def judged(model: LesionDetector, scan: TrainingScan) -> dict:
     """What a scan's boxes are worth: scores, outcomes at both hit criteria, agreement."""
     found, target = detect(model, scan.image).prediction, lesion_target(scan.lesions)
     outcomes = {f"{iou}": match_scan(found, target, threshold=iou) for iou in (0.1, 0.5)}
-    taken = outcomes["0.1"][1]
+    taken = outcomes["0.1"].lesion[:, 0, 0]
     existence = torch.tensor([lesion.existence for lesion in scan.lesions] + [0.0])
     return {
         "score": found["label_scores"].tolist(),
         "agreement": existence[taken].tolist(),  # -1, no lesion, is the last: 0
-        "outcome": {iou: outcome.tolist() for iou, (outcome, _) in outcomes.items()},
+        "outcome": {iou: record.outcome[:, 0, 0].tolist() for iou, record in outcomes.items()},
         "lesions": len(scan.lesions),
     }
 

@@ -20,10 +20,15 @@ from softoverlap.app.cohort.tables import (
     match_boxes,
     place_columns,
 )
-from softoverlap.measures import LesionMatch
-from softoverlap.measures.lesionwise.hits import FoundLesions, HitRule, found_lesions
-from softoverlap.measures.lesionwise.maps import LesionRules, LesionScan, lesion_scan
-from softoverlap.measures.lesionwise.overlaps import rows_of_scan
+from softoverlap.measures import (
+    LesionMatch,
+    LesionRules,
+    LesionScan,
+    MatchedLesions,
+    lesion_rows,
+    lesion_scan,
+    matched_lesions,
+)
 
 Voxel = tuple[int, ...]
 
@@ -67,7 +72,7 @@ def mask_lesions(
     false_ml = 0.0
     for scan, found in _scans(pred, truth, raters, spacing, rules):
         rows, false_mm3 = _found_rows(scan, found, first=len(boxes), lesions=len(lesions))
-        matches = rows_of_scan(0, 0, scan, found)
+        matches = lesion_rows(0, 0, scan, found)
         lesions += [_lesion_row(match, len(lesions) + i) for i, match in enumerate(matches)]
         boxes += rows
         for side, found_there in zip(starts, (scan.truth, scan.pred), strict=True):
@@ -110,7 +115,7 @@ def _scans(
     raters: Tensor | None,
     spacing: Sequence[float],
     rules: LesionRules,
-) -> Iterator[tuple[LesionScan, FoundLesions]]:
+) -> Iterator[tuple[LesionScan, MatchedLesions]]:
     """The parts of the scan, with places in the whole image."""
     stack = [] if raters is None else [rater.numpy() for rater in raters]
     masks = [pred.numpy(), truth.numpy(), *stack]
@@ -124,7 +129,7 @@ def _scans(
             first + (axis.start or 0) for first, axis in zip(scan.origin, window, strict=True)
         )
         scan = LesionScan(scan.pred, scan.truth, origin, scan.voxel_mm3)
-        yield scan, found_lesions(scan, HitRule())
+        yield scan, matched_lesions(scan)
 
 
 def _lesion_row(match: LesionMatch, number: int) -> Row:
@@ -140,7 +145,7 @@ def _lesion_row(match: LesionMatch, number: int) -> Row:
 
 
 def _found_rows(
-    scan: LesionScan, found: FoundLesions, *, first: int, lesions: int
+    scan: LesionScan, found: MatchedLesions, *, first: int, lesions: int
 ) -> tuple[list[Row], float]:
     """A row for each predicted lesion, and the volume of those that touch no true one, in mm³."""
     count = len(scan.pred)

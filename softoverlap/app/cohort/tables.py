@@ -77,7 +77,8 @@ def match_boxes(
     ranked = torch.ones(count) if scores is None else scores
     found = {"box": boxes, "label": torch.zeros(count), "label_scores": ranked}
     truth = {"box": torch.zeros(len(quality), 6), "label": torch.zeros(len(quality))}
-    outcome, lesion = match_scan(found, truth, hit=lambda *_: quality, threshold=threshold)
+    outcomes = match_scan(found, truth, hit=lambda *_: quality, threshold=threshold)
+    outcome, lesion = outcomes.outcome.flatten(), outcomes.lesion.flatten()
     taken = [-1] * len(quality)
     rows = []
     for number, box in enumerate(boxes.tolist()):

@@ -11,9 +11,7 @@ from torch import Tensor
 from softoverlap.app.train import Detections, Evaluation, TrainingScan
 from softoverlap.for_monai import lesion_target
 from softoverlap.images.tables import axis_names, write_table
-from softoverlap.measures import match_scan
-
-_OUTCOMES = {1: "hit", 0: "duplicate", -1: "false positive"}
+from softoverlap.measures import OUTCOME_NAMES, match_scan
 
 
 def write_tables(
@@ -33,14 +31,15 @@ def write_tables(
     boxes: list[list[object]] = []
     lesions: list[list[object]] = []
     for scan, one in zip(scans, found, strict=True):
-        outcome, lesion = match_scan(one.prediction, lesion_target(scan.lesions))
-        taken = dict(zip(lesion.tolist(), one.scores.tolist(), strict=True))
-        for number, score in enumerate(one.scores.tolist()):
-            which = int(lesion[number])
-            result = [_OUTCOMES[int(outcome[number])], which if which >= 0 else ""]
-            boxes.append([scan.name, score, *result, *one.box[number].tolist()])
-        for number, truth in enumerate(scan.lesions):
-            size = [truth.volume_mm3, truth.existence, taken.get(number, "")]
+        scores, corners = one.scores.tolist(), one.box.tolist()
+        outcomes = match_scan(one.prediction, lesion_target(scan.lesions))
+        columns = outcomes.outcome.flatten().tolist(), outcomes.lesion.flatten().tolist()
+        for score, outcome, lesion, box in zip(scores, *columns, corners, strict=True):
+            result = [OUTCOME_NAMES[outcome], "" if lesion < 0 else lesion]
+            boxes.append([scan.name, score, *result, *box])
+        takers = zip(scan.lesions, outcomes.box_of_lesion, strict=True)
+        for number, (truth, taker) in enumerate(takers):
+            size = [truth.volume_mm3, truth.existence, "" if taker is None else scores[taker]]
             lesions.append([scan.name, number, *size, *truth.box.tolist()])
     points = [
         [name, *point]

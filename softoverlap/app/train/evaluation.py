@@ -7,8 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from softoverlap.measures import FROC, compute_average_precision, compute_froc
-from softoverlap.measures.detection.hits import Scan
+from softoverlap.measures import FROC, BoxAP, BoxFROC, Scan
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,8 +64,10 @@ def evaluate(predictions: Sequence[Scan], targets: Sequence[Scan]) -> Evaluation
         >>> evaluate([{**nothing, "label_scores": torch.zeros(0)}], [target]).ap10
         0.0
     """
-    ap = compute_average_precision(predictions, targets, thresholds=(0.1, 0.5)).per_threshold
-    froc = compute_froc(predictions, targets, threshold=0.1, weight=None)
+    precision = BoxAP(thresholds=(0.1, 0.5))
+    outcomes = precision.statistics(predictions, targets)
+    ap = precision.details(outcomes).per_threshold
+    froc = BoxFROC().details(outcomes)  # at the first threshold
     return Evaluation(froc, ap.get(0.1, math.nan), ap.get(0.5, math.nan))
 
 

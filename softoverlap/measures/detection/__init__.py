@@ -1,42 +1,44 @@
-"""The metrics of found boxes in one place: FROC, average precision and recall, rank correlation."""
+"""Measures of found boxes: FROC, average precision and recall, rank correlation."""
 
-from softoverlap.measures.detection._froc import FROC, FROCInterval
-from softoverlap.measures.detection._hits import match_scan
+from softoverlap.measures.detection._curves import FROC, FROCInterval
 from softoverlap.measures.detection.average_precision import (
     AveragePrecision,
-    BoxAPMetric,
+    BoxAP,
     compute_average_precision,
 )
 from softoverlap.measures.detection.average_recall import (
     AverageRecall,
-    BoxARMetric,
+    BoxAR,
     compute_average_recall,
 )
-from softoverlap.measures.detection.froc import FP_RATES, FROCMetric, compute_froc
-from softoverlap.measures.detection.hits import HIT_CRITERIA, Hit, Scan
+from softoverlap.measures.detection.froc import FP_RATES, BoxFROC, compute_froc
+from softoverlap.measures.detection.matching import match_quality, match_scan
+from softoverlap.measures.detection.measure import BoxMeasure
+from softoverlap.measures.detection.outcomes import OUTCOME_NAMES, Outcomes
 from softoverlap.measures.detection.score_existence import (
+    ScoreExistence,
     ScoreExistenceCorrelation,
-    ScoreExistenceMetric,
     compute_score_existence_correlation,
 )
 
 __all__ = [
     "FP_RATES",
     "FROC",
-    "HIT_CRITERIA",
+    "OUTCOME_NAMES",
     "AveragePrecision",
     "AverageRecall",
-    "BoxAPMetric",
-    "BoxARMetric",
+    "BoxAP",
+    "BoxAR",
+    "BoxFROC",
+    "BoxMeasure",
     "FROCInterval",
-    "FROCMetric",
-    "Hit",
-    "Scan",
+    "Outcomes",
+    "ScoreExistence",
     "ScoreExistenceCorrelation",
-    "ScoreExistenceMetric",
     "compute_average_precision",
     "compute_average_recall",
     "compute_froc",
     "compute_score_existence_correlation",
+    "match_quality",
     "match_scan",
 ]

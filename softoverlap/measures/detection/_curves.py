@@ -1,17 +1,96 @@
-"""The curves that FROC and average precision are read from: steps in the score."""
+"""The FROC curve, and the steps in the score that it and average precision are read from."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import torch
 from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
 
-from softoverlap.measures.detection._scans import several
+from softoverlap.measures.detection.scans import several
 
 Points = tuple[Float[Tensor, "points"], Float[Tensor, "points"], Float[Tensor, "points"]]
+
+
+@dataclass(frozen=True, eq=False)
+class FROCInterval:
+    """Percentile interval of a FROC's readings over scans drawn again.
+
+    Args:
+        confidence: Share of the resamples between the ends.
+        resamples: Number of resamples with a lesion; others have no sensitivity.
+        sensitivity: Lower and upper end at each rate, NaN without lesions.
+        cpm: Lower and upper end of the CPM.
+        fps_per_scan: Rates of the band, ascending, shape (grid,).
+        low: Lower end of the sensitivity at each of them, shape (grid,).
+        high: Upper end, shape (grid,).
+
+    Examples:
+        >>> import torch
+        >>> ends = FROCInterval(0.95, 1000, ((0.4, 0.6),), (0.4, 0.6), *torch.rand(3, 8))
+        >>> ends.cpm
+        (0.4, 0.6)
+    """
+
+    confidence: float
+    resamples: int
+    sensitivity: tuple[tuple[float, float], ...]
+    cpm: tuple[float, float]
+    fps_per_scan: Float[Tensor, "grid"]
+    low: Float[Tensor, "grid"]
+    high: Float[Tensor, "grid"]
+
+
+@dataclass(frozen=True, eq=False)
+class FROC:
+    """Free-response ROC: the share of lesions found against false positives a scan.
+
+    Args:
+        fp_rates: False positives a scan at which the sensitivity is read.
+        sensitivity: Sensitivity in [0, 1] at each of them, NaN without lesions.
+        cpm: Mean of `sensitivity` (competition performance metric), NaN without lesions.
+        fps_per_scan: The curve's false positives a scan, ascending from 0, shape (points,).
+        sensitivities: The curve's sensitivities, shape (points,).
+        thresholds: The least score that each point keeps, descending from infinity, shape
+            (points,).
+        scans: Number of scans counted.
+        lesions: Number of lesions counted; those with an existence of 0 are not.
+        existence: Σ of what the lesions count, by which the sensitivity is divided: their number
+            where each counts 1.
+        boxes: Number of boxes counted.
+        interval: Bootstrap interval, where resamples were asked for.
+        per_class: The curve of each class that some lesion has, where asked for.
+        per_size: The curve of each size class that some lesion has, by names such as
+            "10–100 mm³": its sensitivity is over the lesions of that size, its false positives are
+            all of them.
+
+    Examples:
+        >>> import torch
+        >>> curve = FROC(
+        ...     fp_rates=(1.0,), sensitivity=(0.5,), cpm=0.5, fps_per_scan=torch.tensor([0.0]),
+        ...     sensitivities=torch.tensor([0.5]), thresholds=torch.tensor([0.9]),
+        ...     scans=1, lesions=2,
+        ... )
+        >>> curve.cpm
+        0.5
+    """
+
+    fp_rates: tuple[float, ...]
+    sensitivity: tuple[float, ...]
+    cpm: float
+    fps_per_scan: Float[Tensor, "points"]
+    sensitivities: Float[Tensor, "points"]
+    thresholds: Float[Tensor, "points"]
+    scans: int
+    lesions: int
+    existence: float = 0.0
+    boxes: int = 0
+    interval: FROCInterval | None = None
+    per_class: dict[int | str, FROC] = field(default_factory=dict)
+    per_size: dict[str, FROC] = field(default_factory=dict)
 
 
 def froc_points(

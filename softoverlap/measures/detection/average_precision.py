@@ -1,6 +1,6 @@
 """Average precision of found boxes: at several thresholds, of each class and size class.
 
-Matching is that of FROC (see `softoverlap.measures.detection.froc`), but a duplicate is false, as
+Matching is that of FROC (see `compute_froc`), but a duplicate is false, as
 in COCO.
 """
 
@@ -10,16 +10,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import torch
-from jaxtyping import Float
-from torch import Tensor
-
 from softoverlap.measures.detection import _curves
-from softoverlap.measures.detection._grid import Cell, Thresholds, cells_of, grid_rule
-from softoverlap.measures.detection._hits import Pooled, pooled_rows
-from softoverlap.measures.detection._pooled import PooledBoxMetric
-from softoverlap.measures.detection._sizes import ALL
-from softoverlap.measures.detection.hits import Hit, Scan
+from softoverlap.measures.detection._cells import cells_of
+from softoverlap.measures.detection.matching import Matching, Thresholds
+from softoverlap.measures.detection.measure import BoxMeasure
+from softoverlap.measures.detection.outcomes import Outcomes
+from softoverlap.measures.detection.sizes import ALL, SizeClasses
+from softoverlap.measures.hit import AnyHit, Scan
 from softoverlap.measures.inputs import Spacing
 
 
@@ -54,12 +51,73 @@ class AveragePrecision:
     scores: dict[tuple[int | str, float, str], float] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, kw_only=True)
+class BoxAP(BoxMeasure):
+    """Average precision of found boxes as a measure.
+
+    `score` gives the mean over the classes that occur and the thresholds, `details` each of them.
+    The settings are the options of `compute_average_precision`.
+
+    Raises:
+        TypeError: As in `compute_average_precision`.
+        ValueError: As in `compute_average_precision`.
+
+    Examples:
+        >>> import torch
+        >>> target = {"box": torch.tensor([[0.0, 4.0]]), "label": torch.zeros(1)}
+        >>> BoxAP(thresholds="coco")([{**target, "label_scores": torch.ones(1)}], [target])
+        tensor(1., dtype=torch.float64)
+    """
+
+    hit: AnyHit | None = None
+    threshold: float | None = None
+    thresholds: Thresholds | None = None
+    size_edges: Sequence[float] = ()
+    spacing: Spacing | str | None = None
+    size_of: str = "box"
+    class_names: Sequence[str] | None = None
+
+    def __post_init__(self) -> None:
+        _curves.checked_names(self.class_names)
+        super().__post_init__()
+
+    def _matching(self) -> Matching:
+        sizes = SizeClasses.checked(self.size_edges, self.spacing, self.size_of)
+        return Matching.of(self.hit, self.threshold, self.thresholds, sizes=sizes)
+
+    def details(self, outcomes: Outcomes | Sequence[Outcomes]) -> AveragePrecision:
+        """Average precision of each class, threshold and size class, and its means."""
+        pooled = self.pooled(outcomes)
+        scores: dict[Any, float] = {
+            (cell.label, cell.threshold, cell.size): _curves.precision_area(
+                cell.scores, cell.hits, cell.lesions
+            )
+            for cell in cells_of(pooled, self.class_names)
+        }
+        everywhere = {key: value for key, value in scores.items() if key[2] == ALL}
+        sized = {key: value for key, value in scores.items() if key[2] != ALL}
+        return AveragePrecision(
+            mean=_curves.mean(everywhere.values()),
+            per_class=_curves.means_by(everywhere, 0),
+            lesions=len(pooled.lesion_boxes),
+            scans=len(pooled.scans),
+            boxes=len(pooled.boxes),
+            per_threshold=_curves.means_by(everywhere, 1),
+            per_size=_curves.means_by(sized, 2),
+            scores=scores,
+        )
+
+    def value(self, outcomes: Outcomes | Sequence[Outcomes]) -> float:
+        """The mean over the classes that occur and the thresholds."""
+        return self.details(outcomes).mean
+
+
 def compute_average_precision(
     predictions: Sequence[Scan],
     targets: Sequence[Scan],
     *,
-    hit: Hit | None = None,
-    threshold: float = 0.1,
+    hit: AnyHit | None = None,
+    threshold: float | None = None,
     thresholds: Thresholds | None = None,
     size_edges: Sequence[float] = (),
     spacing: Spacing | str | None = None,
@@ -81,7 +139,7 @@ def compute_average_precision(
         predictions: As in `compute_froc`.
         targets: As in `compute_froc`.
         hit: As in `compute_froc`; by default the IoU of the boxes.
-        threshold: The lowest score that hits, for AP@0.5 pass 0.5.
+        threshold: The lowest score that hits, for AP@0.5 pass 0.5; by default 0.1.
         thresholds: In place of the one: a number, several, or `"coco"` for 0.5 to 0.95, or
             `"nndetection"` for 0.1 to 0.5, both in steps of 0.05.
         size_edges: Edges between size classes, rising, in mm³ with `spacing`, else in voxels; a
@@ -99,7 +157,7 @@ def compute_average_precision(
         "10–100 mm³", "≥100 mm³", or "<10 voxels".
 
     Raises:
-        TypeError: If an item is not a dict of tensors, `hit` is neither a name nor a callable or
+        TypeError: If an item is not a dict of tensors, `hit` is none of what it may be or
             returns neither booleans nor scores, or a list is a single value.
         ValueError: If there is no scan, keys or shapes are wrong, a value is not finite, a label
             is not whole, "lesions" are not those of the boxes in their order, or an option is out
@@ -126,83 +184,13 @@ def compute_average_precision(
         >>> several.per_class, several.per_threshold[0.75], several.per_threshold[0.8]
         ({'nodule': 0.6}, 1.0, 0.0)
     """
-    rule = grid_rule(hit, threshold, thresholds, size_edges, spacing, size_of)
-    names = _curves.checked_names(class_names)
-    pooled = Pooled(*pooled_rows(predictions, targets, rule))
-    return _read(cells_of(pooled, rule, names), pooled)
-
-
-class BoxAPMetric(PooledBoxMetric):
-    """`compute_average_precision` over the batches of a validation run.
-
-    Call it with lists of predictions and targets, a dict a scan. `aggregate` gives the mean over
-    the classes that occur and the thresholds; `average_precision` gives each of them.
-
-    Args:
-        hit: As in `compute_froc`.
-        threshold: The lowest score that hits.
-        thresholds: As in `compute_average_precision`, several in place of the one.
-        size_edges: As in `compute_average_precision`.
-        spacing: As in `compute_average_precision`.
-        size_of: As in `compute_average_precision`.
-        class_names: Names of the labels 0, 1, ...
-
-    Raises:
-        TypeError: As in `compute_average_precision`.
-        ValueError: As in `compute_average_precision`, and if no scan was seen before `aggregate`
-            or `average_precision`.
-
-    Examples:
-        >>> import torch
-        >>> box = torch.tensor([[0.0, 0.0, 4.0, 4.0]])
-        >>> label, scores = torch.tensor([0]), torch.tensor([0.9])
-        >>> metric = BoxAPMetric(thresholds="coco")
-        >>> target = {"box": box, "label": label}
-        >>> _ = metric([{**target, "label_scores": scores}], [target])
-        >>> metric.aggregate().item()
-        1.0
-    """
-
-    def __init__(
-        self,
-        *,
-        hit: Hit | None = None,
-        threshold: float = 0.1,
-        thresholds: Thresholds | None = None,
-        size_edges: Sequence[float] = (),
-        spacing: Spacing | str | None = None,
-        size_of: str = "box",
-        class_names: Sequence[str] | None = None,
-    ) -> None:
-        super().__init__(grid_rule(hit, threshold, thresholds, size_edges, spacing, size_of))
-        self.class_names = _curves.checked_names(class_names)
-
-    def average_precision(self) -> AveragePrecision:
-        """Average precision of each class over all scans that all ranks have seen."""
-        pooled = self.pooled()
-        return _read(cells_of(pooled, self.rule, self.class_names), pooled)
-
-    def aggregate(self) -> Float[Tensor, ""]:
-        """The mean over the classes that occur and the thresholds, in float64."""
-        return torch.tensor(self.average_precision().mean, dtype=torch.float64)
-
-
-def _read(cells: Sequence[Cell], pooled: Pooled) -> AveragePrecision:
-    scores: dict[Any, float] = {
-        (cell.label, cell.threshold, cell.size): _curves.precision_area(
-            cell.scores, cell.hits, cell.lesions
-        )
-        for cell in cells
-    }
-    everywhere = {key: value for key, value in scores.items() if key[2] == ALL}
-    sized = {key: value for key, value in scores.items() if key[2] != ALL}
-    return AveragePrecision(
-        mean=_curves.mean(everywhere.values()),
-        per_class=_curves.means_by(everywhere, 0),
-        lesions=len(pooled.lesions),
-        scans=len(pooled.scans),
-        boxes=len(pooled.boxes),
-        per_threshold=_curves.means_by(everywhere, 1),
-        per_size=_curves.means_by(sized, 2),
-        scores=scores,
+    measure = BoxAP(
+        hit=hit,
+        threshold=threshold,
+        thresholds=thresholds,
+        size_edges=size_edges,
+        spacing=spacing,
+        size_of=size_of,
+        class_names=class_names,
     )
+    return measure.details(measure.statistics(predictions, targets))

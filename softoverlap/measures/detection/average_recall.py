@@ -7,17 +7,14 @@ from dataclasses import dataclass, field
 from numbers import Integral
 from typing import Any
 
-import torch
-from jaxtyping import Float
-from torch import Tensor
-
 from softoverlap.measures.detection import _curves
-from softoverlap.measures.detection._grid import Cell, Thresholds, cells_of, grid_rule
-from softoverlap.measures.detection._hits import Pooled, pooled_rows
-from softoverlap.measures.detection._pooled import PooledBoxMetric
-from softoverlap.measures.detection._scans import several
-from softoverlap.measures.detection._sizes import ALL
-from softoverlap.measures.detection.hits import Hit, Scan
+from softoverlap.measures.detection._cells import Cell, cells_of
+from softoverlap.measures.detection.matching import Matching, Thresholds
+from softoverlap.measures.detection.measure import BoxMeasure
+from softoverlap.measures.detection.outcomes import Outcomes
+from softoverlap.measures.detection.scans import several
+from softoverlap.measures.detection.sizes import ALL, SizeClasses
+from softoverlap.measures.hit import AnyHit, Scan
 from softoverlap.measures.inputs import Spacing
 
 MAX_DETECTIONS = (1, 10, 100)
@@ -58,11 +55,75 @@ class AverageRecall:
     boxes: int = 0
 
 
+@dataclass(frozen=True, kw_only=True)
+class BoxAR(BoxMeasure):
+    """Average recall of found boxes as a measure.
+
+    `score` gives the mean at the largest number of detections, `details` all of them. The settings
+    are the options of `compute_average_recall`.
+
+    Raises:
+        TypeError: As in `compute_average_recall`.
+        ValueError: As in `compute_average_recall`.
+
+    Examples:
+        >>> import torch
+        >>> target = {"box": torch.tensor([[0.0, 4.0]]), "label": torch.zeros(1)}
+        >>> BoxAR()([{**target, "label_scores": torch.ones(1)}], [target])
+        tensor(1., dtype=torch.float64)
+    """
+
+    hit: AnyHit | None = None
+    thresholds: Thresholds = "coco"
+    max_detections: Sequence[int] = MAX_DETECTIONS
+    size_edges: Sequence[float] = ()
+    spacing: Spacing | str | None = None
+    size_of: str = "box"
+    class_names: Sequence[str] | None = None
+
+    def __post_init__(self) -> None:
+        _checked_limits(self.max_detections)
+        _curves.checked_names(self.class_names)
+        super().__post_init__()
+
+    def _matching(self) -> Matching:
+        sizes = SizeClasses.checked(self.size_edges, self.spacing, self.size_of)
+        return Matching.of(self.hit, None, self.thresholds, sizes=sizes)
+
+    def details(self, outcomes: Outcomes | Sequence[Outcomes]) -> AverageRecall:
+        """Recall of each class, threshold, size class and number of boxes, and its means."""
+        pooled, limits = self.pooled(outcomes), _checked_limits(self.max_detections)
+        scores: dict[Any, float] = {
+            (cell.label, cell.threshold, cell.size, limit): _recall(cell, limit)
+            for cell in cells_of(pooled, self.class_names)
+            for limit in limits
+        }
+        everywhere = {key: value for key, value in scores.items() if key[2] == ALL}
+        last = {key: value for key, value in scores.items() if key[3] == limits[-1]}
+        top = {key: value for key, value in last.items() if key[2] == ALL}
+        sized = {key: value for key, value in last.items() if key[2] != ALL}
+        return AverageRecall(
+            mean=_curves.mean(top.values()),
+            per_detections=_curves.means_by(everywhere, 3),
+            per_class=_curves.means_by(top, 0),
+            per_threshold=_curves.means_by(top, 1),
+            per_size=_curves.means_by(sized, 2),
+            scores=scores,
+            lesions=len(pooled.lesion_boxes),
+            scans=len(pooled.scans),
+            boxes=len(pooled.boxes),
+        )
+
+    def value(self, outcomes: Outcomes | Sequence[Outcomes]) -> float:
+        """The mean at the largest number of detections."""
+        return self.details(outcomes).mean
+
+
 def compute_average_recall(
     predictions: Sequence[Scan],
     targets: Sequence[Scan],
     *,
-    hit: Hit | None = None,
+    hit: AnyHit | None = None,
     thresholds: Thresholds = "coco",
     max_detections: Sequence[int] = MAX_DETECTIONS,
     size_edges: Sequence[float] = (),
@@ -109,88 +170,16 @@ def compute_average_recall(
         >>> compute_average_recall([prediction], [target]).per_detections
         {1: 0.5, 10: 1.0, 100: 1.0}
     """
-    rule = grid_rule(hit, 0.5, thresholds, size_edges, spacing, size_of)
-    limits, names = _checked_limits(max_detections), _curves.checked_names(class_names)
-    pooled = Pooled(*pooled_rows(predictions, targets, rule))
-    return _read(cells_of(pooled, rule, names), pooled, limits)
-
-
-class BoxARMetric(PooledBoxMetric):
-    """`compute_average_recall` over the batches of a validation run.
-
-    Call it with lists of predictions and targets, a dict a scan. `aggregate` gives the mean at the
-    largest number of detections; `average_recall` gives all of them.
-
-    Args:
-        hit: As in `compute_froc`.
-        thresholds: As in `compute_average_recall`.
-        max_detections: How many boxes of a class a scan may show, each at least 1.
-        size_edges: As in `compute_average_precision`.
-        spacing: As in `compute_average_precision`.
-        size_of: As in `compute_average_precision`.
-        class_names: Names of the labels 0, 1, ...
-
-    Raises:
-        TypeError: As in `compute_average_recall`.
-        ValueError: As in `compute_average_recall`, and if no scan was seen before `aggregate` or
-            `average_recall`.
-
-    Examples:
-        >>> import torch
-        >>> box = torch.tensor([[0.0, 0.0, 4.0, 4.0]])
-        >>> target = {"box": box, "label": torch.tensor([0])}
-        >>> metric = BoxARMetric()
-        >>> _ = metric([{**target, "label_scores": torch.tensor([0.9])}], [target])
-        >>> metric.aggregate().item()
-        1.0
-    """
-
-    def __init__(
-        self,
-        *,
-        hit: Hit | None = None,
-        thresholds: Thresholds = "coco",
-        max_detections: Sequence[int] = MAX_DETECTIONS,
-        size_edges: Sequence[float] = (),
-        spacing: Spacing | str | None = None,
-        size_of: str = "box",
-        class_names: Sequence[str] | None = None,
-    ) -> None:
-        super().__init__(grid_rule(hit, 0.5, thresholds, size_edges, spacing, size_of))
-        self.max_detections = _checked_limits(max_detections)
-        self.class_names = _curves.checked_names(class_names)
-
-    def average_recall(self) -> AverageRecall:
-        """Recall of each class over all scans that all ranks have seen."""
-        pooled = self.pooled()
-        return _read(cells_of(pooled, self.rule, self.class_names), pooled, self.max_detections)
-
-    def aggregate(self) -> Float[Tensor, ""]:
-        """The mean at the largest number of detections, in float64."""
-        return torch.tensor(self.average_recall().mean, dtype=torch.float64)
-
-
-def _read(cells: Sequence[Cell], pooled: Pooled, limits: Sequence[int]) -> AverageRecall:
-    scores: dict[Any, float] = {
-        (cell.label, cell.threshold, cell.size, limit): _recall(cell, limit)
-        for cell in cells
-        for limit in limits
-    }
-    everywhere = {key: value for key, value in scores.items() if key[2] == ALL}
-    last = {key: value for key, value in scores.items() if key[3] == limits[-1]}
-    top = {key: value for key, value in last.items() if key[2] == ALL}
-    sized = {key: value for key, value in last.items() if key[2] != ALL}
-    return AverageRecall(
-        mean=_curves.mean(top.values()),
-        per_detections=_curves.means_by(everywhere, 3),
-        per_class=_curves.means_by(top, 0),
-        per_threshold=_curves.means_by(top, 1),
-        per_size=_curves.means_by(sized, 2),
-        scores=scores,
-        lesions=len(pooled.lesions),
-        scans=len(pooled.scans),
-        boxes=len(pooled.boxes),
+    measure = BoxAR(
+        hit=hit,
+        thresholds=thresholds,
+        max_detections=max_detections,
+        size_edges=size_edges,
+        spacing=spacing,
+        size_of=size_of,
+        class_names=class_names,
     )
+    return measure.details(measure.statistics(predictions, targets))
 
 
 def _recall(cell: Cell, limit: int) -> float:

@@ -8,30 +8,166 @@ already taken is a duplicate, neither true nor false; one that hits no lesion is
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
-from softoverlap._checks import check_choice
-from softoverlap.measures.detection._curves import checked_names
-from softoverlap.measures.detection._froc import FROC, FROCOptions, froc_of
-from softoverlap.measures.detection._hits import HitRule, Pooled, pooled_rows
-from softoverlap.measures.detection._pooled import PooledBoxMetric
-from softoverlap.measures.detection._scans import several
-from softoverlap.measures.detection._sizes import ANY_SIZE, SizeClasses
-from softoverlap.measures.detection.hits import Hit, Scan
+from softoverlap.measures.detection import _curves
+from softoverlap.measures.detection._bootstrap import Events, band_rates, draw_scans, percentiles
+from softoverlap.measures.detection._curves import FROC, FROCInterval
+from softoverlap.measures.detection.matching import Matching
+from softoverlap.measures.detection.measure import BoxMeasure
+from softoverlap.measures.detection.outcomes import FALSE_POSITIVE, Outcomes
+from softoverlap.measures.detection.sizes import SizeClasses
+from softoverlap.measures.hit import AnyHit, Scan
 from softoverlap.measures.inputs import Spacing
 
 FP_RATES = (1 / 8, 1 / 4, 1 / 2, 1.0, 2.0, 4.0, 8.0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class BoxFROC(BoxMeasure):
+    """FROC of found boxes as a measure; its settings are the options of `compute_froc`.
+
+    `score` gives the CPM, `details` the whole curve. Of outcomes with several thresholds the first
+    is read, with their own size classes and existence.
+
+    Raises:
+        TypeError: As in `compute_froc`.
+        ValueError: As in `compute_froc`.
+
+    Examples:
+        >>> target = {"box": torch.tensor([[0.0, 4.0]]), "label": torch.zeros(1)}
+        >>> froc = BoxFROC(fp_rates=[1.0])
+        >>> outcomes = froc.statistics([{**target, "label_scores": torch.ones(1)}], [target])
+        >>> froc.details([outcomes, outcomes]).sensitivity
+        (1.0,)
+    """
+
+    hit: AnyHit | None = None
+    threshold: float | None = None
+    fp_rates: Sequence[float] = FP_RATES
+    weight: str | None = "existence"
+    size_edges: Sequence[float] = ()
+    spacing: Spacing | str | None = None
+    size_of: str = "box"
+    per_class: bool = False
+    class_names: Sequence[str] | None = None
+    resamples: int = 0
+    confidence: float = 0.95
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        _curves.checked_rates(self.fp_rates)
+        _curves.checked_names(self.class_names)
+        if self.resamples < 0:
+            raise ValueError(f"resamples must be at least 0, got {self.resamples}")
+        if not 0 < self.confidence < 1:
+            raise ValueError(f"confidence must lie in (0, 1), got {self.confidence}")
+        super().__post_init__()
+
+    def _matching(self) -> Matching:
+        sizes = SizeClasses.checked(self.size_edges, self.spacing, self.size_of)
+        return Matching.of(self.hit, self.threshold, sizes=sizes, weight=self.weight)
+
+    def details(self, outcomes: Outcomes | Sequence[Outcomes]) -> FROC:
+        """The whole curve, with those of its classes and size classes."""
+        pooled = self.pooled(outcomes)
+        sizes = pooled.size_classes
+        exists = pooled.existence > 0
+        labels = pooled.lesion_labels[exists].unique().tolist() if self.per_class else []
+        by_size = zip(sizes.names(pooled.ndim), sizes.outside(pooled.sizes)[1:], strict=True)
+        of_size = {name: self._curve(pooled, lesions=~outside) for name, outside in by_size}
+        return replace(
+            self._curve(pooled),
+            per_class={
+                _curves.class_name(label, self.class_names): self._curve(
+                    pooled, lesions=pooled.lesion_labels == label, boxes=pooled.labels == label
+                )
+                for label in labels
+            },
+            per_size={name: curve for name, curve in of_size.items() if curve.lesions},
+        )
+
+    def value(self, outcomes: Outcomes | Sequence[Outcomes]) -> float:
+        """The CPM, for which no scans are drawn."""
+        return replace(self, resamples=0)._curve(self.pooled(outcomes)).cpm
+
+    def _curve(
+        self,
+        pooled: Outcomes,
+        lesions: Bool[Tensor, "lesions"] | None = None,
+        boxes: Bool[Tensor, "boxes"] | None = None,
+    ) -> FROC:
+        """The curve over all lesions and boxes, or some."""
+        events = events_of(pooled, lesions, boxes)
+        rates, total = _curves.checked_rates(self.fp_rates), events.totals.sum().item()
+        thresholds, fps_per_scan, sensitivities = _curves.froc_points(
+            events.scores, events.found, events.false, scans=len(pooled.scans), total=total
+        )
+        readings = _curves.read_at(fps_per_scan, sensitivities, rates)
+        exists = pooled.existence > 0
+        return FROC(
+            fp_rates=tuple(rates.tolist()),
+            sensitivity=readings,
+            cpm=_curves.mean(readings),
+            fps_per_scan=fps_per_scan,
+            sensitivities=sensitivities,
+            thresholds=thresholds,
+            scans=len(pooled.scans),
+            lesions=int((exists if lesions is None else exists & lesions).sum()),
+            existence=total,
+            boxes=len(events.scores),
+            interval=self._interval(events, rates) if self.resamples else None,
+        )
+
+    def _interval(self, events: Events, rates: Float[Tensor, "rates"]) -> FROCInterval:
+        """Percentiles over draws of scans."""
+        draws = draw_scans(events.order_by_content(), self.resamples, self.seed)
+        grid = band_rates(rates)
+        samples = events.sensitivities(draws, torch.cat([rates, grid]))
+        samples = samples[~samples[:, 0].isnan()]
+        read, band = samples.split([len(rates), len(grid)], dim=1)
+        read = torch.cat([read, read.mean(dim=1, keepdim=True)], dim=1)
+        ends = percentiles(read, self.confidence)
+        pairs = [(low, high) for low, high in ends.mT.tolist()]
+        low, high = percentiles(band, self.confidence)
+        return FROCInterval(
+            confidence=self.confidence,
+            resamples=len(samples),
+            sensitivity=tuple(pairs[:-1]),
+            cpm=pairs[-1],
+            fps_per_scan=grid,
+            low=low,
+            high=high,
+        )
+
+
+def events_of(
+    pooled: Outcomes,
+    lesions: Bool[Tensor, "lesions"] | None = None,
+    boxes: Bool[Tensor, "boxes"] | None = None,
+) -> Events:
+    """What the boxes add at the first threshold, all or some, of all lesions or some."""
+    worth = pooled.existence if lesions is None else torch.where(lesions, pooled.existence, 0)
+    kept = slice(None) if boxes is None else boxes
+    return Events(
+        scores=pooled.scores[kept],
+        found=torch.cat([worth, worth.new_zeros(1)])[pooled.row_of_lesion[kept]],  # -1: the last
+        false=pooled.outcome[kept, 0, 0] == FALSE_POSITIVE,
+        scan=pooled.scan_of_box[kept],
+        totals=worth.new_zeros(len(pooled.scans)).index_add(0, pooled.scan_of_lesion, worth),
+    )
 
 
 def compute_froc(
     predictions: Sequence[Scan],
     targets: Sequence[Scan],
     *,
-    hit: Hit | None = None,
-    threshold: float = 0.1,
+    hit: AnyHit | None = None,
+    threshold: float | None = None,
     fp_rates: Sequence[float] = FP_RATES,
     weight: str | None = "existence",
     size_edges: Sequence[float] = (),
@@ -67,14 +203,13 @@ def compute_froc(
             M `Lesion` of the boxes, in their order, that hold it; and whatever else `hit` needs.
             `lesion_target(lesions_from_mask(mask, spacing=...))` makes one from a soft mask. Scans
             without lesions have M = 0 and count.
-        hit: What hits: a name, `"box_iou"` by default, such as `"mask_box_dice"`,
-            `"relative_mask_box_dice"` (relative to the best that any box reaches) or
-            `"centre_in_mask"` (the mask's probability where the box has its centre), all of them
-            in `softoverlap.measures.HIT_CRITERIA`; one of our overlaps itself; or a callable that
-            takes the boxes (N, 2 * ndim) and the target of one scan and returns, of shape (M, N),
-            either booleans or scores. Criteria with masks need "lesions", or "masks" of shape
-            (M, *spatial).
-        threshold: The lowest score that hits.
+        hit: What hits: a `Hit`; one of our overlaps, `box_iou` by default; a name, such as
+            `"mask_box_dice"`, `"relative_mask_box_dice"` (relative to the best that any box
+            reaches) or `"centre_in_mask"` (the mask's probability where the box has its centre),
+            all of them in `softoverlap.measures.HIT_CRITERIA`; or a callable that takes the boxes
+            (N, 2 * ndim) and the target of one scan and returns, of shape (M, N), either booleans
+            or scores. Criteria with masks need "lesions", or "masks" of shape (M, *spatial).
+        threshold: The lowest score that hits, 0.1 unless `hit` is a `Hit`, which says it.
         fp_rates: False positives a scan at which to read the sensitivity.
         weight: `"existence"`, or None for lesions that count 1 each, whatever their existence.
         size_edges: Edges between size classes, rising, in mm³ with `spacing`, else in voxels, also
@@ -94,7 +229,7 @@ def compute_froc(
         no lesion in any scan, since a share of nothing is not defined.
 
     Raises:
-        TypeError: If an item is not a dict of tensors, `hit` is neither a name nor a callable or
+        TypeError: If an item is not a dict of tensors, `hit` is none of what it may be or
             returns neither booleans nor scores, or a list is a single value.
         ValueError: If there is no scan, keys or shapes are wrong, a value is not finite, an
             existence lies outside [0, 1], a label is not whole, "lesions" are not those of the
@@ -130,95 +265,18 @@ def compute_froc(
         >>> {size: curve.cpm for size, curve in froc.per_size.items()}
         {'<100 mm³': 0.0, '≥100 mm³': 1.0}
     """
-    rule = _rule(hit, threshold, weight, size_edges, spacing, size_of)
-    options = _options(fp_rates, per_class, class_names, resamples, confidence, seed)
-    return froc_of(Pooled(*pooled_rows(predictions, targets, rule)), rule.sizes, options)
-
-
-class FROCMetric(PooledBoxMetric):
-    """`compute_froc` over the batches of a validation run.
-
-    Call it with lists of predictions and targets, a dict a scan. `aggregate` gives the CPM, which
-    is what MONAI's handlers log; `curve` gives the whole FROC.
-
-    Args:
-        hit: As in `compute_froc`.
-        threshold: The lowest score that hits.
-        fp_rates: False positives a scan at which to read the sensitivity.
-        weight: As in `compute_froc`.
-        size_edges: As in `compute_froc`.
-        spacing: As in `compute_froc`.
-        size_of: As in `compute_froc`.
-        per_class: Also the curve of each class.
-        class_names: Names of the labels 0, 1, ...
-        resamples: Number of bootstrap resamples of `curve`; `aggregate` draws none.
-        confidence: Share of the resamples within the interval.
-        seed: Of the generator that draws scans.
-
-    Raises:
-        TypeError: As in `compute_froc`.
-        ValueError: As in `compute_froc`, and if no scan was seen before `aggregate` or `curve`.
-
-    Examples:
-        >>> import torch
-        >>> box = torch.tensor([[0.0, 0.0, 4.0, 4.0]])
-        >>> label, scores = torch.tensor([0]), torch.tensor([0.9])
-        >>> metric = FROCMetric(hit="box_dice", threshold=0.2)
-        >>> target = {"box": box, "label": label}
-        >>> _ = metric([{**target, "label_scores": scores}], [target])
-        >>> metric.aggregate().item()
-        1.0
-    """
-
-    def __init__(
-        self,
-        *,
-        hit: Hit | None = None,
-        threshold: float = 0.1,
-        fp_rates: Sequence[float] = FP_RATES,
-        weight: str | None = "existence",
-        size_edges: Sequence[float] = (),
-        spacing: Spacing | str | None = None,
-        size_of: str = "box",
-        per_class: bool = False,
-        class_names: Sequence[str] | None = None,
-        resamples: int = 0,
-        confidence: float = 0.95,
-        seed: int = 0,
-    ) -> None:
-        super().__init__(_rule(hit, threshold, weight, size_edges, spacing, size_of))
-        self.options = _options(fp_rates, per_class, class_names, resamples, confidence, seed)
-
-    def curve(self) -> FROC:
-        """The whole FROC of all scans that all ranks have seen."""
-        return froc_of(self.pooled(), self.rule.sizes, self.options)
-
-    def aggregate(self) -> Float[Tensor, ""]:
-        """The CPM, in float64."""
-        plain_curve = froc_of(self.pooled(), ANY_SIZE, FROCOptions(self.options.fp_rates))
-        return torch.tensor(plain_curve.cpm, dtype=torch.float64)
-
-
-def _rule(
-    hit: Hit | None,
-    threshold: float,
-    weight: str | None,
-    size_edges: Sequence[float],
-    spacing: Spacing | str | None,
-    size_of: str,
-) -> HitRule:
-    check_choice("weight", weight, ("existence", None))
-    sizes = SizeClasses.checked(size_edges, spacing, size_of)
-    return HitRule.of(hit, (threshold,), sizes=sizes, by_existence=weight is not None)
-
-
-def _options(
-    fp_rates: Sequence[float],
-    per_class: bool,
-    class_names: Sequence[str] | None,
-    resamples: int,
-    confidence: float,
-    seed: int,
-) -> FROCOptions:
-    rates, names = several("fp_rates", fp_rates), checked_names(class_names)
-    return FROCOptions(rates, per_class, names, resamples, confidence, seed)
+    measure = BoxFROC(
+        hit=hit,
+        threshold=threshold,
+        fp_rates=fp_rates,
+        weight=weight,
+        size_edges=size_edges,
+        spacing=spacing,
+        size_of=size_of,
+        per_class=per_class,
+        class_names=class_names,
+        resamples=resamples,
+        confidence=confidence,
+        seed=seed,
+    )
+    return measure.details(measure.statistics(predictions, targets))

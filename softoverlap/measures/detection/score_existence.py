@@ -13,15 +13,10 @@ from scipy import stats
 from torch import Tensor
 
 from softoverlap._checks import check_choice
-from softoverlap.measures.detection._hits import (
-    FALSE_POSITIVE,
-    TRUE_POSITIVE,
-    HitRule,
-    Pooled,
-    pooled_rows,
-)
-from softoverlap.measures.detection._pooled import PooledBoxMetric
-from softoverlap.measures.detection.hits import Hit, Scan
+from softoverlap.measures.detection.matching import Matching
+from softoverlap.measures.detection.measure import BoxMeasure
+from softoverlap.measures.detection.outcomes import FALSE_POSITIVE, TRUE_POSITIVE, Outcomes
+from softoverlap.measures.hit import AnyHit, Scan
 
 
 @dataclass(frozen=True)
@@ -50,12 +45,65 @@ class ScoreExistenceCorrelation:
     scans: int = 0
 
 
+@dataclass(frozen=True, kw_only=True)
+class ScoreExistence(BoxMeasure):
+    """Rank correlation of score and existence as a measure.
+
+    `score` gives Spearman's ρ, `details` the rest. The settings are the options of
+    `compute_score_existence_correlation`.
+
+    Raises:
+        TypeError: As in `compute_froc`.
+        ValueError: As in `compute_score_existence_correlation`.
+
+    Examples:
+        >>> boxes = torch.tensor([[0.0, 4.0], [10.0, 14.0]])
+        >>> target = {"box": boxes, "label": torch.zeros(2), "existence": torch.tensor([1.0, 0.2])}
+        >>> measure = ScoreExistence()
+        >>> round(measure([{**target, "label_scores": torch.tensor([0.3, 0.5])}], [target]).item())
+        -1
+    """
+
+    hit: AnyHit | None = None
+    threshold: float | None = None
+    false_positives: str = "omit"
+
+    def __post_init__(self) -> None:
+        check_choice("false_positives", self.false_positives, ("omit", "zero"))
+        super().__post_init__()
+
+    def _matching(self) -> Matching:
+        options = {"weight": "existence", "needs_existence": True}
+        return Matching.of(self.hit, self.threshold, **options)
+
+    def details(self, outcomes: Outcomes | Sequence[Outcomes]) -> ScoreExistenceCorrelation:
+        """Both coefficients, and what they are formed of."""
+        pooled = self.pooled(outcomes)
+        outcome, existence = pooled.outcome[:, 0, 0], pooled.existence
+        wrong = (outcome == FALSE_POSITIVE) & (self.false_positives == "zero")
+        kept = (outcome == TRUE_POSITIVE) | wrong
+        scores = pooled.scores[kept]
+        worth = torch.cat([existence, existence.new_zeros(1)])[pooled.row_of_lesion[kept]]
+        return ScoreExistenceCorrelation(
+            spearman=_coefficient(stats.spearmanr, scores, worth),
+            kendall=_coefficient(stats.kendalltau, scores, worth),
+            boxes=int(kept.sum()),
+            false_positives=int(wrong.sum()),
+            lesions=int((existence > 0).sum()),
+            scans=len(pooled.scans),
+        )
+
+    def value(self, outcomes: Outcomes | Sequence[Outcomes]) -> float:
+        """Spearman's ρ."""
+        return self.details(outcomes).spearman
+
+
 def compute_score_existence_correlation(
     predictions: Sequence[Scan],
     targets: Sequence[Scan],
     *,
-    hit: Hit | None = None,
-    threshold: float = 0.1,
+    hit: AnyHit | None = None,
+    threshold: float | None = None,
     false_positives: str = "omit",
 ) -> ScoreExistenceCorrelation:
     """Rank correlation of the score of each box with the existence of the lesion that it found.
@@ -68,7 +116,7 @@ def compute_score_existence_correlation(
             `lesions_from_mask(raters=...)` counts the raters that marked each; without raters all
             existences are 1, and nothing can be correlated.
         hit: As in `compute_froc`; by default the IoU of the boxes.
-        threshold: The lowest score that hits.
+        threshold: The lowest score that hits, by default 0.1.
         false_positives: `"omit"`, or `"zero"` for boxes that hit nothing to count with an
             existence of 0.
 
@@ -92,79 +140,8 @@ def compute_score_existence_correlation(
         >>> round(compute_score_existence_correlation([prediction], [target]).spearman, 6)
         1.0
     """
-    _check_kind(false_positives)
-    rule = _rule(hit, threshold)
-    return _correlation(Pooled(*pooled_rows(predictions, targets, rule)), false_positives)
-
-
-class ScoreExistenceMetric(PooledBoxMetric):
-    """`compute_score_existence_correlation` over the batches of a validation run.
-
-    Call it with lists of predictions and targets, a dict a scan. `aggregate` gives Spearman's ρ;
-    `correlation` gives the rest.
-
-    Args:
-        hit: As in `compute_froc`.
-        threshold: The lowest score that hits.
-        false_positives: As in `compute_score_existence_correlation`.
-
-    Raises:
-        TypeError: As in `compute_froc`.
-        ValueError: As in `compute_score_existence_correlation`, and if no scan was seen before
-            `aggregate` or `correlation`.
-
-    Examples:
-        >>> import torch
-        >>> boxes = torch.tensor([[0.0, 4.0], [10.0, 14.0]])
-        >>> target = {"box": boxes, "label": torch.zeros(2), "existence": torch.tensor([1.0, 0.2])}
-        >>> metric = ScoreExistenceMetric()
-        >>> _ = metric([{**target, "label_scores": torch.tensor([0.3, 0.5])}], [target])
-        >>> round(metric.aggregate().item(), 6)
-        -1.0
-    """
-
-    def __init__(
-        self,
-        *,
-        hit: Hit | None = None,
-        threshold: float = 0.1,
-        false_positives: str = "omit",
-    ) -> None:
-        _check_kind(false_positives)
-        super().__init__(_rule(hit, threshold))
-        self.false_positives = false_positives
-
-    def correlation(self) -> ScoreExistenceCorrelation:
-        """Both coefficients over all scans that all ranks have seen."""
-        return _correlation(self.pooled(), self.false_positives)
-
-    def aggregate(self) -> Float[Tensor, ""]:
-        """Spearman's ρ, in float64."""
-        return torch.tensor(self.correlation().spearman, dtype=torch.float64)
-
-
-def _rule(hit: Hit | None, threshold: float) -> HitRule:
-    return HitRule.of(hit, (threshold,), by_existence=True, needs_existence=True)
-
-
-def _check_kind(false_positives: str) -> None:
-    check_choice("false_positives", false_positives, ("omit", "zero"))
-
-
-def _correlation(pooled: Pooled, false_positives: str) -> ScoreExistenceCorrelation:
-    outcome, existence = pooled.boxes[:, 2], pooled.lesions[:, 1]
-    wrong = (outcome == FALSE_POSITIVE) & (false_positives == "zero")
-    kept = (outcome == TRUE_POSITIVE) | wrong
-    scores = pooled.boxes[kept, 1]
-    worth = torch.cat([existence, existence.new_zeros(1)])[pooled.lesion_of_box[kept]]
-    return ScoreExistenceCorrelation(
-        spearman=_coefficient(stats.spearmanr, scores, worth),
-        kendall=_coefficient(stats.kendalltau, scores, worth),
-        boxes=int(kept.sum()),
-        false_positives=int(wrong.sum()),
-        lesions=int((existence > 0).sum()),
-        scans=len(pooled.scans),
-    )
+    measure = ScoreExistence(hit=hit, threshold=threshold, false_positives=false_positives)
+    return measure.details(measure.statistics(predictions, targets))
 
 
 def _coefficient(

@@ -1,4 +1,4 @@
-"""Which true lesions are found: the matching, the hit rule, and the overlap of each."""
+"""Which true lesions are found: the matching, the hit, and the overlap of each."""
 
 from __future__ import annotations
 
@@ -8,49 +8,47 @@ import numpy as np
 from scipy import sparse
 
 from softoverlap._checks import check_choice
-from softoverlap.measures.lesionwise.maps import (
-    MATCHINGS,
-    LesionScan,
-    matched,
-    merged_overlap,
-    ratio,
-)
-
-HITS = ("touch", "dice", "iou")
-_LOWEST = 0.1
-"""The lowest score that hits, where none is told."""
+from softoverlap.measures.hit import Hit
+from softoverlap.measures.lesionwise.maps import LesionScan, matched, merged_overlap, ratio
+from softoverlap.overlaps import mask_dice, mask_iou
 
 
-@dataclass(frozen=True)
-class HitRule:
-    """How predicted lesions are matched to true ones, and what a match has to reach."""
+def any_voxel(lesions: sparse.csr_array) -> np.ndarray:
+    """Whether each true lesion shares a voxel with what it is matched to: a row a lesion."""
+    return lesions.sum(axis=1) > 0
 
-    matching: str = "many_to_one"
-    hit: str = "touch"
-    hit_threshold: float | None = None
 
-    def __post_init__(self) -> None:
-        check_choice("matching", self.matching, MATCHINGS)
-        check_choice("hit", self.hit, HITS)
-        if self.hit_threshold is None:
-            return
-        if self.hit == "touch":
+HITS = {"touch": any_voxel, "dice": mask_dice, "iou": mask_iou}
+"""What may decide between lesions of two masks."""
+
+TOUCH = Hit(any_voxel, 1.0)
+
+
+def lesion_hit(hit: Hit | str, hit_threshold: float | None = None) -> Hit:
+    """The hit that is meant by an argument `hit` with `hit_threshold` beside it, by default 0.1."""
+    if isinstance(hit, Hit):
+        if hit_threshold is not None:
+            raise ValueError(f"hit_threshold must be None where hit is a Hit, got {hit_threshold}")
+        if hit.overlap not in HITS.values():
+            raise ValueError(f"hit must be of mask_dice, mask_iou or any_voxel, got {hit}")
+        return hit
+    check_choice("hit", hit, tuple(HITS))
+    if hit == "touch":
+        if hit_threshold is not None:
             raise ValueError(
                 "hit_threshold must be None with hit='touch', which any common voxel meets, "
-                f"got {self.hit_threshold!r}"
+                f"got {hit_threshold!r}"
             )
-        if not 0 < self.hit_threshold <= 1:
-            raise ValueError(f"hit_threshold must lie in (0, 1], got {self.hit_threshold!r}")
-
-    @property
-    def lowest(self) -> float:
-        """The lowest score that hits."""
-        return _LOWEST if self.hit_threshold is None else self.hit_threshold
+        return TOUCH
+    level = 0.1 if hit_threshold is None else hit_threshold
+    if not 0 < level <= 1:
+        raise ValueError(f"hit_threshold must lie in (0, 1], got {level!r}")
+    return Hit(HITS[hit], level)
 
 
 @dataclass(frozen=True)
-class FoundLesions:
-    """Of each true lesion: its soft overlap with what it is paired with, and if it is found."""
+class MatchedLesions:
+    """Of each true lesion: its soft overlap with what it is matched to, and whether it is found."""
 
     pairs: sparse.csr_array
     volumes: np.ndarray
@@ -60,14 +58,21 @@ class FoundLesions:
     detected: np.ndarray
 
 
-def found_lesions(scan: LesionScan, rule: HitRule) -> FoundLesions:
+def matched_lesions(
+    scan: LesionScan, matching: str = "many_to_one", hit: Hit = TOUCH
+) -> MatchedLesions:
     """All true lesions of one scan, in their order."""
-    pairs = matched(scan, rule.matching)
-    shared, found = merged_overlap(scan, pairs)
+    pairs = matched(scan, matching)
+    shared, pred_sizes = merged_overlap(scan, pairs)
     sizes = scan.truth.sizes()
-    scores = {kind: ratio(kind, shared, sizes, found) for kind in ("dice", "iou")}
-    detected = pairs.sum(axis=1) > 0
-    if rule.hit != "touch":
-        detected = detected & (scores[rule.hit] >= rule.lowest)
-    volumes = (sizes * scan.voxel_mm3, found * scan.voxel_mm3)
-    return FoundLesions(pairs, *volumes, **scores, detected=detected)
+    dice, iou = (ratio(kind, shared, sizes, pred_sizes) for kind in ("dice", "iou"))
+    touched = any_voxel(pairs)
+    quality = {any_voxel: touched, mask_dice: dice, mask_iou: iou}[hit.overlap]
+    return MatchedLesions(
+        pairs,
+        volumes=sizes * scan.voxel_mm3,
+        pred_volumes=pred_sizes * scan.voxel_mm3,
+        dice=dice,
+        iou=iou,
+        detected=touched & (quality >= hit.threshold),
+    )

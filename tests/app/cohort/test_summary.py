@@ -16,7 +16,8 @@ from softoverlap.app.cohort.cases import score_safely
 from softoverlap.app.cohort.summary import interval
 from softoverlap.app.columns import CASES, find_column
 from softoverlap.app.report._sections import _HITS
-from softoverlap.measures import CalibrationErrorMetric, compute_average_precision, compute_froc
+from softoverlap.for_monai import MeasureMetric
+from softoverlap.measures import CalibrationError, compute_average_precision, compute_froc
 from tests.support.cohort_makers import masks, pairs_of, spoil, write_cohort, write_pair
 
 numbers = st.lists(st.floats(-100, 100), min_size=2, max_size=30)
@@ -119,7 +120,7 @@ def test_froc_and_precision_equal_the_metrics(results):
 
 def test_calibration_is_pooled_over_all_voxels(results, tmp_path_factory):
     found = summarize(results, resamples=20)["calibration"]
-    metric = CalibrationErrorMetric(metric_reduction="dataset")
+    metric = MeasureMetric(CalibrationError(), "dataset")
     from softoverlap.images import load_image
 
     for one in results:

@@ -11,9 +11,9 @@ from monai.apps.detection.metrics.matching import matching_batch
 from monai.data.box_utils import box_iou as monai_box_iou
 from sklearn.metrics import precision_recall_curve
 
+from softoverlap.for_monai import BoxAPMetric, OutcomesMetric
 from softoverlap.measures import (
-    BoxAPMetric,
-    BoxARMetric,
+    BoxAR,
     compute_average_precision,
     compute_average_recall,
 )
@@ -309,15 +309,14 @@ def test_recall_never_falls_with_more_detections_or_a_lower_threshold(cohort):
 def test_the_metrics_equal_their_functions_over_batches():
     predictions, targets = random_scans(3)
     options = {"thresholds": "nndetection", "size_edges": (20.0, 60.0), "class_names": ("a", "b")}
-    precision, recall = BoxAPMetric(**options), BoxARMetric(**options, max_detections=(5, 2))
+    precision = BoxAPMetric(**options)
+    recall = OutcomesMetric(BoxAR(**options, max_detections=(5, 2)))
     for start in range(0, len(targets), 2):
         for metric in (precision, recall):
             metric(predictions[start : start + 2], targets[start : start + 2])
-    assert precision.average_precision() == compute_average_precision(
-        predictions, targets, **options
-    )
+    assert precision.details() == compute_average_precision(predictions, targets, **options)
     expected = compute_average_recall(predictions, targets, **options, max_detections=(5, 2))
-    assert recall.average_recall() == expected
+    assert recall.details() == expected
     assert recall.aggregate().item() == expected.mean == expected.per_detections[5]
     assert recall.aggregate().dtype == torch.float64
 
@@ -348,5 +347,5 @@ def test_options_out_of_range_are_named():
     for limits in ((), (0, 1)):
         with pytest.raises(ValueError, match="max_detections must hold numbers of at least 1"):
             compute_average_recall(*scans, max_detections=limits)
-    with pytest.raises(ValueError, match="predictions must hold at least one scan"):
-        BoxARMetric().aggregate()
+    with pytest.raises(ValueError, match="at least one scan"):
+        OutcomesMetric(BoxAR()).aggregate()

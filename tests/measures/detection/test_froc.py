@@ -8,11 +8,10 @@ import pytest
 import torch
 from hypothesis import given, settings, strategies as st
 
-from softoverlap.measures import FROCMetric, compute_froc
+from softoverlap.for_monai import FROCMetric
+from softoverlap.measures import BoxFROC, compute_froc
 from softoverlap.measures.detection._bootstrap import draw_scans
-from softoverlap.measures.detection._froc import FROCOptions, events_of, froc_of
-from softoverlap.measures.detection._hits import HitRule, Pooled, pooled_rows
-from softoverlap.measures.detection._sizes import ANY_SIZE
+from softoverlap.measures.detection.froc import events_of
 from tests.support.box_cohorts import RATES, cohort_of, cohorts, cube, found, lesions
 from tests.support.lesion_makers import lesion_from_crop
 from tests.support.reference_detection import reference_froc, reference_volume
@@ -170,14 +169,10 @@ def test_the_size_of_a_mask_is_the_sum_of_its_probabilities():
 
 def test_the_interval_equals_a_loop_that_draws_the_scans_again():
     predictions, targets = big_cohort()
-    rule = HitRule.of(None, (0.1,), by_existence=True)
-    pooled = Pooled(*pooled_rows(predictions, targets, rule))
-    every = torch.ones(len(pooled.lesions), dtype=torch.bool)
+    outcomes = BoxFROC().statistics(predictions, targets)
     draws = draw_scans(range(40), 25, seed=3)
     rates = torch.tensor(RATES).double()
-    samples = events_of(pooled, every, every.new_ones(len(pooled.boxes))).sensitivities(
-        draws, rates
-    )
+    samples = events_of(outcomes).sensitivities(draws, rates)
     for draw, sample in zip(draws.tolist(), samples.tolist(), strict=True):
         drawn = [targets[k] for k in draw]
         expected = reference_froc(
@@ -187,13 +182,9 @@ def test_the_interval_equals_a_loop_that_draws_the_scans_again():
 
 
 def test_the_interval_holds_percentiles_of_the_resamples_and_its_band_agrees():
-    pooled = Pooled(*pooled_rows(*big_cohort(), HitRule.of(None, (0.1,), by_existence=True)))
-    froc = froc_of(pooled, ANY_SIZE, FROCOptions(RATES, resamples=200, seed=5))
-    events = events_of(
-        pooled,
-        torch.ones(len(pooled.lesions), dtype=torch.bool),
-        torch.ones(len(pooled.boxes), dtype=torch.bool),
-    )
+    measure = BoxFROC(fp_rates=RATES, resamples=200, seed=5)
+    outcomes = measure.statistics(*big_cohort())
+    froc, events = measure.details(outcomes), events_of(outcomes)
     draws = draw_scans(events.order_by_content(), 200, 5)
     samples = events.sensitivities(draws, torch.tensor(RATES).double()).numpy()
     low, high = np.quantile(samples, [0.025, 0.975], axis=0)
@@ -265,7 +256,7 @@ def test_the_metric_gives_the_interval_classes_and_sizes_too():
     metric = FROCMetric(**options)
     for start in range(0, 40, 7):
         metric(predictions[start : start + 7], targets[start : start + 7])
-    expected, curve = compute_froc(predictions, targets, **options), metric.curve()
+    expected, curve = compute_froc(predictions, targets, **options), metric.details()
     assert curve.interval.cpm == expected.interval.cpm
     assert curve.per_class[1].cpm == expected.per_class[1].cpm
     middle, expected_middle = (one.per_size["20–60 voxels"] for one in (curve, expected))

@@ -2,6 +2,7 @@
 
 import itertools
 import math
+import pickle
 from functools import partial
 
 import numpy as np
@@ -13,19 +14,22 @@ from monai.data import MetaTensor
 from monai.handlers import IgniteMetricHandler
 
 from softoverlap import overlaps
+from softoverlap.for_monai import BoxAPMetric, FROCMetric, OutcomesMetric
 from softoverlap.measures import (
     HIT_CRITERIA,
-    BoxAPMetric,
-    BoxARMetric,
-    FROCMetric,
-    ScoreExistenceMetric,
+    BoxAP,
+    BoxAR,
+    BoxFROC,
+    Hit,
+    ScoreExistence,
+    centre_in_mask,
     compute_average_precision,
     compute_average_recall,
     compute_froc,
     compute_score_existence_correlation,
     match_scan,
 )
-from softoverlap.measures.detection.hits import criterion_of
+from softoverlap.measures.hit import hit_of
 from tests.support.box_cohorts import cube, found, lesions
 from tests.support.lesion_makers import ball_lesion, lesion_from_crop
 from tests.support.reference import (
@@ -81,7 +85,7 @@ REFERENCES = {
 @pytest.mark.parametrize("name", REFERENCES)
 def test_a_box_overlap_by_name_scores_the_found_box_against_the_lesions_box(name):
     prediction, target = soft_scan()
-    quality = criterion_of(name)(prediction["box"], target)
+    quality = hit_of(name).quality(prediction["box"], target)
     assert quality.shape == (3, 9)
     for lesion, box in itertools.product(range(3), range(9)):
         expected = REFERENCES[name](
@@ -93,7 +97,7 @@ def test_a_box_overlap_by_name_scores_the_found_box_against_the_lesions_box(name
 @pytest.mark.parametrize("name", ["mask_box_dice", "mask_box_iou", "mask_box_tversky"])
 def test_a_mask_overlap_by_name_scores_the_found_box_against_the_soft_mask(name):
     prediction, target = soft_scan()
-    quality = criterion_of(name)(prediction["box"], target)
+    quality = hit_of(name).quality(prediction["box"], target)
     masks = whole_masks(target).double().numpy()
     for lesion, box in itertools.product(range(3), range(9)):
         expected = reference_ratio(name, masks[lesion], prediction["box"][box].numpy())
@@ -114,9 +118,9 @@ def reference_ratio(name, mask, box):
 def test_lesions_and_whole_masks_are_judged_alike(name):
     prediction, target = soft_scan()
     by_masks = {"box": target["box"], "label": target["label"], "masks": whole_masks(target)}
-    quality = criterion_of(name)(prediction["box"], target)
+    quality = hit_of(name).quality(prediction["box"], target)
     assert quality.shape == (3, 9)
-    other = criterion_of(name)(prediction["box"], by_masks)
+    other = hit_of(name).quality(prediction["box"], by_masks)
     assert other.double() == pytest.approx(quality.double(), abs=1e-6)
 
 
@@ -136,8 +140,8 @@ def test_a_relative_overlap_is_one_for_the_best_box_there_is(ratio):
         [[a[0], b[0], a[1], b[1]] for a, b in itertools.product(*intervals)], dtype=torch.float64
     )
     target = {"box": record.box[None], "label": torch.zeros(1), "lesions": [record]}
-    relative = criterion_of(f"relative_mask_box_{ratio}")(boxes, target)
-    plain = criterion_of(f"mask_box_{ratio}")(boxes, target)
+    relative = hit_of(f"relative_mask_box_{ratio}").quality(boxes, target)
+    plain = hit_of(f"mask_box_{ratio}").quality(boxes, target)
     assert relative.max().item() == pytest.approx(1, abs=1e-12)
     assert torch.allclose(relative, plain / plain.max(), atol=1e-12)
 
@@ -155,11 +159,11 @@ def test_the_centre_reads_the_probability_of_its_voxel():
     mask = torch.tensor([[0.0, 0.25, 0.5, 1.0]])
     target = {"box": torch.tensor([[1.0, 4.0]]), "label": torch.zeros(1), "masks": mask}
     boxes = torch.tensor([[0.0, 2.0], [0.5, 1.0], [2.0, 4.0], [3.5, 4.5], [2.0, 2.0], [-9, 3]])
-    quality = criterion_of("centre_in_mask")(boxes, target)
+    quality = hit_of("centre_in_mask").quality(boxes, target)
     assert quality.tolist() == [[0.25, 0.0, 1.0, 0.0, 0.5, 0.0]]
     record = lesion_from_crop(mask[0, 1:], [1])
     target = {"box": record.box[None], "label": torch.zeros(1), "lesions": [record]}
-    assert torch.equal(criterion_of("centre_in_mask")(boxes, target), quality)
+    assert torch.equal(hit_of("centre_in_mask").quality(boxes, target), quality)
 
 
 def test_the_centre_hits_at_the_threshold_in_the_masks_own_precision():
@@ -176,14 +180,14 @@ def test_the_centre_hits_at_the_threshold_in_the_masks_own_precision():
 @pytest.mark.parametrize("name", [name for name in HIT_CRITERIA if hasattr(overlaps, name)])
 def test_the_function_itself_is_its_name(name):
     prediction, target = soft_scan()
-    by_name = criterion_of(name)(prediction["box"], target)
-    assert torch.equal(criterion_of(getattr(overlaps, name))(prediction["box"], target), by_name)
+    by_name = hit_of(name).quality(prediction["box"], target)
+    assert torch.equal(hit_of(getattr(overlaps, name)).quality(prediction["box"], target), by_name)
 
 
 def test_a_partial_of_our_functions_keeps_its_options():
     prediction, target = soft_scan()
     hit = partial(overlaps.mask_box_tversky, alpha=0.2, beta=0.8)
-    quality = criterion_of(hit)(prediction["box"], target)
+    quality = hit_of(hit).quality(prediction["box"], target)
     expected = overlaps.mask_box_tversky(target["lesions"], prediction["box"], alpha=0.2, beta=0.8)
     assert torch.equal(quality, expected)
 
@@ -211,38 +215,37 @@ def test_froc_by_a_mask_overlap_equals_the_brute_force(name, threshold):
     assert 0 < froc.cpm < 1
 
 
-METRICS = {
-    FROCMetric: compute_froc,
-    BoxAPMetric: compute_average_precision,
-    BoxARMetric: compute_average_recall,
-    ScoreExistenceMetric: compute_score_existence_correlation,
+MEASURES = {
+    BoxFROC: (compute_froc, "cpm"),
+    BoxAP: (compute_average_precision, "mean"),
+    BoxAR: (compute_average_recall, "mean"),
+    ScoreExistence: (compute_score_existence_correlation, "spearman"),
 }
+METRICS = {BoxFROC: FROCMetric, BoxAP: BoxAPMetric}
 
 
-@pytest.mark.parametrize("metric", METRICS)
-def test_metrics_are_built_from_plain_strings_in_a_bundle(metric):
+@pytest.mark.parametrize("measure", MEASURES)
+def test_metrics_are_built_from_plain_strings_in_a_bundle(measure):
     options = {"hit": "mask_box_dice", "thresholds": "nndetection"}
-    if metric in (FROCMetric, ScoreExistenceMetric):
+    if measure in (BoxFROC, ScoreExistence):
         options = {"hit": "relative_mask_box_dice", "threshold": 0.5}
-    parser = ConfigParser(
-        {"key": {"_target_": f"softoverlap.measures.{metric.__name__}", **options}}
-    )
-    built = parser.get_parsed_content("key")
+    room = OutcomesMetric.__module__
+    inner = {"_target_": f"softoverlap.measures.{measure.__name__}", **options}
+    configs = [{"_target_": f"{room}.OutcomesMetric", "measure": inner}]
+    if measure in METRICS:
+        configs.append({"_target_": f"{room}.{METRICS[measure].__name__}", **options})
     prediction, target = soft_scan()
     target["existence"] = torch.tensor([0.2, 0.6, 1.0])
-    built([prediction], [target])
-    result = METRICS[metric]([prediction], [target], **options)
-    expected = {
-        "FROCMetric": "cpm",
-        "BoxAPMetric": "mean",
-        "BoxARMetric": "mean",
-        "ScoreExistenceMetric": "spearman",
-    }
-    assert built.aggregate().item() == getattr(result, expected[metric.__name__])
+    function, value = MEASURES[measure]
+    result = function([prediction], [target], **options)
+    for config in configs:
+        built = ConfigParser({"key": config}).get_parsed_content("key")
+        built([prediction], [target])
+        assert built.aggregate().item() == getattr(result, value)
 
 
-@pytest.mark.parametrize("metric", METRICS)
-def test_metrics_run_in_a_monai_handler_on_meta_tensors(metric):
+@pytest.mark.parametrize("measure", MEASURES)
+def test_metrics_run_in_a_monai_handler_on_meta_tensors(measure):
     scans = [soft_scan(seed) for seed in range(2)]
     nothing = {"box": torch.zeros(0, 6), "label": torch.zeros(0)}
     scans.append(({**nothing, "label_scores": torch.zeros(0)}, nothing))
@@ -250,14 +253,14 @@ def test_metrics_run_in_a_monai_handler_on_meta_tensors(metric):
         prediction["box"], target["box"] = MetaTensor(prediction["box"]), MetaTensor(target["box"])
         target["existence"] = MetaTensor(torch.tensor([0.2, 0.6, 1.0]))
     engine = Engine(lambda _, batch: batch)
-    IgniteMetricHandler(metric_fn=metric()).attach(engine, "key")
+    IgniteMetricHandler(metric_fn=OutcomesMetric(measure())).attach(engine, "key")
     engine.run([([prediction], [target]) for prediction, target in scans])
-    direct = metric()
+    direct = OutcomesMetric(measure())
     direct(*[list(side) for side in zip(*scans, strict=True)])
     assert engine.state.metrics["key"] == direct.aggregate().item()
     assert type(direct.aggregate()) is torch.Tensor
     direct.reset()
-    with pytest.raises(ValueError, match="predictions must hold at least one scan"):
+    with pytest.raises(ValueError, match="at least one scan"):
         direct.aggregate()
 
 
@@ -282,7 +285,7 @@ def test_wrong_names_and_thresholds_are_named():
             match_scan(prediction, target, **options)
         with pytest.raises(ValueError, match=words):
             FROCMetric(**options)
-    assert match_scan(prediction, target, hit="box_giou", threshold=-0.5)[0].max() == 1
+    assert match_scan(prediction, target, hit="box_giou", threshold=-0.5).outcome.max() == 1
 
 
 @pytest.mark.bad_input
@@ -302,3 +305,35 @@ def test_what_a_criterion_misses_in_the_target_is_named():
             match_scan(prediction, {**plain, **change}, hit="centre_in_mask")
     with pytest.raises(TypeError, match="hit must be a name or a callable, got float"):
         FROCMetric(hit=0.5)
+    with pytest.raises(TypeError, match="overlap must be an overlap or a callable, got 0.5"):
+        Hit(0.5)
+
+
+def test_a_hit_is_the_name_the_overlap_and_the_threshold_in_one():
+    prediction, target = soft_scan()
+    for hit, name in (
+        (Hit(), "box_iou"),
+        (Hit(overlaps.mask_box_dice, 0.4), "mask_box_dice"),
+        (Hit(overlaps.mask_box_iou, 0.4, relative=True), "relative_mask_box_iou"),
+        (Hit(centre_in_mask, 0.5), "centre_in_mask"),
+    ):
+        assert hit_of(name, hit.threshold) == hit
+        for function in (compute_froc, compute_average_precision):
+            scans = [prediction], [target]
+            by_name = function(*scans, hit=name, threshold=hit.threshold)
+            assert repr(function(*scans, hit=hit)) == repr(by_name)
+        several = compute_average_precision(*scans, hit=hit, thresholds=(0.3, 0.6))
+        by_name = compute_average_precision(*scans, hit=name, thresholds=(0.3, 0.6))
+        assert several == by_name
+    assert pickle.loads(pickle.dumps(Hit(overlaps.mask_box_dice, 0.4))).threshold == 0.4
+
+
+@pytest.mark.bad_input
+def test_a_hit_that_says_its_threshold_takes_no_other():
+    prediction, target = soft_scan()
+    with pytest.raises(ValueError, match="threshold must be None where hit is a Hit, got 0.3"):
+        match_scan(prediction, target, hit=Hit(), threshold=0.3)
+    with pytest.raises(ValueError, match=r"threshold must be a score in \(0, 1\], got 2"):
+        Hit(overlaps.mask_box_dice, 2)
+    with pytest.raises(ValueError, match="overlap must be one of .*mask_box_dice.* to be relative"):
+        Hit(overlaps.box_iou, relative=True)

@@ -14,11 +14,10 @@ from monai.apps.detection.metrics.matching import matching_batch
 from monai.data.box_utils import box_iou as monai_box_iou
 from monai.handlers import IgniteMetricHandler
 
+from softoverlap.for_monai import BoxAPMetric, FROCMetric, OutcomesMetric
 from softoverlap.measures import (
-    BoxAPMetric,
-    BoxARMetric,
-    FROCMetric,
-    ScoreExistenceMetric,
+    BoxAR,
+    ScoreExistence,
     compute_average_precision,
     compute_average_recall,
     compute_froc,
@@ -246,9 +245,9 @@ def test_the_metrics_equal_their_functions_over_batches():
         froc_metric(*batch)
         ap_metric(*batch)
     assert froc_metric.aggregate().item() == compute_froc(predictions, targets).cpm
-    assert froc_metric.curve().scans == 6
+    assert froc_metric.details().scans == 6
     expected = compute_average_precision(predictions, targets, threshold=0.5)
-    assert ap_metric.average_precision() == expected
+    assert ap_metric.details() == expected
     assert ap_metric.aggregate().item() == expected.mean
 
 
@@ -258,7 +257,7 @@ def test_a_metric_starts_anew_after_reset():
     metric(predictions, targets)
     metric.reset()
     metric(predictions[1:2], targets[1:2])
-    assert metric.curve().scans == 1
+    assert metric.details().scans == 1
 
 
 def test_the_metrics_run_in_a_monai_handler():
@@ -280,14 +279,14 @@ def _rank(rank, port, counts, folder):
     metrics = (
         FROCMetric(resamples=20, size_edges=(30.0,)),
         BoxAPMetric(thresholds="nndetection", size_edges=(30.0,)),
-        BoxARMetric(thresholds="nndetection"),
-        ScoreExistenceMetric(false_positives="zero"),
+        OutcomesMetric(BoxAR(thresholds="nndetection")),
+        OutcomesMetric(ScoreExistence(false_positives="zero")),
     )
     for metric in metrics:
         for scan in range(start, start + counts[rank]):
             metric(predictions[scan : scan + 1], targets[scan : scan + 1])
     scores = [metric.aggregate() for metric in metrics]
-    scores += torch.tensor(metrics[0].curve().interval.cpm, dtype=torch.float64)
+    scores += torch.tensor(metrics[0].details().interval.cpm, dtype=torch.float64)
     torch.save(scores, folder / f"{rank}.pt")
     torch.distributed.destroy_process_group()
 
@@ -316,7 +315,7 @@ def test_two_ranks_equal_one_process_even_if_one_saw_nothing(counts, tmp_path):
 def test_a_cohort_without_scans_is_refused():
     with pytest.raises(ValueError, match="predictions must hold at least one scan"):
         compute_froc([], [])
-    with pytest.raises(ValueError, match="predictions must hold at least one scan"):
+    with pytest.raises(ValueError, match="at least one scan"):
         BoxAPMetric().aggregate()
 
 

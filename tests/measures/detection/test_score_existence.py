@@ -6,7 +6,11 @@ import pytest
 import torch
 from hypothesis import given, settings, strategies as st
 
-from softoverlap.measures import ScoreExistenceMetric, compute_score_existence_correlation
+from softoverlap.for_monai import OutcomesMetric
+from softoverlap.measures import (
+    ScoreExistence,
+    compute_score_existence_correlation,
+)
 from tests.support.box_cohorts import cohorts, cube, found, lesions
 from tests.support.reference_detection import (
     reference_kendall,
@@ -90,16 +94,16 @@ def test_the_metric_equals_its_function_over_batches():
     scores, existence = torch.rand(5, 4), torch.rand(5, 4)
     predictions = [found(boxes, one) for one in scores]
     targets = [lesions(boxes, existence=one) for one in existence]
-    metric = ScoreExistenceMetric(false_positives="zero")
+    metric = OutcomesMetric(ScoreExistence(false_positives="zero"))
     for start in (0, 2, 4):
         metric(predictions[start : start + 2], targets[start : start + 2])
     expected = compute_score_existence_correlation(predictions, targets, false_positives="zero")
-    assert metric.correlation() == expected
+    assert metric.details() == expected
     assert metric.aggregate().item() == expected.spearman
 
 
 def test_an_unknown_choice_is_named():
     with pytest.raises(ValueError, match="false_positives must be one of .*got 'keep'"):
-        ScoreExistenceMetric(false_positives="keep")
+        ScoreExistence(false_positives="keep")
     with pytest.raises(ValueError, match="predictions must hold at least one scan"):
         compute_score_existence_correlation([], [])

@@ -12,7 +12,7 @@ from torch import Tensor
 from softoverlap._checks import check_boxes, check_probabilities, check_tensors
 from softoverlap._types import plain
 from softoverlap.lesion import Lesion
-from softoverlap.measures.detection.hits import Scan
+from softoverlap.measures.hit import Scan
 
 PREDICTION_KEYS = ("box", "label", "label_scores")
 TARGET_KEYS = ("box", "label")
@@ -70,6 +70,8 @@ def check_scans(predictions: Sequence[Scan], targets: Sequence[Scan]) -> None:
             f"targets must hold an item a scan, as predictions does ({len(predictions)}), "
             f"got {len(targets)}"
         )
+    if not len(predictions):
+        raise ValueError("predictions must hold at least one scan, got none")
     for number, (prediction, target) in enumerate(zip(predictions, targets, strict=True)):
         check_scan(prediction, target, f"predictions[{number}]", f"targets[{number}]")
 

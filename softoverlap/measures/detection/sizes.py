@@ -14,8 +14,8 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from softoverlap._checks import check_choice, check_positive
-from softoverlap.measures.detection._scans import column, several
-from softoverlap.measures.detection.hits import Scan, masks_of
+from softoverlap.measures.detection.scans import column, several
+from softoverlap.measures.hit import Scan, masks_of
 from softoverlap.measures.inputs import Spacing
 from softoverlap.overlaps import box_volume
 
