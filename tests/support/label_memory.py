@@ -65,7 +65,7 @@ def main():
     for name in (*OF_MASKS, *OF_RATERS):
         measured(name, *labels(8))
         result[name] = bytes_a_voxel(name, *pair)
-    print(json.dumps(result))
+    sys.stdout.write(json.dumps(result))
 
 
 if __name__ == "__main__":

@@ -103,7 +103,10 @@ ITEM_BY_ITEM = {
         "score cohort/pred cohort/truth --output OUT",
         "softoverlap.app.cohort.run:score_safely",
     ),
-    "report": ("report page/results --output OUT.html", "softoverlap.app.report._worst_cards:_draw"),
+    "report": (
+        "report page/results --output OUT.html",
+        "softoverlap.app.report._worst_cards:_draw",
+    ),
     "viewer": (
         "report page/results --viewer OUT", "softoverlap.app.report.viewer.folder:_write_volume",
     ),
