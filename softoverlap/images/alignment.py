@@ -25,7 +25,7 @@ TRUSTED_GRID = 1.0
 
 
 @dataclass(frozen=True)
-class Aligned:
+class AlignedVolume:
     """A volume on the grid of another.
 
     Args:
@@ -36,7 +36,7 @@ class Aligned:
 
     Examples:
         >>> mask = Volume(torch.zeros(2, 2, 2), torch.eye(4, dtype=torch.float64))
-        >>> Aligned(mask, 0.0, None).displacement
+        >>> AlignedVolume(mask, 0.0, None).displacement
         0.0
     """
 
@@ -89,7 +89,7 @@ def align_to(
     geometry: str = "strict",
     nearest: bool = False,
     names: tuple[str, str] = ("moving", "reference"),
-) -> Aligned:
+) -> AlignedVolume:
     """Bring a volume onto the grid of another, as closely as scoring needs it.
 
     Axes are flipped and permuted first, which loses nothing. What is left is measured: the largest
@@ -139,16 +139,17 @@ def align_to(
     if not same_shape and geometry != "resample":
         raise ValueError(_shapes(turned, reference, names, geometry))
     if same_shape and displacement <= SAME_GRID:
-        return Aligned(replace(turned, affine=reference.affine), displacement, None)
+        return AlignedVolume(replace(turned, affine=reference.affine), displacement, None)
     if geometry == "resample":
         volume = _resampled(turned, reference, nearest, names)
         outside = _left_out(_share_outside(turned, reference, nearest), names)
-        return Aligned(volume, displacement, f"{apart}: resampled{outside}")
+        return AlignedVolume(volume, displacement, f"{apart}: resampled{outside}")
     limit = CLOSE_GRID if geometry == "strict" else TRUSTED_GRID
     if displacement > limit:
-        hint = choices(displacement, geometry, meet=_meet(turned, reference))
+        hint = geometry_hint(displacement, geometry, meet=_meet(turned, reference))
         raise ValueError(f"{apart}, more than the {limit:g} that is allowed{hint}")
-    return Aligned(replace(turned, affine=reference.affine), displacement, f"{apart}: not moved")
+    volume = replace(turned, affine=reference.affine)
+    return AlignedVolume(volume, displacement, f"{apart}: not moved")
 
 
 def _nearest_order(nearness: list[list[float]]) -> tuple[int, ...]:
@@ -178,7 +179,7 @@ def _shapes(moving: Volume, reference: Volume, names: tuple[str, str], geometry:
     )
 
 
-def choices(displacement: float, geometry: str, *, meet: bool = True) -> str:
+def geometry_hint(displacement: float, geometry: str, *, meet: bool = True) -> str:
     """What would work in place of a geometry that refuses; `meet` if the volumes share space."""
     words = []
     if geometry == "strict" and displacement <= TRUSTED_GRID:

@@ -19,7 +19,7 @@ from softoverlap.images.nifti import NIFTI_SUFFIXES, is_nifti_name, read_nifti
 IMAGE_SUFFIXES = (*NIFTI_SUFFIXES, *READERS)
 """How the names of image files end; a DICOM series is a folder."""
 
-SEGMENTATION = ".seg.nrrd"
+SEGMENTATION_SUFFIX = ".seg.nrrd"
 """How 3D Slicer lets the names of segmentations end."""
 
 DATA_SUFFIXES = (".raw", ".zraw", ".raw.gz")
@@ -127,7 +127,7 @@ def image_name(path: str | os.PathLike[str]) -> str:
         ('sub-01_flair', 'sub-01.v2')
     """
     name = Path(path).name
-    longest_first = sorted((SEGMENTATION, *IMAGE_SUFFIXES), key=len, reverse=True)
+    longest_first = sorted((SEGMENTATION_SUFFIX, *IMAGE_SUFFIXES), key=len, reverse=True)
     ends = (len(end) for end in longest_first if name.lower().endswith(end))
     return name[: len(name) - next(ends, 0)]
 

@@ -13,14 +13,14 @@ from torch import Tensor
 from softoverlap._checks import check_choice, check_probabilities, check_rank, check_threshold
 from softoverlap._types import accumulation_dtype, plain
 
-METHODS = ("mean", "majority", "weighted", "staple")
+FUSION_METHODS = ("mean", "majority", "weighted", "staple")
 
 Raters = Shaped[Tensor, "raters *spatial"]
 """One mask of each rater."""
 
 
 @dataclass(frozen=True, eq=False)
-class Staple:
+class StapleResult:
     """What STAPLE makes of several raters.
 
     Args:
@@ -91,7 +91,7 @@ def fuse_raters(
         >>> fuse_raters(raters, method="weighted", weights=[3.0, 1.0])
         tensor([1.0000, 0.7500, 0.0000])
     """
-    check_choice("method", method, METHODS)
+    check_choice("method", method, FUSION_METHODS)
     if (weights is None) == (method == "weighted"):
         raise ValueError(
             f'weights must be given for method "weighted" and no other, got {weights} '
@@ -109,7 +109,9 @@ def fuse_raters(
     return torch.tensordot(shares, masks, dims=1).clamp(0, 1)
 
 
-def staple(raters: Raters, *, threshold: float | None = None, max_iterations: int = 1000) -> Staple:
+def staple(
+    raters: Raters, *, threshold: float | None = None, max_iterations: int = 1000
+) -> StapleResult:
     """What the raters saw, and how well each of them saw it: SimpleITK's STAPLE.
 
     The estimate is that of the whole image handed in: a voxel's prior is the share of all voxels
@@ -161,7 +163,7 @@ def staple(raters: Raters, *, threshold: float | None = None, max_iterations: in
     rows = masks.cpu().byte().reshape(len(masks), 1, -1).numpy()  # it never looks at neighbours
     images = [SimpleITK.GetImageFromArray(row) for row in rows]
     found = SimpleITK.GetArrayFromImage(stages.Execute(images))
-    return Staple(
+    return StapleResult(
         probability=torch.from_numpy(found).reshape(masks.shape[1:]).to(masks.device),
         sensitivity=torch.tensor(stages.GetSensitivity(), dtype=torch.float64, device=masks.device),
         specificity=torch.tensor(stages.GetSpecificity(), dtype=torch.float64, device=masks.device),
@@ -169,11 +171,11 @@ def staple(raters: Raters, *, threshold: float | None = None, max_iterations: in
     )
 
 
-def _agreed(masks: Tensor) -> Staple:
+def _agreed(masks: Tensor) -> StapleResult:
     """Nothing to estimate; who left no voxel out has no background to be specific in."""
     marked, left = bool(masks.any()), bool((~masks).any())
     ones = torch.ones(len(masks), dtype=torch.float64, device=masks.device)
-    return Staple(
+    return StapleResult(
         probability=masks[0].double(),
         sensitivity=ones if marked else ones * math.nan,
         specificity=ones if left else ones * math.nan,

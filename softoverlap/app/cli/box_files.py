@@ -88,7 +88,7 @@ def boxes_of_mask(
 
 def write_mask_tables(output: Path, rows: Sequence[MaskRow]) -> None:
     """`boxes.csv`, a row a lesion, and `cases.csv`, a row a mask."""
-    from softoverlap.images.tables import axis_names, write_table
+    from softoverlap.images import axis_names, write_table
 
     boxes, cases = [], []
     for row in rows:

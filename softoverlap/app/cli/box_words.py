@@ -58,7 +58,7 @@ def describe_boxes(path: Path, told: BoxReading) -> list[str]:
 
 def _markup_lines(path: Path) -> list[str]:
     """Without the scan, ROIs have a size in mm, and no place in voxels."""
-    from softoverlap.images.formats.markups import roi_sizes
+    from softoverlap.images import roi_sizes
 
     sizes = roi_sizes(path)
     return [

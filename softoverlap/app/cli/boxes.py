@@ -71,10 +71,15 @@ def boxes(
     softoverlap boxes mask.nii.gz --output found --format slicer
     """
     from softoverlap._checks import check_choice
-    from softoverlap.images import FORMATS, IMAGE_SUFFIXES, image_name
-    from softoverlap.images.files import check_written
-    from softoverlap.images.sources import check_names, find_files
-    from softoverlap.images.values import VALUES
+    from softoverlap.images import (
+        FORMATS,
+        IMAGE_SUFFIXES,
+        VALUES,
+        check_names,
+        check_written,
+        find_files,
+        image_name,
+    )
 
     check_folder(output)
     check_choice("--format", format, FORMATS)
@@ -185,8 +190,7 @@ def convert(
     softoverlap convert luna.json boxes --to json --frame LPS --image scans
     """
     from softoverlap._checks import check_choice
-    from softoverlap.images import FORMATS
-    from softoverlap.images.files import check_written
+    from softoverlap.images import FORMATS, check_written
 
     for option, name in (("--from", from_format), ("--to", to_format)):
         if name is not None:
@@ -221,7 +225,7 @@ def _say_dropped(files: dict[str, BoxFile]) -> None:
 
 def _read_too(paths: list[Path], *more: Path | None) -> list[Path]:
     """Every file that may be read: the inputs, the tables of label maps, and the scans."""
-    from softoverlap.images.formats.label_map import tables_beside
+    from softoverlap.images import tables_beside
 
     named = [path for path in more if path is not None]
     inside = [file for folder in named if folder.is_dir() for file in folder.iterdir()]
@@ -230,8 +234,7 @@ def _read_too(paths: list[Path], *more: Path | None) -> list[Path]:
 
 def _inputs(source: str, from_format: str | None) -> list[Path]:
     """The files to read; of a folder or pattern, those of the format that is named."""
-    from softoverlap.images import FORMATS
-    from softoverlap.images.sources import find_files
+    from softoverlap.images import FORMATS, find_files
 
     if from_format is None:
         if Path(source).is_dir():
@@ -245,8 +248,7 @@ def _inputs(source: str, from_format: str | None) -> list[Path]:
 
 def _target(output: Path, to_format: str | None) -> tuple[str, bool]:
     """The format to write, and whether OUT is one file."""
-    from softoverlap.images import FORMATS
-    from softoverlap.images.formats.choice import format_to_write
+    from softoverlap.images import FORMATS, format_to_write
 
     suffixes = tuple(end for kind in FORMATS.values() for end in kind.suffixes)
     if output.is_dir() or not output.name.lower().endswith(suffixes):
@@ -280,7 +282,7 @@ def _read_all(paths: list[Path], batch: Batch, **options: Any) -> dict[str, BoxF
 
 def _written(places: Iterable[Path], to: str) -> list[Path]:
     """Every file that comes to lie there: a label map has its table."""
-    from softoverlap.images.formats.label_map import written_files
+    from softoverlap.images import written_files
 
     if to != "labelmap":
         return list(places)

@@ -132,7 +132,7 @@ def free_checkpoint(output: Path, *, resume: bool, overwrite: bool) -> Path:
 
 def is_finished(checkpoint: Path, config: TrainingConfig, names: list[str]) -> bool:
     """Whether the checkpoint to resume has nothing left to do; it must fit settings and scans."""
-    from softoverlap.app.train.training import resumable
+    from softoverlap.app.train import resumable
 
     values = resumable(checkpoint, config, names)
     minutes, step = values["seconds"] / 60, values["step"]

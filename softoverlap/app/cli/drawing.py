@@ -16,8 +16,7 @@ if TYPE_CHECKING:
 
 def draw(path: Path, told: BoxReading, picture: Path, reading: Reading) -> None:
     """Three planes through the largest lesion, the best box, or the middle."""
-    from softoverlap.app.report import plot_case, save_figure
-    from softoverlap.app.report.display import name_planes
+    from softoverlap.app.report import name_planes, plot_case, save_figure
 
     scan = told.image
     title = path.name if scan is None else f"{path.name} on {scan.name}"
@@ -38,9 +37,8 @@ def draw(path: Path, told: BoxReading, picture: Path, reading: Reading) -> None:
 
 def _boxes_and_scan(path: Path, told: BoxReading) -> tuple[Volume, Tensor, Tensor | None]:
     """The scan as it is looked at, and the boxes of the one case in its voxels, the best first."""
-    from softoverlap.app.report.display import DISPLAY, moved_boxes
-    from softoverlap.images import reorient_to
-    from softoverlap.images.images import load_one_volume
+    from softoverlap.app.report import DISPLAY, moved_boxes
+    from softoverlap.images import load_one_volume, reorient_to
 
     if told.image is None:
         raise ValueError("--picture of boxes needs the scan that they lie on: pass --image")
@@ -62,9 +60,8 @@ def _boxes_and_scan(path: Path, told: BoxReading) -> tuple[Volume, Tensor, Tenso
 
 def _mask_and_scan(path: Path, scan: Path | None, reading: Reading) -> tuple[Tensor | None, Volume]:
     """The probabilities of a file, if it has such, on the scan's grid, and the scan or the file."""
-    from softoverlap.app.report.display import DISPLAY
-    from softoverlap.images import check_same_grid, reorient_to, value_kind
-    from softoverlap.images.images import load_one_volume
+    from softoverlap.app.report import DISPLAY
+    from softoverlap.images import check_same_grid, load_one_volume, reorient_to, value_kind
 
     image = reorient_to(load_one_volume(path), DISPLAY)
     if scan is None:

@@ -59,8 +59,7 @@ def parse_weights(text: str | None, method: str) -> tuple[float, ...] | None:
 def fuse_files(paths: Sequence[Path], output: Path, fusion: Fusion) -> Fused:
     """Read the masks of one case, fuse them, write the mask on the grid of the first."""
     from softoverlap._units import MM3_PER_ML
-    from softoverlap.images import save_nifti
-    from softoverlap.images.geometry import voxel_volume
+    from softoverlap.images import save_nifti, voxel_volume
     from softoverlap.lesions import fuse_raters, staple
 
     stack, names = _read(paths, fusion)
@@ -119,7 +118,7 @@ def fuse_folder(
     cases: Mapping[str, Sequence[Path]], output: Path, fusion: Fusion
 ) -> list[dict[str, object]]:
     """Fuse case by case; a bad one is noted and the others go on. A row a case, and `fused.csv`."""
-    from softoverlap.images.tables import write_table
+    from softoverlap.images import write_table
 
     rows: list[dict[str, object]] = []
     try:

@@ -98,7 +98,7 @@ def _check_picture(
     paths: list[Path], picture: Path | None, image: Path | None, *, overwrite: bool
 ) -> None:
     """The picture is of one file, and replaces none that is read."""
-    from softoverlap.images.files import check_written
+    from softoverlap.images import check_written
 
     if picture is None:
         if image is not None and all(map(is_image, paths)):
@@ -178,11 +178,10 @@ def fuse(
     softoverlap fuse FOLDER --output fused
     """
     from softoverlap._checks import check_choice
-    from softoverlap.images.alignment import GEOMETRIES
-    from softoverlap.images.files import check_written
-    from softoverlap.lesions.raters import METHODS
+    from softoverlap.images import GEOMETRIES, check_written
+    from softoverlap.lesions import FUSION_METHODS
 
-    check_choice("--method", method, METHODS)
+    check_choice("--method", method, FUSION_METHODS)
     check_choice("--geometry", geometry, GEOMETRIES)
     check_values(values, label)
     check_threshold(threshold)
@@ -198,8 +197,7 @@ def fuse(
 
 def _fuse_folder(folder: Path, output: Path, fusion: Fusion, *, overwrite: bool) -> None:
     """Every case of a folder; what is no rater's file is named."""
-    from softoverlap.images import find_raters
-    from softoverlap.images.files import check_written
+    from softoverlap.images import check_written, find_raters
 
     check_folder(output)
     cases, unpaired = find_raters(folder)

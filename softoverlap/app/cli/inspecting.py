@@ -45,7 +45,7 @@ class Reading:
 def check_values(values: str, label: int | None) -> None:
     """The options that say how to read values go together."""
     from softoverlap._checks import check_choice
-    from softoverlap.images.values import VALUES
+    from softoverlap.images import VALUES
 
     check_choice("--values", values, VALUES)
     if label is not None and values not in ("auto", "labels"):
@@ -60,9 +60,8 @@ def check_threshold(threshold: float | None) -> None:
 
 def named_files(sources: Sequence[str]) -> list[Path]:
     """Files as named, the images of folders, and the images and boxes that fit patterns."""
-    from softoverlap.app.cohort.sides import BOX_SUFFIXES
-    from softoverlap.images import IMAGE_SUFFIXES
-    from softoverlap.images.sources import find_files
+    from softoverlap.app.cohort import BOX_SUFFIXES
+    from softoverlap.images import IMAGE_SUFFIXES, find_files
 
     either = (*IMAGE_SUFFIXES, *BOX_SUFFIXES)
     found: list[Path] = []
@@ -98,7 +97,7 @@ def _format(path: Path) -> str:
 
 def grid_lines(image: Volume) -> list[str]:
     """Shape, spacing, axes and place."""
-    from softoverlap.images.geometry import axis_codes
+    from softoverlap.images import axis_codes
 
     shape = " x ".join(map(str, image.grid))
     spacing = " x ".join(f"{edge:.4g}" for edge in image.spacing)

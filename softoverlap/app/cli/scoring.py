@@ -20,8 +20,7 @@ from softoverlap.app.cli.console import (
 )
 
 if TYPE_CHECKING:
-    from softoverlap.app.cohort import CohortResult, PairTable, ScorePair, ScoreSettings
-    from softoverlap.app.cohort.runners import Runner
+    from softoverlap.app.cohort import CohortResult, PairTable, Runner, ScorePair, ScoreSettings
 
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 
@@ -117,8 +116,7 @@ def score(
     softoverlap score --table pairs.csv --output results --geometry index
     softoverlap score pred/ truth/ --output results --scheduler tcp://10.0.0.1:8786
     """
-    from softoverlap.app.cohort import ScoreSettings
-    from softoverlap.app.cohort.loading import check_label_maps
+    from softoverlap.app.cohort import ScoreSettings, check_label_maps
 
     settings = ScoreSettings(
         values=values, truth_values=truth_values, geometry=geometry, threshold=threshold,

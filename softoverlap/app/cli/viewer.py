@@ -18,9 +18,7 @@ def show_viewer(
     overwrite: bool,
 ) -> None:
     """Write the viewer into the folder if there is one, and serve it if asked."""
-    from softoverlap.app.report.viewer.folder import write_viewer
-    from softoverlap.app.report.viewer.pages import read_viewer
-    from softoverlap.app.report.viewer.server import ViewerServer
+    from softoverlap.app.report import ViewerServer, read_viewer, write_viewer
 
     viewer = read_viewer(results, images=images, title=title)
     if folder is not None:

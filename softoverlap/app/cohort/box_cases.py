@@ -18,10 +18,15 @@ from softoverlap.app.cohort.loading import LoadedMasks, load_masks
 from softoverlap.app.cohort.pairing import ScorePair
 from softoverlap.app.cohort.records import CaseResult, ScoreSettings
 from softoverlap.app.cohort.results import CaseRows
-from softoverlap.images import FORMATS, BoxFile, read_box_files
-from softoverlap.images.formats.choice import format_of
-from softoverlap.images.formats.record import bare_name
-from softoverlap.images.geometry import check_one_channel, voxel_volume
+from softoverlap.images import (
+    FORMATS,
+    BoxFile,
+    bare_name,
+    check_one_channel,
+    format_of,
+    read_box_files,
+    voxel_volume,
+)
 
 
 def score_boxes_in_masks(pair: ScorePair, pred: Path, settings: ScoreSettings) -> CaseResult:

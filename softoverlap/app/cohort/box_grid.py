@@ -9,10 +9,15 @@ import torch
 from torch import Tensor
 
 from softoverlap.boxes import volume
-from softoverlap.images import BoxFile, boxes_to_world
-from softoverlap.images.alignment import CLOSE_GRID, TRUSTED_GRID, choices
-from softoverlap.images.formats.world import growth_of
-from softoverlap.images.geometry import SAME_GRID
+from softoverlap.images import (
+    CLOSE_GRID,
+    SAME_GRID,
+    TRUSTED_GRID,
+    BoxFile,
+    boxes_to_world,
+    geometry_hint,
+    growth_of,
+)
 
 GROWTH = 1.01
 """Up to here a box may grow on another grid without a word."""
@@ -88,7 +93,7 @@ def place_boxes(
             f"{names[0]} must have the axes of {names[1]}, got others: pass --geometry resample"
         )
     if limit is not None and not displacement <= limit:
-        raise ValueError(f"{apart}, more than {limit:g}{choices(displacement, geometry)}")
+        raise ValueError(f"{apart}, more than {limit:g}{geometry_hint(displacement, geometry)}")
     moved = matrix if geometry == "resample" else turned
     placed = replace(file, boxes=_mapped(file.boxes, moved), affine=affine.double())
     told = [apart] if displacement > SAME_GRID else []

@@ -11,9 +11,17 @@ import torch
 from torch import Tensor
 
 from softoverlap.app.cohort.records import ScoreSettings
-from softoverlap.images import Aligned, Volume, align_to, as_probabilities, load_image
-from softoverlap.images.images import SEGMENTATION, load_one_volume
-from softoverlap.images.rater_files import is_label_map, label_to_read
+from softoverlap.images import (
+    SEGMENTATION_SUFFIX,
+    AlignedVolume,
+    Volume,
+    align_to,
+    as_probabilities,
+    is_label_map,
+    label_to_read,
+    load_image,
+    load_one_volume,
+)
 
 ONE = 1e-3
 """How near to 1 channels add up that are the classes of a softmax, or one-hot."""
@@ -134,7 +142,7 @@ def check_label_maps(settings: ScoreSettings) -> None:
 def _rater_or_raters(path: Path) -> Volume:
     """A mask, or those of several raters along a fourth axis, never its layers or classes."""
     volume = load_image(path)
-    if volume.data.ndim == 4 and path.name.lower().endswith(SEGMENTATION):
+    if volume.data.ndim == 4 and path.name.lower().endswith(SEGMENTATION_SUFFIX):
         raise ValueError(f"{path} must have one layer, got {len(volume.data)}: export a label map")
     if volume.data.ndim == 4 and bool(((volume.data.sum(dim=0) - 1).abs() < ONE).all()):
         raise ValueError(
@@ -150,7 +158,7 @@ def _on_grid(
     names: tuple[Path, Path],
     settings: ScoreSettings,
     values: str,
-) -> Aligned:
+) -> AlignedVolume:
     called = (str(names[0]), str(names[1]))
     label = settings.labels[0] if settings.labels else None
     nearest = is_label_map(values, label)

@@ -11,8 +11,7 @@ from softoverlap.app.cohort.names import JOURNAL, OUTPUTS, SUMMARY, TABLES
 from softoverlap.app.cohort.pairing import ScorePair
 from softoverlap.app.cohort.records import CaseResult
 from softoverlap.app.cohort.tables import Row
-from softoverlap.images import whole_file
-from softoverlap.images.tables import write_table
+from softoverlap.images import whole_file, write_table
 
 _HEADS = {
     "cases.csv": ("case", "label", "error", "warning"),

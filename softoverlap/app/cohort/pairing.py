@@ -10,8 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from softoverlap.app.cohort.sides import SideFile, file_name, find_side
-from softoverlap.images import Unpaired
-from softoverlap.images.sources import is_dicom_folder
+from softoverlap.images import Unpaired, is_dicom_folder
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,7 @@ from typing import Any
 from softoverlap._checks import check_choice
 from softoverlap.app.cohort.pairing import ScorePair
 from softoverlap.app.cohort.stamps import file_stamps
-from softoverlap.images.alignment import GEOMETRIES
-from softoverlap.images.values import VALUES
+from softoverlap.images import GEOMETRIES, VALUES
 
 CaseFiles = list[list[str]]
 """Paths of the prediction, none or one, and of the truths."""

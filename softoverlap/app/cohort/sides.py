@@ -11,8 +11,7 @@ from pathlib import Path
 
 from softoverlap.app.cohort.names import JOURNAL, OUTPUTS
 from softoverlap.app.cohort.patterns import FilePattern, has_wildcards, read_pattern, split_pattern
-from softoverlap.images import IMAGE_SUFFIXES, Unpaired, image_name
-from softoverlap.images.sources import is_dicom_folder
+from softoverlap.images import IMAGE_SUFFIXES, Unpaired, image_name, is_dicom_folder
 
 BOX_SUFFIXES = (".mrk.json", ".json", ".csv", ".npz")
 """Files of boxes; the longest first."""

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from softoverlap.app.train import Detections, Evaluation, TrainingScan
 from softoverlap.for_monai import lesion_target
-from softoverlap.images.tables import axis_names, write_table
+from softoverlap.images import axis_names, write_table
 from softoverlap.measures import match_scan
 
 _OUTCOMES = {1: "hit", 0: "duplicate", -1: "false positive"}

@@ -24,10 +24,10 @@ from softoverlap.app.train import (
     TrainingScan,
     detect_files,
     evaluate,
+    read_checkpoint,
     train,
     training_scan,
 )
-from softoverlap.app.train.checkpoint import read_checkpoint
 from softoverlap.for_monai import lesion_target
 from softoverlap.images import find_cases, load_case, whole_file, write_phantoms
 

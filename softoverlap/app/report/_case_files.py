@@ -19,11 +19,11 @@ from softoverlap.images import (
     align_to,
     image_name,
     is_image_name,
+    label_to_read,
     load_image,
     load_raters,
     reorient_to,
 )
-from softoverlap.images.rater_files import label_to_read
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from softoverlap.app.report._style import Figure, Style, rc_context
 from softoverlap.app.report._worst import Focus
 from softoverlap.app.report.display import moved_boxes, name_planes
 from softoverlap.app.report.plots import plot_case
-from softoverlap.images.tables import axis_names
+from softoverlap.images import axis_names
 
 REACH_MM = 100.0
 """How far from the middle a picture reaches: a small lesion would be lost in a whole body."""

@@ -8,8 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from softoverlap.images import Volume, read_box_files
-from softoverlap.images.geometry import NEAR_GRID
+from softoverlap.images import NEAR_GRID, Volume, read_box_files
 
 
 def place_of(name: str, folder: Path) -> Path:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from softoverlap.app.report._results import Results, Row, Table
-from softoverlap.images.tables import axis_names
+from softoverlap.images import axis_names
 
 RANKED_BY = ("soft_dice", "lesion_dice", "lesionwise_dice", "lesion_recall")
 

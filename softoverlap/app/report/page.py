@@ -22,8 +22,7 @@ from softoverlap.app.report._sections import (
 from softoverlap.app.report._tables import case_table, lesion_table, missing
 from softoverlap.app.report._words import name_of
 from softoverlap.app.report._worst import focus, of_case, ranking, worst_cases
-from softoverlap.images import whole_file
-from softoverlap.images.files import check_written
+from softoverlap.images import check_written, whole_file
 
 FALSE_POSITIVES = 1.0
 """Boxes are drawn from the score on that leaves so many false positives a scan."""

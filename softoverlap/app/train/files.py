@@ -18,16 +18,18 @@ from softoverlap.app.train.scans import warn_of_axes
 from softoverlap.images import (
     IMAGE_SUFFIXES,
     Volume,
+    axis_codes,
+    axis_names,
+    check_names,
+    check_written,
+    find_files,
     image_name,
+    load_one_volume,
     save_nifti,
     write_boxes,
     write_markups,
+    write_table,
 )
-from softoverlap.images.files import check_written
-from softoverlap.images.geometry import axis_codes
-from softoverlap.images.images import load_one_volume
-from softoverlap.images.sources import check_names, find_files
-from softoverlap.images.tables import axis_names, write_table
 
 
 @dataclass(frozen=True, eq=False)

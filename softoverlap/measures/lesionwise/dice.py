@@ -15,7 +15,7 @@ from torch import Tensor
 
 from softoverlap._checks import check_weight
 from softoverlap._types import Masks, Targets, VoxelWeights
-from softoverlap.lesions.components import neighbourhood
+from softoverlap.lesions import neighbourhood
 from softoverlap.measures.inputs import MaskInputs, Spacing
 from softoverlap.measures.lesionwise._metric import LesionMetric
 from softoverlap.measures.lesionwise.maps import (

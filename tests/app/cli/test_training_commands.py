@@ -22,9 +22,9 @@ from softoverlap.app.train import (
     TrainingConfig,
     build_detector,
     load_checkpoint,
+    read_checkpoint,
     save_checkpoint,
 )
-from softoverlap.app.train.checkpoint import read_checkpoint
 from softoverlap.images import load_nifti, read_boxes, save_nifti, write_phantoms
 from tests.support.processes import takes_interrupts
 

@@ -10,8 +10,13 @@ import pytest
 import torch
 from hypothesis import given, strategies as st
 
-from softoverlap.images import boxes_to_world, read_boxes, write_boxes, write_markups
-from softoverlap.images.formats.markups import MARKUPS_SCHEMA
+from softoverlap.images import (
+    MARKUPS_SCHEMA,
+    boxes_to_world,
+    read_boxes,
+    write_boxes,
+    write_markups,
+)
 
 BOXES = torch.tensor([[0.1, 1.0, 2.0, 3.3, 4.0, 5.5], [0.0, 0.0, 0.0, 7.0, 8.0, 9.0]])
 

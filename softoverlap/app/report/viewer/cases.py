@@ -20,9 +20,7 @@ from softoverlap.app.report._results import (
     truths_of,
 )
 from softoverlap.app.report.viewer.layers import Layer
-from softoverlap.images import is_image_name
-from softoverlap.images.geometry import SAME_GRID
-from softoverlap.images.tables import axis_names
+from softoverlap.images import SAME_GRID, axis_names, is_image_name
 
 _NO_SCORES = ("case", "label", "error", "warning", "pred", "truth", "kind", "image")
 _LEAST_DISPLACEMENT = 0.001

@@ -12,10 +12,16 @@ import torch
 from nibabel.filebasedimages import ImageFileError
 from nibabel.spatialimages import HeaderDataError
 
-from softoverlap.images import Volume, align_to, load_image, load_raters, save_nifti
-from softoverlap.images.geometry import SAME_GRID
-from softoverlap.images.nifti import forms_apart
-from softoverlap.images.rater_files import label_to_read
+from softoverlap.images import (
+    SAME_GRID,
+    Volume,
+    align_to,
+    forms_apart,
+    label_to_read,
+    load_image,
+    load_raters,
+    save_nifti,
+)
 
 _SHOWN = ("u1", "i1", "u2", "i2", "i4", "f4")
 """Types of voxels that NiiVue reads without loss."""
