@@ -21,6 +21,7 @@ from softoverlap.images.folders import (
 )
 from softoverlap.images.formats.choice import FORMATS, format_of, format_to_write
 from softoverlap.images.formats.exchange import (
+    noted_box_files,
     read_box_files,
     read_boxes,
     write_box_files,
@@ -29,7 +30,7 @@ from softoverlap.images.formats.exchange import (
 from softoverlap.images.formats.label_map import read_label_map, tables_beside, written_files
 from softoverlap.images.formats.markups import MARKUPS_SCHEMA, roi_sizes, write_markups
 from softoverlap.images.formats.ours import box_schema
-from softoverlap.images.formats.record import BoxFile, bare_name
+from softoverlap.images.formats.record import BoxFile, Hints, bare_name
 from softoverlap.images.formats.world import growth_of
 from softoverlap.images.geometry import (
     NEAR_GRID,
@@ -52,13 +53,16 @@ from softoverlap.images.images import (
     load_image,
     load_nifti,
     load_one_volume,
+    noted_image,
+    noted_one_volume,
 )
 from softoverlap.images.nifti import forms_apart, save_nifti
+from softoverlap.images.noted import Noted
 from softoverlap.images.phantom_files import write_phantoms
 from softoverlap.images.rater_files import RaterStack, is_label_map, label_to_read, load_raters
 from softoverlap.images.sources import check_names, find_files, is_dicom_folder
 from softoverlap.images.tables import axis_names, write_table
-from softoverlap.images.values import VALUES, as_probabilities, value_kind
+from softoverlap.images.values import VALUES, as_probabilities, noted_probabilities, value_kind
 
 __all__ = [
     "CLOSE_GRID",
@@ -75,7 +79,9 @@ __all__ = [
     "BoxFile",
     "Case",
     "CaseTable",
+    "Hints",
     "LoadedCase",
+    "Noted",
     "RaterStack",
     "Unpaired",
     "Volume",
@@ -111,6 +117,10 @@ __all__ = [
     "load_nifti",
     "load_one_volume",
     "load_raters",
+    "noted_box_files",
+    "noted_image",
+    "noted_one_volume",
+    "noted_probabilities",
     "patient_of",
     "read_box_files",
     "read_boxes",

@@ -32,17 +32,17 @@ class AlignedVolume:
         volume: The values, with the reference's affine.
         displacement: Largest displacement of a corner along an axis before anything was moved, in
             voxels of the reference.
-        warning: What a user should know about it, or None.
+        notes: What a user should know about it.
 
     Examples:
         >>> mask = Volume(torch.zeros(2, 2, 2), torch.eye(4, dtype=torch.float64))
-        >>> AlignedVolume(mask, 0.0, None).displacement
+        >>> AlignedVolume(mask, 0.0).displacement
         0.0
     """
 
     volume: Volume
     displacement: float
-    warning: str | None
+    notes: tuple[str, ...] = ()
 
 
 def reorient_to(moving: Volume, affine: Shaped[Tensor, "4 4"]) -> Volume:
@@ -94,8 +94,8 @@ def align_to(
 
     Axes are flipped and permuted first, which loses nothing. What is left is measured: the largest
     displacement of a corner along an axis, in voxels of the reference. Half a voxel costs a small
-    lesion a third of its Dice, so up to 0.01 voxels count as the same, up to 0.1 are told by a
-    warning, and more is an error unless a choice is made:
+    lesion a third of its Dice, so up to 0.01 voxels count as the same, up to 0.1 get a note, and
+    more is an error unless you choose otherwise:
 
     | geometry | up to | what happens |
     | --- | --- | --- |
@@ -111,10 +111,10 @@ def align_to(
         names: How to call the two in messages, as a rule their files.
 
     Returns:
-        The volume on the reference's grid, the displacement and a warning. Resampled values are 0
+        The volume on the reference's grid, the displacement and notes. Resampled values are 0
         outside the moving volume, and between the centres of its outer voxels and its border those
         of the outer voxels; they are floating if they are linear. What lies outside the reference
-        is left out, and the warning tells its share of the mass.
+        is left out, and a note says which share of the mass that is.
 
     Raises:
         ValueError: If the shapes differ after reorientation (unless resampled), the grids lie too
@@ -139,17 +139,17 @@ def align_to(
     if not same_shape and geometry != "resample":
         raise ValueError(_shapes(turned, reference, names, geometry))
     if same_shape and displacement <= SAME_GRID:
-        return AlignedVolume(replace(turned, affine=reference.affine), displacement, None)
+        return AlignedVolume(replace(turned, affine=reference.affine), displacement)
     if geometry == "resample":
         volume = _resampled(turned, reference, nearest, names)
         outside = _left_out(_share_outside(turned, reference, nearest), names)
-        return AlignedVolume(volume, displacement, f"{apart}: resampled{outside}")
+        return AlignedVolume(volume, displacement, (f"{apart}: resampled{outside}",))
     limit = CLOSE_GRID if geometry == "strict" else TRUSTED_GRID
     if displacement > limit:
         hint = geometry_hint(displacement, geometry, meet=_meet(turned, reference))
         raise ValueError(f"{apart}, more than the {limit:g} that is allowed{hint}")
     volume = replace(turned, affine=reference.affine)
-    return AlignedVolume(volume, displacement, f"{apart}: not moved")
+    return AlignedVolume(volume, displacement, (f"{apart}: not moved",))
 
 
 def _nearest_order(nearness: list[list[float]]) -> tuple[int, ...]:
@@ -172,10 +172,14 @@ def _corners_in(volume: Volume, affine: Float64[Tensor, "4 4"]) -> Float64[Tenso
 
 
 def _shapes(moving: Volume, reference: Volume, names: tuple[str, str], geometry: str) -> str:
-    hint = ": choose resample if the affines are right" if _meet(moving, reference) else ""
+    hint = (
+        ": choose `geometry='resample'` if the affines are right"
+        if _meet(moving, reference)
+        else ""
+    )
     return (
         f"{names[0]} must have the shape of {names[1]}, {reference.grid}, got {moving.grid} in the "
-        f"same axis order; with geometry (--geometry) {geometry} shapes must agree{hint}"
+        f"same axis order; with `geometry={geometry!r}` shapes must agree{hint}"
     )
 
 
@@ -187,8 +191,8 @@ def geometry_hint(displacement: float, geometry: str, *, meet: bool = True) -> s
     if meet:
         words.append("resample trusts the affines")
     if not words:
-        return f" by geometry (--geometry) {geometry}, and the volumes share no space"
-    return f" by {geometry}; choose with geometry (--geometry): {', '.join(words)}"
+        return f" by `geometry={geometry!r}`, and the volumes share no space"
+    return f" by {geometry}; choose with `geometry=`: {', '.join(words)}"
 
 
 def _meet(moving: Volume, reference: Volume) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,11 +11,12 @@ import torch
 from jaxtyping import Float32, Float64
 from torch import Tensor
 
-from softoverlap._checks import check_probabilities
+from softoverlap._checks import check_probabilities, refusal
 from softoverlap.images.alignment import reorient_to
 from softoverlap.images.folders import Case
-from softoverlap.images.geometry import Volume, check_same_grid
-from softoverlap.images.images import load_one_volume
+from softoverlap.images.geometry import Volume, noted_same_grid
+from softoverlap.images.images import noted_one_volume
+from softoverlap.images.noted import Noted
 from softoverlap.lesion import Lesion
 from softoverlap.lesions import lesions_from_mask
 
@@ -35,6 +35,7 @@ class LoadedCase:
         lesions: Its lesions; none is normal.
         spacing: Edge lengths of a voxel in mm.
         affine: Voxel indices to RAS mm of voxel centres, shape (4, 4).
+        notes: What a user should know about the files and may not have meant.
 
     Examples:
         >>> blank = torch.zeros(8, 8, 4)
@@ -49,6 +50,7 @@ class LoadedCase:
     lesions: list[Lesion]
     spacing: tuple[float, ...]
     affine: Float64[Tensor, "4 4"]
+    notes: tuple[str, ...] = ()
 
 
 def split_by_patient(
@@ -77,7 +79,7 @@ def split_by_patient(
         3
     """
     if not 0 < fraction < 1:
-        raise ValueError(f"fraction must lie between 0 and 1, got {fraction!r}")
+        raise refusal("fraction", f"must lie between 0 and 1, got {fraction!r}")
     patients = sorted({case.patient for case in cases})
     if len(patients) < 2:
         raise ValueError(
@@ -97,16 +99,16 @@ def load_case(case: Case, *, threshold: float = 0.5) -> LoadedCase:
 
     With raters, lesions are where a rater marked one, whatever the mask says; the mask gives the
     probabilities there, or where there is none the raters' mean. Masks that are stored in another
-    axis order than the scan are turned without loss. A warning names a case whose mask
-    and raters disagree, and one that has positive voxels but no lesion.
+    axis order than the scan are turned without loss. Notes say if the mask and the raters disagree,
+    if there are positive voxels but no lesion, and what is odd about the files.
 
     Args:
         case: The files.
         threshold: Lowest probability inside a lesion, in (0, 1]; see `lesions_from_mask`.
 
     Returns:
-        Scan, mask, lesions, spacing and affine; those of the scan where the mask's affine differs
-        by less than 0.6 voxels.
+        Scan, mask, lesions, spacing, affine and notes. Spacing and affine are those of the scan,
+        also where the mask's affine differs by up to 0.6 voxels.
 
     Raises:
         FileNotFoundError: If a file is gone.
@@ -121,11 +123,13 @@ def load_case(case: Case, *, threshold: float = 0.5) -> LoadedCase:
         >>> load_case(find_cases(folder).cases[0]).image.shape
         torch.Size([96, 96, 64])
     """
-    image = load_one_volume(case.image)
+    image, notes = noted_one_volume(case.image)
     stack = [_probabilities(path, image, case.image) for path in case.raters]
-    raters = torch.stack(stack) if stack else None
+    notes += tuple(note for rater in stack for note in rater.notes)
+    raters = torch.stack([rater.value for rater in stack]) if stack else None
     if case.mask is not None:
-        mask = _probabilities(case.mask, image, case.image)
+        mask, more = _probabilities(case.mask, image, case.image)
+        notes += more
     elif raters is not None:
         mask = raters.mean(dim=0)
     else:
@@ -133,26 +137,27 @@ def load_case(case: Case, *, threshold: float = 0.5) -> LoadedCase:
     lesions = lesions_from_mask(
         mask, spacing=image.lesion_spacing, raters=raters, threshold=threshold
     )
-    for doubt in _doubts(case, mask, raters, threshold, found=len(lesions)):
-        warnings.warn(f"case {case.name}: {doubt}", stacklevel=2)
-    return LoadedCase(case.name, image.data, mask, lesions, image.spacing, image.affine)
+    doubts = _doubts(case, mask, raters, threshold, has_lesions=bool(lesions))
+    notes += tuple(f"case {case.name}: {doubt}" for doubt in doubts)
+    return LoadedCase(case.name, image.data, mask, lesions, image.spacing, image.affine, notes)
 
 
-def _probabilities(path: Path, image: Volume, image_path: Path) -> Tensor:
+def _probabilities(path: Path, image: Volume, image_path: Path) -> Noted[Tensor]:
     """A mask on the grid of the scan, its axes flipped and permuted to those of the scan."""
-    mask = reorient_to(load_one_volume(path), image.affine)
-    check_same_grid(image, mask, names=(str(image_path), str(path)))
+    stored, notes = noted_one_volume(path)
+    mask = reorient_to(stored, image.affine)
+    on_grid = noted_same_grid(image, mask, names=(str(image_path), str(path)))
     check_probabilities(**{str(path): mask.data}, validate=True)
-    return mask.data
+    return Noted(mask.data, notes + on_grid.notes)
 
 
 def _doubts(
-    case: Case, mask: Tensor, raters: Tensor | None, threshold: float, *, found: int
+    case: Case, mask: Tensor, raters: Tensor | None, threshold: float, *, has_lesions: bool
 ) -> list[str]:
     """What the files say and a user may not have meant."""
     doubts = []
     peak = float((mask if raters is None else raters).max())
-    if not found and peak > 0:
+    if not has_lesions and peak > 0:
         doubts.append(
             f"no lesion, though voxels are positive: the highest is {peak:.3g}, below the "
             f"threshold {threshold:g}"

@@ -68,4 +68,6 @@ def check_written(written: Iterable[Path], read: Iterable[Path], *, overwrite: b
         if path.resolve() in sources:
             raise FileExistsError(f"{path} is read and must not be replaced by a result")
         if path.exists() and not overwrite:
-            raise FileExistsError(f"{path} must not exist yet: pass --overwrite or another output")
+            raise FileExistsError(
+                f"{path} must not exist yet: pass `overwrite=True` or choose another output"
+            )

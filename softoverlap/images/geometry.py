@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import itertools
 import math
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -19,6 +18,7 @@ from torch import Tensor
 
 from softoverlap._checks import check_boxes, check_tensors
 from softoverlap._types import Boxes, plain
+from softoverlap.images.noted import Noted
 
 SAME_GRID = 0.01
 """Grids whose corners lie no further apart than this, in voxels, are the same."""
@@ -292,6 +292,13 @@ def check_same_grid(
         >>> check_same_grid(scan, scan)
         0.0
     """
+    return noted_same_grid(image, mask, names=names).warned()
+
+
+def noted_same_grid(
+    image: Volume, mask: Volume, *, names: tuple[str, str] = ("image", "mask")
+) -> Noted[float]:
+    """`check_same_grid` that returns its warning as a note."""
     shape = image.grid
     if shape != mask.grid:
         raise ValueError(f"{names[1]} must have the shape of {names[0]}, {shape}, got {mask.grid}")
@@ -301,6 +308,6 @@ def check_same_grid(
         raise ValueError(
             f"{names[1]} must lie on the grid of {names[0]} within {NEAR_GRID} voxels, but {apart}"
         )
-    if displacement > SAME_GRID:
-        warnings.warn(f"{names[1]} is not on the grid of {names[0]}: {apart}", stacklevel=2)
-    return displacement
+    if displacement <= SAME_GRID:
+        return Noted(displacement)
+    return Noted(displacement, (f"{names[1]} is not on the grid of {names[0]}: {apart}",))

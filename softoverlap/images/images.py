@@ -15,6 +15,7 @@ from softoverlap.images._itk import READERS, read_itk
 from softoverlap.images._pixels import converted
 from softoverlap.images.geometry import Volume, check_one_channel
 from softoverlap.images.nifti import NIFTI_SUFFIXES, is_nifti_name, read_nifti
+from softoverlap.images.noted import Noted
 
 IMAGE_SUFFIXES = (*NIFTI_SUFFIXES, *READERS)
 """How the names of image files end; a DICOM series is a folder."""
@@ -63,15 +64,26 @@ def load_image(
         >>> scan.data.shape, scan.affine.diagonal().tolist()
         (torch.Size([4, 3, 2]), [-1.0, -1.0, 1.0, 1.0])
     """
+    return noted_image(path, dtype=dtype, validate=validate).warned()
+
+
+def noted_image(
+    path: str | os.PathLike[str],
+    *,
+    dtype: torch.dtype = torch.float32,
+    validate: bool | None = None,
+) -> Noted[Volume]:
+    """`load_image` that returns its warnings as notes."""
     path = Path(path)
     if not path.exists():
         raise FileNotFoundError(f"{path} must be an image, found no such file")
-    values, affine = _read(path, dtype)
+    values, affine, notes = _read(path, dtype)
     if values.ndim == 4 and len(values) == 1:
         values = values[0]
     if values.ndim not in (3, 4) or 0 in values.shape:
         raise ValueError(f"{path} must hold a 3D volume, got shape {values.shape}")
-    return Volume(converted(values, dtype, path, validate=validate is not False), affine)
+    data = converted(values, dtype, path, validate=validate is not False)
+    return Noted(Volume(data, affine), notes)
 
 
 def load_nifti(
@@ -103,14 +115,19 @@ def load_nifti(
         >>> scan.data.shape, scan.spacing
         (torch.Size([4, 3, 2]), (1.0, 1.0, 2.5))
     """
-    return load_image(path, dtype=dtype, validate=validate)
+    return noted_image(path, dtype=dtype, validate=validate).warned()
 
 
 def load_one_volume(path: str | os.PathLike[str]) -> Volume:
     """A scan or a mask without channels; several are an error that names the file."""
-    volume = load_image(path)
-    check_one_channel(volume, name=str(path))
-    return volume
+    return noted_one_volume(path).warned()
+
+
+def noted_one_volume(path: str | os.PathLike[str]) -> Noted[Volume]:
+    """`load_one_volume` that returns its warnings as notes."""
+    noted = noted_image(path)
+    check_one_channel(noted.value, name=str(path))
+    return noted
 
 
 def image_name(path: str | os.PathLike[str]) -> str:
@@ -148,14 +165,16 @@ def is_image_name(path: str | os.PathLike[str]) -> bool:
     return Path(path).name.lower().endswith(IMAGE_SUFFIXES)
 
 
-def _read(path: Path, dtype: torch.dtype) -> tuple[np.ndarray, Float64[Tensor, "4 4"]]:
-    """Values, channels first, and affine, whatever the format."""
+def _read(
+    path: Path, dtype: torch.dtype
+) -> tuple[np.ndarray, Float64[Tensor, "4 4"], tuple[str, ...]]:
+    """Values with the channels first, affine and notes, whatever the format."""
     if path.is_dir():
-        return read_dicom(path, wide=is_wide(dtype))
+        return *read_dicom(path, wide=is_wide(dtype)), ()
     if is_nifti_name(path):
         return read_nifti(path)
     if path.suffix.lower() in READERS:
-        return read_itk(path)
+        return *read_itk(path), ()
     raise ValueError(
         f"{path} must end in one of {', '.join(IMAGE_SUFFIXES)}, or be a folder with a DICOM series"
     )

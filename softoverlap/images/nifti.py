@@ -5,7 +5,6 @@ from __future__ import annotations
 import gzip
 import itertools
 import os
-import warnings
 import zlib
 from pathlib import Path
 from typing import Any
@@ -41,11 +40,10 @@ _FORMS_AGREE = 0.1
 _MM_PER_UNIT = {"unknown": 1.0, "mm": 1.0, "meter": 1e3, "micron": 1e-3}
 
 
-def read_nifti(path: Path) -> tuple[np.ndarray, Float64[Tensor, "4 4"]]:
-    """Values (D, H, W) or (C, D, H, W), scaled as the header says, and the affine in mm."""
+def read_nifti(path: Path) -> tuple[np.ndarray, Float64[Tensor, "4 4"], tuple[str, ...]]:
+    """Values (D, H, W) or (C, D, H, W), scaled as the header says, the affine in mm, and notes."""
     image, values = _read(path)
-    _warn_of_forms(image, path)
-    return _channels_first(values), _affine_in_mm(image, path)
+    return _channels_first(values), _affine_in_mm(image, path), _notes_on_forms(image, path)
 
 
 def forms_apart(image: nibabel.Nifti1Pair) -> float:
@@ -78,18 +76,17 @@ def forms_apart(image: nibabel.Nifti1Pair) -> float:
     return float(np.linalg.norm(corners @ (sform - qform).T, axis=1).max())
 
 
-def _warn_of_forms(image: nibabel.Nifti1Pair, path: Path) -> None:
-    """Say so where two programs would put the image in two places."""
+def _notes_on_forms(image: nibabel.Nifti1Pair, path: Path) -> tuple[str, ...]:
+    """A note if two programs would put the image in two places."""
     apart = forms_apart(image)
     edges = np.linalg.norm(np.asarray(image.affine)[:3, :3], axis=0)
-    if apart > _FORMS_AGREE * edges.min():
-        unit = image.header.get_xyzt_units()[0]
-        mm = apart * _MM_PER_UNIT.get(str(unit), 1.0)
-        warnings.warn(
-            f"{path} has two affines, which lie up to {mm:.3g} mm apart: the sform is read, other "
-            "programs may read the qform",
-            stacklevel=4,
-        )
+    if apart <= _FORMS_AGREE * edges.min():
+        return ()
+    mm = apart * _MM_PER_UNIT.get(str(image.header.get_xyzt_units()[0]), 1.0)
+    return (
+        f"{path} has two affines, which lie up to {mm:.3g} mm apart: the sform is read, other "
+        "programs may read the qform",
+    )
 
 
 def save_nifti(

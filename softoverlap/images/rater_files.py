@@ -12,8 +12,8 @@ from jaxtyping import Float, Float64
 from torch import Tensor
 
 from softoverlap.images.alignment import align_to
-from softoverlap.images.images import load_image
-from softoverlap.images.values import as_probabilities
+from softoverlap.images.images import noted_image
+from softoverlap.images.values import noted_probabilities
 
 
 def is_label_map(values: str, label: int | None) -> bool:
@@ -43,17 +43,17 @@ class RaterStack:
     Args:
         raters: Probabilities, shape (R, D, H, W).
         affine: Voxel indices to RAS mm of voxel centres, shape (4, 4).
-        warnings: What a user should know about the grids, a line a rater that is off.
+        notes: What a user should know about the files, their values and their grids.
 
     Examples:
-        >>> stack = RaterStack(torch.zeros(3, 4, 4, 4), torch.eye(4, dtype=torch.float64), ())
+        >>> stack = RaterStack(torch.zeros(3, 4, 4, 4), torch.eye(4, dtype=torch.float64))
         >>> len(stack.raters)
         3
     """
 
     raters: Float[Tensor, "raters depth height width"]
     affine: Float64[Tensor, "4 4"]
-    warnings: tuple[str, ...]
+    notes: tuple[str, ...] = ()
 
 
 def load_raters(
@@ -95,16 +95,15 @@ def load_raters(
         raise ValueError("paths must hold a file a rater, got none")
     nearest = nearest or is_label_map(values, label)
     first = Path(onto or paths[0])
-    reference = load_image(first)
+    reference, notes = noted_image(first)
     masks: list[Tensor] = []
-    warnings: list[str] = []
     for path in map(Path, paths):
-        volume = reference if path == first else load_image(path)
-        data = as_probabilities(volume, values=values, label=label, name=str(path))
+        volume, on_file = (reference, ()) if path == first else noted_image(path)
+        data, on_values = noted_probabilities(volume, values=values, label=label, name=str(path))
         aligned = align_to(
             replace(volume, data=data), reference, geometry=geometry, nearest=nearest,
             names=(str(path), str(first)),
         )  # fmt: skip
-        warnings += [aligned.warning] if aligned.warning else []
+        notes += (*on_file, *on_values, *aligned.notes)
         masks.append(aligned.volume.data.reshape(-1, *reference.grid))
-    return RaterStack(torch.cat(masks), reference.affine, tuple(warnings))
+    return RaterStack(torch.cat(masks), reference.affine, notes)

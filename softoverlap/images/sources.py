@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from softoverlap._checks import refusal
 from softoverlap.images._dicom import is_dicom
 from softoverlap.images.images import is_image_name
 
@@ -26,7 +27,7 @@ def find_files(
     Args:
         sources: Files, folders (their own files) and patterns such as `"scans/*_flair.nii.gz"`.
         suffixes: How names in folders and of patterns end, in small letters or capitals.
-        what: What the sources are called, for messages.
+        what: The argument that the sources come from, for messages.
         without: Endings of names to pass by.
 
     Returns:
@@ -36,9 +37,9 @@ def find_files(
         FileNotFoundError: If a folder or a pattern holds none.
 
     Examples:
-        >>> find_files(["scans/*.nii"], [".nii"], "SCANS")
+        >>> find_files(["scans/*.nii"], [".nii"], "images")
         Traceback (most recent call last):
-        FileNotFoundError: SCANS must be files ending in .nii, found none in scans/*.nii
+        FileNotFoundError: images must be files ending in .nii, found none in scans/*.nii
     """
     found: dict[Path, Path] = {}
     for source in sources:
@@ -62,15 +63,15 @@ def check_names(paths: Sequence[Path], name: Callable[[Path], str], what: str) -
         ValueError: If two do.
 
     Examples:
-        >>> check_names([Path("a/scan.nii"), Path("b/scan.nii")], lambda path: path.stem, "SCANS")
+        >>> check_names([Path("a/scan.nii"), Path("b/scan.nii")], lambda path: path.stem, "images")
         Traceback (most recent call last):
-        ValueError: SCANS must have names of their own, got a/scan.nii and b/scan.nii
+        ValueError: images must have names of their own, got a/scan.nii and b/scan.nii
     """
     seen: dict[str, Path] = {}
     for path in paths:
         other = seen.setdefault(name(path), path)
         if other != path:
-            raise ValueError(f"{what} must have names of their own, got {other} and {path}")
+            raise refusal(what, f"must have names of their own, got {other} and {path}")
 
 
 def _matches(
@@ -86,7 +87,6 @@ def _matches(
     if not kept and is_dicom_folder(path):
         return [path]
     if not kept:
-        raise FileNotFoundError(
-            f"{what} must be files ending in {', '.join(suffixes)}, found none in {source}"
-        )
+        complaint = f"must be files ending in {', '.join(suffixes)}, found none in {source}"
+        raise refusal(what, complaint, FileNotFoundError)
     return sorted(kept)

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterable
 
 import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor
 
-from softoverlap._checks import check_choice, check_real, check_tensors
+from softoverlap._checks import check_choice, check_real, check_tensors, refusal
 from softoverlap._types import plain
 from softoverlap.images.geometry import Volume
+from softoverlap.images.noted import Noted
 
 VALUES = ("auto", "probabilities", "percent", "0-255", "labels")
 """How `as_probabilities` may be told to read values."""
@@ -122,6 +122,21 @@ def as_probabilities(
         >>> as_probabilities(torch.tensor([0, 1, 2]), label=2)
         tensor([0., 0., 1.])
     """
+    return noted_probabilities(data, values=values, label=label, name=name).warned()
+
+
+def noted_probabilities(
+    data: Volume | Shaped[Tensor, "*shape"],
+    *,
+    values: str = "auto",
+    label: int | None = None,
+    name: str = "mask",
+    arguments: tuple[str, str] = ("values", "label"),
+) -> Noted[Float[Tensor, "*shape"]]:
+    """`as_probabilities` that returns its warnings as notes.
+
+    Messages name `arguments`, those by which the caller's own caller chooses values and label.
+    """
     tensor = data.data if isinstance(data, Volume) else data
     check_choice("values", values, VALUES)
     check_tensors(**{name: tensor})
@@ -132,7 +147,7 @@ def as_probabilities(
     if values == "auto":
         kind = value_kind(numbers)
         if kind not in ("binary", "probabilities"):
-            raise ValueError(_choices(numbers, kind, name))
+            raise ValueError(_choices(numbers, kind, name, arguments))
         values = "probabilities"
     if values == "labels":
         return _labelled(numbers, label, name)
@@ -199,13 +214,13 @@ def _with_label(values: str, label: int) -> str:
     if type(label) is not int:
         raise TypeError(f"label must be a whole number, got {label!r}")
     if label < 1:
-        raise ValueError(f"label must be at least 1, since 0 is the background, got {label}")
+        raise refusal("label", f"must be at least 1, since 0 is the background, got {label}")
     if values not in ("auto", "labels"):
-        raise ValueError(f'label goes with values "labels", got "{values}"')
+        raise refusal("label", f"goes with `values='labels'`, got {values!r}")
     return "labels"
 
 
-def _labelled(numbers: Tensor, label: int | None, name: str) -> Tensor:
+def _labelled(numbers: Tensor, label: int | None, name: str) -> Noted[Tensor]:
     """1 where there is a label, or the one asked for."""
     if numbers.numel() and numbers.dtype != torch.bool:
         low, high = (float(bound) for bound in numbers.aminmax())
@@ -214,33 +229,31 @@ def _labelled(numbers: Tensor, label: int | None, name: str) -> Tensor:
                 f"{name} must hold labels, whole numbers from 0 on, got {_seen(numbers)}"
             )
     inside = numbers > 0 if label is None else numbers == label
+    notes = ()
     if label is not None and not inside.any() and numbers.any():
-        found = [f"{value:g}" for value in numbers.unique().tolist() if value]
-        more = ", …" if len(found) > 5 else ""
-        warnings.warn(
-            f"{name} has no label {label}, only {', '.join(found[:5])}{more}", stacklevel=3
-        )
-    return inside.to(_float(numbers))
+        labels = [f"{value:g}" for value in numbers.unique().tolist() if value]
+        more = ", …" if len(labels) > 5 else ""
+        notes = (f"{name} has no label {label}, only {', '.join(labels[:5])}{more}",)
+    return Noted(inside.to(_float(numbers)), notes)
 
 
-def _scaled(numbers: Tensor, values: str, name: str) -> Tensor:
+def _scaled(numbers: Tensor, values: str, name: str) -> Noted[Tensor]:
     """Probabilities, percent or 0-255 as probabilities."""
-    scale = _SCALES.get(values, 1.0)
+    scale, notes = _SCALES.get(values, 1.0), ()
     if numbers.dtype == torch.bool:
-        return numbers.float() / scale
+        return Noted(numbers.float() / scale)
     if numbers.numel():
         low, high = (float(bound) for bound in numbers.aminmax())
         if not -_SLACK * scale <= low <= high <= scale * (1 + _SLACK):
             raise ValueError(f"{name} must hold {values} in [0, {scale:g}], got {_seen(numbers)}")
         if scale > 1 and 0 < high <= (1 if values == "percent" else 100):
-            warnings.warn(
+            notes = (
                 f"{name} is read as {values}, but its largest value is {high:g}, "
-                f"{high / scale:.2g} of 1: is that so?",
-                stacklevel=3,
+                f"{high / scale:.2g} of 1: is that right?",
             )
         if scale == 1 and low >= 0 and high <= 1:
-            return numbers.to(_float(numbers))
-    return (numbers.to(_float(numbers)) / scale).clamp(0, 1)
+            return Noted(numbers.to(_float(numbers)))
+    return Noted((numbers.to(_float(numbers)) / scale).clamp(0, 1), notes)
 
 
 def _float(numbers: Tensor) -> torch.dtype:
@@ -252,11 +265,10 @@ def _seen(numbers: Tensor) -> str:
     return f"{'whole numbers' if _whole(numbers) else 'values'} in [{low:g}, {high:g}]"
 
 
-def _choices(numbers: Tensor, kind: str, name: str) -> str:
+def _choices(numbers: Tensor, kind: str, name: str, arguments: tuple[str, str]) -> str:
     guess = "" if kind == "other" else f", which look like {kind}"
     return (
         f"{name} must hold probabilities in [0, 1] or a mask of 0 and 1, got {_seen(numbers)}"
-        f"{guess}; say how to read them with values (--values, of a truth --truth-values): "
-        "probabilities, percent, 0-255 or labels, the last also with one label (--label, or "
-        "--labels where there may be several)"
+        f"{guess}; say how to read them with `{arguments[0]}=`: probabilities, percent, 0-255 or "
+        f"labels; or name the one label to take with `{arguments[1]}=`"
     )

@@ -2,6 +2,7 @@
 
 from softoverlap.lesions.baseline import threshold_boxes
 from softoverlap.lesions.components import (
+    check_low,
     component_maps,
     lesions_from_mask,
     marked_voxels,
@@ -12,6 +13,7 @@ from softoverlap.lesions.raters import FUSION_METHODS, StapleResult, fuse_raters
 __all__ = [
     "FUSION_METHODS",
     "StapleResult",
+    "check_low",
     "component_maps",
     "fuse_raters",
     "lesions_from_mask",

@@ -11,6 +11,7 @@ from jaxtyping import Float32, Float64, UInt8
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from softoverlap._checks import refusal
 from softoverlap.lesion import Lesion
 from softoverlap.lesions import lesions_from_mask
 from softoverlap.phantoms import _anatomy as anatomy
@@ -203,8 +204,8 @@ def _check_numbers(
         ("num_raters", num_raters, 1),
     ):
         if value < least:
-            raise ValueError(f"{name} must be at least {least}, got {value}")
+            raise refusal(name, f"must be at least {least}, got {value}")
     if len(shape) != 3 or min(shape) < 16:
-        raise ValueError(f"shape must hold three lengths of at least 16, got {tuple(shape)}")
+        raise refusal("shape", f"must hold three lengths of at least 16, got {tuple(shape)}")
     if len(spacing) != 3 or not all(0 < float(edge) < 100 for edge in spacing):
-        raise ValueError(f"spacing must hold three positive lengths in mm, got {tuple(spacing)}")
+        raise refusal("spacing", f"must hold three positive lengths in mm, got {tuple(spacing)}")

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from softoverlap.app.cli.console import CountBar, plural, say
+from softoverlap.app.cli.console import CountBar, message_of, plural, say
 
 if TYPE_CHECKING:
     from softoverlap.images import BoxFile
@@ -24,7 +24,7 @@ class Batch:
         try:
             count = work()
         except (ValueError, OSError) as error:
-            self.failed.append(" ".join(str(error).split()))
+            self.failed.append(message_of(error))
             bar(f"{name}: failed: {self.failed[-1]}")
         else:
             bar(f"{name}: {count} box" + ("" if count == 1 else "es"))

@@ -70,7 +70,7 @@ def boxes(
     softoverlap boxes "masks/*.nii.gz" --output found --threshold 0.3 --min-mm3 10
     softoverlap boxes mask.nii.gz --output found --format slicer
     """
-    from softoverlap._checks import check_choice
+    from softoverlap._checks import check_choice, check_threshold
     from softoverlap.images import (
         FORMATS,
         IMAGE_SUFFIXES,
@@ -80,17 +80,16 @@ def boxes(
         find_files,
         image_name,
     )
+    from softoverlap.lesions import check_low
 
     check_folder(output)
-    check_choice("--format", format, FORMATS)
-    check_choice("--connectivity", connectivity, (6, 18, 26))
-    check_choice("--values", values, VALUES)
-    if not 0 < threshold <= 1:
-        raise ValueError(f"--threshold must lie in (0, 1], got {threshold:g}")
-    if low is not None and not 0 < low <= threshold:
-        raise ValueError(f"--low must lie in (0, {threshold:g}], got {low:g}")
-    paths = find_files(masks, IMAGE_SUFFIXES, "MASKS")
-    check_names(paths, image_name, "MASKS")
+    check_choice("format", format, FORMATS)
+    check_choice("connectivity", connectivity, (6, 18, 26))
+    check_choice("values", values, VALUES)
+    check_threshold(threshold=threshold)
+    check_low(low, threshold)
+    paths = find_files(masks, IMAGE_SUFFIXES, "masks")
+    check_names(paths, image_name, "masks")
     places = {path: output / f"{image_name(path)}_boxes{FORMATS[format].suffix}" for path in paths}
     written = _written(places.values(), format)
     tables = [output / "boxes.csv", output / "cases.csv"]
@@ -192,7 +191,7 @@ def convert(
     from softoverlap._checks import check_choice
     from softoverlap.images import FORMATS, check_written
 
-    for option, name in (("--from", from_format), ("--to", to_format)):
+    for option, name in (("from_format", from_format), ("to_format", to_format)):
         if name is not None:
             check_choice(option, name, FORMATS)
     paths = _inputs(source, from_format)
@@ -243,7 +242,7 @@ def _inputs(source: str, from_format: str | None) -> list[Path]:
     else:
         suffixes = list(FORMATS[from_format].suffixes)
         without = () if from_format == "slicer" else (".mrk.json",)
-    return find_files([source], suffixes, "IN", without=without)
+    return find_files([source], suffixes, "source", without=without)
 
 
 def _target(output: Path, to_format: str | None) -> tuple[str, bool]:

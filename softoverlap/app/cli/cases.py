@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -147,13 +146,11 @@ def opened(case: Case, threshold: float) -> tuple[TrainingScan | None, list[str]
     from softoverlap.app.train import training_scan
     from softoverlap.images import load_case
 
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always", UserWarning)
-        try:
-            scan = training_scan(load_case(case, threshold=threshold))
-        except (ValueError, OSError) as error:
-            return None, [str(error)]
-    return scan, [str(one.message) for one in caught if issubclass(one.category, UserWarning)]
+    try:
+        loaded = load_case(case, threshold=threshold)
+        return training_scan(loaded), list(loaded.notes)
+    except (ValueError, OSError) as error:
+        return None, [str(error)]
 
 
 def load(cases: list[Case], threshold: float) -> list[TrainingScan]:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import warnings
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from softoverlap.app.cli.console import CountBar, plural, say
+from softoverlap.app.cli.console import CountBar, in_flags, message_of, plural, say
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -37,7 +36,7 @@ class Fused:
 
     count: int
     volume_ml: float
-    warnings: tuple[str, ...]
+    notes: tuple[str, ...]
     raters: tuple[str, ...] = ()
 
 
@@ -78,7 +77,7 @@ def fuse_files(paths: Sequence[Path], output: Path, fusion: Fusion) -> Fused:
         )
     save_nifti(output, mask, stack.affine)
     volume_ml = float(mask.double().sum()) * voxel_volume(stack.affine) / MM3_PER_ML
-    return Fused(len(names), volume_ml, stack.warnings, quality)
+    return Fused(len(names), volume_ml, stack.notes, quality)
 
 
 def _read(paths: Sequence[Path], fusion: Fusion) -> tuple[RaterStack, list[str]]:
@@ -139,18 +138,14 @@ def fuse_folder(
 
 def _row(case: str, paths: Sequence[Path], output: Path, fusion: Fusion) -> dict[str, object]:
     row: dict[str, object] = {"case": case, "raters": len(paths)}
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always", UserWarning)
-        try:
-            found = fuse_files(paths, output / f"{case}.nii.gz", fusion)
-        except (ValueError, OSError) as error:
-            message = " ".join(str(error).split())
-            return row | {"volume_ml": "", "warning": "", "error": message}
-    notes = [*_doubts(found), *(str(one.message) for one in caught)]
+    try:
+        fused = fuse_files(paths, output / f"{case}.nii.gz", fusion)
+    except (ValueError, OSError) as error:
+        return row | {"volume_ml": "", "warning": "", "error": message_of(error)}
     return row | {
-        "raters": found.count,
-        "volume_ml": found.volume_ml,
-        "warning": "; ".join(notes),
+        "raters": fused.count,
+        "volume_ml": fused.volume_ml,
+        "warning": in_flags("; ".join(_doubts(fused))),
         "error": "",
     }
 
@@ -169,7 +164,7 @@ def _note_odd_counts(rows: Sequence[dict[str, object]]) -> None:
 def _doubts(found: Fused) -> list[str]:
     """What a user should know about one case."""
     alone = ["the mask of a single rater, fused with no other"] if found.count == 1 else []
-    return [*alone, *found.warnings]
+    return [*alone, *found.notes]
 
 
 def say_fused(output: Path, fusion: Fusion, found: Fused) -> None:

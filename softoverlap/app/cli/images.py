@@ -14,12 +14,11 @@ from softoverlap.app.cli.app import app
 from softoverlap.app.cli.box_words import BoxReading
 from softoverlap.app.cli.boxes import AxisOrder, Frame
 from softoverlap.app.cli.cases import check_folder
-from softoverlap.app.cli.console import SOME_FAILED, one_line_errors, plural, say
+from softoverlap.app.cli.console import SOME_FAILED, message_of, one_line_errors, plural, say
 from softoverlap.app.cli.drawing import draw
 from softoverlap.app.cli.fusing import Fusion, fuse_files, fuse_folder, parse_weights, say_fused
 from softoverlap.app.cli.inspecting import (
     Reading,
-    check_threshold,
     check_values,
     describe,
     is_image,
@@ -117,7 +116,7 @@ def _say_file(path: Path, reading: Reading, told: BoxReading) -> bool:
     try:
         lines = describe(path, reading, told)
     except (ValueError, OSError) as error:
-        say(f"  failed: {' '.join(str(error).split())}")
+        say(f"  failed: {message_of(error)}")
         return False
     for line in lines:
         say(f"  {line}")
@@ -177,14 +176,15 @@ def fuse(
     softoverlap fuse a.nii.gz b.nii.gz --output liver.nii.gz --label 3
     softoverlap fuse FOLDER --output fused
     """
-    from softoverlap._checks import check_choice
+    from softoverlap._checks import check_choice, check_threshold
     from softoverlap.images import GEOMETRIES, check_written
     from softoverlap.lesions import FUSION_METHODS
 
-    check_choice("--method", method, FUSION_METHODS)
-    check_choice("--geometry", geometry, GEOMETRIES)
+    check_choice("method", method, FUSION_METHODS)
+    check_choice("geometry", geometry, GEOMETRIES)
     check_values(values, label)
-    check_threshold(threshold)
+    if threshold is not None:
+        check_threshold(threshold=threshold)
     fusion = Fusion(method, parse_weights(weights, method), threshold, geometry, values, label)
     if len(raters) == 1 and raters[0].is_dir():
         _fuse_folder(raters[0], output, fusion, overwrite=overwrite)

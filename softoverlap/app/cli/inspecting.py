@@ -36,10 +36,12 @@ class Reading:
     low: float | None = None
 
     def __post_init__(self) -> None:
+        from softoverlap._checks import check_threshold
+        from softoverlap.lesions import check_low
+
         check_values(self.values, self.label)
-        check_threshold(self.threshold)
-        if self.low is not None and not 0 < self.low <= self.threshold:
-            raise ValueError(f"--low must lie in (0, {self.threshold:g}], got {self.low:g}")
+        check_threshold(threshold=self.threshold)
+        check_low(self.low, self.threshold)
 
 
 def check_values(values: str, label: int | None) -> None:
@@ -47,15 +49,9 @@ def check_values(values: str, label: int | None) -> None:
     from softoverlap._checks import check_choice
     from softoverlap.images import VALUES
 
-    check_choice("--values", values, VALUES)
+    check_choice("values", values, VALUES)
     if label is not None and values not in ("auto", "labels"):
         raise ValueError(f"--label goes with --values labels, got {values}")
-
-
-def check_threshold(threshold: float | None) -> None:
-    """A threshold, if there is one, is a probability above 0."""
-    if threshold is not None and not 0 < threshold <= 1:
-        raise ValueError(f"--threshold must lie in (0, 1], got {threshold:g}")
 
 
 def named_files(sources: Sequence[str]) -> list[Path]:
@@ -67,7 +63,7 @@ def named_files(sources: Sequence[str]) -> list[Path]:
     found: list[Path] = []
     for source in sources:
         suffixes = IMAGE_SUFFIXES if Path(source).is_dir() else either
-        found += find_files([source], suffixes, "FILES")
+        found += find_files([source], suffixes, "files")
     return found
 
 

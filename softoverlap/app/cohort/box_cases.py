@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -21,10 +19,12 @@ from softoverlap.app.cohort.results import CaseRows
 from softoverlap.images import (
     FORMATS,
     BoxFile,
+    Hints,
+    Noted,
     bare_name,
     check_one_channel,
     format_of,
-    read_box_files,
+    noted_box_files,
     voxel_volume,
 )
 
@@ -48,11 +48,12 @@ def score_boxes_in_masks(pair: ScorePair, pred: Path, settings: ScoreSettings) -
         geometry=settings.geometry,
         names=(str(pred), loaded.names[1]),
     )
-    warning = "; ".join(filter(None, (placed.warning, loaded.warning))) or None
-    rows = CaseRows(pair, "boxes in masks", placed.displacement, warning)
+    notes = (*placed.notes, *loaded.notes, *placed.file.notes)
+    rows = CaseRows(pair, "boxes in masks", placed.displacement, notes)
     for label in settings.labels or (None,):
         found = _of_boxes(placed.file, label)
-        truth = _of_mask(loaded, label, settings)
+        truth, on_truth = _of_mask(loaded, label, settings)
+        rows.note(*on_truth)
         rows.add(label, {}, box_lesions(found, truth, settings=settings))
     return rows.result()
 
@@ -69,7 +70,7 @@ def score_masks_in_boxes(pair: ScorePair, pred: Path, settings: ScoreSettings) -
         A row a label.
     """
     settings = replace(settings, truth_values=settings.values)  # the one mask is the prediction
-    loaded = load_masks(None, [pred], settings)
+    loaded = replace(load_masks(None, [pred], settings), truth_argument="values")
     check_one_channel(loaded.reference, name=str(pred))
     placed = place_boxes(
         read_case_boxes(pair.truth[0], pair.case, loaded.reference.affine),
@@ -78,9 +79,11 @@ def score_masks_in_boxes(pair: ScorePair, pred: Path, settings: ScoreSettings) -
         geometry=settings.geometry,
         names=(str(pair.truth[0]), str(pred)),
     )
-    rows = CaseRows(pair, "masks in boxes", placed.displacement, placed.warning)
+    notes = (*placed.notes, *loaded.notes, *placed.file.notes)
+    rows = CaseRows(pair, "masks in boxes", placed.displacement, notes)
     for label in settings.labels or (None,):
-        found = _of_mask(loaded, label, settings)
+        found, on_prediction = _of_mask(loaded, label, settings)
+        rows.note(*on_prediction)
         rows.add(label, {}, box_lesions(found, _of_boxes(placed.file, label), settings=settings))
     return rows.result()
 
@@ -111,7 +114,8 @@ def score_box_files(pair: ScorePair, pred: Path, settings: ScoreSettings) -> Cas
     )
     if truth.affine is None:  # they are taken to share a grid, so voxels have one size
         truth = replace(truth, affine=placed.file.affine)
-    rows = CaseRows(pair, "boxes", placed.displacement, placed.warning)
+    notes = (*placed.notes, *truth.notes, *found.notes)
+    rows = CaseRows(pair, "boxes", placed.displacement, notes)
     for label in settings.labels or (None,):
         sides = _of_boxes(placed.file, label), _of_boxes(truth, label)
         rows.add(label, {}, box_lesions(*sides, settings=settings))
@@ -136,16 +140,19 @@ def read_case_boxes(path: Path, case: str, affine: Tensor | None) -> BoxFile:
             not called as it.
     """
     kind = format_of(path)
-    options: dict[str, Any] = {"affine": affine} if kind == "slicer" and affine is not None else {}
-    files = read_box_files(path, format=kind, **options)
+    files = noted_box_files(path, kind, Hints(affine=affine if kind == "slicer" else None))
     if case in files:
         return files[case]
     if FORMATS[kind].many and not (len(files) == 1 and _is_unnamed(path, case, files)):
         return _no_boxes(path, case, kind, files)
     (file,) = files.values()
     if file.case not in (None, case, _file_case(path)):
-        warnings.warn(f"{path} says that it is of case {file.case}, not {case}", stacklevel=2)
+        return _with_note(file, f"{path} says that it is of case {file.case}, not {case}")
     return file
+
+
+def _with_note(file: BoxFile, note: str) -> BoxFile:
+    return replace(file, notes=(*file.notes, note))
 
 
 def _affine_for_mm(truth: Path, pred: Path, case: str) -> Tensor | None:
@@ -181,17 +188,17 @@ def _no_boxes(path: Path, case: str, kind: str, files: Mapping[str, BoxFile]) ->
             f"{path} must name the case of each row in its column case, or be called as the one "
             f"that it is of, to be read for {case!r}"
         )
-    told = f"it has rows of {names}" if files else "it has no rows"
-    warnings.warn(f"{path} has no row of {case}, which counts as no boxes: {told}", stacklevel=3)
+    rows = f"it has rows of {names}" if files else "it has no rows"
     width = next((file.boxes.shape[1] for file in files.values()), 6)
-    return BoxFile(torch.zeros(0, width, dtype=torch.float64), case=case)
+    empty = BoxFile(torch.zeros(0, width, dtype=torch.float64), case=case)
+    return _with_note(empty, f"{path} has no row of {case}, which counts as no boxes: {rows}")
 
 
 def _of_boxes(file: BoxFile, label: int | None) -> Marked:
     """The boxes of a label, or all."""
     if label is not None and len(file.boxes):
         if file.labels is None:
-            raise ValueError(f"boxes of {file.case} must have labels where --labels are asked for")
+            raise ValueError(f"boxes of {file.case} must have labels where `labels=` are asked for")
         kept = file.labels == label
         scores = None if file.scores is None else file.scores[kept]
         file = BoxFile(file.boxes[kept], scores, file.labels[kept], file.affine, file.case)
@@ -200,8 +207,8 @@ def _of_boxes(file: BoxFile, label: int | None) -> Marked:
     )
 
 
-def _of_mask(loaded: LoadedMasks, label: int | None, settings: ScoreSettings) -> Marked:
+def _of_mask(loaded: LoadedMasks, label: int | None, settings: ScoreSettings) -> Noted[Marked]:
     """The lesions of the mask that is there."""
-    return marked_by_mask(
-        *loaded.truth(label, settings), spacing=loaded.reference.lesion_spacing, settings=settings
-    )
+    (mask, raters), notes = loaded.truth(label, settings)
+    spacing = loaded.reference.lesion_spacing
+    return Noted(marked_by_mask(mask, raters, spacing=spacing, settings=settings), notes)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
-from dataclasses import replace
 from pathlib import Path
 
 from softoverlap.app.cohort.box_cases import (
@@ -58,11 +56,7 @@ def score_case(pair: ScorePair, settings: ScoreSettings | None = None) -> CaseRe
     if any(true_boxes) and len(true_boxes) > 1:
         raise ValueError(f"case {pair.case} must have one truth of boxes, got {len(true_boxes)}")
     score = _SCORERS[is_box_file(pair.pred), true_boxes[0]]
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always", UserWarning)
-        result = score(pair, pair.pred, settings)
-    told = [str(one.message) for one in caught if issubclass(one.category, UserWarning)]
-    return plain_result(_with_warnings(result, told))
+    return plain_result(score(pair, pair.pred, settings))
 
 
 def score_safely(pair: ScorePair, settings: ScoreSettings) -> CaseResult:
@@ -94,14 +88,15 @@ def _score_masks(pair: ScorePair, pred: Path, settings: ScoreSettings) -> CaseRe
     """Mask against mask or raters; a row a label."""
     loaded = load_masks(pred, pair.truth, settings)
     spacing, voxel_mm3 = loaded.reference.lesion_spacing, loaded.reference.voxel_mm3
-    rows = CaseRows(pair, "masks", loaded.displacement, loaded.warning)
+    rows = CaseRows(pair, "masks", loaded.displacement, loaded.notes)
     for label in settings.labels or (None,):
-        found = loaded.prediction(label, settings)
-        truth, raters = loaded.truth(label, settings)
+        prediction, on_prediction = loaded.prediction(label, settings)
+        (truth, raters), on_truth = loaded.truth(label, settings)
+        rows.note(*on_prediction, *on_truth)
         columns, statistics = mask_columns(
-            found, truth, voxel_mm3=voxel_mm3, threshold=settings.threshold
+            prediction, truth, voxel_mm3=voxel_mm3, threshold=settings.threshold
         )
-        tables = mask_lesions(found, truth, raters, spacing=spacing, settings=settings)
+        tables = mask_lesions(prediction, truth, raters, spacing=spacing, settings=settings)
         rows.add(label, columns, tables, statistics)
     return rows.result()
 
@@ -112,14 +107,3 @@ _SCORERS = {
     (False, True): score_masks_in_boxes,
     (True, True): score_box_files,
 }
-
-
-def _with_warnings(result: CaseResult, told: list[str]) -> CaseResult:
-    """The result with what libraries warned of on the way, each once."""
-    if not told:
-        return result
-    rows = [
-        {**row, "warning": "; ".join(dict.fromkeys([*filter(None, [row["warning"]]), *told]))}
-        for row in result.rows
-    ]
-    return replace(result, rows=rows)

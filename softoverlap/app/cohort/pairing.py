@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from softoverlap._checks import refusal
 from softoverlap.app.cohort.sides import SideFile, file_name, find_side
 from softoverlap.images import Unpaired, is_dicom_folder
 
@@ -119,14 +120,14 @@ def find_pairs(
     """
     if _is_file(pred) and _is_file(truth) and not (pred_pattern or truth_pattern):
         return PairTable((ScorePair(file_name(Path(pred)), Path(pred), (Path(truth),)),))
-    found = find_side(os.fspath(pred), pred_pattern, "PRED", raters=False, output=output)
-    known = find_side(os.fspath(truth), truth_pattern, "TRUTH", raters=True, output=output)
+    found = find_side(os.fspath(pred), pred_pattern, "pred", raters=False, output=output)
+    known = find_side(os.fspath(truth), truth_pattern, "truth", raters=True, output=output)
     if not known.fixed:
         known.gather_raters({file.name for file in found.files})
     sides = (found.by_case(known), known.by_case(found))
     pairs = [_paired(case, *sides) for case in sorted({*sides[0], *sides[1]})]
     if not set(sides[0]) & set(sides[1]):
-        raise ValueError(_nothing_matches(sides))
+        raise _nothing_matches(sides)
     return PairTable(tuple(pairs), tuple(found.passed_by + known.passed_by))
 
 
@@ -219,7 +220,7 @@ def _paired(
         error = f"several predictions: {', '.join(str(file.path) for file in preds)}"
     elif len(set(raters)) < len(raters) or (None in raters and len(raters) > 1):
         error = f"several truths: {', '.join(str(file.path) for file in truths)}"
-        error += "; --truth-pattern says which are meant" if any(raters) else ""
+        error += "; say which with `truth_pattern=`" if any(raters) else ""
     pred = preds[0].path if preds else None
     return ScorePair(case, pred, tuple(truth.path for truth in truths), error)
 
@@ -235,10 +236,13 @@ def _rater_order(file: SideFile) -> tuple[int, str]:
     return (rater, "") if isinstance(rater, int) else (-1, rater or "")
 
 
-def _nothing_matches(sides: tuple[dict[str, list[SideFile]], dict[str, list[SideFile]]]) -> str:
+def _nothing_matches(
+    sides: tuple[dict[str, list[SideFile]], dict[str, list[SideFile]]],
+) -> ValueError:
     examples = [", ".join(sorted(side)[:3]) + (", …" if len(side) > 3 else "") for side in sides]
-    return (
-        f"PRED and TRUTH must share at least one case, got predictions of {examples[0]} and "
-        f"truths of {examples[1]}; name the cases by --pred-pattern and --truth-pattern, "
-        'for example "{case}_pred.nii.gz"'
+    return refusal(
+        "truth",
+        f"must share at least one case with `pred=`, got predictions of {examples[0]} and truths "
+        f"of {examples[1]}; say where the case stands in their names with `pred_pattern=` and "
+        '`truth_pattern=`, for example "{case}_pred.nii.gz"',
     )

@@ -6,6 +6,8 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from softoverlap._checks import refusal
+
 _TOKENS = re.compile(r"(\{[^{}]*\}|\*\*/|\*|\?)")
 _WILDCARDS = {"**/": r"(?:.*/)?", "*": r"[^/]*", "?": r"[^/]"}
 _FIELDS = {"{case}": r"(?P<case>[^/]+)", "{rater}": r"(?P<rater>[^/]+)"}
@@ -20,7 +22,7 @@ class FilePattern:
         expression: The same as a regular expression with the groups `case` and, if any, `rater`.
 
     Examples:
-        >>> pattern = read_pattern("{case}_seg.nii.gz", name="--truth-pattern")
+        >>> pattern = read_pattern("{case}_seg.nii.gz", name="truth_pattern")
         >>> pattern.match(Path("data/sub-1/a_1_seg.nii.gz"), Path("data"))["case"]
         'a_1'
     """
@@ -40,7 +42,7 @@ def read_pattern(text: str, *, name: str, rater: bool = False) -> FilePattern:
 
     Args:
         text: The pattern, with `{case}`.
-        name: How to call it in messages.
+        name: The argument that it comes from, for messages.
         rater: Whether `{rater}` may stand in it.
 
     Returns:
@@ -50,7 +52,7 @@ def read_pattern(text: str, *, name: str, rater: bool = False) -> FilePattern:
         ValueError: If there is no `{case}` in it, or another placeholder than those allowed.
 
     Examples:
-        >>> nested = read_pattern("{case}/anat/{case}_T1.nii", name="PRED")
+        >>> nested = read_pattern("{case}/anat/{case}_T1.nii", name="pred")
         >>> nested.match(Path("sub-1/anat/sub-2_T1.nii"), Path(".")) is None
         True
     """
@@ -58,13 +60,13 @@ def read_pattern(text: str, *, name: str, rater: bool = False) -> FilePattern:
     parts: list[str] = []
     for token in _TOKENS.split(text):
         if token.startswith("{") and token not in known:
-            raise ValueError(f"{name} must hold only {' and '.join(known)} in braces, got {token}")
+            raise refusal(name, f"must hold only {' and '.join(known)} in braces, got {token}")
         if token in _FIELDS and _FIELDS[token] in parts:
             parts.append(f"(?P={token[1:-1]})")
         else:
             parts.append(_FIELDS.get(token) or _WILDCARDS.get(token) or re.escape(token))
     if "{case}" not in text:
-        raise ValueError(f"{name} must say by {{case}} where the case stands, got {text!r}")
+        raise refusal(name, f"must say by {{case}} where the case stands, got {text!r}")
     return FilePattern(text, re.compile("".join(parts)))
 
 
@@ -85,7 +87,7 @@ def split_pattern(text: str, *, name: str) -> tuple[Path, str]:
 
     Args:
         text: A path with wildcards.
-        name: How to call it in messages.
+        name: The argument that it comes from, for messages.
 
     Returns:
         The folder and the pattern.
@@ -94,7 +96,7 @@ def split_pattern(text: str, *, name: str) -> tuple[Path, str]:
         ValueError: If it does not say where the case stands.
 
     Examples:
-        >>> folder, pattern = split_pattern("runs/*/pred.nii.gz", name="PRED")
+        >>> folder, pattern = split_pattern("runs/*/pred.nii.gz", name="pred")
         >>> str(folder), pattern
         ('runs', '{case}/pred.nii.gz')
     """
@@ -103,8 +105,8 @@ def split_pattern(text: str, *, name: str) -> tuple[Path, str]:
     below = "/".join(parts[first:])
     if "{case}" not in below:
         if below.count("*") != 1:
-            raise ValueError(
-                f"{name} must say by {{case}} or a single * where the case stands, got {text!r}"
+            raise refusal(
+                name, f"must say by {{case}} or a single * where the case stands, got {text!r}"
             )
         below = below.replace("*", "{case}")
     return Path(*parts[:first]), below

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from softoverlap._checks import refusal
 from softoverlap.app.cohort.names import JOURNAL, OUTPUTS
 from softoverlap.app.cohort.patterns import FilePattern, has_wildcards, read_pattern, split_pattern
 from softoverlap.images import IMAGE_SUFFIXES, Unpaired, image_name, is_dicom_folder
@@ -93,20 +94,23 @@ def find_side(
     """All files of one side, but those of the results."""
     if has_wildcards(text):
         if pattern is not None:
-            raise ValueError(f"{name} must be a folder where --{name.lower()}-pattern is given")
+            raise refusal(name, f"must be a folder where `{name}_pattern=` is given, got {text}")
         folder, pattern = split_pattern(text, name=name)
     else:
         folder = Path(text)
+    if folder.is_file():
+        complaint = f"must be a folder, as the other side is one, got the file {folder}"
+        raise refusal(name, complaint, FileNotFoundError)
     if not folder.is_dir():
-        kind = "a folder, as the other side is one," if folder.is_file() else "there,"
-        raise FileNotFoundError(f"{name} must be {kind} got {folder}")
-    option = f"--{name.lower()}-pattern"
-    rule = None if pattern is None else read_pattern(pattern, name=option, rater=raters)
+        raise refusal(name, f"must exist, found no {folder}", FileNotFoundError)
+    rule = None
+    if pattern is not None:
+        rule = read_pattern(pattern, name=f"{name}_pattern", rater=raters)
     files = _files(folder, output)
     side = _matching(folder, rule, files) if rule else _images(folder, files)
     if not side.files:
         what = f"files like {pattern}" if pattern else "images or files of boxes"
-        raise ValueError(f"{name} must hold {what}, found none in {folder}")
+        raise refusal(name, f"must hold {what}, found none in {folder}")
     return side
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from softoverlap._checks import check_choice
+from softoverlap._checks import check_choice, check_threshold, refusal
 from softoverlap.anchors import AnchorWeighting
 
 _POSITIVE = ("batch_size", "steps", "learning_rate", "clip_norm", "save_seconds")
@@ -166,9 +166,8 @@ def pick_device(device: str | torch.device = "auto") -> torch.device:
         torch.zeros(1, device=chosen)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         reason = str(error).splitlines()[0]
-        raise ValueError(
-            f"device must be auto, cpu, or a GPU here, got {device}: {reason}"
-        ) from None
+        complaint = f"must be auto, cpu, or a GPU of this machine, got {device}: {reason}"
+        raise refusal("device", complaint) from None
     return chosen
 
 
@@ -179,13 +178,13 @@ def _check_ranges(config: TrainingConfig) -> None:
         (_POSITIVE, lambda value: 0 < value < inf, "be above 0"),
         (_SHARES, lambda value: 0 <= value <= 1, "lie in [0, 1]"),
         (_NOT_NEGATIVE, lambda value: 0 <= value < inf, "be at least 0"),
-        (("mask_threshold",), lambda value: 0 < value <= 1, "lie in (0, 1]"),
         (("window_overlap",), lambda value: 0 <= value < 1, "lie in [0, 1)"),
         (("max_minutes",), lambda value: value is None or value > 0, "be above 0 or None"),
     ):
         for name in names:
             if not fits(getattr(config, name)):
-                raise ValueError(f"{name} must {expected}, got {getattr(config, name)}")
+                raise refusal(name, f"must {expected}, got {getattr(config, name)}")
+    check_threshold(mask_threshold=config.mask_threshold)
     check_choice("intensity", config.intensity, ("scan", "fixed"))
     AnchorWeighting(target=config.score_target)
 
@@ -194,10 +193,11 @@ def _check_axes(config: TrainingConfig) -> None:
     """Three axes, patches that the network can halve, spacings in mm."""
     stride = 2 ** len(config.channels)
     if len(config.patch) != 3 or any(side < stride or side % stride for side in config.patch):
-        raise ValueError(
-            f"patch_size must be a multiple of {stride}, the network's stride, on each of three "
-            f"axes, got {config.patch}"
+        raise refusal(
+            "patch_size",
+            f"must be a multiple of {stride}, the network's stride, on each of three axes, "
+            f"got {config.patch}",
         )
     spacing = config.spacing
     if spacing is not None and (len(spacing) != 3 or not all(0 < edge < 100 for edge in spacing)):
-        raise ValueError(f"spacing must hold three lengths in mm, got {spacing}")
+        raise refusal("spacing", f"must hold three lengths in mm, got {spacing}")

@@ -80,8 +80,8 @@ def find_scans(sources: Sequence[str | os.PathLike[str]]) -> list[Path]:
         [PosixPath('a.nii.gz'), PosixPath('b.mha')]
     """
     whole = [path / "images" if (path / "images").is_dir() else path for path in map(Path, sources)]
-    found = find_files(whole, IMAGE_SUFFIXES, "IMAGES")
-    check_names(found, image_name, "IMAGES")
+    found = find_files(whole, IMAGE_SUFFIXES, "images")
+    check_names(found, image_name, "images")
     return found
 
 

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from softoverlap._checks import refusal
 from softoverlap.app.train.checkpoint import (
     LesionDetector,
     build_detector,
@@ -98,7 +99,7 @@ def train(
             run.save(checkpoint)
     run.model.detector.eval()
     if interrupted:
-        kept = checkpoint and f"{checkpoint} is kept, and --resume goes on from it"
+        kept = checkpoint and f"{checkpoint} is kept, and `resume=True` goes on from it"
         raise KeyboardInterrupt(kept or "there is no checkpoint")
     return run.model
 
@@ -188,7 +189,7 @@ def _start(
     if checkpoint is not None and Path(checkpoint).exists():
         if not resume:
             raise FileExistsError(
-                f"checkpoint {checkpoint} must not exist yet: resume or remove it"
+                f"checkpoint {checkpoint} must not exist yet: pass `resume=True` or remove it"
             )
         return _resumed(Path(checkpoint), config, device, names)
     spacing = config.spacing or median_spacing(scans)
@@ -224,7 +225,7 @@ def resumable(path: Path, config: TrainingConfig, names: list[str]) -> dict[str,
     asked = config.to_dict()
     for name, value in asked.items():
         if name not in _MAY_CHANGE and stored[name] != value:
-            raise ValueError(f"{name} must stay {stored[name]} to resume {path}, got {value}")
+            raise refusal(name, f"must stay {stored[name]} to resume {path}, got {value}")
     try:
         values["step"], values["seconds"] = int(values["step"]), float(values["seconds"])
     except (TypeError, ValueError) as error:

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from softoverlap._checks import check_choice
+from softoverlap._checks import check_choice, refusal
 from softoverlap.images.formats import coco, label_map, markups, monai, nndetection, ours, table
-from softoverlap.images.formats.record import BoxFile, Told, load_json
+from softoverlap.images.formats.record import BoxFile, Hints, load_json
 from softoverlap.images.nifti import NIFTI_SUFFIXES, is_nifti_name
 
 
@@ -17,8 +17,8 @@ from softoverlap.images.nifti import NIFTI_SUFFIXES, is_nifti_name
 class BoxFormat:
     """One format: how it is read and written, and what its files are called."""
 
-    read: Callable[[Path, Told], dict[str, BoxFile]]
-    write: Callable[[Path, Mapping[str, BoxFile], Told], None]
+    read: Callable[[Path, Hints], dict[str, BoxFile]]
+    write: Callable[[Path, Mapping[str, BoxFile], Hints], None]
     suffix: str
     many: bool = False
     """Whether one file holds many cases."""
@@ -60,8 +60,7 @@ def format_of(path: Path) -> str:
     found = _format_of(content)
     if found is None:
         raise ValueError(
-            f"{path} does not tell its format: name it (format, or --from of `softoverlap "
-            f"convert`, which makes one that tells), one of {', '.join(FORMATS)}"
+            f"{path} does not say its format: name it with `format=`, one of {', '.join(FORMATS)}"
         )
     return found
 
@@ -84,9 +83,9 @@ def format_to_write(path: Path, name: str | None) -> str:
         lower = path.name.lower()
         name = next((kind for end, kind in suffixes.items() if lower.endswith(end)), None)
         if name is None:
-            raise ValueError(f"path must end in one of {', '.join(suffixes)}, got {path}")
+            raise refusal("path", f"must end in one of {', '.join(suffixes)}, got {path}")
     check_choice("format", name, FORMATS)
     allowed = FORMATS[name].suffixes
     if not path.name.lower().endswith(allowed):
-        raise ValueError(f"path must end in {' or '.join(allowed)} for {name}, got {path}")
+        raise refusal("path", f"must end in {' or '.join(allowed)} for {name}, got {path}")
     return name

@@ -13,23 +13,24 @@ from softoverlap._checks import check_boxes, check_choice
 from softoverlap._types import Boxes, plain
 from softoverlap.images.formats import coco
 from softoverlap.images.formats.choice import FORMATS, format_of, format_to_write
-from softoverlap.images.formats.record import BoxFile, Told, bare_name, numbers
+from softoverlap.images.formats.record import BoxFile, Hints, bare_name, numbers
 from softoverlap.images.formats.world import FRAMES
 from softoverlap.images.geometry import check_affine
+from softoverlap.images.noted import warn_of
 
 
-def _told(
+def _hints(
     image: str | os.PathLike[str] | None,
     affine: Tensor | None,
     frame: str | None,
     axis_order: str | None,
     score_table: str | os.PathLike[str] | None = None,
-) -> Told:
+) -> Hints:
     if frame is not None:
         check_choice("frame", frame, FRAMES)
     if axis_order is not None:
         check_choice("axis_order", axis_order, coco.ORDERS)
-    return Told(
+    return Hints(
         affine=None if affine is None else check_affine(affine),
         image=None if image is None else Path(image),
         frame=frame,
@@ -64,7 +65,7 @@ def read_box_files(
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If the file is broken, or does not tell what it must be told. The message is
+        ValueError: If the file is broken, or does not tell what it must be hints. The message is
             one line and names the file.
 
     Examples:
@@ -75,23 +76,33 @@ def read_box_files(
         >>> list(read_box_files(path))
         ['sub-01', 'sub-02']
     """
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"{path} must be a file of boxes, found no such file")
     if format is not None:
         check_choice("format", format, FORMATS)
-    told = _told(image, affine, frame, axis_order, score_table)
-    files = FORMATS[format or format_of(path)].read(path, told)
-    _check_image(path, files, told)
+    hints = _hints(image, affine, frame, axis_order, score_table)
+    files = noted_box_files(Path(path), format, hints)
+    for file in files.values():
+        warn_of(file.notes)
     return files
 
 
-def _check_image(path: Path, files: Mapping[str, BoxFile], told: Told) -> None:
+def noted_box_files(
+    path: Path, format: str | None = None, hints: Hints | None = None
+) -> dict[str, BoxFile]:
+    """`read_box_files` that leaves its warnings in the `notes` of each file."""
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} must be a file of boxes, found no such file")
+    hints = hints or Hints()
+    files = FORMATS[format or format_of(path)].read(path, hints)
+    _check_image(path, files, hints)
+    return files
+
+
+def _check_image(path: Path, files: Mapping[str, BoxFile], hints: Hints) -> None:
     """One scan is not that of several cases."""
-    if len(files) > 1 and told.image is not None and not told.image.is_dir():
+    if len(files) > 1 and hints.image is not None and not hints.image.is_dir():
         raise ValueError(
-            f"{path} holds {len(files)} cases: image must be a folder with a scan of each, got the "
-            f"file {told.image}"
+            f"{path} holds {len(files)} cases: name a folder with the scan of each with `image=`, "
+            f"got the file {hints.image}"
         )
 
 
@@ -123,7 +134,7 @@ def read_boxes(
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If the file is broken, does not tell what it must be told, or holds several
+        ValueError: If the file is broken, does not tell what it must be hints, or holds several
             scans and none is named. The message is one line and names the file.
 
     Examples:
@@ -184,9 +195,9 @@ def write_box_files(
         case: _checked(file.boxes, file.scores, file.labels, file.affine, case)
         for case, file in files.items()
     }
-    kind, told = FORMATS[format_to_write(path, format)], _told(image, None, frame, axis_order)
-    _check_image(path, named, told)
-    kind.write(path, named, told)
+    kind, hints = FORMATS[format_to_write(path, format)], _hints(image, None, frame, axis_order)
+    _check_image(path, named, hints)
+    kind.write(path, named, hints)
 
 
 def _checked(
@@ -252,4 +263,4 @@ def write_boxes(
     path = Path(path)
     file = _checked(boxes, scores, labels, affine, case)
     kind = FORMATS[format_to_write(path, format)]
-    kind.write(path, {case or bare_name(path): file}, _told(image, None, frame, axis_order))
+    kind.write(path, {case or bare_name(path): file}, _hints(image, None, frame, axis_order))

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float64
 from torch import Tensor
 
-from softoverlap.images.formats.record import BoxFile, Told, bare_name, case_of
+from softoverlap.images.formats.record import BoxFile, Hints, bare_name, case_of
 from softoverlap.images.geometry import check_affine
 from softoverlap.images.images import IMAGE_SUFFIXES, load_image
 from softoverlap.images.nifti import _UNREADABLE, _affine_in_mm, is_nifti_name
@@ -45,28 +45,28 @@ def read_grid(path: Path) -> Grid:
     return Grid(tuple(image.shape[:3]), _affine_in_mm(image, path))
 
 
-def scan_of(path: Path, file: BoxFile, told: Told) -> Path | None:
+def scan_of(path: Path, file: BoxFile, hints: Hints) -> Path | None:
     """The scan that the caller named, or that lies in the folder that the caller named."""
-    if told.image is None or not told.image.is_dir() or is_dicom_folder(told.image):
-        return told.image
+    if hints.image is None or not hints.image.is_dir() or is_dicom_folder(hints.image):
+        return hints.image
     case = case_of(path, file)
-    if is_dicom_folder(told.image / case):
-        return told.image / case
+    if is_dicom_folder(hints.image / case):
+        return hints.image / case
     ends = {f"{case}{suffix}".lower(): rank for rank, suffix in enumerate(IMAGE_SUFFIXES)}
-    scans = (scan for scan in told.image.iterdir() if scan.name.startswith(case))
+    scans = (scan for scan in hints.image.iterdir() if scan.name.startswith(case))
     found = [scan for scan in scans if scan.name.lower() in ends and scan.is_file()]
     if not found:
         raise FileNotFoundError(
-            f"{told.image} must hold the scan {case}.nii.gz, or of another format, found none"
+            f"{hints.image} must hold the scan {case}.nii.gz, or of another format, found none"
         )
     return min(found, key=lambda scan: (ends[scan.name.lower()], scan.name))
 
 
-def affine_for(path: Path, file: BoxFile, told: Told) -> Float64[Tensor, "4 4"] | None:
+def affine_for(path: Path, file: BoxFile, hints: Hints) -> Float64[Tensor, "4 4"] | None:
     """The affine that caller, scan and file agree on; None if nobody knows it."""
     known = file.affine
-    given = None if told.affine is None else check_affine(told.affine)
-    scan = None if given is not None else scan_of(path, file, told)
+    given = None if hints.affine is None else check_affine(hints.affine)
+    scan = None if given is not None else scan_of(path, file, hints)
     if scan is not None:
         given = read_grid(scan).affine
     if given is None:
@@ -79,13 +79,13 @@ def affine_for(path: Path, file: BoxFile, told: Told) -> Float64[Tensor, "4 4"] 
     return given if known is None else known
 
 
-def needed_affine(path: Path, file: BoxFile, told: Told) -> Float64[Tensor, "4 4"]:
+def needed_affine(path: Path, file: BoxFile, hints: Hints) -> Float64[Tensor, "4 4"]:
     """The affine; a format in millimetres cannot do without."""
-    affine = affine_for(path, file, told)
+    affine = affine_for(path, file, hints)
     if affine is None:
         raise ValueError(
             f"{path} needs the affine of {case_of(path, file)}, since its format is in mm: "
-            "name the scan (image, or --image) or pass affine"
+            "name the scan with `image=`"
         )
     return affine
 

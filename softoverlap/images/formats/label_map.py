@@ -9,9 +9,8 @@ value, so boxes that are not whole, or that overlap, do not read back as they we
 from __future__ import annotations
 
 import csv
-import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +25,7 @@ from softoverlap.images.files import whole_file
 from softoverlap.images.formats.grids import Grid, affine_for, read_grid, scan_of
 from softoverlap.images.formats.record import (
     BoxFile,
-    Told,
+    Hints,
     bare_name,
     case_of,
     check_ndim,
@@ -36,8 +35,9 @@ from softoverlap.images.formats.record import (
     only_file,
 )
 from softoverlap.images.geometry import Volume
-from softoverlap.images.images import load_one_volume
+from softoverlap.images.images import noted_one_volume
 from softoverlap.images.nifti import is_nifti_name
+from softoverlap.images.noted import Noted, warn_of
 from softoverlap.images.tables import write_table
 from softoverlap.lesion import Lesion
 
@@ -86,7 +86,7 @@ def read_label_map(path: Path | str, *, scores: Path | str | None = None) -> lis
         [([1.0, 1.0, 1.0, 3.0, 2.0, 2.0], 1.0)]
     """
     path = Path(path)
-    volume, instances = _read(path, None if scores is None else Path(scores))
+    volume, instances = _read(path, None if scores is None else Path(scores)).warned()
     voxel = volume.voxel_mm3
     lesions = []
     for one in instances:
@@ -111,9 +111,9 @@ def _lesion(one: _Instance, score: float, voxel: float) -> Lesion:
     )
 
 
-def read(path: Path, told: Told) -> dict[str, BoxFile]:
+def read(path: Path, hints: Hints) -> dict[str, BoxFile]:
     """The one case of a label map: tight boxes, by value."""
-    volume, instances = _read(path, told.scores)
+    (volume, instances), notes = _read(path, hints.scores)
     windows = [one.window for one in instances]
     rows = [[w.start for w in window] + [w.stop for w in window] for window in windows]
     boxes = torch.tensor(rows, dtype=torch.float64).reshape(-1, 6)
@@ -125,13 +125,13 @@ def read(path: Path, told: Told) -> dict[str, BoxFile]:
         column(classes, "label", len(boxes), path, whole=True),
         volume.affine,
         bare_name(path).removesuffix("_boxes"),
+        notes,
     )
-    affine = affine_for(path, file, told)
-    return {case_of(path, file): BoxFile(boxes, file.scores, file.labels, affine, file.case)}
+    return {case_of(path, file): replace(file, affine=affine_for(path, file, hints))}
 
 
-def _read(path: Path, scores: Path | None) -> tuple[Volume, list[_Instance]]:
-    volume = load_one_volume(path)
+def _read(path: Path, scores: Path | None) -> Noted[tuple[Volume, list[_Instance]]]:
+    volume, notes = noted_one_volume(path)
     if bool((volume.data != volume.data.round()).any()):
         raise ValueError(f"{path} must hold whole numbers, as a label map does, got fractions")
     low, high = (int(bound) for bound in volume.data.aminmax())
@@ -142,20 +142,23 @@ def _read(path: Path, scores: Path | None) -> tuple[Volume, list[_Instance]]:
     known = {value: window for value, window in enumerate(windows, start=1) if window is not None}
     table = _table(path, scores)
     if table is not None:
-        _check_table(path, set(known), set(table))
+        notes += _checked_table(path, set(known), set(table))
     none = (None, None)
-    return volume, [
+    instances = [
         _Instance(window, values[window] == value, *(table.get(value, none) if table else none))
         for value, window in known.items()
     ]
+    return Noted((volume, instances), notes)
 
 
-def _check_table(path: Path, known: set[int], listed: set[int]) -> None:
+def _checked_table(path: Path, known: set[int], listed: set[int]) -> tuple[str, ...]:
+    """Every value has a row; a note names the rows without a value."""
     if known - listed:
         raise ValueError(f"{path} must have a score for each value, got none for {known - listed}")
-    if listed - known:
-        missing = ", ".join(map(str, sorted(listed - known)))
-        warnings.warn(f"{path}: the table lists values without a voxel: {missing}", stacklevel=2)
+    if not listed - known:
+        return ()
+    missing = ", ".join(map(str, sorted(listed - known)))
+    return (f"{path}: the table lists values without a voxel: {missing}",)
 
 
 def tables_beside(path: Path) -> tuple[Path, ...]:
@@ -214,19 +217,21 @@ def _cells(path: Path, row: Mapping[str, Any]) -> tuple[int, float | None, int |
         raise ValueError(f"{path} must have the columns value, score, label, got {row}") from error
 
 
-def write(path: Path, files: Mapping[str, BoxFile], told: Told) -> None:
+def write(path: Path, files: Mapping[str, BoxFile], hints: Hints) -> None:
     """One case as a label map on the grid of its scan, with its table."""
     file = only_file(path, files)
     check_ndim(path, file, 3)
     if len(file.boxes) > _MOST:
         raise ValueError(f"{path} must get at most {_MOST} boxes, got {len(file.boxes)}")
-    scan = scan_of(path, file, told)
+    scan = scan_of(path, file, hints)
     if scan is None:
-        raise ValueError(f"{path} needs the scan of {case_of(path, file)}: its grid (--image)")
-    affine = affine_for(path, file, told)
+        raise ValueError(
+            f"{path} needs the scan of {case_of(path, file)} for its grid: name it with `image=`"
+        )
+    affine = affine_for(path, file, hints)
     grid = Grid(read_grid(scan).shape, read_grid(scan).affine if affine is None else affine)
     values = _painted(file, grid.shape)
-    _warn_of_losses(path, file, values)
+    warn_of(_notes_on_losses(path, file, values))
     image = nibabel.Nifti1Image(values, grid.affine.numpy())
     image.header.set_xyzt_units("mm")
     with whole_file(score_table(path)) as scores, whole_file(path) as unfinished:
@@ -251,21 +256,22 @@ def _whole(file: BoxFile) -> Int64[Tensor, "boxes 6"]:
     return torch.ceil(file.boxes - 0.5).long()
 
 
-def _warn_of_losses(path: Path, file: BoxFile, values: np.ndarray) -> None:
-    """Name the boxes that the scan's edge cuts, and those that no voxel is left of."""
+def _notes_on_losses(path: Path, file: BoxFile, values: np.ndarray) -> tuple[str, ...]:
+    """Notes that name the boxes cut by the scan's edge, and those with no voxel left."""
     low, high = _whole(file).chunk(2, dim=1)
     beyond = (low < 0) | (high > torch.tensor(values.shape))
     cut = [index + 1 for index in beyond.any(dim=1).nonzero().flatten().tolist()]
     lost = np.setdiff1d(np.arange(1, len(file.boxes) + 1), np.unique(values)).tolist()
-    case = case_of(path, file)
-    for numbers, one, many in (
+    case, notes = case_of(path, file), []
+    for numbers, singular, plural in (
         (cut, "reaches beyond the scan and was cut", "reach beyond the scan and were cut"),
         (lost, "has no voxel of its own", "have no voxel of their own"),
     ):
         if numbers:
-            words = f"1 box of {case} {one}"
-            words = words if len(numbers) == 1 else f"{len(numbers)} boxes of {case} {many}"
-            warnings.warn(f"{path}: {words}: number {_listed(numbers)}", stacklevel=3)
+            words = f"1 box of {case} {singular}"
+            words = words if len(numbers) == 1 else f"{len(numbers)} boxes of {case} {plural}"
+            notes.append(f"{path}: {words}: number {_listed(numbers)}")
+    return tuple(notes)
 
 
 def _listed(numbers: Sequence[int]) -> str:

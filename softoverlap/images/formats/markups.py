@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,7 @@ from softoverlap._types import Boxes, plain
 from softoverlap.images.formats.grids import needed_affine
 from softoverlap.images.formats.record import (
     BoxFile,
-    Told,
+    Hints,
     case_of,
     check_ndim,
     checked_boxes,
@@ -181,11 +180,11 @@ def _texts(
     return [(title, " ".join(text)) for title, text in zip(titles, words, strict=True)]
 
 
-def write(path: Path, files: Mapping[str, BoxFile], told: Told) -> None:
+def write(path: Path, files: Mapping[str, BoxFile], hints: Hints) -> None:
     """One case as ROIs."""
     file = only_file(path, files)
     check_ndim(path, file, 3)
-    affine = needed_affine(path, file, told)
+    affine = needed_affine(path, file, hints)
     write_markups(path, file.boxes, affine, scores=file.scores, labels=file.labels)
 
 
@@ -194,11 +193,11 @@ def is_markups(content: Any) -> bool:
     return isinstance(content, dict) and isinstance(content.get("markups"), list)
 
 
-def read(path: Path, told: Told) -> dict[str, BoxFile]:
+def read(path: Path, hints: Hints) -> dict[str, BoxFile]:
     """The ROIs of a file, in voxels of the scan that the caller names."""
     content = load_json(path)
     with naming(path, "file of 3D Slicer's markups"):
-        file = _file(path, content["markups"], told)
+        file = _file(path, content["markups"], hints)
     return {case_of(path, file): file}
 
 
@@ -206,22 +205,21 @@ def roi_sizes(path: Path) -> Float64[Tensor, "boxes 3"]:
     """Edges of the ROIs of a file in mm, which need no scan."""
     content = load_json(path)
     with naming(path, "file of 3D Slicer's markups"):
-        corners = _all_corners(path, _rois_among(path, content["markups"]))
+        corners = _all_corners(path, _rois_among(content["markups"]))
     return (corners[:, [4, 2, 1]] - corners[:, :1]).norm(dim=2)
 
 
-def _rois_among(path: Path, markups: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """The ROIs; points and lines are passed by with a warning."""
-    rois = [markup for markup in markups if markup["type"] == "ROI"]
-    others = len(markups) - len(rois)
-    if others:
-        words = (
-            "1 markup is no ROI and was"
-            if others == 1
-            else f"{others} markups are no ROIs and were"
-        )
-        warnings.warn(f"{path}: {words} passed by", stacklevel=2)
-    return rois
+def _rois_among(markups: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """The ROIs, without points and lines."""
+    return [markup for markup in markups if markup["type"] == "ROI"]
+
+
+def _notes_on_others(path: Path, others: int) -> tuple[str, ...]:
+    """A note if there are markups that are not ROIs."""
+    if not others:
+        return ()
+    words = "1 markup is not an ROI" if others == 1 else f"{others} markups are not ROIs"
+    return (f"{path}: {words}; skipped",)
 
 
 def _all_corners(path: Path, rois: Sequence[Mapping[str, Any]]) -> Float64[Tensor, "boxes 8 3"]:
@@ -230,21 +228,22 @@ def _all_corners(path: Path, rois: Sequence[Mapping[str, Any]]) -> Float64[Tenso
     return torch.stack([_corners(path, roi) for roi in rois]).double()
 
 
-def _file(path: Path, markups: Sequence[Mapping[str, Any]], told: Told) -> BoxFile:
-    rois = _rois_among(path, markups)
+def _file(path: Path, markups: Sequence[Mapping[str, Any]], hints: Hints) -> BoxFile:
+    rois = _rois_among(markups)
     case = case_of(path, BoxFile(torch.zeros(0, 6, dtype=torch.float64)))
     bare = BoxFile(torch.zeros(0, 6, dtype=torch.float64), case=case)
-    affine = needed_affine(path, bare, told)
+    affine = needed_affine(path, bare, hints)
     corners = _all_corners(path, rois)
-    boxes = checked_boxes(voxel_boxes(corners, affine, "LPS", path, case), path)
+    boxes, notes = voxel_boxes(corners, affine, "LPS", path, case)
     scores = [float(found) for found in _noted(rois, _SCORE)]
     labels = [int(found) for found in _noted(rois, _CLASS)]
     return BoxFile(
-        boxes,
+        checked_boxes(boxes, path),
         column(scores, "score", len(rois), path),
         column(labels, "label", len(rois), path, whole=True),
         affine,
         case,
+        _notes_on_others(path, len(markups) - len(rois)) + notes,
     )
 
 

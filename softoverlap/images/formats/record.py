@@ -34,6 +34,7 @@ class BoxFile:
         labels: A class per box, shape (N,), or None.
         affine: Voxel indices to RAS mm, float64, shape (4, 4), or None.
         case: Name of the scan, or None.
+        notes: What a user should know about how the file was read.
 
     Examples:
         >>> BoxFile(torch.zeros(0, 6, dtype=torch.float64)).scores is None
@@ -45,10 +46,11 @@ class BoxFile:
     labels: Int64[Tensor, "boxes"] | None = None
     affine: Float64[Tensor, "4 4"] | None = None
     case: str | None = None
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
-class Told:
+class Hints:
     """What a caller says about a file that the file itself may not say."""
 
     affine: Tensor | None = None

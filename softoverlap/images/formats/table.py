@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from softoverlap.images.formats.grids import affine_for
 from softoverlap.images.formats.record import (
     BoxFile,
-    Told,
+    Hints,
     case_of,
     checked_boxes,
     column,
@@ -24,7 +25,7 @@ from softoverlap.images.formats.record import (
 from softoverlap.images.tables import axis_names, write_table
 
 
-def write(path: Path, files: Mapping[str, BoxFile], told: Told) -> None:
+def write(path: Path, files: Mapping[str, BoxFile], hints: Hints) -> None:
     """All cases as one table; numbers read back exactly."""
     dimensions = {file.boxes.shape[1] // 2 for file in files.values()}
     if len(dimensions) != 1:
@@ -42,7 +43,7 @@ def _rows(case: str, file: BoxFile) -> list[list[Any]]:
     return [[case, score, label, *box] for score, label, box in lines]
 
 
-def read(path: Path, told: Told) -> dict[str, BoxFile]:
+def read(path: Path, hints: Hints) -> dict[str, BoxFile]:
     """Every case that has a row; rows without one are of a case called as the file."""
     try:
         with path.open(newline="", encoding="utf-8-sig") as stream:
@@ -54,7 +55,7 @@ def read(path: Path, told: Told) -> dict[str, BoxFile]:
     cases: dict[str, list[tuple[int, Mapping[str, Any]]]] = {}
     for line, row in enumerate(rows, start=2):
         cases.setdefault(row.get("case") or "", []).append((line, row))
-    files = [_file(path, case, lines, names, told) for case, lines in cases.items()]
+    files = [_file(path, case, lines, names, hints) for case, lines in cases.items()]
     found = {case_of(path, file): file for file in files}
     if len(found) < len(files):
         unnamed = next(file for file in files if file.case is None)
@@ -80,7 +81,7 @@ def _file(
     case: str,
     lines: Sequence[tuple[int, Mapping[str, Any]]],
     names: Sequence[str],
-    told: Told,
+    hints: Hints,
 ) -> BoxFile:
     boxes = [[_number(path, line, row, name, float) for name in names] for line, row in lines]
     columns = {
@@ -94,7 +95,7 @@ def _file(
         None,
         case or None,
     )
-    return BoxFile(file.boxes, file.scores, file.labels, affine_for(path, file, told), file.case)
+    return replace(file, affine=affine_for(path, file, hints))
 
 
 def _number(path: Path, line: int, row: Mapping[str, Any], name: str, kind: type) -> Any:

@@ -8,7 +8,6 @@ corners, and a warning says how much larger it is.
 from __future__ import annotations
 
 import itertools
-import warnings
 from pathlib import Path
 
 import torch
@@ -18,6 +17,7 @@ from torch import Tensor
 from softoverlap._checks import check_choice
 from softoverlap.boxes import volume
 from softoverlap.images.geometry import boxes_to_world
+from softoverlap.images.noted import Noted
 
 FRAMES = ("RAS", "LPS")
 _GROWTH = 1.001
@@ -30,13 +30,12 @@ def world_boxes(
     frame: str,
     path: Path,
     case: str,
-) -> Float64[Tensor, "boxes 6"]:
+) -> Noted[Float64[Tensor, "boxes 6"]]:
     """Smallest boxes along the axes of the world, minima then maxima, in mm."""
     corners = boxes_to_world(boxes, affine) @ _turn(frame)
     around = torch.cat([corners.amin(1), corners.amax(1)], dim=1)
     volumes = volume(boxes) * torch.linalg.det(affine[:3, :3]).abs()
-    _warn_of_growth(path, case, volumes, around)
-    return around
+    return Noted(around, _notes_on_growth(path, case, volumes, around))
 
 
 def voxel_boxes(
@@ -45,14 +44,13 @@ def voxel_boxes(
     frame: str,
     path: Path,
     case: str,
-) -> Float64[Tensor, "boxes 6"]:
+) -> Noted[Float64[Tensor, "boxes 6"]]:
     """Smallest boxes along the voxel axes around boxes whose corners are known in mm."""
     there = corners @ _turn(frame) - affine[:3, 3]
     flat = torch.linalg.solve(affine[:3, :3], there.reshape(-1, 3).T).T.reshape(-1, 8, 3) + 0.5
     around = torch.cat([flat.amin(1), flat.amax(1)], dim=1)
     edges = flat[:, [4, 2, 1]] - flat[:, :1]
-    _warn_of_growth(path, case, torch.linalg.det(edges).abs(), around)
-    return around
+    return Noted(around, _notes_on_growth(path, case, torch.linalg.det(edges).abs(), around))
 
 
 def box_corners(
@@ -83,11 +81,11 @@ def growth_of(volumes: Float64[Tensor, "boxes"], around: Float64[Tensor, "boxes 
     return float((volume(around)[solid] / volumes[solid]).max()) if solid.any() else 1.0
 
 
-def _warn_of_growth(path: Path, case: str, volumes: Tensor, around: Tensor) -> None:
+def _notes_on_growth(path: Path, case: str, volumes: Tensor, around: Tensor) -> tuple[str, ...]:
     growth = growth_of(volumes, around)
-    if growth > _GROWTH:
-        warnings.warn(
-            f"{path}: boxes and scan of {case} have axes at an angle; each box became the "
-            f"smallest one around all its corners, up to {growth:.3g} times its volume",
-            stacklevel=2,
-        )
+    if growth <= _GROWTH:
+        return ()
+    return (
+        f"{path}: the axes of boxes and scan of {case} are at an angle; each box became the "
+        f"smallest one around all its corners, up to {growth:.3g} times its volume",
+    )

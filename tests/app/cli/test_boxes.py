@@ -94,7 +94,7 @@ def test_with_low_a_lesion_reaches_from_its_core_into_its_halo(masks, tmp_path):
     assert found.boxes[0].tolist() == [1, 2, 2, 5, 6, 5]
     assert found.scores.tolist() == [0.75, 1.0]
     text = run("boxes", masks, "--output", tmp_path / "b", "--low", 0.7, status=2)
-    assert "--low must lie in (0, 0.5], got 0.7" in text
+    assert "--low must lie in (0, 0.5]" in text
 
 
 @pytest.mark.parametrize("name", list(FORMATS))
@@ -120,7 +120,7 @@ def test_a_bad_mask_is_noted_and_the_others_go_on(masks, tmp_path):
     gone = masks / "gone.nii.gz"
     text = run("boxes", masks, gone, "--output", output, status=1)
     assert "3 masks boxed, 3 failed" in text
-    assert "say how to read them with values" in text
+    assert "say how to read them with --values" in text
     rows = {row["case"]: row for row in rows_of(output / "cases.csv")}
     assert {case for case, row in rows.items() if row["state"] == "failed"} == {
         "broken",
@@ -304,9 +304,8 @@ def test_wrong_arguments_are_one_line(masks, tmp_path):
         assert words in text
         assert len(text.strip().splitlines()) == 1
     np.savez(tmp_path / "a.npz", pred_boxes=np.zeros((0, 6)))
-    assert "does not tell its format" in run(
-        "convert", tmp_path / "a.npz", tmp_path / "b.csv", status=1
-    )
+    text = run("convert", tmp_path / "a.npz", tmp_path / "b.csv", status=1)
+    assert "name it with --from" in text
     (tmp_path / "none.csv").write_text("case,axis0_min,axis0_max\n")
     text = run("convert", tmp_path / "none.csv", tmp_path / "b.json", status=2)
     assert "IN must hold boxes of a case, found none" in text

@@ -76,7 +76,7 @@ def test_thresholds_and_hysteresis_are_passed_on(tmp_path):
     assert "lesions  1 at 0.5 or above:" in run("inspect", path)
     assert "lesions  2 at 0.4 or above:" in run("inspect", path, "--threshold", 0.4)
     assert "lesions  1 at 0.5 or above, down to 0.3:" in run("inspect", path, "--low", 0.3)
-    assert "--low must lie in (0, 0.5], got 0.6" in run("inspect", path, "--low", 0.6, status=2)
+    assert "--low must lie in (0, 0.5]" in run("inspect", path, "--low", 0.6, status=2)
 
 
 @pytest.mark.parametrize(
@@ -331,7 +331,7 @@ def test_raters_in_other_axis_orders_and_one_label_of_many(tmp_path):
     nibabel.save(image, tmp_path / "a.nii")
     nibabel.save(image.as_reoriented([[2, -1], [0, 1], [1, -1]]), tmp_path / "b.nii")
     files, output = (tmp_path / "a.nii", tmp_path / "b.nii"), tmp_path / "f.nii"
-    assert "labels, the last also with one label" in run(
+    assert "name the one label to take with --label" in run(
         "fuse", *files, "--output", output, status=2
     )
     run("fuse", *files, "--output", output, "--label", 5)

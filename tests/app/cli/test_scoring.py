@@ -181,15 +181,18 @@ def test_ctrl_c_ends_the_processes_of_a_pool_too(tmp_path):
     [
         ([], "PRED and TRUTH must be given, or --table"),
         (["pred", "truth"], "--output must name a folder"),
-        (["pred", "gone", "--output", "o"], "TRUTH must be there"),
-        (["pred", "truth", "--output", "o", "--geometry", "x"], "geometry must be"),
+        (["pred", "gone", "--output", "o"], "TRUTH must exist"),
+        (["pred", "truth", "--output", "o", "--geometry", "x"], "--geometry must be one of"),
         (["pred", "truth", "--output", "o", "--labels", "1,x"], "--labels must be whole numbers"),
         (
             ["pred", "truth", "--output", "o", "--labels", "1,2", "--values", "percent"],
-            "labels (--labels) must be one label, or values (--values) auto or labels",
+            "--labels must be one label, or --values auto or labels",
         ),
         (["pred", "truth", "--output", "o", "--table", "t.csv"], "--table must stand alone"),
-        (["pred", "truth", "--output", "o", "--scheduler", "local:0"], "scheduler must be local:N"),
+        (
+            ["pred", "truth", "--output", "o", "--scheduler", "local:0"],
+            "--scheduler must be local:N",
+        ),
         (
             ["pred", "truth", "--output", "o", "--workers", "2", "--scheduler", "local:2"],
             "exclude each other",

@@ -149,7 +149,7 @@ def test_masks_below_the_threshold_are_told_and_a_lower_one_trains(data, tmp_pat
     text = run(*arguments, "--overwrite", "--threshold", 0.3)
     assert "2 lesions in 2 scans to train on" in text
     assert read_checkpoint(tmp_path / "out" / "checkpoint.pt")["config"]["mask_threshold"] == 0.3
-    assert "threshold must lie in (0, 1]" in run(*arguments, "--threshold", 0, status=2)
+    assert "--threshold must lie in (0, 1]" in run(*arguments, "--threshold", 0, status=2)
 
 
 def test_scans_without_any_lesion_are_nothing_to_train_on(data, tmp_path):
@@ -170,7 +170,7 @@ def test_cheap_checks_come_before_scans_are_read(data, tmp_path):
     assert not output.exists()
     run(*arguments)
     text += run(*arguments, "--resume", "--batch", 2, status=2)
-    assert "batch_size must stay 1" in text
+    assert "--batch must stay 1" in text
     text += run(*arguments, "--resume")
     assert "already 2/2 steps" in text  # and there is nothing to judge
     assert "reading" not in text
@@ -205,7 +205,7 @@ def test_a_missing_and_an_empty_folder_are_usage_errors(tmp_path):
 def test_an_unknown_option_and_a_bad_number_are_usage_errors(data):
     run("train", "--data", data, "--epochs", 3, status=2)
     text = run("train", "--data", data, *tiny("--patch", 20), status=2)
-    assert "patch_size must be a multiple of 8" in text
+    assert "--patch must be a multiple of 8" in text
     assert "Traceback" not in text
 
 

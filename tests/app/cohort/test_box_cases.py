@@ -64,9 +64,9 @@ def test_boxes_that_grow_on_a_grid_at_an_angle_are_told():
         file, torch.eye(4), (20, 20, 20), geometry="resample", names=("found", "scan")
     )
     growth = (angle.cos() + angle.sin()) ** 2
-    assert f"boxes became up to {growth:.3g} times as large" in placed.warning
+    assert f"boxes became up to {growth:.3g} times as large" in "; ".join(placed.notes)
     same = place_boxes(file, turn, (20, 20, 20), geometry="resample", names=("found", "scan"))
-    assert same.warning is None
+    assert same.notes == ()
 
 
 def test_boxes_outside_the_image_are_told():
@@ -75,7 +75,7 @@ def test_boxes_outside_the_image_are_told():
         BoxFile(boxes, affine=torch.eye(4).double()), torch.eye(4), (20, 20, 20),
         geometry="strict", names=("found", "scan"),
     )  # fmt: skip
-    assert placed.warning == "2 of 3 boxes of found lie outside scan"
+    assert placed.notes == ("2 of 3 boxes of found lie outside scan",)
 
 
 @pytest.mark.bad_input
