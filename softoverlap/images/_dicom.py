@@ -58,11 +58,11 @@ def _series(folder: Path) -> tuple[str, ...]:
     """Files of the one series in the folder, in the order of their places."""
     import SimpleITK
 
-    found = SimpleITK.ImageSeriesReader.GetGDCMSeriesIDs(str(folder))
-    if len(found) != 1:
-        listed = f"{len(found)}: {', '.join(found)}" if found else "none"
+    series = SimpleITK.ImageSeriesReader.GetGDCMSeriesIDs(str(folder))
+    if len(series) != 1:
+        listed = f"{len(series)}: {', '.join(series)}" if series else "none"
         raise ValueError(f"{folder} must hold one DICOM series, got {listed}")
-    files = SimpleITK.ImageSeriesReader.GetGDCMSeriesFileNames(str(folder), found[0])
+    files = SimpleITK.ImageSeriesReader.GetGDCMSeriesFileNames(str(folder), series[0])
     if len(files) < 2:
         raise ValueError(
             f"{folder} must hold two DICOM slices or more, a file each, got {len(files)}; convert "
@@ -123,13 +123,13 @@ def _numbers(text: str, count: int) -> np.ndarray:
 def _check_stack(slices: list[_Slice], folder: Path) -> None:
     """All slices make one even and upright stack."""
     first = slices[0]
-    for one in slices[1:]:
-        same = one.size == first.size and np.allclose(one.spacing, first.spacing, rtol=1e-4)
-        turned = np.abs([one.rows - first.rows, one.columns - first.columns]).max()
+    for other in slices[1:]:
+        same = other.size == first.size and np.allclose(other.spacing, first.spacing, rtol=1e-4)
+        turned = np.abs([other.rows - first.rows, other.columns - first.columns]).max()
         if not same or turned > 1e-4:
             raise ValueError(f"{folder} must hold slices of one size, spacing and orientation")
     normal = np.cross(first.rows, first.columns)
-    offsets = np.stack([one.position for one in slices]) - first.position
+    offsets = np.stack([other.position for other in slices]) - first.position
     heights = offsets @ normal
     even = np.linspace(0, heights[-1], len(slices))
     distance = abs(heights[-1]) / (len(slices) - 1)

@@ -235,10 +235,10 @@ def _resampled(moving: Volume, reference: Volume, nearest: bool, names: tuple[st
     if half or not (nearest or stored.is_floating_point()):
         stored = stored.float()
     channels = stored.reshape(-1, *moving.grid)
-    found = torch.stack([_on_grid(one, moving.affine, reference, nearest) for one in channels])
-    found = found.reshape(*data.shape[:-3], *reference.grid)
-    back = kept if nearest or kept.is_floating_point else found.dtype
-    return Volume(found.to(back), reference.affine)
+    moved = [_on_grid(channel, moving.affine, reference, nearest) for channel in channels]
+    resampled = torch.stack(moved).reshape(*data.shape[:-3], *reference.grid)
+    back = kept if nearest or kept.is_floating_point else resampled.dtype
+    return Volume(resampled.to(back), reference.affine)
 
 
 def _on_grid(

@@ -164,8 +164,8 @@ def find_raters(
         >>> from softoverlap.images import write_phantoms
         >>> folder = tempfile.mkdtemp()
         >>> write_phantoms(folder, 1, seed=0)
-        >>> found, left = find_raters(folder)
-        >>> {case: len(files) for case, files in found.items()}, left
+        >>> raters, left = find_raters(folder)
+        >>> {case: len(files) for case, files in raters.items()}, left
         ({'phantom-0000': 5}, [])
     """
     folder = Path(folder)
@@ -174,11 +174,11 @@ def find_raters(
     if (folder / "raters").is_dir():
         folder = folder / "raters"
     unpaired: list[Unpaired] = []
-    found = _raters(folder, unpaired)
-    if not found:
+    raters = _raters(folder, unpaired)
+    if not raters:
         raise ValueError(f"{folder} must hold masks named CASE_rater1.nii.gz and so on, found none")
     ordered = {
-        case: tuple(path for _, path in sorted(stack.items())) for case, stack in found.items()
+        case: tuple(path for _, path in sorted(stack.items())) for case, stack in raters.items()
     }
     return ordered, unpaired
 
@@ -221,29 +221,29 @@ def _files(folder: Path, unpaired: list[Unpaired]) -> Iterator[tuple[str, Path]]
 
 
 def _by_case(folder: Path, unpaired: list[Unpaired]) -> dict[str, Path]:
-    found: dict[str, Path] = {}
+    paths: dict[str, Path] = {}
     for name, path in _files(folder, unpaired):
-        if name in found:
-            unpaired.append(Unpaired(path, f"{found[name].name} is of the same case"))
+        if name in paths:
+            unpaired.append(Unpaired(path, f"{paths[name].name} is of the same case"))
         else:
-            found[name] = path
-    return found
+            paths[name] = path
+    return paths
 
 
 def _raters(folder: Path, unpaired: list[Unpaired]) -> dict[str, dict[int, Path]]:
     """Files by case and number of rater."""
-    found: dict[str, dict[int, Path]] = {}
+    stacks: dict[str, dict[int, Path]] = {}
     for name, path in _files(folder, unpaired):
         match = _RATER.fullmatch(name)
         if match is None:
             unpaired.append(Unpaired(path, "its name must be CASE_rater1, CASE_rater2, …"))
             continue
-        stack, number = found.setdefault(match["case"], {}), int(match["number"])
+        stack, number = stacks.setdefault(match["case"], {}), int(match["number"])
         if number in stack:
             unpaired.append(Unpaired(path, f"{stack[number].name} is of the same rater"))
         else:
             stack[number] = path
-    return found
+    return stacks
 
 
 def _patients(path: Path) -> dict[str, str]:

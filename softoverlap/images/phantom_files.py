@@ -55,10 +55,10 @@ def _claim(folder: Path, phantoms: LesionPhantoms) -> None:
     if not note.exists():
         with whole_file(note) as unfinished:
             unfinished.write_text(settings, encoding="utf-8")
-    found = note.read_text(encoding="utf-8")
-    if found != settings:
+    noted = note.read_text(encoding="utf-8")
+    if noted != settings:
         raise ValueError(
-            f"folder {folder} must hold phantoms of {settings.strip()}, got {found.strip()}"
+            f"folder {folder} must hold phantoms of {settings.strip()}, got {noted.strip()}"
         )
 
 

@@ -41,11 +41,11 @@ def find_files(
         Traceback (most recent call last):
         FileNotFoundError: images must be files ending in .nii, found none in scans/*.nii
     """
-    found: dict[Path, Path] = {}
+    files: dict[Path, Path] = {}
     for source in sources:
         for path in _matches(os.fspath(source), tuple(suffixes), tuple(without), what):
-            found.setdefault(path.parent.resolve() / path.name, path)
-    return list(found.values())
+            files.setdefault(path.parent.resolve() / path.name, path)
+    return list(files.values())
 
 
 def is_dicom_folder(path: Path) -> bool:

@@ -194,9 +194,9 @@ def _in_regions(values: Tensor, seen: Tensor) -> bool:
     for axis in range(max(values.ndim - 3, 0), values.ndim):
         length = values.shape[axis] - 1
         first, second = values.narrow(axis, 0, length), values.narrow(axis, 1, length)
-        for one, other in zip(_slabs(first), _slabs(second), strict=True):
-            inside = (one > 0) & (other > 0)
-            a, b = ranks[one[inside].long()], ranks[other[inside].long()]
+        for first_slab, second_slab in zip(_slabs(first), _slabs(second), strict=True):
+            inside = (first_slab > 0) & (second_slab > 0)
+            a, b = ranks[first_slab[inside].long()], ranks[second_slab[inside].long()]
             pairs += torch.bincount(a, minlength=kinds) + torch.bincount(b, minlength=kinds)
             same += 2 * torch.bincount(a[a == b], minlength=kinds)
     shares = torch.where(pairs > 0, same / pairs.clamp(min=1), 1.0)

@@ -39,15 +39,15 @@ def threshold_boxes(
         ValueError: If the score is another, or the image has not one to three axes.
 
     Examples:
-        >>> found = threshold_boxes(torch.tensor([1.0, 5, 7, 1]), 4.0, spacing=[10.0])
-        >>> found["box"], found["label_scores"]
+        >>> lesions = threshold_boxes(torch.tensor([1.0, 5, 7, 1]), 4.0, spacing=[10.0])
+        >>> lesions["box"], lesions["label_scores"]
         (tensor([[1., 3.]]), tensor([6.]))
     """
     check_tensors(image=image)
     check_choice("score", score, ("mean", "max", "volume"))
-    found = lesions_from_mask((image >= threshold).float(), spacing=spacing, min_mm3=min_mm3)
+    lesions = lesions_from_mask((image >= threshold).float(), spacing=spacing, min_mm3=min_mm3)
     boxes, scores = [], []
-    for lesion in found:
+    for lesion in lesions:
         low, high = lesion.box.long().split(image.ndim)
         window = image[tuple(map(slice, low.tolist(), high.tolist()))]
         inside = window[lesion.crop > 0].float()

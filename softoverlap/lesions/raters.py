@@ -162,9 +162,9 @@ def staple(
     stages.SetMaximumIterations(max_iterations)
     rows = masks.cpu().byte().reshape(len(masks), 1, -1).numpy()  # it never looks at neighbours
     images = [SimpleITK.GetImageFromArray(row) for row in rows]
-    found = SimpleITK.GetArrayFromImage(stages.Execute(images))
+    probability = SimpleITK.GetArrayFromImage(stages.Execute(images))
     return StapleResult(
-        probability=torch.from_numpy(found).reshape(masks.shape[1:]).to(masks.device),
+        probability=torch.from_numpy(probability).reshape(masks.shape[1:]).to(masks.device),
         sensitivity=torch.tensor(stages.GetSensitivity(), dtype=torch.float64, device=masks.device),
         specificity=torch.tensor(stages.GetSpecificity(), dtype=torch.float64, device=masks.device),
         iterations=stages.GetElapsedIterations(),

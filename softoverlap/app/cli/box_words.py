@@ -28,29 +28,29 @@ class BoxReading:
     axis_order: str | None = None
 
 
-def read_files(path: Path, told: BoxReading) -> dict[str, BoxFile]:
+def read_files(path: Path, reading: BoxReading) -> dict[str, BoxFile]:
     """The boxes of each case; the scan is asked only where the file does not tell its own grid."""
     from softoverlap.images import read_box_files
 
-    options: dict[str, Any] = {"frame": told.frame, "axis_order": told.axis_order}
+    options: dict[str, Any] = {"frame": reading.frame, "axis_order": reading.axis_order}
     try:
         files = read_box_files(path, **options)
     except ValueError:
-        if told.image is None:
+        if reading.image is None:
             raise
-        return read_box_files(path, image=told.image, **options)
-    if told.image is None or all(file.affine is not None for file in files.values()):
+        return read_box_files(path, image=reading.image, **options)
+    if reading.image is None or all(file.affine is not None for file in files.values()):
         return files
-    if len(files) > 1 and not told.image.is_dir():  # one scan is not that of all
+    if len(files) > 1 and not reading.image.is_dir():  # one scan is not that of all
         return files
-    return read_box_files(path, image=told.image, **options)
+    return read_box_files(path, image=reading.image, **options)
 
 
-def describe_boxes(path: Path, told: BoxReading) -> list[str]:
+def describe_boxes(path: Path, reading: BoxReading) -> list[str]:
     """All there is to say about a file of boxes, a line each."""
-    if told.image is None and path.name.lower().endswith(".mrk.json"):
+    if reading.image is None and path.name.lower().endswith(".mrk.json"):
         return _markup_lines(path)
-    files = read_files(path, told)
+    files = read_files(path, reading)
     if len(files) == 1:
         return box_lines(next(iter(files.values())))
     return _case_lines(files)

@@ -265,13 +265,13 @@ def _read_all(paths: list[Path], batch: Batch, **options: Any) -> dict[str, BoxF
     origin: dict[str, Path] = {}
 
     def work(path: Path) -> int:
-        found = read_box_files(path, **options)
-        for case in found:
+        by_case = read_box_files(path, **options)
+        for case in by_case:
             if case in origin:
                 raise ValueError(f"{path} must hold cases of its own, {case} is of {origin[case]}")
-        origin.update(dict.fromkeys(found, path))
-        files.update(found)
-        return sum(len(file.boxes) for file in found.values())
+        origin.update(dict.fromkeys(by_case, path))
+        files.update(by_case)
+        return sum(len(file.boxes) for file in by_case.values())
 
     with CountBar("read", len(paths)) as bar:
         for path in paths:

@@ -184,8 +184,8 @@ def validate(model: LesionDetector, scans: list[TrainingScan], output: Path) -> 
     from softoverlap.for_monai import lesion_target
     from softoverlap.images import whole_file
 
-    found = [find(model, scan.image).prediction for scan in scans]
-    result = evaluate(found, [lesion_target(scan.lesions) for scan in scans])
+    predictions = [find(model, scan.image).prediction for scan in scans]
+    result = evaluate(predictions, [lesion_target(scan.lesions) for scan in scans])
     print_evaluations({"validation": result})
     with whole_file(output / "validation.json") as unfinished:
         unfinished.write_text(json.dumps(result.summary, indent=1), encoding="utf-8")

@@ -183,7 +183,7 @@ def detect(
     with CountBar("scan", len(scans)) as bar:
 
         def report(result: FileResult) -> None:
-            number = 0 if result.found is None else len(result.found.box)
+            number = 0 if result.detections is None else len(result.detections.box)
             boxes = f"{number} box" if number == 1 else f"{number} boxes"
             bar(f"{result.path.name}: {result.error or boxes}")
             if result.note:

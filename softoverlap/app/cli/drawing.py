@@ -14,14 +14,14 @@ if TYPE_CHECKING:
     from softoverlap.images import BoxFile, Volume
 
 
-def draw(path: Path, told: BoxReading, picture: Path, reading: Reading) -> None:
+def draw(path: Path, box_reading: BoxReading, picture: Path, reading: Reading) -> None:
     """Three planes through the largest lesion, the best box, or the middle."""
     from softoverlap.app.report import name_planes, plot_case, save_figure
 
-    scan = told.image
+    scan = box_reading.image
     title = path.name if scan is None else f"{path.name} on {scan.name}"
     if not is_image(path):
-        turned, boxes, scores = _boxes_and_scan(path, told)
+        turned, boxes, scores = _boxes_and_scan(path, box_reading)
         figure = plot_case(
             turned.data, spacing=turned.spacing, found_boxes=boxes, scores=scores, title=title
         )
@@ -35,21 +35,21 @@ def draw(path: Path, told: BoxReading, picture: Path, reading: Reading) -> None:
     save_figure(figure, picture)
 
 
-def _boxes_and_scan(path: Path, told: BoxReading) -> tuple[Volume, Tensor, Tensor | None]:
+def _boxes_and_scan(path: Path, reading: BoxReading) -> tuple[Volume, Tensor, Tensor | None]:
     """The scan as it is looked at, and the boxes of the one case in its voxels, the best first."""
     from softoverlap.app.report import DISPLAY, moved_boxes
     from softoverlap.images import load_one_volume, reorient_to
 
-    if told.image is None:
+    if reading.image is None:
         raise ValueError("--picture of boxes needs the scan that they lie on: pass --image")
-    files = read_files(path, told)
+    files = read_files(path, reading)
     if len(files) != 1:
         raise ValueError(
             f"--picture is drawn of the boxes of one case, got {len(files)} in {path}: "
             "`softoverlap convert FILE FOLDER --to json` makes a file of each"
         )
     file = next(iter(files.values()))
-    image = _on_grid_of(file, load_one_volume(told.image), path, told.image)
+    image = _on_grid_of(file, load_one_volume(reading.image), path, reading.image)
     turned = reorient_to(image, DISPLAY)
     boxes = moved_boxes(file.boxes, image.affine, turned.affine)
     if file.scores is None:

@@ -64,12 +64,12 @@ def fuse_files(paths: Sequence[Path], output: Path, fusion: Fusion) -> Fused:
     stack, names = _read(paths, fusion)
     quality: tuple[str, ...] = ()
     if fusion.method == "staple":
-        found = staple(stack.raters, threshold=fusion.threshold)
-        mask = found.probability
-        rates = zip(names, found.sensitivity.tolist(), found.specificity.tolist(), strict=True)
+        estimate = staple(stack.raters, threshold=fusion.threshold)
+        mask = estimate.probability
+        rates = estimate.sensitivity.tolist(), estimate.specificity.tolist()
         quality = tuple(
             f"{name}: sensitivity {sensitivity:.4f}, specificity {specificity:.6f}"
-            for name, sensitivity, specificity in rates
+            for name, sensitivity, specificity in zip(names, *rates, strict=True)
         )
     else:
         mask = fuse_raters(
@@ -161,16 +161,16 @@ def _note_odd_counts(rows: Sequence[dict[str, object]]) -> None:
             row["warning"] = "; ".join(map(str, notes))
 
 
-def _doubts(found: Fused) -> list[str]:
+def _doubts(fused: Fused) -> list[str]:
     """What a user should know about one case."""
-    alone = ["the mask of a single rater, fused with no other"] if found.count == 1 else []
-    return [*alone, *found.notes]
+    alone = ["the mask of a single rater, fused with no other"] if fused.count == 1 else []
+    return [*alone, *fused.notes]
 
 
-def say_fused(output: Path, fusion: Fusion, found: Fused) -> None:
+def say_fused(output: Path, fusion: Fusion, fused: Fused) -> None:
     """What became of one case."""
-    for line in _doubts(found):
+    for line in _doubts(fused):
         say(f"warning: {line}")
-    for line in found.raters:
+    for line in fused.raters:
         say(line)
-    say(f"{output}: {plural(found.count, 'rater')} by {fusion.method}, {found.volume_ml:.4g} ml")
+    say(f"{output}: {plural(fused.count, 'rater')} by {fusion.method}, {fused.volume_ml:.4g} ml")

@@ -82,14 +82,14 @@ def inspect(
     """
     paths = named_files(files)
     reading = Reading(values, label, threshold, low)
-    told = BoxReading(image, None if frame is None else frame.upper(), axis_order)
+    box_reading = BoxReading(image, None if frame is None else frame.upper(), axis_order)
     _check_picture(paths, picture, image, overwrite=overwrite)
-    failed = sum(not _say_file(path, reading, told) for path in paths)
+    failed = sum(not _say_file(path, reading, box_reading) for path in paths)
     if failed:
         say(f"{failed} of {plural(len(paths), 'file')} cannot be read")
         raise typer.Exit(SOME_FAILED)
     if picture is not None:
-        draw(paths[0], told, picture, reading)
+        draw(paths[0], box_reading, picture, reading)
         say(f"picture: {picture}")
 
 
@@ -110,11 +110,11 @@ def _check_picture(
     check_written([picture], [*paths, *([] if image is None else [image])], overwrite=overwrite)
 
 
-def _say_file(path: Path, reading: Reading, told: BoxReading) -> bool:
+def _say_file(path: Path, reading: Reading, box_reading: BoxReading) -> bool:
     """What is in a file, or why it cannot be said; whether it could be."""
     say(str(path))
     try:
-        lines = describe(path, reading, told)
+        lines = describe(path, reading, box_reading)
     except (ValueError, OSError) as error:
         say(f"  failed: {message_of(error)}")
         return False

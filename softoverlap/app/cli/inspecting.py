@@ -60,11 +60,11 @@ def named_files(sources: Sequence[str]) -> list[Path]:
     from softoverlap.images import IMAGE_SUFFIXES, find_files
 
     either = (*IMAGE_SUFFIXES, *BOX_SUFFIXES)
-    found: list[Path] = []
+    files: list[Path] = []
     for source in sources:
         suffixes = IMAGE_SUFFIXES if Path(source).is_dir() else either
-        found += find_files([source], suffixes, "files")
-    return found
+        files += find_files([source], suffixes, "files")
+    return files
 
 
 def is_image(path: Path) -> bool:
@@ -74,12 +74,12 @@ def is_image(path: Path) -> bool:
     return path.is_dir() or is_image_name(path) or not path.suffix
 
 
-def describe(path: Path, reading: Reading, told: BoxReading) -> list[str]:
+def describe(path: Path, reading: Reading, box_reading: BoxReading) -> list[str]:
     """All there is to say about a file, a line each."""
     from softoverlap.images import load_image
 
     if not is_image(path):
-        return describe_boxes(path, told)
+        return describe_boxes(path, box_reading)
     image = load_image(path, validate=False)
     return [f"format   {_format(path)}", *grid_lines(image), *value_lines(image, reading)]
 
@@ -149,8 +149,8 @@ def as_mask(image: Volume, reading: Reading, kind: str) -> Tensor | None:
     """The probabilities, if the values are such or it was said how to read them."""
     from softoverlap.images import as_probabilities
 
-    told = reading.values != "auto" or reading.label is not None
-    if not told and kind not in ("binary", "probabilities"):
+    is_named = reading.values != "auto" or reading.label is not None
+    if not is_named and kind not in ("binary", "probabilities"):
         return None
     return as_probabilities(image, values=reading.values, label=reading.label, name="the file")
 

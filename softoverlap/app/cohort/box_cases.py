@@ -51,10 +51,10 @@ def score_boxes_in_masks(pair: ScorePair, pred: Path, settings: ScoreSettings) -
     notes = (*placed.notes, *loaded.notes, *placed.file.notes)
     rows = CaseRows(pair, "boxes in masks", placed.displacement, notes)
     for label in settings.labels or (None,):
-        found = _of_boxes(placed.file, label)
+        boxes = _of_boxes(placed.file, label)
         truth, on_truth = _of_mask(loaded, label, settings)
         rows.note(*on_truth)
-        rows.add(label, {}, box_lesions(found, truth, settings=settings))
+        rows.add(label, {}, box_lesions(boxes, truth, settings=settings))
     return rows.result()
 
 
@@ -82,9 +82,9 @@ def score_masks_in_boxes(pair: ScorePair, pred: Path, settings: ScoreSettings) -
     notes = (*placed.notes, *loaded.notes, *placed.file.notes)
     rows = CaseRows(pair, "masks in boxes", placed.displacement, notes)
     for label in settings.labels or (None,):
-        found, on_prediction = _of_mask(loaded, label, settings)
+        lesions, on_prediction = _of_mask(loaded, label, settings)
         rows.note(*on_prediction)
-        rows.add(label, {}, box_lesions(found, _of_boxes(placed.file, label), settings=settings))
+        rows.add(label, {}, box_lesions(lesions, _of_boxes(placed.file, label), settings=settings))
     return rows.result()
 
 
@@ -102,10 +102,10 @@ def score_box_files(pair: ScorePair, pred: Path, settings: ScoreSettings) -> Cas
     affine = _affine_for_mm(pair.truth[0], pred, pair.case)
     truth = read_case_boxes(pair.truth[0], pair.case, affine)
     check_3d(truth, str(pair.truth[0]))
-    found = read_case_boxes(pred, pair.case, truth.affine)
+    predicted = read_case_boxes(pred, pair.case, truth.affine)
     edges = torch.cat([truth.boxes[:, 3:], torch.ones(1, 3, dtype=torch.float64)]).amax(dim=0)
     placed = place_boxes(
-        found,
+        predicted,
         truth.affine,
         [math.ceil(edge) for edge in edges.tolist()],
         geometry=settings.geometry,
@@ -114,7 +114,7 @@ def score_box_files(pair: ScorePair, pred: Path, settings: ScoreSettings) -> Cas
     )
     if truth.affine is None:  # they are taken to share a grid, so voxels have one size
         truth = replace(truth, affine=placed.file.affine)
-    notes = (*placed.notes, *truth.notes, *found.notes)
+    notes = (*placed.notes, *truth.notes, *predicted.notes)
     rows = CaseRows(pair, "boxes", placed.displacement, notes)
     for label in settings.labels or (None,):
         sides = _of_boxes(placed.file, label), _of_boxes(truth, label)

@@ -41,7 +41,7 @@ def write_outputs(folder: Path, results: Sequence[CaseResult], summary: dict[str
     (folder / SUMMARY).unlink(missing_ok=True)
     rows = ("rows", "lesions", "boxes")
     for name, field in zip(TABLES, rows, strict=True):
-        _write_table(folder / name, [row for one in results for row in getattr(one, field)])
+        _write_table(folder / name, [row for result in results for row in getattr(result, field)])
     with whole_file(folder / SUMMARY) as unfinished:
         unfinished.write_text(json.dumps(summary, indent=1, allow_nan=False), encoding="utf-8")
 
@@ -71,10 +71,10 @@ def check_outputs(folder: Path, inputs: Iterable[Path], *, overwrite: bool) -> N
     for path in inputs:
         if path.resolve() in outputs:
             raise refusal("output", f"must not hold an input of that name, got {path}")
-    found = [name for name in OUTPUTS if (folder / name).exists()]
-    if found and JOURNAL not in found and not overwrite:
+    existing = [name for name in OUTPUTS if (folder / name).exists()]
+    if existing and JOURNAL not in existing and not overwrite:
         raise FileExistsError(
-            f"{folder / found[0]} must not exist yet: pass `overwrite=True` or another `output=`"
+            f"{folder / existing[0]} must not exist yet: pass `overwrite=True` or another `output=`"
         )
 
 

@@ -120,15 +120,15 @@ def find_pairs(
     """
     if _is_file(pred) and _is_file(truth) and not (pred_pattern or truth_pattern):
         return PairTable((ScorePair(file_name(Path(pred)), Path(pred), (Path(truth),)),))
-    found = find_side(os.fspath(pred), pred_pattern, "pred", raters=False, output=output)
-    known = find_side(os.fspath(truth), truth_pattern, "truth", raters=True, output=output)
-    if not known.fixed:
-        known.gather_raters({file.name for file in found.files})
-    sides = (found.by_case(known), known.by_case(found))
+    preds = find_side(os.fspath(pred), pred_pattern, "pred", raters=False, output=output)
+    truths = find_side(os.fspath(truth), truth_pattern, "truth", raters=True, output=output)
+    if not truths.fixed:
+        truths.gather_raters({file.name for file in preds.files})
+    sides = (preds.by_case(truths), truths.by_case(preds))
     pairs = [_paired(case, *sides) for case in sorted({*sides[0], *sides[1]})]
     if not set(sides[0]) & set(sides[1]):
         raise _nothing_matches(sides)
-    return PairTable(tuple(pairs), tuple(found.passed_by + known.passed_by))
+    return PairTable(tuple(pairs), tuple(preds.passed_by + truths.passed_by))
 
 
 def _is_file(path: str | os.PathLike[str]) -> bool:
@@ -209,20 +209,21 @@ def _missing(paths: list[Path]) -> str | None:
 
 
 def _paired(
-    case: str, found: dict[str, list[SideFile]], known: dict[str, list[SideFile]]
+    case: str, preds_by_case: dict[str, list[SideFile]], truths_by_case: dict[str, list[SideFile]]
 ) -> ScorePair:
-    preds, truths = found.get(case, []), sorted(known.get(case, []), key=_rater_order)
-    raters = [_number(truth.rater) for truth in truths]
+    pred_files = preds_by_case.get(case, [])
+    truth_files = sorted(truths_by_case.get(case, []), key=_rater_order)
+    raters = [_number(truth.rater) for truth in truth_files]
     error = None
-    if not preds or not truths:
-        error = "no prediction" if truths else "no truth"
-    elif len(preds) > 1:
-        error = f"several predictions: {', '.join(str(file.path) for file in preds)}"
+    if not pred_files or not truth_files:
+        error = "no prediction" if truth_files else "no truth"
+    elif len(pred_files) > 1:
+        error = f"several predictions: {', '.join(str(file.path) for file in pred_files)}"
     elif len(set(raters)) < len(raters) or (None in raters and len(raters) > 1):
-        error = f"several truths: {', '.join(str(file.path) for file in truths)}"
+        error = f"several truths: {', '.join(str(file.path) for file in truth_files)}"
         error += "; say which with `truth_pattern=`" if any(raters) else ""
-    pred = preds[0].path if preds else None
-    return ScorePair(case, pred, tuple(truth.path for truth in truths), error)
+    pred = pred_files[0].path if pred_files else None
+    return ScorePair(case, pred, tuple(truth.path for truth in truth_files), error)
 
 
 def _number(rater: str | None) -> int | str | None:

@@ -147,15 +147,15 @@ def _files(folder: Path, output: str | os.PathLike[str] | None) -> list[Path]:
     if results == Path():
         runs.add(Path())
         results = None
-    found = []
+    kept = []
     for path in paths:
         place = path.relative_to(folder)
         hidden = any(part.startswith(".") for part in place.parts)
         ours = place.name in OUTPUTS and place.parent in runs
         ours = ours or (results is not None and place.is_relative_to(results))
         if not (hidden or ours) and path.is_file():
-            found.append(path)
-    return found
+            kept.append(path)
+    return kept
 
 
 def _below_all(folder: Path) -> Iterator[Path]:
@@ -167,7 +167,7 @@ def _below_all(folder: Path) -> Iterator[Path]:
             continue
         seen.add(os.path.realpath(name))
         folders.sort()
-        yield from (Path(name, one) for one in files)
+        yield from (Path(name, file) for file in files)
 
 
 def _below(folder: Path, output: Path) -> Path | None:

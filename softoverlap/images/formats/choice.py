@@ -57,12 +57,12 @@ def format_of(path: Path) -> str:
         content = nndetection.load_npz(path)
     elif suffix == ".json":
         content = load_json(path)
-    found = _format_of(content)
-    if found is None:
+    name = _format_of(content)
+    if name is None:
         raise ValueError(
             f"{path} does not say its format: name it with `format=`, one of {', '.join(FORMATS)}"
         )
-    return found
+    return name
 
 
 def _format_of(content: Any) -> str | None:

@@ -150,7 +150,7 @@ def _files(
     hints: Hints,
 ) -> dict[str, BoxFile]:
     files: dict[str, BoxFile] = {}
-    widths = [len(row["bbox"]) for found in rows.values() for row in found]
+    widths = [len(row["bbox"]) for annotations in rows.values() for row in annotations]
     for number, image in images.items():
         case = bare_scan(str(image["file_name"]))
         if case in files:

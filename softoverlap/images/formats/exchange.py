@@ -71,8 +71,8 @@ def read_box_files(
     Examples:
         >>> import tempfile, torch
         >>> path = Path(tempfile.mkdtemp()) / "all.csv"
-        >>> one = BoxFile(torch.tensor([[0.5, 4.0]], dtype=torch.float64))
-        >>> write_box_files(path, {"sub-01": one, "sub-02": one})
+        >>> boxes = BoxFile(torch.tensor([[0.5, 4.0]], dtype=torch.float64))
+        >>> write_box_files(path, {"sub-01": boxes, "sub-02": boxes})
         >>> list(read_box_files(path))
         ['sub-01', 'sub-02']
     """
@@ -141,8 +141,8 @@ def read_boxes(
         >>> import tempfile, torch
         >>> path = Path(tempfile.mkdtemp()) / "boxes.json"
         >>> write_boxes(path, torch.zeros(0, 6), case="sub-01")
-        >>> found = read_boxes(path)
-        >>> found.boxes.shape, found.case
+        >>> file = read_boxes(path)
+        >>> file.boxes.shape, file.case
         (torch.Size([0, 6]), 'sub-01')
     """
     files = read_box_files(
@@ -185,8 +185,8 @@ def write_box_files(
     Examples:
         >>> import tempfile, torch
         >>> path = Path(tempfile.mkdtemp()) / "coco.json"
-        >>> one = BoxFile(torch.tensor([[0.0, 1, 2, 3]], dtype=torch.float64))
-        >>> write_box_files(path, {"a": one, "b": one}, format="coco")
+        >>> boxes = BoxFile(torch.tensor([[0.0, 1, 2, 3]], dtype=torch.float64))
+        >>> write_box_files(path, {"a": boxes, "b": boxes}, format="coco")
         >>> list(read_box_files(path))
         ['a', 'b']
     """

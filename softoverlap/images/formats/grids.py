@@ -54,12 +54,12 @@ def scan_of(path: Path, file: BoxFile, hints: Hints) -> Path | None:
         return hints.image / case
     ends = {f"{case}{suffix}".lower(): rank for rank, suffix in enumerate(IMAGE_SUFFIXES)}
     scans = (scan for scan in hints.image.iterdir() if scan.name.startswith(case))
-    found = [scan for scan in scans if scan.name.lower() in ends and scan.is_file()]
-    if not found:
+    matching = [scan for scan in scans if scan.name.lower() in ends and scan.is_file()]
+    if not matching:
         raise FileNotFoundError(
             f"{hints.image} must hold the scan {case}.nii.gz, or of another format, found none"
         )
-    return min(found, key=lambda scan: (ends[scan.name.lower()], scan.name))
+    return min(matching, key=lambda scan: (ends[scan.name.lower()], scan.name))
 
 
 def affine_for(path: Path, file: BoxFile, hints: Hints) -> Float64[Tensor, "4 4"] | None:

@@ -89,36 +89,36 @@ def read_label_map(path: Path | str, *, scores: Path | str | None = None) -> lis
     volume, instances = _read(path, None if scores is None else Path(scores)).warned()
     voxel = volume.voxel_mm3
     lesions = []
-    for one in instances:
-        score = 1.0 if one.score is None else one.score
+    for instance in instances:
+        score = 1.0 if instance.score is None else instance.score
         if not 0 <= score <= 1:
             raise ValueError(f"{path} must have scores in [0, 1] for soft crops, got {score}")
-        lesions.append(_lesion(one, score, voxel))
+        lesions.append(_lesion(instance, score, voxel))
     return lesions
 
 
-def _lesion(one: _Instance, score: float, voxel: float) -> Lesion:
-    low = torch.tensor([edge.start for edge in one.window])
-    high = torch.tensor([edge.stop for edge in one.window])
-    places = torch.from_numpy(np.argwhere(one.inside)).double()
+def _lesion(instance: _Instance, score: float, voxel: float) -> Lesion:
+    low = torch.tensor([edge.start for edge in instance.window])
+    high = torch.tensor([edge.stop for edge in instance.window])
+    places = torch.from_numpy(np.argwhere(instance.inside)).double()
     return Lesion(
         box=torch.cat([low, high]).float(),
-        crop=torch.from_numpy(one.inside).float() * score,
+        crop=torch.from_numpy(instance.inside).float() * score,
         offset=low,
         centre=(places.mean(dim=0) + 0.5 + low).float(),
-        volume_mm3=float(one.inside.sum()) * score * voxel,
-        label=one.label or 0,
+        volume_mm3=float(instance.inside.sum()) * score * voxel,
+        label=instance.label or 0,
     )
 
 
 def read(path: Path, hints: Hints) -> dict[str, BoxFile]:
     """The one case of a label map: tight boxes, by value."""
     (volume, instances), notes = _read(path, hints.scores)
-    windows = [one.window for one in instances]
+    windows = [instance.window for instance in instances]
     rows = [[w.start for w in window] + [w.stop for w in window] for window in windows]
     boxes = torch.tensor(rows, dtype=torch.float64).reshape(-1, 6)
-    ranks = [one.score for one in instances if one.score is not None]
-    classes = [one.label for one in instances if one.label is not None]
+    ranks = [instance.score for instance in instances if instance.score is not None]
+    classes = [instance.label for instance in instances if instance.label is not None]
     file = BoxFile(
         boxes,
         column(ranks, "score", len(boxes), path),
@@ -177,17 +177,17 @@ def score_table(path: Path) -> Path:
 def _table(path: Path, scores: Path | None) -> dict[int, tuple[float | None, int | None]] | None:
     """Score and class by value, or None without a table."""
     beside = [file for file in tables_beside(path) if file.is_file()]
-    found = beside if scores is None else [scores]
-    if not found:
+    source = scores or next(iter(beside), None)
+    if source is None:
         return None
-    if not found[0].is_file():
-        raise FileNotFoundError(f"{found[0]} must be the table of {path}, found no such file")
-    rows = _json_rows(found[0]) if found[0].suffix.lower() == ".json" else _csv_rows(found[0])
+    if not source.is_file():
+        raise FileNotFoundError(f"{source} must be the table of {path}, found no such file")
+    rows = _json_rows(source) if source.suffix.lower() == ".json" else _csv_rows(source)
     table: dict[int, tuple[float | None, int | None]] = {}
     for row in rows:
-        value, score, label = _cells(found[0], row)
+        value, score, label = _cells(source, row)
         if value in table:
-            raise ValueError(f"{found[0]} must have one row a value, got two for {value}")
+            raise ValueError(f"{source} must have one row a value, got two for {value}")
         table[value] = score, label
     return table
 

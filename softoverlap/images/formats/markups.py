@@ -235,8 +235,8 @@ def _file(path: Path, markups: Sequence[Mapping[str, Any]], hints: Hints) -> Box
     affine = needed_affine(path, bare, hints)
     corners = _all_corners(path, rois)
     boxes, notes = voxel_boxes(corners, affine, "LPS", path, case)
-    scores = [float(found) for found in _noted(rois, _SCORE)]
-    labels = [int(found) for found in _noted(rois, _CLASS)]
+    scores = [float(text) for text in _noted(rois, _SCORE)]
+    labels = [int(text) for text in _noted(rois, _CLASS)]
     return BoxFile(
         checked_boxes(boxes, path),
         column(scores, "score", len(rois), path),

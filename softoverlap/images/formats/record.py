@@ -113,8 +113,8 @@ def number_rows(
         raise ValueError(f"{path} must hold {width} numbers a {key}, got {sorted(widths)}")
     for number in (number for row in rows for number in row):
         if type(number) not in (int, float):
-            found = "lists in it" if isinstance(number, list) else repr(number)
-            raise ValueError(f"{path} must have numbers as {key}, got {found}")
+            got = "lists in it" if isinstance(number, list) else repr(number)
+            raise ValueError(f"{path} must have numbers as {key}, got {got}")
     return _tensor([list(row) for row in rows], key, path, torch.float64).reshape(-1, width)
 
 

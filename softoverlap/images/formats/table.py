@@ -56,14 +56,14 @@ def read(path: Path, hints: Hints) -> dict[str, BoxFile]:
     for line, row in enumerate(rows, start=2):
         cases.setdefault(row.get("case") or "", []).append((line, row))
     files = [_file(path, case, lines, names, hints) for case, lines in cases.items()]
-    found = {case_of(path, file): file for file in files}
-    if len(found) < len(files):
+    by_case = {case_of(path, file): file for file in files}
+    if len(by_case) < len(files):
         unnamed = next(file for file in files if file.case is None)
         raise ValueError(
             f"{path} must name the case of every row, got rows without one, which are called as "
             f"the file, beside the case {case_of(path, unnamed)}"
         )
-    return found
+    return by_case
 
 
 def _axes(path: Path, header: Sequence[str]) -> list[str]:
