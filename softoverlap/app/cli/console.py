@@ -1,4 +1,4 @@
-"""What the command prints: progress bars on a terminal, plain lines elsewhere, short errors."""
+"""What commands print: progress bars on a terminal, plain lines elsewhere, short errors."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ errors = Console(stderr=True, soft_wrap=True, highlight=False)
 
 
 def say(text: str) -> None:
-    """Print a line as it is, brackets included."""
+    """Print a line without markup."""
     console.print(_printable(text), markup=False)
 
 
 def _printable(text: str) -> str:
-    """The same in flags; bytes of a file's name that are not UTF-8 as backslash, u, dc, XX."""
+    """The text with options for arguments, and escapes for bytes that are not UTF-8."""
     return in_flags(text).encode("utf-8", "backslashreplace").decode("utf-8")
 
 
@@ -106,16 +106,16 @@ def message_of(error: Exception) -> str:
 
 
 def one_line_warning(message: Warning | str, *origin: object, **more: object) -> None:
-    """Print a warning without the place in the code that it comes from."""
+    """Print a warning without its position in the code."""
     errors.print(_printable(f"warning: {' '.join(str(message).split())}"), markup=False)
 
 
 def one_line_errors(command: Callable[_P, None]) -> Callable[_P, None]:
     """Bad input ends the command with one line and status 2, Ctrl-C with status 130.
 
-    Whatever else goes wrong is nobody's input: its traceback is shown, and the status is 3, since
-    1 says that some cases failed. With `SOFTOVERLAP_TRACEBACK=1` in the environment the traceback
-    of bad input is shown too.
+    Any other error is unexpected: its traceback is shown, and the status is 3, since 1 means that
+    some cases failed. With `SOFTOVERLAP_TRACEBACK=1` in the environment, the traceback of bad input
+    is shown too.
     """
 
     @functools.wraps(command)
@@ -143,7 +143,7 @@ def one_line_errors(command: Callable[_P, None]) -> Callable[_P, None]:
 
 
 def _print_error(error: Exception, *, whole: bool) -> None:
-    """One line that says what went wrong, after the traceback if need be."""
+    """One line with the message, after the traceback if it is wanted."""
     if whole:
         text = "".join(traceback.format_exception(error))
         errors.print(_printable(text), markup=False, end="")
@@ -151,7 +151,7 @@ def _print_error(error: Exception, *, whole: bool) -> None:
 
 
 class TrainingBar:
-    """Step, losses and time left of a training, as `train` calls it."""
+    """Progress of a training: step, loss and time left."""
 
     def __init__(self, label: str = "training") -> None:
         self.label, self.tenths = label, 0
@@ -173,7 +173,7 @@ class TrainingBar:
         self.bar.stop()
 
     def __call__(self, state: TrainingProgress) -> None:
-        """Show the state after a step; a line every tenth of the run where there is no terminal."""
+        """Show the state after a step; without a terminal, print a line every tenth of the run."""
         if not self.steps and state.step > 1:  # resumed: no line about a single step
             self.tenths = min(int(10 * state.done), 9)
         self.steps, self.sum = self.steps + 1, 0.97 * self.sum + 0.03 * state.loss
@@ -188,7 +188,7 @@ class TrainingBar:
 
 
 class CountBar:
-    """How many scans are done."""
+    """Progress as a number of scans."""
 
     def __init__(self, label: str, total: int, *, quiet: bool = False) -> None:
         self.label, self.total, self.count, self.quiet = label, total, 0, quiet
@@ -204,7 +204,7 @@ class CountBar:
         self.bar.stop()
 
     def __call__(self, text: str) -> None:
-        """One more; where there is no terminal, a line."""
+        """Count one more; without a terminal, print a line."""
         self.count += 1
         self.bar.update(self.task, advance=1)
         if not (console.is_terminal or self.quiet):
@@ -212,9 +212,9 @@ class CountBar:
 
 
 class RateBar:
-    """How many cases are done, how fast, and how long the rest will take.
+    """Progress as a number of cases, with the rate and the time left.
 
-    Where there is no terminal, a line every twentieth of the way, and one for each failed case.
+    Without a terminal, it prints a line every twentieth of the cases, and one for each failure.
     """
 
     def __init__(self, label: str, total: int) -> None:
@@ -237,15 +237,15 @@ class RateBar:
         self.bar.stop()
 
     def skip(self, count: int) -> None:
-        """So many were done before; time begins now."""
+        """Start with cases that are finished already; the clock starts now."""
         self.count = self.skipped = count
         self.begun, self.twentieths = time.monotonic(), 20 * count // self.total
         self.bar.update(self.task, completed=count)
         if count:
-            say(f"{self.label}: {count}/{self.total} are done already")
+            say(f"{self.label}: {count}/{self.total} are finished already")
 
     def __call__(self, name: str, error: str | None = None) -> None:
-        """One more."""
+        """Count one more."""
         self.count += 1
         rate = (self.count - self.skipped) / max(time.monotonic() - self.begun, 1e-9)
         text = f"{rate:.2g} a second, {clock((self.total - self.count) / rate)} left"
@@ -259,7 +259,7 @@ class RateBar:
 
 
 def print_metrics(summary: Mapping[str, Any], *, title: str = "") -> None:
-    """A table of means with their intervals, and what is pooled over cases."""
+    """Print a table of means with intervals, and of figures pooled over cases."""
     percent = f"{100 * summary.get('bootstrap', {}).get('confidence', 0.95):g} % interval"
     table = Table("", "mean", percent, "median", "cases", title=title or None)
     for column in table.columns[1:]:
@@ -278,14 +278,14 @@ def print_metrics(summary: Mapping[str, Any], *, title: str = "") -> None:
     if table.row_count:
         Console(width=None if console.is_terminal else 100, highlight=False).print(table)
     if empty := summary.get("n_empty"):
-        say(f"{plural(empty, 'case')} empty in prediction and truth: overlaps count as 1 there")
+        say(f"{plural(empty, 'case')} with empty prediction and truth: their overlaps count as 1")
     if silent := summary.get("without_scores"):
         names = ", ".join(silent[:5]) + (", …" if len(silent) > 5 else "")
-        say(f"no FROC and no average precision: boxes have no scores in {names}")
+        say(f"no FROC and no average precision, since boxes have no scores in {names}")
 
 
 def _interval(ends: Sequence[float | None] | None) -> str:
-    """`0.71 to 0.83`, empty where it is not defined."""
+    """`0.71 to 0.83`, empty if it is not defined."""
     if ends is None or None in ends:
         return ""
     return f"{ends[0]:.4g} to {ends[1]:.4g}"
@@ -297,7 +297,7 @@ def clock(seconds: float) -> str:
 
 
 def print_evaluations(evaluations: Mapping[str, Evaluation]) -> None:
-    """A table of sensitivities, CPM and average precision, a row for each method."""
+    """Print a table of sensitivities, CPM and average precision, one row per method."""
     first = next(iter(evaluations.values()))
     scans, lesions = first.froc.scans, first.froc.lesions
     table = Table(title=f"{lesions} lesions in {scans} unseen scans: sensitivity at FP a scan")

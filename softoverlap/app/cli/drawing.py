@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def draw(path: Path, box_reading: BoxReading, picture: Path, reading: Reading) -> None:
-    """Three planes through the largest lesion, the best box, or the middle."""
+    """Draw three planes through the largest lesion, the best box, or the middle."""
     from softoverlap.app.report import name_planes, plot_case, save_figure
 
     scan = box_reading.image
@@ -36,17 +36,17 @@ def draw(path: Path, box_reading: BoxReading, picture: Path, reading: Reading) -
 
 
 def _boxes_and_scan(path: Path, reading: BoxReading) -> tuple[Volume, Tensor, Tensor | None]:
-    """The scan as it is looked at, and the boxes of the one case in its voxels, the best first."""
+    """The scan in display orientation, and the boxes of the case in its voxels, best first."""
     from softoverlap.app.report import DISPLAY, moved_boxes
     from softoverlap.images import load_one_volume, reorient_to
 
     if reading.image is None:
-        raise ValueError("--picture of boxes needs the scan that they lie on: pass --image")
+        raise ValueError("--picture of boxes needs their scan: pass --image")
     files = read_files(path, reading)
     if len(files) != 1:
         raise ValueError(
-            f"--picture is drawn of the boxes of one case, got {len(files)} in {path}: "
-            "`softoverlap convert FILE FOLDER --to json` makes a file of each"
+            f"--picture shows the boxes of one case, got {len(files)} cases in {path}: "
+            "`softoverlap convert FILE FOLDER --to json` makes one file per case"
         )
     file = next(iter(files.values()))
     image = _on_grid_of(file, load_one_volume(reading.image), path, reading.image)
@@ -59,7 +59,7 @@ def _boxes_and_scan(path: Path, reading: BoxReading) -> tuple[Volume, Tensor, Te
 
 
 def _mask_and_scan(path: Path, scan: Path | None, reading: Reading) -> tuple[Tensor | None, Volume]:
-    """The probabilities of a file, if it has such, on the scan's grid, and the scan or the file."""
+    """The mask that a file holds, if any, and the scan (or the file itself) below it."""
     from softoverlap.app.report import DISPLAY
     from softoverlap.images import check_same_grid, load_one_volume, reorient_to, value_kind
 
@@ -75,7 +75,7 @@ def _mask_and_scan(path: Path, scan: Path | None, reading: Reading) -> tuple[Ten
 
 
 def _largest(image: Volume, mask: Tensor, reading: Reading) -> list[float] | None:
-    """The centre of the largest lesion, None without any."""
+    """The centre of the largest lesion, None without lesions."""
     lesions = find_lesions(image, mask, reading)
     if not lesions:
         return None
@@ -83,7 +83,7 @@ def _largest(image: Volume, mask: Tensor, reading: Reading) -> list[float] | Non
 
 
 def _on_grid_of(file: BoxFile, image: Volume, path: Path, scan: Path) -> Volume:
-    """The scan in the axis order of the boxes, whose voxels mean nothing on another grid."""
+    """The scan in the axis order of the boxes, whose grid must be the same."""
     from softoverlap.images import Volume, check_same_grid, reorient_to
 
     if file.affine is None:

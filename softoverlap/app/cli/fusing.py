@@ -32,7 +32,7 @@ class Fusion:
 
 @dataclass(frozen=True)
 class Fused:
-    """What was written: of how many, its volume, what to know about it, how good the raters are."""
+    """A fused mask: number of raters, volume, notes, and the quality of each rater."""
 
     count: int
     volume_ml: float
@@ -41,7 +41,7 @@ class Fused:
 
 
 def parse_weights(text: str | None, method: str) -> tuple[float, ...] | None:
-    """`2,1,1` as numbers; they belong to one method alone."""
+    """`2,1,1` as numbers; only one method takes them."""
     if (text is None) == (method == "weighted"):
         raise ValueError(
             "--weights must be given for --method weighted and no other, "
@@ -56,7 +56,7 @@ def parse_weights(text: str | None, method: str) -> tuple[float, ...] | None:
 
 
 def fuse_files(paths: Sequence[Path], output: Path, fusion: Fusion) -> Fused:
-    """Read the masks of one case, fuse them, write the mask on the grid of the first."""
+    """Read the masks of one case, fuse them, and write the result on the grid of the first."""
     from softoverlap._units import MM3_PER_ML
     from softoverlap.images import save_nifti, voxel_volume
     from softoverlap.lesions import fuse_raters, staple
@@ -81,7 +81,7 @@ def fuse_files(paths: Sequence[Path], output: Path, fusion: Fusion) -> Fused:
 
 
 def _read(paths: Sequence[Path], fusion: Fusion) -> tuple[RaterStack, list[str]]:
-    """The masks of one case, and what each is called: its file, or its place in a file of all."""
+    """The masks of one case, and a name for each: its file, or its number in a 4D file."""
     from softoverlap.images import load_raters
 
     hard = fusion.method in ("majority", "staple") and fusion.threshold is None
@@ -104,19 +104,19 @@ def _read(paths: Sequence[Path], fusion: Fusion) -> tuple[RaterStack, list[str]]
 
 
 def _check_hard(path: Path, mask: Tensor, method: str) -> None:
-    """The mask holds 0 and 1 alone."""
+    """The mask holds 0 and 1 only."""
     soft = mask[(mask != 0) & (mask != 1)]
     if len(soft):
         raise ValueError(
-            f"{path} must hold 0 and 1 for --method {method}, or be cut: pass --threshold 0.5 or "
-            f"another, got {float(soft[0]):g}"
+            f"{path} must hold 0 and 1 for --method {method}, got {float(soft[0]):g}: pass "
+            "--threshold 0.5 or another"
         )
 
 
 def fuse_folder(
     cases: Mapping[str, Sequence[Path]], output: Path, fusion: Fusion
 ) -> list[dict[str, object]]:
-    """Fuse case by case; a bad one is noted and the others go on. A row a case, and `fused.csv`."""
+    """Fuse case by case, go on after errors, and write `fused.csv` with one row per case."""
     from softoverlap.images import write_table
 
     rows: list[dict[str, object]] = []
@@ -151,7 +151,7 @@ def _row(case: str, paths: Sequence[Path], output: Path, fusion: Fusion) -> dict
 
 
 def _note_odd_counts(rows: Sequence[dict[str, object]]) -> None:
-    """Warn of the cases whose number of raters is not that of most: a file may be missing."""
+    """Note the cases with an unusual number of raters: a file may be missing."""
     good = [row for row in rows if not row["error"]]
     counts = Counter(row["raters"] for row in good)
     usual = max(counts, key=lambda count: (counts[count], count), default=None)
@@ -162,13 +162,13 @@ def _note_odd_counts(rows: Sequence[dict[str, object]]) -> None:
 
 
 def _doubts(fused: Fused) -> list[str]:
-    """What a user should know about one case."""
-    alone = ["the mask of a single rater, fused with no other"] if fused.count == 1 else []
+    """Notes about one case."""
+    alone = ["this is the mask of a single rater"] if fused.count == 1 else []
     return [*alone, *fused.notes]
 
 
 def say_fused(output: Path, fusion: Fusion, fused: Fused) -> None:
-    """What became of one case."""
+    """Print the result of one case."""
     for line in _doubts(fused):
         say(f"warning: {line}")
     for line in fused.raters:

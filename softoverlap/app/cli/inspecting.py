@@ -1,4 +1,4 @@
-"""What `softoverlap inspect` says about a file, a line each."""
+"""What `softoverlap inspect` prints about a file."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Reading:
 
 
 def check_values(values: str, label: int | None) -> None:
-    """The options that say how to read values go together."""
+    """The options `values` and `label` fit together."""
     from softoverlap._checks import check_choice
     from softoverlap.images import VALUES
 
@@ -55,7 +55,7 @@ def check_values(values: str, label: int | None) -> None:
 
 
 def named_files(sources: Sequence[str]) -> list[Path]:
-    """Files as named, the images of folders, and the images and boxes that fit patterns."""
+    """Named files, the images of folders, and the images and boxes that match patterns."""
     from softoverlap.app.cohort import BOX_SUFFIXES
     from softoverlap.images import IMAGE_SUFFIXES, find_files
 
@@ -68,14 +68,14 @@ def named_files(sources: Sequence[str]) -> list[Path]:
 
 
 def is_image(path: Path) -> bool:
-    """Whether the name is that of an image; others are box files."""
+    """Whether the name is that of an image; other files hold boxes."""
     from softoverlap.images import is_image_name
 
     return path.is_dir() or is_image_name(path) or not path.suffix
 
 
 def describe(path: Path, reading: Reading, box_reading: BoxReading) -> list[str]:
-    """All there is to say about a file, a line each."""
+    """Lines about a file."""
     from softoverlap.images import load_image
 
     if not is_image(path):
@@ -92,7 +92,7 @@ def _format(path: Path) -> str:
 
 
 def grid_lines(image: Volume) -> list[str]:
-    """Shape, spacing, axes and place."""
+    """Shape, spacing, axes and position."""
     from softoverlap.images import axis_codes
 
     shape = " x ".join(map(str, image.grid))
@@ -109,7 +109,7 @@ def grid_lines(image: Volume) -> list[str]:
 
 
 def _turn(affine: Tensor) -> float:
-    """Largest angle between an axis and the direction that it is called by, in degrees."""
+    """Largest angle between an axis and its nearest direction, in degrees."""
     import torch
 
     axes = affine[:3, :3] / affine[:3, :3].norm(dim=0)
@@ -117,7 +117,7 @@ def _turn(affine: Tensor) -> float:
 
 
 def value_lines(image: Volume, reading: Reading) -> list[str]:
-    """Kind and range of the values, and what lesions there are."""
+    """Kind and range of the values, and the lesions."""
     import torch
 
     from softoverlap.images import value_kind
@@ -136,17 +136,17 @@ def value_lines(image: Volume, reading: Reading) -> list[str]:
 
 
 _KINDS = {
-    "binary": "binary: 0 and 1 alone",
+    "binary": "binary: only 0 and 1",
     "probabilities": "probabilities",
-    "labels": "labels: whole numbers (--label K looks at one)",
-    "percent": "look like percent (--values percent reads them so)",
-    "0-255": "look like 0-255 (--values 0-255 reads them so)",
-    "other": "other: no mask, as it seems",
+    "labels": "labels: whole numbers (--label K selects one)",
+    "percent": "look like percent (read them with --values percent)",
+    "0-255": "look like 0-255 (read them with --values 0-255)",
+    "other": "other: probably not a mask",
 }
 
 
 def as_mask(image: Volume, reading: Reading, kind: str) -> Tensor | None:
-    """The probabilities, if the values are such or it was said how to read them."""
+    """The probabilities, if the values are probabilities or an option says how to read them."""
     from softoverlap.images import as_probabilities
 
     is_named = reading.values != "auto" or reading.label is not None

@@ -30,7 +30,7 @@ def show_viewer(
         say(f"{written.index}: {written.size / 1e6:.1f} MB, with {copies} of scans and masks")
     if serve:
         with ViewerServer(viewer, port=port) as server:
-            say(f"{server.url}\nfor this machine alone, until Ctrl-C")
+            say(f"{server.url}\non this computer only; Ctrl-C stops it")
             try:
                 server.serve_forever()
             except KeyboardInterrupt:

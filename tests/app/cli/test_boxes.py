@@ -244,7 +244,7 @@ def test_cases_that_a_table_cannot_hold_are_named(masks, tmp_path):
     found = tmp_path / "found"
     run("boxes", masks, "--output", found)
     text = run("convert", found, tmp_path / "all.csv", "--from", "json")
-    assert "not in the table, since it has no row without a box: empty" in text
+    assert "not in the table, since they have no boxes: empty" in text
     assert list(read_box_files(tmp_path / "all.csv")) == ["sub-01", "sub-02"]
     text = run("convert", found, tmp_path / "all.json", "--from", "json", "--to", "coco")
     assert "not in the table" not in text
@@ -258,7 +258,7 @@ def test_a_bad_file_is_named_and_the_others_are_converted(masks, tmp_path):
     (found / "twice_boxes.json").write_text(json.dumps(again))
     text = run("convert", found, tmp_path / "all.csv", "--from", "json", status=1)
     assert "sub-03_boxes.json must be a JSON file" in text
-    assert "twice_boxes.json must hold cases of its own, sub-01 is of" in text
+    assert "twice_boxes.json must not repeat the case sub-01 of" in text
     assert "1 file written, 2 failed" in text
     assert list(read_box_files(tmp_path / "all.csv")) == ["sub-01", "sub-02"]
     # a case that the format cannot hold

@@ -358,4 +358,4 @@ def test_a_label_that_is_in_no_file_is_told(tmp_path):
     text = run(*sides, "--output", tmp_path / "out", "--labels", "2,7")
     assert "label 7 is in no file" in text
     assert "label 2 is in no file" not in text
-    assert "1 case empty in prediction and truth: overlaps count as 1 there" in text
+    assert "1 case with empty prediction and truth: their overlaps count as 1" in text
