@@ -1,4 +1,4 @@
-"""Images, raters' files, scans from folders, and boxes in the formats of other tools."""
+"""Images, raters' masks and scans from files, and boxes in the formats of other tools."""
 
 from softoverlap.images.alignment import (
     CLOSE_GRID,

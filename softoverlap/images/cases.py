@@ -1,4 +1,4 @@
-"""Cases of a training folder: split by patient, and read."""
+"""Cases of a training folder: splitting by patient, and reading."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ class LoadedCase:
         name: Name of the case.
         image: Intensities, shape (D, H, W).
         mask: Probabilities, shape (D, H, W).
-        lesions: Its lesions; none is normal.
+        lesions: Its lesions, possibly none.
         spacing: Edge lengths of a voxel in mm.
         affine: Voxel indices to RAS mm of voxel centres, shape (4, 4).
-        notes: What a user should know about the files and may not have meant.
+        notes: What a user should know about the files.
 
     Examples:
         >>> blank = torch.zeros(8, 8, 4)
@@ -59,9 +59,9 @@ def split_by_patient(
     """Split cases into training and validation so that no patient is in both.
 
     Args:
-        cases: The cases, of two patients at least.
-        fraction: Share of the patients that go to validation, in (0, 1); at least one patient
-            goes to each side.
+        cases: The cases, of at least two patients.
+        fraction: Share of the patients for validation, in (0, 1); each side gets at least one
+            patient.
         seed: Seed of the draw; the order of the cases does not matter.
 
     Returns:
@@ -84,7 +84,7 @@ def split_by_patient(
     if len(patients) < 2:
         raise ValueError(
             f"cases must be of two patients at least, got {len(cases)} cases of {patients}; "
-            "if this is not so, name the patients in patients.csv"
+            "if this is wrong, list the patients in patients.csv"
         )
     count = min(max(round(fraction * len(patients)), 1), len(patients) - 1)
     order = np.random.default_rng(seed).permutation(len(patients))
@@ -95,12 +95,13 @@ def split_by_patient(
 
 
 def load_case(case: Case, *, threshold: float = 0.5) -> LoadedCase:
-    """Read a case's files and find its lesions.
+    """Read the files of a case and find its lesions.
 
     With raters, lesions are where a rater marked one, whatever the mask says; the mask gives the
-    probabilities there, or where there is none the raters' mean. Masks that are stored in another
-    axis order than the scan are turned without loss. Notes say if the mask and the raters disagree,
-    if there are positive voxels but no lesion, and what is odd about the files.
+    probabilities there, or without a mask the raters' mean. Masks with another axis order than the
+    scan are reoriented without loss. The soft edge of a lesion is every positive voxel that is
+    connected to it (`lesions_from_mask` without `halo`). Notes say if the mask and the raters
+    disagree, if there are positive voxels but no lesion, and what is odd about the files.
 
     Args:
         case: The files.
@@ -111,9 +112,9 @@ def load_case(case: Case, *, threshold: float = 0.5) -> LoadedCase:
         also where the mask's affine differs by up to 0.6 voxels.
 
     Raises:
-        FileNotFoundError: If a file is gone.
-        ValueError: If the case has neither mask nor raters, a file cannot be read, a mask does not
-            lie on the scan's grid or holds values outside [0, 1]. The message names the file.
+        FileNotFoundError: If a file does not exist.
+        ValueError: If the case has neither mask nor raters, a file cannot be read, or a mask is not
+            on the scan's grid or has values outside [0, 1]. The message names the file.
 
     Examples:
         >>> import tempfile
@@ -154,19 +155,19 @@ def _probabilities(path: Path, image: Volume, image_path: Path) -> Noted[Tensor]
 def _doubts(
     case: Case, mask: Tensor, raters: Tensor | None, threshold: float, *, has_lesions: bool
 ) -> list[str]:
-    """What the files say and a user may not have meant."""
+    """What may be a mistake in the files."""
     doubts = []
     peak = float((mask if raters is None else raters).max())
     if not has_lesions and peak > 0:
         doubts.append(
-            f"no lesion, though voxels are positive: the highest is {peak:.3g}, below the "
+            f"no lesion, although voxels are positive: the highest is {peak:.3g}, below the "
             f"threshold {threshold:g}"
         )
     if case.mask is not None and raters is not None:
         given, mean = float(mask.double().sum()), float(raters.double().mean(dim=0).sum())
         if abs(given - mean) > MAX_DISAGREEMENT * max(given, mean):
             doubts.append(
-                f"the mask holds {given:.6g} voxels and the raters' mean {mean:.6g}; the raters "
-                "say where lesions are, the mask gives their probabilities"
+                f"the mask holds {given:.6g} voxels and the raters' mean {mean:.6g}; lesions are "
+                "those of the raters, with the probabilities of the mask"
             )
     return doubts

@@ -1,4 +1,4 @@
-"""Scans and masks of every usual format, with their geometry: NIfTI, NRRD, MetaImage, DICOM."""
+"""Scans and masks with their geometry, from NIfTI, NRRD, MetaImage and DICOM."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from softoverlap.images.nifti import NIFTI_SUFFIXES, is_nifti_name, read_nifti
 from softoverlap.images.noted import Noted
 
 IMAGE_SUFFIXES = (*NIFTI_SUFFIXES, *READERS)
-"""How the names of image files end; a DICOM series is a folder."""
+"""Suffixes of image files; a DICOM series is a folder."""
 
 SEGMENTATION_SUFFIX = ".seg.nrrd"
-"""How 3D Slicer lets the names of segmentations end."""
+"""Suffix of 3D Slicer's segmentations."""
 
 DATA_SUFFIXES = (".raw", ".zraw", ".raw.gz")
-"""How the names of data files end, whose headers (.mhd, .nhdr) lie apart."""
+"""Suffixes of data files whose headers (.mhd, .nhdr) are separate files."""
 
 
 def load_image(
@@ -36,14 +36,14 @@ def load_image(
     """Read a scan or a mask: NIfTI, NRRD, MHA, MHD, or a folder with one DICOM series.
 
     Nothing is reoriented or resampled: the tensor has the axis order of the file, the fastest axis
-    first, as nibabel gives it, and the affine says in RAS where it lies, for LPS formats too.
-    Channels, components and time points come first. A DICOM series must be an even and upright
-    stack: a missing slice and a tilted gantry are errors, since no affine tells where they lie.
+    first, as in nibabel, and the affine maps to RAS, for LPS formats too. Channels, components and
+    time points come first. A DICOM series must be an even and upright stack: a missing slice or a
+    tilted gantry is an error, since no affine describes it.
 
     Args:
         path: The file, or the DICOM folder.
-        dtype: Type of the values to return; a type that cannot hold them is an error.
-        validate: Refuse NaN and infinite values; on by default.
+        dtype: Type of the returned values; it is an error if it cannot hold them.
+        validate: Check for NaN and infinite values; on by default.
 
     Returns:
         Values, shape (D, H, W) or (C, D, H, W), and affine, voxel indices to RAS mm. A channel
@@ -92,19 +92,19 @@ def load_nifti(
     dtype: torch.dtype = torch.float32,
     validate: bool | None = None,
 ) -> Volume:
-    """`load_image` by its other name: 3D and 4D NIfTI, and the other formats too.
+    """Read a scan or a mask: another name for `load_image`, for NIfTI and the other formats.
 
     Args:
         path: The file, or the DICOM folder.
-        dtype: Type of the values to return.
-        validate: Refuse NaN and infinite values; on by default.
+        dtype: Type of the returned values.
+        validate: Check for NaN and infinite values; on by default.
 
     Returns:
         Values, shape (D, H, W) or (C, D, H, W), and affine, voxel indices to RAS mm.
 
     Raises:
         FileNotFoundError: If there is no such file or folder.
-        ValueError: As of `load_image`.
+        ValueError: As for `load_image`.
 
     Examples:
         >>> import tempfile
@@ -119,7 +119,7 @@ def load_nifti(
 
 
 def load_one_volume(path: str | os.PathLike[str]) -> Volume:
-    """A scan or a mask without channels; several are an error that names the file."""
+    """A scan or a mask without channels; channels are an error that names the file."""
     return noted_one_volume(path).warned()
 
 
@@ -131,13 +131,13 @@ def noted_one_volume(path: str | os.PathLike[str]) -> Noted[Volume]:
 
 
 def image_name(path: str | os.PathLike[str]) -> str:
-    """The name of an image without its suffix; of a DICOM series, that of its folder.
+    """The name of an image without its suffix; for a DICOM series, the name of its folder.
 
     Args:
         path: The file or folder.
 
     Returns:
-        The name, as a rule that of the case.
+        The name, usually that of the case.
 
     Examples:
         >>> image_name("scans/sub-01_flair.nii.gz"), image_name("scans/sub-01.v2.mha")
@@ -150,7 +150,7 @@ def image_name(path: str | os.PathLike[str]) -> str:
 
 
 def is_image_name(path: str | os.PathLike[str]) -> bool:
-    """Whether a name ends as that of an image file does, in small letters or capitals.
+    """Whether a name has the suffix of an image file, in lower or upper case.
 
     Args:
         path: The file; it need not exist.

@@ -1,4 +1,4 @@
-"""What was read from a file together with what its reader should know about it."""
+"""A result together with notes on how it was read."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ Value = TypeVar("Value")
 
 
 class Noted(NamedTuple, Generic[Value]):
-    """A value, and notes for whoever uses it.
+    """A value, and notes for its user.
 
     Args:
         value: The result itself.
-        notes: Sentences that a user should read, in the order in which they came up.
+        notes: Sentences that a user should read, in the order in which they arose.
 
     Examples:
         >>> noted = Noted(3, ("a.nii has two affines",))
@@ -25,12 +25,12 @@ class Noted(NamedTuple, Generic[Value]):
     notes: tuple[str, ...] = ()
 
     def warned(self) -> Value:
-        """The value alone; each note becomes a warning of the function that called the caller."""
+        """The value; each note becomes a warning at the caller of the calling function."""
         warn_of(self.notes, stacklevel=4)
         return self.value
 
 
 def warn_of(notes: tuple[str, ...], *, stacklevel: int = 3) -> None:
-    """Emit each note as a warning, for a caller who gets no place to find it."""
+    """Emit each note as a warning, for functions that return a bare value."""
     for note in notes:
         warnings.warn(note, stacklevel=stacklevel)

@@ -1,4 +1,4 @@
-"""Masks read as probabilities, onto one grid: that of a scan, or of the first of several raters."""
+"""Masks of several raters, read as probabilities on one grid."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from softoverlap.images.values import noted_probabilities
 
 
 def is_label_map(values: str, label: int | None) -> bool:
-    """Whether values are labels, of which a mean means nothing: told so, or one is asked for.
+    """Whether values are labels, which must not be averaged.
 
     Examples:
         >>> is_label_map("auto", 2), is_label_map("probabilities", 2)
@@ -27,7 +27,7 @@ def is_label_map(values: str, label: int | None) -> bool:
 
 
 def label_to_read(values: str, label: int | None) -> int | None:
-    """The label, unless the values are told to be probabilities: these are of it already.
+    """The label, or None if the values are probabilities, which are of that label already.
 
     Examples:
         >>> label_to_read("auto", 2), label_to_read("percent", 2)
@@ -43,7 +43,7 @@ class RaterStack:
     Args:
         raters: Probabilities, shape (R, D, H, W).
         affine: Voxel indices to RAS mm of voxel centres, shape (4, 4).
-        notes: What a user should know about the files, their values and their grids.
+        notes: What a user should know about files, values and grids.
 
     Examples:
         >>> stack = RaterStack(torch.zeros(3, 4, 4, 4), torch.eye(4, dtype=torch.float64))
@@ -65,23 +65,23 @@ def load_raters(
     label: int | None = None,
     nearest: bool = False,
 ) -> RaterStack:
-    """Read the masks of all raters onto the grid of the first, or of another file.
+    """Read the masks of all raters on the grid of the first, or of another file.
 
     Args:
-        paths: A file a rater, or a DICOM folder; a fourth axis is raters too.
-        onto: The file whose grid they are brought onto; the first mask if None.
-        geometry: What to do where grids differ, see `align_to`.
+        paths: One file or DICOM folder per rater; a fourth axis holds raters too.
+        onto: The file with the target grid; the first mask if None.
+        geometry: What to do if grids differ, see `align_to`.
         values: How to read the values, see `as_probabilities`.
-        label: The label to take out of label maps.
+        label: The label to use of label maps.
         nearest: Resample to the nearest voxel, so that hard masks stay hard.
 
     Returns:
-        The masks, and where they lie.
+        The masks and their affine.
 
     Raises:
-        FileNotFoundError: If a file is gone.
-        ValueError: If there is no path, a file cannot be read, holds values that could mean several
-            things, or lies on another grid. The message names the file.
+        FileNotFoundError: If a file does not exist.
+        ValueError: If there is no path, a file cannot be read, its values are ambiguous, or its
+            grid is another. The message names the file.
 
     Examples:
         >>> import tempfile
@@ -92,7 +92,7 @@ def load_raters(
         torch.Size([2, 4, 4, 4])
     """
     if not paths:
-        raise ValueError("paths must hold a file a rater, got none")
+        raise ValueError("paths must hold one file per rater, got none")
     nearest = nearest or is_label_map(values, label)
     first = Path(onto or paths[0])
     reference, notes = noted_image(first)

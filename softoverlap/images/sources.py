@@ -1,4 +1,4 @@
-"""Which files a user means by files, folders and patterns."""
+"""From files, folders and patterns to a list of files."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ def find_files(
     *,
     without: Sequence[str] = (),
 ) -> list[Path]:
-    """Files that are named, and those of folders and patterns with one of the suffixes; each once.
+    """Named files, and those of folders and patterns with one of the suffixes; each once.
 
-    A file that is named need not exist: it fails by itself, and the others go on. A folder without
-    such files that holds DICOM slices is a file.
+    A named file need not exist: reading it fails later, without stopping the others. A folder with
+    DICOM slices and no such files counts as one file.
 
     Args:
-        sources: Files, folders (their own files) and patterns such as `"scans/*_flair.nii.gz"`.
-        suffixes: How names in folders and of patterns end, in small letters or capitals.
-        what: The argument that the sources come from, for messages.
-        without: Endings of names to pass by.
+        sources: Files, folders (without subfolders) and patterns such as `"scans/*_flair.nii.gz"`.
+        suffixes: Suffixes of files in folders and patterns, in lower or upper case.
+        what: The argument of the sources, for messages.
+        without: Suffixes to skip.
 
     Returns:
         Files in the order of the sources, those of one source by name.
 
     Raises:
-        FileNotFoundError: If a folder or a pattern holds none.
+        FileNotFoundError: If a folder or a pattern has no such file.
 
     Examples:
         >>> find_files(["scans/*.nii"], [".nii"], "images")
@@ -49,7 +49,7 @@ def find_files(
 
 
 def is_dicom_folder(path: Path) -> bool:
-    """Whether a folder holds DICOM slices of its own, and no other image."""
+    """Whether a folder directly contains DICOM slices, and no other image."""
     if not path.is_dir():
         return False
     files = [file for file in path.iterdir() if file.is_file()]
@@ -57,7 +57,7 @@ def is_dicom_folder(path: Path) -> bool:
 
 
 def check_names(paths: Sequence[Path], name: Callable[[Path], str], what: str) -> None:
-    """No two files would share the name of a result.
+    """Check that no two files would share the name of a result.
 
     Raises:
         ValueError: If two do.
@@ -65,13 +65,13 @@ def check_names(paths: Sequence[Path], name: Callable[[Path], str], what: str) -
     Examples:
         >>> check_names([Path("a/scan.nii"), Path("b/scan.nii")], lambda path: path.stem, "images")
         Traceback (most recent call last):
-        ValueError: images must have names of their own, got a/scan.nii and b/scan.nii
+        ValueError: images must have different names, got a/scan.nii and b/scan.nii
     """
     seen: dict[str, Path] = {}
     for path in paths:
         other = seen.setdefault(name(path), path)
         if other != path:
-            raise refusal(what, f"must have names of their own, got {other} and {path}")
+            raise refusal(what, f"must have different names, got {other} and {path}")
 
 
 def _matches(

@@ -1,4 +1,4 @@
-"""Lesions of a soft mask: its components, the masks of raters fused, a plain baseline."""
+"""Lesions of a soft mask, fusion of raters' masks, and a simple baseline."""
 
 from softoverlap.lesions.baseline import threshold_boxes
 from softoverlap.lesions.components import (

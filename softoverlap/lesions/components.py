@@ -1,4 +1,4 @@
-"""From a soft mask to its lesions: connected components, each with its soft halo."""
+"""From a soft mask to its lesions: connected components, each with its soft edge."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from softoverlap._types import plain
 from softoverlap.lesion import Lesion
 
 _STEPS = {1: {2: 1, 26: 1}, 2: {4: 1, 8: 2, 26: 2}, 3: {6: 1, 18: 2, 26: 3}}
-"""Axes along which neighbours of one voxel may differ, by dimension and connectivity."""
+"""Number of axes in which neighbours may differ, by dimension and connectivity."""
 
 
 def lesions_from_mask(
@@ -42,9 +42,9 @@ def lesions_from_mask(
 ) -> list[Lesion]:
     """Lesions of a soft mask: connected components of the voxels at or above a threshold.
 
-    With `low` (hysteresis), components are those of the voxels at or above `low` that hold at least
-    one voxel at or above the threshold: a sure core, in the extent that `low` gives it. Two cores
-    that voxels above `low` connect are one lesion.
+    With `low` (hysteresis), components are those of the voxels at or above `low` that contain at
+    least one voxel at or above the threshold: each has a sure core, and extends as far as `low`
+    allows. Two cores that are connected by voxels above `low` are one lesion.
 
     With `raters`, components are those of the union of the raters' masks, and a lesion's existence
     is the share of raters that touch it; without, existence is 1.
@@ -55,13 +55,13 @@ def lesions_from_mask(
     connected to a component belong to no lesion.
 
     A network's map is positive everywhere, and edges then reach from lesion to lesion: with `halo`,
-    probabilities below it count as 0. `softoverlap score` takes 0.01 unless told otherwise;
-    `load_case`, and so `softoverlap train`, takes every positive voxel.
+    probabilities below it count as 0. `softoverlap score` uses 0.01 by default;
+    `load_case`, and so `softoverlap train`, uses every positive voxel.
 
     Args:
         mask: Probabilities, shape (*spatial) of one, two or three axes.
-        spacing: Edge lengths of a voxel in mm, one for each axis. Volumes take the axes to be
-            perpendicular; for a sheared affine pass `Volume.lesion_spacing`.
+        spacing: Edge lengths of a voxel in mm, one for each axis. Volumes assume
+            perpendicular axes; for a sheared affine pass `Volume.lesion_spacing`.
         threshold: Lowest probability inside a component, in (0, 1]; of raters' masks too.
         low: Lowest probability of a component's voxels other than its core, in (0, threshold]; None
             for no hysteresis.
@@ -151,7 +151,7 @@ def neighbourhood(ndim: int, connectivity: int) -> np.ndarray:
 
 @dataclass(frozen=True)
 class _Component:
-    """One component: where its voxels lie, and where its halo does."""
+    """One component: its voxels, and those of its soft edge."""
 
     window: tuple[slice, ...]
     inside: np.ndarray
@@ -162,7 +162,7 @@ class _Component:
 def _components(
     values: np.ndarray, core: np.ndarray, structure: np.ndarray, spacing: tuple[float, ...]
 ) -> list[_Component]:
-    """All components with their halos; a few passes over the image, whatever their number."""
+    """All components with their soft edges, in a few passes over the image."""
     labels, owners = component_maps(values, core, structure, spacing)
     windows, reaches = ndimage.find_objects(labels), ndimage.find_objects(owners)
     return [
@@ -182,7 +182,7 @@ def _grown(core: np.ndarray, wide: np.ndarray, structure: np.ndarray) -> np.ndar
 def _owners(
     positive: np.ndarray, labels: np.ndarray, structure: np.ndarray, spacing: tuple[float, ...]
 ) -> np.ndarray:
-    """For each voxel the component that it belongs to, 0 for none."""
+    """For each voxel its component, 0 for none."""
     owners = labels.copy()
     halo = positive & (labels == 0)
     if not halo.any():
@@ -227,7 +227,7 @@ def _lesion(
     if marked is not None:
         hits = marked[(slice(None), *part.window)] & part.inside
         touched = float(hits.reshape(len(hits), -1).any(axis=1).mean())
-    weights = crop if crop.any() else part.owned  # raters may mark what the mask leaves out
+    weights = crop if crop.any() else part.owned  # raters may mark voxels where the mask is 0
     return Lesion(
         box=torch.tensor(box, dtype=torch.float32, device=device),
         crop=torch.from_numpy(crop).to(device),
@@ -266,12 +266,12 @@ def marked_voxels(raters: Tensor, mask: Tensor, threshold: float) -> np.ndarray:
 
 
 def _reaching(values: Tensor, threshold: float) -> np.ndarray:
-    """Where values are at or above it, in their own precision: a half 0.9 reaches 0.9."""
+    """Where values reach the threshold, in their own precision: a half 0.9 reaches 0.9."""
     return (plain(values).detach() >= threshold).cpu().numpy()
 
 
 def check_low(low: float | None, threshold: float) -> None:
-    """Hysteresis reaches down from the threshold, not up."""
+    """Check that the lower threshold of hysteresis is not above the other."""
     if low is not None and not 0 < low <= threshold:
         raise refusal("low", f"must lie in (0, {threshold:g}], up to the threshold, got {low!r}")
 

@@ -123,21 +123,22 @@ def score_box_files(pair: ScorePair, pred: Path, settings: ScoreSettings) -> Cas
 
 
 def read_case_boxes(path: Path, case: str, affine: Tensor | None) -> BoxFile:
-    """The boxes of a case, of a file of one case or of many; never those of another case.
+    """The boxes of a case, from a file of one case or of many.
 
     Args:
-        path: The file, of any format that tells itself.
+        path: The file, in any format that can be recognised.
         case: Name of the case.
         affine: Voxel indices of the other side to RAS mm, for a format in mm (3D Slicer), or None.
 
     Returns:
-        Boxes in voxels. A table without a row of the case has none, with a warning. A file
-        of one case is taken for the case; a warning tells if it says that it is another's, unless
-        the file is called as that one.
+        Boxes in voxels, with notes. A table without a row of the case means no boxes, with a note.
+        A file of one case is used for this case; a note says if its content names another, unless
+        the file is named after that one.
 
     Raises:
-        ValueError: If a list of many cases does not hold this one, or a table names no case and is
-            not called as it.
+        ValueError: If a list of many cases lacks this one, or a table names no case and is not
+        named
+            after it.
     """
     kind = format_of(path)
     files = noted_box_files(path, kind, Hints(affine=affine if kind == "slicer" else None))
@@ -156,37 +157,37 @@ def _with_note(file: BoxFile, note: str) -> BoxFile:
 
 
 def _affine_for_mm(truth: Path, pred: Path, case: str) -> Tensor | None:
-    """The affine with which a true file in mm is read: that of the found boxes, or millimetres."""
+    """The affine to read a true file in mm: that of the predicted boxes, or millimetres."""
     if format_of(truth) != "slicer":
         return None
     if format_of(pred) == "slicer":
         return torch.eye(4, dtype=torch.float64)
     affine = read_case_boxes(pred, case, None).affine
     if affine is None:
-        raise ValueError(f"{pred} must tell its affine where {truth} is in mm, found none")
+        raise ValueError(f"{pred} must have an affine, since {truth} is in mm, found none")
     return affine
 
 
 def _file_case(path: Path) -> str:
-    """The case that a file is called as."""
+    """The case that a file is named after."""
     return bare_name(path).removesuffix("_boxes")
 
 
 def _is_unnamed(path: Path, case: str, files: Mapping[str, BoxFile]) -> bool:
-    """Whether a table without names of cases is that of this case by its own name."""
+    """Whether a table without case names is named after this case."""
     (file,) = files.values()
     return file.case is None and case in _file_case(path)
 
 
 def _no_boxes(path: Path, case: str, kind: str, files: Mapping[str, BoxFile]) -> BoxFile:
-    """What a file of many cases says of one that is not in it."""
+    """The boxes of a case that a file of many does not list."""
     names = ", ".join(list(files)[:5]) + (", ..." if len(files) > 5 else "")
-    if kind != "csv":  # these list cases without boxes too
+    if kind != "csv":  # other formats list cases without boxes too
         raise ValueError(f"{path} must hold the case {case!r}, got {len(files)}: {names}")
     if any(file.case is None for file in files.values()):
         raise ValueError(
-            f"{path} must name the case of each row in its column case, or be called as the one "
-            f"that it is of, to be read for {case!r}"
+            f"{path} must name the case of each row in its column case, or be named after its "
+            f"case, to be read for {case!r}"
         )
     rows = f"it has rows of {names}" if files else "it has no rows"
     width = next((file.boxes.shape[1] for file in files.values()), 6)
@@ -198,7 +199,7 @@ def _of_boxes(file: BoxFile, label: int | None) -> Marked:
     """The boxes of a label, or all."""
     if label is not None and len(file.boxes):
         if file.labels is None:
-            raise ValueError(f"boxes of {file.case} must have labels where `labels=` are asked for")
+            raise ValueError(f"boxes of {file.case} must have labels to select them with `labels=`")
         kept = file.labels == label
         scores = None if file.scores is None else file.scores[kept]
         file = BoxFile(file.boxes[kept], scores, file.labels[kept], file.affine, file.case)

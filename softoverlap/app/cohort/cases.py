@@ -1,4 +1,4 @@
-"""Score one case: paths in, plain rows out."""
+"""Score one case, from paths to rows of plain values."""
 
 from __future__ import annotations
 
@@ -21,22 +21,23 @@ from softoverlap.app.cohort.voxels import mask_columns
 def score_case(pair: ScorePair, settings: ScoreSettings | None = None) -> CaseResult:
     """Score one case: masks or boxes against masks or boxes.
 
-    Two masks are compared voxel by voxel, and lesion by lesion. Where one side is boxes, lesions
-    are matched by soft IoU. Several masks of the truth, or a fourth axis, are raters: the truth is
-    then their mean, lesions are those of their union, and existence is the share of raters that
-    marked a lesion.
+    Two masks are compared voxel by voxel, and lesion by lesion. If a side is boxes, lesions are
+    matched by soft IoU. Several masks of the truth, or a fourth axis, are raters: the truth is then
+    their mean, lesions are those of their union, and existence is the share of raters that marked a
+    lesion.
 
     Args:
         pair: The files.
         settings: How to score; the defaults if None.
 
     Returns:
-        Rows of plain values; None stands for what is not defined.
+        Rows of plain values; None means not defined. Notes on the files are in the column
+        `warning`.
 
     Raises:
-        FileNotFoundError: If a file is gone.
-        ValueError: If the pair says that it cannot be scored, or a file cannot be read or does not
-            fit the other. The message names the file.
+        FileNotFoundError: If a file does not exist. ValueError: If the pair has an error, or a file
+        cannot be read or does not fit the other. The
+            message names the file.
 
     Examples:
         >>> import tempfile, torch
@@ -60,7 +61,7 @@ def score_case(pair: ScorePair, settings: ScoreSettings | None = None) -> CaseRe
 
 
 def score_safely(pair: ScorePair, settings: ScoreSettings) -> CaseResult:
-    """Score one case; whatever goes wrong becomes the error of its row.
+    """Score one case; any exception becomes the error of its row.
 
     Args:
         pair: The files.
@@ -85,7 +86,7 @@ def score_safely(pair: ScorePair, settings: ScoreSettings) -> CaseResult:
 
 
 def _score_masks(pair: ScorePair, pred: Path, settings: ScoreSettings) -> CaseResult:
-    """Mask against mask or raters; a row a label."""
+    """Mask against mask or raters; one row per label."""
     loaded = load_masks(pred, pair.truth, settings)
     spacing, voxel_mm3 = loaded.reference.lesion_spacing, loaded.reference.voxel_mm3
     rows = CaseRows(pair, "masks", loaded.displacement, loaded.notes)

@@ -25,7 +25,7 @@ from softoverlap.images import (
 )
 
 ONE = 1e-3
-"""How near to 1 channels add up that are the classes of a softmax, or one-hot."""
+"""Tolerance for channels that add up to 1, as softmax or one-hot classes do."""
 
 HAZE = 0.5
 """Share of a scan's voxels that a halo may take without a note."""
@@ -33,11 +33,11 @@ HAZE = 0.5
 
 @dataclass(frozen=True)
 class LoadedMasks:
-    """The values of a case's masks as their files have them, on the grid of the truth.
+    """The masks of a case with the values of their files, on the grid of the truth.
 
     Args:
         pred: The prediction, or None if it is not a mask.
-        truths: The truth, one volume or one for each rater.
+        truths: The truth, one volume or one per rater.
         names: The files of the prediction and of the truths.
         displacement: Largest displacement of any of them, in voxels of the truth's grid.
         notes: What a user should know about the files and their grids.
@@ -63,7 +63,7 @@ class LoadedMasks:
         return self.truths[0]
 
     def prediction(self, label: int | None, settings: ScoreSettings) -> Noted[Tensor]:
-        """Probabilities of the prediction: of a label, or of what there is."""
+        """Probabilities of the prediction, of one label if it is given."""
         if self.pred is None:
             raise ValueError(f"the prediction must be a mask, got {self.names[0]}")
         return _read(self.pred, ("values", settings.values), label, self.names[0], settings)
@@ -71,7 +71,7 @@ class LoadedMasks:
     def truth(
         self, label: int | None, settings: ScoreSettings
     ) -> Noted[tuple[Tensor, Tensor | None]]:
-        """Probabilities of the truth, and those of the raters that they are the mean of, if any."""
+        """Probabilities of the truth, and those of the raters if it is their mean."""
         values = self.truth_argument, settings.truth_values
         read = [
             _read(volume, values, label, name, settings)
@@ -90,8 +90,8 @@ def load_masks(pred: Path | None, truths: Sequence[Path], settings: ScoreSetting
 
     Args:
         pred: The prediction, or None if it is not a mask.
-        truths: The truth, or the masks of the raters; a fourth axis is raters too.
-        settings: What to do where grids differ.
+        truths: The truth, or the masks of the raters; a fourth axis holds raters too.
+        settings: How to read values, and what to do if grids differ.
 
     Returns:
         The masks.
@@ -125,10 +125,10 @@ def load_masks(pred: Path | None, truths: Sequence[Path], settings: ScoreSetting
 
 
 def check_label_maps(settings: ScoreSettings) -> None:
-    """Several labels need label maps: a map of probabilities is not that of each of them.
+    """Check that several labels are used only with label maps.
 
     Raises:
-        ValueError: If several labels are asked for of values that are none.
+        ValueError: If there are several labels for values that are not labels.
 
     Examples:
         >>> check_label_maps(ScoreSettings(labels=(1, 2), values="percent"))
@@ -141,19 +141,19 @@ def check_label_maps(settings: ScoreSettings) -> None:
             raise refusal(
                 "labels",
                 f"must be one label, or `{name}=` auto or labels, got labels "
-                f"{', '.join(map(str, settings.labels))} of {values}, which are one map for all",
+                f"{', '.join(map(str, settings.labels))} of {values}, which are one map",
             )
 
 
 def _rater_or_raters(path: Path) -> Noted[Volume]:
-    """A mask, or those of several raters along a fourth axis, never its layers or classes."""
+    """A mask, or several raters along a fourth axis, but not layers or classes."""
     volume, notes = noted_image(path)
     if volume.data.ndim == 4 and path.name.lower().endswith(SEGMENTATION_SUFFIX):
         raise ValueError(f"{path} must have one layer, got {len(volume.data)}: export a label map")
     if volume.data.ndim == 4 and bool(((volume.data.sum(dim=0) - 1).abs() < ONE).all()):
         raise ValueError(
             f"{path} must hold raters along its fourth axis, got {len(volume.data)} channels that "
-            "add up to 1 everywhere, as those of classes do: store the class by itself, or labels"
+            "add up to 1 everywhere, like classes: store a single class, or labels"
         )
     return Noted(volume, notes)
 
@@ -192,7 +192,7 @@ def _read(
 
 
 def _notes_on_haze(mask: Tensor, name: str, settings: ScoreSettings) -> tuple[str, ...]:
-    """Lesions end where their halo does: one over the whole scan makes one of them all."""
+    """A note if the soft edges fill the scan, so that lesions are not separate."""
     volumes = mask[None] if mask.ndim == 3 else mask
     slabs = (slab for volume in volumes for slab in volume)  # one after the other, for memory
     halo = sum(int(((slab >= settings.halo) & (slab < settings.threshold)).sum()) for slab in slabs)

@@ -1,4 +1,4 @@
-"""Patterns of file names: where the case stands in them, and the rater."""
+"""Patterns of file names with the case and the rater."""
 
 from __future__ import annotations
 
@@ -31,25 +31,25 @@ class FilePattern:
     expression: re.Pattern[str]
 
     def match(self, path: Path, folder: Path) -> re.Match[str] | None:
-        """What stands in a file's name; in its path below the folder if the pattern has a slash."""
+        """Match the name of a file, or its path below the folder if the pattern has a slash."""
         nested = "/" in self.text
         name = path.relative_to(folder).as_posix() if nested else path.name
         return self.expression.fullmatch(name)
 
 
 def read_pattern(text: str, *, name: str, rater: bool = False) -> FilePattern:
-    """Read a pattern; a placeholder that comes twice must hold the same text both times.
+    """Read a pattern; a placeholder that occurs twice must match the same text both times.
 
     Args:
         text: The pattern, with `{case}`.
-        name: The argument that it comes from, for messages.
-        rater: Whether `{rater}` may stand in it.
+        name: The argument of the pattern, for messages.
+        rater: Whether it may contain `{rater}`.
 
     Returns:
         The pattern.
 
     Raises:
-        ValueError: If there is no `{case}` in it, or another placeholder than those allowed.
+        ValueError: If it does not contain `{case}`, or contains an unknown placeholder.
 
     Examples:
         >>> nested = read_pattern("{case}/anat/{case}_T1.nii", name="pred")
@@ -66,12 +66,12 @@ def read_pattern(text: str, *, name: str, rater: bool = False) -> FilePattern:
         else:
             parts.append(_FIELDS.get(token) or _WILDCARDS.get(token) or re.escape(token))
     if "{case}" not in text:
-        raise refusal(name, f"must say by {{case}} where the case stands, got {text!r}")
+        raise refusal(name, f"must say with {{case}} where the case is, got {text!r}")
     return FilePattern(text, re.compile("".join(parts)))
 
 
 def has_wildcards(text: str) -> bool:
-    """Whether it is a pattern, and not simply the name of a file that is there.
+    """Whether it is a pattern, and not the name of an existing file.
 
     Examples:
         >>> has_wildcards("scans/*.nii"), has_wildcards("scans")
@@ -83,17 +83,17 @@ def has_wildcards(text: str) -> bool:
 def split_pattern(text: str, *, name: str) -> tuple[Path, str]:
     """The folder before the first part with a wildcard, and the pattern below it.
 
-    A single `*` is taken as the case where there is no `{case}`.
+    Without `{case}`, a single `*` stands for the case.
 
     Args:
         text: A path with wildcards.
-        name: The argument that it comes from, for messages.
+        name: The argument of the pattern, for messages.
 
     Returns:
         The folder and the pattern.
 
     Raises:
-        ValueError: If it does not say where the case stands.
+        ValueError: If it does not say where the case is.
 
     Examples:
         >>> folder, pattern = split_pattern("runs/*/pred.nii.gz", name="pred")
@@ -106,7 +106,7 @@ def split_pattern(text: str, *, name: str) -> tuple[Path, str]:
     if "{case}" not in below:
         if below.count("*") != 1:
             raise refusal(
-                name, f"must say by {{case}} or a single * where the case stands, got {text!r}"
+                name, f"must say with {{case}} or a single * where the case is, got {text!r}"
             )
         below = below.replace("*", "{case}")
     return Path(*parts[:first]), below

@@ -1,4 +1,4 @@
-"""Settings of a training run, checked when they are made and stored in its checkpoint."""
+"""Settings of a training run, checked on creation and stored in its checkpoint."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ class TrainingConfig:
     """How a lesion detector is built and trained.
 
     The learning rate rises over the first `warmup` of the run and falls to zero along a cosine.
-    The run ends after `steps`, or after `max_minutes` if these pass first; the learning rate
-    follows whichever is further on, so it always comes down to zero.
+    The run ends after `steps`, or after `max_minutes` if that is earlier; the learning rate follows
+    the one that is further on, so it always falls to zero.
 
     Args:
         patch_size: Voxels of a training patch and of a window of detection, one number or one an
@@ -35,7 +35,7 @@ class TrainingConfig:
         weight_decay: AdamW's weight decay, at least 0.
         warmup: Share of the run in which the learning rate rises, in [0, 1].
         clip_norm: Longest gradient; longer ones are scaled down.
-        foreground: Share of patches around a lesion, in [0, 1]; the others lie anywhere.
+        foreground: Share of patches around a lesion, in [0, 1]; the others are anywhere.
         flips: Flip patches along random axes.
         brightness: Spread of the random change of a patch's gain and offset, at least 0, in
             units of the image's own spread.
@@ -48,13 +48,13 @@ class TrainingConfig:
         anchor_sizes: Edges of the anchors in voxels on the finest level.
         iou_branch: Let the network also predict how well each box fits, and rank by √(p·q). Low
             probabilities are lifted by the root, so raise `score_threshold` with it.
-        amodal: Learn the whole box of a lesion that a patch cuts, not the part that shows.
+        amodal: Learn the whole box of a lesion that a patch cuts, not the visible part.
         mask_threshold: Lowest probability inside a lesion, in (0, 1], where masks are read for
             this training (`load_case`); kept with the checkpoint.
-        score_target: What the score of a box learns: `"existence"`, the share of raters that
+        score_target: The target of a box's score: `"existence"`, the share of raters that
             marked the lesion; `"hard"`, 1; `"quality"` or `"existence_quality"`, which learn more
             slowly (see `AnchorWeighting`).
-        score_threshold: Least score of a detection, in [0, 1].
+        score_threshold: Lowest score of a detection, in [0, 1].
         nms_threshold: Highest IoU of two detections, in [0, 1].
         window_overlap: Least overlap of neighbouring windows of detection, in [0, 1).
         amp: On a GPU, compute in bfloat16 where it is safe.
@@ -62,7 +62,7 @@ class TrainingConfig:
         save_seconds: Time between two checkpoints in seconds.
 
     Raises:
-        TypeError: If a size is no number.
+        TypeError: If a size is not a number.
         ValueError: If an argument is out of range; the message names it.
 
     Examples:
@@ -143,17 +143,17 @@ class TrainingConfig:
 
 
 def pick_device(device: str | torch.device = "auto") -> torch.device:
-    """The device of this name, if it is there.
+    """The device of this name, if it exists.
 
     Args:
-        device: `"auto"` for the GPU if there is one, else the CPU; or `"cpu"`, `"cuda"`,
+        device: `"auto"` for the GPU if there is one, otherwise the CPU; or `"cpu"`, `"cuda"`,
             `"cuda:1"`, `"mps"`.
 
     Returns:
         The device.
 
     Raises:
-        ValueError: If the name is wrong or there is no such device.
+        ValueError: If the name is wrong or the device does not exist.
 
     Examples:
         >>> pick_device("cpu")

@@ -1,4 +1,4 @@
-"""Detection on files: find the scans, write what was found beside nothing that was there."""
+"""Detection on files: find the scans, and write results without replacing other files."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ from softoverlap.images import (
 
 @dataclass(frozen=True, eq=False)
 class FileResult:
-    """What came of one file.
+    """The result for one file.
 
     Args:
         path: The scan.
         detections: What was found in it, or None if it failed.
         error: Why it failed, or None.
         axes: Where the scan's voxel axes point, or None if it failed.
-        note: What is odd about the scan, or None.
+        note: What a user should know about the scan, or None.
 
     Examples:
         >>> FileResult(Path("scan.nii.gz"), None, "it is truncated").ok
@@ -61,19 +61,19 @@ class FileResult:
 
 
 def find_scans(sources: Sequence[str | os.PathLike[str]]) -> list[Path]:
-    """Images that are named, that lie in a folder, or that match a pattern.
+    """Images that are named, in a folder, or match a pattern.
 
     Args:
         sources: Files, folders (their own files, those of `images/` in a training folder, or one
-            DICOM series) and patterns such as `"scans/*_flair.nii.gz"`. A file that is named need
-            not exist: it fails by itself.
+            DICOM series) and patterns such as `"scans/*_flair.nii.gz"`. A named file need not
+            exist: it fails later, without stopping the others.
 
     Returns:
         Files in the order of the sources, those of one source by name; each once.
 
     Raises:
-        FileNotFoundError: If a folder or a pattern holds no image.
-        ValueError: If two files have the same name, so that their results would share it.
+        FileNotFoundError: If a folder or a pattern has no image.
+        ValueError: If two files have the same name, so that their results would collide.
 
     Examples:
         >>> find_scans(["a.nii.gz", "b.mha", "a.nii.gz"])
@@ -93,25 +93,25 @@ def detect_files(
     overwrite: bool = False,
     progress: Callable[[FileResult], None] | None = None,
 ) -> list[FileResult]:
-    """Find lesions in files, and write boxes, markups and heat maps in their native space.
+    """Find lesions in files, and write boxes, markups and heat maps on their own grids.
 
-    A file that cannot be read, or whose results cannot be written, is noted and the others go on.
-    A scan of one value alone is noted and has no boxes. `detections.csv` has a row for every box,
-    `scans.csv` one for every file; Ctrl-C writes them for the files that are done.
+    A file that cannot be read, or whose results cannot be written, gets an error; the others
+    continue. A scan whose voxels are all equal gets a note and no boxes. `detections.csv` has a row
+    for every box, `scans.csv` one for every file; Ctrl-C writes them for the files that are done.
 
     Args:
         model: A trained detector.
         scans: The files, as of `find_scans`.
-        output: Folder for the results; made if it is not there.
-        overwrite: Replace results that are there already, and remove those that an earlier
-            `scans.csv` lists. Scans are never replaced.
+        output: Folder for the results; created if it does not exist.
+        overwrite: Replace existing results, and remove those that an earlier `scans.csv` lists.
+            Scans are never replaced.
         progress: Called after every file.
 
     Returns:
-        What came of each file.
+        The result for each file.
 
     Raises:
-        FileExistsError: If a result is there already, or would replace a scan.
+        FileExistsError: If a result exists already, or would replace a scan.
         KeyboardInterrupt: On Ctrl-C, with the number of scans that are done.
 
     Examples:
@@ -145,7 +145,7 @@ def detect_files(
 
 
 def _compare_axes(model: LesionDetector, results: Sequence[FileResult]) -> None:
-    """Warn once of scans that are stored in another axis order than the training's."""
+    """Warn once about scans with another axis order than those of the training."""
     others = [result.path.name for result in results if result.axes not in (None, model.axes)]
     if model.axes is not None and others:
         warn_of_axes(others, model.axes, "the training's scans")
@@ -164,7 +164,7 @@ def _detect_file(model: LesionDetector, path: Path, output: Path) -> FileResult:
 
 
 def _nothing(image: Volume) -> Detections:
-    """No boxes, and no heat."""
+    """No boxes, and an empty heat map."""
     none = torch.zeros(0, 6), torch.zeros(0, dtype=torch.int64), torch.zeros(0)
     return Detections(*none, heat_map=torch.zeros(image.data.shape))
 

@@ -1,4 +1,4 @@
-"""Training: patches, gradient steps, and a checkpoint that a later run goes on from."""
+"""Training: patches, gradient steps, and a checkpoint from which a run can continue."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ def train(
             run.save(checkpoint)
     run.model.detector.eval()
     if interrupted:
-        kept = checkpoint and f"{checkpoint} is kept, and `resume=True` goes on from it"
+        kept = checkpoint and f"{checkpoint} is kept, and `resume=True` continues from it"
         raise KeyboardInterrupt(kept or "there is no checkpoint")
     return run.model
 
@@ -211,11 +211,11 @@ def _resumed(path: Path, config: TrainingConfig, device: torch.device, names: li
 
 
 def resumable(path: Path, config: TrainingConfig, names: list[str]) -> dict[str, Any]:
-    """What the checkpoint holds, if these settings and scans can go on from it."""
+    """The content of the checkpoint, if these settings and scans can continue from it."""
     values = read_checkpoint(path)
     missing = [key for key in ("optimizer", "step", "seconds", "scans") if key not in values]
     if missing:
-        raise ValueError(f"checkpoint {path} must be one of a training, but lacks {missing}")
+        raise ValueError(f"checkpoint {path} must be that of a training, but lacks {missing}")
     if values["scans"] != names:
         raise ValueError(
             f"checkpoint {path} must be resumed with the scans it was started with, "

@@ -2,9 +2,9 @@
 
 Both of its forms are read: the data set (`images`, `annotations`, `categories`) and the list of
 results (`image_id`, `category_id`, `bbox`, `score`). COCO was made for photographs, whose `x` is
-the column, the last axis of an array of rows and columns; but the first axis of a NIfTI file is `x`
-too. So a reader must name `axis_order`: "xyz" where `x` is the first axis, "zyx" where it is the
-last. Files that we write say it in `info`.
+the column, the last axis of an array of rows and columns. But `x` may also be the first axis, as in
+NIfTI. So `axis_order` must be given: "xyz" if `x` is the first axis, "zyx" if it is the last. Files
+that we write contain it in `info`.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _SIZES = ("width", "height", "depth")
 
 
 def write(path: Path, files: Mapping[str, BoxFile], hints: Hints) -> None:
-    """All cases as one data set."""
+    """Write all cases as one data set."""
     order = hints.axis_order or "xyz"
     check_choice("axis_order", order, ORDERS)
     images, annotations, known = [], [], set()
@@ -103,7 +103,7 @@ def _from_coco(rows: Tensor, order: str) -> Float64[Tensor, "boxes coords"]:
 
 
 def is_coco(content: Any) -> bool:
-    """Whether a JSON file looks like a data set or results of COCO."""
+    """Whether the content of a JSON file is a data set or a list of results of COCO."""
     if isinstance(content, dict):
         return all(isinstance(content.get(key), list) for key in ("images", "annotations"))
     first = content[0] if isinstance(content, list) and content else None
@@ -111,7 +111,7 @@ def is_coco(content: Any) -> bool:
 
 
 def read(path: Path, hints: Hints) -> dict[str, BoxFile]:
-    """Every image, those without boxes too; of a list of results, every image it names."""
+    """Read every image, also those without boxes; of a list of results, every image in it."""
     content = load_json(path)
     with naming(path, "COCO file"):
         results = content if isinstance(content, list) else content["annotations"]

@@ -1,4 +1,4 @@
-"""Read and write boxes in any of the formats; which one, the file tells or the caller names."""
+"""Read and write boxes in any format, recognised from the file or named by the caller."""
 
 from __future__ import annotations
 
@@ -53,20 +53,20 @@ def read_box_files(
 
     Args:
         path: The file.
-        format: One of `FORMATS`; by default what suffix and content tell beyond doubt.
-        image: The scan that the boxes lie in, or a folder with CASE.nii.gz for each case.
-        affine: Voxel indices to RAS mm of every case, in place of `image`, shape (4, 4).
-        frame: Of MONAI's lists: `"RAS"` or `"LPS"`.
-        axis_order: Of COCO: `"xyz"` if x is the first tensor axis, `"zyx"` if it is the last.
-        score_table: Of label maps: the table of scores.
+        format: One of `FORMATS`; by default recognised from suffix and content.
+        image: The scan of the boxes, or a folder with CASE.nii.gz for each case.
+        affine: Voxel indices to RAS mm of every case, instead of `image`, shape (4, 4).
+        frame: For MONAI's lists: `"RAS"` or `"LPS"`.
+        axis_order: For COCO: `"xyz"` if x is the first tensor axis, `"zyx"` if it is the last.
+        score_table: For label maps: the table of scores.
 
     Returns:
-        Boxes in voxels by case.
+        Boxes in voxels by case, each with its notes, which are warnings too.
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If the file is broken, or does not tell what it must be hints. The message is
-            one line and names the file.
+        ValueError: If the file is broken, or an argument is missing that the file needs. The
+            message is one line and names the file.
 
     Examples:
         >>> import tempfile, torch
@@ -98,7 +98,7 @@ def noted_box_files(
 
 
 def _check_image(path: Path, files: Mapping[str, BoxFile], hints: Hints) -> None:
-    """One scan is not that of several cases."""
+    """One scan cannot belong to several cases."""
     if len(files) > 1 and hints.image is not None and not hints.image.is_dir():
         raise ValueError(
             f"{path} holds {len(files)} cases: name a folder with the scan of each with `image=`, "
@@ -121,21 +121,21 @@ def read_boxes(
 
     Args:
         path: The file.
-        case: Which scan, of a file of many.
-        format: One of `FORMATS`; by default what suffix and content tell beyond doubt.
-        image: The scan that the boxes lie in, or a folder with CASE.nii.gz for each case.
-        affine: Voxel indices to RAS mm of every case, in place of `image`, shape (4, 4).
-        frame: Of MONAI's lists: `"RAS"` or `"LPS"`.
-        axis_order: Of COCO: `"xyz"` if x is the first tensor axis, `"zyx"` if it is the last.
-        score_table: Of label maps: the table of scores.
+        case: Which scan, in a file of many.
+        format: One of `FORMATS`; by default recognised from suffix and content.
+        image: The scan of the boxes, or a folder with CASE.nii.gz for each case.
+        affine: Voxel indices to RAS mm of every case, instead of `image`, shape (4, 4).
+        frame: For MONAI's lists: `"RAS"` or `"LPS"`.
+        axis_order: For COCO: `"xyz"` if x is the first tensor axis, `"zyx"` if it is the last.
+        score_table: For label maps: the table of scores.
 
     Returns:
         Boxes in voxels, with scores, labels, affine and case where the file has them.
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If the file is broken, does not tell what it must be hints, or holds several
-            scans and none is named. The message is one line and names the file.
+        ValueError: If the file is broken, an argument is missing that the file needs, or it holds
+            several scans and `case` names none of them. The message is one line and names the file.
 
     Examples:
         >>> import tempfile, torch
@@ -167,19 +167,19 @@ def write_box_files(
     frame: str | None = None,
     axis_order: str | None = None,
 ) -> None:
-    """Write the boxes of several scans into one file, whole or not at all.
+    """Write the boxes of several scans into one file, completely or not at all.
 
     Args:
         path: The file; an existing one is replaced.
         files: Boxes by case; MONAI's lists, COCO and CSV hold many, the other formats one.
-        format: One of `FORMATS`; by default by the suffix, and our own for .json.
-        image: The scan, or a folder with CASE.nii.gz for each case: for formats in mm where
-            the affine is not known, and for label maps.
-        frame: Of MONAI's lists: `"RAS"` (default) or `"LPS"`.
-        axis_order: Of COCO: `"xyz"` (default) or `"zyx"`.
+        format: One of `FORMATS`; by default chosen by the suffix, our own for .json.
+        image: The scan, or a folder with CASE.nii.gz for each case: for label maps, and for formats
+            in mm if the affine is unknown.
+        frame: For MONAI's lists: `"RAS"` (default) or `"LPS"`.
+        axis_order: For COCO: `"xyz"` (default) or `"zyx"`.
 
     Raises:
-        ValueError: If the format cannot hold these boxes, or needs a scan that is not named.
+        ValueError: If the format cannot hold these boxes, or needs a scan that is not given.
         FileNotFoundError: If the folder or a scan does not exist.
 
     Examples:
@@ -233,7 +233,7 @@ def write_boxes(
     frame: str | None = None,
     axis_order: str | None = None,
 ) -> None:
-    """Write the boxes of one scan, whole or not at all.
+    """Write the boxes of one scan, completely or not at all.
 
     Args:
         path: The file; an existing one is replaced.
@@ -242,13 +242,13 @@ def write_boxes(
         labels: A class per box, integers, shape (N,).
         affine: Voxel indices to RAS mm of voxel centres, shape (4, 4).
         case: Name of the scan.
-        format: One of `FORMATS`; by default by the suffix, and our own for .json.
-        image: The scan: for formats in mm in place of `affine`, and for label maps.
-        frame: Of MONAI's lists: `"RAS"` (default) or `"LPS"`.
-        axis_order: Of COCO: `"xyz"` (default) or `"zyx"`.
+        format: One of `FORMATS`; by default chosen by the suffix, our own for .json.
+        image: The scan: for label maps, and for formats in mm instead of `affine`.
+        frame: For MONAI's lists: `"RAS"` (default) or `"LPS"`.
+        axis_order: For COCO: `"xyz"` (default) or `"zyx"`.
 
     Raises:
-        TypeError: If boxes, scores, labels or affine is not a tensor, or labels are no integers.
+        TypeError: If boxes, scores, labels or affine is not a tensor, or labels are not integers.
         ValueError: If a shape is wrong, a box is inverted, a value is not finite, or the format
             cannot hold these boxes.
         FileNotFoundError: If the folder does not exist.

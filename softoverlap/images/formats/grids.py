@@ -1,4 +1,4 @@
-"""Where the boxes of a file lie: the affine that the file tells, the caller, or the scan."""
+"""The affine of the boxes in a file: from the file, the caller, or the scan."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from softoverlap.images.nifti import _UNREADABLE, _affine_in_mm, is_nifti_name
 from softoverlap.images.sources import is_dicom_folder
 
 _SAME_MM = 1e-4
-"""Affines that differ by less are the same: NIfTI keeps them in float32."""
+"""Affines that differ by less are the same: NIfTI stores them in float32."""
 
 
 @dataclass(frozen=True)
 class Grid:
-    """Voxels of a scan along each axis, and where they lie."""
+    """Voxels of a scan along each axis, and their affine."""
 
     shape: tuple[int, ...]
     affine: Float64[Tensor, "4 4"]
 
 
 def read_grid(path: Path) -> Grid:
-    """Shape and affine of a scan; of NIfTI from its header alone."""
+    """Shape and affine of a scan; for NIfTI only the header is read."""
     if not path.exists():
         raise FileNotFoundError(f"{path} must be the scan of the boxes, found no such file")
     if not is_nifti_name(path):
@@ -46,7 +46,7 @@ def read_grid(path: Path) -> Grid:
 
 
 def scan_of(path: Path, file: BoxFile, hints: Hints) -> Path | None:
-    """The scan that the caller named, or that lies in the folder that the caller named."""
+    """The scan that the caller named, or that of the case in the folder that the caller named."""
     if hints.image is None or not hints.image.is_dir() or is_dicom_folder(hints.image):
         return hints.image
     case = case_of(path, file)
@@ -57,13 +57,13 @@ def scan_of(path: Path, file: BoxFile, hints: Hints) -> Path | None:
     matching = [scan for scan in scans if scan.name.lower() in ends and scan.is_file()]
     if not matching:
         raise FileNotFoundError(
-            f"{hints.image} must hold the scan {case}.nii.gz, or of another format, found none"
+            f"{hints.image} must hold the scan {case}.nii.gz, or in another format, found none"
         )
     return min(matching, key=lambda scan: (ends[scan.name.lower()], scan.name))
 
 
 def affine_for(path: Path, file: BoxFile, hints: Hints) -> Float64[Tensor, "4 4"] | None:
-    """The affine that caller, scan and file agree on; None if nobody knows it."""
+    """The affine that caller, scan and file agree on; None if it is unknown."""
     known = file.affine
     given = None if hints.affine is None else check_affine(hints.affine)
     scan = None if given is not None else scan_of(path, file, hints)
@@ -73,14 +73,14 @@ def affine_for(path: Path, file: BoxFile, hints: Hints) -> Float64[Tensor, "4 4"
         return known
     if known is not None and not torch.allclose(known, given, rtol=0, atol=_SAME_MM):
         raise ValueError(
-            f"{path} must lie on the grid of the scan named for it, "
+            f"{path} must be on the grid of its scan, "
             f"got affine {known.tolist()} and {given.tolist()}"
         )
     return given if known is None else known
 
 
 def needed_affine(path: Path, file: BoxFile, hints: Hints) -> Float64[Tensor, "4 4"]:
-    """The affine; a format in millimetres cannot do without."""
+    """The affine, which a format in millimetres needs."""
     affine = affine_for(path, file, hints)
     if affine is None:
         raise ValueError(
@@ -91,5 +91,5 @@ def needed_affine(path: Path, file: BoxFile, hints: Hints) -> Float64[Tensor, "4
 
 
 def bare_scan(name: str) -> str:
-    """Case of a scan's path, whichever separator it was written with."""
+    """Case of a scan's path, with any separator."""
     return bare_name(name.replace("\\", "/").rsplit("/", 1)[-1])

@@ -1,9 +1,9 @@
-"""Label maps: a NIfTI of integers, one value for each lesion, and a table of scores beside it.
+"""Label maps: a NIfTI file of integers, one value per lesion, with a table of scores.
 
-`NAME.nii.gz` holds the values, 0 is background. `NAME.csv` (columns `value`, `score`, and `label`
-for the class) or `NAME.json` as nnDetection writes it (`{"1": {"score": ..., "label": ...}}`) holds
-the rest; without it there are no scores. A label map is made of whole voxels and each voxel has one
-value, so boxes that are not whole, or that overlap, do not read back as they were.
+`NAME.nii.gz` holds the values; 0 is background. `NAME.csv` (columns `value`, `score`, and `label`
+for the class), or `NAME.json` as nnDetection writes it (`{"1": {"score": ..., "label": ...}}`),
+holds the rest; without it there are no scores. A label map has whole voxels, and each voxel has one
+value, so boxes with fractions and boxes that overlap are not read back as they were.
 """
 
 from __future__ import annotations
@@ -45,12 +45,12 @@ _MOST = 65535
 """Largest value of a label map."""
 
 _NAMED = 10
-"""Boxes that a warning names one by one."""
+"""Number of boxes that a warning lists."""
 
 
 @dataclass(frozen=True)
 class _Instance:
-    """One value of a label map: where it lies, its score and its class."""
+    """One value of a label map: its voxels, its score and its class."""
 
     window: tuple[slice, ...]
     inside: np.ndarray
@@ -62,17 +62,18 @@ def read_label_map(path: Path | str, *, scores: Path | str | None = None) -> lis
     r"""Lesions of a label map, each with a soft crop: its score on its voxels, 0 elsewhere.
 
     Args:
-        path: A NIfTI of integers, each value above 0 one lesion, connected or not.
-        scores: Table of scores, CSV (`value`, `score`, `label`) or JSON; by default the file of
-            the same name beside the map, and without one each score is 1.
+        path: A NIfTI file of integers; each value above 0 is one lesion, connected or not.
+        scores: Table of scores, CSV (`value`, `score`, `label`) or JSON; by default the file with
+            the name of the map; without one, each score is 1.
 
     Returns:
-        Lesions by value: tight box, crop, centre of the voxels, Σ score in mm³, and class.
+        Lesions in the order of their values: tight box, crop, centre of the voxels, Σ score in mm³,
+        and class.
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If the map holds no integers, a table has no row for a value, or a score lies
-            outside [0, 1]. The message names the file.
+        ValueError: If the map has other values than integers, the table has no row for a value, or
+            a score is outside [0, 1]. The message names the file.
 
     Examples:
         >>> import tempfile
@@ -112,7 +113,7 @@ def _lesion(instance: _Instance, score: float, voxel: float) -> Lesion:
 
 
 def read(path: Path, hints: Hints) -> dict[str, BoxFile]:
-    """The one case of a label map: tight boxes, by value."""
+    """Read the case of a label map: tight boxes in the order of the values."""
     (volume, instances), notes = _read(path, hints.scores)
     windows = [instance.window for instance in instances]
     rows = [[w.start for w in window] + [w.stop for w in window] for window in windows]
@@ -152,7 +153,7 @@ def _read(path: Path, scores: Path | None) -> Noted[tuple[Volume, list[_Instance
 
 
 def _checked_table(path: Path, known: set[int], listed: set[int]) -> tuple[str, ...]:
-    """Every value has a row; a note names the rows without a value."""
+    """Check that every value has a row; a note lists the rows without a value."""
     if known - listed:
         raise ValueError(f"{path} must have a score for each value, got none for {known - listed}")
     if not listed - known:
@@ -162,7 +163,7 @@ def _checked_table(path: Path, known: set[int], listed: set[int]) -> tuple[str, 
 
 
 def tables_beside(path: Path) -> tuple[Path, ...]:
-    """Where the scores of a label map may lie; none for other files."""
+    """Possible tables of a label map; none for other files."""
     if not is_nifti_name(path):
         return ()
     names = (f"{bare_name(path)}{end}" for end in (".csv", ".json", ".CSV", ".JSON"))
@@ -170,7 +171,7 @@ def tables_beside(path: Path) -> tuple[Path, ...]:
 
 
 def score_table(path: Path) -> Path:
-    """The table that is written beside a label map."""
+    """The table that is written with a label map."""
     return path.with_name(f"{bare_name(path)}.csv")
 
 
@@ -187,7 +188,7 @@ def _table(path: Path, scores: Path | None) -> dict[int, tuple[float | None, int
     for row in rows:
         value, score, label = _cells(source, row)
         if value in table:
-            raise ValueError(f"{source} must have one row a value, got two for {value}")
+            raise ValueError(f"{source} must have one row per value, got two for {value}")
         table[value] = score, label
     return table
 
@@ -218,7 +219,7 @@ def _cells(path: Path, row: Mapping[str, Any]) -> tuple[int, float | None, int |
 
 
 def write(path: Path, files: Mapping[str, BoxFile], hints: Hints) -> None:
-    """One case as a label map on the grid of its scan, with its table."""
+    """Write one case as a label map on the grid of its scan, with its table."""
     file = only_file(path, files)
     check_ndim(path, file, 3)
     if len(file.boxes) > _MOST:
@@ -236,11 +237,11 @@ def write(path: Path, files: Mapping[str, BoxFile], hints: Hints) -> None:
     image.header.set_xyzt_units("mm")
     with whole_file(score_table(path)) as scores, whole_file(path) as unfinished:
         _write_table(scores, file)
-        nibabel.save(image, unfinished)  # both take their places at the end, the map first
+        nibabel.save(image, unfinished)  # both files appear at the end, the map first
 
 
 def _painted(file: BoxFile, shape: Sequence[int]) -> np.ndarray:
-    """Voxels whose centre a box holds; in an overlap the higher score wins, then the first."""
+    """Voxels with centres in a box; where boxes overlap, the higher score wins, then the first."""
     values = np.zeros(shape, dtype=np.uint16)
     ranks = torch.zeros(len(file.boxes)) if file.scores is None else file.scores
     order = sorted(range(len(file.boxes)), key=lambda index: (float(ranks[index]), -index))
@@ -252,12 +253,12 @@ def _painted(file: BoxFile, shape: Sequence[int]) -> np.ndarray:
 
 
 def _whole(file: BoxFile) -> Int64[Tensor, "boxes 6"]:
-    """Edges around the voxels whose centre a box holds."""
+    """Edges around the voxels with centres in a box."""
     return torch.ceil(file.boxes - 0.5).long()
 
 
 def _notes_on_losses(path: Path, file: BoxFile, values: np.ndarray) -> tuple[str, ...]:
-    """Notes that name the boxes cut by the scan's edge, and those with no voxel left."""
+    """Notes on the boxes that the scan cuts, and on those without a voxel left."""
     low, high = _whole(file).chunk(2, dim=1)
     beyond = (low < 0) | (high > torch.tensor(values.shape))
     cut = [index + 1 for index in beyond.any(dim=1).nonzero().flatten().tolist()]
@@ -287,5 +288,5 @@ def _write_table(path: Path, file: BoxFile) -> None:
 
 
 def written_files(path: Path) -> tuple[Path, ...]:
-    """Everything that writing a label map writes."""
+    """All files that are written with a label map."""
     return path, score_table(path)

@@ -51,13 +51,12 @@ def write_markups(
     labels: Shaped[Tensor, "boxes"] | None = None,
     names: Sequence[str] | None = None,
 ) -> None:
-    """Write boxes as 3D Slicer ROIs, right for flipped and oblique scans too.
+    """Write boxes as 3D Slicer ROIs, also for flipped and oblique scans.
 
-    Each ROI has the directions of the voxel axes, so it encloses exactly what the box does. Where
-    the voxel axes form a left hand, the third direction is turned round: a box does not change
-    by that, and Slicer expects a right hand. Where the axes are not perpendicular (a tilted
-    gantry) no ROI fits: there each is the box along L, P and S around the whole of it, and its
-    description says so.
+    Each ROI has the directions of the voxel axes, so it encloses exactly what the box does. If the
+    voxel axes are left-handed, the third direction is reversed: the box stays the same, and Slicer
+    expects right-handed axes. If the axes are not perpendicular (a tilted gantry), no ROI fits:
+    each is then the box along L, P and S around the whole of it, and its description says so.
 
     Args:
         path: The file, ending in .mrk.json; an existing one is replaced.
@@ -69,7 +68,7 @@ def write_markups(
 
     Raises:
         TypeError: If boxes, affine, scores or labels is not a tensor, or labels are no integers.
-        ValueError: If a shape or the suffix is wrong, a box inverted, or the affine not invertible.
+        ValueError: If a shape or the suffix is wrong, a box is inverted, or the affine is singular.
         FileNotFoundError: If the folder does not exist.
 
     References:
@@ -112,7 +111,7 @@ def _rois(
 
 
 def _orientation(directions: Tensor) -> Tensor:
-    """The rotation nearest to the voxel axes, right-handed."""
+    """The right-handed rotation nearest to the voxel axes."""
     rotation = _nearest_rotation(directions)
     if torch.linalg.det(rotation) < 0:
         rotation = rotation * torch.tensor([1.0, 1.0, -1.0], dtype=torch.float64)
@@ -125,14 +124,14 @@ def _nearest_rotation(directions: Tensor) -> Tensor:
 
 
 def _perpendicular(affine: Tensor) -> bool:
-    """Whether the voxel axes are all but perpendicular."""
+    """Whether the voxel axes are perpendicular, up to rounding."""
     axes = check_affine(affine)[:3, :3]
     directions = axes / axes.norm(dim=0)
     return (_nearest_rotation(directions) - directions).abs().max().item() <= 1e-3
 
 
 def _enclosing(boxes: Tensor, affine: Tensor) -> Float64[Tensor, "boxes 6"]:
-    """Boxes along the axes of the world around all corners, in voxels of 1 mm at its origin."""
+    """Boxes along the world axes around all corners, in voxels of 1 mm from the origin."""
     corners = boxes_to_world(boxes, affine)
     return torch.cat([corners.amin(1), corners.amax(1)], dim=1) + 0.5
 
@@ -181,7 +180,7 @@ def _texts(
 
 
 def write(path: Path, files: Mapping[str, BoxFile], hints: Hints) -> None:
-    """One case as ROIs."""
+    """Write one case as ROIs."""
     file = only_file(path, files)
     check_ndim(path, file, 3)
     affine = needed_affine(path, file, hints)
@@ -189,12 +188,12 @@ def write(path: Path, files: Mapping[str, BoxFile], hints: Hints) -> None:
 
 
 def is_markups(content: Any) -> bool:
-    """Whether a JSON file looks like Slicer's markups."""
+    """Whether the content of a JSON file is Slicer's markups."""
     return isinstance(content, dict) and isinstance(content.get("markups"), list)
 
 
 def read(path: Path, hints: Hints) -> dict[str, BoxFile]:
-    """The ROIs of a file, in voxels of the scan that the caller names."""
+    """Read the ROIs of a file, in voxels of the scan that the caller names."""
     content = load_json(path)
     with naming(path, "file of 3D Slicer's markups"):
         file = _file(path, content["markups"], hints)
@@ -202,7 +201,7 @@ def read(path: Path, hints: Hints) -> dict[str, BoxFile]:
 
 
 def roi_sizes(path: Path) -> Float64[Tensor, "boxes 3"]:
-    """Edges of the ROIs of a file in mm, which need no scan."""
+    """Edges of the ROIs of a file in mm, for which no scan is needed."""
     content = load_json(path)
     with naming(path, "file of 3D Slicer's markups"):
         corners = _all_corners(path, _rois_among(content["markups"]))
@@ -248,13 +247,13 @@ def _file(path: Path, markups: Sequence[Mapping[str, Any]], hints: Hints) -> Box
 
 
 def _corners(path: Path, roi: Mapping[str, Any]) -> Float64[Tensor, "8 3"]:
-    """Corners in LPS mm, as Slicer builds them: columns of the orientation are the directions."""
+    """Corners in LPS mm, as in Slicer: the columns of the orientation are the directions."""
     frame = roi.get("coordinateSystem", "LPS")
     if frame not in FRAMES:
         raise ValueError(f"{path} must have ROIs in LPS or RAS, got {frame!r}")
     for key in ("center", "size"):
         if not isinstance(roi.get(key), list):
-            raise ValueError(f"{path} must have ROIs that are placed, got no {key} in one")
+            raise ValueError(f"{path} must have ROIs with center and size, got one without {key}")
     centre = number_rows([roi["center"]], 3, path, "center")
     size = number_rows([roi["size"]], 3, path, "size")
     identity = [1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0]
@@ -266,6 +265,6 @@ def _corners(path: Path, roi: Mapping[str, Any]) -> Float64[Tensor, "8 3"]:
 
 
 def _noted(rois: Sequence[Mapping[str, Any]], pattern: str) -> list[str]:
-    """What the descriptions of the ROIs note, of those that do."""
+    """Matches of the pattern in the descriptions of the ROIs."""
     texts = [str((roi.get("controlPoints") or [{}])[0].get("description", "")) for roi in rois]
     return [match[1] for match in (re.search(pattern, text) for text in texts) if match]

@@ -5,13 +5,13 @@
  "validation": [...]}
 ```
 
-Centres and edges are in mm along the axes of the world. Which world, the file does not say:
+Centres and edges are in mm along the axes of the world. The file does not say in which frame:
 LUNA16's lists are LPS (the tutorial passes `affine_lps_to_ras=True`), and boxes that MONAI computes
-from a NIfTI affine are RAS. So a reader must name the frame. Files that we write say it themselves,
-in two keys beside the lists that MONAI passes by: `frame` and `affines`.
+from a NIfTI affine are RAS. So the frame must be given. Files that we write contain it, in two keys
+that MONAI ignores: `frame` and `affines`.
 
-A scan's voxel `i` has its centre at `affine · i`, so a box over that voxel alone has its centre
-there. MONAI's own transform to voxels adds no half voxel; world boxes do not depend on that.
+The centre of voxel `i` is `affine · i`, so a box over only that voxel has its centre there. MONAI's
+own transform to voxels does not add half a voxel; world boxes do not depend on that.
 """
 
 from __future__ import annotations
@@ -48,11 +48,11 @@ from softoverlap.images.formats.world import FRAMES, box_corners, voxel_boxes, w
 
 LISTS = ("training", "validation", "testing", "test")
 SCORES = ("label_scores", "score")
-"""What MONAI's detector and what its tutorial call the scores."""
+"""Keys of the scores, in MONAI's detector and in its tutorial."""
 
 
 def write(path: Path, files: Mapping[str, BoxFile], hints: Hints) -> None:
-    """All cases as one list, `validation`, as the tutorial's results."""
+    """Write all cases as one list, `validation`, like the results of the tutorial."""
     frame = hints.frame or "RAS"
     check_choice("frame", frame, FRAMES)
     entries, affines = [], {}
@@ -81,9 +81,9 @@ def _entry(image: str, file: BoxFile, around: Tensor) -> dict[str, Any]:
 
 
 def is_list(content: Any) -> bool:
-    """Whether a JSON file looks like one of MONAI's lists."""
+    """Whether the content of a JSON file is one of MONAI's lists."""
     entries = content if isinstance(content, list) else next(_lists(content), None)
-    if entries == []:  # nothing but the name of the list tells
+    if entries == []:  # only the name of the list shows it
         return isinstance(content, dict)
     first = entries[0] if isinstance(entries, list) else entries
     return isinstance(first, dict) and "image" in first and "box" in first
@@ -95,7 +95,7 @@ def _lists(content: Any) -> Iterator[Any]:
 
 
 def read(path: Path, hints: Hints) -> dict[str, BoxFile]:
-    """Every case of every list."""
+    """Read every case of every list."""
     content = load_json(path)
     files: dict[str, BoxFile] = {}
     with naming(path, "MONAI list of images and boxes"):
@@ -112,7 +112,7 @@ def read(path: Path, hints: Hints) -> dict[str, BoxFile]:
 
 
 def _frame(path: Path, content: Any, hints: Hints) -> tuple[str, Mapping[str, Any]]:
-    """The frame that file or caller name, and affines by image."""
+    """The frame from file or caller, and affines by image."""
     own = content if isinstance(content, dict) else {}
     frame, affines = own.get("frame"), own.get("affines") or {}
     if frame is not None and hints.frame not in (None, frame):
@@ -120,7 +120,7 @@ def _frame(path: Path, content: Any, hints: Hints) -> tuple[str, Mapping[str, An
     frame = frame or hints.frame
     if frame is None:
         raise ValueError(
-            f"{path} does not say in which frame its boxes lie: name it with `frame=`, RAS or LPS "
+            f"{path} does not say in which frame its boxes are: name it with `frame=`, RAS or LPS "
             "(LUNA16's lists are LPS)"
         )
     check_choice("frame", frame, FRAMES)

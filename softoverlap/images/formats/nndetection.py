@@ -1,17 +1,17 @@
 """nnDetection's boxes: `(x1, y1, x2, y2, z1, z2)`, as npz or JSON.
 
-Two things differ from ours, both read from nnDetection's code (`nndet/core/boxes`,
+Two things differ from our convention, as read in nnDetection's code (`nndet/core/boxes`,
 `scripts/utils.py`):
 
 - its axes are those of SimpleITK's arrays, the reverse of the file's, so its `x` is our last axis;
-- a box runs from the voxel before the first to the voxel after the last: voxels `x1 + 1 ... x2 - 1`
+- a box goes from the voxel before the first to the voxel after the last: voxels `x1 + 1 ... x2 - 1`
   are inside, which is our half-open `[x1 + 1, x2)`.
 
-Predictions are pickled there, and a pickle can run code when it is opened: it is refused here. In
-nnDetection's own environment one line turns it into an npz with the same keys (`pred_boxes`,
-`pred_scores`, `pred_labels`, `itk_origin`, `itk_spacing`, `itk_direction`); the message says it.
-`nndet_boxes2nii` writes JSON (`{"1": {"score": ..., "label": ..., "box": [...]}}`), whose
-coordinates it has cut to integers.
+nnDetection stores predictions as pickles, and a pickle can run code when it is opened, so they are
+not read. In nnDetection's own environment, one line converts one to an npz file with the same keys
+(`pred_boxes`, `pred_scores`, `pred_labels`, `itk_origin`, `itk_spacing`, `itk_direction`); the
+error message contains it. `nndet_boxes2nii` writes JSON (`{"1": {"score": ..., "label": ..., "box":
+[...]}}`) with coordinates truncated to integers.
 """
 
 from __future__ import annotations
@@ -46,23 +46,24 @@ from softoverlap.images.formats.record import (
 from softoverlap.images.noted import Noted
 
 _ORDER = {2: [0, 1, 2, 3], 3: [0, 1, 3, 4, 2, 5]}
-"""Columns of (mins, maxs) that make nnDetection's order."""
+"""Columns of (minima, maxima) in nnDetection's order."""
 _LPS = torch.diag(torch.tensor([-1.0, -1.0, 1.0, 1.0], dtype=torch.float64))
 PICKLES = (".pkl", ".pickle")
 
 
 def refuse_pickle(path: Path) -> None:
-    """Say how to come by a file that runs no code."""
+    """Explain how to get a file that runs no code."""
     raise ValueError(
-        f"{path} is a pickle, which can run code when it is opened, and is not read; where it was "
-        f"made, save it as npz: import numpy, pickle; numpy.savez('{path.stem}.npz', "
-        f"**{{k: v for k, v in pickle.load(open('{path.name}', 'rb')).items() "
+        f"{path} is a pickle, which can run code when it is opened, and is not read; in the "
+        "environment that made it, save it as npz: import numpy, pickle; "
+        f"numpy.savez('{path.stem}.npz', **{{k: v for k, v in "
+        f"pickle.load(open('{path.name}', 'rb')).items() "
         "if k.startswith(('pred_', 'itk_'))})"
     )
 
 
 def write(path: Path, files: Mapping[str, BoxFile], hints: Hints) -> None:
-    """One case as npz, or as JSON with the same keys."""
+    """Write one case as npz, or as JSON with the same keys."""
     file = only_file(path, files)
     content: dict[str, Any] = {"pred_boxes": _to_order(path, file).numpy()}
     if file.scores is not None:
@@ -100,7 +101,7 @@ def _from_order(rows: Tensor, ndim: int, path: Path) -> Noted[Float64[Tensor, "b
 
 
 def _itk_grid(affine: Tensor) -> dict[str, np.ndarray]:
-    """Origin, spacing and direction as ITK has them, in LPS."""
+    """Origin, spacing and direction as in ITK, in LPS."""
     matrix = _LPS @ affine
     spacing = matrix[:3, :3].norm(dim=0)
     return {
@@ -128,7 +129,7 @@ def _affine(content: Mapping[str, Any], path: Path) -> Tensor | None:
 
 
 def read(path: Path, hints: Hints) -> dict[str, BoxFile]:
-    """The one case of a file."""
+    """Read the case of a file."""
     if path.suffix.lower() in PICKLES:
         refuse_pickle(path)
     content = load_json(path) if path.suffix.lower() == ".json" else load_npz(path)
@@ -140,7 +141,7 @@ def read(path: Path, hints: Hints) -> dict[str, BoxFile]:
 
 
 def load_npz(path: Path) -> dict[str, Any]:
-    """Arrays of an npz as lists; none that would have to be unpickled."""
+    """Arrays of an npz file as lists, without unpickling."""
     try:
         with np.load(path, allow_pickle=False) as arrays:
             return {key: arrays[key].tolist() for key in arrays.files}

@@ -1,18 +1,18 @@
-"""Boxes as JSON: our own files, in voxels with the affine beside them.
+"""Our own JSON files: boxes in voxels, with the affine.
 
-A file is one JSON object, described by `softoverlap/images/boxes.schema.json`:
+A file holds one JSON object, described by `softoverlap/images/boxes.schema.json`:
 
 | key | value |
 | --- | --- |
 | `format`, `version` | `"softoverlap-boxes"`, 1 |
 | `case` | name of the scan, or null |
-| `coordinates` | says in words: voxel corners, half-open, voxel `i` fills `[i, i + 1)` |
+| `coordinates` | a sentence: voxel corners, half-open, voxel `i` fills `[i, i + 1)` |
 | `ndim` | number of axes |
 | `axes` | names of a box's numbers: all minima, then all maxima, in tensor axis order |
 | `affine` | rows of the (4, 4) affine from voxel indices (centres) to RAS mm, or null |
 | `boxes` | a list of objects: `box` (2 · ndim numbers), and if known `score` and `label` |
 
-Numbers are written so that they read back exactly.
+Numbers are written with enough digits to be read back exactly.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def box_schema() -> dict[str, Any]:
     """The JSON Schema of our own files of boxes.
 
     Returns:
-        The schema, draft 2020-12, as it lies in the package at `images/boxes.schema.json`.
+        The schema, draft 2020-12, which is `images/boxes.schema.json` in the package.
 
     Examples:
         >>> box_schema()["properties"]["format"]["const"]
@@ -58,7 +58,7 @@ def box_schema() -> dict[str, Any]:
 
 
 def write(path: Path, files: Mapping[str, BoxFile], hints: Hints) -> None:
-    """One case as JSON."""
+    """Write one case as JSON."""
     file = only_file(path, files)
     ndim = file.boxes.shape[1] // 2
     rows: list[dict[str, Any]] = [{"box": row} for row in file.boxes.tolist()]
@@ -80,7 +80,7 @@ def write(path: Path, files: Mapping[str, BoxFile], hints: Hints) -> None:
 
 
 def read(path: Path, hints: Hints) -> dict[str, BoxFile]:
-    """The one case of a file."""
+    """Read the case of a file."""
     content = load_json(path)
     with naming(path, "JSON file of boxes"):
         _check_kind(content, path)

@@ -1,8 +1,8 @@
-"""CSV: a row for each box, with case, score, label and corners in voxels.
+"""CSV: one row per box, with case, score, label and corners in voxels.
 
 The columns are those of `detections.csv`: `case`, `score`, `label`, `axis0_min`, `axis1_min`, ...,
-`axis0_max`, ... Further columns are passed by; `case`, `score` and `label` may be missing or empty.
-A table knows no affine, and a case without boxes has no row.
+`axis0_max`, ... Other columns are ignored; `case`, `score` and `label` may be missing or empty.
+A table has no affine, and a case without boxes has no row.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from softoverlap.images.tables import axis_names, write_table
 
 
 def write(path: Path, files: Mapping[str, BoxFile], hints: Hints) -> None:
-    """All cases as one table; numbers read back exactly."""
+    """Write all cases as one table; numbers are read back exactly."""
     dimensions = {file.boxes.shape[1] // 2 for file in files.values()}
     if len(dimensions) != 1:
         raise ValueError(f"{path} must get boxes of one dimension, got {sorted(dimensions)}")
@@ -44,7 +44,7 @@ def _rows(case: str, file: BoxFile) -> list[list[Any]]:
 
 
 def read(path: Path, hints: Hints) -> dict[str, BoxFile]:
-    """Every case that has a row; rows without one are of a case called as the file."""
+    """Read every case with a row; rows without a case belong to one named after the file."""
     try:
         with path.open(newline="", encoding="utf-8-sig") as stream:
             reader = csv.DictReader(stream)
@@ -60,8 +60,8 @@ def read(path: Path, hints: Hints) -> dict[str, BoxFile]:
     if len(by_case) < len(files):
         unnamed = next(file for file in files if file.case is None)
         raise ValueError(
-            f"{path} must name the case of every row, got rows without one, which are called as "
-            f"the file, beside the case {case_of(path, unnamed)}"
+            f"{path} must name the case of every row, got rows without one, which would be named "
+            f"after the file, and the case {case_of(path, unnamed)}"
         )
     return by_case
 

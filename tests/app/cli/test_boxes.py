@@ -237,7 +237,7 @@ def test_a_folder_becomes_one_file_and_one_file_a_folder(masks, tmp_path):
     assert "--from must name" in run("convert", found, tmp_path / "x.csv", status=2)
     assert "--to must name" in run("convert", all_boxes, tmp_path / "folder", status=2)
     text = run("convert", all_boxes, tmp_path / "one.npz", status=2)
-    assert "OUT must be a folder, since nndetection holds one case a file and IN 3" in text
+    assert "OUT must be a folder, since nndetection holds one case per file and IN has 3" in text
 
 
 def test_cases_that_a_table_cannot_hold_are_named(masks, tmp_path):
@@ -316,7 +316,7 @@ def test_masks_of_one_name_are_refused(masks, tmp_path):
     other.mkdir()
     save_nifti(other / "sub-01.nii", soft_mask(), AFFINE)
     text = run("boxes", masks, other, "--output", tmp_path / "found", status=2)
-    assert "MASKS must have names of their own" in text
+    assert "MASKS must have different names" in text
 
 
 def test_an_interruption_keeps_the_tables_of_what_is_done(masks, tmp_path, monkeypatch):

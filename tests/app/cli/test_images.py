@@ -87,7 +87,7 @@ def test_thresholds_and_hysteresis_are_passed_on(tmp_path):
         ([0, 255], "look like 0-255", (), None),
         ([0, 255], "look like 0-255", ("--values", "0-255"), 1),
         ([0, 80.5], "look like percent", ("--values", "percent"), 1),
-        ([-900, 3000], "other: no mask", (), None),
+        ([-900, 3000], "other: probably not a mask", (), None),
         ([0, 4], "label    4: 27 voxels, 0.162 ml", (), None),
         ([0, 4], "labels: whole numbers", ("--label", 4), 1),
         ([0, 4], "labels: whole numbers", ("--label", 2), 0),
@@ -288,7 +288,7 @@ def test_pictures_of_the_wrong_things_are_refused(tmp_path):
     for options, words in (
         ((scan, scan, "--picture", picture), "--picture shows one file, got 2"),
         ((scan, "--picture", tmp_path / "p.jpg"), "--picture must end in .png"),
-        ((scan, "--image", scan), "--image goes with --picture or with boxes"),
+        ((scan, "--image", scan), "--image goes with --picture or with files of boxes"),
         ((many, "--image", scan, "--picture", picture), "the boxes of one case, got 2"),
         ((boxes, "--picture", picture), "pass --image"),
         ((boxes, "--image", scan, "--picture", picture), "up to 45 voxels apart"),
@@ -428,9 +428,7 @@ def test_cases_of_fewer_raters_than_most_are_noted(tmp_path):
     with (tmp_path / "out" / "fused.csv").open(newline="") as stream:
         notes = {row["case"]: row["warning"] for row in csv.DictReader(stream)}
     assert notes["a"] == notes["c"] == ""
-    assert notes["b"] == (
-        "most cases have 3 raters; this is the mask of a single rater"
-    )
+    assert notes["b"] == ("most cases have 3 raters; this is the mask of a single rater")
     assert notes["d"] == "most cases have 3 raters"
     assert "warning: d: most cases have 3 raters" in text
 

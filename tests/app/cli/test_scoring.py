@@ -356,6 +356,6 @@ def test_a_label_that_is_in_no_file_is_told(tmp_path):
     write_pair(tmp_path, "a", labels, labels)
     sides = (tmp_path / "pred", tmp_path / "truth")
     text = run(*sides, "--output", tmp_path / "out", "--labels", "2,7")
-    assert "label 7 is in no file" in text
-    assert "label 2 is in no file" not in text
+    assert "no file has label 7" in text
+    assert "no file has label 2" not in text
     assert "1 case with empty prediction and truth: their overlaps count as 1" in text

@@ -89,11 +89,11 @@ def test_help_is_quick_because_it_imports_neither_torch_nor_monai():
         (("demo",), "metrics.json"),
         (("phantoms",), "--count"),
         (("train",), "layout above"),
-        (("train",), "they win over masks/"),
+        (("train",), "lesions are where any rater marked one"),
         (("train",), "--threshold"),
-        (("detect",), "a little lower than the best box's score"),
-        (("demo",), "in place of an earlier demo's results"),
-        (("phantoms",), "written anew without asking"),
+        (("detect",), "its peaks are slightly lower than the score of the best box"),
+        (("demo",), "they replace those of an earlier demo"),
+        (("phantoms",), "Incomplete cases in the folder are written again"),
     ],
 )
 def test_help_teaches_with_layout_and_examples(command, words):
@@ -106,7 +106,9 @@ def test_a_dry_run_lists_what_was_found_and_what_could_not_be_paired(data):
     (data / "masks" / "sub-02.nii.gz").unlink()
     (data / "masks" / "stray.nii.gz").write_bytes(b"")
     text = run("train", "--data", data, "--dry-run")
-    assert "1 case of 1 patient: sub-01; if that is wrong, name them in patients.csv" in text
+    assert (
+        "1 case of 1 patient: sub-01; if this is wrong, list the patients in patients.csv" in text
+    )
     assert "sub-01: patient sub-01, mask, 0 raters" in text
     assert "no mask and no raters" in text
     assert "no image of case stray" in text
@@ -142,7 +144,7 @@ def test_masks_below_the_threshold_are_told_and_a_lower_one_trains(data, tmp_pat
     mask[4:9, 5:9, 6:10] = 0.4
     save_nifti(data / "masks" / "sub-01.nii.gz", mask, torch.eye(4))
     arguments = ("train", "--data", data, *tiny("--output", tmp_path / "out", "--validation", 0))
-    assert "sub-01: no lesion, though voxels are positive: the highest is 0.4" in run(*arguments)
+    assert "sub-01: no lesion, although voxels are positive: the highest is 0.4" in run(*arguments)
     save_nifti(data / "masks" / "sub-02.nii.gz", mask, torch.eye(4))
     assert "at least one lesion" in run(*arguments, "--overwrite", status=2)
     assert "at least one lesion" in run("train", "--data", data, "--dry-run", status=1)
@@ -309,7 +311,9 @@ def test_patients_that_the_names_do_not_tell_are_shown(data, tmp_path):
         for number, case in enumerate(("sub-01", "sub-02"), start=1):
             old = data / room / f"{case}.nii.gz"
             old.rename(data / room / f"scan{number}_pat03.nii.gz")
-    line = "2 cases of 2 patients: scan1, scan2; if that is wrong, name them in patients.csv"
+    line = (
+        "2 cases of 2 patients: scan1, scan2; if this is wrong, list the patients in patients.csv"
+    )
     assert line in run("train", "--data", data, "--dry-run")
     assert line in run("train", "--data", data, *tiny("--output", tmp_path / "out"))
 
@@ -467,7 +471,7 @@ def test_ctrl_c_keeps_a_checkpoint_and_resume_goes_on_from_it(data, tmp_path):
         process.send_signal(signal.SIGINT)
         _, errors = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert "checkpoint.pt is kept, and --resume goes on from it" in errors
+    assert "checkpoint.pt is kept, and --resume continues from it" in errors
     step = read_checkpoint(output / "checkpoint.pt")["step"]
     assert 40 <= step < 400
     text = run(*arguments, "--resume")

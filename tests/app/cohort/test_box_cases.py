@@ -50,7 +50,7 @@ def test_boxes_of_every_format_that_tells_itself_are_scored(tmp_path, found, tru
 def test_millimetres_without_any_affine_are_an_error_that_names_both(tmp_path):
     write_boxes(tmp_path / "bare.json", BOXES, scores=SCORES)
     pair = ScorePair("a", tmp_path / "bare.json", (written(tmp_path, "slicer"),))
-    with pytest.raises(ValueError, match=r"bare\.json must tell its affine where .*a\.mrk\.json"):
+    with pytest.raises(ValueError, match=r"bare\.json must have an affine, since .*a\.mrk\.json"):
         score_case(pair)
 
 

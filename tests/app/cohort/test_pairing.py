@@ -66,7 +66,7 @@ def test_patterns_say_where_the_case_stands(tmp_path):
     )
     assert list(paired(table)) == ["s_1"]
     assert [(file.path.name, file.reason) for file in table.passed_by] == [
-        ("s_1_other.nii.gz", "not like {case}_prob.nii.gz")
+        ("s_1_other.nii.gz", "does not match {case}_prob.nii.gz")
     ]
 
 
@@ -215,7 +215,7 @@ def test_an_output_above_the_files_hides_none(tmp_path):
             "must share at least one case with `pred=`, got predictions of a",
         ),
         (["pred/a.txt", "truth/b.nii"], {}, "pred must hold images or files of boxes, found none"),
-        (["pred/a.nii", "truth/a.nii"], {"pred_pattern": "a.nii"}, "must say by {case}"),
+        (["pred/a.nii", "truth/a.nii"], {"pred_pattern": "a.nii"}, "must say with {case}"),
         (["pred/a.nii", "truth/a.nii"], {"pred_pattern": "{case}{x}.nii"}, "got {x}"),
         (["pred/a.nii", "truth/a.nii"], {"pred_pattern": "{case}_{rater}.nii"}, "got {rater}"),
     ],
@@ -242,7 +242,7 @@ def test_what_is_not_there_is_named(tmp_path):
     ("text", "words"),
     [
         ("case;pred;truth\na;b;c\n", "must have the columns case, pred and truth"),
-        ("case,pred,truth\n", "must have a row a case"),
+        ("case,pred,truth\n", "must have one row per case"),
         ("", "must have the columns"),
     ],
 )

@@ -159,7 +159,7 @@ def test_what_the_schema_refuses_the_reader_refuses(tmp_path, validator, change)
             "a.mrk.json",
             '{"markups": [{"type": "ROI", "size": [1, 2, 3]}]}',
             {"affine": torch.eye(4)},
-            "must have ROIs that are placed, got no center in one",
+            "must have ROIs with center and size, got one without center",
         ),
         (
             "a.mrk.json",
@@ -276,7 +276,7 @@ def test_what_a_format_cannot_hold_is_refused_before_a_file_is_there(tmp_path):
 def test_a_scan_on_another_grid_than_the_files_is_refused(tmp_path):
     save_nifti(tmp_path / "scan.nii.gz", torch.zeros(4, 4, 4), AFFINES["plain"])
     write_boxes(tmp_path / "a.json", BOXES, affine=AFFINES["flipped"])
-    with pytest.raises(ValueError, match=r"a\.json must lie on the grid of the scan named for it"):
+    with pytest.raises(ValueError, match=r"a\.json must be on the grid of its scan"):
         read_boxes(tmp_path / "a.json", image=tmp_path / "scan.nii.gz")
     write_boxes(tmp_path / "a.json", BOXES, affine=AFFINES["plain"])
     found = read_boxes(tmp_path / "a.json", image=tmp_path / "scan.nii.gz")

@@ -137,7 +137,7 @@ def test_files_of_many_cases_keep_them_apart(tmp_path, name):
 @pytest.mark.parametrize("name", [name for name in FORMATS if not FORMATS[name].many])
 def test_a_format_of_one_case_refuses_two(tmp_path, name):
     one = BoxFile(BOXES, SCORES, LABELS, AFFINES["plain"])
-    with pytest.raises(ValueError, match="must get one case, since its format holds no more"):
+    with pytest.raises(ValueError, match="must get one case, since its format cannot hold more"):
         write_box_files(tmp_path / f"a{FORMATS[name].suffix}", {"a": one, "b": one}, format=name)
     assert not list(tmp_path.iterdir())
 
