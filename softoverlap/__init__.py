@@ -57,25 +57,18 @@ if TYPE_CHECKING:  # what type checkers and editors see; a test holds it equal t
         lesion_target as lesion_target,
     )
     from softoverlap.images import (
-        Aligned as Aligned,
         Volume as Volume,
         align_to as align_to,
         as_probabilities as as_probabilities,
-        load_image as load_image,
         load_nifti as load_nifti,
-        read_box_files as read_box_files,
         read_boxes as read_boxes,
-        read_label_map as read_label_map,
         save_nifti as save_nifti,
-        value_kind as value_kind,
-        write_box_files as write_box_files,
         write_boxes as write_boxes,
     )
     from softoverlap.lesion import (
         Lesion as Lesion,
     )
     from softoverlap.lesions import (
-        Staple as Staple,
         fuse_raters as fuse_raters,
         lesions_from_mask as lesions_from_mask,
         staple as staple,
@@ -232,17 +225,11 @@ _ROOMS = {
     ),
     "images": (
         "align_to",
-        "Aligned",
         "as_probabilities",
-        "load_image",
         "load_nifti",
-        "read_box_files",
         "read_boxes",
-        "read_label_map",
         "save_nifti",
-        "value_kind",
         "Volume",
-        "write_box_files",
         "write_boxes",
     ),
     "lesion": ("Lesion",),
@@ -250,7 +237,6 @@ _ROOMS = {
         "fuse_raters",
         "lesions_from_mask",
         "staple",
-        "Staple",
     ),
     "losses": (
         "BoxCIoULoss",

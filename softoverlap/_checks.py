@@ -9,9 +9,12 @@ from __future__ import annotations
 import math
 from collections.abc import Collection
 from numbers import Real
+from typing import TypeVar
 
 import torch
 from torch import Tensor
+
+Refusal = TypeVar("Refusal", bound=Exception)
 
 
 def should_validate(validate: bool | None, *tensors: Tensor) -> bool:
@@ -19,6 +22,21 @@ def should_validate(validate: bool | None, *tensors: Tensor) -> bool:
     if validate is not None:
         return validate
     return all(tensor.device.type == "cpu" for tensor in tensors)
+
+
+def refusal(argument: str, complaint: str, kind: type[Refusal] = ValueError) -> Refusal:
+    """The error of an argument: its message begins with the argument's name.
+
+    The name is kept as the error's `argument` too, so that the command line can tell it from other
+    text and put its own name there. Other arguments within a message are written `` `name=` ``.
+
+    Examples:
+        >>> refusal("low", "must lie in (0, 0.5], got 1")
+        ValueError('low must lie in (0, 0.5], got 1')
+    """
+    error = kind(f"{argument} {complaint}")
+    error.__dict__["argument"] = argument
+    return error
 
 
 def check_tensors(**tensors: object) -> None:
@@ -87,7 +105,7 @@ def check_finite(*, validate: bool | None = None, **tensors: Tensor) -> None:
 def check_gate(gate: float | None) -> None:
     """CIoU's gate is an IoU or None."""
     if gate is not None and not 0 <= gate <= 1:
-        raise ValueError(f"gate must lie in [0, 1] or be None, got {gate}")
+        raise refusal("gate", f"must lie in [0, 1] or be None, got {gate}")
 
 
 def check_boxes(*, validate: bool | None = None, ndim: int | None = None, **boxes: Tensor) -> None:
@@ -157,7 +175,7 @@ def check_number(**values: object) -> None:
     """Every value is a real number; a truth value is none."""
     for name, value in values.items():
         if isinstance(value, bool) or not isinstance(value, Real):
-            raise TypeError(f"{name} must be a number, got {value!r}")
+            raise refusal(name, f"must be a number, got {value!r}", TypeError)
 
 
 def check_score(**values: float) -> None:
@@ -165,7 +183,7 @@ def check_score(**values: float) -> None:
     for name, value in values.items():
         check_number(**{name: value})
         if not (0 <= value <= 1 or math.isnan(value)):
-            raise ValueError(f"{name} must be a score in [0, 1] or NaN, got {value!r}")
+            raise refusal(name, f"must be a score in [0, 1] or NaN, got {value!r}")
 
 
 def check_threshold(**thresholds: float) -> None:
@@ -173,7 +191,7 @@ def check_threshold(**thresholds: float) -> None:
     for name, value in thresholds.items():
         check_number(**{name: value})
         if not 0 < value <= 1:
-            raise ValueError(f"{name} must lie in (0, 1], got {value!r}")
+            raise refusal(name, f"must lie in (0, 1], got {value!r}")
 
 
 def check_weight(**weights: float) -> None:
@@ -181,7 +199,7 @@ def check_weight(**weights: float) -> None:
     for name, weight in weights.items():
         check_number(**{name: weight})
         if not 0 <= weight < float("inf"):
-            raise ValueError(f"{name} must be at least 0 and finite, got {weight}")
+            raise refusal(name, f"must be at least 0 and finite, got {weight}")
 
 
 def check_positive(**values: float) -> None:
@@ -189,7 +207,7 @@ def check_positive(**values: float) -> None:
     for name, value in values.items():
         check_number(**{name: value})
         if not 0 < value < float("inf"):
-            raise ValueError(f"{name} must be above 0 and finite, got {value}")
+            raise refusal(name, f"must be above 0 and finite, got {value}")
 
 
 def check_rotated_boxes(
@@ -221,7 +239,7 @@ def check_rotated_boxes(
 def check_choice(name: str, value: object, choices: Collection[object]) -> None:
     """The value is one of the choices."""
     if value not in choices:
-        raise ValueError(f"{name} must be one of {sorted(map(str, choices))}, got {value!r}")
+        raise refusal(name, f"must be one of {sorted(map(str, choices))}, got {value!r}")
 
 
 def check_no_components(per_component: bool) -> None:

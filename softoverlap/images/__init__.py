@@ -1,6 +1,14 @@
-"""Images, raters' files, scans from folders, and boxes in the formats of other tools."""
+"""Images, raters' masks and scans from files, and boxes in the formats of other tools."""
 
-from softoverlap.images.alignment import Aligned, align_to, reorient_to
+from softoverlap.images.alignment import (
+    CLOSE_GRID,
+    GEOMETRIES,
+    TRUSTED_GRID,
+    AlignedVolume,
+    align_to,
+    geometry_hint,
+    reorient_to,
+)
 from softoverlap.images.cases import LoadedCase, load_case, split_by_patient
 from softoverlap.images.files import check_written, whole_file
 from softoverlap.images.folders import (
@@ -11,84 +19,124 @@ from softoverlap.images.folders import (
     find_raters,
     patient_of,
 )
-from softoverlap.images.formats.choice import FORMATS
+from softoverlap.images.formats.choice import FORMATS, format_of, format_to_write
 from softoverlap.images.formats.exchange import (
+    noted_box_files,
     read_box_files,
     read_boxes,
     write_box_files,
     write_boxes,
 )
-from softoverlap.images.formats.label_map import read_label_map
-from softoverlap.images.formats.markups import write_markups
+from softoverlap.images.formats.label_map import read_label_map, tables_beside, written_files
+from softoverlap.images.formats.markups import MARKUPS_SCHEMA, roi_sizes, write_markups
 from softoverlap.images.formats.ours import box_schema
-from softoverlap.images.formats.record import BoxFile
+from softoverlap.images.formats.record import BoxFile, Hints, bare_name
+from softoverlap.images.formats.world import growth_of
 from softoverlap.images.geometry import (
     NEAR_GRID,
     SAME_GRID,
     Volume,
     affine_spacing,
+    axis_codes,
     boxes_to_world,
     check_affine,
+    check_one_channel,
     check_same_grid,
     corner_displacement,
+    voxel_volume,
 )
 from softoverlap.images.images import (
     IMAGE_SUFFIXES,
+    SEGMENTATION_SUFFIX,
     image_name,
     is_image_name,
     load_image,
     load_nifti,
+    load_one_volume,
+    noted_image,
+    noted_one_volume,
 )
 from softoverlap.images.nifti import forms_apart, save_nifti
+from softoverlap.images.noted import Noted
 from softoverlap.images.phantom_files import write_phantoms
-from softoverlap.images.rater_files import RaterStack, label_to_read, load_raters
-from softoverlap.images.tables import axis_names
-from softoverlap.images.values import as_probabilities, value_kind
+from softoverlap.images.rater_files import RaterStack, is_label_map, label_to_read, load_raters
+from softoverlap.images.sources import check_names, find_files, is_dicom_folder
+from softoverlap.images.tables import axis_names, write_table
+from softoverlap.images.values import VALUES, as_probabilities, noted_probabilities, value_kind
 
 __all__ = [
+    "CLOSE_GRID",
     "FORMATS",
+    "GEOMETRIES",
     "IMAGE_SUFFIXES",
+    "MARKUPS_SCHEMA",
     "NEAR_GRID",
     "SAME_GRID",
-    "Aligned",
+    "SEGMENTATION_SUFFIX",
+    "TRUSTED_GRID",
+    "VALUES",
+    "AlignedVolume",
     "BoxFile",
     "Case",
     "CaseTable",
+    "Hints",
     "LoadedCase",
+    "Noted",
     "RaterStack",
     "Unpaired",
     "Volume",
     "affine_spacing",
     "align_to",
     "as_probabilities",
+    "axis_codes",
     "axis_names",
+    "bare_name",
     "box_schema",
     "boxes_to_world",
     "check_affine",
+    "check_names",
+    "check_one_channel",
     "check_same_grid",
     "check_written",
     "corner_displacement",
     "find_cases",
+    "find_files",
     "find_raters",
+    "format_of",
+    "format_to_write",
     "forms_apart",
+    "geometry_hint",
+    "growth_of",
     "image_name",
+    "is_dicom_folder",
     "is_image_name",
+    "is_label_map",
     "label_to_read",
     "load_case",
     "load_image",
     "load_nifti",
+    "load_one_volume",
     "load_raters",
+    "noted_box_files",
+    "noted_image",
+    "noted_one_volume",
+    "noted_probabilities",
     "patient_of",
     "read_box_files",
     "read_boxes",
     "read_label_map",
     "reorient_to",
+    "roi_sizes",
     "save_nifti",
     "split_by_patient",
+    "tables_beside",
     "value_kind",
+    "voxel_volume",
     "whole_file",
     "write_box_files",
     "write_boxes",
     "write_markups",
     "write_phantoms",
+    "write_table",
+    "written_files",
 ]

@@ -13,7 +13,7 @@ from torch import Tensor
 from softoverlap.images._itk import from_itk, itk_reason, quiet_itk
 
 EVEN = 0.05
-"""How far a slice may lie from its place in an even stack, in slice distances."""
+"""How far a slice may be from its position in an even stack, in slice distances."""
 
 UPRIGHT = 0.1
 """How far the stack may lean over its whole length, in pixels."""
@@ -40,7 +40,7 @@ def read_dicom(folder: Path, *, wide: bool) -> tuple[np.ndarray, Float64[Tensor,
     reader = SimpleITK.ImageSeriesReader()
     reader.SetFileNames(files)
     reader.SetImageIO("GDCMImageIO")
-    # slices may be rescaled each by its own slope, which the first one's integer type cannot hold
+    # each slice may have its own slope, so the integer type of the first one may not hold them
     reader.SetOutputPixelType(SimpleITK.sitkFloat64 if wide else SimpleITK.sitkFloat32)
     try:
         with quiet_itk():
@@ -55,24 +55,24 @@ def read_dicom(folder: Path, *, wide: bool) -> tuple[np.ndarray, Float64[Tensor,
 
 
 def _series(folder: Path) -> tuple[str, ...]:
-    """Files of the one series in the folder, in the order of their places."""
+    """Files of the series in the folder, in the order of their positions."""
     import SimpleITK
 
-    found = SimpleITK.ImageSeriesReader.GetGDCMSeriesIDs(str(folder))
-    if len(found) != 1:
-        listed = f"{len(found)}: {', '.join(found)}" if found else "none"
+    series = SimpleITK.ImageSeriesReader.GetGDCMSeriesIDs(str(folder))
+    if len(series) != 1:
+        listed = f"{len(series)}: {', '.join(series)}" if series else "none"
         raise ValueError(f"{folder} must hold one DICOM series, got {listed}")
-    files = SimpleITK.ImageSeriesReader.GetGDCMSeriesFileNames(str(folder), found[0])
+    files = SimpleITK.ImageSeriesReader.GetGDCMSeriesFileNames(str(folder), series[0])
     if len(files) < 2:
         raise ValueError(
-            f"{folder} must hold two DICOM slices or more, a file each, got {len(files)}; convert "
-            "a file of many frames to NIfTI first"
+            f"{folder} must hold two or more DICOM slices, one per file, got {len(files)}; convert "
+            "a file with many frames to NIfTI first"
         )
     return files
 
 
 def _check_left_out(folder: Path, files: tuple[str, ...]) -> None:
-    """No slice was passed by because it is damaged: at an end of the stack it leaves no gap."""
+    """No damaged slice was skipped: at an end of the stack it would leave no gap."""
     taken = {Path(name).name for name in files}
     suffixes = {Path(name).suffix for name in files}
     for path in sorted(folder.iterdir()):
@@ -83,7 +83,7 @@ def _check_left_out(folder: Path, files: tuple[str, ...]) -> None:
 
 
 def is_dicom(path: Path) -> bool:
-    """Whether a file says of itself that it is DICOM."""
+    """Whether a file has the signature of DICOM."""
     if not path.is_file():
         return False
     with path.open("rb") as file:
@@ -91,7 +91,7 @@ def is_dicom(path: Path) -> bool:
 
 
 def _slice(path: Path) -> _Slice:
-    """Where a slice lies, as its tags say."""
+    """Position and orientation of a slice, from its tags."""
     import SimpleITK
 
     reader = SimpleITK.ImageFileReader()
@@ -121,15 +121,15 @@ def _numbers(text: str, count: int) -> np.ndarray:
 
 
 def _check_stack(slices: list[_Slice], folder: Path) -> None:
-    """All slices make one even and upright stack."""
+    """The slices form one even and upright stack."""
     first = slices[0]
-    for one in slices[1:]:
-        same = one.size == first.size and np.allclose(one.spacing, first.spacing, rtol=1e-4)
-        turned = np.abs([one.rows - first.rows, one.columns - first.columns]).max()
+    for other in slices[1:]:
+        same = other.size == first.size and np.allclose(other.spacing, first.spacing, rtol=1e-4)
+        turned = np.abs([other.rows - first.rows, other.columns - first.columns]).max()
         if not same or turned > 1e-4:
             raise ValueError(f"{folder} must hold slices of one size, spacing and orientation")
     normal = np.cross(first.rows, first.columns)
-    offsets = np.stack([one.position for one in slices]) - first.position
+    offsets = np.stack([other.position for other in slices]) - first.position
     heights = offsets @ normal
     even = np.linspace(0, heights[-1], len(slices))
     distance = abs(heights[-1]) / (len(slices) - 1)
@@ -137,7 +137,7 @@ def _check_stack(slices: list[_Slice], folder: Path) -> None:
         steps = np.abs(np.diff(heights))
         raise ValueError(
             f"{folder} must hold evenly spaced DICOM slices, got distances from {steps.min():.4g} "
-            f"to {steps.max():.4g} mm: a slice is missing or double"
+            f"to {steps.max():.4g} mm: a slice is missing or duplicate"
         )
     lean = np.abs(np.stack([offsets @ first.rows, offsets @ first.columns])) / np.array(
         [[first.spacing[0]], [first.spacing[1]]]
@@ -150,5 +150,5 @@ def _check_stack(slices: list[_Slice], folder: Path) -> None:
 
 
 def is_wide(dtype: torch.dtype) -> bool:
-    """Whether float32 may not hold what the type does."""
+    """Whether the type has values that float32 cannot hold."""
     return dtype not in (torch.float32, torch.float16, torch.bfloat16)

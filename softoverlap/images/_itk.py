@@ -1,6 +1,6 @@
 """NRRD and MetaImage through SimpleITK, whose LPS millimetres become RAS.
 
-SimpleITK is imported inside the functions: it takes 0.3 s, and whoever has NIfTI would wait for it.
+SimpleITK is imported inside the functions, since it takes 0.3 s that NIfTI files do not need.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _LPS = torch.diag(torch.tensor([-1.0, -1.0, 1.0, 1.0], dtype=torch.float64))
 
 @contextmanager
 def quiet_itk() -> Iterator[None]:
-    """No warnings of SimpleITK on the terminal: what matters is checked here, and raised."""
+    """No warnings of SimpleITK on the terminal: what matters is checked and raised here."""
     import SimpleITK
 
     shown = SimpleITK.ProcessObject.GetGlobalWarningDisplay()
@@ -97,7 +97,7 @@ def to_itk(
 
 
 def itk_reason(error: RuntimeError) -> str:
-    """The last line of an exception that says something."""
+    """The last meaningful line of an exception."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     line = lines[-1] if lines else ""
     if not line or line.startswith("Reason:"):  # MetaIO: "Reason: Success"
@@ -106,7 +106,7 @@ def itk_reason(error: RuntimeError) -> str:
 
 
 def _affine(image: SimpleITK.Image, name: str) -> Float64[Tensor, "4 4"]:
-    """The first three axes' affine; a fourth must be one of its own."""
+    """The affine of the first three axes; a fourth must be independent of them."""
     ndim = image.GetDimension()
     direction = torch.tensor(image.GetDirection(), dtype=torch.float64).reshape(ndim, ndim)
     if direction[3:, :3].any() or direction[:3, 3:].any():
@@ -119,7 +119,7 @@ def _affine(image: SimpleITK.Image, name: str) -> Float64[Tensor, "4 4"]:
 
 
 def _check_stream(path: Path) -> None:
-    """A compressed MetaImage is whole: the library goes on where its stream is damaged."""
+    """A compressed MetaImage is complete: SimpleITK does not stop at a damaged stream."""
     with path.open("rb") as file:
         header: dict[str, str] = {}
         while "ElementDataFile" not in header:
@@ -140,7 +140,7 @@ def _check_stream(path: Path) -> None:
 
 
 def _inflate(file: BinaryIO, path: Path) -> None:
-    """Decompress to the end and drop it all; the checksum stands there."""
+    """Decompress everything and drop it: the checksum is at the end."""
     stream = zlib.decompressobj(zlib.MAX_WBITS | 32)  # zlib or gzip
     try:
         while not stream.eof and (block := file.read(1 << 20)):

@@ -1,4 +1,4 @@
-"""From a file's values to a tensor, if the tensor's type holds them."""
+"""From the values of a file to a tensor, if its type can hold them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor
 
 
 def converted(values: np.ndarray, dtype: torch.dtype, path: Path, *, validate: bool) -> Tensor:
-    """A copy of the values as a tensor of the type asked for; always looked at for integers."""
+    """A copy of the values as a tensor of the given type; integers are always checked."""
     if values.dtype.kind not in "biuf":
         raise ValueError(f"{path} must hold real numbers, got type {values.dtype}")
     validate = validate or not dtype.is_floating_point
@@ -29,7 +29,7 @@ def converted(values: np.ndarray, dtype: torch.dtype, path: Path, *, validate: b
 
 
 def _kept(source: Tensor, data: Tensor) -> bool:
-    """Whether the new type holds the values: floats within its range, integers exactly."""
+    """Whether the new type holds the values: floats in its range, integers exactly."""
     if data.dtype.is_floating_point:
         blocks = data.flatten().split(1 << 22)  # isfinite holds a copy of all that it looks at
         return all(bool(torch.isfinite(block).all()) for block in blocks)

@@ -1,4 +1,4 @@
-"""Bring one volume onto the grid of another for scoring: without loss, or by choice."""
+"""Bring a volume onto the grid of another for scoring, without loss or as chosen."""
 
 from __future__ import annotations
 
@@ -15,45 +15,45 @@ from softoverlap.images._itk import from_itk, to_itk
 from softoverlap.images.geometry import SAME_GRID, Volume, boxes_to_world, check_affine
 
 GEOMETRIES = ("strict", "index", "resample")
-"""What `align_to` may do where grids differ."""
+"""What `align_to` can do if grids differ."""
 
 CLOSE_GRID = 0.1
-"""Up to here, in voxels, scores are given with a warning."""
+"""Up to this displacement, in voxels, scores get a note."""
 
 TRUSTED_GRID = 1.0
-"""Up to here, in voxels, the voxel grid may be trusted in place of the affine."""
+"""Up to this displacement, in voxels, `index` may trust the voxel grid."""
 
 
 @dataclass(frozen=True)
-class Aligned:
+class AlignedVolume:
     """A volume on the grid of another.
 
     Args:
         volume: The values, with the reference's affine.
         displacement: Largest displacement of a corner along an axis before anything was moved, in
             voxels of the reference.
-        warning: What a user should know about it, or None.
+        notes: What a user should know about it.
 
     Examples:
         >>> mask = Volume(torch.zeros(2, 2, 2), torch.eye(4, dtype=torch.float64))
-        >>> Aligned(mask, 0.0, None).displacement
+        >>> AlignedVolume(mask, 0.0).displacement
         0.0
     """
 
     volume: Volume
     displacement: float
-    warning: str | None
+    notes: tuple[str, ...] = ()
 
 
 def reorient_to(moving: Volume, affine: Shaped[Tensor, "4 4"]) -> Volume:
-    """Flip and permute axes until they point as those of another grid, each as nearly as it can.
+    """Flip and permute the axes so that they point as closely as possible like those of a grid.
 
     Args:
         moving: The volume.
-        affine: Voxel indices to RAS mm of the other grid, shape (4, 4).
+        affine: Voxel indices of the other grid to RAS mm, shape (4, 4).
 
     Returns:
-        The same voxels in the same places, in another axis order.
+        The same voxels at the same positions, with another axis order.
 
     Raises:
         TypeError: If the affine is not a tensor.
@@ -77,7 +77,7 @@ def reorient_to(moving: Volume, affine: Shaped[Tensor, "4 4"]) -> Volume:
     for axis, old in enumerate(source):
         step[old, axis] = -1 if axis in flips else 1
         step[old, 3] = data.shape[lead + axis] - 1 if axis in flips else 0
-    if flips:  # even of no axis, a flip would be a copy
+    if flips:  # a flip copies, even without axes
         data = data.flip([lead + axis for axis in flips])
     return Volume(data, moving.affine @ step)
 
@@ -89,36 +89,36 @@ def align_to(
     geometry: str = "strict",
     nearest: bool = False,
     names: tuple[str, str] = ("moving", "reference"),
-) -> Aligned:
-    """Bring a volume onto the grid of another, as closely as scoring needs it.
+) -> AlignedVolume:
+    """Bring a volume onto the grid of another, as exactly as scores need it.
 
-    Axes are flipped and permuted first, which loses nothing. What is left is measured: the largest
-    displacement of a corner along an axis, in voxels of the reference. Half a voxel costs a small
-    lesion a third of its Dice, so up to 0.01 voxels count as the same, up to 0.1 are told by a
-    warning, and more is an error unless a choice is made:
+    First, axes are flipped and permuted, which loses nothing. Then the remaining displacement is
+    measured: the largest of a corner along an axis, in voxels of the reference. Half a voxel costs
+    a small lesion a third of its Dice, so up to 0.01 voxels count as the same, up to 0.1 get a
+    note, and more is an error unless you choose otherwise:
 
     | geometry | up to | what happens |
     | --- | --- | --- |
     | `"strict"` | 0.1 voxels | an error |
-    | `"index"` | 1 voxel | voxel meets voxel, the reference's affine holds |
-    | `"resample"` | the volumes meet | values are interpolated at the places of the affines |
+    | `"index"` | 1 voxel | voxels are compared by index, with the reference's affine |
+    | `"resample"` | any, if the volumes overlap | values are interpolated by the affines |
 
     Args:
-        moving: The volume to bring.
-        reference: The volume whose grid counts; its values are not looked at.
-        geometry: What to do where the grids differ.
-        nearest: Resample to the nearest voxel, for labels, in place of linearly.
-        names: How to call the two in messages, as a rule their files.
+        moving: The volume to align.
+        reference: The volume with the target grid; its values are not used.
+        geometry: What to do if the grids differ.
+        nearest: Resample to the nearest voxel instead of linearly, for labels.
+        names: Names of the two for messages, usually their files.
 
     Returns:
-        The volume on the reference's grid, the displacement and a warning. Resampled values are 0
-        outside the moving volume, and between the centres of its outer voxels and its border those
-        of the outer voxels; they are floating if they are linear. What lies outside the reference
-        is left out, and the warning tells its share of the mass.
+        The volume on the reference's grid, the displacement and notes. Resampled values are 0
+        outside the moving volume; between the centres of its outer voxels and its border they are
+        those of the outer voxels. Linear interpolation returns floating values. What is outside the
+        reference is dropped, and a note says which share of the mass that is.
 
     Raises:
-        ValueError: If the shapes differ after reorientation (unless resampled), the grids lie too
-            far apart, or the volumes do not meet at all.
+        ValueError: If the shapes differ after reorientation (unless resampled), the grids are too
+            far apart, or the volumes do not overlap.
 
     Examples:
         >>> affine = torch.eye(4, dtype=torch.float64)
@@ -139,26 +139,27 @@ def align_to(
     if not same_shape and geometry != "resample":
         raise ValueError(_shapes(turned, reference, names, geometry))
     if same_shape and displacement <= SAME_GRID:
-        return Aligned(replace(turned, affine=reference.affine), displacement, None)
+        return AlignedVolume(replace(turned, affine=reference.affine), displacement)
     if geometry == "resample":
         volume = _resampled(turned, reference, nearest, names)
         outside = _left_out(_share_outside(turned, reference, nearest), names)
-        return Aligned(volume, displacement, f"{apart}: resampled{outside}")
+        return AlignedVolume(volume, displacement, (f"{apart}: resampled{outside}",))
     limit = CLOSE_GRID if geometry == "strict" else TRUSTED_GRID
     if displacement > limit:
-        hint = choices(displacement, geometry, meet=_meet(turned, reference))
+        hint = geometry_hint(displacement, geometry, meet=_meet(turned, reference))
         raise ValueError(f"{apart}, more than the {limit:g} that is allowed{hint}")
-    return Aligned(replace(turned, affine=reference.affine), displacement, f"{apart}: not moved")
+    volume = replace(turned, affine=reference.affine)
+    return AlignedVolume(volume, displacement, (f"{apart}: not moved",))
 
 
 def _nearest_order(nearness: list[list[float]]) -> tuple[int, ...]:
-    """For each axis of the reference the axis that points most nearly along it; all different."""
+    """For each axis of the reference the axis closest to its direction; all are different."""
     orders = itertools.permutations(range(3))
     return max(orders, key=lambda order: sum(map(list.__getitem__, nearness, order)))
 
 
 def _displacement(moving: Volume, reference: Volume) -> float:
-    """Between the corners of two volumes in one axis order; their shapes may differ."""
+    """Between the corners of two volumes with the same axis order; shapes may differ."""
     there = _corners_in(moving, reference.affine)
     return float((there - _corners_in(reference, reference.affine)).abs().max())
 
@@ -171,34 +172,38 @@ def _corners_in(volume: Volume, affine: Float64[Tensor, "4 4"]) -> Float64[Tenso
 
 
 def _shapes(moving: Volume, reference: Volume, names: tuple[str, str], geometry: str) -> str:
-    hint = ": choose resample if the affines are right" if _meet(moving, reference) else ""
+    hint = (
+        ": choose `geometry='resample'` if the affines are right"
+        if _meet(moving, reference)
+        else ""
+    )
     return (
         f"{names[0]} must have the shape of {names[1]}, {reference.grid}, got {moving.grid} in the "
-        f"same axis order; with geometry (--geometry) {geometry} shapes must agree{hint}"
+        f"same axis order; with `geometry={geometry!r}` shapes must agree{hint}"
     )
 
 
-def choices(displacement: float, geometry: str, *, meet: bool = True) -> str:
-    """What would work in place of a geometry that refuses; `meet` if the volumes share space."""
+def geometry_hint(displacement: float, geometry: str, *, meet: bool = True) -> str:
+    """The choices that would work; `meet` says whether the volumes overlap."""
     words = []
     if geometry == "strict" and displacement <= TRUSTED_GRID:
         words.append(f"index trusts the voxel grid, up to {TRUSTED_GRID:g} voxel")
     if meet:
         words.append("resample trusts the affines")
     if not words:
-        return f" by geometry (--geometry) {geometry}, and the volumes share no space"
-    return f" by {geometry}; choose with geometry (--geometry): {', '.join(words)}"
+        return f" by `geometry={geometry!r}`, and the volumes share no space"
+    return f" by {geometry}; choose with `geometry=`: {', '.join(words)}"
 
 
 def _meet(moving: Volume, reference: Volume) -> bool:
-    """Whether two volumes share some space."""
+    """Whether two volumes overlap."""
     box = _corners_in(moving, reference.affine)
     size = torch.tensor(reference.grid, dtype=torch.float64)
     return not bool((box.amax(dim=0) <= -0.5).any() or (box.amin(dim=0) >= size - 0.5).any())
 
 
 def _share_outside(moving: Volume, reference: Volume, nearest: bool) -> float:
-    """Share of the mass in voxels whose centres lie outside the reference; each label counts 1."""
+    """Share of the mass in voxels with centres outside the reference; each label counts 1."""
     data = plain(moving.data).detach().cpu()
     mass = (data != 0).double() if nearest else data.double().abs()
     mass = mass.reshape(-1, *moving.grid).sum(dim=0)
@@ -216,11 +221,11 @@ def _share_outside(moving: Volume, reference: Volume, nearest: bool) -> float:
 def _left_out(share: float, names: tuple[str, str]) -> str:
     if share == 0:
         return ""
-    return f", and {100 * share:.3g} % of its mass lies outside {names[1]} and is left out"
+    return f", and {100 * share:.3g} % of its mass lies outside {names[1]} and is dropped"
 
 
 def _resampled(moving: Volume, reference: Volume, nearest: bool, names: tuple[str, str]) -> Volume:
-    """The values at the places of the reference's voxels, channel by channel."""
+    """The values at the voxels of the reference, channel by channel."""
     if not _meet(moving, reference):
         raise ValueError(f"{names[0]} and {names[1]} must share some space, got volumes apart")
     data = plain(moving.data).detach().cpu()
@@ -230,10 +235,10 @@ def _resampled(moving: Volume, reference: Volume, nearest: bool, names: tuple[st
     if half or not (nearest or stored.is_floating_point()):
         stored = stored.float()
     channels = stored.reshape(-1, *moving.grid)
-    found = torch.stack([_on_grid(one, moving.affine, reference, nearest) for one in channels])
-    found = found.reshape(*data.shape[:-3], *reference.grid)
-    back = kept if nearest or kept.is_floating_point else found.dtype
-    return Volume(found.to(back), reference.affine)
+    moved = [_on_grid(channel, moving.affine, reference, nearest) for channel in channels]
+    resampled = torch.stack(moved).reshape(*data.shape[:-3], *reference.grid)
+    back = kept if nearest or kept.is_floating_point else resampled.dtype
+    return Volume(resampled.to(back), reference.affine)
 
 
 def _on_grid(

@@ -1,8 +1,7 @@
-"""Cases of a training folder: split by patient, and read."""
+"""Cases of a training folder: splitting by patient, and reading."""
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,11 +11,12 @@ import torch
 from jaxtyping import Float32, Float64
 from torch import Tensor
 
-from softoverlap._checks import check_probabilities
+from softoverlap._checks import check_probabilities, refusal
 from softoverlap.images.alignment import reorient_to
 from softoverlap.images.folders import Case
-from softoverlap.images.geometry import Volume, check_same_grid
-from softoverlap.images.images import load_one_volume
+from softoverlap.images.geometry import Volume, noted_same_grid
+from softoverlap.images.images import noted_one_volume
+from softoverlap.images.noted import Noted
 from softoverlap.lesion import Lesion
 from softoverlap.lesions import lesions_from_mask
 
@@ -32,9 +32,10 @@ class LoadedCase:
         name: Name of the case.
         image: Intensities, shape (D, H, W).
         mask: Probabilities, shape (D, H, W).
-        lesions: Its lesions; none is normal.
+        lesions: Its lesions, possibly none.
         spacing: Edge lengths of a voxel in mm.
         affine: Voxel indices to RAS mm of voxel centres, shape (4, 4).
+        notes: What a user should know about the files.
 
     Examples:
         >>> blank = torch.zeros(8, 8, 4)
@@ -49,6 +50,7 @@ class LoadedCase:
     lesions: list[Lesion]
     spacing: tuple[float, ...]
     affine: Float64[Tensor, "4 4"]
+    notes: tuple[str, ...] = ()
 
 
 def split_by_patient(
@@ -57,9 +59,9 @@ def split_by_patient(
     """Split cases into training and validation so that no patient is in both.
 
     Args:
-        cases: The cases, of two patients at least.
-        fraction: Share of the patients that go to validation, in (0, 1); at least one patient
-            goes to each side.
+        cases: The cases, of at least two patients.
+        fraction: Share of the patients for validation, in (0, 1); each side gets at least one
+            patient.
         seed: Seed of the draw; the order of the cases does not matter.
 
     Returns:
@@ -77,12 +79,12 @@ def split_by_patient(
         3
     """
     if not 0 < fraction < 1:
-        raise ValueError(f"fraction must lie between 0 and 1, got {fraction!r}")
+        raise refusal("fraction", f"must lie between 0 and 1, got {fraction!r}")
     patients = sorted({case.patient for case in cases})
     if len(patients) < 2:
         raise ValueError(
             f"cases must be of two patients at least, got {len(cases)} cases of {patients}; "
-            "if this is not so, name the patients in patients.csv"
+            "if this is wrong, list the patients in patients.csv"
         )
     count = min(max(round(fraction * len(patients)), 1), len(patients) - 1)
     order = np.random.default_rng(seed).permutation(len(patients))
@@ -93,25 +95,26 @@ def split_by_patient(
 
 
 def load_case(case: Case, *, threshold: float = 0.5) -> LoadedCase:
-    """Read a case's files and find its lesions.
+    """Read the files of a case and find its lesions.
 
     With raters, lesions are where a rater marked one, whatever the mask says; the mask gives the
-    probabilities there, or where there is none the raters' mean. Masks that are stored in another
-    axis order than the scan are turned without loss. A warning names a case whose mask
-    and raters disagree, and one that has positive voxels but no lesion.
+    probabilities there, or without a mask the raters' mean. Masks with another axis order than the
+    scan are reoriented without loss. The soft edge of a lesion is every positive voxel that is
+    connected to it (`lesions_from_mask` without `halo`). Notes say if the mask and the raters
+    disagree, if there are positive voxels but no lesion, and what is odd about the files.
 
     Args:
         case: The files.
         threshold: Lowest probability inside a lesion, in (0, 1]; see `lesions_from_mask`.
 
     Returns:
-        Scan, mask, lesions, spacing and affine; those of the scan where the mask's affine differs
-        by less than 0.6 voxels.
+        Scan, mask, lesions, spacing, affine and notes. Spacing and affine are those of the scan,
+        also where the mask's affine differs by up to 0.6 voxels.
 
     Raises:
-        FileNotFoundError: If a file is gone.
-        ValueError: If the case has neither mask nor raters, a file cannot be read, a mask does not
-            lie on the scan's grid or holds values outside [0, 1]. The message names the file.
+        FileNotFoundError: If a file does not exist.
+        ValueError: If the case has neither mask nor raters, a file cannot be read, or a mask is not
+            on the scan's grid or has values outside [0, 1]. The message names the file.
 
     Examples:
         >>> import tempfile
@@ -121,11 +124,13 @@ def load_case(case: Case, *, threshold: float = 0.5) -> LoadedCase:
         >>> load_case(find_cases(folder).cases[0]).image.shape
         torch.Size([96, 96, 64])
     """
-    image = load_one_volume(case.image)
+    image, notes = noted_one_volume(case.image)
     stack = [_probabilities(path, image, case.image) for path in case.raters]
-    raters = torch.stack(stack) if stack else None
+    notes += tuple(note for rater in stack for note in rater.notes)
+    raters = torch.stack([rater.value for rater in stack]) if stack else None
     if case.mask is not None:
-        mask = _probabilities(case.mask, image, case.image)
+        mask, more = _probabilities(case.mask, image, case.image)
+        notes += more
     elif raters is not None:
         mask = raters.mean(dim=0)
     else:
@@ -133,35 +138,36 @@ def load_case(case: Case, *, threshold: float = 0.5) -> LoadedCase:
     lesions = lesions_from_mask(
         mask, spacing=image.lesion_spacing, raters=raters, threshold=threshold
     )
-    for doubt in _doubts(case, mask, raters, threshold, found=len(lesions)):
-        warnings.warn(f"case {case.name}: {doubt}", stacklevel=2)
-    return LoadedCase(case.name, image.data, mask, lesions, image.spacing, image.affine)
+    doubts = _doubts(case, mask, raters, threshold, has_lesions=bool(lesions))
+    notes += tuple(f"case {case.name}: {doubt}" for doubt in doubts)
+    return LoadedCase(case.name, image.data, mask, lesions, image.spacing, image.affine, notes)
 
 
-def _probabilities(path: Path, image: Volume, image_path: Path) -> Tensor:
+def _probabilities(path: Path, image: Volume, image_path: Path) -> Noted[Tensor]:
     """A mask on the grid of the scan, its axes flipped and permuted to those of the scan."""
-    mask = reorient_to(load_one_volume(path), image.affine)
-    check_same_grid(image, mask, names=(str(image_path), str(path)))
+    stored, notes = noted_one_volume(path)
+    mask = reorient_to(stored, image.affine)
+    on_grid = noted_same_grid(image, mask, names=(str(image_path), str(path)))
     check_probabilities(**{str(path): mask.data}, validate=True)
-    return mask.data
+    return Noted(mask.data, notes + on_grid.notes)
 
 
 def _doubts(
-    case: Case, mask: Tensor, raters: Tensor | None, threshold: float, *, found: int
+    case: Case, mask: Tensor, raters: Tensor | None, threshold: float, *, has_lesions: bool
 ) -> list[str]:
-    """What the files say and a user may not have meant."""
+    """What may be a mistake in the files."""
     doubts = []
     peak = float((mask if raters is None else raters).max())
-    if not found and peak > 0:
+    if not has_lesions and peak > 0:
         doubts.append(
-            f"no lesion, though voxels are positive: the highest is {peak:.3g}, below the "
+            f"no lesion, although voxels are positive: the highest is {peak:.3g}, below the "
             f"threshold {threshold:g}"
         )
     if case.mask is not None and raters is not None:
         given, mean = float(mask.double().sum()), float(raters.double().mean(dim=0).sum())
         if abs(given - mean) > MAX_DISAGREEMENT * max(given, mean):
             doubts.append(
-                f"the mask holds {given:.6g} voxels and the raters' mean {mean:.6g}; the raters "
-                "say where lesions are, the mask gives their probabilities"
+                f"the mask holds {given:.6g} voxels and the raters' mean {mean:.6g}; lesions are "
+                "those of the raters, with the probabilities of the mask"
             )
     return doubts

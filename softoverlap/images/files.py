@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all, and replace none by mistake."""
+"""Files that are written completely or not at all, and never replace others by mistake."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from pathlib import Path
 
 @contextmanager
 def whole_file(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """A temporary path beside `path` that takes its place when the block ends well.
+    """A temporary path next to `path`, which replaces it when the block ends without error.
 
-    The temporary name starts with a dot and keeps the suffix, so that writers which look at the
-    suffix work, and readers of the folder pass it by. It is random, since processes of two
-    containers that share a folder may have one number. If the block raises, nothing is left.
+    The temporary name starts with a dot, so that readers of the folder skip it, and keeps the
+    suffix, so that writers which use it work. It is random, since processes in two containers that
+    share a folder may have the same number. If the block raises, nothing is left.
 
     Args:
-        path: Where the finished file shall be; an existing file is replaced in one step.
+        path: The finished file; an existing one is replaced in one step.
 
     Yields:
         The path to write to.
@@ -48,15 +48,15 @@ def whole_file(path: str | os.PathLike[str]) -> Iterator[Path]:
 
 
 def check_written(written: Iterable[Path], read: Iterable[Path], *, overwrite: bool) -> None:
-    """No input is ever replaced, an earlier result only where that is asked for.
+    """Check that no input is replaced, and an earlier result only if `overwrite` allows it.
 
     Args:
-        written: Files that will be written.
-        read: Files that are read.
+        written: Files to write.
+        read: Files to read.
         overwrite: Whether earlier results may be replaced.
 
     Raises:
-        FileExistsError: If one would be replaced.
+        FileExistsError: If a file would be replaced.
 
     Examples:
         >>> check_written([Path("scan.nii")], [Path("scan.nii")], overwrite=True)
@@ -68,4 +68,6 @@ def check_written(written: Iterable[Path], read: Iterable[Path], *, overwrite: b
         if path.resolve() in sources:
             raise FileExistsError(f"{path} is read and must not be replaced by a result")
         if path.exists() and not overwrite:
-            raise FileExistsError(f"{path} must not exist yet: pass --overwrite or another output")
+            raise FileExistsError(
+                f"{path} must not exist yet: pass `overwrite=True` or choose another output"
+            )

@@ -9,15 +9,16 @@ FOLDER/raters/CASE_rater1.nii.gz    one mask per rater, any number of them
 FOLDER/patients.csv                 optional: columns case, patient
 ```
 
-A case needs a scan and a mask or raters. With raters, lesions are where any of them marked one, and
+A case needs a scan, and a mask or raters. With raters, lesions are where any rater marked one, and
 the mask only gives the probabilities there; without a mask, the raters' mean does. Without raters,
-lesions are the components of the mask at the threshold (0.5) or above. Files are NIfTI, or any
-other image that `load_image` reads; names that start with a dot are passed by.
+lesions are the components of the mask at or above the threshold (0.5). Files are NIfTI, or any
+other image that `load_image` reads; files whose names start with a dot are skipped.
 
-Scans of one patient must not be split between training and validation. Unless `patients.csv` names
-the patient, it is read from CASE: its part that starts with `sub-`, else its parts between
-underscores up to the first that holds a digit, else all of it. So `sub-01_ses-1` and `sub-01_ses-2`
-share the patient `sub-01`, `patient07_mni` is of `patient07`, and `case_001_t2` of `case_001`.
+Scans of one patient must not be split between training and validation. If `patients.csv` does not
+name the patient, it is taken from CASE: the part that starts with `sub-`, otherwise the parts
+between underscores up to the first one with a digit, otherwise the whole name. So `sub-01_ses-1`
+and `sub-01_ses-2` share the patient `sub-01`, `patient07_mni` is of `patient07`, and `case_001_t2`
+of `case_001`.
 """
 
 from __future__ import annotations
@@ -39,8 +40,8 @@ class Case:
     """The files of one scan.
 
     Args:
-        name: Name of the case, that of its scan without suffix.
-        patient: Whose scan it is.
+        name: Name of the case: that of the scan without suffix.
+        patient: The patient.
         image: The scan's file.
         mask: The soft mask's file, or None.
         raters: One file per rater, in the order of their numbers.
@@ -60,11 +61,11 @@ class Case:
 
 @dataclass(frozen=True)
 class Unpaired:
-    """A file that belongs to no case.
+    """A file that does not belong to a case.
 
     Args:
         path: The file.
-        reason: Why it could not be paired, in words.
+        reason: Why not, in words.
 
     Examples:
         >>> Unpaired(Path("masks/sub-01.nii.gz"), "no image of case sub-01").reason
@@ -77,7 +78,7 @@ class Unpaired:
 
 @dataclass(frozen=True)
 class CaseTable:
-    """What `find_cases` found.
+    """The cases of a folder, as `find_cases` returns them.
 
     Args:
         cases: Complete cases, by name.
@@ -100,11 +101,11 @@ def find_cases(folder: str | os.PathLike[str]) -> CaseTable:
         folder: A folder with `images/`, and `masks/` or `raters/` or both.
 
     Returns:
-        The cases, and every file that could not be paired, with the reason.
+        The cases, and all files that could not be paired, with the reason.
 
     Raises:
         FileNotFoundError: If the folder or its `images/` does not exist.
-        ValueError: If there is no scan in it, or `patients.csv` is not a table of case and patient.
+        ValueError: If it has no scan, or `patients.csv` is not a table of case and patient.
 
     Examples:
         >>> import tempfile
@@ -150,22 +151,22 @@ def find_raters(
     """The raters' files of each case, without opening them.
 
     Args:
-        folder: A folder with `raters/CASE_rater1.nii.gz`, or with such files itself.
+        folder: A folder with files `raters/CASE_rater1.nii.gz`, or the folder of such files.
 
     Returns:
-        Files by case, in the order of the raters' numbers, and the files that are no rater's.
+        The files of each case, in the order of the raters' numbers, and all other files.
 
     Raises:
         FileNotFoundError: If the folder does not exist.
-        ValueError: If there is no rater in it.
+        ValueError: If it has no raters.
 
     Examples:
         >>> import tempfile
         >>> from softoverlap.images import write_phantoms
         >>> folder = tempfile.mkdtemp()
         >>> write_phantoms(folder, 1, seed=0)
-        >>> found, left = find_raters(folder)
-        >>> {case: len(files) for case, files in found.items()}, left
+        >>> raters, left = find_raters(folder)
+        >>> {case: len(files) for case, files in raters.items()}, left
         ({'phantom-0000': 5}, [])
     """
     folder = Path(folder)
@@ -174,24 +175,24 @@ def find_raters(
     if (folder / "raters").is_dir():
         folder = folder / "raters"
     unpaired: list[Unpaired] = []
-    found = _raters(folder, unpaired)
-    if not found:
+    raters = _raters(folder, unpaired)
+    if not raters:
         raise ValueError(f"{folder} must hold masks named CASE_rater1.nii.gz and so on, found none")
     ordered = {
-        case: tuple(path for _, path in sorted(stack.items())) for case, stack in found.items()
+        case: tuple(path for _, path in sorted(stack.items())) for case, stack in raters.items()
     }
     return ordered, unpaired
 
 
 def patient_of(case: str) -> str:
-    """The patient that a case's name tells.
+    """The patient in the name of a case.
 
     Args:
         case: Name of the case.
 
     Returns:
-        Its part that starts with `sub-`, else its parts between underscores up to the first that
-        holds a digit, else all of it.
+        The part that starts with `sub-`, otherwise the parts between underscores up to the first
+        one with a digit, otherwise the whole name.
 
     Examples:
         >>> patient_of("sub-01_ses-2"), patient_of("patient07_mni"), patient_of("case_001_t2")
@@ -208,7 +209,7 @@ def patient_of(case: str) -> str:
 
 
 def _files(folder: Path, unpaired: list[Unpaired]) -> Iterator[tuple[str, Path]]:
-    """Name without suffix and path of each image, by name; others are noted."""
+    """Name without suffix and path of each image, by name; other files are noted."""
     if not folder.is_dir():
         return
     for path in sorted(folder.iterdir()):
@@ -221,29 +222,29 @@ def _files(folder: Path, unpaired: list[Unpaired]) -> Iterator[tuple[str, Path]]
 
 
 def _by_case(folder: Path, unpaired: list[Unpaired]) -> dict[str, Path]:
-    found: dict[str, Path] = {}
+    paths: dict[str, Path] = {}
     for name, path in _files(folder, unpaired):
-        if name in found:
-            unpaired.append(Unpaired(path, f"{found[name].name} is of the same case"))
+        if name in paths:
+            unpaired.append(Unpaired(path, f"{paths[name].name} is of the same case"))
         else:
-            found[name] = path
-    return found
+            paths[name] = path
+    return paths
 
 
 def _raters(folder: Path, unpaired: list[Unpaired]) -> dict[str, dict[int, Path]]:
     """Files by case and number of rater."""
-    found: dict[str, dict[int, Path]] = {}
+    stacks: dict[str, dict[int, Path]] = {}
     for name, path in _files(folder, unpaired):
         match = _RATER.fullmatch(name)
         if match is None:
             unpaired.append(Unpaired(path, "its name must be CASE_rater1, CASE_rater2, …"))
             continue
-        stack, number = found.setdefault(match["case"], {}), int(match["number"])
+        stack, number = stacks.setdefault(match["case"], {}), int(match["number"])
         if number in stack:
             unpaired.append(Unpaired(path, f"{stack[number].name} is of the same rater"))
         else:
             stack[number] = path
-    return found
+    return stacks
 
 
 def _patients(path: Path) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""Where voxels lie in millimetres: affines, corners, and whether two grids are the same.
+"""Positions of voxels in millimetres: affines, corners, and whether two grids are the same.
 
 Affines are NIfTI's: they map voxel indices to RAS millimetres and locate voxel centres. A box
 corner `c` in voxel coordinates, where voxel `i` fills `[i, i + 1)`, lies at `affine · (c - 0.5)`.
@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import itertools
 import math
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -19,13 +18,14 @@ from torch import Tensor
 
 from softoverlap._checks import check_boxes, check_tensors
 from softoverlap._types import Boxes, plain
+from softoverlap.images.noted import Noted
 
 SAME_GRID = 0.01
-"""Grids whose corners lie no further apart than this, in voxels, are the same."""
+"""Grids count as the same up to this displacement of a corner, in voxels."""
 
 
 NEAR_GRID = 0.6
-"""Up to here, in voxels, training and viewing go on with a warning."""
+"""Training and viewing accept a displacement up to this, in voxels, with a warning."""
 
 
 def check_affine(affine: Tensor, *, name: str = "affine") -> Float64[Tensor, "4 4"]:
@@ -33,7 +33,7 @@ def check_affine(affine: Tensor, *, name: str = "affine") -> Float64[Tensor, "4 
 
     Args:
         affine: Voxel indices to RAS mm, shape (4, 4).
-        name: How to call it in the message.
+        name: Its name for messages.
 
     Returns:
         The same matrix, float64, shape (4, 4).
@@ -82,7 +82,7 @@ def affine_spacing(affine: Shaped[Tensor, "4 4"]) -> tuple[float, ...]:
 
 
 def voxel_volume(affine: Shaped[Tensor, "4 4"]) -> float:
-    """Volume of a voxel, right for sheared axes too.
+    """Volume of a voxel, also for sheared axes.
 
     Args:
         affine: Voxel indices to RAS mm, shape (4, 4).
@@ -102,13 +102,13 @@ def voxel_volume(affine: Shaped[Tensor, "4 4"]) -> float:
 
 
 def axis_codes(affine: Shaped[Tensor, "4 4"]) -> str:
-    """Where the voxel axes point, each to its nearest direction.
+    """Directions of the voxel axes, each as the nearest letter.
 
     Args:
         affine: Voxel indices to RAS mm, shape (4, 4).
 
     Returns:
-        Three letters out of L or R, P or A, I or S.
+        Three letters: L or R, P or A, I or S, in the order of the axes.
 
     Raises:
         TypeError: If the affine is not a tensor.
@@ -123,10 +123,10 @@ def axis_codes(affine: Shaped[Tensor, "4 4"]) -> str:
 
 @dataclass(frozen=True)
 class Volume:
-    """A 3D image of one or several channels, and where it lies.
+    """A 3D image of one or several channels, and its position.
 
     Args:
-        data: Intensities or probabilities, shape (D, H, W), or (C, D, H, W) where there are
+        data: Intensities or probabilities, shape (D, H, W), or (C, D, H, W) with
             channels; D, H and W in the axis order of the file.
         affine: Indices along D, H and W to RAS mm of voxel centres, float64, shape (4, 4).
 
@@ -155,7 +155,7 @@ class Volume:
 
     @property
     def grid(self) -> tuple[int, ...]:
-        """Voxels along each of the three axes; channels are left out."""
+        """Voxels along each of the three axes, without channels."""
         return tuple(self.data.shape[-3:])
 
     @property
@@ -165,15 +165,15 @@ class Volume:
 
     @property
     def voxel_mm3(self) -> float:
-        """Volume of a voxel in mm³: below the product of its edges where the axes are sheared."""
+        """Volume of a voxel in mm³: less than the product of its edges if the axes are sheared."""
         return voxel_volume(self.affine)
 
     @property
     def lesion_spacing(self) -> tuple[float, ...]:
-        """The spacing to find lesions with, since their volumes are taken from its product.
+        """The spacing for `lesions_from_mask`: its product is the volume of a voxel.
 
-        That of the voxel; under a shear all edges are scaled alike, so that the product is the
-        volume of a voxel and the nearest lesion stays the nearest.
+        It is the spacing of the voxel. With sheared axes all edges are scaled by one factor, so
+        that the product is the volume and the nearest lesion stays the nearest.
         """
         edges, volume = self.spacing, self.voxel_mm3
         if math.isclose(math.prod(edges), volume, rel_tol=1e-6):  # as float32 headers have it
@@ -185,12 +185,12 @@ class Volume:
 def boxes_to_world(
     boxes: Boxes, affine: Shaped[Tensor, "4 4"], *, validate: bool | None = None
 ) -> Float64[Tensor, "boxes 8 3"]:
-    """All eight corners of each box: under a rotation, two do not tell where it lies.
+    """All eight corners of each box: with a rotation, two do not define it.
 
     Args:
         boxes: Boxes in voxel coordinates, shape (N, 6).
         affine: Voxel indices to RAS mm, shape (4, 4).
-        validate: Look at the coordinates too; by default on for CPU tensors.
+        validate: Check the coordinates too; by default on for CPU tensors.
 
     Returns:
         Corners in RAS mm, float64, shape (N, 8, 3). The corners are in binary order: the last
@@ -198,7 +198,7 @@ def boxes_to_world(
 
     Raises:
         TypeError: If an argument is not a tensor.
-        ValueError: If a shape is wrong, a box inverted or the affine not invertible.
+        ValueError: If a shape is wrong, a box is inverted or the affine is not invertible.
 
     Examples:
         >>> corners = boxes_to_world(torch.tensor([[0.0, 0, 0, 1, 1, 1]]), torch.eye(4))
@@ -221,7 +221,7 @@ def corner_displacement(
     Args:
         shape: Voxels along each of the three axes.
         affine_a: Voxel indices to RAS mm of the first grid, shape (4, 4).
-        affine_b: The same of the second grid, whose voxels are the unit.
+        affine_b: The same for the second grid, whose voxels are the unit.
 
     Returns:
         Displacement in voxels of the second grid, 0 for equal grids.
@@ -252,7 +252,7 @@ def check_one_channel(image: Volume, *, name: str = "image") -> None:
 
     Args:
         image: The scan.
-        name: How to call it in the message, as a rule its file.
+        name: Its name for messages, usually its file.
 
     Raises:
         ValueError: If it has a channel axis.
@@ -263,44 +263,51 @@ def check_one_channel(image: Volume, *, name: str = "image") -> None:
     if image.data.ndim != 3:
         raise ValueError(
             f"{name} must hold one 3D volume, shape (D, H, W), got shape {tuple(image.data.shape)}:"
-            " store the channel that is meant by itself"
+            " store one channel as a file"
         )
 
 
 def check_same_grid(
     image: Volume, mask: Volume, *, names: tuple[str, str] = ("image", "mask")
 ) -> float:
-    """Check that two volumes lie on one grid, as closely as training and viewing need it.
+    """Check that two volumes are on one grid, as exactly as training and viewing need it.
 
-    Corners no more than 0.01 voxels apart count as the same, up to 0.6 voxels a warning tells the
-    figure (real scans and their masks are often that far apart), and more is an error. Voxel is
-    compared with voxel: where axes may be flipped or swapped, first turn the mask by `reorient_to`.
+    Corners up to 0.01 voxels apart count as the same. Up to 0.6 voxels there is a warning with the
+    figure (real scans and their masks are often that far apart), and more is an error. Voxels are
+    compared by index: if axes may be flipped or swapped, first call `reorient_to` on the mask.
 
     Args:
         image: The scan.
-        mask: What shall lie on the scan's grid; its voxels are the unit.
-        names: How to call the two in messages, as a rule their files.
+        mask: The volume to compare; its voxels are the unit.
+        names: Names of the two for messages, usually their files.
 
     Returns:
         Largest displacement of an image corner along an axis, in voxels of the mask.
 
     Raises:
-        ValueError: If the shapes differ or the corners lie more than 0.6 voxels apart.
+        ValueError: If the shapes differ or the corners are more than 0.6 voxels apart.
 
     Examples:
         >>> scan = Volume(torch.zeros(4, 4, 4), torch.eye(4, dtype=torch.float64))
         >>> check_same_grid(scan, scan)
         0.0
     """
+    return noted_same_grid(image, mask, names=names).warned()
+
+
+def noted_same_grid(
+    image: Volume, mask: Volume, *, names: tuple[str, str] = ("image", "mask")
+) -> Noted[float]:
+    """`check_same_grid` that returns its warning as a note."""
     shape = image.grid
     if shape != mask.grid:
         raise ValueError(f"{names[1]} must have the shape of {names[0]}, {shape}, got {mask.grid}")
     displacement = corner_displacement(shape, image.affine, mask.affine)
-    apart = f"their corners lie up to {displacement:.3g} voxels apart"
+    apart = f"their corners are up to {displacement:.3g} voxels apart"
     if displacement > NEAR_GRID:
         raise ValueError(
             f"{names[1]} must lie on the grid of {names[0]} within {NEAR_GRID} voxels, but {apart}"
         )
-    if displacement > SAME_GRID:
-        warnings.warn(f"{names[1]} is not on the grid of {names[0]}: {apart}", stacklevel=2)
-    return displacement
+    if displacement <= SAME_GRID:
+        return Noted(displacement)
+    return Noted(displacement, (f"{names[1]} is not on the grid of {names[0]}: {apart}",))

@@ -1,4 +1,4 @@
-"""Scans and masks of every usual format, with their geometry: NIfTI, NRRD, MetaImage, DICOM."""
+"""Scans and masks with their geometry, from NIfTI, NRRD, MetaImage and DICOM."""
 
 from __future__ import annotations
 
@@ -15,15 +15,16 @@ from softoverlap.images._itk import READERS, read_itk
 from softoverlap.images._pixels import converted
 from softoverlap.images.geometry import Volume, check_one_channel
 from softoverlap.images.nifti import NIFTI_SUFFIXES, is_nifti_name, read_nifti
+from softoverlap.images.noted import Noted
 
 IMAGE_SUFFIXES = (*NIFTI_SUFFIXES, *READERS)
-"""How the names of image files end; a DICOM series is a folder."""
+"""Suffixes of image files; a DICOM series is a folder."""
 
-SEGMENTATION = ".seg.nrrd"
-"""How 3D Slicer lets the names of segmentations end."""
+SEGMENTATION_SUFFIX = ".seg.nrrd"
+"""Suffix of 3D Slicer's segmentations."""
 
 DATA_SUFFIXES = (".raw", ".zraw", ".raw.gz")
-"""How the names of data files end, whose headers (.mhd, .nhdr) lie apart."""
+"""Suffixes of data files whose headers (.mhd, .nhdr) are separate files."""
 
 
 def load_image(
@@ -35,14 +36,14 @@ def load_image(
     """Read a scan or a mask: NIfTI, NRRD, MHA, MHD, or a folder with one DICOM series.
 
     Nothing is reoriented or resampled: the tensor has the axis order of the file, the fastest axis
-    first, as nibabel gives it, and the affine says in RAS where it lies, for LPS formats too.
-    Channels, components and time points come first. A DICOM series must be an even and upright
-    stack: a missing slice and a tilted gantry are errors, since no affine tells where they lie.
+    first, as in nibabel, and the affine maps to RAS, for LPS formats too. Channels, components and
+    time points come first. A DICOM series must be an even and upright stack: a missing slice or a
+    tilted gantry is an error, since no affine describes it.
 
     Args:
         path: The file, or the DICOM folder.
-        dtype: Type of the values to return; a type that cannot hold them is an error.
-        validate: Refuse NaN and infinite values; on by default.
+        dtype: Type of the returned values; it is an error if it cannot hold them.
+        validate: Check for NaN and infinite values; on by default.
 
     Returns:
         Values, shape (D, H, W) or (C, D, H, W), and affine, voxel indices to RAS mm. A channel
@@ -63,15 +64,26 @@ def load_image(
         >>> scan.data.shape, scan.affine.diagonal().tolist()
         (torch.Size([4, 3, 2]), [-1.0, -1.0, 1.0, 1.0])
     """
+    return noted_image(path, dtype=dtype, validate=validate).warned()
+
+
+def noted_image(
+    path: str | os.PathLike[str],
+    *,
+    dtype: torch.dtype = torch.float32,
+    validate: bool | None = None,
+) -> Noted[Volume]:
+    """`load_image` that returns its warnings as notes."""
     path = Path(path)
     if not path.exists():
         raise FileNotFoundError(f"{path} must be an image, found no such file")
-    values, affine = _read(path, dtype)
+    values, affine, notes = _read(path, dtype)
     if values.ndim == 4 and len(values) == 1:
         values = values[0]
     if values.ndim not in (3, 4) or 0 in values.shape:
         raise ValueError(f"{path} must hold a 3D volume, got shape {values.shape}")
-    return Volume(converted(values, dtype, path, validate=validate is not False), affine)
+    data = converted(values, dtype, path, validate=validate is not False)
+    return Noted(Volume(data, affine), notes)
 
 
 def load_nifti(
@@ -80,19 +92,19 @@ def load_nifti(
     dtype: torch.dtype = torch.float32,
     validate: bool | None = None,
 ) -> Volume:
-    """`load_image` by its other name: 3D and 4D NIfTI, and the other formats too.
+    """Read a scan or a mask: another name for `load_image`, for NIfTI and the other formats.
 
     Args:
         path: The file, or the DICOM folder.
-        dtype: Type of the values to return.
-        validate: Refuse NaN and infinite values; on by default.
+        dtype: Type of the returned values.
+        validate: Check for NaN and infinite values; on by default.
 
     Returns:
         Values, shape (D, H, W) or (C, D, H, W), and affine, voxel indices to RAS mm.
 
     Raises:
         FileNotFoundError: If there is no such file or folder.
-        ValueError: As of `load_image`.
+        ValueError: As for `load_image`.
 
     Examples:
         >>> import tempfile
@@ -103,37 +115,42 @@ def load_nifti(
         >>> scan.data.shape, scan.spacing
         (torch.Size([4, 3, 2]), (1.0, 1.0, 2.5))
     """
-    return load_image(path, dtype=dtype, validate=validate)
+    return noted_image(path, dtype=dtype, validate=validate).warned()
 
 
 def load_one_volume(path: str | os.PathLike[str]) -> Volume:
-    """A scan or a mask without channels; several are an error that names the file."""
-    volume = load_image(path)
-    check_one_channel(volume, name=str(path))
-    return volume
+    """A scan or a mask without channels; channels are an error that names the file."""
+    return noted_one_volume(path).warned()
+
+
+def noted_one_volume(path: str | os.PathLike[str]) -> Noted[Volume]:
+    """`load_one_volume` that returns its warnings as notes."""
+    noted = noted_image(path)
+    check_one_channel(noted.value, name=str(path))
+    return noted
 
 
 def image_name(path: str | os.PathLike[str]) -> str:
-    """The name of an image without its suffix; of a DICOM series, that of its folder.
+    """The name of an image without its suffix; for a DICOM series, the name of its folder.
 
     Args:
         path: The file or folder.
 
     Returns:
-        The name, as a rule that of the case.
+        The name, usually that of the case.
 
     Examples:
         >>> image_name("scans/sub-01_flair.nii.gz"), image_name("scans/sub-01.v2.mha")
         ('sub-01_flair', 'sub-01.v2')
     """
     name = Path(path).name
-    longest_first = sorted((SEGMENTATION, *IMAGE_SUFFIXES), key=len, reverse=True)
+    longest_first = sorted((SEGMENTATION_SUFFIX, *IMAGE_SUFFIXES), key=len, reverse=True)
     ends = (len(end) for end in longest_first if name.lower().endswith(end))
     return name[: len(name) - next(ends, 0)]
 
 
 def is_image_name(path: str | os.PathLike[str]) -> bool:
-    """Whether a name ends as that of an image file does, in small letters or capitals.
+    """Whether a name has the suffix of an image file, in lower or upper case.
 
     Args:
         path: The file; it need not exist.
@@ -148,14 +165,16 @@ def is_image_name(path: str | os.PathLike[str]) -> bool:
     return Path(path).name.lower().endswith(IMAGE_SUFFIXES)
 
 
-def _read(path: Path, dtype: torch.dtype) -> tuple[np.ndarray, Float64[Tensor, "4 4"]]:
-    """Values, channels first, and affine, whatever the format."""
+def _read(
+    path: Path, dtype: torch.dtype
+) -> tuple[np.ndarray, Float64[Tensor, "4 4"], tuple[str, ...]]:
+    """Values with the channels first, affine and notes, whatever the format."""
     if path.is_dir():
-        return read_dicom(path, wide=is_wide(dtype))
+        return *read_dicom(path, wide=is_wide(dtype)), ()
     if is_nifti_name(path):
         return read_nifti(path)
     if path.suffix.lower() in READERS:
-        return read_itk(path)
+        return *read_itk(path), ()
     raise ValueError(
         f"{path} must end in one of {', '.join(IMAGE_SUFFIXES)}, or be a folder with a DICOM series"
     )

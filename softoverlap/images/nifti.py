@@ -1,11 +1,10 @@
-"""NIfTI in and out, with its geometry."""
+"""Reading and writing NIfTI, with its geometry."""
 
 from __future__ import annotations
 
 import gzip
 import itertools
 import os
-import warnings
 import zlib
 from pathlib import Path
 from typing import Any
@@ -27,7 +26,7 @@ NIFTI_SUFFIXES = (".nii", ".nii.gz")
 
 
 def is_nifti_name(path: str | os.PathLike[str]) -> bool:
-    """Whether a file is NIfTI by its name, in small letters or capitals."""
+    """Whether the name of a file is that of NIfTI, in lower or upper case."""
     return Path(path).name.lower().endswith(NIFTI_SUFFIXES)
 
 
@@ -37,27 +36,26 @@ _UNREADABLE = (
 )  # fmt: skip
 _PIECE = 1 << 22
 _FORMS_AGREE = 0.1
-"""In voxels; the qform's quaternion is kept in float32, so corners may be off by hundredths."""
+"""In voxels; the quaternion of the qform is float32, so corners may be off by hundredths."""
 _MM_PER_UNIT = {"unknown": 1.0, "mm": 1.0, "meter": 1e3, "micron": 1e-3}
 
 
-def read_nifti(path: Path) -> tuple[np.ndarray, Float64[Tensor, "4 4"]]:
-    """Values (D, H, W) or (C, D, H, W), scaled as the header says, and the affine in mm."""
+def read_nifti(path: Path) -> tuple[np.ndarray, Float64[Tensor, "4 4"], tuple[str, ...]]:
+    """Values (D, H, W) or (C, D, H, W), scaled as the header says, the affine in mm, and notes."""
     image, values = _read(path)
-    _warn_of_forms(image, path)
-    return _channels_first(values), _affine_in_mm(image, path)
+    return _channels_first(values), _affine_in_mm(image, path), _notes_on_forms(image, path)
 
 
 def forms_apart(image: nibabel.Nifti1Pair) -> float:
-    """How far the header's two affines, sform and qform, put a corner of the image apart.
+    """The largest distance between the corners of an image by sform and by qform.
 
-    Where both are set, nibabel and softoverlap read the sform, other programs the qform.
+    If both affines are set, nibabel and softoverlap read the sform, other programs the qform.
 
     Args:
-        image: The image; only its header is looked at.
+        image: The image; only its header is used.
 
     Returns:
-        The largest distance in the header's unit of length, 0 where not both are set and valid.
+        The distance in the header's unit of length, 0 unless both are set and valid.
 
     Examples:
         >>> image = nibabel.Nifti1Image(np.zeros((4, 4, 4), dtype=np.uint8), np.eye(4))
@@ -69,7 +67,7 @@ def forms_apart(image: nibabel.Nifti1Pair) -> float:
     """
     try:
         sform, qform = image.get_sform(coded=True)[0], image.get_qform(coded=True)[0]
-    except _UNREADABLE:  # a damaged quaternion, which nobody can read
+    except _UNREADABLE:  # a damaged quaternion
         return 0.0
     if sform is None or qform is None:
         return 0.0
@@ -78,27 +76,26 @@ def forms_apart(image: nibabel.Nifti1Pair) -> float:
     return float(np.linalg.norm(corners @ (sform - qform).T, axis=1).max())
 
 
-def _warn_of_forms(image: nibabel.Nifti1Pair, path: Path) -> None:
-    """Say so where two programs would put the image in two places."""
+def _notes_on_forms(image: nibabel.Nifti1Pair, path: Path) -> tuple[str, ...]:
+    """A note if two programs would put the image in two places."""
     apart = forms_apart(image)
     edges = np.linalg.norm(np.asarray(image.affine)[:3, :3], axis=0)
-    if apart > _FORMS_AGREE * edges.min():
-        unit = image.header.get_xyzt_units()[0]
-        mm = apart * _MM_PER_UNIT.get(str(unit), 1.0)
-        warnings.warn(
-            f"{path} has two affines, which lie up to {mm:.3g} mm apart: the sform is read, other "
-            "programs may read the qform",
-            stacklevel=4,
-        )
+    if apart <= _FORMS_AGREE * edges.min():
+        return ()
+    mm = apart * _MM_PER_UNIT.get(str(image.header.get_xyzt_units()[0]), 1.0)
+    return (
+        f"{path} has two affines, up to {mm:.3g} mm apart: the sform is read, other "
+        "programs may read the qform",
+    )
 
 
 def save_nifti(
     path: str | os.PathLike[str], data: Shaped[Tensor, "*spatial"], affine: Shaped[Tensor, "4 4"]
 ) -> None:
-    """Write a 3D NIfTI file, whole or not at all; sform and qform both hold the affine.
+    """Write a 3D NIfTI file, completely or not at all; sform and qform both hold the affine.
 
-    Floating values are stored as float32, booleans and integers as uint8. NIfTI keeps the affine
-    in float32, and a sheared one in the sform alone.
+    Floating values are stored as float32, booleans and integers as uint8. NIfTI stores the affine
+    in float32, and a sheared one only in the sform.
 
     Args:
         path: The file, ending in .nii or .nii.gz; an existing one is replaced.
@@ -107,8 +104,8 @@ def save_nifti(
 
     Raises:
         TypeError: If an argument is not a tensor, or the values are complex.
-        ValueError: If the data is not 3D, holds integers outside 0-255 or values that float32
-            cannot hold, the affine is not invertible or the suffix is another.
+        ValueError: If the data is not 3D, has integers outside 0-255 or values that float32 cannot
+            hold, the affine is not invertible, or the suffix is wrong.
         FileNotFoundError: If the folder does not exist.
 
     Examples:
@@ -134,7 +131,7 @@ def save_nifti(
 
 
 class _InPieces(gzip.GzipFile):
-    """Reads large arrays bit by bit: asked for all at once, gzip holds them three times over."""
+    """Reads large arrays in pieces: at once, gzip would hold them three times."""
 
     def readinto(self, buffer: Any) -> int:
         view, filled = memoryview(buffer).cast("B"), 0
@@ -144,7 +141,7 @@ class _InPieces(gzip.GzipFile):
 
 
 def _read(path: Path) -> tuple[nibabel.Nifti1Pair, np.ndarray]:
-    """Header and values; a compressed file is read to its end, where its checksum stands."""
+    """Header and values; a compressed file is read to its end, where its checksum is."""
     try:
         image = nibabel.load(path)
         if not isinstance(image, nibabel.Nifti1Pair):
@@ -170,7 +167,7 @@ def _channels_first(values: np.ndarray) -> np.ndarray:
 
 
 def _affine_in_mm(image: nibabel.Nifti1Pair, path: Path) -> Tensor:
-    """The affine in mm, whichever unit of length the header names."""
+    """The affine in mm, whatever the header's unit of length."""
     try:
         unit = str(image.header.get_xyzt_units()[0])
     except KeyError as error:
@@ -183,7 +180,7 @@ def _affine_in_mm(image: nibabel.Nifti1Pair, path: Path) -> Tensor:
 
 
 def _storable(data: Tensor) -> np.ndarray:
-    """The values as float32 or uint8, if these hold them."""
+    """The values as float32 or uint8, if these can hold them."""
     check_tensors(data=data)
     if data.ndim != 3:
         raise ValueError(f"data must have shape (D, H, W), got {tuple(data.shape)}")

@@ -1,4 +1,4 @@
-"""Phantoms on disk, in the layout of a training folder."""
+"""Phantoms as files, with the layout of a training folder."""
 
 from __future__ import annotations
 
@@ -23,21 +23,22 @@ def write_phantoms(
     progress: Callable[[str], None] | None = None,
     **options: Any,
 ) -> None:
-    """Write phantoms as NIfTI: images, soft masks, raters, and a JSON of boxes per case.
+    """Write phantoms as NIfTI files: images, soft masks, raters; and boxes as JSON.
 
-    The layout is that of `find_cases`, with `boxes/CASE.json` beside it: each lesion's box, and
-    its existence as score. Cases are oblique, flipped and anisotropic, each in its own way. A case
-    whose boxes are there is complete and is left as it is, so a second call resumes a broken one.
+    The layout is that of `find_cases`, with `boxes/CASE.json` in addition: the box of each lesion,
+    with its existence as score. Cases are oblique, flipped and anisotropic, each differently. A
+    case with boxes is complete and not written again, so a second call continues an interrupted
+    one.
 
     Args:
-        folder: Where to write; made if it is not there.
+        folder: Where to write; created if it does not exist.
         count: Number of phantoms.
         seed: Seed of the phantoms, at least 0.
         progress: Called with the name of each case that is complete.
         **options: `shape`, `spacing` and `num_raters` of `LesionPhantoms`.
 
     Raises:
-        ValueError: If a number is out of range, or the folder holds phantoms of other settings.
+        ValueError: If a number is out of range, or the folder has phantoms of other settings.
 
     Examples:
         >>> import tempfile
@@ -60,21 +61,21 @@ def write_phantoms(
 
 
 def _claim(folder: Path, phantoms: LesionPhantoms) -> None:
-    """Note the settings, and refuse to go on with others."""
+    """Store the settings; it is an error to continue with others."""
     settings = f"{phantoms!r}\n"
     note = folder / "phantoms.txt"
     if not note.exists():
         with whole_file(note) as unfinished:
             unfinished.write_text(settings, encoding="utf-8")
-    found = note.read_text(encoding="utf-8")
-    if found != settings:
+    noted = note.read_text(encoding="utf-8")
+    if noted != settings:
         raise ValueError(
-            f"folder {folder} must hold phantoms of {settings.strip()}, got {found.strip()}"
+            f"folder {folder} must hold phantoms of {settings.strip()}, got {noted.strip()}"
         )
 
 
 def _write(folder: Path, case: str, phantom: Phantom) -> None:
-    """All files of a case, its boxes last."""
+    """Write all files of a case, the boxes last."""
     save_nifti(folder / "images" / f"{case}.nii.gz", phantom.image, phantom.affine)
     save_nifti(folder / "masks" / f"{case}.nii.gz", phantom.mask, phantom.affine)
     for number, rater in enumerate(phantom.raters, start=1):

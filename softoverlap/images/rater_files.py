@@ -1,4 +1,4 @@
-"""Masks read as probabilities, onto one grid: that of a scan, or of the first of several raters."""
+"""Masks of several raters, read as probabilities on one grid."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from jaxtyping import Float, Float64
 from torch import Tensor
 
 from softoverlap.images.alignment import align_to
-from softoverlap.images.images import load_image
-from softoverlap.images.values import as_probabilities
+from softoverlap.images.images import noted_image
+from softoverlap.images.values import noted_probabilities
 
 
 def is_label_map(values: str, label: int | None) -> bool:
-    """Whether values are labels, of which a mean means nothing: told so, or one is asked for.
+    """Whether values are labels, which must not be averaged.
 
     Examples:
         >>> is_label_map("auto", 2), is_label_map("probabilities", 2)
@@ -27,7 +27,7 @@ def is_label_map(values: str, label: int | None) -> bool:
 
 
 def label_to_read(values: str, label: int | None) -> int | None:
-    """The label, unless the values are told to be probabilities: these are of it already.
+    """The label, or None if the values are probabilities, which are of that label already.
 
     Examples:
         >>> label_to_read("auto", 2), label_to_read("percent", 2)
@@ -43,17 +43,17 @@ class RaterStack:
     Args:
         raters: Probabilities, shape (R, D, H, W).
         affine: Voxel indices to RAS mm of voxel centres, shape (4, 4).
-        warnings: What a user should know about the grids, a line a rater that is off.
+        notes: What a user should know about files, values and grids.
 
     Examples:
-        >>> stack = RaterStack(torch.zeros(3, 4, 4, 4), torch.eye(4, dtype=torch.float64), ())
+        >>> stack = RaterStack(torch.zeros(3, 4, 4, 4), torch.eye(4, dtype=torch.float64))
         >>> len(stack.raters)
         3
     """
 
     raters: Float[Tensor, "raters depth height width"]
     affine: Float64[Tensor, "4 4"]
-    warnings: tuple[str, ...]
+    notes: tuple[str, ...] = ()
 
 
 def load_raters(
@@ -65,23 +65,23 @@ def load_raters(
     label: int | None = None,
     nearest: bool = False,
 ) -> RaterStack:
-    """Read the masks of all raters onto the grid of the first, or of another file.
+    """Read the masks of all raters on the grid of the first, or of another file.
 
     Args:
-        paths: A file a rater, or a DICOM folder; a fourth axis is raters too.
-        onto: The file whose grid they are brought onto; the first mask if None.
-        geometry: What to do where grids differ, see `align_to`.
+        paths: One file or DICOM folder per rater; a fourth axis holds raters too.
+        onto: The file with the target grid; the first mask if None.
+        geometry: What to do if grids differ, see `align_to`.
         values: How to read the values, see `as_probabilities`.
-        label: The label to take out of label maps.
+        label: The label to use of label maps.
         nearest: Resample to the nearest voxel, so that hard masks stay hard.
 
     Returns:
-        The masks, and where they lie.
+        The masks and their affine.
 
     Raises:
-        FileNotFoundError: If a file is gone.
-        ValueError: If there is no path, a file cannot be read, holds values that could mean several
-            things, or lies on another grid. The message names the file.
+        FileNotFoundError: If a file does not exist.
+        ValueError: If there is no path, a file cannot be read, its values are ambiguous, or its
+            grid is another. The message names the file.
 
     Examples:
         >>> import tempfile
@@ -92,19 +92,18 @@ def load_raters(
         torch.Size([2, 4, 4, 4])
     """
     if not paths:
-        raise ValueError("paths must hold a file a rater, got none")
+        raise ValueError("paths must hold one file per rater, got none")
     nearest = nearest or is_label_map(values, label)
     first = Path(onto or paths[0])
-    reference = load_image(first)
+    reference, notes = noted_image(first)
     masks: list[Tensor] = []
-    warnings: list[str] = []
     for path in map(Path, paths):
-        volume = reference if path == first else load_image(path)
-        data = as_probabilities(volume, values=values, label=label, name=str(path))
+        volume, on_file = (reference, ()) if path == first else noted_image(path)
+        data, on_values = noted_probabilities(volume, values=values, label=label, name=str(path))
         aligned = align_to(
             replace(volume, data=data), reference, geometry=geometry, nearest=nearest,
             names=(str(path), str(first)),
         )  # fmt: skip
-        warnings += [aligned.warning] if aligned.warning else []
+        notes += (*on_file, *on_values, *aligned.notes)
         masks.append(aligned.volume.data.reshape(-1, *reference.grid))
-    return RaterStack(torch.cat(masks), reference.affine, tuple(warnings))
+    return RaterStack(torch.cat(masks), reference.affine, notes)

@@ -1,4 +1,4 @@
-"""Which files a user means by files, folders and patterns."""
+"""From files, folders and patterns to a list of files."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from softoverlap._checks import refusal
 from softoverlap.images._dicom import is_dicom
 from softoverlap.images.images import is_image_name
 
@@ -18,37 +19,37 @@ def find_files(
     *,
     without: Sequence[str] = (),
 ) -> list[Path]:
-    """Files that are named, and those of folders and patterns with one of the suffixes; each once.
+    """Named files, and those of folders and patterns with one of the suffixes; each once.
 
-    A file that is named need not exist: it fails by itself, and the others go on. A folder without
-    such files that holds DICOM slices is a file.
+    A named file need not exist: reading it fails later, without stopping the others. A folder with
+    DICOM slices and no such files counts as one file.
 
     Args:
-        sources: Files, folders (their own files) and patterns such as `"scans/*_flair.nii.gz"`.
-        suffixes: How names in folders and of patterns end, in small letters or capitals.
-        what: What the sources are called, for messages.
-        without: Endings of names to pass by.
+        sources: Files, folders (without subfolders) and patterns such as `"scans/*_flair.nii.gz"`.
+        suffixes: Suffixes of files in folders and patterns, in lower or upper case.
+        what: The argument of the sources, for messages.
+        without: Suffixes to skip.
 
     Returns:
         Files in the order of the sources, those of one source by name.
 
     Raises:
-        FileNotFoundError: If a folder or a pattern holds none.
+        FileNotFoundError: If a folder or a pattern has no such file.
 
     Examples:
-        >>> find_files(["scans/*.nii"], [".nii"], "SCANS")
+        >>> find_files(["scans/*.nii"], [".nii"], "images")
         Traceback (most recent call last):
-        FileNotFoundError: SCANS must be files ending in .nii, found none in scans/*.nii
+        FileNotFoundError: images must be files ending in .nii, found none in scans/*.nii
     """
-    found: dict[Path, Path] = {}
+    files: dict[Path, Path] = {}
     for source in sources:
         for path in _matches(os.fspath(source), tuple(suffixes), tuple(without), what):
-            found.setdefault(path.parent.resolve() / path.name, path)
-    return list(found.values())
+            files.setdefault(path.parent.resolve() / path.name, path)
+    return list(files.values())
 
 
 def is_dicom_folder(path: Path) -> bool:
-    """Whether a folder holds DICOM slices of its own, and no other image."""
+    """Whether a folder directly contains DICOM slices, and no other image."""
     if not path.is_dir():
         return False
     files = [file for file in path.iterdir() if file.is_file()]
@@ -56,21 +57,21 @@ def is_dicom_folder(path: Path) -> bool:
 
 
 def check_names(paths: Sequence[Path], name: Callable[[Path], str], what: str) -> None:
-    """No two files would share the name of a result.
+    """Check that no two files would share the name of a result.
 
     Raises:
         ValueError: If two do.
 
     Examples:
-        >>> check_names([Path("a/scan.nii"), Path("b/scan.nii")], lambda path: path.stem, "SCANS")
+        >>> check_names([Path("a/scan.nii"), Path("b/scan.nii")], lambda path: path.stem, "images")
         Traceback (most recent call last):
-        ValueError: SCANS must have names of their own, got a/scan.nii and b/scan.nii
+        ValueError: images must have different names, got a/scan.nii and b/scan.nii
     """
     seen: dict[str, Path] = {}
     for path in paths:
         other = seen.setdefault(name(path), path)
         if other != path:
-            raise ValueError(f"{what} must have names of their own, got {other} and {path}")
+            raise refusal(what, f"must have different names, got {other} and {path}")
 
 
 def _matches(
@@ -86,7 +87,6 @@ def _matches(
     if not kept and is_dicom_folder(path):
         return [path]
     if not kept:
-        raise FileNotFoundError(
-            f"{what} must be files ending in {', '.join(suffixes)}, found none in {source}"
-        )
+        complaint = f"must be files ending in {', '.join(suffixes)}, found none in {source}"
+        raise refusal(what, complaint, FileNotFoundError)
     return sorted(kept)

@@ -1,4 +1,4 @@
-"""Tables on disk: one writer of CSV, and the names of a box's columns in all of them."""
+"""CSV tables, and the names of the columns of a box."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ def axis_names(ndim: int) -> list[str]:
 def write_table(
     path: str | os.PathLike[str], header: Sequence[str], rows: Iterable[Sequence[object]]
 ) -> None:
-    """Write a CSV, numbers in full precision, whole or not at all.
+    """Write a CSV file with numbers in full precision, completely or not at all.
 
-    A byte of a file's name that is not UTF-8 is written as an escape: it must not cost the table.
+    Bytes of a file name that are not UTF-8 are written as escapes.
 
     Args:
         path: The file; an existing one is replaced.

@@ -1,58 +1,58 @@
-"""What the numbers in a mask mean: probabilities, a mask of 0 and 1, labels, or another scale."""
+"""The meaning of the numbers in a mask: probabilities, 0 and 1, labels, or another scale."""
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterable
 
 import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor
 
-from softoverlap._checks import check_choice, check_real, check_tensors
+from softoverlap._checks import check_choice, check_real, check_tensors, refusal
 from softoverlap._types import plain
 from softoverlap.images.geometry import Volume
+from softoverlap.images.noted import Noted
 
 VALUES = ("auto", "probabilities", "percent", "0-255", "labels")
-"""How `as_probabilities` may be told to read values."""
+"""The ways in which `as_probabilities` can read values."""
 
 MAX_LABELS = 512
-"""Whole numbers of more kinds than this are no labels, but intensities."""
+"""Whole numbers with more distinct values than this are intensities, not labels."""
 
 FEW_LABELS = 16
-"""Up to so many kinds are labels wherever they lie; of more, each must fill regions."""
+"""Up to this many distinct values are always labels; more must form regions."""
 
 LEAST_REGION = 1 / 3
-"""Share of a label's neighbours, background aside, that have the same label: of half the labels."""
+"""Smallest median share of a label's neighbours, without background, with the same label."""
 
 MOST_FLOOR = 0.1
-"""Share of a scale up to which the lowest value of a map may lie; a scan's may lie higher."""
+"""Largest lowest value of a map, as a share of its scale; that of a scan may be higher."""
 
 LARGEST_LABEL = 1 << 24
-"""Larger whole numbers are no labels; float32 holds all up to here."""
+"""Larger whole numbers are not labels; float32 is exact up to here."""
 
 _SCALES = {"percent": 100.0, "0-255": 255.0}
 _SLACK = 1e-6
 
 
 def value_kind(data: Shaped[Tensor, "*shape"]) -> str:
-    """What values look like.
+    """The kind of the values, by their looks.
 
     | kind | values |
     | --- | --- |
-    | `"binary"` | 0 and 1 alone; all zero too |
+    | `"binary"` | only 0 and 1, or only 0 |
     | `"probabilities"` | in [0, 1], with fractions |
-    | `"labels"` | whole numbers from 0 on, some above 1, of few kinds or in regions (see below) |
-    | `"percent"` | from 0 to 100 with fractions; whole numbers whose highest is 100 |
-    | `"0-255"` | from 0 to 255 with fractions, above 100; whole numbers whose highest is 255 |
-    | `"other"` | all else: negative values, NaN, intensities |
+    | `"labels"` | whole numbers from 0, some above 1, few distinct ones or in regions (see below) |
+    | `"percent"` | 0 to 100 with fractions; whole numbers with maximum 100 |
+    | `"0-255"` | 0 to 255 with fractions, above 100; whole numbers with maximum 255 |
+    | `"other"` | anything else: negative values, NaN, intensities |
 
-    Whole numbers of up to 16 kinds are labels. Those of 17 to 512 kinds are if they lie in regions,
-    as structures do and intensities do not: for half of the labels, a third of the neighbours that
-    are no background have the same label. Values with fractions are no scale if the lowest lies
-    above a tenth of it.
+    Whole numbers with up to 16 distinct values are labels. With 17 to 512 distinct values they are
+    labels if they form regions, as structures do and intensities do not: for half of the labels, at
+    least a third of the neighbours that are not background have the same label. Values with
+    fractions are not percent or 0-255 if the lowest is above a tenth of the scale.
 
-    This is a look, not a proof: a nearly empty map in percent may stay below 1.
+    This is a guess: the values of a nearly empty map in percent may all be below 1.
 
     Args:
         data: Values of any real type, any shape.
@@ -92,27 +92,27 @@ def as_probabilities(
     label: int | None = None,
     name: str = "mask",
 ) -> Float[Tensor, "*shape"]:
-    """The values as probabilities, if there is no doubt how to read them.
+    """The values as probabilities, if it is clear how to read them.
 
-    Masks of 0 and 1 and probabilities pass as they are. All else must be told by `values`, since a
-    guess for each file would go wrong: of maps in percent, the nearly empty one looks like
+    Masks of 0 and 1 and probabilities are returned as they are. For anything else, pass `values`: a
+    guess for each file would fail for a nearly empty map in percent, which looks like
     probabilities. Masks of 0 and 255 are `"0-255"`, those of 0 and 100 `"percent"`.
 
     Args:
         data: Values of any real type, any shape.
-        values: `"auto"` refuses what is neither binary nor probabilities; `"percent"` divides by
-            100, `"0-255"` by 255; `"labels"` gives 1 where there is a label, or the one asked for.
-        label: The label to take, a whole number; means `values="labels"`.
-        name: How to call the data in messages, as a rule its file.
+        values: `"auto"` accepts only binary values and probabilities; `"percent"` divides by 100,
+            `"0-255"` by 255; `"labels"` returns 1 for every label, or for the chosen one.
+        label: The label to use, a whole number; implies `values="labels"`.
+        name: Name of the data for messages, usually its file.
 
     Returns:
         Probabilities in [0, 1], same shape, float32, or float64 if the values are; the values
-        themselves where nothing is to be done.
+        themselves if nothing changes.
 
     Raises:
         TypeError: If data is neither a volume nor a tensor of real numbers.
-        ValueError: If the values could be read in several ways, or not as asked for. The message
-            names the choices.
+        ValueError: If the values are ambiguous, or cannot be read as asked. The message names the
+            choices.
 
     Examples:
         >>> as_probabilities(torch.tensor([0, 1, 1]))
@@ -121,6 +121,21 @@ def as_probabilities(
         tensor([0.0000, 0.5000, 1.0000])
         >>> as_probabilities(torch.tensor([0, 1, 2]), label=2)
         tensor([0., 0., 1.])
+    """
+    return noted_probabilities(data, values=values, label=label, name=name).warned()
+
+
+def noted_probabilities(
+    data: Volume | Shaped[Tensor, "*shape"],
+    *,
+    values: str = "auto",
+    label: int | None = None,
+    name: str = "mask",
+    arguments: tuple[str, str] = ("values", "label"),
+) -> Noted[Float[Tensor, "*shape"]]:
+    """`as_probabilities` that returns its warnings as notes.
+
+    Messages name `arguments`: those of the public function that choose values and label.
     """
     tensor = data.data if isinstance(data, Volume) else data
     check_choice("values", values, VALUES)
@@ -132,7 +147,7 @@ def as_probabilities(
     if values == "auto":
         kind = value_kind(numbers)
         if kind not in ("binary", "probabilities"):
-            raise ValueError(_choices(numbers, kind, name))
+            raise ValueError(_choices(numbers, kind, name, arguments))
         values = "probabilities"
     if values == "labels":
         return _labelled(numbers, label, name)
@@ -140,14 +155,14 @@ def as_probabilities(
 
 
 def _numbers(tensor: Tensor) -> Tensor:
-    """The plain values, of a type that torch can compare."""
+    """The plain values, in a type that torch can compare."""
     rare = (torch.uint16, torch.uint32, torch.uint64)
     values = plain(tensor).detach()
     return values.long() if values.dtype in rare else values
 
 
 def _blocks(values: Tensor) -> Iterable[Tensor]:
-    """The values bit by bit, so that no second volume is held in memory."""
+    """The values in pieces, so that memory never holds a second volume."""
     return values.flatten().split(1 << 22)
 
 
@@ -159,7 +174,7 @@ def _whole(values: Tensor) -> bool:
 
 
 def _labels_or_other(values: Tensor, high: int) -> str:
-    """Few whole numbers, or whole regions of them, are labels; else they are intensities."""
+    """Few distinct whole numbers, or regions of them, are labels; others are intensities."""
     if high > LARGEST_LABEL:
         return "other"
     seen = torch.zeros(high + 1, dtype=torch.bool, device=values.device)
@@ -172,16 +187,16 @@ def _labels_or_other(values: Tensor, high: int) -> str:
 
 
 def _in_regions(values: Tensor, seen: Tensor) -> bool:
-    """Whether neighbours are as a rule of one label; what touches the background alone is."""
+    """Whether neighbours mostly share a label; labels that touch only background count as such."""
     ranks = seen.cumsum(0) - 1
     kinds = int(seen.sum())
     same, pairs = torch.zeros(2, kinds, dtype=torch.long, device=values.device)
     for axis in range(max(values.ndim - 3, 0), values.ndim):
         length = values.shape[axis] - 1
         first, second = values.narrow(axis, 0, length), values.narrow(axis, 1, length)
-        for one, other in zip(_slabs(first), _slabs(second), strict=True):
-            inside = (one > 0) & (other > 0)
-            a, b = ranks[one[inside].long()], ranks[other[inside].long()]
+        for first_slab, second_slab in zip(_slabs(first), _slabs(second), strict=True):
+            inside = (first_slab > 0) & (second_slab > 0)
+            a, b = ranks[first_slab[inside].long()], ranks[second_slab[inside].long()]
             pairs += torch.bincount(a, minlength=kinds) + torch.bincount(b, minlength=kinds)
             same += 2 * torch.bincount(a[a == b], minlength=kinds)
     shares = torch.where(pairs > 0, same / pairs.clamp(min=1), 1.0)
@@ -189,7 +204,7 @@ def _in_regions(values: Tensor, seen: Tensor) -> bool:
 
 
 def _slabs(values: Tensor) -> Iterable[Tensor]:
-    """A volume a few slices at a time; of channels, one after the other."""
+    """A volume a few slices at a time; channels one after another."""
     slices = values.reshape(-1, *values.shape[-2:]) if values.ndim > 3 else values
     per_slice = max(slices[:1].numel(), 1)
     return slices.split(max((1 << 22) // per_slice, 1))
@@ -199,14 +214,14 @@ def _with_label(values: str, label: int) -> str:
     if type(label) is not int:
         raise TypeError(f"label must be a whole number, got {label!r}")
     if label < 1:
-        raise ValueError(f"label must be at least 1, since 0 is the background, got {label}")
+        raise refusal("label", f"must be at least 1, since 0 is the background, got {label}")
     if values not in ("auto", "labels"):
-        raise ValueError(f'label goes with values "labels", got "{values}"')
+        raise refusal("label", f"goes with `values='labels'`, got {values!r}")
     return "labels"
 
 
-def _labelled(numbers: Tensor, label: int | None, name: str) -> Tensor:
-    """1 where there is a label, or the one asked for."""
+def _labelled(numbers: Tensor, label: int | None, name: str) -> Noted[Tensor]:
+    """1 for every label, or for the chosen one."""
     if numbers.numel() and numbers.dtype != torch.bool:
         low, high = (float(bound) for bound in numbers.aminmax())
         if not (0 <= low <= high < float("inf") and _whole(numbers)):
@@ -214,33 +229,31 @@ def _labelled(numbers: Tensor, label: int | None, name: str) -> Tensor:
                 f"{name} must hold labels, whole numbers from 0 on, got {_seen(numbers)}"
             )
     inside = numbers > 0 if label is None else numbers == label
+    notes = ()
     if label is not None and not inside.any() and numbers.any():
-        found = [f"{value:g}" for value in numbers.unique().tolist() if value]
-        more = ", …" if len(found) > 5 else ""
-        warnings.warn(
-            f"{name} has no label {label}, only {', '.join(found[:5])}{more}", stacklevel=3
-        )
-    return inside.to(_float(numbers))
+        labels = [f"{value:g}" for value in numbers.unique().tolist() if value]
+        more = ", …" if len(labels) > 5 else ""
+        notes = (f"{name} has no label {label}, only {', '.join(labels[:5])}{more}",)
+    return Noted(inside.to(_float(numbers)), notes)
 
 
-def _scaled(numbers: Tensor, values: str, name: str) -> Tensor:
+def _scaled(numbers: Tensor, values: str, name: str) -> Noted[Tensor]:
     """Probabilities, percent or 0-255 as probabilities."""
-    scale = _SCALES.get(values, 1.0)
+    scale, notes = _SCALES.get(values, 1.0), ()
     if numbers.dtype == torch.bool:
-        return numbers.float() / scale
+        return Noted(numbers.float() / scale)
     if numbers.numel():
         low, high = (float(bound) for bound in numbers.aminmax())
         if not -_SLACK * scale <= low <= high <= scale * (1 + _SLACK):
             raise ValueError(f"{name} must hold {values} in [0, {scale:g}], got {_seen(numbers)}")
         if scale > 1 and 0 < high <= (1 if values == "percent" else 100):
-            warnings.warn(
+            notes = (
                 f"{name} is read as {values}, but its largest value is {high:g}, "
-                f"{high / scale:.2g} of 1: is that so?",
-                stacklevel=3,
+                f"{high / scale:.2g} of 1: is that right?",
             )
         if scale == 1 and low >= 0 and high <= 1:
-            return numbers.to(_float(numbers))
-    return (numbers.to(_float(numbers)) / scale).clamp(0, 1)
+            return Noted(numbers.to(_float(numbers)))
+    return Noted((numbers.to(_float(numbers)) / scale).clamp(0, 1), notes)
 
 
 def _float(numbers: Tensor) -> torch.dtype:
@@ -252,11 +265,10 @@ def _seen(numbers: Tensor) -> str:
     return f"{'whole numbers' if _whole(numbers) else 'values'} in [{low:g}, {high:g}]"
 
 
-def _choices(numbers: Tensor, kind: str, name: str) -> str:
+def _choices(numbers: Tensor, kind: str, name: str, arguments: tuple[str, str]) -> str:
     guess = "" if kind == "other" else f", which look like {kind}"
     return (
         f"{name} must hold probabilities in [0, 1] or a mask of 0 and 1, got {_seen(numbers)}"
-        f"{guess}; say how to read them with values (--values, of a truth --truth-values): "
-        "probabilities, percent, 0-255 or labels, the last also with one label (--label, or "
-        "--labels where there may be several)"
+        f"{guess}; say how to read them with `{arguments[0]}=`: probabilities, percent, 0-255 or "
+        f"labels; or name the one label to take with `{arguments[1]}=`"
     )

@@ -1,7 +1,24 @@
-"""Lesions of a soft mask: its components, the masks of raters fused, a plain baseline."""
+"""Lesions of a soft mask, fusion of raters' masks, and a simple baseline."""
 
 from softoverlap.lesions.baseline import threshold_boxes
-from softoverlap.lesions.components import lesions_from_mask
-from softoverlap.lesions.raters import Staple, fuse_raters, staple
+from softoverlap.lesions.components import (
+    check_low,
+    component_maps,
+    lesions_from_mask,
+    marked_voxels,
+    neighbourhood,
+)
+from softoverlap.lesions.raters import FUSION_METHODS, StapleResult, fuse_raters, staple
 
-__all__ = ["Staple", "fuse_raters", "lesions_from_mask", "staple", "threshold_boxes"]
+__all__ = [
+    "FUSION_METHODS",
+    "StapleResult",
+    "check_low",
+    "component_maps",
+    "fuse_raters",
+    "lesions_from_mask",
+    "marked_voxels",
+    "neighbourhood",
+    "staple",
+    "threshold_boxes",
+]

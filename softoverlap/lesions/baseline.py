@@ -1,4 +1,4 @@
-"""The plainest detector, to compare with: bright voxels, joined to components."""
+"""A simple detector for comparison: connected components of bright voxels."""
 
 from __future__ import annotations
 
@@ -26,28 +26,28 @@ def threshold_boxes(
         image: Intensities, shape (*spatial).
         threshold: Lowest intensity inside a component.
         spacing: Edge lengths of a voxel in mm, one for each axis.
-        score: What a component is ranked by: `"mean"` or `"max"` for its intensity, `"volume"`
-            for its size in mm³.
-        min_mm3: Smaller components are left out, in mm³.
+        score: The score of a component: `"mean"` or `"max"` of its intensity, or `"volume"`, its
+            size in mm³.
+        min_mm3: Smaller components are dropped, in mm³.
 
     Returns:
         `"box"` in voxels, shape (N, 2 * ndim), `"label"`, zeros of shape (N,), and
-        `"label_scores"`, shape (N,), unbounded: only their order means something.
+        `"label_scores"`, shape (N,), unbounded: only their order matters.
 
     Raises:
         TypeError: If the image is not a tensor.
-        ValueError: If the score is another, or the image has not one to three axes.
+        ValueError: If the score is unknown, or the image does not have one to three axes.
 
     Examples:
-        >>> found = threshold_boxes(torch.tensor([1.0, 5, 7, 1]), 4.0, spacing=[10.0])
-        >>> found["box"], found["label_scores"]
+        >>> lesions = threshold_boxes(torch.tensor([1.0, 5, 7, 1]), 4.0, spacing=[10.0])
+        >>> lesions["box"], lesions["label_scores"]
         (tensor([[1., 3.]]), tensor([6.]))
     """
     check_tensors(image=image)
     check_choice("score", score, ("mean", "max", "volume"))
-    found = lesions_from_mask((image >= threshold).float(), spacing=spacing, min_mm3=min_mm3)
+    lesions = lesions_from_mask((image >= threshold).float(), spacing=spacing, min_mm3=min_mm3)
     boxes, scores = [], []
-    for lesion in found:
+    for lesion in lesions:
         low, high = lesion.box.long().split(image.ndim)
         window = image[tuple(map(slice, low.tolist(), high.tolist()))]
         inside = window[lesion.crop > 0].float()

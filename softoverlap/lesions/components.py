@@ -1,4 +1,4 @@
-"""From a soft mask to its lesions: connected components, each with its soft halo."""
+"""From a soft mask to its lesions: connected components, each with its soft edge."""
 
 from __future__ import annotations
 
@@ -13,12 +13,20 @@ from jaxtyping import Shaped
 from scipy import ndimage
 from torch import Tensor
 
-from softoverlap._checks import check_choice, check_probabilities, check_tensors, check_threshold
+from softoverlap._checks import (
+    check_choice,
+    check_number,
+    check_probabilities,
+    check_tensors,
+    check_threshold,
+    check_weight,
+    refusal,
+)
 from softoverlap._types import plain
 from softoverlap.lesion import Lesion
 
 _STEPS = {1: {2: 1, 26: 1}, 2: {4: 1, 8: 2, 26: 2}, 3: {6: 1, 18: 2, 26: 3}}
-"""Axes along which neighbours of one voxel may differ, by dimension and connectivity."""
+"""Number of axes in which neighbours may differ, by dimension and connectivity."""
 
 
 def lesions_from_mask(
@@ -27,32 +35,38 @@ def lesions_from_mask(
     spacing: Sequence[float],
     threshold: float = 0.5,
     low: float | None = None,
+    halo: float = 0.0,
     raters: Shaped[Tensor, "raters *spatial"] | None = None,
     connectivity: int = 26,
     min_mm3: float = 0.0,
 ) -> list[Lesion]:
     """Lesions of a soft mask: connected components of the voxels at or above a threshold.
 
-    With `low` (hysteresis), components are those of the voxels at or above `low` that hold at least
-    one voxel at or above the threshold: a sure core, in the extent that `low` gives it. Two cores
-    that voxels above `low` connect are one lesion.
+    With `low` (hysteresis), components are those of the voxels at or above `low` that contain at
+    least one voxel at or above the threshold: each has a sure core, and extends as far as `low`
+    allows. Two cores that are connected by voxels above `low` are one lesion.
 
     With `raters`, components are those of the union of the raters' masks, and a lesion's existence
     is the share of raters that touch it; without, existence is 1.
 
-    A lesion's crop keeps its soft halo: voxels below the threshold that are connected to it
-    through voxels of positive probability. Where a halo lies between several lesions, each voxel
-    belongs to the nearest one, so the crops share the mask without counting anything twice.
-    Positive voxels that are connected to no component belong to no lesion. A network's map is
-    positive everywhere: zero its smallest values first, or each halo reaches to its neighbours'.
+    A lesion's crop keeps its soft edge: voxels below the threshold that are connected to it
+    through voxels of positive probability. Where such an edge lies between several lesions, each
+    voxel belongs to the nearest one, so no probability counts twice. Positive voxels that are not
+    connected to a component belong to no lesion.
+
+    A network's map is positive everywhere, and edges then reach from lesion to lesion: with `halo`,
+    probabilities below it count as 0. `softoverlap score` uses 0.01 by default;
+    `load_case`, and so `softoverlap train`, uses every positive voxel.
 
     Args:
         mask: Probabilities, shape (*spatial) of one, two or three axes.
-        spacing: Edge lengths of a voxel in mm, one for each axis. Volumes take the axes to be
-            perpendicular; for a sheared affine pass `Volume.lesion_spacing`.
+        spacing: Edge lengths of a voxel in mm, one for each axis. Volumes assume
+            perpendicular axes; for a sheared affine pass `Volume.lesion_spacing`.
         threshold: Lowest probability inside a component, in (0, 1]; of raters' masks too.
         low: Lowest probability of a component's voxels other than its core, in (0, threshold]; None
             for no hysteresis.
+        halo: Lowest probability of a soft edge, in [0, threshold], and not above `low`; lower ones
+            count as 0, in a lesion's mass and volume too.
         raters: One mask per rater, shape (R, *spatial).
         connectivity: Neighbours of a voxel: 6, 18 or 26 in 3D, 4 or 8 in 2D. The default, 26,
             means all neighbours in any dimension.
@@ -64,8 +78,8 @@ def lesions_from_mask(
 
     Raises:
         TypeError: If mask or raters is not a tensor of real numbers, or spacing one number.
-        ValueError: If a shape, the spacing, a threshold, the connectivity or the smallest volume is
-            wrong, or a probability lies outside [0, 1].
+        ValueError: If a shape, the spacing, a threshold, the halo, the connectivity or the smallest
+            volume is wrong, or a probability lies outside [0, 1].
 
     References:
         Canny, A computational approach to edge detection (hysteresis),
@@ -80,12 +94,17 @@ def lesions_from_mask(
         2.0
         >>> lesions_from_mask(mask, spacing=[2.0], low=0.1)[0].box
         tensor([0., 3.])
+        >>> lesions_from_mask(mask, spacing=[2.0], halo=0.3)[0].crop
+        tensor([0.9000, 0.6000])
     """
     check_probabilities(mask=mask, validate=True)
     structure = neighbourhood(mask.ndim, connectivity)
     _check_numbers(spacing, mask.ndim, threshold, min_mm3)
-    _check_low(low, threshold)
+    check_low(low, threshold)
+    _check_halo(halo, threshold if low is None else low)
     values = _as_array(mask)
+    if halo > 0:
+        values = np.where(_reaching(mask, halo), values, values.dtype.type(0))
     marked = None if raters is None else marked_voxels(raters, mask, threshold)
     if mask.numel() == 0:
         return []
@@ -95,8 +114,8 @@ def lesions_from_mask(
         if raters is not None:
             wide = np.asarray(marked_voxels(raters, mask, low).any(axis=0))
         core = _grown(core, wide, structure)
-    found = _components(values, core, structure, tuple(map(float, spacing)))
-    lesions = [_lesion(part, values, marked, spacing, mask.device) for part in found]
+    components = _components(values, core, structure, tuple(map(float, spacing)))
+    lesions = [_lesion(part, values, marked, spacing, mask.device) for part in components]
     return [lesion for lesion in lesions if lesion.volume_mm3 >= min_mm3]
 
 
@@ -132,7 +151,7 @@ def neighbourhood(ndim: int, connectivity: int) -> np.ndarray:
 
 @dataclass(frozen=True)
 class _Component:
-    """One component: where its voxels lie, and where its halo does."""
+    """One component: its voxels, and those of its soft edge."""
 
     window: tuple[slice, ...]
     inside: np.ndarray
@@ -143,7 +162,7 @@ class _Component:
 def _components(
     values: np.ndarray, core: np.ndarray, structure: np.ndarray, spacing: tuple[float, ...]
 ) -> list[_Component]:
-    """All components with their halos; a few passes over the image, whatever their number."""
+    """All components with their soft edges, in a few passes over the image."""
     labels, owners = component_maps(values, core, structure, spacing)
     windows, reaches = ndimage.find_objects(labels), ndimage.find_objects(owners)
     return [
@@ -163,7 +182,7 @@ def _grown(core: np.ndarray, wide: np.ndarray, structure: np.ndarray) -> np.ndar
 def _owners(
     positive: np.ndarray, labels: np.ndarray, structure: np.ndarray, spacing: tuple[float, ...]
 ) -> np.ndarray:
-    """For each voxel the component that it belongs to, 0 for none."""
+    """For each voxel its component, 0 for none."""
     owners = labels.copy()
     halo = positive & (labels == 0)
     if not halo.any():
@@ -208,7 +227,7 @@ def _lesion(
     if marked is not None:
         hits = marked[(slice(None), *part.window)] & part.inside
         touched = float(hits.reshape(len(hits), -1).any(axis=1).mean())
-    weights = crop if crop.any() else part.owned  # raters may mark what the mask leaves out
+    weights = crop if crop.any() else part.owned  # raters may mark voxels where the mask is 0
     return Lesion(
         box=torch.tensor(box, dtype=torch.float32, device=device),
         crop=torch.from_numpy(crop).to(device),
@@ -247,13 +266,20 @@ def marked_voxels(raters: Tensor, mask: Tensor, threshold: float) -> np.ndarray:
 
 
 def _reaching(values: Tensor, threshold: float) -> np.ndarray:
-    """Where values are at or above it, in their own precision: a half 0.9 reaches 0.9."""
+    """Where values reach the threshold, in their own precision: a half 0.9 reaches 0.9."""
     return (plain(values).detach() >= threshold).cpu().numpy()
 
 
-def _check_low(low: float | None, threshold: float) -> None:
+def check_low(low: float | None, threshold: float) -> None:
+    """Check that the lower threshold of hysteresis is not above the other."""
     if low is not None and not 0 < low <= threshold:
-        raise ValueError(f"low must lie in (0, {threshold:g}], up to the threshold, got {low!r}")
+        raise refusal("low", f"must lie in (0, {threshold:g}], up to the threshold, got {low!r}")
+
+
+def _check_halo(halo: float, highest: float) -> None:
+    check_number(halo=halo)
+    if not 0 <= halo <= highest:
+        raise refusal("halo", f"must lie in [0, {highest:g}], got {halo!r}")
 
 
 def _check_numbers(spacing: Sequence[float], ndim: int, threshold: float, min_mm3: float) -> None:
@@ -263,5 +289,4 @@ def _check_numbers(spacing: Sequence[float], ndim: int, threshold: float, min_mm
     if len(edges) != ndim or not all(0 < edge < math.inf for edge in edges):
         raise ValueError(f"spacing must hold {ndim} positive lengths in mm, got {edges}")
     check_threshold(threshold=threshold)
-    if not 0 <= min_mm3 < math.inf:
-        raise ValueError(f"min_mm3 must be at least 0, got {min_mm3!r}")
+    check_weight(min_mm3=min_mm3)

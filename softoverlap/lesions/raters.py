@@ -1,4 +1,4 @@
-"""From several raters' masks to one: their mean, a vote, a weighted mean, or STAPLE."""
+"""Fuse the masks of several raters: by mean, majority, weighted mean or STAPLE."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from torch import Tensor
 from softoverlap._checks import check_choice, check_probabilities, check_rank, check_threshold
 from softoverlap._types import accumulation_dtype, plain
 
-METHODS = ("mean", "majority", "weighted", "staple")
+FUSION_METHODS = ("mean", "majority", "weighted", "staple")
 
 Raters = Shaped[Tensor, "raters *spatial"]
 """One mask of each rater."""
 
 
 @dataclass(frozen=True, eq=False)
-class Staple:
-    """What STAPLE makes of several raters.
+class StapleResult:
+    """The estimate of STAPLE from several raters.
 
     Args:
         probability: Probability that a voxel is foreground, in [0, 1], float64, shape (*spatial).
@@ -29,8 +29,9 @@ class Staple:
             shape (R,); NaN where there is no foreground.
         specificity: Share of the estimated background that each rater left out, in [0, 1],
             float64, shape (R,); NaN where there is no background.
-        iterations: How many were made: 0 where the raters are equal, `max_iterations` where the
-            estimate was still moving.
+        iterations: Number of iterations: 0 if all raters are equal, `max_iterations` if the
+        estimate
+            had not converged.
 
     Examples:
         >>> import torch
@@ -52,21 +53,21 @@ def fuse_raters(
     weights: Float[Tensor, "raters"] | Sequence[float] | None = None,
     threshold: float | None = None,
 ) -> Float[Tensor, "*spatial"]:
-    """One mask of several raters' masks.
+    """Fuse the masks of several raters into one.
 
     | method | voxel by voxel |
     | --- | --- |
-    | `"mean"` | the share of the raters that marked it; of soft masks their mean |
-    | `"majority"` | 1 where more than half of the raters marked it; a tie gives 0 |
-    | `"weighted"` | the mean weighted by `weights`, whose sum does not matter |
+    | `"mean"` | the share of raters that marked it; for soft masks the mean |
+    | `"majority"` | 1 if more than half of the raters marked it; a tie gives 0 |
+    | `"weighted"` | the mean weighted by `weights`, which need not add up to 1 |
     | `"staple"` | the probability that `staple` estimates |
 
     Args:
         raters: Masks, 0 and 1 or probabilities, shape (R, *spatial).
         method: How to fuse them.
-        weights: One for each rater, at least 0; for `"weighted"`, and only there.
-        threshold: A rater marked a voxel if its probability is at least this, in (0, 1]; by
-            default masks are taken as they are, and `"majority"` and `"staple"` refuse soft ones.
+        weights: One per rater, at least 0; only for `"weighted"`.
+        threshold: A rater marked a voxel if its probability is at least this, in (0, 1]; without it
+            masks are used as they are, and must be hard for `"majority"` and `"staple"`.
 
     Returns:
         Probabilities in [0, 1], shape (*spatial), a plain tensor on the raters' device; float32,
@@ -74,8 +75,8 @@ def fuse_raters(
 
     Raises:
         TypeError: If raters is not a tensor of real numbers.
-        ValueError: If there is no rater, a probability lies outside [0, 1], the method is unknown,
-            its masks must be hard and are not, or the weights or the threshold are wrong.
+        ValueError: If there is no rater, a probability is outside [0, 1], the method is unknown or
+            needs hard masks, or the weights or the threshold are wrong.
 
     References:
         Warfield et al., Simultaneous truth and performance level estimation (STAPLE),
@@ -91,10 +92,10 @@ def fuse_raters(
         >>> fuse_raters(raters, method="weighted", weights=[3.0, 1.0])
         tensor([1.0000, 0.7500, 0.0000])
     """
-    check_choice("method", method, METHODS)
+    check_choice("method", method, FUSION_METHODS)
     if (weights is None) == (method == "weighted"):
         raise ValueError(
-            f'weights must be given for method "weighted" and no other, got {weights} '
+            f"weights must be given for `method='weighted'` and no other, got {weights} "
             f"for {method!r}"
         )
     if method == "staple":
@@ -109,25 +110,26 @@ def fuse_raters(
     return torch.tensordot(shares, masks, dims=1).clamp(0, 1)
 
 
-def staple(raters: Raters, *, threshold: float | None = None, max_iterations: int = 1000) -> Staple:
-    """What the raters saw, and how well each of them saw it: SimpleITK's STAPLE.
+def staple(
+    raters: Raters, *, threshold: float | None = None, max_iterations: int = 1000
+) -> StapleResult:
+    """Estimate the true mask and the quality of each rater with SimpleITK's STAPLE.
 
-    The estimate is that of the whole image handed in: a voxel's prior is the share of all voxels
-    that were marked, so a wide empty margin makes all raters look specific, and takes time (several
-    seconds for 256³ voxels); crop what is not of interest. Where raters are equal, or there is one,
-    their mask is the estimate (SimpleITK gives NaN where all of them are empty). Raters that agree
-    no more than by chance teach nothing: the estimate is then near the prior everywhere, and is
-    reached slowly.
+    The estimate depends on the whole image: the prior of a voxel is the share of all voxels that
+    were marked, so a wide empty margin makes all raters look specific, and takes time (several
+    seconds for 256³ voxels): crop it. If all raters are equal, or there is only one, the estimate
+    is their mask (SimpleITK returns NaN if all of them are empty). If raters agree only by chance,
+    the estimate is near the prior everywhere, and takes many iterations.
 
     Args:
         raters: Masks of 0 and 1, or probabilities with a threshold, shape (R, *spatial).
-        threshold: A rater marked a voxel if its probability is at least this, in (0, 1]; by
-            default soft masks are refused.
-        max_iterations: Where to stop an estimate that still moves.
+        threshold: A rater marked a voxel if its probability is at least this, in (0, 1]; without it
+            masks must be hard.
+        max_iterations: Largest number of iterations.
 
     Returns:
-        The probability of each voxel and each rater's sensitivity and specificity, on the raters'
-        device; they are found on the CPU.
+        The probability of each voxel, and the sensitivity and specificity of each rater, on the
+        raters' device; they are computed on the CPU.
 
     Raises:
         TypeError: If raters is not a tensor of real numbers.
@@ -148,7 +150,7 @@ def staple(raters: Raters, *, threshold: float | None = None, max_iterations: in
         >>> fused.sensitivity.round(decimals=2)
         tensor([1.0000, 1.0000, 0.7500], dtype=torch.float64)
     """
-    import SimpleITK  # here, since it takes 0.3 s and whoever reads files would wait for it
+    import SimpleITK  # here, since the import takes 0.3 s
 
     if max_iterations < 1:
         raise ValueError(f"max_iterations must be at least 1, got {max_iterations}")
@@ -158,22 +160,22 @@ def staple(raters: Raters, *, threshold: float | None = None, max_iterations: in
     stages = SimpleITK.STAPLEImageFilter()
     stages.SetForegroundValue(1)
     stages.SetMaximumIterations(max_iterations)
-    rows = masks.cpu().byte().reshape(len(masks), 1, -1).numpy()  # it never looks at neighbours
+    rows = masks.cpu().byte().reshape(len(masks), 1, -1).numpy()  # STAPLE does not use neighbours
     images = [SimpleITK.GetImageFromArray(row) for row in rows]
-    found = SimpleITK.GetArrayFromImage(stages.Execute(images))
-    return Staple(
-        probability=torch.from_numpy(found).reshape(masks.shape[1:]).to(masks.device),
+    probability = SimpleITK.GetArrayFromImage(stages.Execute(images))
+    return StapleResult(
+        probability=torch.from_numpy(probability).reshape(masks.shape[1:]).to(masks.device),
         sensitivity=torch.tensor(stages.GetSensitivity(), dtype=torch.float64, device=masks.device),
         specificity=torch.tensor(stages.GetSpecificity(), dtype=torch.float64, device=masks.device),
         iterations=stages.GetElapsedIterations(),
     )
 
 
-def _agreed(masks: Tensor) -> Staple:
-    """Nothing to estimate; who left no voxel out has no background to be specific in."""
+def _agreed(masks: Tensor) -> StapleResult:
+    """The result for equal raters; without background there is no specificity."""
     marked, left = bool(masks.any()), bool((~masks).any())
     ones = torch.ones(len(masks), dtype=torch.float64, device=masks.device)
-    return Staple(
+    return StapleResult(
         probability=masks[0].double(),
         sensitivity=ones if marked else ones * math.nan,
         specificity=ones if left else ones * math.nan,
@@ -182,7 +184,7 @@ def _agreed(masks: Tensor) -> Staple:
 
 
 def _checked_raters(raters: Tensor, threshold: float | None, *, hard: bool) -> Tensor:
-    """The masks, cut by the threshold if there is one."""
+    """The masks, thresholded if there is a threshold."""
     check_rank(1, "(R, *spatial)", raters=raters)
     if not len(raters):
         raise ValueError(f"raters must hold one mask or more, got shape {tuple(raters.shape)}")
@@ -193,7 +195,7 @@ def _checked_raters(raters: Tensor, threshold: float | None, *, hard: bool) -> T
         return masks >= threshold
     if hard and not bool(((masks == 0) | (masks == 1)).all()):
         soft = masks[(masks != 0) & (masks != 1)][0].item()
-        raise ValueError(f"raters must hold 0 and 1, or be cut by a threshold, got {soft:g}")
+        raise ValueError(f"raters must hold 0 and 1, or be cut with `threshold=`, got {soft:g}")
     return masks
 
 

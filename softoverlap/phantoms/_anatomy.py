@@ -1,8 +1,8 @@
-"""What phantoms are made of: tissue, vessels, cysts, lesions, and the raters who outline them.
+"""The parts of phantoms: tissue, vessels, cysts and lesions.
 
 Lengths are in mm. A field is a rough signed distance in mm, negative inside. Lesions and cysts
-overlap in contrast, size and number; what tells them apart is what a reader would look at: a
-lesion is irregular, mottled and fades out into a dark rim, a cyst is round, even and sharp.
+have similar contrast, size and number; they differ in what a radiologist would look at: a lesion is
+irregular, mottled and fades into a dark rim, a cyst is round, even and sharp.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class Grid:
 
 @dataclass(frozen=True)
 class Body:
-    """A lesion or a cyst: its window of the image, its field there, and how bright it is."""
+    """A lesion or a cyst: its window in the image, its field there, and its contrast."""
 
     window: Window
     field: np.ndarray
@@ -73,7 +73,7 @@ def tissue(rng: np.random.Generator, grid: Grid) -> np.ndarray:
 
 
 def bias_field(rng: np.random.Generator, grid: Grid) -> np.ndarray:
-    """A smooth factor around 1, as a receiver coil leaves it."""
+    """A smooth factor around 1, like that of a receiver coil."""
     waves = np.zeros(grid.shape, dtype=np.float32)
     for _ in range(3):
         wave = np.float32(1)
@@ -89,7 +89,7 @@ def bias_field(rng: np.random.Generator, grid: Grid) -> np.ndarray:
 def ellipsoid(
     rng: np.random.Generator, grid: Grid, centre: np.ndarray, radius: float, stretch: float
 ) -> tuple[Window, np.ndarray]:
-    """Field of an ellipsoid in random orientation, its axes up to `stretch` longer or shorter."""
+    """Field of a randomly oriented ellipsoid with axes up to `stretch` times longer or shorter."""
     reach = radius * stretch * 1.3 + 5
     window = grid.window(centre - reach, centre + reach)
     turned = (grid.positions(window) - centre) @ random_rotation(rng, rng.uniform(0, np.pi))
@@ -115,7 +115,7 @@ def cyst(
 
 
 def paint_lesion(rng: np.random.Generator, grid: Grid, image: np.ndarray, body: Body) -> None:
-    """Add the lesion to the image: mottled, fading out, with a dark rim."""
+    """Add the lesion to the image: mottled, with a soft edge and a dark rim."""
     mottle = smooth_noise(rng, body.field.shape, [1.2 / edge for edge in grid.spacing])
     inside = 1 / (1 + np.exp(body.field / 0.8))
     rim = np.exp(-(((body.field - 2.5) / 1.2) ** 2))

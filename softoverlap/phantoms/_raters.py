@@ -1,4 +1,4 @@
-"""Simulated raters: each outlines a lesion a little too large or small, and misses some."""
+"""Simulated raters: each outlines lesions slightly too large or small, and misses some."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from softoverlap.phantoms._anatomy import Body, Grid, smooth_noise
 
 @dataclass(frozen=True)
 class Rater:
-    """A reader's habits.
+    """The habits of a rater.
 
     Args:
-        bias: How far outside the edge the outline runs, in mm; negative inside.
-        jitter: How much the outline wavers, in mm.
-        haste: Share of the least visible lesions that the reader overlooks, in [0, 1].
+        bias: Distance of the outline outside the edge, in mm; negative inside.
+        jitter: Random deviation of the outline, in mm.
+        haste: Share of the least visible lesions that the rater overlooks, in [0, 1].
     """
 
     bias: float
@@ -27,13 +27,13 @@ class Rater:
 
 
 def rater_panel(rng: np.random.Generator, count: int) -> list[Rater]:
-    """Readers whose biases spread evenly around zero and whose other habits are drawn."""
+    """Raters with biases spread evenly around zero and other habits drawn at random."""
     biases = rng.permutation(np.linspace(-0.5, 0.5, count)) if count > 1 else np.zeros(1)
     return [Rater(float(bias), rng.uniform(0.2, 0.6), rng.uniform(0.2, 0.8)) for bias in biases]
 
 
 def who_marks(rng: np.random.Generator, panel: Sequence[Rater], visibility: float) -> list[bool]:
-    """Which raters see a lesion; the least hasty one always does, so that no lesion is unmarked."""
+    """Which raters see a lesion; the least hasty one always does, so every lesion is marked."""
     marks = [rng.random() >= rater.haste * (1 - visibility) for rater in panel]
     careful = min(range(len(panel)), key=lambda index: panel[index].haste)
     return [mark or index == careful for index, mark in enumerate(marks)]

@@ -1,4 +1,4 @@
-"""Phantoms: seeded 3D scans whose lesions, raters and distractors are known."""
+"""Phantoms: seeded 3D scans with known lesions, raters and distractors."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from jaxtyping import Float32, Float64, UInt8
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from softoverlap._checks import refusal
 from softoverlap.lesion import Lesion
 from softoverlap.lesions import lesions_from_mask
 from softoverlap.phantoms import _anatomy as anatomy
@@ -20,12 +21,12 @@ RADII = (2.2, 4.8)
 """Smallest and largest radius of lesions and cysts, in mm."""
 
 CONTRASTS = (16.0, 42.0)
-"""Least and greatest brightness of lesions, cysts and vessels over the tissue around 100."""
+"""Smallest and largest contrast of lesions, cysts and vessels to the tissue around 100."""
 
 
 @dataclass(frozen=True)
 class Phantom:
-    """A scan, what the raters marked, and the truth that follows.
+    """A scan, the masks of its raters, and the resulting truth.
 
     Args:
         image: Intensities around 100, shape (D, H, W).
@@ -56,15 +57,16 @@ class LesionPhantoms(Dataset[Phantom]):
     """Seeded 3D scans with up to six lesions each, for detectors and for measures of overlap.
 
     Tissue has texture at three scales and a bias field. Vessels (bright tubes) and cysts (bright,
-    round, sharp blobs) are as bright and as large as lesions, and no rater marks them: intensity
-    alone does not find lesions. Lesions are irregular and mottled and fade into a dark rim. The
-    raters, the same panel for all scans of a seed, differ in bias, in how their outlines waver and
-    in what they overlook: small and faint lesions first. Each lesion is marked by one at least.
+    round, sharp blobs) are as bright and as large as lesions, and raters do not mark them, so
+    intensity is not enough to find lesions. Lesions are irregular and mottled, and fade into a dark
+    rim. The raters, the same for all scans of a seed, differ in bias, in the jitter of their
+    outlines and in what they overlook: small and faint lesions first. Each lesion is marked by at
+    least one of them.
 
-    A scan depends on seed and index alone, so any index can be had at any time, in any order.
+    A scan depends only on seed and index, so scans can be made in any order.
 
     Args:
-        seed: Seed of the panel and of all scans, at least 0.
+        seed: Seed of the raters and of all scans, at least 0.
         count: Number of scans.
         shape: Voxels along each axis.
         spacing: Edge lengths of a voxel in mm.
@@ -130,7 +132,7 @@ class LesionPhantoms(Dataset[Phantom]):
 def _bodies(
     rng: np.random.Generator, grid: anatomy.Grid
 ) -> tuple[list[anatomy.Body], list[anatomy.Body]]:
-    """Up to six lesions and six to eleven cysts, none near another."""
+    """Up to six lesions and six to eleven cysts, all apart from each other."""
     num_lesions, num_cysts = int(rng.integers(0, 7)), int(rng.integers(6, 12))
     places = _places(rng, grid, num_lesions + num_cysts)
     made = [
@@ -145,7 +147,7 @@ def _bodies(
 def _places(
     rng: np.random.Generator, grid: anatomy.Grid, count: int, tries: int = 1000
 ) -> list[tuple[np.ndarray, float]]:
-    """Centres in mm and radii of up to `count` bodies that keep clear of each other."""
+    """Centres in mm and radii of up to `count` bodies that do not touch."""
     places: list[tuple[np.ndarray, float]] = []
     for _ in range(tries):
         if len(places) == count:
@@ -203,8 +205,8 @@ def _check_numbers(
         ("num_raters", num_raters, 1),
     ):
         if value < least:
-            raise ValueError(f"{name} must be at least {least}, got {value}")
+            raise refusal(name, f"must be at least {least}, got {value}")
     if len(shape) != 3 or min(shape) < 16:
-        raise ValueError(f"shape must hold three lengths of at least 16, got {tuple(shape)}")
+        raise refusal("shape", f"must hold three lengths of at least 16, got {tuple(shape)}")
     if len(spacing) != 3 or not all(0 < float(edge) < 100 for edge in spacing):
-        raise ValueError(f"spacing must hold three positive lengths in mm, got {tuple(spacing)}")
+        raise refusal("spacing", f"must hold three positive lengths in mm, got {tuple(spacing)}")

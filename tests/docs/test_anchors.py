@@ -24,14 +24,14 @@ def script():
 
 def test_the_sides_of_the_page_are_those_of_the_picture(script):
     core, rim = 2 * script.CORE, 2 * script.RIM
-    assert f"a core of {core:.0f} and a rim of {rim:.0f} voxels across" in PAGE
+    assert f"core of {core:.0f} voxels and a rim of {rim:.0f} voxels across" in PAGE
     assert script.UNSURE == 0.25
     mask = script.soft_lesion()
     dice, iou, milder, stronger = (
         script.best_side(mask, overlap) for _, overlap, _, _ in script.SETTINGS
     )
     assert dice == iou
-    assert f"best box for Dice is the core's, {dice:.0f} voxels" in PAGE
+    assert f"for Dice the best box is that of the core, {dice:.0f} voxels" in PAGE
     assert f"the best box has a mean side of {milder:.0f} voxels, with 0.1 and 0.9" in PAGE
     assert f"with 0.1 and 0.9 of {stronger:.0f}" in PAGE
 

@@ -64,7 +64,7 @@ def test_the_table_of_times_is_the_stored_run_and_meets_its_aims():
         aim = 1 / 4 if key == "expected_exact" else 30
         assert min(ratios) >= aim
     error, bound = (TIMES["lesion"][f"expected_histogram_error{end}"] for end in ("", "_bound"))
-    assert f"it was {error:.0e} at a bound of {bound:.0e}" in PAGE
+    assert f"the error was {error:.0e} and the bound {bound:.0e}" in PAGE
 
 
 def test_every_measure_and_metric_is_named_on_the_page_and_every_name_exists():

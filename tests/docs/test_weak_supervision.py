@@ -42,7 +42,7 @@ def test_the_settings_of_the_page_are_those_of_the_run():
         f"{settings['steps']} steps",
         f"weight of {settings['background_weight']:g}",
         f"between {settings['size_low']:g} and {settings['size_high']:g}",
-        f"Dice of {STORED['the boxes themselves']:.3f}",
+        f"Dice would be {STORED['the boxes themselves']:.3f}",
     ):
         assert words in PAGE, words
 

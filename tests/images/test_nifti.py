@@ -12,8 +12,7 @@ import SimpleITK
 import torch
 from hypothesis import given, strategies as st
 
-from softoverlap.images import Volume, load_nifti, save_nifti
-from softoverlap.images.nifti import forms_apart
+from softoverlap.images import Volume, forms_apart, load_nifti, save_nifti
 
 OBLIQUE = torch.tensor(
     [[-0.8, 0.6, 0.0, 40.0], [0.6, 0.8, 0.0, -12.5], [0.0, 0.0, 2.5, 7.0], [0.0, 0.0, 0.0, 1.0]],

@@ -20,8 +20,14 @@ from softoverlap.app.train import (
     detect_files,
     find_scans,
 )
-from softoverlap.images import find_cases, find_raters, load_image, load_nifti
-from softoverlap.images.sources import find_files, is_dicom_folder
+from softoverlap.images import (
+    find_cases,
+    find_files,
+    find_raters,
+    is_dicom_folder,
+    load_image,
+    load_nifti,
+)
 from tests.support.image_makers import itk_image, write_dicom
 
 MASK = np.zeros((8, 10, 12), dtype=np.uint8)

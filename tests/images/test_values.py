@@ -10,10 +10,7 @@ from hypothesis import given, strategies as st
 
 from softoverlap.images import Volume, as_probabilities, value_kind
 
-CHOICES = (
-    r"\(--values, of a truth --truth-values\): probabilities, percent, 0-255 or labels, the last "
-    r"also with one label \(--label, or --labels"
-)
+CHOICES = "`values=`: probabilities, percent, 0-255 or labels; .* with `label=`"
 
 
 @pytest.mark.parametrize(
@@ -134,7 +131,7 @@ def test_many_blocks_are_one_tensor():
 
 @pytest.mark.parametrize("values", [[0, 1, 2], [0, 255], [0, 100], [0.0, 37.5], [-1.0, 0.5]])
 def test_doubt_is_an_error_with_the_choices(values):
-    with pytest.raises(ValueError, match=rf"a\.nii must hold prob.*with values {CHOICES}"):
+    with pytest.raises(ValueError, match=rf"a\.nii must hold prob.*with {CHOICES}"):
         as_probabilities(torch.tensor(values), name="a.nii")
 
 
@@ -206,7 +203,7 @@ def test_a_volume_gives_its_values_and_slack_is_cut():
         ([-1, 1], {"label": 1}, "hold labels, whole numbers from 0 on"),
         ([0, 1], {"values": "percents"}, "values must be one of"),
         ([0, 1], {"label": 0}, "label must be at least 1, since 0 is the background, got 0"),
-        ([0, 1], {"label": 1, "values": "percent"}, 'label goes with values "labels", got "perc'),
+        ([0, 1], {"label": 1, "values": "percent"}, "label goes with `values='labels'`, got 'perc"),
     ],
 )
 def test_what_is_not_as_asked_for_is_refused(values, options, message):

@@ -352,12 +352,39 @@ def test_bright_voxels_become_boxes_ranked_as_asked():
         ({"threshold": 0.0}, r"threshold must lie in \(0, 1\], got 0.0"),
         ({"threshold": 1.5}, r"threshold must lie in \(0, 1\], got 1.5"),
         ({"connectivity": 6}, "connectivity must be one of .* got 6"),
-        ({"min_mm3": -1.0}, "min_mm3 must be at least 0, got -1.0"),
+        ({"min_mm3": -1.0}, "min_mm3 must be at least 0 and finite, got -1.0"),
+        ({"halo": -0.1}, r"halo must lie in \[0, 0\.5\], got -0\.1"),
+        ({"halo": 0.6}, r"halo must lie in \[0, 0\.5\], got 0\.6"),
+        ({"halo": 0.3, "low": 0.2}, r"halo must lie in \[0, 0\.2\], got 0\.3"),
     ],
 )
 def test_numbers_out_of_range_are_named(options, message):
     with pytest.raises(ValueError, match=message):
         lesions_from_mask(torch.zeros(3, 3), **{"spacing": [1.0, 1.0], **options})
+
+
+@given(seed=st.integers(0, 10_000), halo=st.sampled_from([0.01, 0.2, 0.5]))
+def test_a_halo_is_the_mask_without_its_smaller_values(seed, halo):
+    generator = torch.Generator().manual_seed(seed)
+    mask = torch.rand(5, 6, 4, generator=generator) ** 4
+    raters = (torch.rand(2, 5, 6, 4, generator=generator) > 0.9).float()
+    for marked in (None, raters):
+        options = {"spacing": [1.0, 2.0, 1.5], "raters": marked}
+        with_halo = lesions_from_mask(mask, halo=halo, **options)
+        zeroed = lesions_from_mask(torch.where(mask >= halo, mask, 0), **options)
+        assert len(with_halo) == len(zeroed)
+        for lesion, expected in zip(with_halo, zeroed, strict=True):
+            assert torch.equal(lesion.crop, expected.crop)
+            assert torch.equal(lesion.box, expected.box)
+            assert torch.equal(lesion.centre, expected.centre)
+            assert lesion.volume_mm3 == expected.volume_mm3
+            assert lesion.existence == expected.existence
+
+
+def test_without_a_halo_every_positive_voxel_is_a_soft_edge():
+    mask = torch.tensor([1e-6, 0.6, 0.009, 0.0])
+    assert lesions_from_mask(mask, spacing=[1.0])[0].crop.tolist() == mask[:3].tolist()
+    assert lesions_from_mask(mask, spacing=[1.0], halo=0.01)[0].crop.tolist() == [mask[1].item()]
 
 
 def test_values_outside_zero_to_one_are_named():

@@ -202,7 +202,7 @@ def test_bad_input_is_named():
 def test_bad_weights_are_named():
     raters = torch.tensor([[1.0, 0.0], [0.0, 0.0]])
     for method in ("mean", "weighted"):
-        with pytest.raises(ValueError, match='weights must be given for method "weighted" and no'):
+        with pytest.raises(ValueError, match="weights must be given for .method='weighted'."):
             fuse_raters(raters, method=method, weights=[1.0, 1.0] if method == "mean" else None)
     with pytest.raises(ValueError, match=r"weights must have shape \(2,\), got \(3,\)"):
         fuse_raters(raters, method="weighted", weights=[1.0, 1.0, 1.0])

@@ -26,7 +26,7 @@ app = typer.Typer(
 
 
 def print_version(asked: bool) -> bool:
-    """Print the version and end, if asked."""
+    """Print the version and exit, if asked."""
     if asked:
         from softoverlap import __version__
 
@@ -38,10 +38,11 @@ def print_version(asked: bool) -> bool:
 @app.callback()
 def common(
     version: Annotated[
-        bool, typer.Option("--version", callback=print_version, is_eager=True, help="Print it.")
+        bool,
+        typer.Option("--version", callback=print_version, is_eager=True, help="Print the version."),
     ] = False,
 ) -> None:
-    """Show the version, or go on to a command."""
+    """Print the version, or run a command."""
 
 
 def main() -> None:

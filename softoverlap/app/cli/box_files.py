@@ -1,4 +1,4 @@
-"""What `boxes` and `convert` do with many files: note what failed, write the tables."""
+"""Many files in `boxes` and `convert`: errors are collected, tables written."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from softoverlap.app.cli.console import CountBar, plural, say
+from softoverlap.app.cli.console import CountBar, message_of, plural, say
 
 if TYPE_CHECKING:
     from softoverlap.images import BoxFile
@@ -15,22 +15,22 @@ if TYPE_CHECKING:
 
 @dataclass
 class Batch:
-    """What became of many files: results as they come, and a line for each that failed."""
+    """The outcome for many files: a line for each that failed."""
 
     failed: list[str] = field(default_factory=list)
 
     def attempt(self, work: Callable[[], int], bar: CountBar, name: str) -> None:
-        """Do one piece of work, which returns its number of boxes; note it if it fails."""
+        """Do one piece of work, which returns its number of boxes; keep the message if it fails."""
         try:
             count = work()
         except (ValueError, OSError) as error:
-            self.failed.append(" ".join(str(error).split()))
+            self.failed.append(message_of(error))
             bar(f"{name}: failed: {self.failed[-1]}")
         else:
             bar(f"{name}: {count} box" + ("" if count == 1 else "es"))
 
     def summary(self, done: int, noun: str, where: Path | None, verb: str) -> None:
-        """The last lines; without a place nothing was written."""
+        """Print the last lines; without a place nothing was written."""
         results = "nothing was written" if where is None else f"results in {where}"
         say(f"{plural(done, noun)} {verb}, {len(self.failed)} failed; {results}")
         for line in self.failed:
@@ -39,7 +39,7 @@ class Batch:
 
 @dataclass(frozen=True)
 class MaskRow:
-    """A mask, its boxes and the volumes of its lesions in mm³, or why there are none."""
+    """A mask, its boxes and the volumes of its lesions in mm³, or the error."""
 
     case: str
     path: Path
@@ -87,8 +87,8 @@ def boxes_of_mask(
 
 
 def write_mask_tables(output: Path, rows: Sequence[MaskRow]) -> None:
-    """`boxes.csv`, a row a lesion, and `cases.csv`, a row a mask."""
-    from softoverlap.images.tables import axis_names, write_table
+    """Write `boxes.csv`, one row per lesion, and `cases.csv`, one row per mask."""
+    from softoverlap.images import axis_names, write_table
 
     boxes, cases = [], []
     for row in rows:
@@ -112,18 +112,18 @@ def _lesion_rows(case: str, file: BoxFile, volumes: Sequence[float]) -> list[lis
 def targets(
     files: Mapping[str, BoxFile], output: Path, to: str, *, one_file: bool
 ) -> dict[Path, dict[str, BoxFile]]:
-    """Which cases go into which file."""
+    """The files to write, each with its cases."""
     from softoverlap.images import FORMATS
 
     if one_file:
         if len(files) > 1 and not FORMATS[to].many:
             raise ValueError(
-                f"OUT must be a folder, since {to} holds one case a file and IN {len(files)}, "
-                f"got {output}"
+                f"OUT must be a folder, since {to} holds one case per file and IN has "
+                f"{len(files)}, got {output}"
             )
         return {output: dict(files)} if files else {}
     for case in files:
         if Path(case).name != case or case == "..":
-            raise ValueError(f"the case {case!r} must be a plain name to become a file's")
+            raise ValueError(f"the case {case!r} must be a plain name, since it names a file")
     suffix = FORMATS[to].suffix
     return {output / f"{case}_boxes{suffix}": {case: file} for case, file in files.items()}

@@ -1,4 +1,4 @@
-"""What `softoverlap inspect` says about files of boxes, of one case or of many."""
+"""What `softoverlap inspect` prints about files of boxes, of one case or many."""
 
 from __future__ import annotations
 
@@ -21,54 +21,54 @@ MOST_CASES = 20
 
 @dataclass(frozen=True)
 class BoxReading:
-    """What a file of boxes may not say itself, as `softoverlap convert` is told it."""
+    """Options for what a file of boxes may not say itself, as in `softoverlap convert`."""
 
     image: Path | None = None
     frame: str | None = None
     axis_order: str | None = None
 
 
-def read_files(path: Path, told: BoxReading) -> dict[str, BoxFile]:
-    """The boxes of each case; the scan is asked only where the file does not tell its own grid."""
+def read_files(path: Path, reading: BoxReading) -> dict[str, BoxFile]:
+    """The boxes of each case; the scan is read only if the file does not say its own grid."""
     from softoverlap.images import read_box_files
 
-    options: dict[str, Any] = {"frame": told.frame, "axis_order": told.axis_order}
+    options: dict[str, Any] = {"frame": reading.frame, "axis_order": reading.axis_order}
     try:
         files = read_box_files(path, **options)
     except ValueError:
-        if told.image is None:
+        if reading.image is None:
             raise
-        return read_box_files(path, image=told.image, **options)
-    if told.image is None or all(file.affine is not None for file in files.values()):
+        return read_box_files(path, image=reading.image, **options)
+    if reading.image is None or all(file.affine is not None for file in files.values()):
         return files
-    if len(files) > 1 and not told.image.is_dir():  # one scan is not that of all
+    if len(files) > 1 and not reading.image.is_dir():  # one scan cannot belong to all cases
         return files
-    return read_box_files(path, image=told.image, **options)
+    return read_box_files(path, image=reading.image, **options)
 
 
-def describe_boxes(path: Path, told: BoxReading) -> list[str]:
-    """All there is to say about a file of boxes, a line each."""
-    if told.image is None and path.name.lower().endswith(".mrk.json"):
+def describe_boxes(path: Path, reading: BoxReading) -> list[str]:
+    """Lines about a file of boxes."""
+    if reading.image is None and path.name.lower().endswith(".mrk.json"):
         return _markup_lines(path)
-    files = read_files(path, told)
+    files = read_files(path, reading)
     if len(files) == 1:
         return box_lines(next(iter(files.values())))
     return _case_lines(files)
 
 
 def _markup_lines(path: Path) -> list[str]:
-    """Without the scan, ROIs have a size in mm, and no place in voxels."""
-    from softoverlap.images.formats.markups import roi_sizes
+    """Without the scan, ROIs have a size in mm but no position in voxels."""
+    from softoverlap.images import roi_sizes
 
     sizes = roi_sizes(path)
     return [
-        "format   3D Slicer's markups, in mm (--image SCAN tells the voxels)",
+        "format   3D Slicer's markups, in mm (--image SCAN adds the voxels)",
         f"boxes    {len(sizes)}{_edges(sizes, 'mm')}",
     ]
 
 
 def _case_lines(files: Mapping[str, BoxFile]) -> list[str]:
-    """The count, then a line for each of the first cases."""
+    """The number of boxes, then a line for each of the first cases."""
     count = sum(len(file.boxes) for file in files.values())
     lines = ["format   boxes of many cases", f"boxes    {count} in {plural(len(files), 'case')}"]
     for case, file in list(files.items())[:MOST_CASES]:
@@ -81,7 +81,7 @@ def _case_lines(files: Mapping[str, BoxFile]) -> list[str]:
 
 
 def box_lines(file: BoxFile) -> list[str]:
-    """Number, scores and place of the boxes of one case."""
+    """Number, scores and position of the boxes of one case."""
     boxes, ndim = file.boxes, file.boxes.shape[1] // 2
     lines = [f"format   boxes in {ndim}D" + (f", of {file.case}" if file.case else "")]
     lines += [f"boxes    {len(boxes)}{_edges(_sizes(file), 'voxels')}"]
@@ -92,7 +92,7 @@ def box_lines(file: BoxFile) -> list[str]:
         lines += [f"{_scores(file.scores, 'scores   ')}, median {median:.4g}"]
     if file.labels is not None and len(boxes):
         lines += [f"labels   {', '.join(map(str, file.labels.unique().tolist()))}"]
-    affine = "none: where they lie is not known" if file.affine is None else "known (RAS)"
+    affine = "none: their position in mm is unknown" if file.affine is None else "known (RAS)"
     return [*lines, f"affine   {affine}"]
 
 
@@ -106,14 +106,14 @@ def _sizes(file: BoxFile) -> Tensor:
 
 
 def _edges(sizes: Tensor, unit: str) -> str:
-    """Shortest and longest edge, nothing of no boxes."""
+    """Shortest and longest edge, empty without boxes."""
     if not len(sizes):
         return ""
     return f", edges from {float(sizes.min()):.4g} to {float(sizes.max()):.4g} {unit}"
 
 
 def _scores(scores: Tensor, lead: str) -> str:
-    """Lowest and highest score, nothing of no boxes."""
+    """Lowest and highest score, empty without boxes."""
     if not len(scores):
         return ""
     return "{}from {:.4g} to {:.4g}".format(lead, *map(float, scores.aminmax()))

@@ -21,10 +21,13 @@ if TYPE_CHECKING:
 
 NAMES = "json, monai, nndetection, coco, csv, slicer or labelmap"
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace files of the same name.")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Read, and say what would be written.")]
-Frame = Annotated[str | None, typer.Option(help="RAS or LPS, of MONAI's lists.")]
+DryRun = Annotated[
+    bool, typer.Option("--dry-run", help="Read the files, and only print what would be written.")
+]
+Frame = Annotated[str | None, typer.Option(help="Frame of MONAI's lists: RAS or LPS.")]
 AxisOrder = Annotated[
-    str | None, typer.Option(help="xyz (x is the first axis, as in NIfTI) or zyx, of COCO.")
+    str | None,
+    typer.Option(help="Axis order of COCO: xyz (x is the first axis, as in NIfTI) or zyx."),
 ]
 
 
@@ -40,52 +43,56 @@ def boxes(
     ] = 0.5,
     low: Annotated[
         float | None,
-        typer.Option(help="Hysteresis: lesions reach down to here from a core at --threshold."),
+        typer.Option(help="Hysteresis: lesions with a voxel at --threshold extend down to this."),
     ] = None,
     connectivity: Annotated[int, typer.Option(help="Neighbours of a voxel: 6, 18 or 26.")] = 26,
     min_mm3: Annotated[float, typer.Option(min=0, help="Smallest lesion, in mm³.")] = 0.0,
     values: Annotated[
         str, typer.Option(help="auto, probabilities, percent, 0-255 or labels.")
     ] = "auto",
-    label: Annotated[int | None, typer.Option(help="The one label to take, of labels.")] = None,
+    label: Annotated[int | None, typer.Option(help="Of label maps, use only this label.")] = None,
     format: Annotated[str, typer.Option(help=f"Format of the boxes: {NAMES}.")] = "json",
     dry_run: DryRun = False,
     overwrite: Overwrite = False,
 ) -> None:
     """Make boxes from soft masks: a tight box around each lesion.
 
-    A lesion is a component of the voxels at --threshold or above, or with --low
-    of those at --low or above that hold one at --threshold. For each mask:
+    A lesion is a connected component of the voxels at or above --threshold. With
+    --low, it is a component of the voxels at or above --low that contains one at
+    or above --threshold. Each mask gets a file:
 
-    CASE_boxes.json    boxes in voxels; the score is the lesion's highest probability,
-                       as `softoverlap score` has it
+    CASE_boxes.json    boxes in voxels; the score is the lesion's highest
+                       probability, as in `softoverlap score`
 
-    For all together: boxes.csv (a row a lesion, with its volume in mm³) and
-    cases.csv (a row a mask). A mask without lesions has no boxes, and that is no
-    error. A mask that cannot be read, or whose values are neither probabilities
-    nor 0 and 1 and are not named by --values, is noted in cases.csv, the others
-    go on, and the exit status is 1.
+    All masks share two tables: boxes.csv (one row per lesion, with its volume in
+    mm³) and cases.csv (one row per mask). A mask without lesions is not an error.
+    A mask that cannot be read, or whose values need --values, gets an error in
+    cases.csv; the command goes on and exits with status 1.
 
     softoverlap boxes masks/ --output found
     softoverlap boxes "masks/*.nii.gz" --output found --threshold 0.3 --min-mm3 10
     softoverlap boxes mask.nii.gz --output found --format slicer
     """
-    from softoverlap._checks import check_choice
-    from softoverlap.images import FORMATS, IMAGE_SUFFIXES, image_name
-    from softoverlap.images.files import check_written
-    from softoverlap.images.sources import check_names, find_files
-    from softoverlap.images.values import VALUES
+    from softoverlap._checks import check_choice, check_threshold
+    from softoverlap.images import (
+        FORMATS,
+        IMAGE_SUFFIXES,
+        VALUES,
+        check_names,
+        check_written,
+        find_files,
+        image_name,
+    )
+    from softoverlap.lesions import check_low
 
     check_folder(output)
-    check_choice("--format", format, FORMATS)
-    check_choice("--connectivity", connectivity, (6, 18, 26))
-    check_choice("--values", values, VALUES)
-    if not 0 < threshold <= 1:
-        raise ValueError(f"--threshold must lie in (0, 1], got {threshold:g}")
-    if low is not None and not 0 < low <= threshold:
-        raise ValueError(f"--low must lie in (0, {threshold:g}], got {low:g}")
-    paths = find_files(masks, IMAGE_SUFFIXES, "MASKS")
-    check_names(paths, image_name, "MASKS")
+    check_choice("format", format, FORMATS)
+    check_choice("connectivity", connectivity, (6, 18, 26))
+    check_choice("values", values, VALUES)
+    check_threshold(threshold=threshold)
+    check_low(low, threshold)
+    paths = find_files(masks, IMAGE_SUFFIXES, "masks")
+    check_names(paths, image_name, "masks")
     places = {path: output / f"{image_name(path)}_boxes{FORMATS[format].suffix}" for path in paths}
     written = _written(places.values(), format)
     tables = [output / "boxes.csv", output / "cases.csv"]
@@ -108,7 +115,7 @@ def boxes(
 def _box_masks(
     places: dict[Path, Path], format: str, dry_run: bool, **settings: Any
 ) -> tuple[list[MaskRow], Batch]:
-    """Box one mask after the other; Ctrl-C keeps what is done in the tables."""
+    """Box one mask after another; after Ctrl-C the tables hold what is done."""
     from softoverlap.images import image_name, write_box_files
 
     rows: list[MaskRow] = []
@@ -146,13 +153,13 @@ def convert(
         str, typer.Argument(metavar="IN", help="A file, a folder, or a pattern in quotes.")
     ],
     output: Annotated[
-        Path, typer.Argument(metavar="OUT", help="A file, or a folder for a file a case.")
+        Path, typer.Argument(metavar="OUT", help="A file, or a folder that gets one file per case.")
     ],
     from_format: Annotated[
-        str | None, typer.Option("--from", help=f"{NAMES}; by default what IN itself tells.")
+        str | None, typer.Option("--from", help=f"{NAMES}; by default recognised from IN.")
     ] = None,
     to_format: Annotated[
-        str | None, typer.Option("--to", help="The same; by default by OUT's suffix.")
+        str | None, typer.Option("--to", help="The same; by default the suffix of OUT decides.")
     ] = None,
     image: Annotated[
         Path | None,
@@ -161,36 +168,36 @@ def convert(
     frame: Frame = None,
     axis_order: AxisOrder = None,
     scores: Annotated[
-        Path | None, typer.Option(help="Table of scores of a label map, if not beside it.")
+        Path | None,
+        typer.Option(help="Table of a label map's scores, if it is not beside the map."),
     ] = None,
     dry_run: DryRun = False,
     overwrite: Overwrite = False,
 ) -> None:
     """Convert boxes from one format into another.
 
-    json           ours: voxels, affine beside them (the default of .json)
+    json           softoverlap: voxels, with the affine (the default for .json)
     monai          MONAI's lists: world boxes cccwhd in mm, many cases (.json)
-    nndetection    x1 y1 x2 y2 z1 z2 of reversed axes (.npz, .json)
+    nndetection    x1 y1 x2 y2 z1 z2 with reversed axes (.npz, .json)
     coco           x y w h, many cases (.json)
-    csv            a row a box, many cases (.csv); those without boxes are left out
-                   and named
+    csv            one row per box, many cases (.csv); cases without boxes are
+                   left out and listed
     slicer         3D Slicer's markups, in LPS mm (.mrk.json)
-    labelmap       one value a lesion, scores in a table (.nii.gz)
+    labelmap       one value per lesion, scores in a table (.nii.gz)
 
-    What a file does not say itself must be named: the format of a folder, the
-    --frame of MONAI's lists, the --axis-order of COCO, and the --image of boxes
-    in mm. A file that cannot be read is named, the others go on, and the exit
-    status is 1.
+    Pass what a file does not say itself: the format of a folder, the --frame of
+    MONAI's lists, the --axis-order of COCO, and the --image of boxes in mm. If a
+    file cannot be read, the command names it, goes on with the others and exits
+    with status 1.
 
     softoverlap convert found/sub-01_boxes.json sub-01.mrk.json
     softoverlap convert found all.json --from json --to coco
     softoverlap convert luna.json boxes --to json --frame LPS --image scans
     """
     from softoverlap._checks import check_choice
-    from softoverlap.images import FORMATS
-    from softoverlap.images.files import check_written
+    from softoverlap.images import FORMATS, check_written
 
-    for option, name in (("--from", from_format), ("--to", to_format)):
+    for option, name in (("from_format", from_format), ("to_format", to_format)):
         if name is not None:
             check_choice(option, name, FORMATS)
     paths = _inputs(source, from_format)
@@ -215,15 +222,15 @@ def convert(
 
 
 def _say_dropped(files: dict[str, BoxFile]) -> None:
-    """Name the cases that a table cannot hold, since they have no boxes."""
+    """List the cases without boxes, which a table cannot hold."""
     dropped = [case for case, file in files.items() if not len(file.boxes)]
     if dropped:
-        say(f"not in the table, since it has no row without a box: {', '.join(dropped)}")
+        say(f"not in the table, since they have no boxes: {', '.join(dropped)}")
 
 
 def _read_too(paths: list[Path], *more: Path | None) -> list[Path]:
-    """Every file that may be read: the inputs, the tables of label maps, and the scans."""
-    from softoverlap.images.formats.label_map import tables_beside
+    """All files that may be read: the inputs, the tables of label maps, and the scans."""
+    from softoverlap.images import tables_beside
 
     named = [path for path in more if path is not None]
     inside = [file for folder in named if folder.is_dir() for file in folder.iterdir()]
@@ -231,9 +238,8 @@ def _read_too(paths: list[Path], *more: Path | None) -> list[Path]:
 
 
 def _inputs(source: str, from_format: str | None) -> list[Path]:
-    """The files to read; of a folder or pattern, those of the format that is named."""
-    from softoverlap.images import FORMATS
-    from softoverlap.images.sources import find_files
+    """The files to read; in a folder or pattern, those of the named format."""
+    from softoverlap.images import FORMATS, find_files
 
     if from_format is None:
         if Path(source).is_dir():
@@ -242,13 +248,12 @@ def _inputs(source: str, from_format: str | None) -> list[Path]:
     else:
         suffixes = list(FORMATS[from_format].suffixes)
         without = () if from_format == "slicer" else (".mrk.json",)
-    return find_files([source], suffixes, "IN", without=without)
+    return find_files([source], suffixes, "source", without=without)
 
 
 def _target(output: Path, to_format: str | None) -> tuple[str, bool]:
     """The format to write, and whether OUT is one file."""
-    from softoverlap.images import FORMATS
-    from softoverlap.images.formats.choice import format_to_write
+    from softoverlap.images import FORMATS, format_to_write
 
     suffixes = tuple(end for kind in FORMATS.values() for end in kind.suffixes)
     if output.is_dir() or not output.name.lower().endswith(suffixes):
@@ -266,13 +271,13 @@ def _read_all(paths: list[Path], batch: Batch, **options: Any) -> dict[str, BoxF
     origin: dict[str, Path] = {}
 
     def work(path: Path) -> int:
-        found = read_box_files(path, **options)
-        for case in found:
+        by_case = read_box_files(path, **options)
+        for case in by_case:
             if case in origin:
-                raise ValueError(f"{path} must hold cases of its own, {case} is of {origin[case]}")
-        origin.update(dict.fromkeys(found, path))
-        files.update(found)
-        return sum(len(file.boxes) for file in found.values())
+                raise ValueError(f"{path} must not repeat the case {case} of {origin[case]}")
+        origin.update(dict.fromkeys(by_case, path))
+        files.update(by_case)
+        return sum(len(file.boxes) for file in by_case.values())
 
     with CountBar("read", len(paths)) as bar:
         for path in paths:
@@ -281,8 +286,8 @@ def _read_all(paths: list[Path], batch: Batch, **options: Any) -> dict[str, BoxF
 
 
 def _written(places: Iterable[Path], to: str) -> list[Path]:
-    """Every file that comes to lie there: a label map has its table."""
-    from softoverlap.images.formats.label_map import written_files
+    """All files that will be written: a label map comes with its table."""
+    from softoverlap.images import written_files
 
     if to != "labelmap":
         return list(places)

@@ -1,9 +1,8 @@
-"""From a training folder to scans, and what the command says about them."""
+"""From a training folder to scans, and what the command prints about them."""
 
 from __future__ import annotations
 
 import json
-import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,10 +14,10 @@ if TYPE_CHECKING:
 
 
 def list_cases(table: CaseTable, threshold: float) -> bool:
-    """Open every case and print what is in it, and every file that could not be paired.
+    """Read every case and print its contents, and every file that could not be paired.
 
     Returns:
-        Whether all cases can be used and there is a lesion to learn.
+        Whether all cases can be used and there is at least one lesion.
     """
     lines, bad, lesions = [], 0, 0
     with CountBar("reading", len(table.cases), quiet=True) as bar:
@@ -43,7 +42,7 @@ def list_cases(table: CaseTable, threshold: float) -> bool:
 
 
 def _line(case: Case, scan: TrainingScan | None) -> str:
-    """A case of the dry run."""
+    """One line about a case."""
     mask = "mask" if case.mask else "no mask"
     files = f"  {case.name}: patient {case.patient}, {mask}, {plural(len(case.raters), 'rater')}"
     if scan is None:
@@ -54,18 +53,18 @@ def _line(case: Case, scan: TrainingScan | None) -> str:
 
 
 def no_lesion(scans: int, threshold: float) -> str:
-    """Why there is nothing to learn."""
+    """The message if there is no lesion to learn."""
     return (
         f"train needs at least one lesion in {plural(scans, 'scan')}, found none at --threshold "
-        f"{threshold:g}; every mask is empty or one of those named above"
+        f"{threshold:g}: every mask is empty or named above"
     )
 
 
 def patients(table: CaseTable) -> str:
-    """How many patients the cases are of, and how the first are called."""
+    """The number of patients, and the names of the first ones."""
     names = sorted({case.patient for case in table.cases})
     shown = ", ".join(names[:3]) + (", …" if len(names) > 3 else "")
-    end = f": {shown}; if that is wrong, name them in patients.csv" if names else ""
+    end = f": {shown}; if this is wrong, list the patients in patients.csv" if names else ""
     return f"{plural(len(table.cases), 'case')} of {plural(len(names), 'patient')}{end}"
 
 
@@ -90,7 +89,7 @@ def split(table: CaseTable, validation: float, seed: int) -> tuple[list[Case], l
 
 
 def check_folder(output: Path) -> None:
-    """Results can go there: it is a folder, or nothing yet."""
+    """The output is a folder, or does not exist yet."""
     for path in (output, *output.parents):
         if path.exists():
             if not path.is_dir():
@@ -99,7 +98,7 @@ def check_folder(output: Path) -> None:
 
 
 def check_checkpoint(path: Path) -> None:
-    """It is no scan: the order of arguments is easily mistaken."""
+    """It is not a scan: the order of the arguments is easily mistaken."""
     from softoverlap.images import is_image_name
 
     if is_image_name(path):
@@ -107,7 +106,7 @@ def check_checkpoint(path: Path) -> None:
 
 
 def limit_boxes(model: LesionDetector, score: float | None, most: int) -> None:
-    """Set the least score and the number of boxes; None leaves the score of the training."""
+    """Set the lowest score and the number of boxes; None keeps the score of the training."""
     model.detector.set_box_selector_parameters(
         score_thresh=model.config.score_threshold if score is None else score,
         nms_thresh=model.config.nms_threshold,
@@ -116,7 +115,7 @@ def limit_boxes(model: LesionDetector, score: float | None, most: int) -> None:
 
 
 def free_checkpoint(output: Path, *, resume: bool, overwrite: bool) -> Path:
-    """Where the checkpoint will be; one that is there is only taken where that is asked for."""
+    """The path of the checkpoint; an existing one needs `resume` or `overwrite`."""
     if resume and overwrite:
         raise ValueError("--resume and --overwrite exclude each other, got both")
     check_folder(output)
@@ -126,38 +125,38 @@ def free_checkpoint(output: Path, *, resume: bool, overwrite: bool) -> Path:
             f"{checkpoint} must not exist yet: pass --resume, --overwrite or another --output"
         )
     if resume and not checkpoint.exists():
-        raise FileNotFoundError(f"--resume needs {checkpoint}, found none: leave it out to start")
+        raise FileNotFoundError(
+            f"--resume needs {checkpoint}, found none: leave it out to start anew"
+        )
     return checkpoint
 
 
 def is_finished(checkpoint: Path, config: TrainingConfig, names: list[str]) -> bool:
-    """Whether the checkpoint to resume has nothing left to do; it must fit settings and scans."""
-    from softoverlap.app.train.training import resumable
+    """Whether the training to resume is finished; it must fit settings and scans."""
+    from softoverlap.app.train import resumable
 
     values = resumable(checkpoint, config, names)
     minutes, step = values["seconds"] / 60, values["step"]
     if step < config.steps and (config.max_minutes is None or minutes < config.max_minutes):
         return False
-    say(f"already {step}/{config.steps} steps in {minutes:.1f} minutes: pass more to go on")
+    say(f"already {step}/{config.steps} steps in {minutes:.1f} minutes: pass more to continue")
     return True
 
 
 def opened(case: Case, threshold: float) -> tuple[TrainingScan | None, list[str]]:
-    """The scan with its lesions, or None, and what is wrong or doubtful about it."""
+    """The scan with its lesions and notes about it, or None and the error."""
     from softoverlap.app.train import training_scan
     from softoverlap.images import load_case
 
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always", UserWarning)
-        try:
-            scan = training_scan(load_case(case, threshold=threshold))
-        except (ValueError, OSError) as error:
-            return None, [str(error)]
-    return scan, [str(one.message) for one in caught if issubclass(one.category, UserWarning)]
+    try:
+        loaded = load_case(case, threshold=threshold)
+        return training_scan(loaded), list(loaded.notes)
+    except (ValueError, OSError) as error:
+        return None, [str(error)]
 
 
 def load(cases: list[Case], threshold: float) -> list[TrainingScan]:
-    """Read scans with their lesions; all that cannot be read are named before that is an error."""
+    """Read scans with their lesions; the error comes after all bad scans are named."""
     scans = []
     with CountBar("reading", len(cases)) as bar:
         for case in cases:
@@ -174,7 +173,7 @@ def load(cases: list[Case], threshold: float) -> list[TrainingScan]:
 
 
 def check_lesions(scans: list[TrainingScan], threshold: float) -> None:
-    """Say how many lesions there are to learn; none is an error."""
+    """Print the number of lesions to learn; none is an error."""
     lesions = sum(len(scan.lesions) for scan in scans)
     if not lesions:
         raise ValueError(no_lesion(len(scans), threshold))
@@ -182,17 +181,17 @@ def check_lesions(scans: list[TrainingScan], threshold: float) -> None:
 
 
 def validate(model: LesionDetector, scans: list[TrainingScan], output: Path) -> None:
-    """Judge the detector on scans that it has not seen: a table, and `validation.json`."""
+    """Evaluate the detector on unseen scans: print a table, write `validation.json`."""
     from softoverlap.app.train import detect as find, evaluate
     from softoverlap.for_monai import lesion_target
     from softoverlap.images import whole_file
 
-    found = []
+    predictions = []
     with CountBar("validating", len(scans), quiet=True) as bar:
         for scan in scans:
-            found.append(find(model, scan.image).prediction)
+            predictions.append(find(model, scan.image).prediction)
             bar(scan.name)
-    result = evaluate(found, [lesion_target(scan.lesions) for scan in scans])
+    result = evaluate(predictions, [lesion_target(scan.lesions) for scan in scans])
     print_evaluations({"validation": result})
     with whole_file(output / "validation.json") as unfinished:
         unfinished.write_text(json.dumps(result.summary, indent=1), encoding="utf-8")

@@ -1,15 +1,16 @@
-"""What the command prints: progress bars on a terminal, plain lines elsewhere, short errors."""
+"""What commands print: progress bars on a terminal, plain lines elsewhere, short errors."""
 
 from __future__ import annotations
 
 import functools
 import os
+import re
 import time
 import traceback
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Any, ParamSpec, Self
+from typing import TYPE_CHECKING, Any, ParamSpec, Self, get_type_hints
 
 import typer
 from rich.console import Console
@@ -30,13 +31,13 @@ errors = Console(stderr=True, soft_wrap=True, highlight=False)
 
 
 def say(text: str) -> None:
-    """Print a line as it is, brackets included."""
+    """Print a line without markup."""
     console.print(_printable(text), markup=False)
 
 
 def _printable(text: str) -> str:
-    """The same where a file's name is not UTF-8: its bytes as backslash, u, dc, XX."""
-    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+    """The text with options for arguments, and escapes for bytes that are not UTF-8."""
+    return in_flags(text).encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def plural(number: int, noun: str) -> str:
@@ -44,22 +45,83 @@ def plural(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
+_ARGUMENT = re.compile(r"(?<![^\s(])`([a-z_]\w*)=([^`\s]*)`(?![^\s,;:.)]|\.\S)")
+"""An argument as messages of the library write it, `` `name=` `` or `` `name=value` ``, apart."""
+
+_OPTIONS = {
+    "batch_size": "batch", "format": "from_format", "fraction": "validation",
+    "mask_threshold": "threshold", "max_minutes": "minutes", "patch_size": "patch",
+    "path": "output", "score_table": "scores",
+}  # fmt: skip
+"""Options of commands that have another name than the library's argument."""
+
+_OF_CONVERT = {
+    "axis_order": "--axis-order", "format": "--from", "frame": "--frame", "image": "--image",
+}  # fmt: skip
+"""What a file of boxes may need; a command without such an option is preceded by `convert`."""
+
+_running: Callable[..., None] | None = None
+
+
+def in_flags(text: str) -> str:
+    """The text with the flags of the running command in place of the library's arguments."""
+
+    def flag(match: re.Match[str]) -> str:
+        name, value = flag_of(match[1]), match[2].strip("'")
+        return match[0] if name is None else name if value in ("", "True") else f"{name} {value}"
+
+    return _ARGUMENT.sub(flag, text)
+
+
+def flag_of(argument: str) -> str | None:
+    """What the running command calls an argument of the library, None if it has none."""
+    flags = {} if _running is None else _flags_of(_running)
+    name = argument if argument in flags else _OPTIONS.get(argument, argument)
+    elsewhere = _OF_CONVERT.get(argument)
+    return flags.get(name) or (elsewhere and f"`softoverlap convert {elsewhere}`")
+
+
+@functools.cache
+def _flags_of(command: Callable[..., None]) -> dict[str, str]:
+    """Options and arguments of a command, by the name of their parameter."""
+    flags: dict[str, str] = {}
+    for name, hint in get_type_hints(command, include_extras=True).items():
+        for info in getattr(hint, "__metadata__", ()):
+            if isinstance(info, typer.models.ArgumentInfo):
+                flags[name] = info.metavar or name.upper()
+            else:  # typer takes the first declaration for the default, here never a real one
+                own = info.default if isinstance(info.default, str) else None
+                flags[name] = own or f"--{name.replace('_', '-')}"
+    return flags
+
+
+def message_of(error: Exception) -> str:
+    """What went wrong, on one line, in the words of the running command."""
+    text = " ".join((str(error) or type(error).__name__).split())
+    argument = getattr(error, "argument", "")
+    if argument and text.startswith(argument):
+        text = (flag_of(argument) or argument) + text[len(argument) :]
+    return in_flags(text)
+
+
 def one_line_warning(message: Warning | str, *origin: object, **more: object) -> None:
-    """Print a warning without the place in the code that it comes from."""
+    """Print a warning without its position in the code."""
     errors.print(_printable(f"warning: {' '.join(str(message).split())}"), markup=False)
 
 
 def one_line_errors(command: Callable[_P, None]) -> Callable[_P, None]:
     """Bad input ends the command with one line and status 2, Ctrl-C with status 130.
 
-    How Ctrl-C is taken is in `softoverlap.app.cli.interrupts`.
-    Whatever else goes wrong is nobody's input: its traceback is shown, and the status is 3, since
-    1 says that some cases failed. With `SOFTOVERLAP_TRACEBACK=1` in the environment the traceback
-    of bad input is shown too.
+    How Ctrl-C is handled is in `softoverlap.app.cli.interrupts`.
+    Any other error is unexpected: its traceback is shown, and the status is 3, since 1 means that
+    some cases failed. With `SOFTOVERLAP_TRACEBACK=1` in the environment, the traceback of bad input
+    is shown too.
     """
 
     @functools.wraps(command)
     def run(*args: _P.args, **kwargs: _P.kwargs) -> None:
+        global _running
+        _running = command
         try:
             with hear_interrupts(), warnings.catch_warnings():
                 warnings.showwarning = one_line_warning
@@ -81,12 +143,11 @@ def one_line_errors(command: Callable[_P, None]) -> Callable[_P, None]:
 
 
 def _print_error(error: Exception, *, whole: bool) -> None:
-    """One line that says what went wrong, after the traceback if need be."""
+    """One line with the message, after the traceback if it is wanted."""
     if whole:
         text = "".join(traceback.format_exception(error))
         errors.print(_printable(text), markup=False, end="")
-    what = str(error) or type(error).__name__
-    errors.print(_printable(f"error: {' '.join(what.split())}"), markup=False)
+    errors.print(_printable(f"error: {message_of(error)}"), markup=False)
 
 
 class _Bar:
@@ -119,7 +180,7 @@ class TrainingBar(_Bar):
         return self
 
     def __call__(self, state: TrainingProgress) -> None:
-        """Show the state after a step; a line every tenth of the run where there is no terminal."""
+        """Show the state after a step; without a terminal, print a line every tenth of the run."""
         if not self.steps:
             self.open.enter_context(finish_first("step"))
         if not self.steps and state.step > 1:  # resumed: no line about a single step
@@ -139,14 +200,14 @@ class TrainingBar(_Bar):
 
 
 class CountBar(_Bar):
-    """How many scans are done."""
+    """Progress as a number of scans."""
 
     def __init__(self, label: str, total: int, *, quiet: bool = False) -> None:
         super().__init__(label, total, TextColumn("{task.completed}/{task.total}"))
         self.total, self.count, self.quiet = total, 0, quiet
 
     def __call__(self, text: str) -> None:
-        """One more; where there is no terminal, a line."""
+        """Count one more; without a terminal, print a line."""
         self.count += 1
         self.bar.update(self.task, advance=1)
         if not (console.is_terminal or self.quiet):
@@ -155,9 +216,9 @@ class CountBar(_Bar):
 
 
 class RateBar(_Bar):
-    """How many cases are done, how fast, and how long the rest will take.
+    """Progress as a number of cases, with the rate and the time left.
 
-    Where there is no terminal, a line every twentieth of the way, and one for each failed case.
+    Without a terminal, it prints a line every twentieth of the cases, and one for each failure.
     """
 
     def __init__(self, label: str, total: int) -> None:
@@ -167,15 +228,15 @@ class RateBar(_Bar):
         self.begun, self.twentieths = time.monotonic(), 0
 
     def skip(self, count: int) -> None:
-        """So many were done before; time begins now."""
+        """Start with cases that are finished already; the clock starts now."""
         self.count = self.skipped = count
         self.begun, self.twentieths = time.monotonic(), 20 * count // self.total
         self.bar.update(self.task, completed=count)
         if count:
-            say(f"{self.label}: {count}/{self.total} are done already")
+            say(f"{self.label}: {count}/{self.total} are finished already")
 
     def __call__(self, name: str, error: str | None = None) -> None:
-        """One more."""
+        """Count one more."""
         self.count += 1
         rate = (self.count - self.skipped) / max(time.monotonic() - self.begun, 1e-9)
         text = f"{rate:.2g} a second, {clock((self.total - self.count) / rate)} left"
@@ -190,7 +251,7 @@ class RateBar(_Bar):
 
 
 def print_metrics(summary: Mapping[str, Any], *, title: str = "") -> None:
-    """A table of means with their intervals, and what is pooled over cases."""
+    """Print a table of means with intervals, and of figures pooled over cases."""
     percent = f"{100 * summary.get('bootstrap', {}).get('confidence', 0.95):g} % interval"
     table = Table("", "mean", percent, "median", "cases", title=title or None)
     for column in table.columns[1:]:
@@ -210,14 +271,14 @@ def print_metrics(summary: Mapping[str, Any], *, title: str = "") -> None:
     if table.row_count:
         Console(width=None if console.is_terminal else 100, highlight=False).print(table)
     if empty := summary.get("n_empty"):
-        say(f"{plural(empty, 'case')} empty in prediction and truth: overlaps count as 1 there")
+        say(f"{plural(empty, 'case')} with empty prediction and truth: their overlaps count as 1")
     if silent := summary.get("without_scores"):
         names = ", ".join(silent[:5]) + (", …" if len(silent) > 5 else "")
-        say(f"no FROC and no average precision: boxes have no scores in {names}")
+        say(f"no FROC and no average precision, since boxes have no scores in {names}")
 
 
 def _interval(ends: Sequence[float | None] | None) -> str:
-    """`0.71 to 0.83`, empty where it is not defined."""
+    """`0.71 to 0.83`, empty if it is not defined."""
     if ends is None or None in ends:
         return ""
     return f"{ends[0]:.4g} to {ends[1]:.4g}"
@@ -229,7 +290,7 @@ def clock(seconds: float) -> str:
 
 
 def print_evaluations(evaluations: Mapping[str, Evaluation]) -> None:
-    """A table of sensitivities, CPM and average precision, a row for each method."""
+    """Print a table of sensitivities, CPM and average precision, one row per method."""
     first = next(iter(evaluations.values()))
     scans, lesions = first.froc.scans, first.froc.lesions
     table = Table(title=f"{lesions} lesions in {scans} unseen scans: sensitivity at FP a scan")

@@ -38,22 +38,20 @@ from softoverlap.app.cli.interrupts import stop_if_interrupted
 Seed = Annotated[int, typer.Option(min=0, help="Seed of weights, patches and phantoms.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")]
 Patch = Annotated[int, typer.Option(help="Voxels along each edge of a patch, a multiple of 8.")]
-Batch = Annotated[int, typer.Option(min=1, help="Patches in a step.")]
+Batch = Annotated[int, typer.Option(min=1, help="Patches per step.")]
 Steps = Annotated[int, typer.Option(min=1, help="Steps of the optimizer.")]
-Resume = Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint.")]
+Resume = Annotated[bool, typer.Option("--resume", help="Continue from the last checkpoint.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace an earlier result.")]
 
 
 @app.command()
 @one_line_errors
 def train(
-    data: Annotated[Path, typer.Option(help="Folder in the layout above.")],
+    data: Annotated[Path, typer.Option(help="Folder with the layout above.")],
     output: Annotated[Path, typer.Option(help="Folder for the checkpoint.")] = Path("runs/train"),
     dry_run: Annotated[
         bool,
-        typer.Option(
-            "--dry-run", help="Only open every case, and list what is in it and what is wrong."
-        ),
+        typer.Option("--dry-run", help="Only read every case, and list its contents and problems."),
     ] = False,
     validation: Annotated[
         float, typer.Option(min=0, max=0.9, help="Share of patients to validate on; 0 for none.")
@@ -63,14 +61,14 @@ def train(
     ] = 0.5,
     steps: Steps = 1500,
     minutes: Annotated[
-        float | None, typer.Option(help="Time limit; the learning rate comes down in time.")
+        float | None, typer.Option(help="Time limit; the learning rate falls accordingly.")
     ] = None,
     patch: Patch = 48,
     batch: Batch = 4,
     learning_rate: Annotated[float, typer.Option(help="Highest learning rate of AdamW.")] = 1.5e-3,
     intensity: Annotated[
         str,
-        typer.Option(help="Normalise by each scan (scan: MR) or by the training set (fixed: CT)."),
+        typer.Option(help="Normalise each scan by itself (scan: MR) or all alike (fixed: CT)."),
     ] = "scan",
     seed: Seed = 0,
     device: Device = "auto",
@@ -86,22 +84,22 @@ def train(
     raters/CASE_rater1.nii.gz    one mask per rater; then masks/ may be missing
     patients.csv                 optional: columns case, patient
 
-    A lesion is a component of the voxels at --threshold or above. With raters
-    it is where any of them marked one: they win over masks/, which then only
-    gives the probabilities there; a warning names cases where both disagree.
+    A lesion is a connected component of the voxels at or above --threshold. With
+    raters, lesions are where any rater marked one, and masks/ only gives the
+    probabilities there; a warning names cases where the two disagree.
 
-    Scans of one patient never fall on both sides of the split. Without
-    patients.csv, the patient is the part of CASE that starts with sub-, else
-    all up to the first part between underscores that holds a digit: sub-01_ses-1
-    is of sub-01, pat03_t2 of pat03, but scan1_pat03 of scan1. Scans without
-    lesions are welcome.
+    Scans of one patient are never split between training and validation. Without
+    patients.csv, the patient is the part of CASE that starts with sub-, otherwise
+    everything up to the first part between underscores that contains a digit:
+    sub-01 for sub-01_ses-1, pat03 for pat03_t2, but scan1 for scan1_pat03. Scans
+    without lesions can be used.
 
-    Scans are not reoriented: store all in one axis order, those to detect in
-    too. A warning names the scans that differ.
+    Scans are not reoriented: store all of them, also those to detect in, with the
+    same axis order. A warning names the scans that differ.
 
-    OUTPUT/checkpoint.pt holds all that `softoverlap detect` needs, spacing and
-    intensities included. Ctrl-C keeps it after the step in hand, and --resume
-    goes on from it.
+    OUTPUT/checkpoint.pt holds all that `softoverlap detect` needs, including
+    spacing and intensities. Ctrl-C keeps it after the step in hand, and --resume
+    continues from it.
 
     softoverlap train --data FOLDER --dry-run
     softoverlap train --data FOLDER --output runs/mine --minutes 60
@@ -149,28 +147,31 @@ def detect(
     output: Annotated[Path, typer.Option(help="Folder for the results.")],
     score: Annotated[
         float | None,
-        typer.Option(min=0, max=1, help="Least score of a box; by default the checkpoint's."),
+        typer.Option(
+            min=0, max=1, help="Lowest score of a box; by default that of the checkpoint."
+        ),
     ] = None,
-    max_boxes: Annotated[int, typer.Option(min=1, help="Most boxes of a scan.")] = 300,
+    max_boxes: Annotated[int, typer.Option(min=1, help="Largest number of boxes per scan.")] = 300,
     device: Device = "auto",
     overwrite: Overwrite = False,
 ) -> None:
     """Find lesions in scans, with or without labels.
 
-    Reads NIfTI, NRRD, MHA, MHD and folders with one DICOM series. For each scan, on its own grid:
+    Reads NIfTI, NRRD, MHA, MHD and folders with one DICOM series. For each scan it
+    writes, on the scan's grid:
 
     SCAN_boxes.json        boxes in voxels, with scores
     SCAN_boxes.mrk.json    the same for 3D Slicer
     SCAN_heatmap.nii.gz    highest score at each voxel
 
-    Boxes come with every score down to the checkpoint's floor (0.02 as train
-    sets it): raise --score for fewer. The heat map is interpolated between
-    places, so its peaks are a little lower than the best box's score.
+    Boxes are written down to the lowest score of the checkpoint (0.02 if train
+    made it): raise --score to get fewer. The heat map is interpolated, so its
+    peaks are slightly lower than the score of the best box.
 
-    For all together: detections.csv and scans.csv. A scan that cannot be read
-    is noted there, the others go on, and the exit status is 1. A scan of one
-    value alone is noted too, and has no boxes. With --overwrite the results
-    that an earlier scans.csv lists in the folder are removed first.
+    All scans share detections.csv and scans.csv. A scan that cannot be read gets
+    an error there; the command goes on and exits with status 1. A scan whose
+    voxels are all equal gets a note, and no boxes. --overwrite first removes the
+    results that an earlier scans.csv lists in the folder.
 
     softoverlap detect runs/mine/checkpoint.pt scan.nii.gz --output found
     softoverlap detect runs/mine/checkpoint.pt "scans/*_flair.nii.gz" --output found
@@ -185,7 +186,7 @@ def detect(
     with CountBar("scan", len(scans)) as bar:
 
         def report(result: FileResult) -> None:
-            number = 0 if result.found is None else len(result.found.box)
+            number = 0 if result.detections is None else len(result.detections.box)
             boxes = f"{number} box" if number == 1 else f"{number} boxes"
             bar(f"{result.path.name}: {result.error or boxes}")
             if result.note:
@@ -208,33 +209,33 @@ def detect(
 def demo(
     output: Annotated[Path, typer.Option(help="Folder for everything.")] = Path("runs/demo"),
     seed: Seed = 0,
-    minutes: Annotated[float, typer.Option(help="Longest training.")] = 4.5,
+    minutes: Annotated[float, typer.Option(help="Longest training time.")] = 4.5,
     fast: Annotated[
-        bool, typer.Option("--fast", help="A few scans and steps: a check, not a result.")
+        bool, typer.Option("--fast", help="Few scans and steps: a quick check, not a result.")
     ] = False,
     steps: Annotated[int | None, typer.Option(min=1, help="Steps of the optimizer.")] = None,
     patch: Annotated[int | None, typer.Option(help="Edge of a patch, a multiple of 8.")] = None,
-    batch: Annotated[int | None, typer.Option(min=1, help="Patches in a step.")] = None,
+    batch: Annotated[int | None, typer.Option(min=1, help="Patches per step.")] = None,
     device: Device = "auto",
     resume: Resume = False,
 ) -> None:
-    """The whole path on simulated scans, in about six minutes on two cores.
+    """Train and test on simulated scans, in about six minutes on two cores.
 
-    Writes phantoms as NIfTI, trains on them, finds lesions in unseen ones, and
-    compares with an untrained network and with a plain intensity threshold.
-    Everything lies in the output folder, in place of an earlier demo's results,
-    which the same seed and options bring back:
+    Writes simulated scans (phantoms) as NIfTI, trains on them, finds lesions in
+    unseen ones, and compares with an untrained network and an intensity threshold.
+    All files are in the output folder; they replace those of an earlier demo. The
+    same seed and options give the same results:
 
-    report.html, results/               the page of it all, and what it was made from
-    metrics.json, froc.csv, froc.png    how well the lesions were found
-    detections.csv, lesions.csv         every box and every lesion
-    overlays/                           soft contours, true and found boxes
+    report.html, results/               the report page, and its data
+    metrics.json, froc.csv, froc.png    how well lesions were found
+    detections.csv, lesions.csv         all boxes and all lesions
+    overlays/                           soft contours, true and predicted boxes
     detections/                         boxes for 3D Slicer, heat maps as NIfTI
-    phantoms/, checkpoint.pt            what it learned from, and what it learned
+    phantoms/, checkpoint.pt            the simulated scans, and the detector
 
-    The page's figures are those of `softoverlap score`: a hit is a soft IoU of
-    box and raters' mean of 0.1, and lesions count by the share of raters that
-    marked them. In metrics.json a hit is a box IoU of 0.1, and lesions count 1.
+    The figures of the page are those of `softoverlap score`: a hit is a soft IoU
+    of 0.1 between box and raters' mean, and a lesion counts by the share of raters
+    that marked it. In metrics.json a hit is a box IoU of 0.1, and lesions count 1.
 
     softoverlap demo
     softoverlap demo --seed 1 --output runs/demo1
@@ -256,7 +257,7 @@ def demo(
         result = run_demo(output, options, device=device, resume=resume, say=tell, progress=bar)
     print_evaluations(result.evaluations)
     if fast:
-        say("--fast: a check of the path, not a result")
+        say("--fast: a quick check, not a result")
     training = result.metrics["training"]
     say(f"trained {training['steps']} steps in {clock(training['seconds'])}; all in {output}")
     say(f"open {output / 'report.html'} in a browser")
@@ -265,15 +266,15 @@ def demo(
 @app.command()
 @one_line_errors
 def phantoms(
-    output: Annotated[Path, typer.Option(help="Folder for the scans, in the layout of `train`.")],
+    output: Annotated[Path, typer.Option(help="Folder for the scans, with the layout of `train`.")],
     count: Annotated[int, typer.Option(min=1, help="Number of scans.")] = 8,
     seed: Seed = 0,
 ) -> None:
     """Write simulated scans with soft masks and raters, to train on or to look at.
 
-    A case that is not complete in the folder is written anew without asking:
-    the same seed gives the same scans. A folder of other settings is refused.
-    Ctrl-C keeps the finished cases, and the same command goes on from there.
+    The same seed gives the same scans. Incomplete cases in the folder are written
+    again. A folder with phantoms of other settings is an error. Ctrl-C keeps
+    the finished cases, and the same command continues with the others.
 
     softoverlap phantoms --output phantoms --count 8
     softoverlap train --data phantoms --dry-run

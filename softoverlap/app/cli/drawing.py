@@ -14,15 +14,14 @@ if TYPE_CHECKING:
     from softoverlap.images import BoxFile, Volume
 
 
-def draw(path: Path, told: BoxReading, picture: Path, reading: Reading) -> None:
-    """Three planes through the largest lesion, the best box, or the middle."""
-    from softoverlap.app.report import plot_case, save_figure
-    from softoverlap.app.report.display import name_planes
+def draw(path: Path, box_reading: BoxReading, picture: Path, reading: Reading) -> None:
+    """Draw three planes through the largest lesion, the best box, or the middle."""
+    from softoverlap.app.report import name_planes, plot_case, save_figure
 
-    scan = told.image
+    scan = box_reading.image
     title = path.name if scan is None else f"{path.name} on {scan.name}"
     if not is_image(path):
-        turned, boxes, scores = _boxes_and_scan(path, told)
+        turned, boxes, scores = _boxes_and_scan(path, box_reading)
         figure = plot_case(
             turned.data, spacing=turned.spacing, found_boxes=boxes, scores=scores, title=title
         )
@@ -36,22 +35,21 @@ def draw(path: Path, told: BoxReading, picture: Path, reading: Reading) -> None:
     save_figure(figure, picture)
 
 
-def _boxes_and_scan(path: Path, told: BoxReading) -> tuple[Volume, Tensor, Tensor | None]:
-    """The scan as it is looked at, and the boxes of the one case in its voxels, the best first."""
-    from softoverlap.app.report.display import DISPLAY, moved_boxes
-    from softoverlap.images import reorient_to
-    from softoverlap.images.images import load_one_volume
+def _boxes_and_scan(path: Path, reading: BoxReading) -> tuple[Volume, Tensor, Tensor | None]:
+    """The scan in display orientation, and the boxes of the case in its voxels, best first."""
+    from softoverlap.app.report import DISPLAY, moved_boxes
+    from softoverlap.images import load_one_volume, reorient_to
 
-    if told.image is None:
-        raise ValueError("--picture of boxes needs the scan that they lie on: pass --image")
-    files = read_files(path, told)
+    if reading.image is None:
+        raise ValueError("--picture of boxes needs their scan: pass --image")
+    files = read_files(path, reading)
     if len(files) != 1:
         raise ValueError(
-            f"--picture is drawn of the boxes of one case, got {len(files)} in {path}: "
-            "`softoverlap convert FILE FOLDER --to json` makes a file of each"
+            f"--picture shows the boxes of one case, got {len(files)} cases in {path}: "
+            "`softoverlap convert FILE FOLDER --to json` makes one file per case"
         )
     file = next(iter(files.values()))
-    image = _on_grid_of(file, load_one_volume(told.image), path, told.image)
+    image = _on_grid_of(file, load_one_volume(reading.image), path, reading.image)
     turned = reorient_to(image, DISPLAY)
     boxes = moved_boxes(file.boxes, image.affine, turned.affine)
     if file.scores is None:
@@ -61,10 +59,9 @@ def _boxes_and_scan(path: Path, told: BoxReading) -> tuple[Volume, Tensor, Tenso
 
 
 def _mask_and_scan(path: Path, scan: Path | None, reading: Reading) -> tuple[Tensor | None, Volume]:
-    """The probabilities of a file, if it has such, on the scan's grid, and the scan or the file."""
-    from softoverlap.app.report.display import DISPLAY
-    from softoverlap.images import check_same_grid, reorient_to, value_kind
-    from softoverlap.images.images import load_one_volume
+    """The mask that a file holds, if any, and the scan (or the file itself) below it."""
+    from softoverlap.app.report import DISPLAY
+    from softoverlap.images import check_same_grid, load_one_volume, reorient_to, value_kind
 
     image = reorient_to(load_one_volume(path), DISPLAY)
     if scan is None:
@@ -78,7 +75,7 @@ def _mask_and_scan(path: Path, scan: Path | None, reading: Reading) -> tuple[Ten
 
 
 def _largest(image: Volume, mask: Tensor, reading: Reading) -> list[float] | None:
-    """The centre of the largest lesion, None without any."""
+    """The centre of the largest lesion, None without lesions."""
     lesions = find_lesions(image, mask, reading)
     if not lesions:
         return None
@@ -86,7 +83,7 @@ def _largest(image: Volume, mask: Tensor, reading: Reading) -> list[float] | Non
 
 
 def _on_grid_of(file: BoxFile, image: Volume, path: Path, scan: Path) -> Volume:
-    """The scan in the axis order of the boxes, whose voxels mean nothing on another grid."""
+    """The scan in the axis order of the boxes, whose grid must be the same."""
     from softoverlap.images import Volume, check_same_grid, reorient_to
 
     if file.affine is None:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import warnings
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from softoverlap.app.cli.console import CountBar, plural, say
+from softoverlap.app.cli.console import CountBar, in_flags, message_of, plural, say
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -33,16 +32,16 @@ class Fusion:
 
 @dataclass(frozen=True)
 class Fused:
-    """What was written: of how many, its volume, what to know about it, how good the raters are."""
+    """A fused mask: number of raters, volume, notes, and the quality of each rater."""
 
     count: int
     volume_ml: float
-    warnings: tuple[str, ...]
+    notes: tuple[str, ...]
     raters: tuple[str, ...] = ()
 
 
 def parse_weights(text: str | None, method: str) -> tuple[float, ...] | None:
-    """`2,1,1` as numbers; they belong to one method alone."""
+    """`2,1,1` as numbers; only one method takes them."""
     if (text is None) == (method == "weighted"):
         raise ValueError(
             "--weights must be given for --method weighted and no other, "
@@ -57,21 +56,20 @@ def parse_weights(text: str | None, method: str) -> tuple[float, ...] | None:
 
 
 def fuse_files(paths: Sequence[Path], output: Path, fusion: Fusion) -> Fused:
-    """Read the masks of one case, fuse them, write the mask on the grid of the first."""
+    """Read the masks of one case, fuse them, and write the result on the grid of the first."""
     from softoverlap._units import MM3_PER_ML
-    from softoverlap.images import save_nifti
-    from softoverlap.images.geometry import voxel_volume
+    from softoverlap.images import save_nifti, voxel_volume
     from softoverlap.lesions import fuse_raters, staple
 
     stack, names = _read(paths, fusion)
     quality: tuple[str, ...] = ()
     if fusion.method == "staple":
-        found = staple(stack.raters, threshold=fusion.threshold)
-        mask = found.probability
-        rates = zip(names, found.sensitivity.tolist(), found.specificity.tolist(), strict=True)
+        estimate = staple(stack.raters, threshold=fusion.threshold)
+        mask = estimate.probability
+        rates = estimate.sensitivity.tolist(), estimate.specificity.tolist()
         quality = tuple(
             f"{name}: sensitivity {sensitivity:.4f}, specificity {specificity:.6f}"
-            for name, sensitivity, specificity in rates
+            for name, sensitivity, specificity in zip(names, *rates, strict=True)
         )
     else:
         mask = fuse_raters(
@@ -79,11 +77,11 @@ def fuse_files(paths: Sequence[Path], output: Path, fusion: Fusion) -> Fused:
         )
     save_nifti(output, mask, stack.affine)
     volume_ml = float(mask.double().sum()) * voxel_volume(stack.affine) / MM3_PER_ML
-    return Fused(len(names), volume_ml, stack.warnings, quality)
+    return Fused(len(names), volume_ml, stack.notes, quality)
 
 
 def _read(paths: Sequence[Path], fusion: Fusion) -> tuple[RaterStack, list[str]]:
-    """The masks of one case, and what each is called: its file, or its place in a file of all."""
+    """The masks of one case, and a name for each: its file, or its number in a 4D file."""
     from softoverlap.images import load_raters
 
     hard = fusion.method in ("majority", "staple") and fusion.threshold is None
@@ -106,20 +104,20 @@ def _read(paths: Sequence[Path], fusion: Fusion) -> tuple[RaterStack, list[str]]
 
 
 def _check_hard(path: Path, mask: Tensor, method: str) -> None:
-    """The mask holds 0 and 1 alone."""
+    """The mask holds 0 and 1 only."""
     soft = mask[(mask != 0) & (mask != 1)]
     if len(soft):
         raise ValueError(
-            f"{path} must hold 0 and 1 for --method {method}, or be cut: pass --threshold 0.5 or "
-            f"another, got {float(soft[0]):g}"
+            f"{path} must hold 0 and 1 for --method {method}, got {float(soft[0]):g}: pass "
+            "--threshold 0.5 or another"
         )
 
 
 def fuse_folder(
     cases: Mapping[str, Sequence[Path]], output: Path, fusion: Fusion
 ) -> list[dict[str, object]]:
-    """Fuse case by case; a bad one is noted and the others go on. A row a case, and `fused.csv`."""
-    from softoverlap.images.tables import write_table
+    """Fuse case by case, go on after errors, and write `fused.csv` with one row per case."""
+    from softoverlap.images import write_table
 
     rows: list[dict[str, object]] = []
     try:
@@ -140,24 +138,20 @@ def fuse_folder(
 
 def _row(case: str, paths: Sequence[Path], output: Path, fusion: Fusion) -> dict[str, object]:
     row: dict[str, object] = {"case": case, "raters": len(paths)}
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always", UserWarning)
-        try:
-            found = fuse_files(paths, output / f"{case}.nii.gz", fusion)
-        except (ValueError, OSError) as error:
-            message = " ".join(str(error).split())
-            return row | {"volume_ml": "", "warning": "", "error": message}
-    notes = [*_doubts(found), *(str(one.message) for one in caught)]
+    try:
+        fused = fuse_files(paths, output / f"{case}.nii.gz", fusion)
+    except (ValueError, OSError) as error:
+        return row | {"volume_ml": "", "warning": "", "error": message_of(error)}
     return row | {
-        "raters": found.count,
-        "volume_ml": found.volume_ml,
-        "warning": "; ".join(notes),
+        "raters": fused.count,
+        "volume_ml": fused.volume_ml,
+        "warning": in_flags("; ".join(_doubts(fused))),
         "error": "",
     }
 
 
 def _note_odd_counts(rows: Sequence[dict[str, object]]) -> None:
-    """Warn of the cases whose number of raters is not that of most: a file may be missing."""
+    """Note the cases with an unusual number of raters: a file may be missing."""
     good = [row for row in rows if not row["error"]]
     counts = Counter(row["raters"] for row in good)
     usual = max(counts, key=lambda count: (counts[count], count), default=None)
@@ -167,16 +161,16 @@ def _note_odd_counts(rows: Sequence[dict[str, object]]) -> None:
             row["warning"] = "; ".join(map(str, notes))
 
 
-def _doubts(found: Fused) -> list[str]:
-    """What a user should know about one case."""
-    alone = ["the mask of a single rater, fused with no other"] if found.count == 1 else []
-    return [*alone, *found.warnings]
+def _doubts(fused: Fused) -> list[str]:
+    """Notes about one case."""
+    alone = ["this is the mask of a single rater"] if fused.count == 1 else []
+    return [*alone, *fused.notes]
 
 
-def say_fused(output: Path, fusion: Fusion, found: Fused) -> None:
-    """What became of one case."""
-    for line in _doubts(found):
+def say_fused(output: Path, fusion: Fusion, fused: Fused) -> None:
+    """Print the result of one case."""
+    for line in _doubts(fused):
         say(f"warning: {line}")
-    for line in found.raters:
+    for line in fused.raters:
         say(line)
-    say(f"{output}: {plural(found.count, 'rater')} by {fusion.method}, {found.volume_ml:.4g} ml")
+    say(f"{output}: {plural(fused.count, 'rater')} by {fusion.method}, {fused.volume_ml:.4g} ml")

@@ -14,12 +14,11 @@ from softoverlap.app.cli.app import app
 from softoverlap.app.cli.box_words import BoxReading
 from softoverlap.app.cli.boxes import AxisOrder, Frame
 from softoverlap.app.cli.cases import check_folder
-from softoverlap.app.cli.console import SOME_FAILED, one_line_errors, plural, say
+from softoverlap.app.cli.console import SOME_FAILED, message_of, one_line_errors, plural, say
 from softoverlap.app.cli.drawing import draw
 from softoverlap.app.cli.fusing import Fusion, fuse_files, fuse_folder, parse_weights, say_fused
 from softoverlap.app.cli.inspecting import (
     Reading,
-    check_threshold,
     check_values,
     describe,
     is_image,
@@ -31,7 +30,7 @@ Values = Annotated[
     str,
     typer.Option(help="auto (0 and 1, or probabilities), probabilities, percent, 0-255 or labels."),
 ]
-Label = Annotated[int | None, typer.Option(min=1, help="Of a label map, take this label.")]
+Label = Annotated[int | None, typer.Option(min=1, help="Of label maps, use only this label.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace an earlier result.")]
 
 
@@ -49,34 +48,34 @@ def inspect(
     ] = 0.5,
     low: Annotated[
         float | None,
-        typer.Option(help="Hysteresis: lesions reach down to here from a core at --threshold."),
+        typer.Option(help="Hysteresis: lesions with a voxel at --threshold extend down to this."),
     ] = None,
     picture: Annotated[
-        Path | None, typer.Option(help="Draw the one file in three planes, as PNG.")
+        Path | None, typer.Option(help="Draw the file in three planes, as PNG; for one file.")
     ] = None,
     image: Annotated[
         Path | None,
         typer.Option(
-            help="The scan that boxes in mm lie in, or a folder with CASE.nii.gz for each case; "
-            "with --picture the scan below the mask or the boxes."
+            help="The scan of boxes in mm, or a folder with CASE.nii.gz for each case; with "
+            "--picture the scan to draw the mask or the boxes on."
         ),
     ] = None,
     frame: Frame = None,
     axis_order: AxisOrder = None,
     overwrite: Overwrite = False,
 ) -> None:
-    """Say what is in files: grid, kind of values, lesions, a picture.
+    """Print the contents of files: grid, kind of values, lesions, boxes; draw a picture.
 
-    Reads NIfTI, NRRD, MHA, MHD, a folder with one DICOM series, and files of
-    boxes. Values are named as binary, probabilities, labels, percent, 0-255 or
-    other. Lesions are counted where values are binary or probabilities, or
-    where --values or --label says how to read them. Boxes are counted, case by
-    case. What their file does not say must be named, as for `softoverlap convert`:
-    the --frame of MONAI's lists, the --axis-order of COCO, the --image of boxes in
-    mm; of 3D Slicer's markups without it the sizes in mm are told.
+    Reads NIfTI, NRRD, MHA, MHD, folders with one DICOM series, and files of boxes.
+    The kind of the values is binary, probabilities, labels, percent, 0-255 or
+    other. Lesions are counted if values are binary or probabilities, or if
+    --values or --label says how to read them. Boxes are counted case by case. As
+    for `softoverlap convert`, pass what a file of boxes does not say itself: the
+    --frame of MONAI's lists, the --axis-order of COCO, the --image of boxes in mm.
+    Without --image, 3D Slicer's markups are given by their sizes in mm.
 
-    A picture goes through the largest lesion or the best box. A file that
-    cannot be read is named, the others go on, and the exit status is 1.
+    The picture shows the largest lesion or the best box. If a file cannot be read,
+    the command names it, goes on with the others and exits with status 1.
 
     softoverlap inspect scan.nii.gz mask.nrrd found/sub-01_boxes.json
     softoverlap inspect "masks/*.nii.gz" --threshold 0.3
@@ -84,45 +83,45 @@ def inspect(
     """
     paths = named_files(files)
     reading = Reading(values, label, threshold, low)
-    told = BoxReading(image, None if frame is None else frame.upper(), axis_order)
+    box_reading = BoxReading(image, None if frame is None else frame.upper(), axis_order)
     _check_picture(paths, picture, image, overwrite=overwrite)
     failed = 0
     with finish_first("file"):
         for path in paths:
-            failed += not _say_file(path, reading, told)
+            failed += not _say_file(path, reading, box_reading)
             stop_if_interrupted()
     if failed:
         say(f"{failed} of {plural(len(paths), 'file')} cannot be read")
         raise typer.Exit(SOME_FAILED)
     if picture is not None:
-        draw(paths[0], told, picture, reading)
+        draw(paths[0], box_reading, picture, reading)
         say(f"picture: {picture}")
 
 
 def _check_picture(
     paths: list[Path], picture: Path | None, image: Path | None, *, overwrite: bool
 ) -> None:
-    """The picture is of one file, and replaces none that is read."""
-    from softoverlap.images.files import check_written
+    """The picture is of one file, and does not replace an input."""
+    from softoverlap.images import check_written
 
     if picture is None:
         if image is not None and all(map(is_image, paths)):
-            raise ValueError("--image goes with --picture or with boxes, got it alone")
+            raise ValueError("--image goes with --picture or with files of boxes, got neither")
         return
     if len(paths) != 1:
-        raise ValueError(f"--picture is drawn of one file, got {len(paths)}")
+        raise ValueError(f"--picture shows one file, got {len(paths)}")
     if picture.suffix.lower() != ".png":
         raise ValueError(f"--picture must end in .png, got {picture}")
     check_written([picture], [*paths, *([] if image is None else [image])], overwrite=overwrite)
 
 
-def _say_file(path: Path, reading: Reading, told: BoxReading) -> bool:
-    """What is in a file, or why it cannot be said; whether it could be."""
+def _say_file(path: Path, reading: Reading, box_reading: BoxReading) -> bool:
+    """Print the contents of a file, or the error; return whether it could be read."""
     say(str(path))
     try:
-        lines = describe(path, reading, told)
+        lines = describe(path, reading, box_reading)
     except (ValueError, OSError) as error:
-        say(f"  failed: {' '.join(str(error).split())}")
+        say(f"  failed: {message_of(error)}")
         return False
     for line in lines:
         say(f"  {line}")
@@ -135,20 +134,20 @@ def fuse(
     raters: Annotated[
         list[Path],
         typer.Argument(
-            help="A mask of each rater, one 4D file of all, or one folder with "
+            help="One mask per rater, one 4D file with all of them, or one folder with "
             "CASE_rater1.nii.gz, …"
         ),
     ],
     output: Annotated[
-        Path, typer.Option(help="The fused mask, .nii or .nii.gz; of a folder, a folder.")
+        Path, typer.Option(help="The fused mask, .nii or .nii.gz; for a folder, a folder.")
     ],
     method: Annotated[str, typer.Option(help="mean, majority, weighted or staple.")] = "mean",
     weights: Annotated[
-        str | None, typer.Option(help="For weighted: a number a rater, as 2,1,1.")
+        str | None, typer.Option(help="For weighted: one number per rater, such as 2,1,1.")
     ] = None,
     threshold: Annotated[
         float | None,
-        typer.Option(help="Cut soft masks here first, in (0, 1]; majority and staple need it."),
+        typer.Option(help="Threshold soft masks first, in (0, 1]; majority and staple need it."),
     ] = None,
     geometry: Annotated[
         str,
@@ -163,34 +162,33 @@ def fuse(
 ) -> None:
     """Fuse the masks of several raters into one soft mask.
 
-    mean        the share of the raters that marked a voxel
-    majority    1 where more than half of them did
+    mean        the share of raters that marked a voxel
+    majority    1 if more than half of them marked it
     weighted    the mean with --weights
-    staple      the probability that STAPLE estimates, with each rater's quality
+    staple      the probability estimated by STAPLE, with the quality of each rater
 
-    The result lies on the grid of the first rater. Files that are stored in
-    another axis order are turned without loss. A 4D file that is given alone
-    holds a rater in each of its volumes.
+    The result is on the grid of the first rater. Files with another axis order are
+    reoriented without loss. A single 4D file holds one rater in each volume.
 
     With a folder in the layout of `softoverlap train` (raters/CASE_rater1.nii.gz,
-    …), OUTPUT gets CASE.nii.gz for each case and fused.csv with a row a case. A
-    case that fails is noted there, the others go on, and the exit status is 1. So
-    is, as a warning, a case of one rater, or of another number than most have.
+    …), OUTPUT gets CASE.nii.gz for each case, and fused.csv with one row per case.
+    A case that fails gets an error there; the command goes on and exits with
+    status 1. Cases with one rater, or an unusual number of raters, get a warning.
 
     softoverlap fuse a.nii.gz b.nii.gz c.nii.gz --output mean.nii.gz
     softoverlap fuse a.nii.gz b.nii.gz c.nii.gz --output staple.nii.gz --method staple
     softoverlap fuse a.nii.gz b.nii.gz --output liver.nii.gz --label 3
     softoverlap fuse FOLDER --output fused
     """
-    from softoverlap._checks import check_choice
-    from softoverlap.images.alignment import GEOMETRIES
-    from softoverlap.images.files import check_written
-    from softoverlap.lesions.raters import METHODS
+    from softoverlap._checks import check_choice, check_threshold
+    from softoverlap.images import GEOMETRIES, check_written
+    from softoverlap.lesions import FUSION_METHODS
 
-    check_choice("--method", method, METHODS)
-    check_choice("--geometry", geometry, GEOMETRIES)
+    check_choice("method", method, FUSION_METHODS)
+    check_choice("geometry", geometry, GEOMETRIES)
     check_values(values, label)
-    check_threshold(threshold)
+    if threshold is not None:
+        check_threshold(threshold=threshold)
     fusion = Fusion(method, parse_weights(weights, method), threshold, geometry, values, label)
     if len(raters) == 1 and raters[0].is_dir():
         _fuse_folder(raters[0], output, fusion, overwrite=overwrite)
@@ -202,9 +200,8 @@ def fuse(
 
 
 def _fuse_folder(folder: Path, output: Path, fusion: Fusion, *, overwrite: bool) -> None:
-    """Every case of a folder; what is no rater's file is named."""
-    from softoverlap.images import find_raters
-    from softoverlap.images.files import check_written
+    """Fuse every case of a folder; list files that are not a rater's."""
+    from softoverlap.images import check_written, find_raters
 
     check_folder(output)
     cases, unpaired = find_raters(folder)

@@ -1,4 +1,4 @@
-"""What `softoverlap inspect` says about a file, a line each."""
+"""What `softoverlap inspect` prints about a file."""
 
 from __future__ import annotations
 
@@ -36,55 +36,50 @@ class Reading:
     low: float | None = None
 
     def __post_init__(self) -> None:
+        from softoverlap._checks import check_threshold
+        from softoverlap.lesions import check_low
+
         check_values(self.values, self.label)
-        check_threshold(self.threshold)
-        if self.low is not None and not 0 < self.low <= self.threshold:
-            raise ValueError(f"--low must lie in (0, {self.threshold:g}], got {self.low:g}")
+        check_threshold(threshold=self.threshold)
+        check_low(self.low, self.threshold)
 
 
 def check_values(values: str, label: int | None) -> None:
-    """The options that say how to read values go together."""
+    """The options `values` and `label` fit together."""
     from softoverlap._checks import check_choice
-    from softoverlap.images.values import VALUES
+    from softoverlap.images import VALUES
 
-    check_choice("--values", values, VALUES)
+    check_choice("values", values, VALUES)
     if label is not None and values not in ("auto", "labels"):
         raise ValueError(f"--label goes with --values labels, got {values}")
 
 
-def check_threshold(threshold: float | None) -> None:
-    """A threshold, if there is one, is a probability above 0."""
-    if threshold is not None and not 0 < threshold <= 1:
-        raise ValueError(f"--threshold must lie in (0, 1], got {threshold:g}")
-
-
 def named_files(sources: Sequence[str]) -> list[Path]:
-    """Files as named, the images of folders, and the images and boxes that fit patterns."""
-    from softoverlap.app.cohort.sides import BOX_SUFFIXES
-    from softoverlap.images import IMAGE_SUFFIXES
-    from softoverlap.images.sources import find_files
+    """Named files, the images of folders, and the images and boxes that match patterns."""
+    from softoverlap.app.cohort import BOX_SUFFIXES
+    from softoverlap.images import IMAGE_SUFFIXES, find_files
 
     either = (*IMAGE_SUFFIXES, *BOX_SUFFIXES)
-    found: list[Path] = []
+    files: list[Path] = []
     for source in sources:
         suffixes = IMAGE_SUFFIXES if Path(source).is_dir() else either
-        found += find_files([source], suffixes, "FILES")
-    return found
+        files += find_files([source], suffixes, "files")
+    return files
 
 
 def is_image(path: Path) -> bool:
-    """Whether the name is that of an image; others are box files."""
+    """Whether the name is that of an image; other files hold boxes."""
     from softoverlap.images import is_image_name
 
     return path.is_dir() or is_image_name(path) or not path.suffix
 
 
-def describe(path: Path, reading: Reading, told: BoxReading) -> list[str]:
-    """All there is to say about a file, a line each."""
+def describe(path: Path, reading: Reading, box_reading: BoxReading) -> list[str]:
+    """Lines about a file."""
     from softoverlap.images import load_image
 
     if not is_image(path):
-        return describe_boxes(path, told)
+        return describe_boxes(path, box_reading)
     image = load_image(path, validate=False)
     return [f"format   {_format(path)}", *grid_lines(image), *value_lines(image, reading)]
 
@@ -97,8 +92,8 @@ def _format(path: Path) -> str:
 
 
 def grid_lines(image: Volume) -> list[str]:
-    """Shape, spacing, axes and place."""
-    from softoverlap.images.geometry import axis_codes
+    """Shape, spacing, axes and position."""
+    from softoverlap.images import axis_codes
 
     shape = " x ".join(map(str, image.grid))
     spacing = " x ".join(f"{edge:.4g}" for edge in image.spacing)
@@ -114,7 +109,7 @@ def grid_lines(image: Volume) -> list[str]:
 
 
 def _turn(affine: Tensor) -> float:
-    """Largest angle between an axis and the direction that it is called by, in degrees."""
+    """Largest angle between an axis and its nearest direction, in degrees."""
     import torch
 
     axes = affine[:3, :3] / affine[:3, :3].norm(dim=0)
@@ -122,7 +117,7 @@ def _turn(affine: Tensor) -> float:
 
 
 def value_lines(image: Volume, reading: Reading) -> list[str]:
-    """Kind and range of the values, and what lesions there are."""
+    """Kind and range of the values, and the lesions."""
     import torch
 
     from softoverlap.images import value_kind
@@ -141,21 +136,21 @@ def value_lines(image: Volume, reading: Reading) -> list[str]:
 
 
 _KINDS = {
-    "binary": "binary: 0 and 1 alone",
+    "binary": "binary: only 0 and 1",
     "probabilities": "probabilities",
-    "labels": "labels: whole numbers (--label K looks at one)",
-    "percent": "look like percent (--values percent reads them so)",
-    "0-255": "look like 0-255 (--values 0-255 reads them so)",
-    "other": "other: no mask, as it seems",
+    "labels": "labels: whole numbers (--label K selects one)",
+    "percent": "look like percent (read them with --values percent)",
+    "0-255": "look like 0-255 (read them with --values 0-255)",
+    "other": "other: probably not a mask",
 }
 
 
 def as_mask(image: Volume, reading: Reading, kind: str) -> Tensor | None:
-    """The probabilities, if the values are such or it was said how to read them."""
+    """The probabilities, if the values are probabilities or an option says how to read them."""
     from softoverlap.images import as_probabilities
 
-    told = reading.values != "auto" or reading.label is not None
-    if not told and kind not in ("binary", "probabilities"):
+    is_named = reading.values != "auto" or reading.label is not None
+    if not is_named and kind not in ("binary", "probabilities"):
         return None
     return as_probabilities(image, values=reading.values, label=reading.label, name="the file")
 

@@ -17,43 +17,44 @@ from softoverlap.app.cli.viewer import show_viewer
 def report(
     results: Annotated[Path, typer.Argument(help="Folder of `softoverlap score`.")],
     output: Annotated[
-        Path | None, typer.Option(help="The page; by default report.html in that folder.")
+        Path | None,
+        typer.Option(help="The page; by default report.html in the folder of the results."),
     ] = None,
     images: Annotated[
         str | None,
-        typer.Option(help="Scans behind the masks: a folder, or a pattern with {case}."),
+        typer.Option(help="Scans to draw behind the masks: a folder, or a pattern with {case}."),
     ] = None,
     worst: Annotated[int, typer.Option(min=0, help="Number of cases to draw.")] = 12,
     title: Annotated[
-        str | None, typer.Option(help="Title of the page; by default the folder's name.")
+        str | None, typer.Option(help="Title of the page; by default the name of the folder.")
     ] = None,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace an earlier page or viewer.")
     ] = False,
     viewer: Annotated[
         Path | None,
-        typer.Option(help="In place of the page: folder for a viewer, with copies of all scans."),
+        typer.Option(help="Instead of the page: folder for a viewer, with copies of all scans."),
     ] = None,
     serve: Annotated[
         bool,
-        typer.Option("--serve", help="In place of the page: show the viewer on this machine."),
+        typer.Option("--serve", help="Instead of the page: show the viewer on this computer."),
     ] = False,
     port: Annotated[
-        int, typer.Option(min=0, max=65535, help="Port of --serve; 0 takes a free one.")
+        int, typer.Option(min=0, max=65535, help="Port of --serve; 0 picks a free one.")
     ] = 0,
 ) -> None:
     """Write the results of a cohort as one HTML page.
 
-    The page opens in any browser, without network: the summary with its
-    intervals, charts, the worst cases with pictures in three planes, and tables
-    of cases and lesions to sort and filter. It can be sent by mail and printed.
+    The page opens in any browser, without network. It holds the summary with its
+    intervals, charts, the worst cases with pictures in three planes, and tables of
+    cases and lesions to sort and filter. You can mail it and print it.
 
-    Masks are read again to be drawn, from where they were scored. A scan is
-    drawn behind them where --images has one that is named after the case.
+    The masks that were scored are read again for the pictures. A scan is drawn
+    behind them if --images has one with the name of the case.
 
-    With --serve, a browser on this machine shows scans, masks and boxes slice by
-    slice, from where the files lie. With --viewer, a folder holds the same with
-    copies of them, to hand over: its index.html opens by a double click.
+    With --serve, a browser on this computer shows scans, masks and boxes slice by
+    slice, read from the original files. With --viewer, a folder gets the same with
+    copies of the files, to give to others: double-click its index.html.
 
     softoverlap report results
     softoverlap report results --images scans/ --worst 20
@@ -63,7 +64,9 @@ def report(
     """
     if viewer is not None or serve:
         if output is not None:
-            raise ValueError("--output names the page, and goes without --viewer and --serve")
+            raise ValueError(
+                "--output names the page, and cannot be combined with --viewer or --serve"
+            )
         show_viewer(
             results, folder=viewer, serve=serve, port=port, images=images, title=title,
             overwrite=overwrite,

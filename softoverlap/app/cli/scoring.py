@@ -20,8 +20,7 @@ from softoverlap.app.cli.console import (
 )
 
 if TYPE_CHECKING:
-    from softoverlap.app.cohort import CohortResult, PairTable, ScorePair, ScoreSettings
-    from softoverlap.app.cohort.runners import Runner
+    from softoverlap.app.cohort import CohortResult, PairTable, Runner, ScorePair, ScoreSettings
 
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 
@@ -36,11 +35,11 @@ def score(
         str | None, typer.Argument(help="The truth: a file, a folder, or a pattern in quotes.")
     ] = None,
     output: Annotated[
-        Path | None, typer.Option(help="Folder for the results; needed but for --dry-run.")
+        Path | None, typer.Option(help="Folder for the results; required without --dry-run.")
     ] = None,
     table: Annotated[
         Path | None,
-        typer.Option(help="CSV with the columns case, pred, truth, in place of PRED and TRUTH."),
+        typer.Option(help="CSV with the columns case, pred, truth, instead of PRED and TRUTH."),
     ] = None,
     pred_pattern: Annotated[
         str | None, typer.Option(help="Names in PRED, such as {case}_pred.nii.gz.")
@@ -49,24 +48,24 @@ def score(
         str | None, typer.Option(help="Names in TRUTH, such as {case}_rater{rater}.nii.gz.")
     ] = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Only list what is matched, and what is not.")
+        bool, typer.Option("--dry-run", help="Only list which files match and which do not.")
     ] = False,
     values: Annotated[
         str,
         typer.Option(help="Values of PRED: auto, probabilities, percent, 0-255 or labels."),
     ] = "auto",
-    truth_values: Annotated[str, typer.Option(help="The same of TRUTH.")] = "auto",
+    truth_values: Annotated[str, typer.Option(help="The same for TRUTH.")] = "auto",
     labels: Annotated[
         str | None,
         typer.Option(
-            help="Classes of label maps, each by itself: 1,2,3; with probabilities, one. Without "
-            "it, --values labels takes all labels for one class."
+            help="Classes of label maps to score one by one: 1,2,3; with probabilities, one. "
+            "Without it, --values labels treats all labels as one class."
         ),
     ] = None,
     geometry: Annotated[
         str,
         typer.Option(
-            help="Where grids differ: strict (an error), index (trust the voxel grid, up to one "
+            help="If grids differ: strict (an error), index (trust the voxel grid, up to one "
             "voxel) or resample (trust the affines)."
         ),
     ] = "strict",
@@ -80,10 +79,10 @@ def score(
     hit_iou: Annotated[
         float, typer.Option(help="Lowest IoU that makes a box a hit, in (0, 1].")
     ] = 0.1,
-    workers: Annotated[int, typer.Option(min=1, help="Processes of this machine.")] = 1,
+    workers: Annotated[int, typer.Option(min=1, help="Processes on this computer.")] = 1,
     scheduler: Annotated[
         str | None,
-        typer.Option(help="Dask: local:N, or the address of a scheduler; the extra cohort."),
+        typer.Option(help="Dask: local:N, or the address of a scheduler (extra `cohort`)."),
     ] = None,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace the results of an earlier run.")
@@ -91,26 +90,26 @@ def score(
 ) -> None:
     """Score predictions against the truth: soft masks, boxes, or one of each.
 
-    PRED and TRUTH are two files, two folders or two patterns. In folders, a case
-    is called as its file without suffix; all folders below are searched. Truths
-    CASE_rater1, CASE_rater2, ... or a fourth axis are the raters of one case.
+    PRED and TRUTH are two files, two folders or two patterns. In folders, the name
+    of a case is its file name without suffix; subfolders are searched too. Truths
+    named CASE_rater1, CASE_rater2, ... or a fourth axis are raters of one case.
 
     Results in OUTPUT:
 
-    cases.csv      a row a case, with its error if it could not be scored
-    lesions.csv    a row a lesion of the truth
-    boxes.csv      a row a found lesion or box
+    cases.csv      one row per case, with its error if it could not be scored
+    lesions.csv    one row per true lesion
+    boxes.csv      one row per predicted lesion or box
     summary.json   means and intervals, FROC, calibration, volumes
-    scores.jsonl   the journal: what is finished is never lost
+    scores.jsonl   the journal, which keeps every finished case
 
-    Between masks a lesion is found if a predicted one shares a voxel with it: for
-    lesion_recall one predicted lesion may find several. FROC, and all that is
-    scored by boxes, lets one take one, so its sensitivity may be lower.
+    A lesion of a mask is found if a predicted lesion shares a voxel with it. For
+    lesion_recall, one predicted lesion can find several. For FROC, and whenever
+    boxes are scored, it finds one at most, so the sensitivity can be lower.
 
     Ctrl-C stops after the case in hand, a second one at once. The same command
-    goes on where an earlier run was cut off, and tries failed cases again. The
-    exit status is 0 if all cases were scored, 1 if some failed, 2 if nothing
-    could be done as asked, 3 after an error that nobody foresaw, 130 after Ctrl-C.
+    continues, and tries failed cases again. The exit status is 0 if all cases were
+    scored, 1 if some failed, 2 if the command could not do what was asked, 3 after
+    an unexpected error, and 130 after Ctrl-C.
 
     softoverlap score pred/ truth/ --dry-run
     softoverlap score pred/ truth/ --output results --workers 8
@@ -118,8 +117,7 @@ def score(
     softoverlap score --table pairs.csv --output results --geometry index
     softoverlap score pred/ truth/ --output results --scheduler tcp://10.0.0.1:8786
     """
-    from softoverlap.app.cohort import ScoreSettings
-    from softoverlap.app.cohort.loading import check_label_maps
+    from softoverlap.app.cohort import ScoreSettings, check_label_maps
 
     settings = ScoreSettings(
         values=values, truth_values=truth_values, geometry=geometry, threshold=threshold,
@@ -131,7 +129,7 @@ def score(
     if dry_run:
         _list(pairs)
     elif output is None:
-        raise ValueError("--output must name a folder for the results, or pass --dry-run")
+        raise ValueError("--output must name a folder for the results, unless --dry-run is passed")
     else:
         _finish(_run(pairs.pairs, output, settings, runner, overwrite, table), output)
 
@@ -176,7 +174,7 @@ def _numbers(labels: str | None) -> tuple[int, ...]:
 
 
 def _list(table: PairTable) -> None:
-    """What is matched and what is not; status 1 if anything is not."""
+    """List which files match; exit with status 1 if any do not."""
     say(f"{plural(len(table.matched), 'case')} matched")
     for pair in table.matched:
         say(f"  {pair.case}: {pair.pred} with {', '.join(map(str, pair.truth))}")
@@ -185,7 +183,7 @@ def _list(table: PairTable) -> None:
         files = ", ".join(str(path) for path in (pair.pred, *pair.truth) if path is not None)
         say(f"  {pair.case}: {pair.error} ({files or 'no file'})")
     if table.passed_by:
-        say(f"{plural(len(table.passed_by), 'file')} passed by")
+        say(f"{plural(len(table.passed_by), 'file')} skipped")
     for file in table.passed_by:
         say(f"  {file.path}: {file.reason}")
     if table.unmatched:
@@ -200,7 +198,7 @@ def _run(
     overwrite: bool,
     table: Path | None,
 ) -> CohortResult:
-    """Score; whatever ends it, the words say what is kept."""
+    """Score; whatever ends the run, the message says what is kept."""
     from softoverlap.app.cohort import score_cohort
 
     bar = RateBar("scoring", len(pairs))
@@ -220,7 +218,7 @@ def _run(
 
 
 def _kept(output: Path, bar: RateBar, overwrite: bool) -> str:
-    """What an ending leaves behind, and how to go on."""
+    """What is kept after an early end, and how to continue."""
     if overwrite and bar.count == bar.skipped:
         return f"no case was finished, and what {output} held is as it was"
     words = f"finished cases are kept in {output}; the same command goes on from there"
@@ -228,13 +226,13 @@ def _kept(output: Path, bar: RateBar, overwrite: bool) -> str:
 
 
 def _finish(result: CohortResult, output: Path) -> None:
-    """The summary on the terminal, and status 1 if a case failed."""
+    """Print the summary; exit with status 1 if a case failed."""
     scored = len(result.results) - len(result.failed)
     parts: dict[str, Any] = result.summary.get("labels") or {"": result.summary}
     for name, part in parts.items():
         print_metrics(part, title=f"label {name}" if name else "")
         if name and part["n_empty"] == scored:
-            say(f"warning: label {name} is in no file: is it the one that is meant?")
+            say(f"warning: no file has label {name}: is this the right label?")
     earlier = f", {result.resumed} of them by an earlier run" if result.resumed else ""
     say(f"{plural(scored, 'case')} scored{earlier}, {len(result.failed)} failed; {output}")
     warned = sum(any(row.get("warning") for row in one.rows) for one in result.results)

@@ -19,9 +19,7 @@ def show_viewer(
     overwrite: bool,
 ) -> None:
     """Write the viewer into the folder if there is one, and serve it if asked."""
-    from softoverlap.app.report.viewer.folder import write_viewer
-    from softoverlap.app.report.viewer.pages import read_viewer
-    from softoverlap.app.report.viewer.server import ViewerServer
+    from softoverlap.app.report import ViewerServer, read_viewer, write_viewer
 
     viewer = read_viewer(results, images=images, title=title)
     if folder is not None:
@@ -33,7 +31,7 @@ def show_viewer(
         say(f"{written.index}: {written.size / 1e6:.1f} MB, with {copies} of scans and masks")
     if serve:
         with ViewerServer(viewer, port=port) as server:
-            say(f"{server.url}\nfor this machine alone, until Ctrl-C")
+            say(f"{server.url}\non this computer only; Ctrl-C stops it")
             server.service_actions = stop_if_interrupted  # asked twice a second
             try:
                 server.serve_forever()

@@ -2,20 +2,25 @@
 
 from softoverlap.app.cohort.cases import score_case
 from softoverlap.app.cohort.dask import DaskRunner
+from softoverlap.app.cohort.loading import check_label_maps
 from softoverlap.app.cohort.pairing import PairTable, ScorePair, find_pairs, read_pairs
 from softoverlap.app.cohort.records import CaseResult, ScoreSettings
 from softoverlap.app.cohort.run import CohortResult, score_cohort
-from softoverlap.app.cohort.runners import ProcessPool, serial
+from softoverlap.app.cohort.runners import ProcessPool, Runner, serial
+from softoverlap.app.cohort.sides import BOX_SUFFIXES
 from softoverlap.app.cohort.summary import summarize
 
 __all__ = [
+    "BOX_SUFFIXES",
     "CaseResult",
     "CohortResult",
     "DaskRunner",
     "PairTable",
     "ProcessPool",
+    "Runner",
     "ScorePair",
     "ScoreSettings",
+    "check_label_maps",
     "find_pairs",
     "read_pairs",
     "score_case",

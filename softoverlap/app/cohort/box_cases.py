@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -18,10 +16,17 @@ from softoverlap.app.cohort.loading import LoadedMasks, load_masks
 from softoverlap.app.cohort.pairing import ScorePair
 from softoverlap.app.cohort.records import CaseResult, ScoreSettings
 from softoverlap.app.cohort.results import CaseRows
-from softoverlap.images import FORMATS, BoxFile, read_box_files
-from softoverlap.images.formats.choice import format_of
-from softoverlap.images.formats.record import bare_name
-from softoverlap.images.geometry import check_one_channel, voxel_volume
+from softoverlap.images import (
+    FORMATS,
+    BoxFile,
+    Hints,
+    Noted,
+    bare_name,
+    check_one_channel,
+    format_of,
+    noted_box_files,
+    voxel_volume,
+)
 
 
 def score_boxes_in_masks(pair: ScorePair, pred: Path, settings: ScoreSettings) -> CaseResult:
@@ -43,12 +48,13 @@ def score_boxes_in_masks(pair: ScorePair, pred: Path, settings: ScoreSettings) -
         geometry=settings.geometry,
         names=(str(pred), loaded.names[1]),
     )
-    warning = "; ".join(filter(None, (placed.warning, loaded.warning))) or None
-    rows = CaseRows(pair, "boxes in masks", placed.displacement, warning)
+    notes = (*placed.notes, *loaded.notes, *placed.file.notes)
+    rows = CaseRows(pair, "boxes in masks", placed.displacement, notes)
     for label in settings.labels or (None,):
-        found = _of_boxes(placed.file, label)
-        truth = _of_mask(loaded, label, settings)
-        rows.add(label, {}, box_lesions(found, truth, settings=settings))
+        boxes = _of_boxes(placed.file, label)
+        truth, on_truth = _of_mask(loaded, label, settings)
+        rows.note(*on_truth)
+        rows.add(label, {}, box_lesions(boxes, truth, settings=settings))
     return rows.result()
 
 
@@ -64,7 +70,7 @@ def score_masks_in_boxes(pair: ScorePair, pred: Path, settings: ScoreSettings) -
         A row a label.
     """
     settings = replace(settings, truth_values=settings.values)  # the one mask is the prediction
-    loaded = load_masks(None, [pred], settings)
+    loaded = replace(load_masks(None, [pred], settings), truth_argument="values")
     check_one_channel(loaded.reference, name=str(pred))
     placed = place_boxes(
         read_case_boxes(pair.truth[0], pair.case, loaded.reference.affine),
@@ -73,10 +79,12 @@ def score_masks_in_boxes(pair: ScorePair, pred: Path, settings: ScoreSettings) -
         geometry=settings.geometry,
         names=(str(pair.truth[0]), str(pred)),
     )
-    rows = CaseRows(pair, "masks in boxes", placed.displacement, placed.warning)
+    notes = (*placed.notes, *loaded.notes, *placed.file.notes)
+    rows = CaseRows(pair, "masks in boxes", placed.displacement, notes)
     for label in settings.labels or (None,):
-        found = _of_mask(loaded, label, settings)
-        rows.add(label, {}, box_lesions(found, _of_boxes(placed.file, label), settings=settings))
+        lesions, on_prediction = _of_mask(loaded, label, settings)
+        rows.note(*on_prediction)
+        rows.add(label, {}, box_lesions(lesions, _of_boxes(placed.file, label), settings=settings))
     return rows.result()
 
 
@@ -94,10 +102,10 @@ def score_box_files(pair: ScorePair, pred: Path, settings: ScoreSettings) -> Cas
     affine = _affine_for_mm(pair.truth[0], pred, pair.case)
     truth = read_case_boxes(pair.truth[0], pair.case, affine)
     check_3d(truth, str(pair.truth[0]))
-    found = read_case_boxes(pred, pair.case, truth.affine)
+    predicted = read_case_boxes(pred, pair.case, truth.affine)
     edges = torch.cat([truth.boxes[:, 3:], torch.ones(1, 3, dtype=torch.float64)]).amax(dim=0)
     placed = place_boxes(
-        found,
+        predicted,
         truth.affine,
         [math.ceil(edge) for edge in edges.tolist()],
         geometry=settings.geometry,
@@ -106,7 +114,8 @@ def score_box_files(pair: ScorePair, pred: Path, settings: ScoreSettings) -> Cas
     )
     if truth.affine is None:  # they are taken to share a grid, so voxels have one size
         truth = replace(truth, affine=placed.file.affine)
-    rows = CaseRows(pair, "boxes", placed.displacement, placed.warning)
+    notes = (*placed.notes, *truth.notes, *predicted.notes)
+    rows = CaseRows(pair, "boxes", placed.displacement, notes)
     for label in settings.labels or (None,):
         sides = _of_boxes(placed.file, label), _of_boxes(truth, label)
         rows.add(label, {}, box_lesions(*sides, settings=settings))
@@ -114,79 +123,83 @@ def score_box_files(pair: ScorePair, pred: Path, settings: ScoreSettings) -> Cas
 
 
 def read_case_boxes(path: Path, case: str, affine: Tensor | None) -> BoxFile:
-    """The boxes of a case, of a file of one case or of many; never those of another case.
+    """The boxes of a case, from a file of one case or of many.
 
     Args:
-        path: The file, of any format that tells itself.
+        path: The file, in any format that can be recognised.
         case: Name of the case.
         affine: Voxel indices of the other side to RAS mm, for a format in mm (3D Slicer), or None.
 
     Returns:
-        Boxes in voxels. A table without a row of the case has none, with a warning. A file
-        of one case is taken for the case; a warning tells if it says that it is another's, unless
-        the file is called as that one.
+        Boxes in voxels, with notes. A table without a row of the case means no boxes, with a note.
+        A file of one case is used for this case; a note says if its content names another, unless
+        the file is named after that one.
 
     Raises:
-        ValueError: If a list of many cases does not hold this one, or a table names no case and is
-            not called as it.
+        ValueError: If a list of many cases lacks this one, or a table names no case and is not
+        named
+            after it.
     """
     kind = format_of(path)
-    options: dict[str, Any] = {"affine": affine} if kind == "slicer" and affine is not None else {}
-    files = read_box_files(path, format=kind, **options)
+    files = noted_box_files(path, kind, Hints(affine=affine if kind == "slicer" else None))
     if case in files:
         return files[case]
     if FORMATS[kind].many and not (len(files) == 1 and _is_unnamed(path, case, files)):
         return _no_boxes(path, case, kind, files)
     (file,) = files.values()
     if file.case not in (None, case, _file_case(path)):
-        warnings.warn(f"{path} says that it is of case {file.case}, not {case}", stacklevel=2)
+        return _with_note(file, f"{path} says that it is of case {file.case}, not {case}")
     return file
 
 
+def _with_note(file: BoxFile, note: str) -> BoxFile:
+    return replace(file, notes=(*file.notes, note))
+
+
 def _affine_for_mm(truth: Path, pred: Path, case: str) -> Tensor | None:
-    """The affine with which a true file in mm is read: that of the found boxes, or millimetres."""
+    """The affine to read a true file in mm: that of the predicted boxes, or millimetres."""
     if format_of(truth) != "slicer":
         return None
     if format_of(pred) == "slicer":
         return torch.eye(4, dtype=torch.float64)
     affine = read_case_boxes(pred, case, None).affine
     if affine is None:
-        raise ValueError(f"{pred} must tell its affine where {truth} is in mm, found none")
+        raise ValueError(f"{pred} must have an affine, since {truth} is in mm, found none")
     return affine
 
 
 def _file_case(path: Path) -> str:
-    """The case that a file is called as."""
+    """The case that a file is named after."""
     return bare_name(path).removesuffix("_boxes")
 
 
 def _is_unnamed(path: Path, case: str, files: Mapping[str, BoxFile]) -> bool:
-    """Whether a table without names of cases is that of this case by its own name."""
+    """Whether a table without case names is named after this case."""
     (file,) = files.values()
     return file.case is None and case in _file_case(path)
 
 
 def _no_boxes(path: Path, case: str, kind: str, files: Mapping[str, BoxFile]) -> BoxFile:
-    """What a file of many cases says of one that is not in it."""
+    """The boxes of a case that a file of many does not list."""
     names = ", ".join(list(files)[:5]) + (", ..." if len(files) > 5 else "")
-    if kind != "csv":  # these list cases without boxes too
+    if kind != "csv":  # other formats list cases without boxes too
         raise ValueError(f"{path} must hold the case {case!r}, got {len(files)}: {names}")
     if any(file.case is None for file in files.values()):
         raise ValueError(
-            f"{path} must name the case of each row in its column case, or be called as the one "
-            f"that it is of, to be read for {case!r}"
+            f"{path} must name the case of each row in its column case, or be named after its "
+            f"case, to be read for {case!r}"
         )
-    told = f"it has rows of {names}" if files else "it has no rows"
-    warnings.warn(f"{path} has no row of {case}, which counts as no boxes: {told}", stacklevel=3)
+    rows = f"it has rows of {names}" if files else "it has no rows"
     width = next((file.boxes.shape[1] for file in files.values()), 6)
-    return BoxFile(torch.zeros(0, width, dtype=torch.float64), case=case)
+    empty = BoxFile(torch.zeros(0, width, dtype=torch.float64), case=case)
+    return _with_note(empty, f"{path} has no row of {case}, which counts as no boxes: {rows}")
 
 
 def _of_boxes(file: BoxFile, label: int | None) -> Marked:
     """The boxes of a label, or all."""
     if label is not None and len(file.boxes):
         if file.labels is None:
-            raise ValueError(f"boxes of {file.case} must have labels where --labels are asked for")
+            raise ValueError(f"boxes of {file.case} must have labels to select them with `labels=`")
         kept = file.labels == label
         scores = None if file.scores is None else file.scores[kept]
         file = BoxFile(file.boxes[kept], scores, file.labels[kept], file.affine, file.case)
@@ -195,8 +208,8 @@ def _of_boxes(file: BoxFile, label: int | None) -> Marked:
     )
 
 
-def _of_mask(loaded: LoadedMasks, label: int | None, settings: ScoreSettings) -> Marked:
+def _of_mask(loaded: LoadedMasks, label: int | None, settings: ScoreSettings) -> Noted[Marked]:
     """The lesions of the mask that is there."""
-    return marked_by_mask(
-        *loaded.truth(label, settings), spacing=loaded.reference.lesion_spacing, settings=settings
-    )
+    (mask, raters), notes = loaded.truth(label, settings)
+    spacing = loaded.reference.lesion_spacing
+    return Noted(marked_by_mask(mask, raters, spacing=spacing, settings=settings), notes)

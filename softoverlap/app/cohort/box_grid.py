@@ -9,10 +9,15 @@ import torch
 from torch import Tensor
 
 from softoverlap.boxes import volume
-from softoverlap.images import BoxFile, boxes_to_world
-from softoverlap.images.alignment import CLOSE_GRID, TRUSTED_GRID, choices
-from softoverlap.images.formats.world import growth_of
-from softoverlap.images.geometry import SAME_GRID
+from softoverlap.images import (
+    CLOSE_GRID,
+    SAME_GRID,
+    TRUSTED_GRID,
+    BoxFile,
+    boxes_to_world,
+    geometry_hint,
+    growth_of,
+)
 
 GROWTH = 1.01
 """Up to here a box may grow on another grid without a word."""
@@ -26,16 +31,16 @@ class PlacedBoxes:
         file: The boxes, in voxels of the grid.
         displacement: Largest displacement of a corner along an axis, in voxels of the grid; None
             where the file has no affine.
-        warning: What a user should know, or None.
+        notes: What a user should know.
 
     Examples:
-        >>> PlacedBoxes(BoxFile(torch.zeros(0, 6).double()), 0.0, None).displacement
+        >>> PlacedBoxes(BoxFile(torch.zeros(0, 6).double()), 0.0).displacement
         0.0
     """
 
     file: BoxFile
     displacement: float | None
-    warning: str | None
+    notes: tuple[str, ...] = ()
 
 
 def place_boxes(
@@ -74,9 +79,9 @@ def place_boxes(
     """
     check_3d(file, names[0])
     if file.affine is None or affine is None:
-        warning = f"{names[0]} and {names[1]} are taken to share a voxel grid: one has no affine"
+        note = f"{names[0]} and {names[1]} are taken to share a voxel grid: one has no affine"
         known = file.affine if affine is None else affine.double()  # one grid, one size of voxels
-        return PlacedBoxes(replace(file, affine=known), None, warning)
+        return PlacedBoxes(replace(file, affine=known), None, (note,))
     matrix = torch.linalg.solve(affine.double(), file.affine)
     matrix[3] = torch.tensor([0.0, 0, 0, 1])
     turned = _nearest_turn(matrix, shape)
@@ -85,16 +90,16 @@ def place_boxes(
     limit = {"strict": CLOSE_GRID, "index": TRUSTED_GRID}.get(geometry)
     if limit is not None and not flips and not torch.equal(turned[:3, :3], torch.eye(3).double()):
         raise ValueError(
-            f"{names[0]} must have the axes of {names[1]}, got others: pass --geometry resample"
+            f"{names[0]} must have the axes of {names[1]}, got others: pass `geometry='resample'`"
         )
     if limit is not None and not displacement <= limit:
-        raise ValueError(f"{apart}, more than {limit:g}{choices(displacement, geometry)}")
+        raise ValueError(f"{apart}, more than {limit:g}{geometry_hint(displacement, geometry)}")
     moved = matrix if geometry == "resample" else turned
     placed = replace(file, boxes=_mapped(file.boxes, moved), affine=affine.double())
-    told = [apart] if displacement > SAME_GRID else []
-    told += _growth(file.boxes, placed.boxes, moved)
-    told += _outside(placed.boxes, shape, names) if flips else []
-    return PlacedBoxes(placed, displacement, "; ".join(told) or None)
+    notes = [apart] if displacement > SAME_GRID else []
+    notes += _growth(file.boxes, placed.boxes, moved)
+    notes += _outside(placed.boxes, shape, names) if flips else []
+    return PlacedBoxes(placed, displacement, tuple(notes))
 
 
 def check_3d(file: BoxFile, name: str) -> None:

@@ -95,11 +95,11 @@ def marked_by_mask(
     parts = islands([(one, halo) for one in masks], [(one, settings.threshold) for one in masks])
     for window, inside in parts:
         cuts = [torch.from_numpy(cut(one, window, inside)) for one in masks]
-        values = torch.where(cuts[0] >= halo, cuts[0], 0)
         lesions = lesions_from_mask(
-            values,
+            cuts[0],
             spacing=spacing,
             threshold=settings.threshold,
+            halo=halo,
             raters=torch.stack(cuts[1:]) if stack else None,
             min_mm3=settings.min_mm3,
         )

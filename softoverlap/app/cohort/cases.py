@@ -1,9 +1,7 @@
-"""Score one case: paths in, plain rows out."""
+"""Score one case, from paths to rows of plain values."""
 
 from __future__ import annotations
 
-import warnings
-from dataclasses import replace
 from pathlib import Path
 
 from softoverlap.app.cohort.box_cases import (
@@ -23,22 +21,23 @@ from softoverlap.app.cohort.voxels import mask_columns
 def score_case(pair: ScorePair, settings: ScoreSettings | None = None) -> CaseResult:
     """Score one case: masks or boxes against masks or boxes.
 
-    Two masks are compared voxel by voxel, and lesion by lesion. Where one side is boxes, lesions
-    are matched by soft IoU. Several masks of the truth, or a fourth axis, are raters: the truth is
-    then their mean, lesions are those of their union, and existence is the share of raters that
-    marked a lesion.
+    Two masks are compared voxel by voxel, and lesion by lesion. If a side is boxes, lesions are
+    matched by soft IoU. Several masks of the truth, or a fourth axis, are raters: the truth is then
+    their mean, lesions are those of their union, and existence is the share of raters that marked a
+    lesion.
 
     Args:
         pair: The files.
         settings: How to score; the defaults if None.
 
     Returns:
-        Rows of plain values; None stands for what is not defined.
+        Rows of plain values; None means not defined. Notes on the files are in the column
+        `warning`.
 
     Raises:
-        FileNotFoundError: If a file is gone.
-        ValueError: If the pair says that it cannot be scored, or a file cannot be read or does not
-            fit the other. The message names the file.
+        FileNotFoundError: If a file does not exist. ValueError: If the pair has an error, or a file
+        cannot be read or does not fit the other. The
+            message names the file.
 
     Examples:
         >>> import tempfile, torch
@@ -58,15 +57,11 @@ def score_case(pair: ScorePair, settings: ScoreSettings | None = None) -> CaseRe
     if any(true_boxes) and len(true_boxes) > 1:
         raise ValueError(f"case {pair.case} must have one truth of boxes, got {len(true_boxes)}")
     score = _SCORERS[is_box_file(pair.pred), true_boxes[0]]
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always", UserWarning)
-        result = score(pair, pair.pred, settings)
-    told = [str(one.message) for one in caught if issubclass(one.category, UserWarning)]
-    return plain_result(_with_warnings(result, told))
+    return plain_result(score(pair, pair.pred, settings))
 
 
 def score_safely(pair: ScorePair, settings: ScoreSettings) -> CaseResult:
-    """Score one case; whatever goes wrong becomes the error of its row.
+    """Score one case; any exception becomes the error of its row.
 
     Args:
         pair: The files.
@@ -91,17 +86,18 @@ def score_safely(pair: ScorePair, settings: ScoreSettings) -> CaseResult:
 
 
 def _score_masks(pair: ScorePair, pred: Path, settings: ScoreSettings) -> CaseResult:
-    """Mask against mask or raters; a row a label."""
+    """Mask against mask or raters; one row per label."""
     loaded = load_masks(pred, pair.truth, settings)
     spacing, voxel_mm3 = loaded.reference.lesion_spacing, loaded.reference.voxel_mm3
-    rows = CaseRows(pair, "masks", loaded.displacement, loaded.warning)
+    rows = CaseRows(pair, "masks", loaded.displacement, loaded.notes)
     for label in settings.labels or (None,):
-        found = loaded.prediction(label, settings)
-        truth, raters = loaded.truth(label, settings)
+        prediction, on_prediction = loaded.prediction(label, settings)
+        (truth, raters), on_truth = loaded.truth(label, settings)
+        rows.note(*on_prediction, *on_truth)
         columns, statistics = mask_columns(
-            found, truth, voxel_mm3=voxel_mm3, threshold=settings.threshold
+            prediction, truth, voxel_mm3=voxel_mm3, threshold=settings.threshold
         )
-        tables = mask_lesions(found, truth, raters, spacing=spacing, settings=settings)
+        tables = mask_lesions(prediction, truth, raters, spacing=spacing, settings=settings)
         rows.add(label, columns, tables, statistics)
     return rows.result()
 
@@ -112,14 +108,3 @@ _SCORERS = {
     (False, True): score_masks_in_boxes,
     (True, True): score_box_files,
 }
-
-
-def _with_warnings(result: CaseResult, told: list[str]) -> CaseResult:
-    """The result with what libraries warned of on the way, each once."""
-    if not told:
-        return result
-    rows = [
-        {**row, "warning": "; ".join(dict.fromkeys([*filter(None, [row["warning"]]), *told]))}
-        for row in result.rows
-    ]
-    return replace(result, rows=rows)

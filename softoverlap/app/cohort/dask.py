@@ -16,6 +16,7 @@ from collections.abc import Iterator, Sequence
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
+from softoverlap._checks import refusal
 from softoverlap.app.cohort.pairing import ScorePair
 from softoverlap.app.cohort.records import CaseResult, failed
 from softoverlap.app.cohort.runners import Report, Results, Score, interrupts_held
@@ -175,8 +176,10 @@ def _client(scheduler: str, workers: int | None) -> Iterator[Client]:
         try:
             client = distributed.Client(address, timeout=SECONDS_TO_CONNECT, set_as_default=False)
         except (OSError, TimeoutError, ValueError) as error:
-            raise ConnectionError(
-                f"--scheduler must be the address of a Dask scheduler, got {scheduler}: {error}"
+            raise refusal(
+                "scheduler",
+                f"must be the address of a Dask scheduler, got {scheduler}: {error}",
+                ConnectionError,
             ) from error
         yield stack.enter_context(client)
 
@@ -187,7 +190,7 @@ def _local_workers(scheduler: str) -> int | None:
     if kind != "local":
         return None
     if not number.isdigit() or int(number) < 1:
-        raise ValueError(f"scheduler must be local:N with N at least 1, got {scheduler!r}")
+        raise refusal("scheduler", f"must be local:N with N at least 1, got {scheduler!r}")
     return int(number)
 
 
@@ -195,7 +198,7 @@ def _import_distributed() -> Any:
     try:
         import distributed
     except ImportError as error:
-        raise ImportError(
-            "--scheduler needs Dask distributed: pip install 'softoverlap[cohort]'"
+        raise refusal(
+            "scheduler", "needs Dask distributed: pip install 'softoverlap[cohort]'", ImportError
         ) from error
     return distributed

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,33 +9,44 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from softoverlap._checks import refusal
 from softoverlap.app.cohort.records import ScoreSettings
-from softoverlap.images import Aligned, Volume, align_to, as_probabilities, load_image
-from softoverlap.images.images import SEGMENTATION, load_one_volume
-from softoverlap.images.rater_files import is_label_map, label_to_read
+from softoverlap.images import (
+    SEGMENTATION_SUFFIX,
+    AlignedVolume,
+    Noted,
+    Volume,
+    align_to,
+    is_label_map,
+    label_to_read,
+    noted_image,
+    noted_one_volume,
+    noted_probabilities,
+)
 
 ONE = 1e-3
-"""How near to 1 channels add up that are the classes of a softmax, or one-hot."""
+"""Tolerance for channels that add up to 1, as softmax or one-hot classes do."""
 
 HAZE = 0.5
-"""Share of a scan's voxels that a halo may take without a warning."""
+"""Share of a scan's voxels that a halo may take without a note."""
 
 
 @dataclass(frozen=True)
 class LoadedMasks:
-    """The values of a case's masks as their files have them, on the grid of the truth.
+    """The masks of a case with the values of their files, on the grid of the truth.
 
     Args:
         pred: The prediction, or None if it is not a mask.
-        truths: The truth, one volume or one for each rater.
+        truths: The truth, one volume or one per rater.
         names: The files of the prediction and of the truths.
         displacement: Largest displacement of any of them, in voxels of the truth's grid.
-        warning: What a user should know, or None.
+        notes: What a user should know about the files and their grids.
+        truth_argument: The setting that says how to read the truth's values, for messages.
 
     Examples:
         >>> mask = Volume(torch.ones(2, 2, 2), torch.eye(4, dtype=torch.float64))
-        >>> loaded = LoadedMasks(mask, (mask,), ("a", "b"), 0.0, None)
-        >>> loaded.prediction(None, ScoreSettings()).shape
+        >>> loaded = LoadedMasks(mask, (mask,), ("a", "b"), 0.0)
+        >>> loaded.prediction(None, ScoreSettings()).value.shape
         torch.Size([2, 2, 2])
     """
 
@@ -44,29 +54,35 @@ class LoadedMasks:
     truths: tuple[Volume, ...]
     names: tuple[str, ...]
     displacement: float
-    warning: str | None
+    notes: tuple[str, ...] = ()
+    truth_argument: str = "truth_values"
 
     @property
     def reference(self) -> Volume:
         """The first truth, whose grid all share."""
         return self.truths[0]
 
-    def prediction(self, label: int | None, settings: ScoreSettings) -> Tensor:
-        """Probabilities of the prediction: of a label, or of what there is."""
+    def prediction(self, label: int | None, settings: ScoreSettings) -> Noted[Tensor]:
+        """Probabilities of the prediction, of one label if it is given."""
         if self.pred is None:
             raise ValueError(f"the prediction must be a mask, got {self.names[0]}")
-        return _read(self.pred, settings.values, label, self.names[0], settings)
+        return _read(self.pred, ("values", settings.values), label, self.names[0], settings)
 
-    def truth(self, label: int | None, settings: ScoreSettings) -> tuple[Tensor, Tensor | None]:
-        """Probabilities of the truth, and those of the raters that they are the mean of, if any."""
-        truths = [
-            _read(volume, settings.truth_values, label, name, settings)
+    def truth(
+        self, label: int | None, settings: ScoreSettings
+    ) -> Noted[tuple[Tensor, Tensor | None]]:
+        """Probabilities of the truth, and those of the raters if it is their mean."""
+        values = self.truth_argument, settings.truth_values
+        read = [
+            _read(volume, values, label, name, settings)
             for volume, name in zip(self.truths, self.names[1:], strict=True)
         ]
-        if len(truths) == 1 and truths[0].ndim == 3:
-            return truths[0], None
-        raters = torch.cat([one.reshape(-1, *self.reference.grid) for one in truths])
-        return raters.mean(dim=0), raters
+        notes = tuple(note for mask in read for note in mask.notes)
+        masks = [mask.value for mask in read]
+        if len(masks) == 1 and masks[0].ndim == 3:
+            return Noted((masks[0], None), notes)
+        raters = torch.cat([mask.reshape(-1, *self.reference.grid) for mask in masks])
+        return Noted((raters.mean(dim=0), raters), notes)
 
 
 def load_masks(pred: Path | None, truths: Sequence[Path], settings: ScoreSettings) -> LoadedMasks:
@@ -74,8 +90,8 @@ def load_masks(pred: Path | None, truths: Sequence[Path], settings: ScoreSetting
 
     Args:
         pred: The prediction, or None if it is not a mask.
-        truths: The truth, or the masks of the raters; a fourth axis is raters too.
-        settings: What to do where grids differ.
+        truths: The truth, or the masks of the raters; a fourth axis holds raters too.
+        settings: How to read values, and what to do if grids differ.
 
     Returns:
         The masks.
@@ -89,59 +105,57 @@ def load_masks(pred: Path | None, truths: Sequence[Path], settings: ScoreSetting
         FileNotFoundError: gone.nii must be an image, found no such file
     """
     check_label_maps(settings)
-    first = _rater_or_raters(truths[0])
+    first, on_files = _rater_or_raters(truths[0])
     volumes, aligned = [first], []
     for path in truths[1:]:
-        names = (path, truths[0])
-        aligned.append(
-            _on_grid(_rater_or_raters(path), first, names, settings, settings.truth_values)
-        )
+        rater, notes = _rater_or_raters(path)
+        on_files += notes
+        aligned.append(_on_grid(rater, first, (path, truths[0]), settings, settings.truth_values))
         volumes.append(aligned[-1].volume)
-    found = None
+    prediction = None
     if pred is not None:
-        volume = load_one_volume(pred)
+        volume, notes = noted_one_volume(pred)
+        on_files += notes
         aligned.append(_on_grid(volume, first, (pred, truths[0]), settings, settings.values))
-        found = aligned[-1].volume
+        prediction = aligned[-1].volume
     names = tuple(map(str, (pred, *truths)))
-    displacement = max((one.displacement for one in aligned), default=0.0)
-    told = [one.warning for one in aligned if one.warning]
-    return LoadedMasks(found, tuple(volumes), names, displacement, "; ".join(told) or None)
+    displacement = max((mask.displacement for mask in aligned), default=0.0)
+    on_grids = tuple(note for mask in aligned for note in mask.notes)
+    return LoadedMasks(prediction, tuple(volumes), names, displacement, on_grids + on_files)
 
 
 def check_label_maps(settings: ScoreSettings) -> None:
-    """Several labels need label maps: a map of probabilities is not that of each of them.
+    """Check that several labels are used only with label maps.
 
     Raises:
-        ValueError: If several labels are asked for of values that are none.
+        ValueError: If there are several labels for values that are not labels.
 
     Examples:
         >>> check_label_maps(ScoreSettings(labels=(1, 2), values="percent"))
         Traceback (most recent call last):
-        ValueError: labels (--labels) must be one label, or values (--values) auto or labels, ...
+        ValueError: labels must be one label, or `values=` auto or labels, got ...
     """
-    sides = {
-        "values (--values)": settings.values,
-        "truth_values (--truth-values)": settings.truth_values,
-    }
-    for name, values in sides.items():
+    for name in ("values", "truth_values"):
+        values = getattr(settings, name)
         if len(settings.labels) > 1 and values not in ("auto", "labels"):
-            raise ValueError(
-                f"labels (--labels) must be one label, or {name} auto or labels, got labels "
-                f"{', '.join(map(str, settings.labels))} of {values}, which are one map for all"
+            raise refusal(
+                "labels",
+                f"must be one label, or `{name}=` auto or labels, got labels "
+                f"{', '.join(map(str, settings.labels))} of {values}, which are one map",
             )
 
 
-def _rater_or_raters(path: Path) -> Volume:
-    """A mask, or those of several raters along a fourth axis, never its layers or classes."""
-    volume = load_image(path)
-    if volume.data.ndim == 4 and path.name.lower().endswith(SEGMENTATION):
+def _rater_or_raters(path: Path) -> Noted[Volume]:
+    """A mask, or several raters along a fourth axis, but not layers or classes."""
+    volume, notes = noted_image(path)
+    if volume.data.ndim == 4 and path.name.lower().endswith(SEGMENTATION_SUFFIX):
         raise ValueError(f"{path} must have one layer, got {len(volume.data)}: export a label map")
     if volume.data.ndim == 4 and bool(((volume.data.sum(dim=0) - 1).abs() < ONE).all()):
         raise ValueError(
             f"{path} must hold raters along its fourth axis, got {len(volume.data)} channels that "
-            "add up to 1 everywhere, as those of classes do: store the class by itself, or labels"
+            "add up to 1 everywhere, like classes: store a single class, or labels"
         )
-    return volume
+    return Noted(volume, notes)
 
 
 def _on_grid(
@@ -150,32 +164,42 @@ def _on_grid(
     names: tuple[Path, Path],
     settings: ScoreSettings,
     values: str,
-) -> Aligned:
-    called = (str(names[0]), str(names[1]))
+) -> AlignedVolume:
     label = settings.labels[0] if settings.labels else None
     nearest = is_label_map(values, label)
-    return align_to(moving, reference, geometry=settings.geometry, nearest=nearest, names=called)
+    return align_to(
+        moving, reference, geometry=settings.geometry, nearest=nearest,
+        names=(str(names[0]), str(names[1])),
+    )  # fmt: skip
 
 
 def _read(
-    volume: Volume, values: str, label: int | None, name: str, settings: ScoreSettings
-) -> Tensor:
-    """Probabilities; a warning tells where they are a haze."""
-    mask = as_probabilities(volume, values=values, label=label_to_read(values, label), name=name)
-    if not is_label_map(values, label):
-        _warn_of_haze(mask, name, settings)
-    return mask
+    volume: Volume,
+    values: tuple[str, str],
+    label: int | None,
+    name: str,
+    settings: ScoreSettings,
+) -> Noted[Tensor]:
+    """Probabilities; `values` is the name of the setting and its value."""
+    argument, kind = values
+    mask, notes = noted_probabilities(
+        volume, values=kind, label=label_to_read(kind, label), name=name,
+        arguments=(argument, "labels"),
+    )  # fmt: skip
+    if is_label_map(kind, label):
+        return Noted(mask, notes)
+    return Noted(mask, notes + _notes_on_haze(mask, name, settings))
 
 
-def _warn_of_haze(mask: Tensor, name: str, settings: ScoreSettings) -> None:
-    """Lesions end where their halo does: one over the whole scan makes one of them all."""
+def _notes_on_haze(mask: Tensor, name: str, settings: ScoreSettings) -> tuple[str, ...]:
+    """A note if the soft edges fill the scan, so that lesions are not separate."""
     volumes = mask[None] if mask.ndim == 3 else mask
     slabs = (slab for volume in volumes for slab in volume)  # one after the other, for memory
     halo = sum(int(((slab >= settings.halo) & (slab < settings.threshold)).sum()) for slab in slabs)
-    if halo > HAZE * mask.numel():
-        warnings.warn(
-            f"{name} has {halo / mask.numel():.0%} of its voxels between the halo "
-            f"{settings.halo:g} and the threshold {settings.threshold:g}: lesions reach through "
-            "the whole scan; raise halo (--halo)",
-            stacklevel=2,
-        )
+    if halo <= HAZE * mask.numel():
+        return ()
+    return (
+        f"{name} has {halo / mask.numel():.0%} of its voxels between the halo "
+        f"{settings.halo:g} and the threshold {settings.threshold:g}: lesions reach through "
+        "the whole scan; raise `halo=`",
+    )

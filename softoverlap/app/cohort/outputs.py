@@ -7,13 +7,13 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from softoverlap._checks import refusal
 from softoverlap.app.cohort.names import JOURNAL, OUTPUTS, SUMMARY
 from softoverlap.app.cohort.pairing import ScorePair
 from softoverlap.app.cohort.records import CaseResult
 from softoverlap.app.cohort.tables import Row
 from softoverlap.app.columns import TABLES, Column, file_header
-from softoverlap.images import whole_file
-from softoverlap.images.tables import write_table
+from softoverlap.images import whole_file, write_table
 
 
 def write_outputs(folder: Path, results: Sequence[CaseResult], summary: dict[str, Any]) -> None:
@@ -58,19 +58,19 @@ def check_outputs(folder: Path, inputs: Iterable[Path], *, overwrite: bool) -> N
     Examples:
         >>> check_outputs(Path("results"), [Path("results/cases.csv")], overwrite=True)
         Traceback (most recent call last):
-        ValueError: --output must not hold an input of that name, got results/cases.csv
+        ValueError: output must not hold an input of that name, got results/cases.csv
     """
     for path in (folder, *folder.parents):
         if path.exists() and not path.is_dir():
-            raise NotADirectoryError(f"--output must be a folder, got the file {path}")
+            raise refusal("output", f"must be a folder, got the file {path}", NotADirectoryError)
     outputs = {(folder / name).resolve(): folder / name for name in OUTPUTS}
     for path in inputs:
         if path.resolve() in outputs:
-            raise ValueError(f"--output must not hold an input of that name, got {path}")
-    found = [name for name in OUTPUTS if (folder / name).exists()]
-    if found and JOURNAL not in found and not overwrite:
+            raise refusal("output", f"must not hold an input of that name, got {path}")
+    existing = [name for name in OUTPUTS if (folder / name).exists()]
+    if existing and JOURNAL not in existing and not overwrite:
         raise FileExistsError(
-            f"{folder / found[0]} must not exist yet: pass --overwrite or another --output"
+            f"{folder / existing[0]} must not exist yet: pass `overwrite=True` or another `output=`"
         )
 
 

@@ -1,4 +1,4 @@
-"""Which prediction belongs to which truth: one pair, two folders, patterns, or a table."""
+"""Pair predictions with truths: two files, two folders, patterns, or a table."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from softoverlap._checks import refusal
 from softoverlap.app.cohort.sides import SideFile, file_name, find_side
-from softoverlap.images import Unpaired
-from softoverlap.images.sources import is_dicom_folder
+from softoverlap.images import Unpaired, is_dicom_folder
 
 
 @dataclass(frozen=True)
@@ -35,18 +35,18 @@ class ScorePair:
     error: str | None = None
 
     def absolute(self) -> ScorePair:
-        """The same with whole paths, which tell from anywhere which files are meant."""
+        """The same with absolute paths."""
         pred = None if self.pred is None else self.pred.absolute()
         return replace(self, pred=pred, truth=tuple(path.absolute() for path in self.truth))
 
 
 @dataclass(frozen=True)
 class PairTable:
-    """What pairing found.
+    """The result of pairing.
 
     Args:
-        pairs: Every case, by name; those that cannot be scored say why.
-        passed_by: Files that a pattern passed by, by path.
+        pairs: Every case, by name; those that cannot be scored have an error.
+        passed_by: Files that do not match a pattern, by path.
 
     Examples:
         >>> table = PairTable((ScorePair("a", None, (Path("a.nii"),), "no prediction"),))
@@ -58,7 +58,7 @@ class PairTable:
     passed_by: tuple[Unpaired, ...] = ()
 
     def __iter__(self) -> Iterator[ScorePair]:
-        """All cases, so that the table itself can be scored."""
+        """All cases, so that the table can be passed to `score_cohort`."""
         return iter(self.pairs)
 
     @property
@@ -83,27 +83,27 @@ def find_pairs(
     """Pair predictions with truths, without reading an image.
 
     Both are files (one pair), or each is a folder or a pattern such as `pred/{case}_prob.nii.gz`.
-    Folders are searched with all folders below. Without a pattern, a case is called as its file
-    without suffix; where that name comes twice, as its path below the folder. Truths named
-    `CASE_rater1`, `CASE_rater2`, … are raters of one case. Folders of DICOM slices are taken where
-    there is no other image, files of boxes (.json) where there is no image at all or where a
-    pattern names them. A folder that holds slices itself is a file.
+    Folders are searched with all subfolders. Without a pattern, the name of a case is its file name
+    without suffix; if that occurs twice, it is the path below the folder. Truths named
+    `CASE_rater1`, `CASE_rater2`, … are raters of one case. Folders of DICOM slices are used if
+    there is no other image, files of boxes (.json) if there is no image at all or if a pattern
+    names them. A folder that directly contains DICOM slices counts as a file.
 
     Args:
         pred: Predictions.
         truth: Truths.
         pred_pattern: Names of the predictions in the folder, with `{case}`: `{case}_pred.nii.gz`;
             with a slash, paths below the folder: `{case}/anat/pred.nii.gz`.
-        truth_pattern: The same of the truths, `{rater}` included: `{case}_rater{rater}.nii.gz`.
-        output: Folder for the results, if it lies in one of the folders: what it holds is passed
-            by. Of a folder that is both, and where an earlier run wrote, the results alone are.
+        truth_pattern: The same for the truths, also with `{rater}`: `{case}_rater{rater}.nii.gz`.
+        output: Folder for the results. If it is below one of the folders, its contents are skipped.
+            If it is one of the folders, or an earlier run wrote there, only results are skipped.
 
     Returns:
-        Every case; one without partner, or with two files, is there with the reason.
+        Every case; one without a partner, or with two files, has an error.
 
     Raises:
         FileNotFoundError: If a file or a folder does not exist.
-        ValueError: If a pattern does not hold `{case}`, or a side has no files at all.
+        ValueError: If a pattern does not contain `{case}`, or a side has no files.
 
     Examples:
         >>> import tempfile
@@ -120,15 +120,15 @@ def find_pairs(
     """
     if _is_file(pred) and _is_file(truth) and not (pred_pattern or truth_pattern):
         return PairTable((ScorePair(file_name(Path(pred)), Path(pred), (Path(truth),)),))
-    found = find_side(os.fspath(pred), pred_pattern, "PRED", raters=False, output=output)
-    known = find_side(os.fspath(truth), truth_pattern, "TRUTH", raters=True, output=output)
-    if not known.fixed:
-        known.gather_raters({file.name for file in found.files})
-    sides = (found.by_case(known), known.by_case(found))
+    preds = find_side(os.fspath(pred), pred_pattern, "pred", raters=False, output=output)
+    truths = find_side(os.fspath(truth), truth_pattern, "truth", raters=True, output=output)
+    if not truths.fixed:
+        truths.gather_raters({file.name for file in preds.files})
+    sides = (preds.by_case(truths), truths.by_case(preds))
     pairs = [_paired(case, *sides) for case in sorted({*sides[0], *sides[1]})]
     if not set(sides[0]) & set(sides[1]):
-        raise ValueError(_nothing_matches(sides))
-    return PairTable(tuple(pairs), tuple(found.passed_by + known.passed_by))
+        raise _nothing_matches(sides)
+    return PairTable(tuple(pairs), tuple(preds.passed_by + truths.passed_by))
 
 
 def _is_file(path: str | os.PathLike[str]) -> bool:
@@ -140,16 +140,16 @@ def read_pairs(table: str | os.PathLike[str]) -> PairTable:
     r"""Read pairs from a CSV table with the columns case, pred and truth.
 
     Args:
-        table: The file. Paths are relative to its folder; several raters' masks are separated by
-            `;`. Other columns are passed by.
+        table: The file. Paths are relative to its folder; masks of several raters are separated by
+            `;`. Other columns are ignored.
 
     Returns:
-        Every case, in the order of the table. An empty cell, a file that is not there, or a case
-        that comes twice is there with the reason.
+        Every case, in the order of the table. A case with an empty cell, a missing file or two rows
+        has an error.
 
     Raises:
-        FileNotFoundError: If there is no such table.
-        ValueError: If it is no such table, or has no rows.
+        FileNotFoundError: If the table does not exist.
+        ValueError: If it does not have these columns, or has no rows.
 
     Examples:
         >>> import tempfile
@@ -175,13 +175,13 @@ def read_pairs(table: str | os.PathLike[str]) -> PairTable:
             f"got {', '.join(columns) or 'none'}"
         )
     if not rows:
-        raise ValueError(f"{table} must have a row a case, got none")
+        raise ValueError(f"{table} must have one row per case, got none")
     counts = Counter((row["case"] or "").strip() for row in rows)
     return PairTable(tuple(_tabled(rows, counts, table.parent)))
 
 
 def _tabled(rows: list[dict[str, str]], counts: Counter[str], folder: Path) -> Iterator[ScorePair]:
-    """A pair for each case; the error of those that cannot be one."""
+    """A pair for each case; some have an error."""
     seen: set[str] = set()
     for number, row in enumerate(rows, start=2):
         case, pred = (row["case"] or "").strip(), (row["pred"] or "").strip()
@@ -203,26 +203,27 @@ def _tabled(rows: list[dict[str, str]], counts: Counter[str], folder: Path) -> I
 
 
 def _missing(paths: list[Path]) -> str | None:
-    """Which of the files of a table are not there."""
+    """A message that lists the missing files, if any."""
     gone = [str(path) for path in paths if not os.path.exists(path)]
     return f"found no such file: {', '.join(gone)}" if gone else None
 
 
 def _paired(
-    case: str, found: dict[str, list[SideFile]], known: dict[str, list[SideFile]]
+    case: str, preds_by_case: dict[str, list[SideFile]], truths_by_case: dict[str, list[SideFile]]
 ) -> ScorePair:
-    preds, truths = found.get(case, []), sorted(known.get(case, []), key=_rater_order)
-    raters = [_number(truth.rater) for truth in truths]
+    pred_files = preds_by_case.get(case, [])
+    truth_files = sorted(truths_by_case.get(case, []), key=_rater_order)
+    raters = [_number(truth.rater) for truth in truth_files]
     error = None
-    if not preds or not truths:
-        error = "no prediction" if truths else "no truth"
-    elif len(preds) > 1:
-        error = f"several predictions: {', '.join(str(file.path) for file in preds)}"
+    if not pred_files or not truth_files:
+        error = "no prediction" if truth_files else "no truth"
+    elif len(pred_files) > 1:
+        error = f"several predictions: {', '.join(str(file.path) for file in pred_files)}"
     elif len(set(raters)) < len(raters) or (None in raters and len(raters) > 1):
-        error = f"several truths: {', '.join(str(file.path) for file in truths)}"
-        error += "; --truth-pattern says which are meant" if any(raters) else ""
-    pred = preds[0].path if preds else None
-    return ScorePair(case, pred, tuple(truth.path for truth in truths), error)
+        error = f"several truths: {', '.join(str(file.path) for file in truth_files)}"
+        error += "; choose with `truth_pattern=`" if any(raters) else ""
+    pred = pred_files[0].path if pred_files else None
+    return ScorePair(case, pred, tuple(truth.path for truth in truth_files), error)
 
 
 def _number(rater: str | None) -> int | str | None:
@@ -231,15 +232,18 @@ def _number(rater: str | None) -> int | str | None:
 
 
 def _rater_order(file: SideFile) -> tuple[int, str]:
-    """Raters by number, others by name."""
+    """Sort raters by number, others by name."""
     rater = _number(file.rater)
     return (rater, "") if isinstance(rater, int) else (-1, rater or "")
 
 
-def _nothing_matches(sides: tuple[dict[str, list[SideFile]], dict[str, list[SideFile]]]) -> str:
+def _nothing_matches(
+    sides: tuple[dict[str, list[SideFile]], dict[str, list[SideFile]]],
+) -> ValueError:
     examples = [", ".join(sorted(side)[:3]) + (", …" if len(side) > 3 else "") for side in sides]
-    return (
-        f"PRED and TRUTH must share at least one case, got predictions of {examples[0]} and "
-        f"truths of {examples[1]}; name the cases by --pred-pattern and --truth-pattern, "
-        'for example "{case}_pred.nii.gz"'
+    return refusal(
+        "truth",
+        f"must share at least one case with `pred=`, got predictions of {examples[0]} and truths "
+        f"of {examples[1]}; say where the case is in their names with `pred_pattern=` and "
+        '`truth_pattern=`, for example "{case}_pred.nii.gz"',
     )

@@ -1,10 +1,12 @@
-"""Patterns of file names: where the case stands in them, and the rater."""
+"""Patterns of file names with the case and the rater."""
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
 from pathlib import Path
+
+from softoverlap._checks import refusal
 
 _TOKENS = re.compile(r"(\{[^{}]*\}|\*\*/|\*|\?)")
 _WILDCARDS = {"**/": r"(?:.*/)?", "*": r"[^/]*", "?": r"[^/]"}
@@ -20,7 +22,7 @@ class FilePattern:
         expression: The same as a regular expression with the groups `case` and, if any, `rater`.
 
     Examples:
-        >>> pattern = read_pattern("{case}_seg.nii.gz", name="--truth-pattern")
+        >>> pattern = read_pattern("{case}_seg.nii.gz", name="truth_pattern")
         >>> pattern.match(Path("data/sub-1/a_1_seg.nii.gz"), Path("data"))["case"]
         'a_1'
     """
@@ -29,28 +31,28 @@ class FilePattern:
     expression: re.Pattern[str]
 
     def match(self, path: Path, folder: Path) -> re.Match[str] | None:
-        """What stands in a file's name; in its path below the folder if the pattern has a slash."""
+        """Match the name of a file, or its path below the folder if the pattern has a slash."""
         nested = "/" in self.text
         name = path.relative_to(folder).as_posix() if nested else path.name
         return self.expression.fullmatch(name)
 
 
 def read_pattern(text: str, *, name: str, rater: bool = False) -> FilePattern:
-    """Read a pattern; a placeholder that comes twice must hold the same text both times.
+    """Read a pattern; a placeholder that occurs twice must match the same text both times.
 
     Args:
         text: The pattern, with `{case}`.
-        name: How to call it in messages.
-        rater: Whether `{rater}` may stand in it.
+        name: The argument of the pattern, for messages.
+        rater: Whether it may contain `{rater}`.
 
     Returns:
         The pattern.
 
     Raises:
-        ValueError: If there is no `{case}` in it, or another placeholder than those allowed.
+        ValueError: If it does not contain `{case}`, or contains an unknown placeholder.
 
     Examples:
-        >>> nested = read_pattern("{case}/anat/{case}_T1.nii", name="PRED")
+        >>> nested = read_pattern("{case}/anat/{case}_T1.nii", name="pred")
         >>> nested.match(Path("sub-1/anat/sub-2_T1.nii"), Path(".")) is None
         True
     """
@@ -58,18 +60,18 @@ def read_pattern(text: str, *, name: str, rater: bool = False) -> FilePattern:
     parts: list[str] = []
     for token in _TOKENS.split(text):
         if token.startswith("{") and token not in known:
-            raise ValueError(f"{name} must hold only {' and '.join(known)} in braces, got {token}")
+            raise refusal(name, f"must hold only {' and '.join(known)} in braces, got {token}")
         if token in _FIELDS and _FIELDS[token] in parts:
             parts.append(f"(?P={token[1:-1]})")
         else:
             parts.append(_FIELDS.get(token) or _WILDCARDS.get(token) or re.escape(token))
     if "{case}" not in text:
-        raise ValueError(f"{name} must say by {{case}} where the case stands, got {text!r}")
+        raise refusal(name, f"must say with {{case}} where the case is, got {text!r}")
     return FilePattern(text, re.compile("".join(parts)))
 
 
 def has_wildcards(text: str) -> bool:
-    """Whether it is a pattern, and not simply the name of a file that is there.
+    """Whether it is a pattern, and not the name of an existing file.
 
     Examples:
         >>> has_wildcards("scans/*.nii"), has_wildcards("scans")
@@ -81,20 +83,20 @@ def has_wildcards(text: str) -> bool:
 def split_pattern(text: str, *, name: str) -> tuple[Path, str]:
     """The folder before the first part with a wildcard, and the pattern below it.
 
-    A single `*` is taken as the case where there is no `{case}`.
+    Without `{case}`, a single `*` stands for the case.
 
     Args:
         text: A path with wildcards.
-        name: How to call it in messages.
+        name: The argument of the pattern, for messages.
 
     Returns:
         The folder and the pattern.
 
     Raises:
-        ValueError: If it does not say where the case stands.
+        ValueError: If it does not say where the case is.
 
     Examples:
-        >>> folder, pattern = split_pattern("runs/*/pred.nii.gz", name="PRED")
+        >>> folder, pattern = split_pattern("runs/*/pred.nii.gz", name="pred")
         >>> str(folder), pattern
         ('runs', '{case}/pred.nii.gz')
     """
@@ -103,8 +105,8 @@ def split_pattern(text: str, *, name: str) -> tuple[Path, str]:
     below = "/".join(parts[first:])
     if "{case}" not in below:
         if below.count("*") != 1:
-            raise ValueError(
-                f"{name} must say by {{case}} or a single * where the case stands, got {text!r}"
+            raise refusal(
+                name, f"must say with {{case}} or a single * where the case is, got {text!r}"
             )
         below = below.replace("*", "{case}")
     return Path(*parts[:first]), below

@@ -10,11 +10,10 @@ from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import version
 from typing import Any
 
-from softoverlap._checks import check_choice
+from softoverlap._checks import check_choice, check_threshold, check_weight, refusal
 from softoverlap.app.cohort.pairing import ScorePair
 from softoverlap.app.cohort.stamps import file_stamps
-from softoverlap.images.alignment import GEOMETRIES
-from softoverlap.images.values import VALUES
+from softoverlap.images import GEOMETRIES, VALUES
 
 CaseFiles = list[list[str]]
 """Paths of the prediction, none or one, and of the truths."""
@@ -57,13 +56,10 @@ class ScoreSettings:
         check_choice("values", self.values, VALUES)
         check_choice("truth_values", self.truth_values, VALUES)
         check_choice("geometry", self.geometry, GEOMETRIES)
-        for name in ("threshold", "halo", "hit_iou"):
-            if not 0 < getattr(self, name) <= 1:
-                raise ValueError(f"{name} must lie in (0, 1], got {getattr(self, name)!r}")
-        if not 0 <= self.min_mm3 < math.inf:
-            raise ValueError(f"min_mm3 must be at least 0, got {self.min_mm3!r}")
+        check_threshold(threshold=self.threshold, halo=self.halo, hit_iou=self.hit_iou)
+        check_weight(min_mm3=self.min_mm3)
         if any(label < 1 for label in self.labels) or len(set(self.labels)) < len(self.labels):
-            raise ValueError(f"labels must be different and at least 1, got {list(self.labels)}")
+            raise refusal("labels", f"must be different and at least 1, got {list(self.labels)}")
 
     def as_dict(self) -> dict[str, Any]:
         """The settings as JSON has them."""

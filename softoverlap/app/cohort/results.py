@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from softoverlap.app.cohort.pairing import ScorePair
@@ -16,22 +17,23 @@ class CaseRows:
         pair: The files.
         kind: What is compared, in words: `masks`, `boxes in masks`, …
         displacement: Largest displacement between the grids, in voxels, or None if unknown.
-        warning: What a user should know, or None.
+        notes: What a user should know.
 
     Examples:
-        >>> rows = CaseRows(ScorePair("a", None, ()), "masks", 0.0, None)
+        >>> rows = CaseRows(ScorePair("a", None, ()), "masks", 0.0, [])
         >>> rows.add(None, {"soft_dice": 1.0}, LesionTables({}, [], []))
         >>> rows.result().rows[0]["soft_dice"]
         1.0
     """
 
     def __init__(
-        self, pair: ScorePair, kind: str, displacement: float | None, warning: str | None
+        self, pair: ScorePair, kind: str, displacement: float | None, notes: Iterable[str]
     ) -> None:
         self.pair = pair
+        self._notes = list(notes)
         self._head: Row = {
             "error": None,
-            "warning": None if warning is None else " ".join(warning.split()),
+            "warning": None,
             **file_columns(pair),
             "kind": kind,
             "geometry_displacement_voxels": _without_noise(displacement),
@@ -53,8 +55,15 @@ class CaseRows:
         result.boxes.extend({**names, **row} for row in tables.boxes)
         result.statistics.append({**names, **(statistics or {})})
 
+    def note(self, *notes: str) -> None:
+        """More that a user should know about the case."""
+        self._notes += notes
+
     def result(self) -> CaseResult:
-        """All rows."""
+        """All rows; each has the notes as its warning, every note once."""
+        notes = dict.fromkeys(" ".join(note.split()) for note in self._notes)
+        for row in self._result.rows:
+            row["warning"] = "; ".join(notes) or None
         return self._result
 
 

@@ -1,4 +1,4 @@
-"""The files of one side, predictions or truths, and how their cases are called."""
+"""The files of one side, predictions or truths, and the names of their cases."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from softoverlap._checks import refusal
 from softoverlap.app.cohort.names import JOURNAL, OUTPUTS
 from softoverlap.app.cohort.patterns import FilePattern, has_wildcards, read_pattern, split_pattern
-from softoverlap.images import IMAGE_SUFFIXES, Unpaired, image_name
-from softoverlap.images.sources import is_dicom_folder
+from softoverlap.images import IMAGE_SUFFIXES, Unpaired, image_name, is_dicom_folder
 
 BOX_SUFFIXES = (".mrk.json", ".json", ".csv", ".npz")
-"""Files of boxes; the longest first."""
+"""Suffixes of files of boxes, the longest first."""
 
 _RATER = re.compile(r"(?P<case>.+)_rater(?P<rater>\d+)")
 
@@ -44,7 +44,7 @@ def is_box_file(path: Path) -> bool:
 
 @dataclass
 class SideFile:
-    """A file, how its case is called, and how if that name comes twice."""
+    """A file, the name of its case, and a longer name in case the first occurs twice."""
 
     path: Path
     name: str
@@ -54,14 +54,14 @@ class SideFile:
 
 @dataclass
 class Side:
-    """The predictions or the truths; their names are `fixed` if a pattern gave them."""
+    """The predictions or the truths; names are `fixed` if they come from a pattern."""
 
     files: list[SideFile]
     fixed: bool
     passed_by: list[Unpaired]
 
     def gather_raters(self, others: set[str]) -> None:
-        """CASE_rater1 is of CASE, unless the other side knows it by its whole name."""
+        """CASE_rater1 belongs to CASE, unless the other side has a case CASE_rater1."""
         for file in self.files:
             match = _RATER.fullmatch(file.name)
             if match and file.name not in others:
@@ -69,12 +69,12 @@ class Side:
                 file.long_name = file.long_name.removesuffix(f"_rater{file.rater}")
 
     def ambiguous(self) -> set[str]:
-        """Names that several files share which are not raters of one case."""
+        """Names shared by several files that are not raters of one case."""
         counts = Counter((file.name, file.rater) for file in self.files)
         return set() if self.fixed else {name for (name, _), n in counts.items() if n > 1}
 
     def by_case(self, other: Side) -> dict[str, list[SideFile]]:
-        """Files by case, by the long name where the short one is ambiguous on either side."""
+        """Files by case, with the long name if the short one is ambiguous on either side."""
         twice = self.ambiguous() | other.ambiguous()
         cases: dict[str, list[SideFile]] = {}
         for file in self.files:
@@ -91,23 +91,26 @@ def find_side(
     raters: bool,
     output: str | os.PathLike[str] | None = None,
 ) -> Side:
-    """All files of one side, but those of the results."""
+    """All files of one side, except results."""
     if has_wildcards(text):
         if pattern is not None:
-            raise ValueError(f"{name} must be a folder where --{name.lower()}-pattern is given")
+            raise refusal(name, f"must be a folder where `{name}_pattern=` is given, got {text}")
         folder, pattern = split_pattern(text, name=name)
     else:
         folder = Path(text)
+    if folder.is_file():
+        complaint = f"must be a folder, as the other side is one, got the file {folder}"
+        raise refusal(name, complaint, FileNotFoundError)
     if not folder.is_dir():
-        kind = "a folder, as the other side is one," if folder.is_file() else "there,"
-        raise FileNotFoundError(f"{name} must be {kind} got {folder}")
-    option = f"--{name.lower()}-pattern"
-    rule = None if pattern is None else read_pattern(pattern, name=option, rater=raters)
+        raise refusal(name, f"must exist, found no {folder}", FileNotFoundError)
+    rule = None
+    if pattern is not None:
+        rule = read_pattern(pattern, name=f"{name}_pattern", rater=raters)
     files = _files(folder, output)
     side = _matching(folder, rule, files) if rule else _images(folder, files)
     if not side.files:
-        what = f"files like {pattern}" if pattern else "images or files of boxes"
-        raise ValueError(f"{name} must hold {what}, found none in {folder}")
+        what = f"files that match {pattern}" if pattern else "images or files of boxes"
+        raise refusal(name, f"must hold {what}, found none in {folder}")
     return side
 
 
@@ -116,7 +119,7 @@ def _matching(folder: Path, rule: FilePattern, paths: list[Path]) -> Side:
     for path in paths:
         match = rule.match(path, folder)
         if match is None:
-            passed_by.append(Unpaired(path, f"not like {rule.text}"))
+            passed_by.append(Unpaired(path, f"does not match {rule.text}"))
         else:
             files.append(
                 SideFile(path, match["case"], match["case"], match.groupdict().get("rater"))
@@ -125,7 +128,7 @@ def _matching(folder: Path, rule: FilePattern, paths: list[Path]) -> Side:
 
 
 def _images(folder: Path, all_paths: list[Path]) -> Side:
-    """Images, or where there is none boxes: images often have JSON files beside them."""
+    """Images, or boxes if there are no images, which often come with JSON files."""
     paths = [path for path in all_paths if path.name.lower().endswith(IMAGE_SUFFIXES)]
     paths = paths or sorted(filter(is_dicom_folder, {path.parent for path in all_paths}))
     paths = paths or [path for path in all_paths if path.name.lower().endswith((".json", ".npz"))]
@@ -137,26 +140,26 @@ def _images(folder: Path, all_paths: list[Path]) -> Side:
 
 
 def _files(folder: Path, output: str | os.PathLike[str] | None) -> list[Path]:
-    """Files below the folder in order; names that start with a dot and results are passed by."""
+    """Files below the folder in order, without results and names that start with a dot."""
     results = None if output is None else _below(folder, Path(output))
     paths = sorted(_below_all(folder))
     runs = {path.parent.relative_to(folder) for path in paths if path.name == JOURNAL}
     if results == Path():
         runs.add(Path())
         results = None
-    found = []
+    kept = []
     for path in paths:
         place = path.relative_to(folder)
         hidden = any(part.startswith(".") for part in place.parts)
         ours = place.name in OUTPUTS and place.parent in runs
         ours = ours or (results is not None and place.is_relative_to(results))
         if not (hidden or ours) and path.is_file():
-            found.append(path)
-    return found
+            kept.append(path)
+    return kept
 
 
 def _below_all(folder: Path) -> Iterator[Path]:
-    """All files below, behind links too; a folder that links lead to twice counts once."""
+    """All files below, also behind links; a folder reached twice counts once."""
     seen: set[str] = set()
     for name, folders, files in os.walk(folder, followlinks=True):
         if os.path.realpath(name) in seen:
@@ -164,10 +167,10 @@ def _below_all(folder: Path) -> Iterator[Path]:
             continue
         seen.add(os.path.realpath(name))
         folders.sort()
-        yield from (Path(name, one) for one in files)
+        yield from (Path(name, file) for file in files)
 
 
 def _below(folder: Path, output: Path) -> Path | None:
-    """Where in the folder the output lies, `.` if it is the folder, None if it lies elsewhere."""
+    """Path of the output in the folder: `.` if it is the folder, None if it is elsewhere."""
     inside, outside = output.resolve(), folder.resolve()
     return inside.relative_to(outside) if inside.is_relative_to(outside) else None

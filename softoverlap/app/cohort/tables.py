@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from softoverlap.images.tables import axis_names
+from softoverlap.images import axis_names
 from softoverlap.measures import match_scan
 
 Row = dict[str, Any]

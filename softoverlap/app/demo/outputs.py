@@ -10,7 +10,7 @@ from torch import Tensor
 
 from softoverlap.app.train import Detections, Evaluation, TrainingScan
 from softoverlap.for_monai import lesion_target
-from softoverlap.images.tables import axis_names, write_table
+from softoverlap.images import axis_names, write_table
 from softoverlap.measures import OUTCOME_NAMES, match_scan
 
 

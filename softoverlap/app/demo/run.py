@@ -24,10 +24,10 @@ from softoverlap.app.train import (
     TrainingScan,
     detect_files,
     evaluate,
+    read_checkpoint,
     train,
     training_scan,
 )
-from softoverlap.app.train.checkpoint import read_checkpoint
 from softoverlap.for_monai import lesion_target
 from softoverlap.images import find_cases, load_case, whole_file, write_phantoms
 
@@ -98,7 +98,7 @@ def run_demo(
     say(f"detecting in {len(unseen)} unseen scans")
     paths = [case.image for case in find_cases(output / "phantoms" / "unseen").cases]
     results = detect_files(model, paths, output / "detections", overwrite=True)
-    found = [result.found for result in results if result.found is not None]
+    found = [result.detections for result in results if result.detections is not None]
     say("comparing with an untrained network and with a threshold")
     targets = [lesion_target(scan.lesions) for scan in unseen]
     threshold = fit_threshold(seen[:12])

@@ -1,7 +1,21 @@
 """Pictures of scans and curves, and the page of a cohort; only this room imports matplotlib."""
 
+from softoverlap.app.report.display import DISPLAY, moved_boxes, name_planes
 from softoverlap.app.report.froc_plot import plot_froc
 from softoverlap.app.report.page import Report, write_report
 from softoverlap.app.report.plots import plot_case, save_figure
+from softoverlap.app.report.viewer import ViewerServer, read_viewer, write_viewer
 
-__all__ = ["Report", "plot_case", "plot_froc", "save_figure", "write_report"]
+__all__ = [
+    "DISPLAY",
+    "Report",
+    "ViewerServer",
+    "moved_boxes",
+    "name_planes",
+    "plot_case",
+    "plot_froc",
+    "read_viewer",
+    "save_figure",
+    "write_report",
+    "write_viewer",
+]

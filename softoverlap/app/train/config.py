@@ -1,4 +1,4 @@
-"""Settings of a training run, checked when they are made and stored in its checkpoint."""
+"""Settings of a training run, checked on creation and stored in its checkpoint."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from softoverlap._checks import check_choice
+from softoverlap._checks import check_choice, check_threshold, refusal
 from softoverlap.anchors import AnchorWeighting
 
 _POSITIVE = ("batch_size", "steps", "learning_rate", "clip_norm", "save_seconds")
@@ -22,8 +22,8 @@ class TrainingConfig:
     """How a lesion detector is built and trained.
 
     The learning rate rises over the first `warmup` of the run and falls to zero along a cosine.
-    The run ends after `steps`, or after `max_minutes` if these pass first; the learning rate
-    follows whichever is further on, so it always comes down to zero.
+    The run ends after `steps`, or after `max_minutes` if that is earlier; the learning rate follows
+    the one that is further on, so it always falls to zero.
 
     Args:
         patch_size: Voxels of a training patch and of a window of detection, one number or one an
@@ -35,7 +35,7 @@ class TrainingConfig:
         weight_decay: AdamW's weight decay, at least 0.
         warmup: Share of the run in which the learning rate rises, in [0, 1].
         clip_norm: Longest gradient; longer ones are scaled down.
-        foreground: Share of patches around a lesion, in [0, 1]; the others lie anywhere.
+        foreground: Share of patches around a lesion, in [0, 1]; the others are anywhere.
         flips: Flip patches along random axes.
         brightness: Spread of the random change of a patch's gain and offset, at least 0, in
             units of the image's own spread.
@@ -48,13 +48,13 @@ class TrainingConfig:
         anchor_sizes: Edges of the anchors in voxels on the finest level.
         iou_branch: Let the network also predict how well each box fits, and rank by √(p·q). Low
             probabilities are lifted by the root, so raise `score_threshold` with it.
-        amodal: Learn the whole box of a lesion that a patch cuts, not the part that shows.
+        amodal: Learn the whole box of a lesion that a patch cuts, not the visible part.
         mask_threshold: Lowest probability inside a lesion, in (0, 1], where masks are read for
             this training (`load_case`); kept with the checkpoint.
-        score_target: What the score of a box learns: `"existence"`, the share of raters that
+        score_target: The target of a box's score: `"existence"`, the share of raters that
             marked the lesion; `"hard"`, 1; `"quality"` or `"existence_quality"`, which learn more
             slowly (see `AnchorWeighting`).
-        score_threshold: Least score of a detection, in [0, 1].
+        score_threshold: Lowest score of a detection, in [0, 1].
         nms_threshold: Highest IoU of two detections, in [0, 1].
         window_overlap: Least overlap of neighbouring windows of detection, in [0, 1).
         amp: On a GPU, compute in bfloat16 where it is safe.
@@ -62,7 +62,7 @@ class TrainingConfig:
         save_seconds: Time between two checkpoints in seconds.
 
     Raises:
-        TypeError: If a size is no number.
+        TypeError: If a size is not a number.
         ValueError: If an argument is out of range; the message names it.
 
     Examples:
@@ -143,17 +143,17 @@ class TrainingConfig:
 
 
 def pick_device(device: str | torch.device = "auto") -> torch.device:
-    """The device of this name, if it is there.
+    """The device of this name, if it exists.
 
     Args:
-        device: `"auto"` for the GPU if there is one, else the CPU; or `"cpu"`, `"cuda"`,
+        device: `"auto"` for the GPU if there is one, otherwise the CPU; or `"cpu"`, `"cuda"`,
             `"cuda:1"`, `"mps"`.
 
     Returns:
         The device.
 
     Raises:
-        ValueError: If the name is wrong or there is no such device.
+        ValueError: If the name is wrong or the device does not exist.
 
     Examples:
         >>> pick_device("cpu")
@@ -166,9 +166,8 @@ def pick_device(device: str | torch.device = "auto") -> torch.device:
         torch.zeros(1, device=chosen)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         reason = str(error).splitlines()[0]
-        raise ValueError(
-            f"device must be auto, cpu, or a GPU here, got {device}: {reason}"
-        ) from None
+        complaint = f"must be auto, cpu, or a GPU of this machine, got {device}: {reason}"
+        raise refusal("device", complaint) from None
     return chosen
 
 
@@ -179,13 +178,13 @@ def _check_ranges(config: TrainingConfig) -> None:
         (_POSITIVE, lambda value: 0 < value < inf, "be above 0"),
         (_SHARES, lambda value: 0 <= value <= 1, "lie in [0, 1]"),
         (_NOT_NEGATIVE, lambda value: 0 <= value < inf, "be at least 0"),
-        (("mask_threshold",), lambda value: 0 < value <= 1, "lie in (0, 1]"),
         (("window_overlap",), lambda value: 0 <= value < 1, "lie in [0, 1)"),
         (("max_minutes",), lambda value: value is None or value > 0, "be above 0 or None"),
     ):
         for name in names:
             if not fits(getattr(config, name)):
-                raise ValueError(f"{name} must {expected}, got {getattr(config, name)}")
+                raise refusal(name, f"must {expected}, got {getattr(config, name)}")
+    check_threshold(mask_threshold=config.mask_threshold)
     check_choice("intensity", config.intensity, ("scan", "fixed"))
     AnchorWeighting(target=config.score_target)
 
@@ -194,10 +193,11 @@ def _check_axes(config: TrainingConfig) -> None:
     """Three axes, patches that the network can halve, spacings in mm."""
     stride = 2 ** len(config.channels)
     if len(config.patch) != 3 or any(side < stride or side % stride for side in config.patch):
-        raise ValueError(
-            f"patch_size must be a multiple of {stride}, the network's stride, on each of three "
-            f"axes, got {config.patch}"
+        raise refusal(
+            "patch_size",
+            f"must be a multiple of {stride}, the network's stride, on each of three axes, "
+            f"got {config.patch}",
         )
     spacing = config.spacing
     if spacing is not None and (len(spacing) != 3 or not all(0 < edge < 100 for edge in spacing)):
-        raise ValueError(f"spacing must hold three lengths in mm, got {spacing}")
+        raise refusal("spacing", f"must hold three lengths in mm, got {spacing}")

@@ -1,4 +1,4 @@
-"""Detection on files: find the scans, write what was found beside nothing that was there."""
+"""Detection on files: find the scans, and write results without replacing other files."""
 
 from __future__ import annotations
 
@@ -18,28 +18,30 @@ from softoverlap.app.train.scans import warn_of_axes
 from softoverlap.images import (
     IMAGE_SUFFIXES,
     Volume,
+    axis_codes,
+    axis_names,
+    check_names,
+    check_written,
+    find_files,
     image_name,
+    load_one_volume,
     save_nifti,
     write_boxes,
     write_markups,
+    write_table,
 )
-from softoverlap.images.files import check_written
-from softoverlap.images.geometry import axis_codes
-from softoverlap.images.images import load_one_volume
-from softoverlap.images.sources import check_names, find_files
-from softoverlap.images.tables import axis_names, write_table
 
 
 @dataclass(frozen=True, eq=False)
 class FileResult:
-    """What came of one file.
+    """The result for one file.
 
     Args:
         path: The scan.
-        found: Its detections, or None if it failed.
+        detections: What was found in it, or None if it failed.
         error: Why it failed, or None.
         axes: Where the scan's voxel axes point, or None if it failed.
-        note: What is odd about the scan, or None.
+        note: What a user should know about the scan, or None.
 
     Examples:
         >>> FileResult(Path("scan.nii.gz"), None, "it is truncated").ok
@@ -47,7 +49,7 @@ class FileResult:
     """
 
     path: Path
-    found: Detections | None
+    detections: Detections | None
     error: str | None = None
     axes: str | None = None
     note: str | None = None
@@ -59,28 +61,28 @@ class FileResult:
 
 
 def find_scans(sources: Sequence[str | os.PathLike[str]]) -> list[Path]:
-    """Images that are named, that lie in a folder, or that match a pattern.
+    """Images that are named, in a folder, or match a pattern.
 
     Args:
         sources: Files, folders (their own files, those of `images/` in a training folder, or one
-            DICOM series) and patterns such as `"scans/*_flair.nii.gz"`. A file that is named need
-            not exist: it fails by itself.
+            DICOM series) and patterns such as `"scans/*_flair.nii.gz"`. A named file need not
+            exist: it fails later, without stopping the others.
 
     Returns:
         Files in the order of the sources, those of one source by name; each once.
 
     Raises:
-        FileNotFoundError: If a folder or a pattern holds no image.
-        ValueError: If two files have the same name, so that their results would share it.
+        FileNotFoundError: If a folder or a pattern has no image.
+        ValueError: If two files have the same name, so that their results would collide.
 
     Examples:
         >>> find_scans(["a.nii.gz", "b.mha", "a.nii.gz"])
         [PosixPath('a.nii.gz'), PosixPath('b.mha')]
     """
     whole = [path / "images" if (path / "images").is_dir() else path for path in map(Path, sources)]
-    found = find_files(whole, IMAGE_SUFFIXES, "IMAGES")
-    check_names(found, image_name, "IMAGES")
-    return found
+    scans = find_files(whole, IMAGE_SUFFIXES, "images")
+    check_names(scans, image_name, "images")
+    return scans
 
 
 def detect_files(
@@ -91,25 +93,25 @@ def detect_files(
     overwrite: bool = False,
     progress: Callable[[FileResult], None] | None = None,
 ) -> list[FileResult]:
-    """Find lesions in files, and write boxes, markups and heat maps in their native space.
+    """Find lesions in files, and write boxes, markups and heat maps on their own grids.
 
-    A file that cannot be read, or whose results cannot be written, is noted and the others go on.
-    A scan of one value alone is noted and has no boxes. `detections.csv` has a row for every box,
-    `scans.csv` one for every file; Ctrl-C writes them for the files that are done.
+    A file that cannot be read, or whose results cannot be written, gets an error; the others
+    continue. A scan whose voxels are all equal gets a note and no boxes. `detections.csv` has a row
+    for every box, `scans.csv` one for every file; Ctrl-C writes them for the files that are done.
 
     Args:
         model: A trained detector.
         scans: The files, as of `find_scans`.
-        output: Folder for the results; made if it is not there.
-        overwrite: Replace results that are there already, and remove those that an earlier
-            `scans.csv` lists. Scans are never replaced.
+        output: Folder for the results; created if it does not exist.
+        overwrite: Replace existing results, and remove those that an earlier `scans.csv` lists.
+            Scans are never replaced.
         progress: Called after every file; it may raise `KeyboardInterrupt` to stop there.
 
     Returns:
-        What came of each file.
+        The result for each file.
 
     Raises:
-        FileExistsError: If a result is there already, or would replace a scan.
+        FileExistsError: If a result exists already, or would replace a scan.
         KeyboardInterrupt: On Ctrl-C, with the number of scans that are done.
 
     Examples:
@@ -143,8 +145,8 @@ def detect_files(
 
 
 def _compare_axes(model: LesionDetector, results: Sequence[FileResult]) -> None:
-    """Warn once of scans that are stored in another axis order than the training's."""
-    others = [one.path.name for one in results if one.axes not in (None, model.axes)]
+    """Warn once about scans with another axis order than those of the training."""
+    others = [result.path.name for result in results if result.axes not in (None, model.axes)]
     if model.axes is not None and others:
         warn_of_axes(others, model.axes, "the training's scans")
 
@@ -153,16 +155,16 @@ def _detect_file(model: LesionDetector, path: Path, output: Path) -> FileResult:
     try:
         image = load_one_volume(path)
         constant = bool((image.data == image.data.flatten()[0]).all())
-        found = _nothing(image) if constant else detect(model, image)
-        write_detections(output, image_name(path), found, image.affine)
+        detections = _nothing(image) if constant else detect(model, image)
+        write_detections(output, image_name(path), detections, image.affine)
     except (ValueError, OSError) as error:
         return FileResult(path, None, str(error))
     note = f"all voxels are {float(image.data.flatten()[0]):g}: no boxes" if constant else None
-    return FileResult(path, found, axes=axis_codes(image.affine), note=note)
+    return FileResult(path, detections, axes=axis_codes(image.affine), note=note)
 
 
 def _nothing(image: Volume) -> Detections:
-    """No boxes, and no heat."""
+    """No boxes, and an empty heat map."""
     none = torch.zeros(0, 6), torch.zeros(0, dtype=torch.int64), torch.zeros(0)
     return Detections(*none, heat_map=torch.zeros(image.data.shape))
 
@@ -175,50 +177,53 @@ def result_files(output: Path, name: str) -> tuple[Path, Path, Path]:
 
 
 def write_detections(
-    output: Path, name: str, found: Detections, affine: Float64[Tensor, "4 4"]
+    output: Path, name: str, detections: Detections, affine: Float64[Tensor, "4 4"]
 ) -> None:
     """Write the boxes as JSON and as 3D Slicer markups, and the heat map as NIfTI.
 
     Args:
         output: An existing folder.
         name: Name of the scan.
-        found: What was found in it.
+        detections: What was found in it.
         affine: Voxel indices to RAS mm of voxel centres, shape (4, 4).
 
     Examples:
         >>> import tempfile
         >>> import torch
-        >>> found = Detections(
+        >>> detections = Detections(
         ...     torch.zeros(0, 6), torch.zeros(0).long(), torch.zeros(0), torch.zeros(4, 4, 4)
         ... )
         >>> folder = Path(tempfile.mkdtemp())
-        >>> write_detections(folder, "scan", found, torch.eye(4, dtype=torch.float64))
+        >>> write_detections(folder, "scan", detections, torch.eye(4, dtype=torch.float64))
         >>> len(list(folder.iterdir()))
         3
     """
     boxes, markups, heat_map = result_files(output, name)
-    write_boxes(boxes, found.box, scores=found.scores, labels=found.label, affine=affine, case=name)
-    write_markups(markups, found.box, affine, scores=found.scores)
-    save_nifti(heat_map, found.heat_map, affine)
+    write_boxes(
+        boxes, detections.box, scores=detections.scores, labels=detections.label, affine=affine,
+        case=name,
+    )  # fmt: skip
+    write_markups(markups, detections.box, affine, scores=detections.scores)
+    save_nifti(heat_map, detections.heat_map, affine)
 
 
 def _write_tables(output: Path, results: Sequence[FileResult]) -> None:
     boxes, scans = [], []
     for result in results:
-        number = "" if result.found is None else len(result.found.box)
+        number = "" if result.detections is None else len(result.detections.box)
         state = "ok" if result.ok else "failed"
         words = result.error or "", result.note or ""
         scans.append([image_name(result.path), str(result.path), state, number, *words])
-        if result.found is not None:
-            boxes += box_rows(image_name(result.path), result.found)
+        if result.detections is not None:
+            boxes += box_rows(image_name(result.path), result.detections)
     write_table(output / "scans.csv", ["case", "file", "state", "boxes", "error", "note"], scans)
     write_table(output / "detections.csv", ["case", "score", "label", *axis_names(3)], boxes)
 
 
-def box_rows(name: str, found: Detections) -> list[list[object]]:
+def box_rows(name: str, detections: Detections) -> list[list[object]]:
     """A row for each box: case, score, label, and its coordinates in voxels."""
-    columns = zip(found.scores.tolist(), found.label.tolist(), found.box.tolist(), strict=True)
-    return [[name, score, label, *box] for score, label, box in columns]
+    columns = (detections.scores.tolist(), detections.label.tolist(), detections.box.tolist())
+    return [[name, score, label, *box] for score, label, box in zip(*columns, strict=True)]
 
 
 def _remove_earlier(scans: Sequence[Path], output: Path) -> None:

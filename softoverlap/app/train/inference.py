@@ -14,8 +14,7 @@ from torch import Tensor
 from softoverlap import boxes as geometry
 from softoverlap.app.train.checkpoint import LesionDetector
 from softoverlap.app.train.scans import zoom, zoom_factor, zoom_size
-from softoverlap.images import Volume
-from softoverlap.images.geometry import check_one_channel
+from softoverlap.images import Volume, check_one_channel
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,14 +78,14 @@ def detect(model: LesionDetector, image: Volume) -> Detections:
     factor = zoom_factor(image.spacing, model.spacing)
     data = model.intensity(image.data).cpu()
     data = zoom(data, factor, zoom_size(data.shape, factor))
-    found, heat_map = _run(model, data.to(model.device))
+    prediction, heat_map = _run(model, data.to(model.device))
     shape = tuple(image.data.shape)
     scale = torch.tensor([*factor, *factor], dtype=torch.float32)
     inverse = [1 / f for f in factor]
     return Detections(
-        box=geometry.clip(found["box"].float().cpu() * scale, shape),
-        label=found["label"].cpu(),
-        scores=found["label_scores"].float().cpu(),
+        box=geometry.clip(prediction["box"].float().cpu() * scale, shape),
+        label=prediction["label"].cpu(),
+        scores=prediction["label_scores"].float().cpu(),
         heat_map=zoom(heat_map.cpu(), inverse, shape).clamp(0, 1),
     )
 
@@ -101,7 +100,7 @@ def _run(model: LesionDetector, data: Tensor) -> tuple[dict[str, Tensor], Tensor
     try:
         detector.inferer = recorder  # pyright: ignore[reportAttributeAccessIssue]
         with torch.autocast(data.device.type, torch.bfloat16, enabled=amp):
-            found: Any = detector(data[None, None], use_inferer=True)
+            predictions: Any = detector(data[None, None], use_inferer=True)
     finally:
         detector.inferer = windows
     half = len(recorder.maps) // 2
@@ -109,7 +108,7 @@ def _run(model: LesionDetector, data: Tensor) -> tuple[dict[str, Tensor], Tensor
         detector.score_map(logits, codes)
         for logits, codes in zip(recorder.maps[:half], recorder.maps[half:], strict=True)
     ]
-    return found[0], _heat_map(levels, detector.size_divisible, data.shape)
+    return predictions[0], _heat_map(levels, detector.size_divisible, data.shape)
 
 
 class _Recorder:
@@ -135,4 +134,4 @@ def _heat_map(
         F.interpolate(level, size=padded, mode="trilinear", align_corners=False) for level in levels
     ]
     inside = tuple(slice(voxels) for voxels in size)
-    return torch.stack([one[0, 0] for one in grown]).amax(dim=0)[inside]
+    return torch.stack([level[0, 0] for level in grown]).amax(dim=0)[inside]

@@ -16,8 +16,7 @@ from torch import Tensor
 
 from softoverlap._checks import check_choice
 from softoverlap._types import plain
-from softoverlap.images import LoadedCase, Volume
-from softoverlap.images.geometry import axis_codes, check_one_channel
+from softoverlap.images import LoadedCase, Volume, axis_codes, check_one_channel
 from softoverlap.lesion import Lesion
 
 SAME_SPACING = 0.01
@@ -29,7 +28,7 @@ class TrainingScan:
     """A scan to train on, as it was read.
 
     Args:
-        name: How to call it in messages.
+        name: Its name for messages.
         image: Intensities with their affine.
         lesions: Lesions in voxels of the image, possibly none.
 
@@ -134,9 +133,9 @@ def median_spacing(scans: Sequence[TrainingScan]) -> tuple[float, ...]:
 
 
 def common_axes(scans: Sequence[TrainingScan]) -> str:
-    """Where the voxel axes of most scans point; a warning names a scan that differs.
+    """Directions of the voxel axes of most scans; a warning names one that differs.
 
-    Nothing is reoriented: the network sees axes as they are stored.
+    Nothing is reoriented: the network sees the axes as stored.
     """
     codes = [axis_codes(scan.image.affine) for scan in scans]
     usual = max(codes, key=codes.count)
@@ -147,10 +146,10 @@ def common_axes(scans: Sequence[TrainingScan]) -> str:
 
 
 def warn_of_axes(names: Sequence[str], usual: str, whose: str) -> None:
-    """Say that these scans are stored in another axis order or direction."""
+    """Warn about scans with another axis order or direction."""
     warnings.warn(
         f"{len(names)} scans, first {names[0]}, have voxel axes that do not point to {usual} as "
-        f"those of {whose}; scans are not reoriented: store all in one axis order",
+        f"those of {whose}; scans are not reoriented: store all with one axis order",
         stacklevel=3,
     )
 

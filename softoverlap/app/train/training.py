@@ -1,4 +1,4 @@
-"""Training: patches, gradient steps, and a checkpoint that a later run goes on from."""
+"""Training: patches, gradient steps, and a checkpoint from which a run can continue."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from softoverlap._checks import refusal
 from softoverlap.app.train.checkpoint import (
     LesionDetector,
     build_detector,
@@ -96,7 +97,7 @@ def train(
         run.save(checkpoint)
     run.model.detector.eval()
     if stopped:
-        kept = checkpoint and f"{checkpoint} is kept, and --resume goes on from it"
+        kept = checkpoint and f"{checkpoint} is kept, and `resume=True` continues from it"
         raise KeyboardInterrupt(kept or "there is no checkpoint")
     return run.model
 
@@ -195,7 +196,7 @@ def _start(
     if checkpoint is not None and Path(checkpoint).exists():
         if not resume:
             raise FileExistsError(
-                f"checkpoint {checkpoint} must not exist yet: resume or remove it"
+                f"checkpoint {checkpoint} must not exist yet: pass `resume=True` or remove it"
             )
         return _resumed(Path(checkpoint), config, device, names)
     spacing = config.spacing or median_spacing(scans)
@@ -217,11 +218,11 @@ def _resumed(path: Path, config: TrainingConfig, device: torch.device, names: li
 
 
 def resumable(path: Path, config: TrainingConfig, names: list[str]) -> dict[str, Any]:
-    """What the checkpoint holds, if these settings and scans can go on from it."""
+    """The content of the checkpoint, if these settings and scans can continue from it."""
     values = read_checkpoint(path)
     missing = [key for key in ("optimizer", "step", "seconds", "scans") if key not in values]
     if missing:
-        raise ValueError(f"checkpoint {path} must be one of a training, but lacks {missing}")
+        raise ValueError(f"checkpoint {path} must be that of a training, but lacks {missing}")
     if values["scans"] != names:
         raise ValueError(
             f"checkpoint {path} must be resumed with the scans it was started with, "
@@ -231,7 +232,7 @@ def resumable(path: Path, config: TrainingConfig, names: list[str]) -> dict[str,
     asked = config.to_dict()
     for name, value in asked.items():
         if name not in _MAY_CHANGE and stored[name] != value:
-            raise ValueError(f"{name} must stay {stored[name]} to resume {path}, got {value}")
+            raise refusal(name, f"must stay {stored[name]} to resume {path}, got {value}")
     try:
         values["step"], values["seconds"] = int(values["step"]), float(values["seconds"])
     except (TypeError, ValueError) as error:

@@ -1,4 +1,4 @@
-"""Every format by name, and which one a file is in."""
+"""All formats by name, and how the format of a file is recognised."""
 
 from __future__ import annotations
 
@@ -7,23 +7,23 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from softoverlap._checks import check_choice
+from softoverlap._checks import check_choice, refusal
 from softoverlap.images.formats import coco, label_map, markups, monai, nndetection, ours, table
-from softoverlap.images.formats.record import BoxFile, Told, load_json
+from softoverlap.images.formats.record import BoxFile, Hints, load_json
 from softoverlap.images.nifti import NIFTI_SUFFIXES, is_nifti_name
 
 
 @dataclass(frozen=True)
 class BoxFormat:
-    """One format: how it is read and written, and what its files are called."""
+    """One format: its reader, its writer, and its suffixes."""
 
-    read: Callable[[Path, Told], dict[str, BoxFile]]
-    write: Callable[[Path, Mapping[str, BoxFile], Told], None]
+    read: Callable[[Path, Hints], dict[str, BoxFile]]
+    write: Callable[[Path, Mapping[str, BoxFile], Hints], None]
     suffix: str
     many: bool = False
-    """Whether one file holds many cases."""
+    """Whether one file can hold many cases."""
     others: tuple[str, ...] = ()
-    """Suffixes beside the usual one."""
+    """Further suffixes."""
 
     @property
     def suffixes(self) -> tuple[str, ...]:
@@ -40,11 +40,11 @@ FORMATS: dict[str, BoxFormat] = {
     "slicer": BoxFormat(markups.read, markups.write, ".mrk.json"),
     "labelmap": BoxFormat(label_map.read, label_map.write, ".nii.gz", others=(".nii",)),
 }
-"""Every format by name."""
+"""All formats by name."""
 
 
 def format_of(path: Path) -> str:
-    """The format of a file that is there: by its suffix, or by what it holds."""
+    """The format of an existing file, from its suffix or its content."""
     suffix = path.suffix.lower()
     if suffix in nndetection.PICKLES:
         nndetection.refuse_pickle(path)
@@ -57,17 +57,16 @@ def format_of(path: Path) -> str:
         content = nndetection.load_npz(path)
     elif suffix == ".json":
         content = load_json(path)
-    found = _format_of(content)
-    if found is None:
+    name = _format_of(content)
+    if name is None:
         raise ValueError(
-            f"{path} does not tell its format: name it (format, or --from of `softoverlap "
-            f"convert`, which makes one that tells), one of {', '.join(FORMATS)}"
+            f"{path} does not say its format: name it with `format=`, one of {', '.join(FORMATS)}"
         )
-    return found
+    return name
 
 
 def _format_of(content: Any) -> str | None:
-    """What marks a format beyond doubt; nothing is taken for ours or nnDetection's by its shape."""
+    """The format by keys that only it has; shapes alone do not show ours or nnDetection's."""
     if isinstance(content, dict) and content.get("format") == ours.FORMAT:
         return "json"
     if isinstance(content, dict) and {"pred_boxes", "itk_origin"} <= set(content):
@@ -77,16 +76,16 @@ def _format_of(content: Any) -> str | None:
 
 
 def format_to_write(path: Path, name: str | None) -> str:
-    """The format of a file to write: as named, or by its suffix (.json is ours)."""
+    """The format of a file to write: the named one, or by suffix (.json is our own)."""
     if name is None:
         suffixes = {".mrk.json": "slicer", ".npz": "nndetection", ".csv": "csv", ".json": "json"}
         suffixes |= dict.fromkeys(NIFTI_SUFFIXES, "labelmap")
         lower = path.name.lower()
         name = next((kind for end, kind in suffixes.items() if lower.endswith(end)), None)
         if name is None:
-            raise ValueError(f"path must end in one of {', '.join(suffixes)}, got {path}")
+            raise refusal("path", f"must end in one of {', '.join(suffixes)}, got {path}")
     check_choice("format", name, FORMATS)
     allowed = FORMATS[name].suffixes
     if not path.name.lower().endswith(allowed):
-        raise ValueError(f"path must end in {' or '.join(allowed)} for {name}, got {path}")
+        raise refusal("path", f"must end in {' or '.join(allowed)} for {name}, got {path}")
     return name

@@ -2,14 +2,15 @@
 
 Both of its forms are read: the data set (`images`, `annotations`, `categories`) and the list of
 results (`image_id`, `category_id`, `bbox`, `score`). COCO was made for photographs, whose `x` is
-the column, the last axis of an array of rows and columns; but the first axis of a NIfTI file is `x`
-too. So a reader must name `axis_order`: "xyz" where `x` is the first axis, "zyx" where it is the
-last. Files that we write say it in `info`.
+the column, the last axis of an array of rows and columns. But `x` may also be the first axis, as in
+NIfTI. So `axis_order` must be given: "xyz" if `x` is the first axis, "zyx" if it is the last. Files
+that we write contain it in `info`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +18,11 @@ import torch
 from jaxtyping import Float64
 from torch import Tensor
 
-from softoverlap._checks import check_choice
+from softoverlap._checks import check_choice, refusal
 from softoverlap.images.formats.grids import affine_for, bare_scan, read_grid, scan_of
 from softoverlap.images.formats.record import (
     BoxFile,
-    Told,
+    Hints,
     affine_of,
     case_of,
     check_ndim,
@@ -37,14 +38,14 @@ ORDERS = ("xyz", "zyx")
 _SIZES = ("width", "height", "depth")
 
 
-def write(path: Path, files: Mapping[str, BoxFile], told: Told) -> None:
-    """All cases as one data set."""
-    order = told.axis_order or "xyz"
+def write(path: Path, files: Mapping[str, BoxFile], hints: Hints) -> None:
+    """Write all cases as one data set."""
+    order = hints.axis_order or "xyz"
     check_choice("axis_order", order, ORDERS)
     images, annotations, known = [], [], set()
     for number, file in enumerate(files.values(), start=1):
         check_ndim(path, file, 2, 3)
-        images.append(_image(path, number, file, order, told))
+        images.append(_image(path, number, file, order, hints))
         labels = [0] * len(file.boxes) if file.labels is None else file.labels.tolist()
         known |= set(labels)
         rows = _to_coco(file.boxes, order).tolist()
@@ -61,8 +62,8 @@ def write(path: Path, files: Mapping[str, BoxFile], told: Told) -> None:
     save_json(path, content)
 
 
-def _image(path: Path, number: int, file: BoxFile, order: str, told: Told) -> dict[str, Any]:
-    scan, affine = scan_of(path, file, told), affine_for(path, file, told)
+def _image(path: Path, number: int, file: BoxFile, order: str, hints: Hints) -> dict[str, Any]:
+    scan, affine = scan_of(path, file, hints), affine_for(path, file, hints)
     name = f"{case_of(path, file)}.nii.gz" if scan is None else scan.name
     image: dict[str, Any] = {"id": number, "file_name": name, "ndim": file.boxes.shape[1] // 2}
     if scan is not None:
@@ -102,20 +103,20 @@ def _from_coco(rows: Tensor, order: str) -> Float64[Tensor, "boxes coords"]:
 
 
 def is_coco(content: Any) -> bool:
-    """Whether a JSON file looks like a data set or results of COCO."""
+    """Whether the content of a JSON file is a data set or a list of results of COCO."""
     if isinstance(content, dict):
         return all(isinstance(content.get(key), list) for key in ("images", "annotations"))
     first = content[0] if isinstance(content, list) and content else None
     return isinstance(first, dict) and {"image_id", "bbox", "category_id"} <= set(first)
 
 
-def read(path: Path, told: Told) -> dict[str, BoxFile]:
-    """Every image, those without boxes too; of a list of results, every image it names."""
+def read(path: Path, hints: Hints) -> dict[str, BoxFile]:
+    """Read every image, also those without boxes; of a list of results, every image in it."""
     content = load_json(path)
     with naming(path, "COCO file"):
         results = content if isinstance(content, list) else content["annotations"]
         named = {} if isinstance(content, list) else content
-        order = _order(path, named, told)
+        order = _order(path, named, hints)
         images = {image["id"]: image for image in named.get("images", [])}
         if not images:
             images = {row["image_id"]: {"file_name": str(row["image_id"])} for row in results}
@@ -124,18 +125,18 @@ def read(path: Path, told: Told) -> dict[str, BoxFile]:
             if row["image_id"] not in rows:
                 raise ValueError(f"{path} must list every image, got {row['image_id']!r} unlisted")
             rows[row["image_id"]].append(row)
-        return _files(path, images, rows, order, told)
+        return _files(path, images, rows, order, hints)
 
 
-def _order(path: Path, content: Mapping[str, Any], told: Told) -> str:
+def _order(path: Path, content: Mapping[str, Any], hints: Hints) -> str:
     own = (content.get("info") or {}).get("axis_order")
-    if own is not None and told.axis_order not in (None, own):
-        raise ValueError(f"{path} must be read in its own axis order, {own}, got {told.axis_order}")
-    order = own or told.axis_order
+    if own is not None and hints.axis_order not in (None, own):
+        raise refusal("axis_order", f"must be that of {path} itself, {own}, got {hints.axis_order}")
+    order = own or hints.axis_order
     if order is None:
         raise ValueError(
-            f"{path} does not say which axis its x is: name it, axis_order='xyz' (x is the first, "
-            "as in NIfTI) or 'zyx' (x is the last, as of rows and columns; --axis-order)"
+            f"{path} does not say which axis its x is: name it with `axis_order=`, xyz (x is the "
+            "first axis, as in NIfTI) or zyx (x is the last axis, as in rows and columns)"
         )
     check_choice("axis_order", order, ORDERS)
     return order
@@ -146,16 +147,16 @@ def _files(
     images: Mapping[Any, Mapping[str, Any]],
     rows: Mapping[Any, list[Mapping[str, Any]]],
     order: str,
-    told: Told,
+    hints: Hints,
 ) -> dict[str, BoxFile]:
     files: dict[str, BoxFile] = {}
-    widths = [len(row["bbox"]) for found in rows.values() for row in found]
+    widths = [len(row["bbox"]) for annotations in rows.values() for row in annotations]
     for number, image in images.items():
         case = bare_scan(str(image["file_name"]))
         if case in files:
             raise ValueError(f"{path} must have one image for each case, got two of {case}")
         width = 2 * image["ndim"] if "ndim" in image else (widths[0] if widths else 4)
-        files[case] = _file(path, case, image, rows[number], width, order, told)
+        files[case] = _file(path, case, image, rows[number], width, order, hints)
     return files
 
 
@@ -166,7 +167,7 @@ def _file(
     rows: list[Mapping[str, Any]],
     width: int,
     order: str,
-    told: Told,
+    hints: Hints,
 ) -> BoxFile:
     if width not in (4, 6):
         raise ValueError(f"{path} must hold 4 or 6 numbers a bbox, got {width}")
@@ -180,5 +181,4 @@ def _file(
         affine_of(image.get("affine"), path),
         case,
     )
-    affine = affine_for(path, file, told)
-    return BoxFile(file.boxes, file.scores, file.labels, affine, case)
+    return replace(file, affine=affine_for(path, file, hints))

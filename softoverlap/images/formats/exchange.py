@@ -1,4 +1,4 @@
-"""Read and write boxes in any of the formats; which one, the file tells or the caller names."""
+"""Read and write boxes in any format, recognised from the file or named by the caller."""
 
 from __future__ import annotations
 
@@ -13,23 +13,24 @@ from softoverlap._checks import check_boxes, check_choice
 from softoverlap._types import Boxes, plain
 from softoverlap.images.formats import coco
 from softoverlap.images.formats.choice import FORMATS, format_of, format_to_write
-from softoverlap.images.formats.record import BoxFile, Told, bare_name, numbers
+from softoverlap.images.formats.record import BoxFile, Hints, bare_name, numbers
 from softoverlap.images.formats.world import FRAMES
 from softoverlap.images.geometry import check_affine
+from softoverlap.images.noted import warn_of
 
 
-def _told(
+def _hints(
     image: str | os.PathLike[str] | None,
     affine: Tensor | None,
     frame: str | None,
     axis_order: str | None,
     score_table: str | os.PathLike[str] | None = None,
-) -> Told:
+) -> Hints:
     if frame is not None:
         check_choice("frame", frame, FRAMES)
     if axis_order is not None:
         check_choice("axis_order", axis_order, coco.ORDERS)
-    return Told(
+    return Hints(
         affine=None if affine is None else check_affine(affine),
         image=None if image is None else Path(image),
         frame=frame,
@@ -52,46 +53,56 @@ def read_box_files(
 
     Args:
         path: The file.
-        format: One of `FORMATS`; by default what suffix and content tell beyond doubt.
-        image: The scan that the boxes lie in, or a folder with CASE.nii.gz for each case.
-        affine: Voxel indices to RAS mm of every case, in place of `image`, shape (4, 4).
-        frame: Of MONAI's lists: `"RAS"` or `"LPS"`.
-        axis_order: Of COCO: `"xyz"` if x is the first tensor axis, `"zyx"` if it is the last.
-        score_table: Of label maps: the table of scores.
+        format: One of `FORMATS`; by default recognised from suffix and content.
+        image: The scan of the boxes, or a folder with CASE.nii.gz for each case.
+        affine: Voxel indices to RAS mm of every case, instead of `image`, shape (4, 4).
+        frame: For MONAI's lists: `"RAS"` or `"LPS"`.
+        axis_order: For COCO: `"xyz"` if x is the first tensor axis, `"zyx"` if it is the last.
+        score_table: For label maps: the table of scores.
 
     Returns:
-        Boxes in voxels by case.
+        Boxes in voxels by case, each with its notes, which are warnings too.
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If the file is broken, or does not tell what it must be told. The message is
-            one line and names the file.
+        ValueError: If the file is broken, or an argument is missing that the file needs. The
+            message is one line and names the file.
 
     Examples:
         >>> import tempfile, torch
         >>> path = Path(tempfile.mkdtemp()) / "all.csv"
-        >>> one = BoxFile(torch.tensor([[0.5, 4.0]], dtype=torch.float64))
-        >>> write_box_files(path, {"sub-01": one, "sub-02": one})
+        >>> boxes = BoxFile(torch.tensor([[0.5, 4.0]], dtype=torch.float64))
+        >>> write_box_files(path, {"sub-01": boxes, "sub-02": boxes})
         >>> list(read_box_files(path))
         ['sub-01', 'sub-02']
     """
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"{path} must be a file of boxes, found no such file")
     if format is not None:
         check_choice("format", format, FORMATS)
-    told = _told(image, affine, frame, axis_order, score_table)
-    files = FORMATS[format or format_of(path)].read(path, told)
-    _check_image(path, files, told)
+    hints = _hints(image, affine, frame, axis_order, score_table)
+    files = noted_box_files(Path(path), format, hints)
+    for file in files.values():
+        warn_of(file.notes)
     return files
 
 
-def _check_image(path: Path, files: Mapping[str, BoxFile], told: Told) -> None:
-    """One scan is not that of several cases."""
-    if len(files) > 1 and told.image is not None and not told.image.is_dir():
+def noted_box_files(
+    path: Path, format: str | None = None, hints: Hints | None = None
+) -> dict[str, BoxFile]:
+    """`read_box_files` that leaves its warnings in the `notes` of each file."""
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} must be a file of boxes, found no such file")
+    hints = hints or Hints()
+    files = FORMATS[format or format_of(path)].read(path, hints)
+    _check_image(path, files, hints)
+    return files
+
+
+def _check_image(path: Path, files: Mapping[str, BoxFile], hints: Hints) -> None:
+    """One scan cannot belong to several cases."""
+    if len(files) > 1 and hints.image is not None and not hints.image.is_dir():
         raise ValueError(
-            f"{path} holds {len(files)} cases: image must be a folder with a scan of each, got the "
-            f"file {told.image}"
+            f"{path} holds {len(files)} cases: name a folder with the scan of each with `image=`, "
+            f"got the file {hints.image}"
         )
 
 
@@ -110,28 +121,28 @@ def read_boxes(
 
     Args:
         path: The file.
-        case: Which scan, of a file of many.
-        format: One of `FORMATS`; by default what suffix and content tell beyond doubt.
-        image: The scan that the boxes lie in, or a folder with CASE.nii.gz for each case.
-        affine: Voxel indices to RAS mm of every case, in place of `image`, shape (4, 4).
-        frame: Of MONAI's lists: `"RAS"` or `"LPS"`.
-        axis_order: Of COCO: `"xyz"` if x is the first tensor axis, `"zyx"` if it is the last.
-        score_table: Of label maps: the table of scores.
+        case: Which scan, in a file of many.
+        format: One of `FORMATS`; by default recognised from suffix and content.
+        image: The scan of the boxes, or a folder with CASE.nii.gz for each case.
+        affine: Voxel indices to RAS mm of every case, instead of `image`, shape (4, 4).
+        frame: For MONAI's lists: `"RAS"` or `"LPS"`.
+        axis_order: For COCO: `"xyz"` if x is the first tensor axis, `"zyx"` if it is the last.
+        score_table: For label maps: the table of scores.
 
     Returns:
         Boxes in voxels, with scores, labels, affine and case where the file has them.
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If the file is broken, does not tell what it must be told, or holds several
-            scans and none is named. The message is one line and names the file.
+        ValueError: If the file is broken, an argument is missing that the file needs, or it holds
+            several scans and `case` names none of them. The message is one line and names the file.
 
     Examples:
         >>> import tempfile, torch
         >>> path = Path(tempfile.mkdtemp()) / "boxes.json"
         >>> write_boxes(path, torch.zeros(0, 6), case="sub-01")
-        >>> found = read_boxes(path)
-        >>> found.boxes.shape, found.case
+        >>> file = read_boxes(path)
+        >>> file.boxes.shape, file.case
         (torch.Size([0, 6]), 'sub-01')
     """
     files = read_box_files(
@@ -156,26 +167,26 @@ def write_box_files(
     frame: str | None = None,
     axis_order: str | None = None,
 ) -> None:
-    """Write the boxes of several scans into one file, whole or not at all.
+    """Write the boxes of several scans into one file, completely or not at all.
 
     Args:
         path: The file; an existing one is replaced.
         files: Boxes by case; MONAI's lists, COCO and CSV hold many, the other formats one.
-        format: One of `FORMATS`; by default by the suffix, and our own for .json.
-        image: The scan, or a folder with CASE.nii.gz for each case: for formats in mm where
-            the affine is not known, and for label maps.
-        frame: Of MONAI's lists: `"RAS"` (default) or `"LPS"`.
-        axis_order: Of COCO: `"xyz"` (default) or `"zyx"`.
+        format: One of `FORMATS`; by default chosen by the suffix, our own for .json.
+        image: The scan, or a folder with CASE.nii.gz for each case: for label maps, and for formats
+            in mm if the affine is unknown.
+        frame: For MONAI's lists: `"RAS"` (default) or `"LPS"`.
+        axis_order: For COCO: `"xyz"` (default) or `"zyx"`.
 
     Raises:
-        ValueError: If the format cannot hold these boxes, or needs a scan that is not named.
+        ValueError: If the format cannot hold these boxes, or needs a scan that is not given.
         FileNotFoundError: If the folder or a scan does not exist.
 
     Examples:
         >>> import tempfile, torch
         >>> path = Path(tempfile.mkdtemp()) / "coco.json"
-        >>> one = BoxFile(torch.tensor([[0.0, 1, 2, 3]], dtype=torch.float64))
-        >>> write_box_files(path, {"a": one, "b": one}, format="coco")
+        >>> boxes = BoxFile(torch.tensor([[0.0, 1, 2, 3]], dtype=torch.float64))
+        >>> write_box_files(path, {"a": boxes, "b": boxes}, format="coco")
         >>> list(read_box_files(path))
         ['a', 'b']
     """
@@ -184,9 +195,9 @@ def write_box_files(
         case: _checked(file.boxes, file.scores, file.labels, file.affine, case)
         for case, file in files.items()
     }
-    kind, told = FORMATS[format_to_write(path, format)], _told(image, None, frame, axis_order)
-    _check_image(path, named, told)
-    kind.write(path, named, told)
+    kind, hints = FORMATS[format_to_write(path, format)], _hints(image, None, frame, axis_order)
+    _check_image(path, named, hints)
+    kind.write(path, named, hints)
 
 
 def _checked(
@@ -222,7 +233,7 @@ def write_boxes(
     frame: str | None = None,
     axis_order: str | None = None,
 ) -> None:
-    """Write the boxes of one scan, whole or not at all.
+    """Write the boxes of one scan, completely or not at all.
 
     Args:
         path: The file; an existing one is replaced.
@@ -231,13 +242,13 @@ def write_boxes(
         labels: A class per box, integers, shape (N,).
         affine: Voxel indices to RAS mm of voxel centres, shape (4, 4).
         case: Name of the scan.
-        format: One of `FORMATS`; by default by the suffix, and our own for .json.
-        image: The scan: for formats in mm in place of `affine`, and for label maps.
-        frame: Of MONAI's lists: `"RAS"` (default) or `"LPS"`.
-        axis_order: Of COCO: `"xyz"` (default) or `"zyx"`.
+        format: One of `FORMATS`; by default chosen by the suffix, our own for .json.
+        image: The scan: for label maps, and for formats in mm instead of `affine`.
+        frame: For MONAI's lists: `"RAS"` (default) or `"LPS"`.
+        axis_order: For COCO: `"xyz"` (default) or `"zyx"`.
 
     Raises:
-        TypeError: If boxes, scores, labels or affine is not a tensor, or labels are no integers.
+        TypeError: If boxes, scores, labels or affine is not a tensor, or labels are not integers.
         ValueError: If a shape is wrong, a box is inverted, a value is not finite, or the format
             cannot hold these boxes.
         FileNotFoundError: If the folder does not exist.
@@ -252,4 +263,4 @@ def write_boxes(
     path = Path(path)
     file = _checked(boxes, scores, labels, affine, case)
     kind = FORMATS[format_to_write(path, format)]
-    kind.write(path, {case or bare_name(path): file}, _told(image, None, frame, axis_order))
+    kind.write(path, {case or bare_name(path): file}, _hints(image, None, frame, axis_order))

@@ -1,17 +1,16 @@
-"""Label maps: a NIfTI of integers, one value for each lesion, and a table of scores beside it.
+"""Label maps: a NIfTI file of integers, one value per lesion, with a table of scores.
 
-`NAME.nii.gz` holds the values, 0 is background. `NAME.csv` (columns `value`, `score`, and `label`
-for the class) or `NAME.json` as nnDetection writes it (`{"1": {"score": ..., "label": ...}}`) holds
-the rest; without it there are no scores. A label map is made of whole voxels and each voxel has one
-value, so boxes that are not whole, or that overlap, do not read back as they were.
+`NAME.nii.gz` holds the values; 0 is background. `NAME.csv` (columns `value`, `score`, and `label`
+for the class), or `NAME.json` as nnDetection writes it (`{"1": {"score": ..., "label": ...}}`),
+holds the rest; without it there are no scores. A label map has whole voxels, and each voxel has one
+value, so boxes with fractions and boxes that overlap are not read back as they were.
 """
 
 from __future__ import annotations
 
 import csv
-import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +25,7 @@ from softoverlap.images.files import whole_file
 from softoverlap.images.formats.grids import Grid, affine_for, read_grid, scan_of
 from softoverlap.images.formats.record import (
     BoxFile,
-    Told,
+    Hints,
     bare_name,
     case_of,
     check_ndim,
@@ -36,8 +35,9 @@ from softoverlap.images.formats.record import (
     only_file,
 )
 from softoverlap.images.geometry import Volume
-from softoverlap.images.images import load_one_volume
+from softoverlap.images.images import noted_one_volume
 from softoverlap.images.nifti import is_nifti_name
+from softoverlap.images.noted import Noted, warn_of
 from softoverlap.images.tables import write_table
 from softoverlap.lesion import Lesion
 
@@ -45,12 +45,12 @@ _MOST = 65535
 """Largest value of a label map."""
 
 _NAMED = 10
-"""Boxes that a warning names one by one."""
+"""Number of boxes that a warning lists."""
 
 
 @dataclass(frozen=True)
 class _Instance:
-    """One value of a label map: where it lies, its score and its class."""
+    """One value of a label map: its voxels, its score and its class."""
 
     window: tuple[slice, ...]
     inside: np.ndarray
@@ -62,17 +62,18 @@ def read_label_map(path: Path | str, *, scores: Path | str | None = None) -> lis
     r"""Lesions of a label map, each with a soft crop: its score on its voxels, 0 elsewhere.
 
     Args:
-        path: A NIfTI of integers, each value above 0 one lesion, connected or not.
-        scores: Table of scores, CSV (`value`, `score`, `label`) or JSON; by default the file of
-            the same name beside the map, and without one each score is 1.
+        path: A NIfTI file of integers; each value above 0 is one lesion, connected or not.
+        scores: Table of scores, CSV (`value`, `score`, `label`) or JSON; by default the file with
+            the name of the map; without one, each score is 1.
 
     Returns:
-        Lesions by value: tight box, crop, centre of the voxels, Σ score in mm³, and class.
+        Lesions in the order of their values: tight box, crop, centre of the voxels, Σ score in mm³,
+        and class.
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If the map holds no integers, a table has no row for a value, or a score lies
-            outside [0, 1]. The message names the file.
+        ValueError: If the map has other values than integers, the table has no row for a value, or
+            a score is outside [0, 1]. The message names the file.
 
     Examples:
         >>> import tempfile
@@ -86,52 +87,52 @@ def read_label_map(path: Path | str, *, scores: Path | str | None = None) -> lis
         [([1.0, 1.0, 1.0, 3.0, 2.0, 2.0], 1.0)]
     """
     path = Path(path)
-    volume, instances = _read(path, None if scores is None else Path(scores))
+    volume, instances = _read(path, None if scores is None else Path(scores)).warned()
     voxel = volume.voxel_mm3
     lesions = []
-    for one in instances:
-        score = 1.0 if one.score is None else one.score
+    for instance in instances:
+        score = 1.0 if instance.score is None else instance.score
         if not 0 <= score <= 1:
             raise ValueError(f"{path} must have scores in [0, 1] for soft crops, got {score}")
-        lesions.append(_lesion(one, score, voxel))
+        lesions.append(_lesion(instance, score, voxel))
     return lesions
 
 
-def _lesion(one: _Instance, score: float, voxel: float) -> Lesion:
-    low = torch.tensor([edge.start for edge in one.window])
-    high = torch.tensor([edge.stop for edge in one.window])
-    places = torch.from_numpy(np.argwhere(one.inside)).double()
+def _lesion(instance: _Instance, score: float, voxel: float) -> Lesion:
+    low = torch.tensor([edge.start for edge in instance.window])
+    high = torch.tensor([edge.stop for edge in instance.window])
+    places = torch.from_numpy(np.argwhere(instance.inside)).double()
     return Lesion(
         box=torch.cat([low, high]).float(),
-        crop=torch.from_numpy(one.inside).float() * score,
+        crop=torch.from_numpy(instance.inside).float() * score,
         offset=low,
         centre=(places.mean(dim=0) + 0.5 + low).float(),
-        volume_mm3=float(one.inside.sum()) * score * voxel,
-        label=one.label or 0,
+        volume_mm3=float(instance.inside.sum()) * score * voxel,
+        label=instance.label or 0,
     )
 
 
-def read(path: Path, told: Told) -> dict[str, BoxFile]:
-    """The one case of a label map: tight boxes, by value."""
-    volume, instances = _read(path, told.scores)
-    windows = [one.window for one in instances]
+def read(path: Path, hints: Hints) -> dict[str, BoxFile]:
+    """Read the case of a label map: tight boxes in the order of the values."""
+    (volume, instances), notes = _read(path, hints.scores)
+    windows = [instance.window for instance in instances]
     rows = [[w.start for w in window] + [w.stop for w in window] for window in windows]
     boxes = torch.tensor(rows, dtype=torch.float64).reshape(-1, 6)
-    ranks = [one.score for one in instances if one.score is not None]
-    classes = [one.label for one in instances if one.label is not None]
+    ranks = [instance.score for instance in instances if instance.score is not None]
+    classes = [instance.label for instance in instances if instance.label is not None]
     file = BoxFile(
         boxes,
         column(ranks, "score", len(boxes), path),
         column(classes, "label", len(boxes), path, whole=True),
         volume.affine,
         bare_name(path).removesuffix("_boxes"),
+        notes,
     )
-    affine = affine_for(path, file, told)
-    return {case_of(path, file): BoxFile(boxes, file.scores, file.labels, affine, file.case)}
+    return {case_of(path, file): replace(file, affine=affine_for(path, file, hints))}
 
 
-def _read(path: Path, scores: Path | None) -> tuple[Volume, list[_Instance]]:
-    volume = load_one_volume(path)
+def _read(path: Path, scores: Path | None) -> Noted[tuple[Volume, list[_Instance]]]:
+    volume, notes = noted_one_volume(path)
     if bool((volume.data != volume.data.round()).any()):
         raise ValueError(f"{path} must hold whole numbers, as a label map does, got fractions")
     low, high = (int(bound) for bound in volume.data.aminmax())
@@ -142,24 +143,27 @@ def _read(path: Path, scores: Path | None) -> tuple[Volume, list[_Instance]]:
     known = {value: window for value, window in enumerate(windows, start=1) if window is not None}
     table = _table(path, scores)
     if table is not None:
-        _check_table(path, set(known), set(table))
+        notes += _checked_table(path, set(known), set(table))
     none = (None, None)
-    return volume, [
+    instances = [
         _Instance(window, values[window] == value, *(table.get(value, none) if table else none))
         for value, window in known.items()
     ]
+    return Noted((volume, instances), notes)
 
 
-def _check_table(path: Path, known: set[int], listed: set[int]) -> None:
+def _checked_table(path: Path, known: set[int], listed: set[int]) -> tuple[str, ...]:
+    """Check that every value has a row; a note lists the rows without a value."""
     if known - listed:
         raise ValueError(f"{path} must have a score for each value, got none for {known - listed}")
-    if listed - known:
-        missing = ", ".join(map(str, sorted(listed - known)))
-        warnings.warn(f"{path}: the table lists values without a voxel: {missing}", stacklevel=2)
+    if not listed - known:
+        return ()
+    missing = ", ".join(map(str, sorted(listed - known)))
+    return (f"{path}: the table lists values without a voxel: {missing}",)
 
 
 def tables_beside(path: Path) -> tuple[Path, ...]:
-    """Where the scores of a label map may lie; none for other files."""
+    """Possible tables of a label map; none for other files."""
     if not is_nifti_name(path):
         return ()
     names = (f"{bare_name(path)}{end}" for end in (".csv", ".json", ".CSV", ".JSON"))
@@ -167,24 +171,24 @@ def tables_beside(path: Path) -> tuple[Path, ...]:
 
 
 def score_table(path: Path) -> Path:
-    """The table that is written beside a label map."""
+    """The table that is written with a label map."""
     return path.with_name(f"{bare_name(path)}.csv")
 
 
 def _table(path: Path, scores: Path | None) -> dict[int, tuple[float | None, int | None]] | None:
     """Score and class by value, or None without a table."""
     beside = [file for file in tables_beside(path) if file.is_file()]
-    found = beside if scores is None else [scores]
-    if not found:
+    source = scores or next(iter(beside), None)
+    if source is None:
         return None
-    if not found[0].is_file():
-        raise FileNotFoundError(f"{found[0]} must be the table of {path}, found no such file")
-    rows = _json_rows(found[0]) if found[0].suffix.lower() == ".json" else _csv_rows(found[0])
+    if not source.is_file():
+        raise FileNotFoundError(f"{source} must be the table of {path}, found no such file")
+    rows = _json_rows(source) if source.suffix.lower() == ".json" else _csv_rows(source)
     table: dict[int, tuple[float | None, int | None]] = {}
     for row in rows:
-        value, score, label = _cells(found[0], row)
+        value, score, label = _cells(source, row)
         if value in table:
-            raise ValueError(f"{found[0]} must have one row a value, got two for {value}")
+            raise ValueError(f"{source} must have one row per value, got two for {value}")
         table[value] = score, label
     return table
 
@@ -214,28 +218,30 @@ def _cells(path: Path, row: Mapping[str, Any]) -> tuple[int, float | None, int |
         raise ValueError(f"{path} must have the columns value, score, label, got {row}") from error
 
 
-def write(path: Path, files: Mapping[str, BoxFile], told: Told) -> None:
-    """One case as a label map on the grid of its scan, with its table."""
+def write(path: Path, files: Mapping[str, BoxFile], hints: Hints) -> None:
+    """Write one case as a label map on the grid of its scan, with its table."""
     file = only_file(path, files)
     check_ndim(path, file, 3)
     if len(file.boxes) > _MOST:
         raise ValueError(f"{path} must get at most {_MOST} boxes, got {len(file.boxes)}")
-    scan = scan_of(path, file, told)
+    scan = scan_of(path, file, hints)
     if scan is None:
-        raise ValueError(f"{path} needs the scan of {case_of(path, file)}: its grid (--image)")
-    affine = affine_for(path, file, told)
+        raise ValueError(
+            f"{path} needs the scan of {case_of(path, file)} for its grid: name it with `image=`"
+        )
+    affine = affine_for(path, file, hints)
     grid = Grid(read_grid(scan).shape, read_grid(scan).affine if affine is None else affine)
     values = _painted(file, grid.shape)
-    _warn_of_losses(path, file, values)
+    warn_of(_notes_on_losses(path, file, values))
     image = nibabel.Nifti1Image(values, grid.affine.numpy())
     image.header.set_xyzt_units("mm")
     with whole_file(score_table(path)) as scores, whole_file(path) as unfinished:
         _write_table(scores, file)
-        nibabel.save(image, unfinished)  # both take their places at the end, the map first
+        nibabel.save(image, unfinished)  # both files appear at the end, the map first
 
 
 def _painted(file: BoxFile, shape: Sequence[int]) -> np.ndarray:
-    """Voxels whose centre a box holds; in an overlap the higher score wins, then the first."""
+    """Voxels with centres in a box; where boxes overlap, the higher score wins, then the first."""
     values = np.zeros(shape, dtype=np.uint16)
     ranks = torch.zeros(len(file.boxes)) if file.scores is None else file.scores
     order = sorted(range(len(file.boxes)), key=lambda index: (float(ranks[index]), -index))
@@ -247,25 +253,26 @@ def _painted(file: BoxFile, shape: Sequence[int]) -> np.ndarray:
 
 
 def _whole(file: BoxFile) -> Int64[Tensor, "boxes 6"]:
-    """Edges around the voxels whose centre a box holds."""
+    """Edges around the voxels with centres in a box."""
     return torch.ceil(file.boxes - 0.5).long()
 
 
-def _warn_of_losses(path: Path, file: BoxFile, values: np.ndarray) -> None:
-    """Name the boxes that the scan's edge cuts, and those that no voxel is left of."""
+def _notes_on_losses(path: Path, file: BoxFile, values: np.ndarray) -> tuple[str, ...]:
+    """Notes on the boxes that the scan cuts, and on those without a voxel left."""
     low, high = _whole(file).chunk(2, dim=1)
     beyond = (low < 0) | (high > torch.tensor(values.shape))
     cut = [index + 1 for index in beyond.any(dim=1).nonzero().flatten().tolist()]
     lost = np.setdiff1d(np.arange(1, len(file.boxes) + 1), np.unique(values)).tolist()
-    case = case_of(path, file)
-    for numbers, one, many in (
+    case, notes = case_of(path, file), []
+    for numbers, singular, plural in (
         (cut, "reaches beyond the scan and was cut", "reach beyond the scan and were cut"),
         (lost, "has no voxel of its own", "have no voxel of their own"),
     ):
         if numbers:
-            words = f"1 box of {case} {one}"
-            words = words if len(numbers) == 1 else f"{len(numbers)} boxes of {case} {many}"
-            warnings.warn(f"{path}: {words}: number {_listed(numbers)}", stacklevel=3)
+            words = f"1 box of {case} {singular}"
+            words = words if len(numbers) == 1 else f"{len(numbers)} boxes of {case} {plural}"
+            notes.append(f"{path}: {words}: number {_listed(numbers)}")
+    return tuple(notes)
 
 
 def _listed(numbers: Sequence[int]) -> str:
@@ -281,5 +288,5 @@ def _write_table(path: Path, file: BoxFile) -> None:
 
 
 def written_files(path: Path) -> tuple[Path, ...]:
-    """Everything that writing a label map writes."""
+    """All files that are written with a label map."""
     return path, score_table(path)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,7 @@ from softoverlap._types import Boxes, plain
 from softoverlap.images.formats.grids import needed_affine
 from softoverlap.images.formats.record import (
     BoxFile,
-    Told,
+    Hints,
     case_of,
     check_ndim,
     checked_boxes,
@@ -52,13 +51,12 @@ def write_markups(
     labels: Shaped[Tensor, "boxes"] | None = None,
     names: Sequence[str] | None = None,
 ) -> None:
-    """Write boxes as 3D Slicer ROIs, right for flipped and oblique scans too.
+    """Write boxes as 3D Slicer ROIs, also for flipped and oblique scans.
 
-    Each ROI has the directions of the voxel axes, so it encloses exactly what the box does. Where
-    the voxel axes form a left hand, the third direction is turned round: a box does not change
-    by that, and Slicer expects a right hand. Where the axes are not perpendicular (a tilted
-    gantry) no ROI fits: there each is the box along L, P and S around the whole of it, and its
-    description says so.
+    Each ROI has the directions of the voxel axes, so it encloses exactly what the box does. If the
+    voxel axes are left-handed, the third direction is reversed: the box stays the same, and Slicer
+    expects right-handed axes. If the axes are not perpendicular (a tilted gantry), no ROI fits:
+    each is then the box along L, P and S around the whole of it, and its description says so.
 
     Args:
         path: The file, ending in .mrk.json; an existing one is replaced.
@@ -70,7 +68,7 @@ def write_markups(
 
     Raises:
         TypeError: If boxes, affine, scores or labels is not a tensor, or labels are no integers.
-        ValueError: If a shape or the suffix is wrong, a box inverted, or the affine not invertible.
+        ValueError: If a shape or the suffix is wrong, a box is inverted, or the affine is singular.
         FileNotFoundError: If the folder does not exist.
 
     References:
@@ -113,7 +111,7 @@ def _rois(
 
 
 def _orientation(directions: Tensor) -> Tensor:
-    """The rotation nearest to the voxel axes, right-handed."""
+    """The right-handed rotation nearest to the voxel axes."""
     rotation = _nearest_rotation(directions)
     if torch.linalg.det(rotation) < 0:
         rotation = rotation * torch.tensor([1.0, 1.0, -1.0], dtype=torch.float64)
@@ -126,14 +124,14 @@ def _nearest_rotation(directions: Tensor) -> Tensor:
 
 
 def _perpendicular(affine: Tensor) -> bool:
-    """Whether the voxel axes are all but perpendicular."""
+    """Whether the voxel axes are perpendicular, up to rounding."""
     axes = check_affine(affine)[:3, :3]
     directions = axes / axes.norm(dim=0)
     return (_nearest_rotation(directions) - directions).abs().max().item() <= 1e-3
 
 
 def _enclosing(boxes: Tensor, affine: Tensor) -> Float64[Tensor, "boxes 6"]:
-    """Boxes along the axes of the world around all corners, in voxels of 1 mm at its origin."""
+    """Boxes along the world axes around all corners, in voxels of 1 mm from the origin."""
     corners = boxes_to_world(boxes, affine)
     return torch.cat([corners.amin(1), corners.amax(1)], dim=1) + 0.5
 
@@ -181,47 +179,46 @@ def _texts(
     return [(title, " ".join(text)) for title, text in zip(titles, words, strict=True)]
 
 
-def write(path: Path, files: Mapping[str, BoxFile], told: Told) -> None:
-    """One case as ROIs."""
+def write(path: Path, files: Mapping[str, BoxFile], hints: Hints) -> None:
+    """Write one case as ROIs."""
     file = only_file(path, files)
     check_ndim(path, file, 3)
-    affine = needed_affine(path, file, told)
+    affine = needed_affine(path, file, hints)
     write_markups(path, file.boxes, affine, scores=file.scores, labels=file.labels)
 
 
 def is_markups(content: Any) -> bool:
-    """Whether a JSON file looks like Slicer's markups."""
+    """Whether the content of a JSON file is Slicer's markups."""
     return isinstance(content, dict) and isinstance(content.get("markups"), list)
 
 
-def read(path: Path, told: Told) -> dict[str, BoxFile]:
-    """The ROIs of a file, in voxels of the scan that the caller names."""
+def read(path: Path, hints: Hints) -> dict[str, BoxFile]:
+    """Read the ROIs of a file, in voxels of the scan that the caller names."""
     content = load_json(path)
     with naming(path, "file of 3D Slicer's markups"):
-        file = _file(path, content["markups"], told)
+        file = _file(path, content["markups"], hints)
     return {case_of(path, file): file}
 
 
 def roi_sizes(path: Path) -> Float64[Tensor, "boxes 3"]:
-    """Edges of the ROIs of a file in mm, which need no scan."""
+    """Edges of the ROIs of a file in mm, for which no scan is needed."""
     content = load_json(path)
     with naming(path, "file of 3D Slicer's markups"):
-        corners = _all_corners(path, _rois_among(path, content["markups"]))
+        corners = _all_corners(path, _rois_among(content["markups"]))
     return (corners[:, [4, 2, 1]] - corners[:, :1]).norm(dim=2)
 
 
-def _rois_among(path: Path, markups: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """The ROIs; points and lines are passed by with a warning."""
-    rois = [markup for markup in markups if markup["type"] == "ROI"]
-    others = len(markups) - len(rois)
-    if others:
-        words = (
-            "1 markup is no ROI and was"
-            if others == 1
-            else f"{others} markups are no ROIs and were"
-        )
-        warnings.warn(f"{path}: {words} passed by", stacklevel=2)
-    return rois
+def _rois_among(markups: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """The ROIs, without points and lines."""
+    return [markup for markup in markups if markup["type"] == "ROI"]
+
+
+def _notes_on_others(path: Path, others: int) -> tuple[str, ...]:
+    """A note if there are markups that are not ROIs."""
+    if not others:
+        return ()
+    words = "1 markup is not an ROI" if others == 1 else f"{others} markups are not ROIs"
+    return (f"{path}: {words}; skipped",)
 
 
 def _all_corners(path: Path, rois: Sequence[Mapping[str, Any]]) -> Float64[Tensor, "boxes 8 3"]:
@@ -230,32 +227,33 @@ def _all_corners(path: Path, rois: Sequence[Mapping[str, Any]]) -> Float64[Tenso
     return torch.stack([_corners(path, roi) for roi in rois]).double()
 
 
-def _file(path: Path, markups: Sequence[Mapping[str, Any]], told: Told) -> BoxFile:
-    rois = _rois_among(path, markups)
+def _file(path: Path, markups: Sequence[Mapping[str, Any]], hints: Hints) -> BoxFile:
+    rois = _rois_among(markups)
     case = case_of(path, BoxFile(torch.zeros(0, 6, dtype=torch.float64)))
     bare = BoxFile(torch.zeros(0, 6, dtype=torch.float64), case=case)
-    affine = needed_affine(path, bare, told)
+    affine = needed_affine(path, bare, hints)
     corners = _all_corners(path, rois)
-    boxes = checked_boxes(voxel_boxes(corners, affine, "LPS", path, case), path)
-    scores = [float(found) for found in _noted(rois, _SCORE)]
-    labels = [int(found) for found in _noted(rois, _CLASS)]
+    boxes, notes = voxel_boxes(corners, affine, "LPS", path, case)
+    scores = [float(text) for text in _noted(rois, _SCORE)]
+    labels = [int(text) for text in _noted(rois, _CLASS)]
     return BoxFile(
-        boxes,
+        checked_boxes(boxes, path),
         column(scores, "score", len(rois), path),
         column(labels, "label", len(rois), path, whole=True),
         affine,
         case,
+        _notes_on_others(path, len(markups) - len(rois)) + notes,
     )
 
 
 def _corners(path: Path, roi: Mapping[str, Any]) -> Float64[Tensor, "8 3"]:
-    """Corners in LPS mm, as Slicer builds them: columns of the orientation are the directions."""
+    """Corners in LPS mm, as in Slicer: the columns of the orientation are the directions."""
     frame = roi.get("coordinateSystem", "LPS")
     if frame not in FRAMES:
         raise ValueError(f"{path} must have ROIs in LPS or RAS, got {frame!r}")
     for key in ("center", "size"):
         if not isinstance(roi.get(key), list):
-            raise ValueError(f"{path} must have ROIs that are placed, got no {key} in one")
+            raise ValueError(f"{path} must have ROIs with center and size, got one without {key}")
     centre = number_rows([roi["center"]], 3, path, "center")
     size = number_rows([roi["size"]], 3, path, "size")
     identity = [1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0]
@@ -267,6 +265,6 @@ def _corners(path: Path, roi: Mapping[str, Any]) -> Float64[Tensor, "8 3"]:
 
 
 def _noted(rois: Sequence[Mapping[str, Any]], pattern: str) -> list[str]:
-    """What the descriptions of the ROIs note, of those that do."""
+    """Matches of the pattern in the descriptions of the ROIs."""
     texts = [str((roi.get("controlPoints") or [{}])[0].get("description", "")) for roi in rois]
     return [match[1] for match in (re.search(pattern, text) for text in texts) if match]

@@ -5,13 +5,13 @@
  "validation": [...]}
 ```
 
-Centres and edges are in mm along the axes of the world. Which world, the file does not say:
+Centres and edges are in mm along the axes of the world. The file does not say in which frame:
 LUNA16's lists are LPS (the tutorial passes `affine_lps_to_ras=True`), and boxes that MONAI computes
-from a NIfTI affine are RAS. So a reader must name the frame. Files that we write say it themselves,
-in two keys beside the lists that MONAI passes by: `frame` and `affines`.
+from a NIfTI affine are RAS. So the frame must be given. Files that we write contain it, in two keys
+that MONAI ignores: `frame` and `affines`.
 
-A scan's voxel `i` has its centre at `affine · i`, so a box over that voxel alone has its centre
-there. MONAI's own transform to voxels adds no half voxel; world boxes do not depend on that.
+The centre of voxel `i` is `affine · i`, so a box over only that voxel has its centre there. MONAI's
+own transform to voxels does not add half a voxel; world boxes do not depend on that.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from softoverlap._checks import check_choice
+from softoverlap._checks import check_choice, refusal
 from softoverlap.images.formats.grids import (
     affine_for,
     bare_scan,
@@ -33,7 +33,7 @@ from softoverlap.images.formats.grids import (
 )
 from softoverlap.images.formats.record import (
     BoxFile,
-    Told,
+    Hints,
     affine_of,
     case_of,
     check_ndim,
@@ -48,27 +48,27 @@ from softoverlap.images.formats.world import FRAMES, box_corners, voxel_boxes, w
 
 LISTS = ("training", "validation", "testing", "test")
 SCORES = ("label_scores", "score")
-"""What MONAI's detector and what its tutorial call the scores."""
+"""Keys of the scores, in MONAI's detector and in its tutorial."""
 
 
-def write(path: Path, files: Mapping[str, BoxFile], told: Told) -> None:
-    """All cases as one list, `validation`, as the tutorial's results."""
-    frame = told.frame or "RAS"
+def write(path: Path, files: Mapping[str, BoxFile], hints: Hints) -> None:
+    """Write all cases as one list, `validation`, like the results of the tutorial."""
+    frame = hints.frame or "RAS"
     check_choice("frame", frame, FRAMES)
     entries, affines = [], {}
     for file in files.values():
         check_ndim(path, file, 3)
-        affine = needed_affine(path, file, told)
-        image = _image_name(path, file, told)
+        affine = needed_affine(path, file, hints)
+        image = _image_name(path, file, hints)
         affines[image] = affine.tolist()
-        around = world_boxes(file.boxes, affine, frame, path, case_of(path, file))
+        around = world_boxes(file.boxes, affine, frame, path, case_of(path, file)).warned()
         entries.append(_entry(image, file, around))
     content = {"frame": frame, "box_mode": "cccwhd", "affines": affines, "validation": entries}
     save_json(path, content)
 
 
-def _image_name(path: Path, file: BoxFile, told: Told) -> str:
-    scan = scan_of(path, file, told)
+def _image_name(path: Path, file: BoxFile, hints: Hints) -> str:
+    scan = scan_of(path, file, hints)
     return f"{case_of(path, file)}.nii.gz" if scan is None else scan.name
 
 
@@ -81,9 +81,9 @@ def _entry(image: str, file: BoxFile, around: Tensor) -> dict[str, Any]:
 
 
 def is_list(content: Any) -> bool:
-    """Whether a JSON file looks like one of MONAI's lists."""
+    """Whether the content of a JSON file is one of MONAI's lists."""
     entries = content if isinstance(content, list) else next(_lists(content), None)
-    if entries == []:  # nothing but the name of the list tells
+    if entries == []:  # only the name of the list shows it
         return isinstance(content, dict)
     first = entries[0] if isinstance(entries, list) else entries
     return isinstance(first, dict) and "image" in first and "box" in first
@@ -94,34 +94,34 @@ def _lists(content: Any) -> Iterator[Any]:
         yield from (content[key] for key in LISTS if isinstance(content.get(key), list))
 
 
-def read(path: Path, told: Told) -> dict[str, BoxFile]:
-    """Every case of every list."""
+def read(path: Path, hints: Hints) -> dict[str, BoxFile]:
+    """Read every case of every list."""
     content = load_json(path)
     files: dict[str, BoxFile] = {}
     with naming(path, "MONAI list of images and boxes"):
         lists = [content] if isinstance(content, list) else list(_lists(content))
         if not lists:
             raise ValueError(f"{path} must hold a list named {' or '.join(LISTS)}, found none")
-        frame, affines = _frame(path, content, told)
+        frame, affines = _frame(path, content, hints)
         for entry in (entry for entries in lists for entry in entries):
-            file = _file(path, entry, affines, frame, told)
+            file = _file(path, entry, affines, frame, hints)
             if file.case in files:
                 raise ValueError(f"{path} must list each image once, got {file.case} again")
             files[str(file.case)] = file
     return files
 
 
-def _frame(path: Path, content: Any, told: Told) -> tuple[str, Mapping[str, Any]]:
-    """The frame that file or caller name, and affines by image."""
+def _frame(path: Path, content: Any, hints: Hints) -> tuple[str, Mapping[str, Any]]:
+    """The frame from file or caller, and affines by image."""
     own = content if isinstance(content, dict) else {}
     frame, affines = own.get("frame"), own.get("affines") or {}
-    if frame is not None and told.frame not in (None, frame):
-        raise ValueError(f"{path} must be read in its own frame, {frame}, got {told.frame}")
-    frame = frame or told.frame
+    if frame is not None and hints.frame not in (None, frame):
+        raise refusal("frame", f"must be that of {path} itself, {frame}, got {hints.frame}")
+    frame = frame or hints.frame
     if frame is None:
         raise ValueError(
-            f"{path} does not say in which frame its boxes lie: name it, frame='RAS' or 'LPS' "
-            "(--frame; LUNA16's lists are LPS)"
+            f"{path} does not say in which frame its boxes are: name it with `frame=`, RAS or LPS "
+            "(LUNA16's lists are LPS)"
         )
     check_choice("frame", frame, FRAMES)
     if own.get("box_mode", "cccwhd") != "cccwhd":
@@ -130,7 +130,7 @@ def _frame(path: Path, content: Any, told: Told) -> tuple[str, Mapping[str, Any]
 
 
 def _file(
-    path: Path, entry: Mapping[str, Any], affines: Mapping[str, Any], frame: str, told: Told
+    path: Path, entry: Mapping[str, Any], affines: Mapping[str, Any], frame: str, hints: Hints
 ) -> BoxFile:
     image, rows = str(entry["image"]), entry["box"]
     bare = BoxFile(
@@ -138,23 +138,24 @@ def _file(
         affine=affine_of(affines.get(image), path),
         case=bare_scan(image),
     )
-    affine = affine_for(path, bare, told)
+    affine = affine_for(path, bare, hints)
     beside = path.parent / image
     if affine is None and beside.is_file():
         affine = read_grid(beside).affine
     if affine is None:
-        affine = needed_affine(path, bare, told)
+        affine = needed_affine(path, bare, hints)
     world = number_rows([] if rows in ([], [[]]) else rows, 6, path)
     if (world[:, 3:] < 0).any():
         raise ValueError(f"{path} must have edges of at least 0, got {world[:, 3:].min():g} mm")
     upright = torch.eye(3, dtype=torch.float64).expand(len(world), 3, 3)
     corners = box_corners(world[:, :3], world[:, 3:], upright)
-    boxes = checked_boxes(voxel_boxes(corners, affine, frame, path, str(bare.case)), path)
+    boxes, notes = voxel_boxes(corners, affine, frame, path, str(bare.case))
     scores = next((entry[key] for key in SCORES if key in entry), None)
     return BoxFile(
-        boxes,
+        checked_boxes(boxes, path),
         column(scores, "score", len(boxes), path),
         column(entry.get("label"), "label", len(boxes), path, whole=True),
         affine,
         bare.case,
+        notes,
     )

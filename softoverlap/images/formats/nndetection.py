@@ -1,24 +1,24 @@
 """nnDetection's boxes: `(x1, y1, x2, y2, z1, z2)`, as npz or JSON.
 
-Two things differ from ours, both read from nnDetection's code (`nndet/core/boxes`,
+Two things differ from our convention, as read in nnDetection's code (`nndet/core/boxes`,
 `scripts/utils.py`):
 
 - its axes are those of SimpleITK's arrays, the reverse of the file's, so its `x` is our last axis;
-- a box runs from the voxel before the first to the voxel after the last: voxels `x1 + 1 ... x2 - 1`
+- a box goes from the voxel before the first to the voxel after the last: voxels `x1 + 1 ... x2 - 1`
   are inside, which is our half-open `[x1 + 1, x2)`.
 
-Predictions are pickled there, and a pickle can run code when it is opened: it is refused here. In
-nnDetection's own environment one line turns it into an npz with the same keys (`pred_boxes`,
-`pred_scores`, `pred_labels`, `itk_origin`, `itk_spacing`, `itk_direction`); the message says it.
-`nndet_boxes2nii` writes JSON (`{"1": {"score": ..., "label": ..., "box": [...]}}`), whose
-coordinates it has cut to integers.
+nnDetection stores predictions as pickles, and a pickle can run code when it is opened, so they are
+not read. In nnDetection's own environment, one line converts one to an npz file with the same keys
+(`pred_boxes`, `pred_scores`, `pred_labels`, `itk_origin`, `itk_spacing`, `itk_direction`); the
+error message contains it. `nndet_boxes2nii` writes JSON (`{"1": {"score": ..., "label": ..., "box":
+[...]}}`) with coordinates truncated to integers.
 """
 
 from __future__ import annotations
 
-import warnings
 import zipfile
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +31,7 @@ from softoverlap.images.files import whole_file
 from softoverlap.images.formats.grids import affine_for
 from softoverlap.images.formats.record import (
     BoxFile,
-    Told,
+    Hints,
     affine_of,
     case_of,
     check_ndim,
@@ -43,32 +43,34 @@ from softoverlap.images.formats.record import (
     only_file,
     save_json,
 )
+from softoverlap.images.noted import Noted
 
 _ORDER = {2: [0, 1, 2, 3], 3: [0, 1, 3, 4, 2, 5]}
-"""Columns of (mins, maxs) that make nnDetection's order."""
+"""Columns of (minima, maxima) in nnDetection's order."""
 _LPS = torch.diag(torch.tensor([-1.0, -1.0, 1.0, 1.0], dtype=torch.float64))
 PICKLES = (".pkl", ".pickle")
 
 
 def refuse_pickle(path: Path) -> None:
-    """Say how to come by a file that runs no code."""
+    """Explain how to get a file that runs no code."""
     raise ValueError(
-        f"{path} is a pickle, which can run code when it is opened, and is not read; where it was "
-        f"made, save it as npz: import numpy, pickle; numpy.savez('{path.stem}.npz', "
-        f"**{{k: v for k, v in pickle.load(open('{path.name}', 'rb')).items() "
+        f"{path} is a pickle, which can run code when it is opened, and is not read; in the "
+        "environment that made it, save it as npz: import numpy, pickle; "
+        f"numpy.savez('{path.stem}.npz', **{{k: v for k, v in "
+        f"pickle.load(open('{path.name}', 'rb')).items() "
         "if k.startswith(('pred_', 'itk_'))})"
     )
 
 
-def write(path: Path, files: Mapping[str, BoxFile], told: Told) -> None:
-    """One case as npz, or as JSON with the same keys."""
+def write(path: Path, files: Mapping[str, BoxFile], hints: Hints) -> None:
+    """Write one case as npz, or as JSON with the same keys."""
     file = only_file(path, files)
     content: dict[str, Any] = {"pred_boxes": _to_order(path, file).numpy()}
     if file.scores is not None:
         content["pred_scores"] = file.scores.numpy()
     if file.labels is not None:
         content["pred_labels"] = file.labels.numpy()
-    affine = affine_for(path, file, told)
+    affine = affine_for(path, file, hints)
     content |= {} if affine is None else _itk_grid(affine)
     if path.suffix.lower() == ".json":
         save_json(path, {key: value.tolist() for key, value in content.items()})
@@ -83,24 +85,23 @@ def _to_order(path: Path, file: BoxFile) -> Float64[Tensor, "boxes coords"]:
     return torch.cat([low.flip(1) - 1, high.flip(1)], dim=1)[:, _ORDER[ndim]]
 
 
-def _from_order(rows: Tensor, ndim: int, path: Path) -> Float64[Tensor, "boxes coords"]:
+def _from_order(rows: Tensor, ndim: int, path: Path) -> Noted[Float64[Tensor, "boxes coords"]]:
     back = [_ORDER[ndim].index(column) for column in range(2 * ndim)]
     low, high = rows[:, back].chunk(2, dim=1)
     if (high < low).any():
         raise ValueError(f"{path} must have x2 at or above x1, got {rows.tolist()}")
     low, high = low.flip(1) + 1, high.flip(1)
-    thin = (high < low).any(dim=1)
+    thin, notes = (high < low).any(dim=1), ()
     if thin.any():
-        warnings.warn(
+        notes = (
             f"{path}: {int(thin.sum())} boxes hold no voxel (x2 - x1 below 1) and became flat",
-            stacklevel=2,
         )
     middle = (low + high) / 2
-    return torch.cat([low.minimum(middle), high.maximum(middle)], dim=1)
+    return Noted(torch.cat([low.minimum(middle), high.maximum(middle)], dim=1), notes)
 
 
 def _itk_grid(affine: Tensor) -> dict[str, np.ndarray]:
-    """Origin, spacing and direction as ITK has them, in LPS."""
+    """Origin, spacing and direction as in ITK, in LPS."""
     matrix = _LPS @ affine
     spacing = matrix[:3, :3].norm(dim=0)
     return {
@@ -127,21 +128,20 @@ def _affine(content: Mapping[str, Any], path: Path) -> Tensor | None:
     return None if affine is None else _LPS @ affine
 
 
-def read(path: Path, told: Told) -> dict[str, BoxFile]:
-    """The one case of a file."""
+def read(path: Path, hints: Hints) -> dict[str, BoxFile]:
+    """Read the case of a file."""
     if path.suffix.lower() in PICKLES:
         refuse_pickle(path)
     content = load_json(path) if path.suffix.lower() == ".json" else load_npz(path)
     with naming(path, "file of nnDetection's boxes"):
         content = content if "pred_boxes" in content else _instances(content)
         file = _file(content, path)
-    affine = affine_for(path, file, told)
-    file = BoxFile(file.boxes, file.scores, file.labels, affine, case_of(path, file))
-    return {str(file.case): file}
+    case = case_of(path, file)
+    return {case: replace(file, affine=affine_for(path, file, hints), case=case)}
 
 
 def load_npz(path: Path) -> dict[str, Any]:
-    """Arrays of an npz as lists; none that would have to be unpickled."""
+    """Arrays of an npz file as lists, without unpickling."""
     try:
         with np.load(path, allow_pickle=False) as arrays:
             return {key: arrays[key].tolist() for key in arrays.files}
@@ -165,13 +165,14 @@ def _file(content: Mapping[str, Any], path: Path) -> BoxFile:
     if width not in (4, 6):
         raise ValueError(f"{path} must hold 4 or 6 numbers a box, got {width}")
     boxes = number_rows([row for row in rows if row], width, path)
-    boxes = checked_boxes(_from_order(boxes, width // 2, path), path)
+    boxes, notes = _from_order(boxes, width // 2, path)
     labels = content.get("pred_labels")
     if labels is not None:  # a network's labels may be stored as 0.0, 1.0
         labels = [int(n) if isinstance(n, float) and n.is_integer() else n for n in labels]
     return BoxFile(
-        boxes,
+        checked_boxes(boxes, path),
         column(content.get("pred_scores"), "score", len(boxes), path),
         column(labels, "label", len(boxes), path, whole=True),
         _affine(content, path),
+        notes=notes,
     )

@@ -1,31 +1,32 @@
-"""Boxes as JSON: our own files, in voxels with the affine beside them.
+"""Our own JSON files: boxes in voxels, with the affine.
 
-A file is one JSON object, described by `softoverlap/data/boxes.schema.json`:
+A file holds one JSON object, described by `softoverlap/images/boxes.schema.json`:
 
 | key | value |
 | --- | --- |
 | `format`, `version` | `"softoverlap-boxes"`, 1 |
 | `case` | name of the scan, or null |
-| `coordinates` | says in words: voxel corners, half-open, voxel `i` fills `[i, i + 1)` |
+| `coordinates` | a sentence: voxel corners, half-open, voxel `i` fills `[i, i + 1)` |
 | `ndim` | number of axes |
 | `axes` | names of a box's numbers: all minima, then all maxima, in tensor axis order |
 | `affine` | rows of the (4, 4) affine from voxel indices (centres) to RAS mm, or null |
 | `boxes` | a list of objects: `box` (2 · ndim numbers), and if known `score` and `label` |
 
-Numbers are written so that they read back exactly.
+Numbers are written with enough digits to be read back exactly.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from softoverlap.images.formats.grids import affine_for
 from softoverlap.images.formats.record import (
     BoxFile,
-    Told,
+    Hints,
     affine_of,
     case_of,
     checked_boxes,
@@ -47,7 +48,7 @@ def box_schema() -> dict[str, Any]:
     """The JSON Schema of our own files of boxes.
 
     Returns:
-        The schema, draft 2020-12, as it lies in the package at `data/boxes.schema.json`.
+        The schema, draft 2020-12, which is `images/boxes.schema.json` in the package.
 
     Examples:
         >>> box_schema()["properties"]["format"]["const"]
@@ -56,15 +57,15 @@ def box_schema() -> dict[str, Any]:
     return json.loads(SCHEMA.read_text(encoding="utf-8"))
 
 
-def write(path: Path, files: Mapping[str, BoxFile], told: Told) -> None:
-    """One case as JSON."""
+def write(path: Path, files: Mapping[str, BoxFile], hints: Hints) -> None:
+    """Write one case as JSON."""
     file = only_file(path, files)
     ndim = file.boxes.shape[1] // 2
     rows: list[dict[str, Any]] = [{"box": row} for row in file.boxes.tolist()]
     for key, values in (("score", file.scores), ("label", file.labels)):
         for row, value in zip(rows, [] if values is None else values.tolist(), strict=False):
             row[key] = value
-    affine = affine_for(path, file, told)
+    affine = affine_for(path, file, hints)
     content = {
         "format": FORMAT,
         "version": VERSION,
@@ -78,15 +79,13 @@ def write(path: Path, files: Mapping[str, BoxFile], told: Told) -> None:
     save_json(path, content)
 
 
-def read(path: Path, told: Told) -> dict[str, BoxFile]:
-    """The one case of a file."""
+def read(path: Path, hints: Hints) -> dict[str, BoxFile]:
+    """Read the case of a file."""
     content = load_json(path)
     with naming(path, "JSON file of boxes"):
         _check_kind(content, path)
         file = _box_file(content, path)
-    affine = affine_for(path, file, told)
-    file = BoxFile(file.boxes, file.scores, file.labels, affine, file.case)
-    return {case_of(path, file): file}
+    return {case_of(path, file): replace(file, affine=affine_for(path, file, hints))}
 
 
 def _check_kind(content: Any, path: Path) -> None:

@@ -1,4 +1,4 @@
-"""What every format reads into and writes from, and the checks that all readers share."""
+"""The record that every format reads and writes, and the checks that all readers share."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _SUFFIXES = (".mrk.json", ".json", ".csv", ".npz", ".pkl", ".pickle")
 
 @dataclass(frozen=True)
 class BoxFile:
-    """What a file of boxes holds of one scan.
+    """The boxes of one scan, as a file holds them.
 
     Args:
         boxes: Boxes in voxels, float64, shape (N, 2 * ndim).
@@ -34,6 +34,7 @@ class BoxFile:
         labels: A class per box, shape (N,), or None.
         affine: Voxel indices to RAS mm, float64, shape (4, 4), or None.
         case: Name of the scan, or None.
+        notes: What a user should know about how the file was read.
 
     Examples:
         >>> BoxFile(torch.zeros(0, 6, dtype=torch.float64)).scores is None
@@ -45,11 +46,12 @@ class BoxFile:
     labels: Int64[Tensor, "boxes"] | None = None
     affine: Float64[Tensor, "4 4"] | None = None
     case: str | None = None
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
-class Told:
-    """What a caller says about a file that the file itself may not say."""
+class Hints:
+    """What a caller knows about a file and the file itself may not say."""
 
     affine: Tensor | None = None
     image: Path | None = None
@@ -59,20 +61,20 @@ class Told:
 
 
 def bare_name(path: str | os.PathLike[str]) -> str:
-    """Name of a file without the suffix of an image or of boxes."""
+    """Name of a file without the suffix of an image or a file of boxes."""
     name = Path(path).name
     suffix = next((end for end in _SUFFIXES if name.lower().endswith(end)), "")
     return name[: -len(suffix)] if suffix else image_name(name)
 
 
 def case_of(path: Path, file: BoxFile) -> str:
-    """The case's name, or that of the file."""
+    """The name of the case, or of the file."""
     return file.case or bare_name(path).removesuffix("_boxes") or path.name
 
 
 @contextmanager
 def naming(path: Path, kind: str) -> Iterator[None]:
-    """Whatever a foreign structure raises becomes one line that names the file."""
+    """Turn any error of an unexpected structure into one line that names the file."""
     try:
         yield
     except ValueError as error:
@@ -89,7 +91,7 @@ def _one_line(error: Exception) -> str:
 
 
 def load_json(path: Path) -> Any:
-    """What a JSON file holds."""
+    """The content of a JSON file."""
     try:
         return json.loads(path.read_text(encoding="utf-8-sig"))
     except (ValueError, RecursionError) as error:
@@ -97,7 +99,7 @@ def load_json(path: Path) -> Any:
 
 
 def save_json(path: str | os.PathLike[str], content: Any) -> None:
-    """Write JSON, whole or not at all; its numbers read back exactly."""
+    """Write JSON, completely or not at all; numbers are read back exactly."""
     with whole_file(path) as unfinished:
         unfinished.write_text(json.dumps(content, indent=1, allow_nan=False), encoding="utf-8")
 
@@ -105,14 +107,14 @@ def save_json(path: str | os.PathLike[str], content: Any) -> None:
 def number_rows(
     rows: Sequence[Sequence[Any]], width: int, path: Path, key: str = "box"
 ) -> Float64[Tensor, "rows numbers"]:
-    """Rows of so many finite numbers each."""
+    """Rows of `width` finite numbers each."""
     widths = {len(row) for row in rows} - {width}
     if widths:
         raise ValueError(f"{path} must hold {width} numbers a {key}, got {sorted(widths)}")
     for number in (number for row in rows for number in row):
         if type(number) not in (int, float):
-            found = "lists in it" if isinstance(number, list) else repr(number)
-            raise ValueError(f"{path} must have numbers as {key}, got {found}")
+            got = "lists in it" if isinstance(number, list) else repr(number)
+            raise ValueError(f"{path} must have numbers as {key}, got {got}")
     return _tensor([list(row) for row in rows], key, path, torch.float64).reshape(-1, width)
 
 
@@ -125,7 +127,7 @@ def checked_boxes(boxes: Tensor, path: Path) -> Float64[Tensor, "boxes coords"]:
 def column(
     known: Sequence[Any] | None, key: str, count: int, path: Path, *, whole: bool = False
 ) -> Tensor | None:
-    """One number of each box; None if no box has it."""
+    """One number per box; None if no box has it."""
     if not known:
         return None
     if len(known) != count:
@@ -137,7 +139,7 @@ def column(
 
 
 def affine_of(rows: Any, path: Path) -> Float64[Tensor, "4 4"] | None:
-    """The affine that a file tells, or None."""
+    """The affine in a file, or None."""
     if rows is None:
         return None
     return check_affine(_tensor(rows, "affine", path, torch.float64), name=f"affine of {path}")
@@ -165,16 +167,16 @@ def _tensor(values: Any, key: str, path: Path, dtype: torch.dtype) -> Tensor:
 
 
 def only_file(path: Path, files: Mapping[str, BoxFile]) -> BoxFile:
-    """The one case that a file of this format can hold."""
+    """The case, if there is exactly one."""
     if len(files) != 1:
         raise ValueError(
-            f"{path} must get one case, since its format holds no more, got {len(files)}"
+            f"{path} must get one case, since its format cannot hold more, got {len(files)}"
         )
     return next(iter(files.values()))
 
 
 def check_ndim(path: Path, file: BoxFile, *allowed: int) -> int:
-    """Number of axes, if the format knows it."""
+    """Number of axes, if the format allows it."""
     ndim = file.boxes.shape[1] // 2
     if ndim not in allowed:
         words = " or ".join(f"{number}D" for number in allowed)

@@ -1,21 +1,22 @@
-"""CSV: a row for each box, with case, score, label and corners in voxels.
+"""CSV: one row per box, with case, score, label and corners in voxels.
 
 The columns are those of `detections.csv`: `case`, `score`, `label`, `axis0_min`, `axis1_min`, ...,
-`axis0_max`, ... Further columns are passed by; `case`, `score` and `label` may be missing or empty.
-A table knows no affine, and a case without boxes has no row.
+`axis0_max`, ... Other columns are ignored; `case`, `score` and `label` may be missing or empty.
+A table has no affine, and a case without boxes has no row.
 """
 
 from __future__ import annotations
 
 import csv
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from softoverlap.images.formats.grids import affine_for
 from softoverlap.images.formats.record import (
     BoxFile,
-    Told,
+    Hints,
     case_of,
     checked_boxes,
     column,
@@ -24,8 +25,8 @@ from softoverlap.images.formats.record import (
 from softoverlap.images.tables import axis_names, write_table
 
 
-def write(path: Path, files: Mapping[str, BoxFile], told: Told) -> None:
-    """All cases as one table; numbers read back exactly."""
+def write(path: Path, files: Mapping[str, BoxFile], hints: Hints) -> None:
+    """Write all cases as one table; numbers are read back exactly."""
     dimensions = {file.boxes.shape[1] // 2 for file in files.values()}
     if len(dimensions) != 1:
         raise ValueError(f"{path} must get boxes of one dimension, got {sorted(dimensions)}")
@@ -42,8 +43,8 @@ def _rows(case: str, file: BoxFile) -> list[list[Any]]:
     return [[case, score, label, *box] for score, label, box in lines]
 
 
-def read(path: Path, told: Told) -> dict[str, BoxFile]:
-    """Every case that has a row; rows without one are of a case called as the file."""
+def read(path: Path, hints: Hints) -> dict[str, BoxFile]:
+    """Read every case with a row; rows without a case belong to one named after the file."""
     try:
         with path.open(newline="", encoding="utf-8-sig") as stream:
             reader = csv.DictReader(stream)
@@ -54,15 +55,15 @@ def read(path: Path, told: Told) -> dict[str, BoxFile]:
     cases: dict[str, list[tuple[int, Mapping[str, Any]]]] = {}
     for line, row in enumerate(rows, start=2):
         cases.setdefault(row.get("case") or "", []).append((line, row))
-    files = [_file(path, case, lines, names, told) for case, lines in cases.items()]
-    found = {case_of(path, file): file for file in files}
-    if len(found) < len(files):
+    files = [_file(path, case, lines, names, hints) for case, lines in cases.items()]
+    by_case = {case_of(path, file): file for file in files}
+    if len(by_case) < len(files):
         unnamed = next(file for file in files if file.case is None)
         raise ValueError(
-            f"{path} must name the case of every row, got rows without one, which are called as "
-            f"the file, beside the case {case_of(path, unnamed)}"
+            f"{path} must name the case of every row, got rows without one, which would be named "
+            f"after the file, and the case {case_of(path, unnamed)}"
         )
-    return found
+    return by_case
 
 
 def _axes(path: Path, header: Sequence[str]) -> list[str]:
@@ -80,7 +81,7 @@ def _file(
     case: str,
     lines: Sequence[tuple[int, Mapping[str, Any]]],
     names: Sequence[str],
-    told: Told,
+    hints: Hints,
 ) -> BoxFile:
     boxes = [[_number(path, line, row, name, float) for name in names] for line, row in lines]
     columns = {
@@ -94,7 +95,7 @@ def _file(
         None,
         case or None,
     )
-    return BoxFile(file.boxes, file.scores, file.labels, affine_for(path, file, told), file.case)
+    return replace(file, affine=affine_for(path, file, hints))
 
 
 def _number(path: Path, line: int, row: Mapping[str, Any], name: str, kind: type) -> Any:

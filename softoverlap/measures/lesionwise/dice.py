@@ -14,7 +14,7 @@ from torch import Tensor
 
 from softoverlap._checks import check_weight
 from softoverlap._types import Masks, Targets, VoxelWeights
-from softoverlap.lesions.components import neighbourhood
+from softoverlap.lesions import neighbourhood
 from softoverlap.measures.inputs import Spacing
 from softoverlap.measures.lesionwise.maps import (
     LesionRules,

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from softoverlap import scores
 from softoverlap._checks import check_choice, check_weight
-from softoverlap.lesions.components import component_maps, marked_voxels, neighbourhood
+from softoverlap.lesions import component_maps, marked_voxels, neighbourhood
 from softoverlap.measures.inputs import in_dtype
 
 MATCHINGS = ("many_to_one", "one_to_one")

@@ -94,7 +94,7 @@ def test_with_low_a_lesion_reaches_from_its_core_into_its_halo(masks, tmp_path):
     assert found.boxes[0].tolist() == [1, 2, 2, 5, 6, 5]
     assert found.scores.tolist() == [0.75, 1.0]
     text = run("boxes", masks, "--output", tmp_path / "b", "--low", 0.7, status=2)
-    assert "--low must lie in (0, 0.5], got 0.7" in text
+    assert "--low must lie in (0, 0.5]" in text
 
 
 @pytest.mark.parametrize("name", list(FORMATS))
@@ -120,7 +120,7 @@ def test_a_bad_mask_is_noted_and_the_others_go_on(masks, tmp_path):
     gone = masks / "gone.nii.gz"
     text = run("boxes", masks, gone, "--output", output, status=1)
     assert "3 masks boxed, 3 failed" in text
-    assert "say how to read them with values" in text
+    assert "say how to read them with --values" in text
     rows = {row["case"]: row for row in rows_of(output / "cases.csv")}
     assert {case for case, row in rows.items() if row["state"] == "failed"} == {
         "broken",
@@ -237,14 +237,14 @@ def test_a_folder_becomes_one_file_and_one_file_a_folder(masks, tmp_path):
     assert "--from must name" in run("convert", found, tmp_path / "x.csv", status=2)
     assert "--to must name" in run("convert", all_boxes, tmp_path / "folder", status=2)
     text = run("convert", all_boxes, tmp_path / "one.npz", status=2)
-    assert "OUT must be a folder, since nndetection holds one case a file and IN 3" in text
+    assert "OUT must be a folder, since nndetection holds one case per file and IN has 3" in text
 
 
 def test_cases_that_a_table_cannot_hold_are_named(masks, tmp_path):
     found = tmp_path / "found"
     run("boxes", masks, "--output", found)
     text = run("convert", found, tmp_path / "all.csv", "--from", "json")
-    assert "not in the table, since it has no row without a box: empty" in text
+    assert "not in the table, since they have no boxes: empty" in text
     assert list(read_box_files(tmp_path / "all.csv")) == ["sub-01", "sub-02"]
     text = run("convert", found, tmp_path / "all.json", "--from", "json", "--to", "coco")
     assert "not in the table" not in text
@@ -258,7 +258,7 @@ def test_a_bad_file_is_named_and_the_others_are_converted(masks, tmp_path):
     (found / "twice_boxes.json").write_text(json.dumps(again))
     text = run("convert", found, tmp_path / "all.csv", "--from", "json", status=1)
     assert "sub-03_boxes.json must be a JSON file" in text
-    assert "twice_boxes.json must hold cases of its own, sub-01 is of" in text
+    assert "twice_boxes.json must not repeat the case sub-01 of" in text
     assert "1 file written, 2 failed" in text
     assert list(read_box_files(tmp_path / "all.csv")) == ["sub-01", "sub-02"]
     # a case that the format cannot hold
@@ -304,9 +304,8 @@ def test_wrong_arguments_are_one_line(masks, tmp_path):
         assert words in text
         assert len(text.strip().splitlines()) == 1
     np.savez(tmp_path / "a.npz", pred_boxes=np.zeros((0, 6)))
-    assert "does not tell its format" in run(
-        "convert", tmp_path / "a.npz", tmp_path / "b.csv", status=1
-    )
+    text = run("convert", tmp_path / "a.npz", tmp_path / "b.csv", status=1)
+    assert "name it with --from" in text
     (tmp_path / "none.csv").write_text("case,axis0_min,axis0_max\n")
     text = run("convert", tmp_path / "none.csv", tmp_path / "b.json", status=2)
     assert "IN must hold boxes of a case, found none" in text
@@ -317,7 +316,7 @@ def test_masks_of_one_name_are_refused(masks, tmp_path):
     other.mkdir()
     save_nifti(other / "sub-01.nii", soft_mask(), AFFINE)
     text = run("boxes", masks, other, "--output", tmp_path / "found", status=2)
-    assert "MASKS must have names of their own" in text
+    assert "MASKS must have different names" in text
 
 
 def test_an_interruption_keeps_the_tables_of_what_is_done(masks, tmp_path, monkeypatch):

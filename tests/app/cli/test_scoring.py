@@ -190,15 +190,18 @@ def test_ctrl_c_of_a_terminal_ends_a_run_with_workers_and_keeps_what_is_done(tmp
     [
         ([], "PRED and TRUTH must be given, or --table"),
         (["pred", "truth"], "--output must name a folder"),
-        (["pred", "gone", "--output", "o"], "TRUTH must be there"),
-        (["pred", "truth", "--output", "o", "--geometry", "x"], "geometry must be"),
+        (["pred", "gone", "--output", "o"], "TRUTH must exist"),
+        (["pred", "truth", "--output", "o", "--geometry", "x"], "--geometry must be one of"),
         (["pred", "truth", "--output", "o", "--labels", "1,x"], "--labels must be whole numbers"),
         (
             ["pred", "truth", "--output", "o", "--labels", "1,2", "--values", "percent"],
-            "labels (--labels) must be one label, or values (--values) auto or labels",
+            "--labels must be one label, or --values auto or labels",
         ),
         (["pred", "truth", "--output", "o", "--table", "t.csv"], "--table must stand alone"),
-        (["pred", "truth", "--output", "o", "--scheduler", "local:0"], "scheduler must be local:N"),
+        (
+            ["pred", "truth", "--output", "o", "--scheduler", "local:0"],
+            "--scheduler must be local:N",
+        ),
         (
             ["pred", "truth", "--output", "o", "--workers", "2", "--scheduler", "local:2"],
             "exclude each other",
@@ -362,6 +365,6 @@ def test_a_label_that_is_in_no_file_is_told(tmp_path):
     write_pair(tmp_path, "a", labels, labels)
     sides = (tmp_path / "pred", tmp_path / "truth")
     text = run(*sides, "--output", tmp_path / "out", "--labels", "2,7")
-    assert "label 7 is in no file" in text
-    assert "label 2 is in no file" not in text
-    assert "1 case empty in prediction and truth: overlaps count as 1 there" in text
+    assert "no file has label 7" in text
+    assert "no file has label 2" not in text
+    assert "1 case with empty prediction and truth: their overlaps count as 1" in text

@@ -22,9 +22,9 @@ from softoverlap.app.train import (
     TrainingConfig,
     build_detector,
     load_checkpoint,
+    read_checkpoint,
     save_checkpoint,
 )
-from softoverlap.app.train.checkpoint import read_checkpoint
 from softoverlap.images import load_nifti, read_boxes, save_nifti, write_phantoms
 from tests.support.processes import takes_interrupts
 
@@ -89,11 +89,11 @@ def test_help_is_quick_because_it_imports_neither_torch_nor_monai():
         (("demo",), "metrics.json"),
         (("phantoms",), "--count"),
         (("train",), "layout above"),
-        (("train",), "they win over masks/"),
+        (("train",), "lesions are where any rater marked one"),
         (("train",), "--threshold"),
-        (("detect",), "a little lower than the best box's score"),
-        (("demo",), "in place of an earlier demo's results"),
-        (("phantoms",), "written anew without asking"),
+        (("detect",), "its peaks are slightly lower than the score of the best box"),
+        (("demo",), "they replace those of an earlier demo"),
+        (("phantoms",), "Incomplete cases in the folder are written again"),
     ],
 )
 def test_help_teaches_with_layout_and_examples(command, words):
@@ -106,7 +106,9 @@ def test_a_dry_run_lists_what_was_found_and_what_could_not_be_paired(data):
     (data / "masks" / "sub-02.nii.gz").unlink()
     (data / "masks" / "stray.nii.gz").write_bytes(b"")
     text = run("train", "--data", data, "--dry-run")
-    assert "1 case of 1 patient: sub-01; if that is wrong, name them in patients.csv" in text
+    assert (
+        "1 case of 1 patient: sub-01; if this is wrong, list the patients in patients.csv" in text
+    )
     assert "sub-01: patient sub-01, mask, 0 raters" in text
     assert "no mask and no raters" in text
     assert "no image of case stray" in text
@@ -142,14 +144,14 @@ def test_masks_below_the_threshold_are_told_and_a_lower_one_trains(data, tmp_pat
     mask[4:9, 5:9, 6:10] = 0.4
     save_nifti(data / "masks" / "sub-01.nii.gz", mask, torch.eye(4))
     arguments = ("train", "--data", data, *tiny("--output", tmp_path / "out", "--validation", 0))
-    assert "sub-01: no lesion, though voxels are positive: the highest is 0.4" in run(*arguments)
+    assert "sub-01: no lesion, although voxels are positive: the highest is 0.4" in run(*arguments)
     save_nifti(data / "masks" / "sub-02.nii.gz", mask, torch.eye(4))
     assert "at least one lesion" in run(*arguments, "--overwrite", status=2)
     assert "at least one lesion" in run("train", "--data", data, "--dry-run", status=1)
     text = run(*arguments, "--overwrite", "--threshold", 0.3)
     assert "2 lesions in 2 scans to train on" in text
     assert read_checkpoint(tmp_path / "out" / "checkpoint.pt")["config"]["mask_threshold"] == 0.3
-    assert "threshold must lie in (0, 1]" in run(*arguments, "--threshold", 0, status=2)
+    assert "--threshold must lie in (0, 1]" in run(*arguments, "--threshold", 0, status=2)
 
 
 def test_scans_without_any_lesion_are_nothing_to_train_on(data, tmp_path):
@@ -170,7 +172,7 @@ def test_cheap_checks_come_before_scans_are_read(data, tmp_path):
     assert not output.exists()
     run(*arguments)
     text += run(*arguments, "--resume", "--batch", 2, status=2)
-    assert "batch_size must stay 1" in text
+    assert "--batch must stay 1" in text
     text += run(*arguments, "--resume")
     assert "already 2/2 steps" in text  # and there is nothing to judge
     assert "reading" not in text
@@ -205,7 +207,7 @@ def test_a_missing_and_an_empty_folder_are_usage_errors(tmp_path):
 def test_an_unknown_option_and_a_bad_number_are_usage_errors(data):
     run("train", "--data", data, "--epochs", 3, status=2)
     text = run("train", "--data", data, *tiny("--patch", 20), status=2)
-    assert "patch_size must be a multiple of 8" in text
+    assert "--patch must be a multiple of 8" in text
     assert "Traceback" not in text
 
 
@@ -309,7 +311,9 @@ def test_patients_that_the_names_do_not_tell_are_shown(data, tmp_path):
         for number, case in enumerate(("sub-01", "sub-02"), start=1):
             old = data / room / f"{case}.nii.gz"
             old.rename(data / room / f"scan{number}_pat03.nii.gz")
-    line = "2 cases of 2 patients: scan1, scan2; if that is wrong, name them in patients.csv"
+    line = (
+        "2 cases of 2 patients: scan1, scan2; if this is wrong, list the patients in patients.csv"
+    )
     assert line in run("train", "--data", data, "--dry-run")
     assert line in run("train", "--data", data, *tiny("--output", tmp_path / "out"))
 
@@ -467,7 +471,7 @@ def test_ctrl_c_keeps_a_checkpoint_and_resume_goes_on_from_it(data, tmp_path):
         process.send_signal(signal.SIGINT)
         _, errors = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert "checkpoint.pt is kept, and --resume goes on from it" in errors
+    assert "checkpoint.pt is kept, and --resume continues from it" in errors
     step = read_checkpoint(output / "checkpoint.pt")["step"]
     assert 40 <= step < 400
     text = run(*arguments, "--resume")

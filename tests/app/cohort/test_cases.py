@@ -276,9 +276,11 @@ def test_a_map_of_probabilities_is_of_one_label(tmp_path):
     pred, truth = masks(7)
     classes = (2 * (truth > 0)).to(torch.uint8)
     for values in ("probabilities", "percent", "0-255"):
-        with pytest.raises(ValueError, match=rf"values \(--values\) .* labels 1, 2 of {values}"):
+        with pytest.raises(
+            ValueError, match=rf"labels must be .* `values=` .* labels 1, 2 of {values}"
+        ):
             scored(tmp_path, pred, classes, values=values, labels=(1, 2))
-        with pytest.raises(ValueError, match=r"truth_values \(--truth-values\) auto or labels"):
+        with pytest.raises(ValueError, match="labels must be .* `truth_values=` auto or labels"):
             scored(tmp_path, classes, pred, truth_values=values, labels=(1, 2))
     (row,) = scored(tmp_path, pred, classes, values="probabilities", labels=(2,)).rows
     expected = compute_soft_dice(*batch(pred, (truth > 0).float())).item()

@@ -66,7 +66,7 @@ def test_patterns_say_where_the_case_stands(tmp_path):
     )
     assert list(paired(table)) == ["s_1"]
     assert [(file.path.name, file.reason) for file in table.passed_by] == [
-        ("s_1_other.nii.gz", "not like {case}_prob.nii.gz")
+        ("s_1_other.nii.gz", "does not match {case}_prob.nii.gz")
     ]
 
 
@@ -120,7 +120,7 @@ def test_a_consensus_or_a_rater_of_the_same_number_is_no_further_rater(tmp_path,
     make(tmp_path, "pred/a.nii", "truth/a_rater1.nii", "truth/a_rater2.nii", f"truth/{other}.nii")
     pairs = find_pairs(tmp_path / "pred", tmp_path / "truth")
     assert "several truths: " in errors(pairs)["a"]
-    assert "--truth-pattern says which are meant" in errors(pairs)["a"]
+    assert "`truth_pattern=`" in errors(pairs)["a"]
     told = find_pairs(
         tmp_path / "pred", tmp_path / "truth", truth_pattern="{case}_rater{rater}.nii"
     )
@@ -209,9 +209,13 @@ def test_an_output_above_the_files_hides_none(tmp_path):
 @pytest.mark.parametrize(
     ("names", "options", "words"),
     [
-        (["pred/a.nii", "truth/b.nii"], {}, "must share at least one case, got predictions of a"),
-        (["pred/a.txt", "truth/b.nii"], {}, "PRED must hold images or files of boxes, found none"),
-        (["pred/a.nii", "truth/a.nii"], {"pred_pattern": "a.nii"}, "must say by {case}"),
+        (
+            ["pred/a.nii", "truth/b.nii"],
+            {},
+            "must share at least one case with `pred=`, got predictions of a",
+        ),
+        (["pred/a.txt", "truth/b.nii"], {}, "pred must hold images or files of boxes, found none"),
+        (["pred/a.nii", "truth/a.nii"], {"pred_pattern": "a.nii"}, "must say with {case}"),
         (["pred/a.nii", "truth/a.nii"], {"pred_pattern": "{case}{x}.nii"}, "got {x}"),
         (["pred/a.nii", "truth/a.nii"], {"pred_pattern": "{case}_{rater}.nii"}, "got {rater}"),
     ],
@@ -225,9 +229,9 @@ def test_what_cannot_be_paired_is_named(tmp_path, names, options, words):
 @pytest.mark.bad_input
 def test_what_is_not_there_is_named(tmp_path):
     make(tmp_path, "pred/a.nii")
-    with pytest.raises(FileNotFoundError, match="TRUTH must be there, got"):
+    with pytest.raises(FileNotFoundError, match="truth must exist, found no"):
         find_pairs(tmp_path / "pred", tmp_path / "gone")
-    with pytest.raises(FileNotFoundError, match="TRUTH must be a folder, as the other side is one"):
+    with pytest.raises(FileNotFoundError, match="truth must be a folder, as the other side is one"):
         find_pairs(tmp_path / "pred", tmp_path / "pred/a.nii")
     with pytest.raises(FileNotFoundError, match="must be a CSV table, found no such file"):
         read_pairs(tmp_path / "gone.csv")
@@ -238,7 +242,7 @@ def test_what_is_not_there_is_named(tmp_path):
     ("text", "words"),
     [
         ("case;pred;truth\na;b;c\n", "must have the columns case, pred and truth"),
-        ("case,pred,truth\n", "must have a row a case"),
+        ("case,pred,truth\n", "must have one row per case"),
         ("", "must have the columns"),
     ],
 )

@@ -25,7 +25,7 @@ from softoverlap.app.cohort.names import JOURNAL, OUTPUTS
 from softoverlap.app.cohort.records import case_key
 from softoverlap.app.cohort.stamps import file_stamps
 from softoverlap.app.cohort.store import Journal
-from softoverlap.images.tables import write_table
+from softoverlap.images import write_table
 from tests.support.cohort_makers import easy_score, made_up, pairs_of, write_cohort
 
 SETTINGS = ScoreSettings()

@@ -10,8 +10,13 @@ import pytest
 import torch
 from hypothesis import given, strategies as st
 
-from softoverlap.images import boxes_to_world, read_boxes, write_boxes, write_markups
-from softoverlap.images.formats.markups import MARKUPS_SCHEMA
+from softoverlap.images import (
+    MARKUPS_SCHEMA,
+    boxes_to_world,
+    read_boxes,
+    write_boxes,
+    write_markups,
+)
 
 BOXES = torch.tensor([[0.1, 1.0, 2.0, 3.3, 4.0, 5.5], [0.0, 0.0, 0.0, 7.0, 8.0, 9.0]])
 
@@ -102,7 +107,7 @@ def test_the_file_says_what_its_numbers_mean(tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda c: c.update(format="coco"), "does not tell its format: name it"),
+        (lambda c: c.update(format="coco"), "does not say its format: name it"),
         (lambda c: c.update(case=3), "must have a name as case, got 3"),
         (lambda c: c["boxes"][0].update(box=[True] * 6), "must have numbers as box, got True"),
         (lambda c: c.update(version=2), "must have version 1, got 2"),
@@ -155,7 +160,7 @@ def test_missing_broken_and_foreign_files_are_named(tmp_path):
     with pytest.raises(ValueError, match=r"half\.json must be a JSON file, got"):
         read_boxes(tmp_path / "half.json")
     (tmp_path / "list.json").write_text("[1, 2]")
-    with pytest.raises(ValueError, match=r"list\.json does not tell its format"):
+    with pytest.raises(ValueError, match=r"list\.json does not say its format"):
         read_boxes(tmp_path / "list.json")
     with pytest.raises(ValueError, match=r"list\.json must have the format .*, got 'list'"):
         read_boxes(tmp_path / "list.json", format="json")

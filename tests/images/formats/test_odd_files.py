@@ -77,8 +77,8 @@ def test_what_the_schema_refuses_the_reader_refuses(tmp_path, validator, change)
     [
         ("a.json", "{", {}, "must be a JSON file, got"),
         ("a.json", "[" * 100000, {}, "must be a JSON file, got"),
-        ("a.txt", "x", {}, "does not tell its format"),
-        ("a.json", "[]", {}, "does not tell its format"),
+        ("a.txt", "x", {}, "does not say its format"),
+        ("a.json", "[]", {}, "does not say its format"),
         ("a.npz", "x", {}, "must be a readable npz without pickles"),
         ("a.csv", "case;score\n", {}, "must have the columns axis0_min, axis1_min, axis2_min, "),
         ("a.csv", "axis0_min,axis0_max\n1\n", {}, "must have a number as axis0_max in line 2"),
@@ -118,7 +118,7 @@ def test_what_the_schema_refuses_the_reader_refuses(tmp_path, validator, change)
             "a.json",
             '{"frame": "LPS", "validation": [{"image": "a.nii", "box": []}]}',
             {"frame": "RAS", "affine": torch.eye(4)},
-            "must be read in its own frame, LPS, got RAS",
+            "frame must be that of .* itself, LPS, got RAS",
         ),
         ("a.json", "{}", {"format": "coco"}, "must be a COCO file, got no 'annotations'"),
         (
@@ -159,7 +159,7 @@ def test_what_the_schema_refuses_the_reader_refuses(tmp_path, validator, change)
             "a.mrk.json",
             '{"markups": [{"type": "ROI", "size": [1, 2, 3]}]}',
             {"affine": torch.eye(4)},
-            "must have ROIs that are placed, got no center in one",
+            "must have ROIs with center and size, got one without center",
         ),
         (
             "a.mrk.json",
@@ -258,7 +258,7 @@ def test_what_a_format_cannot_hold_is_refused_before_a_file_is_there(tmp_path):
             write_boxes(tmp_path / f"a{FORMATS[name].suffix}", flat, format=name, case="a")
     with pytest.raises(ValueError, match="needs the affine of a, since its format is in mm"):
         write_boxes(tmp_path / "a.mrk.json", BOXES, case="a")
-    with pytest.raises(ValueError, match="needs the scan of a: its grid"):
+    with pytest.raises(ValueError, match="needs the scan of a for its grid"):
         write_boxes(tmp_path / "a.nii.gz", BOXES, case="a")
     with pytest.raises(ValueError, match=r"path must end in \.csv for csv, got .*a\.json"):
         write_boxes(tmp_path / "a.json", BOXES, format="csv")
@@ -276,7 +276,7 @@ def test_what_a_format_cannot_hold_is_refused_before_a_file_is_there(tmp_path):
 def test_a_scan_on_another_grid_than_the_files_is_refused(tmp_path):
     save_nifti(tmp_path / "scan.nii.gz", torch.zeros(4, 4, 4), AFFINES["plain"])
     write_boxes(tmp_path / "a.json", BOXES, affine=AFFINES["flipped"])
-    with pytest.raises(ValueError, match=r"a\.json must lie on the grid of the scan named for it"):
+    with pytest.raises(ValueError, match=r"a\.json must be on the grid of its scan"):
         read_boxes(tmp_path / "a.json", image=tmp_path / "scan.nii.gz")
     write_boxes(tmp_path / "a.json", BOXES, affine=AFFINES["plain"])
     found = read_boxes(tmp_path / "a.json", image=tmp_path / "scan.nii.gz")
@@ -287,7 +287,7 @@ def test_one_scan_is_not_taken_for_that_of_several_cases(tmp_path):
     save_nifti(tmp_path / "sub-01.nii.gz", torch.zeros(4, 4, 4), AFFINES["plain"])
     files = {case: BoxFile(BOXES) for case in ("sub-01", "sub-02")}
     write_box_files(tmp_path / "all.csv", files)
-    with pytest.raises(ValueError, match="holds 2 cases: image must be a folder"):
+    with pytest.raises(ValueError, match="holds 2 cases: name a folder .* `image=`"):
         read_box_files(tmp_path / "all.csv", image=tmp_path / "sub-01.nii.gz")
     with pytest.raises(FileNotFoundError, match=r"must hold the scan sub-02\.nii\.gz, or of"):
         read_box_files(tmp_path / "all.csv", image=tmp_path)

@@ -137,7 +137,7 @@ def test_files_of_many_cases_keep_them_apart(tmp_path, name):
 @pytest.mark.parametrize("name", [name for name in FORMATS if not FORMATS[name].many])
 def test_a_format_of_one_case_refuses_two(tmp_path, name):
     one = BoxFile(BOXES, SCORES, LABELS, AFFINES["plain"])
-    with pytest.raises(ValueError, match="must get one case, since its format holds no more"):
+    with pytest.raises(ValueError, match="must get one case, since its format cannot hold more"):
         write_box_files(tmp_path / f"a{FORMATS[name].suffix}", {"a": one, "b": one}, format=name)
     assert not list(tmp_path.iterdir())
 
@@ -248,10 +248,10 @@ def test_monai_lists_of_others_are_read_by_the_scan_beside_them(tmp_path, name):
 def test_under_a_rotation_a_world_box_encloses_all_corners_and_a_warning_says_so(tmp_path):
     affine, path = AFFINES["oblique"], tmp_path / "a.json"
     with pytest.warns(
-        UserWarning, match=r"scan of a have axes at an angle.* up to [\d.]+ times its volume"
+        UserWarning, match=r"scan of a are at an angle.* up to [\d.]+ times its volume"
     ):
         write_boxes(path, BOXES, affine=affine, case="a", format="monai")
-    with pytest.warns(UserWarning, match="scan of a have axes at an angle"):
+    with pytest.warns(UserWarning, match="scan of a are at an angle"):
         found = read_boxes(path)
     assert (found.boxes[:, :3] <= BOXES[:, :3]).all()
     assert (found.boxes[:, 3:] >= BOXES[:, 3:]).all()
@@ -287,7 +287,7 @@ def test_rois_of_slicer_are_read_in_ras_too_and_points_are_passed_by(tmp_path):
     roi["coordinateSystem"] = "RAS"
     content["markups"].append({"type": "Fiducial", "controlPoints": []})
     path.write_text(json.dumps(content))
-    with pytest.warns(UserWarning, match="1 markup is no ROI and was passed by"):
+    with pytest.warns(UserWarning, match="1 markup is not an ROI; skipped"):
         found = read_boxes(path, affine=torch.eye(4))
     torch.testing.assert_close(found.boxes, BOXES[:1])
     assert (found.scores, found.labels) == (None, None)
@@ -298,7 +298,7 @@ def test_nndetection_boxes_of_a_mask_are_tight_boxes_of_ours(tmp_path):
     mask[2:5, 3:9, 4] = True
     path = tmp_path / "a.npz"
     np.savez(path, pred_boxes=np.array([nndetection_box(mask)], dtype=np.float32))
-    with pytest.raises(ValueError, match=r"a\.npz does not tell its format"):
+    with pytest.raises(ValueError, match=r"a\.npz does not say its format"):
         read_boxes(path)
     found = read_boxes(path, format="nndetection")
     assert found.boxes.tolist() == [[2, 3, 4, 5, 9, 5]]
@@ -323,7 +323,7 @@ def test_nndetection_grid_is_that_of_simpleitk(tmp_path):
 def test_json_of_nndetection_is_read_when_it_is_named(tmp_path):
     rows = {"1": {"score": 0.25, "label": 1, "box": [1, 2, 4, 5, 3, 9]}}
     (tmp_path / "a_boxes.json").write_text(json.dumps(rows))
-    with pytest.raises(ValueError, match=r"a_boxes\.json does not tell its format"):
+    with pytest.raises(ValueError, match=r"a_boxes\.json does not say its format"):
         read_boxes(tmp_path / "a_boxes.json")
     found = read_boxes(tmp_path / "a_boxes.json", format="nndetection")
     assert found.boxes.tolist() == [[4, 3, 2, 9, 5, 4]]
