@@ -273,10 +273,15 @@ def test_a_wrong_name_lists_the_right_ones():
         overlap_named("box_ious")
     with pytest.raises(ValueError, match=r"one of \['rotated_box_iof', 'rotated_box_iou'\], got"):
         overlap_named(box_iou, RotatedBoxOverlap)
+
+
+@pytest.mark.bad_input
+def test_what_is_neither_an_overlap_nor_a_name_is_refused():
     with pytest.raises(TypeError, match="overlap must be an overlap or its name, got 3"):
         overlap_named(3)
 
 
+@pytest.mark.bad_input  # enforced shapes are not traced
 @pytest.mark.parametrize("overlap", EVERY, ids=repr)
 def test_aligned_scores_compile_to_one_graph(overlap):
     if isinstance(overlap, MaskBoxOverlap):

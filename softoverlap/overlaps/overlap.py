@@ -11,14 +11,15 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from inspect import Parameter, Signature, cleandoc, signature
 from math import isfinite
-from typing import Any, Self, TypeVar
+from typing import Any, TypeVar
 
 from softoverlap._docstrings import joined
 
 _NAMED: dict[str, Overlap] = {}
 _SHORT = "mask_box_"  # what may be left out of a name
 
-Family = TypeVar("Family", bound="Overlap")
+AnyForm = TypeVar("AnyForm", bound="Form")
+AnyOverlap = TypeVar("AnyOverlap", bound="Overlap")
 
 
 class Form:
@@ -27,7 +28,7 @@ class Form:
     __name__: str
     __call__: Callable[..., Any]
 
-    def __get__(self, instance: object, owner: type | None = None) -> Self:
+    def __get__(self: AnyForm, instance: object, owner: type | None = None) -> AnyForm:
         """Itself, also as an attribute of a class.
 
         This method is what `inspect` tells a function by: `help`, doctest and Sphinx ask it.
@@ -139,7 +140,7 @@ class Overlap(Form):
         """What `overlap_named` finds it by, whatever its parameters."""
         return self.__name__
 
-    def with_(self, **parameters: float | None) -> Self:
+    def with_(self: AnyOverlap, **parameters: float | None) -> AnyOverlap:
         """The same overlap with other parameters.
 
         Args:
@@ -218,7 +219,7 @@ class Pairs(Form):
         doc = f"{summary}\n\n{cleandoc(definition.__doc__ or '')}"
         self._shown(definition, name.replace("box_", "box_pair_"), doc, overlap.range)
 
-    def of(self, overlap: Overlap) -> Self:
+    def of(self: AnyForm, overlap: Overlap) -> AnyForm:
         """The same of an overlap with other parameters."""
         other = object.__new__(type(self))
         vars(other).update(vars(self), overlap=overlap)
@@ -238,7 +239,7 @@ class Pairs(Form):
         return getattr, (self.overlap, "pairs")
 
 
-def overlap_named(overlap: Overlap | str, *families: type[Family]) -> Family:
+def overlap_named(overlap: Overlap | str, *families: type[AnyOverlap]) -> AnyOverlap:
     """An overlap by its name, where text is all there is; an overlap is itself.
 
     Args:
