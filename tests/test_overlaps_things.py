@@ -281,7 +281,7 @@ def test_what_is_neither_an_overlap_nor_a_name_is_refused():
         overlap_named(3)
 
 
-@pytest.mark.bad_input  # enforced shapes are not traced
+@pytest.mark.slow
 @pytest.mark.parametrize("overlap", EVERY, ids=repr)
 def test_aligned_scores_compile_to_one_graph(overlap):
     if isinstance(overlap, MaskBoxOverlap):
@@ -330,6 +330,13 @@ def use(a: Tensor, b: Tensor) -> None:
     command = [sys.executable, "-m", "pyright", "--pythonpath", sys.executable, "use.py"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout
+
+
+def test_a_configuration_of_monai_makes_an_overlap_with_its_parameters():
+    from monai.bundle import ConfigParser
+
+    made = {"_target_": "softoverlap.mask_box_tversky.with_", "alpha": 0.3, "beta": 0.7}
+    assert ConfigParser({"overlap": made}).get_parsed_content("overlap") == CHANGED[3]
 
 
 def test_the_lowest_score_is_finite_but_where_it_depends_on_the_axes():
