@@ -10,17 +10,17 @@ _ORDER = ("Args", "Returns", "Raises", "References", "Examples")
 
 
 class Family:
-    """Classes that describe what is their own; the first of them describes the rest, once.
+    """Classes that describe what is their own; their base describes the rest, once.
 
-    A docstring is joined with that of the first: arguments in the order of the signature, what is
-    raised, and references.
+    A docstring is joined with the base's: arguments in the order of the signature, what is raised,
+    and references where there are no own ones.
     """
 
     def __init_subclass__(cls, **options: object) -> None:
         super().__init_subclass__(**options)
-        root = next(c for c in reversed(cls.__mro__) if issubclass(c, Family) and c is not Family)
-        if root is not cls and cls.__doc__ and root.__doc__:
-            cls.__doc__ = joined(cls.__doc__, root.__doc__, signature(cls).parameters)
+        base = cls.__mro__[1]
+        if base is not Family and cls.__doc__ and base.__doc__:
+            cls.__doc__ = joined(cls.__doc__, base.__doc__, signature(cls).parameters)
 
 
 def joined(own: str, shared: str, arguments: Iterable[str]) -> str:
@@ -38,7 +38,6 @@ def joined(own: str, shared: str, arguments: Iterable[str]) -> str:
     described = _entries(common.pop("Args", "")) | _entries(mine.pop("Args", ""))
     parts = {name: mine.get(name, common.get(name, "")) for name in _ORDER}
     parts["Args"] = "".join(described.get(name, "") for name in arguments)
-    parts["References"] = mine.get("References", "") + common.get("References", "")
     parts["Examples"] = mine.get("Examples", "")
     return "\n".join([mine[""], *(f"{name}:\n{text}" for name, text in parts.items() if text)])
 

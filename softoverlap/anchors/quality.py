@@ -97,7 +97,10 @@ def anchor_quality(
     anchors = plain(anchors)
     if isinstance(overlap, BoxOverlap):
         boxes = boxes_of(lesions, labels, anchors, overlap.name, validate)
-        return (_sparse_boxes if sparse and len(boxes) else _dense_boxes)(overlap, boxes, anchors)
+        if sparse and len(boxes):
+            return _sparse_boxes(overlap, boxes, anchors)
+        score = _dense_boxes(overlap, boxes, anchors)
+        return score.to_sparse() if sparse else score
     overlap = overlap.with_(empty=0.0)
     masks = soft_masks_of(lesions, labels, anchors, overlap.name, validate)
     if masks is None:

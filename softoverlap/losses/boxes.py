@@ -8,12 +8,11 @@ hard boxes (`focal_gamma`), sharpened (`alpha`) and weighted per box.
 from __future__ import annotations
 
 from jaxtyping import Float, Shaped
-from torch import Tensor, nn
+from torch import Tensor
 
 from softoverlap._checks import check_positive, check_same_rows, check_weight
-from softoverlap._docstrings import Family
 from softoverlap._types import Boxes, plain, score_dtype
-from softoverlap.losses.reduction import power, reduction_name, weighted_and_reduced
+from softoverlap.losses.reduction import ReducedLoss, power
 from softoverlap.overlaps import (
     BoxLikeOverlap,
     box_ciou,
@@ -28,21 +27,15 @@ from softoverlap.overlaps import (
 PerBox = Float[Tensor, "boxes"]
 
 
-class BoxLoss(Family, nn.Module):
+class BoxLoss(ReducedLoss):
     """One minus an overlap of aligned boxes; use a subclass, which names the overlap.
 
     Args:
-        reduction: `"mean"` over the boxes (0, attached to the graph, if there is none), `"sum"` or
-            `"none"`.
         focal_gamma: Each box counts `(1 - IoU)^gamma`, without gradient, so that boxes that are
             still far off lead; at least 0. Focal-EIoU's factor is `IoU^gamma`, which does the
             opposite: it quiets boxes that are far off, as outliers.
         alpha: Power of the IoU and of each penalty (alpha-IoU), above 0; above 1 it favours boxes
             that already fit.
-        validate: Look at the values too; by default on for CPU tensors.
-
-    Raises:
-        ValueError: If an argument is out of range.
 
     References:
         Lin et al., Focal loss for dense object detection, https://arxiv.org/abs/1708.02002
@@ -59,13 +52,11 @@ class BoxLoss(Family, nn.Module):
         alpha: float = 1.0,
         validate: bool | None = None,
     ) -> None:
-        super().__init__()
+        super().__init__(reduction, validate=validate)
         check_weight(focal_gamma=focal_gamma)
         check_positive(alpha=alpha)
-        self.reduction = reduction_name(reduction)
         self.focal_gamma = focal_gamma
         self.alpha = alpha
-        self.validate = validate
 
     def extra_repr(self) -> str:
         """The settings."""
@@ -97,8 +88,7 @@ class BoxLoss(Family, nn.Module):
             loss = loss + power(penalty, self.alpha)
         if self.focal_gamma:
             loss = loss * (1 - score).detach().clamp(min=0) ** self.focal_gamma
-        reduced = weighted_and_reduced(loss, weight, self.reduction, self.validate)
-        return reduced.to(score_dtype(input, target))
+        return self.reduced(loss, weight).to(score_dtype(input, target))
 
 
 class BoxIoULoss(BoxLoss):

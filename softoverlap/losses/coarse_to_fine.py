@@ -13,16 +13,16 @@ from collections.abc import Sequence
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int, Shaped
-from torch import Tensor, nn
+from torch import Tensor
 
 from softoverlap._checks import check_codes, check_positive, check_same_rows, should_validate
 from softoverlap._types import Boxes, accumulation_dtype, plain, score_dtype
 from softoverlap.boxes import MOST_LOG_SIZE, code_weights, decode_boxes
 from softoverlap.losses.boxes import BoxGIoULoss, BoxLoss, RotatedBoxIoULoss
-from softoverlap.losses.reduction import reduction_name, weighted_and_reduced
+from softoverlap.losses.reduction import ReducedLoss
 
 
-class CoarseToFineBoxLoss(nn.Module):
+class CoarseToFineBoxLoss(ReducedLoss):
     """Smooth L1 on box codes first, an IoU loss in the end, blended linearly in between.
 
     Up to `start` the loss of a box is the mean of smooth L1 over its codes, which pulls from any
@@ -40,15 +40,12 @@ class CoarseToFineBoxLoss(nn.Module):
     have no gradient once the IoU loss is alone: smooth L1 is what brings them back.
 
     Args:
-        reduction: `"mean"` over the boxes (0, attached to the graph, if there is none), `"sum"` or
-            `"none"`.
         start: Steps of smooth L1 alone, at least 0.
         end: Step from which on the IoU loss is alone, above `start`.
         fine: The IoU loss, by default `BoxGIoULoss()`; its own reduction does not matter.
         beta: Code difference where smooth L1 turns from square to linear, above 0; by default
             that of MONAI's detector.
         weights: Those of the detector's box coder, 2 * ndim numbers above 0; by default 1.
-        validate: Look at the values too; by default on for CPU tensors.
 
     Raises:
         TypeError: If `fine` is no loss of axis-aligned boxes of this package.
@@ -79,15 +76,13 @@ class CoarseToFineBoxLoss(nn.Module):
         weights: Sequence[float] | None = None,
         validate: bool | None = None,
     ) -> None:
-        super().__init__()
+        super().__init__(reduction, validate=validate)
         if not 0 <= start < end:
             raise ValueError(f"start and end must fulfil 0 <= start < end, got {start} and {end}")
         check_positive(beta=beta)
-        self.reduction = reduction_name(reduction)
         self.start, self.end, self.beta = start, end, beta
         self.fine = _unreduced(BoxGIoULoss() if fine is None else fine)
         self.weights = weights
-        self.validate = validate
         self.register_buffer("step", torch.zeros((), dtype=torch.int64))
 
     def fine_share(self) -> Float[Tensor, ""]:
@@ -127,7 +122,7 @@ class CoarseToFineBoxLoss(nn.Module):
         share = self.fine_share().to(pred, non_blocking=True)  # a loss that was not moved works too
         used = (torch.where(share > 0, codes, 0) for codes in (pred, truth))
         loss = torch.lerp(self._coarse(pred, truth), self._fine(*used), share)
-        reduced = weighted_and_reduced(loss, weight, self.reduction, self.validate)
+        reduced = self.reduced(loss, weight)
         self._count()
         return reduced.to(score_dtype(input, target))
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import torch
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 
 from softoverlap._checks import (
     check_boxes,
@@ -18,9 +18,8 @@ from softoverlap._checks import (
     check_tensors,
     check_weight,
 )
-from softoverlap._docstrings import Family
 from softoverlap._types import Boxes, accumulation_dtype, plain, score_dtype
-from softoverlap.losses.reduction import reduction_name, weighted_and_reduced
+from softoverlap.losses.reduction import ReducedLoss
 from softoverlap.mask_boxes import SummedVolume, as_summed_volume
 from softoverlap.overlaps import (
     AnyMasks,
@@ -33,7 +32,7 @@ from softoverlap.overlaps import (
 PerBox = Float[Tensor, "boxes"]
 
 
-class MaskBoxLoss(Family, nn.Module):
+class MaskBoxLoss(ReducedLoss):
     """What the losses of masks and boxes share; use one of its subclasses.
 
     With `q = overlap / best` and the distance d in [0, 1] the loss is
@@ -41,14 +40,8 @@ class MaskBoxLoss(Family, nn.Module):
     to fit, since the centre of the best box is not the centre of mass.
 
     Args:
-        reduction: `"mean"` over the boxes (0, attached to the graph, if there is none), `"sum"` or
-            `"none"`.
         distance_weight: Weight of the distance term, at least 0; 0 leaves it out.
         empty: Overlap of an empty mask with a box without volume, in [0, 1].
-        validate: Look at the values too; by default on for CPU tensors.
-
-    Raises:
-        ValueError: If an argument is out of range.
     """
 
     overlap: MaskBoxOverlap
@@ -63,14 +56,12 @@ class MaskBoxLoss(Family, nn.Module):
         empty: float = 1.0,
         validate: bool | None = None,
     ) -> None:
-        super().__init__()
+        super().__init__(reduction, validate=validate)
         check_weight(distance_weight=distance_weight)
         if not 0 <= empty <= 1:
             raise ValueError(f"empty must lie in [0, 1], got {empty}")
-        self.reduction = reduction_name(reduction)
         self.distance_weight = distance_weight
         self.overlap = self.overlap.with_(empty=empty)
-        self.validate = validate
 
     def forward(
         self,
@@ -110,8 +101,7 @@ class MaskBoxLoss(Family, nn.Module):
         if self.distance_weight:
             distance = distance_penalty(volume, wide).to(loss.dtype)
             loss = shortfall * (1 + self.distance_weight * distance)
-        reduced = weighted_and_reduced(loss, weight, self.reduction, self.validate)
-        return reduced.to(score_dtype(torch.empty(0, dtype=volume.dtype), boxes))
+        return self.reduced(loss, weight).to(score_dtype(torch.empty(0, dtype=volume.dtype), boxes))
 
 
 class MaskBoxDiceLoss(MaskBoxLoss):

@@ -7,7 +7,7 @@ from itertools import product
 
 import torch
 from jaxtyping import Bool, Float, Shaped
-from torch import Tensor, nn
+from torch import Tensor
 
 from softoverlap import boxes as geometry
 from softoverlap._checks import (
@@ -18,13 +18,13 @@ from softoverlap._checks import (
     should_validate,
 )
 from softoverlap._types import Boxes, LesionMasks, plain
-from softoverlap.losses.projection import checked_pairs
-from softoverlap.losses.reduction import reduction_name, weighted_and_reduced
+from softoverlap.losses.projection import BoxedMaskLoss, checked_pairs
+from softoverlap.losses.reduction import ReducedLoss
 
 PerBox = Float[Tensor, "boxes"]
 
 
-class PairwiseAffinityLoss(nn.Module):
+class PairwiseAffinityLoss(ReducedLoss):
     """Neighbouring voxels of alike intensity should have the same label.
 
     An edge joins two voxels that touch by face, edge or corner (8 neighbours in 2D, 26 in 3D), or
@@ -39,16 +39,10 @@ class PairwiseAffinityLoss(nn.Module):
     boxes.
 
     Args:
-        reduction: `"mean"` over the masks (0, attached to the graph, if there is none), `"sum"` or
-            `"none"`.
         scale: Difference of intensity at which the affinity is 1/e, above 0, in the unit of the
             images.
         threshold: Least affinity of edges that count, in (0, 1].
         dilation: Distance of neighbours in voxels, at least 1.
-        validate: Look at the values too; by default on for CPU tensors.
-
-    Raises:
-        ValueError: If an argument is out of range.
 
     References:
         Tian et al., BoxInst, https://arxiv.org/abs/2012.02310
@@ -71,16 +65,14 @@ class PairwiseAffinityLoss(nn.Module):
         dilation: int = 1,
         validate: bool | None = None,
     ) -> None:
-        super().__init__()
+        super().__init__(reduction, validate=validate)
         check_positive(scale=scale)
         check_threshold(threshold=threshold)
         if dilation < 1:
             raise ValueError(f"dilation must be at least 1, got {dilation}")
-        self.reduction = reduction_name(reduction)
         self.scale = scale
         self.threshold = threshold
         self.dilation = dilation
-        self.validate = validate
 
     def forward(
         self,
@@ -120,25 +112,20 @@ class PairwiseAffinityLoss(nn.Module):
             total = total + disagreement.flatten(1).sum(dim=1)
             count = count + counts.flatten(1).sum(dim=1)
         loss = total / count.clamp(min=1)
-        return weighted_and_reduced(loss, weight, self.reduction, self.validate)
+        return self.reduced(loss, weight)
 
 
-class SizePriorLoss(nn.Module):
+class SizePriorLoss(BoxedMaskLoss):
     """The share of its box that a mask fills should lie in a range; quadratic outside.
 
     The share is the size of the mask (Σ probability) over the volume of the box. Below `low` the
     loss is `(low - share)²`, above `high` `(share - high)²`, between them 0, and 0 for a box
-    without volume. By itself it says nothing about where the mask lies.
+    without volume. By itself it says nothing about where the mask lies; all of a map counts, so
+    take the map inside its box.
 
     Args:
         low: Least share, at least 0.
         high: Greatest share, at least `low`.
-        reduction: `"mean"` over the masks (0, attached to the graph, if there is none), `"sum"` or
-            `"none"`.
-        validate: Look at the values too; by default on for CPU tensors.
-
-    Raises:
-        ValueError: If an argument is out of range.
 
     References:
         Kervadec et al., Constrained-CNN losses for weakly supervised segmentation,
@@ -154,39 +141,18 @@ class SizePriorLoss(nn.Module):
     def __init__(
         self, low: float, high: float, reduction: str = "mean", *, validate: bool | None = None
     ) -> None:
-        super().__init__()
+        super().__init__(reduction, validate=validate)
         if not 0 <= low <= high < float("inf"):
             raise ValueError(f"low and high must satisfy 0 <= low <= high, got {low} and {high}")
         self.low = low
         self.high = high
-        self.reduction = reduction_name(reduction)
-        self.validate = validate
 
-    def forward(
-        self, masks: LesionMasks, boxes: Boxes, weight: PerBox | None = None
-    ) -> Float[Tensor, "*reduced"]:
-        """The loss of mask i and box i.
-
-        Args:
-            masks: Probabilities, shape (K, *spatial). All of a map counts: take the map inside its
-                box.
-            boxes: Minima, then maxima, in voxels, shape (K, 2 * ndim).
-            weight: Factor of each box's loss, at least 0, shape (K,); the mean is still over K.
-
-        Returns:
-            The loss, without unit, at least 0, in float32 or wider; shape (K,) for
-            `reduction="none"`, else ().
-
-        Raises:
-            ValueError: If shapes disagree, a value is out of range or a box is inverted.
-        """
-        masks_, boxes_ = checked_pairs(masks, boxes, self.validate)
-        volume = geometry.volume(boxes_)
-        solid = torch.stack(geometry.edges(boxes_)).gt(0).all(dim=0)
-        share = masks_.flatten(1).sum(dim=1) / torch.where(solid, volume, 1)
+    def _loss(self, masks: Tensor, boxes: Tensor) -> PerBox:
+        volume = geometry.volume(boxes)
+        solid = torch.stack(geometry.edges(boxes)).gt(0).all(dim=0)
+        share = masks.flatten(1).sum(dim=1) / torch.where(solid, volume, 1)
         outside = (self.low - share).clamp(min=0) + (share - self.high).clamp(min=0)
-        loss = torch.where(solid, outside**2, 0)
-        return weighted_and_reduced(loss, weight, self.reduction, self.validate)
+        return torch.where(solid, outside**2, 0)
 
 
 def _disagreement(p: Tensor, q: Tensor) -> Tensor:

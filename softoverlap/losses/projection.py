@@ -4,17 +4,44 @@ from __future__ import annotations
 
 import torch
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 
 from softoverlap import boxes as geometry, scores
 from softoverlap._checks import check_boxes, check_probabilities, check_rank, check_same_rows
 from softoverlap._types import Boxes, LesionMasks, accumulation_dtype, plain
-from softoverlap.losses.reduction import reduction_name, weighted_and_reduced
+from softoverlap.losses.reduction import ReducedLoss
 
 PerBox = Float[Tensor, "boxes"]
 
 
-class BoxProjectionLoss(nn.Module):
+class BoxedMaskLoss(ReducedLoss):
+    """What the losses of a mask that has only a box share; use one of its subclasses."""
+
+    def forward(
+        self, masks: LesionMasks, boxes: Boxes, weight: PerBox | None = None
+    ) -> Float[Tensor, "*reduced"]:
+        """The loss of mask i and box i.
+
+        Args:
+            masks: Probabilities, shape (K, *spatial); all of a map counts.
+            boxes: Minima, then maxima, in voxels of the masks, shape (K, 2 * ndim).
+            weight: Factor of each box's loss, at least 0, shape (K,); the mean is still over K.
+
+        Returns:
+            The loss, without unit, at least 0, in float32 or wider; shape (K,) for
+            `reduction="none"`, else ().
+
+        Raises:
+            ValueError: If shapes disagree, a value is out of range or a box is inverted.
+        """
+        return self.reduced(self._loss(*checked_pairs(masks, boxes, self.validate)), weight)
+
+    def _loss(self, masks: Tensor, boxes: Tensor) -> PerBox:
+        """The loss of each mask, of one floating type with its box."""
+        raise NotImplementedError
+
+
+class BoxProjectionLoss(BoxedMaskLoss):
     """How far the shadows of a mask on the axes are from those of its box.
 
     The shadow on an axis is the maximum over all voxels of each layer across it. The box's is that
@@ -24,14 +51,6 @@ class BoxProjectionLoss(nn.Module):
     It asks for one full voxel in each layer of the box and for nothing outside: the filled box has
     the loss 0 and so has, for instance, its diagonal. By itself it doesn't say what lies within
     the box; give it an image term (`PairwiseAffinityLoss`) or a size prior (`SizePriorLoss`).
-
-    Args:
-        reduction: `"mean"` over the masks (0, attached to the graph, if there is none), `"sum"` or
-            `"none"`.
-        validate: Look at the values too; by default on for CPU tensors.
-
-    Raises:
-        ValueError: If an argument is out of range.
 
     References:
         Tian et al., BoxInst, https://arxiv.org/abs/2012.02310
@@ -46,41 +65,19 @@ class BoxProjectionLoss(nn.Module):
         tensor([0.0000, 0.0000, 0.1667])
     """
 
-    def __init__(self, reduction: str = "mean", *, validate: bool | None = None) -> None:
-        super().__init__()
-        self.reduction = reduction_name(reduction)
-        self.validate = validate
-
-    def forward(
-        self, masks: LesionMasks, boxes: Boxes, weight: PerBox | None = None
-    ) -> Float[Tensor, "*reduced"]:
-        """The loss of mask i and box i.
-
-        Args:
-            masks: Probabilities, shape (K, *spatial).
-            boxes: Minima, then maxima, in voxels of the masks, shape (K, 2 * ndim).
-            weight: Factor of each box's loss, at least 0, shape (K,); the mean is still over K.
-
-        Returns:
-            The loss, without unit, each in [0, 1], in float32 or wider; shape (K,) for
-            `reduction="none"`, else ().
-
-        Raises:
-            ValueError: If shapes disagree, a value is out of range or a box is inverted.
-        """
-        wide_masks, wide_boxes = checked_pairs(masks, boxes, self.validate)
-        loss = torch.zeros_like(wide_boxes[:, 0])
-        targets = projections(box_coverage(wide_boxes, tuple(masks.shape[1:])))
+    def _loss(self, masks: Tensor, boxes: Tensor) -> PerBox:
+        loss = torch.zeros_like(boxes[:, 0])
+        targets = projections(box_coverage(boxes, tuple(masks.shape[1:])))
         for axis, target in enumerate(targets):
             others = [a + 1 for a in range(len(targets)) if a != axis]
-            shadow = wide_masks.amax(dim=others) if others else wide_masks
+            shadow = masks.amax(dim=others) if others else masks
             dice = scores.dice(
                 (shadow * target).sum(dim=1),
                 (shadow * shadow).sum(dim=1),
                 (target * target).sum(dim=1),
             )
             loss = loss + (1 - dice) / len(targets)
-        return weighted_and_reduced(loss, weight, self.reduction, self.validate)
+        return loss
 
 
 def checked_pairs(

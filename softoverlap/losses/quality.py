@@ -9,36 +9,28 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Shaped
-from torch import Tensor, nn
+from torch import Tensor
 
 from softoverlap._checks import check_finite, check_probabilities, check_same_shape, check_weight
 from softoverlap._types import accumulation_dtype, plain, score_dtype
-from softoverlap.losses.reduction import power as raised, reduce, reduction_name
+from softoverlap.losses.reduction import ReducedLoss, power as raised, reduce
 
 Elements = Shaped[Tensor, "*shape"]
 
 
-class QualityLoss(nn.Module):
+class QualityLoss(ReducedLoss):
     """What the losses of this file share; use one of its subclasses.
 
     Args:
-        reduction: `"mean"` over all elements (0, attached to the graph, if there is none),
-            `"sum"` or `"none"`.
         gamma: Power of the factor that quiets what is already right, at least 0.
-        validate: Look at the values too; by default on for CPU tensors.
-
-    Raises:
-        ValueError: If an argument is out of range.
     """
 
     def __init__(
         self, reduction: str = "mean", *, gamma: float = 2.0, validate: bool | None = None
     ) -> None:
-        super().__init__()
+        super().__init__(reduction, validate=validate)
         check_weight(gamma=gamma)
-        self.reduction = reduction_name(reduction)
         self.gamma = gamma
-        self.validate = validate
 
     def factor(
         self, probability: Float[Tensor, "*shape"], target: Float[Tensor, "*shape"]
@@ -76,12 +68,7 @@ class QualityFocalLoss(QualityLoss):
     class weight.
 
     Args:
-        reduction: `"mean"`, `"sum"` or `"none"`.
         gamma: Power of the factor `|target - p|`, at least 0; the paper's β.
-        validate: Look at the values too; by default on for CPU tensors.
-
-    Raises:
-        ValueError: If an argument is out of range.
 
     References:
         Li et al., Generalized focal loss, https://arxiv.org/abs/2006.04388
@@ -112,10 +99,6 @@ class VarifocalLoss(QualityLoss):
             positives.
         alpha: Weight of elements whose target is 0, at least 0.
         gamma: Power of p for elements whose target is 0, at least 0.
-        validate: Look at the values too; by default on for CPU tensors.
-
-    Raises:
-        ValueError: If an argument is out of range.
 
     References:
         Zhang et al., VarifocalNet, https://arxiv.org/abs/2008.13367

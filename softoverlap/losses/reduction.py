@@ -4,9 +4,36 @@ from __future__ import annotations
 
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 
 from softoverlap._checks import check_choice, check_tensors, should_validate
+from softoverlap._docstrings import Family
+
+
+class ReducedLoss(Family, nn.Module):
+    """A loss of many items, weighted and reduced in one place; use one of its subclasses.
+
+    Args:
+        reduction: `"mean"` over all (0, attached to the graph, if there is none), `"sum"` or
+            `"none"`.
+        validate: Look at the values too; by default on for CPU tensors.
+
+    Raises:
+        ValueError: If an argument is out of range.
+    """
+
+    def __init__(self, reduction: str = "mean", *, validate: bool | None = None) -> None:
+        super().__init__()
+        self.reduction = reduction_name(reduction)
+        self.validate = validate
+
+    def reduced(
+        self, loss: Float[Tensor, "items"], weight: Tensor | None
+    ) -> Float[Tensor, "*reduced"]:
+        """The loss of each item times its weight, reduced."""
+        if weight is not None:
+            loss = loss * checked_weight(weight, len(loss), self.validate)
+        return reduce(loss, self.reduction)
 
 
 def reduction_name(reduction: object) -> str:
@@ -42,12 +69,3 @@ def checked_weight(weight: Tensor, count: int, validate: bool | None) -> Tensor:
     if should_validate(validate, weight) and not bool((weight >= 0).all()):
         raise ValueError(f"weight must be at least 0, got {weight.min().item():g}")
     return weight
-
-
-def weighted_and_reduced(
-    loss: Float[Tensor, "items"], weight: Tensor | None, reduction: str, validate: bool | None
-) -> Float[Tensor, "*reduced"]:
-    """The loss of each box times its weight, reduced."""
-    if weight is not None:
-        loss = loss * checked_weight(weight, len(loss), validate)
-    return reduce(loss, reduction)

@@ -7,7 +7,6 @@ ones. At equal probabilities between 0 and 1 a gradient is the mean of both one-
 from __future__ import annotations
 
 from functools import partial
-from typing import Self
 
 from torch import Tensor
 
@@ -52,7 +51,7 @@ class MaskOverlap(Overlap):
         return score.to(score_dtype(pred, target))
 
     @property
-    def pairs(self) -> Self:
+    def pairs(self) -> MaskOverlap:
         """Itself: each mask meets the one in its place."""
         return self
 

@@ -11,14 +11,15 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from inspect import Parameter, Signature, cleandoc, signature
 from math import isfinite
-from typing import Any, Self, TypeVar
+from typing import Any, TypeVar
 
 from softoverlap._docstrings import joined
 
 _NAMED: dict[str, Overlap] = {}
 _SHORT = "mask_box_"  # what may be left out of a name
 
-Family = TypeVar("Family", bound="Overlap")
+AnyForm = TypeVar("AnyForm", bound="Form")
+AnyOverlap = TypeVar("AnyOverlap", bound="Overlap")
 
 
 class Form:
@@ -27,7 +28,7 @@ class Form:
     __name__: str
     __call__: Callable[..., Any]
 
-    def __get__(self, instance: object, owner: type | None = None) -> Self:
+    def __get__(self: AnyForm, instance: object, owner: type | None = None) -> AnyForm:
         """Itself, also as an attribute of a class.
 
         This method is what `inspect` tells a function by: `help`, doctest and Sphinx ask it.
@@ -40,32 +41,24 @@ class Form:
     def __delattr__(self, name: str) -> None:
         self.__setattr__(name, None)
 
-    def _take_defaults(self, values: Mapping[str, Any]) -> None:
-        """Show these values as the defaults of the parameters."""
-        before: Signature = vars(self)["__signature__"]
-        shown = [
-            one.replace(default=values.get(one.name, one.default))
-            for one in before.parameters.values()
-        ]
-        vars(self).update(__signature__=before.replace(parameters=shown))
-
-    def _shown(
-        self, definition: Callable[..., Any], name: str, doc: str, scores: tuple[float, float]
-    ) -> None:
-        """Take name, module and docstring; the definition's parameters join the signature."""
-        low, high = scores
+    def _show(self, overlap: Overlap, name: str, doc: str) -> None:
+        """Take name, module and docstring; the overlap's parameters join the signature."""
+        low, high = overlap.range
         bounds = f"in [{low:g}, {high:g}]" if isfinite(low) else f"of at most {high:g}"
-        shared_doc = (type(self).__call__.__doc__ or "").replace("in its range", bounds)
+        family = (type(self).__call__.__doc__ or "").replace("in its range", bounds)
         call = signature(type(self).__call__)
-        *shared, _ = list(call.parameters.values())[1:]  # without self and **parameters
-        first = sum(one.kind is not Parameter.KEYWORD_ONLY for one in shared)
-        shared[first:first] = parameters_of(definition)
+        *shown, _ = list(call.parameters.values())[1:]  # without self and **parameters
+        first = sum(one.kind is not Parameter.KEYWORD_ONLY for one in shown)
+        shown[first:first] = [
+            one.replace(default=overlap._parameters[one.name])
+            for one in _parameters_of(overlap._definition)
+        ]
         vars(self).update(
             __name__=name,
             __qualname__=name,
-            __module__=definition.__module__,
-            __doc__=joined(doc, shared_doc, [one.name for one in shared]),
-            __signature__=Signature(shared, return_annotation=call.return_annotation),
+            __module__=overlap._definition.__module__,
+            __doc__=joined(doc, family, [one.name for one in shown]),
+            __signature__=Signature(shown, return_annotation=call.return_annotation),
         )
 
 
@@ -117,13 +110,17 @@ class Overlap(Form):
             zero_apart=zero_apart,
             symmetric=symmetric,
             _definition=definition,
-            _parameters={one.name: one.default for one in parameters_of(definition)},
+            _parameters={one.name: one.default for one in _parameters_of(definition)},
             _check=check,
             _named=self,
         )
-        self._shown(definition, definition.__name__, definition.__doc__ or "", range)
+        self._settle()
+        _NAMED[self.name] = self
+
+    def _settle(self) -> None:
+        definition = self._definition
+        self._show(self, definition.__name__, definition.__doc__ or "")
         vars(self).update(_pairs=self._aligned())
-        _NAMED[definition.__name__] = self
 
     def _aligned(self) -> Pairs | None:
         """The aligned form, if it is another than the call."""
@@ -139,7 +136,7 @@ class Overlap(Form):
         """What `overlap_named` finds it by, whatever its parameters."""
         return self.__name__
 
-    def with_(self, **parameters: float | None) -> Self:
+    def with_(self: AnyOverlap, **parameters: float | None) -> AnyOverlap:
         """The same overlap with other parameters.
 
         Args:
@@ -163,9 +160,7 @@ class Overlap(Form):
             return named
         other = object.__new__(type(self))
         vars(other).update(vars(self), _parameters=values)
-        other._take_defaults(values)
-        if self._pairs is not None:
-            vars(other).update(_pairs=self._pairs.of(other))
+        other._settle()
         return other
 
     def defined(self, parameters: Mapping[str, Any]) -> Callable[..., Any]:
@@ -213,17 +208,9 @@ class Pairs(Form):
 
     def __init__(self, overlap: Overlap) -> None:
         vars(self).update(overlap=overlap)
-        name, definition = overlap.name, overlap._definition
-        summary = f"`{name}` of aligned pairs: row i of one set with row i of the other."
-        doc = f"{summary}\n\n{cleandoc(definition.__doc__ or '')}"
-        self._shown(definition, name.replace("box_", "box_pair_"), doc, overlap.range)
-
-    def of(self, overlap: Overlap) -> Self:
-        """The same of an overlap with other parameters."""
-        other = object.__new__(type(self))
-        vars(other).update(vars(self), overlap=overlap)
-        other._take_defaults(overlap.parameters)
-        return other
+        doc = cleandoc(overlap._definition.__doc__ or "")
+        doc = f"`{overlap.name}` of aligned pairs: row i of one with row i of the other.\n\n{doc}"
+        self._show(overlap, overlap.name.replace("box_", "box_pair_"), doc)
 
     def __repr__(self) -> str:
         return f"{self.overlap!r}.pairs"
@@ -238,7 +225,7 @@ class Pairs(Form):
         return getattr, (self.overlap, "pairs")
 
 
-def overlap_named(overlap: Overlap | str, *families: type[Family]) -> Family:
+def overlap_named(overlap: Overlap | str, *families: type[AnyOverlap]) -> AnyOverlap:
     """An overlap by its name, where text is all there is; an overlap is itself.
 
     Args:
@@ -270,7 +257,7 @@ def overlap_named(overlap: Overlap | str, *families: type[Family]) -> Family:
     return found
 
 
-def parameters_of(definition: Callable[..., Any]) -> list[Parameter]:
+def _parameters_of(definition: Callable[..., Any]) -> list[Parameter]:
     """Its keyword-only arguments."""
     known = signature(definition).parameters.values()
     return [one for one in known if one.kind is Parameter.KEYWORD_ONLY]

@@ -11,8 +11,8 @@ from torch import Tensor
 from softoverlap.overlaps import BoxOverlap
 from softoverlap.suppression._sweep import Pairs, meet, meet_each_other, shrunk
 
-Overlap = Callable[..., Tensor]
-"""A pairwise overlap: boxes (N, 2 * ndim) and (M, 2 * ndim) to scores (N, M)."""
+PairwiseScore = BoxOverlap | Callable[..., Tensor]
+"""An overlap, or any function of boxes (N, 2 * ndim) and (M, 2 * ndim) to scores (N, M)."""
 
 Clash = Callable[[Tensor, Tensor | None], Pairs]
 """From indices (R,) of rows and (C,) of columns to the pairs that overlap too much.
@@ -62,7 +62,7 @@ def owners(kept: Int[Tensor, "kept"], count: int, clash: Clash) -> Int[Tensor, "
 def clash_of(
     boxes: Shaped[Tensor, "boxes coords"],
     labels: Int[Tensor, "boxes"] | None,
-    overlap: Overlap,
+    overlap: PairwiseScore,
     threshold: float,
 ) -> Clash:
     """Boxes of one class clash where their overlap is above the threshold."""
@@ -99,7 +99,9 @@ def meeting_clash(
     return clash
 
 
-def _dense_clash(boxes: Tensor, labels: Tensor | None, overlap: Overlap, threshold: float) -> Clash:
+def _dense_clash(
+    boxes: Tensor, labels: Tensor | None, overlap: PairwiseScore, threshold: float
+) -> Clash:
     """All pairs are scored: the overlap may be above the threshold where boxes do not meet."""
     options = {"validate": False} if isinstance(overlap, BoxOverlap) else {}  # looked at before
 

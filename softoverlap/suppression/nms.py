@@ -10,7 +10,7 @@ from softoverlap import rotated, scores as ratios
 from softoverlap._checks import check_boxes, check_rotated_boxes, check_tensors
 from softoverlap._types import accumulation_dtype, plain
 from softoverlap.overlaps import box_iou, rotated_box_iou
-from softoverlap.suppression._greedy import Clash, Overlap, clash_of, meeting_clash, suppress
+from softoverlap.suppression._greedy import Clash, PairwiseScore, clash_of, meeting_clash, suppress
 from softoverlap.suppression._inputs import check_threshold, classes, one_a_box
 
 _SLACK = 1 + 1e-9  # rounding never makes the bound of an overlap too low
@@ -22,7 +22,7 @@ def box_nms(
     iou_threshold: float,
     labels: Int[Tensor, "boxes"] | None = None,
     *,
-    overlap: Overlap = box_iou,
+    overlap: PairwiseScore = box_iou,
     validate: bool | None = None,
 ) -> Int[Tensor, "kept"]:
     """Greedy non-maximum suppression in any number of dimensions, exact.
@@ -39,7 +39,8 @@ def box_nms(
             overlap any value up to 1.
         labels: Classes; boxes of different classes never drop each other. Shape (N,).
         overlap: Pairwise overlap of kept boxes (first) and candidates, for instance `box_giou`,
-            `box_diou`, or `box_iof` to drop boxes that cover a kept one.
+            `box_ciou.with_(gate=0.5)`, or `box_iof` to drop boxes that cover a kept one; or a
+            function of your own.
         validate: Look at the values too; by default on for CPU tensors.
 
     Returns:

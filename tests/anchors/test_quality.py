@@ -232,6 +232,7 @@ def test_no_anchor_and_no_lesion_are_normal_input(overlap, sparse):
     assert anchor_quality([], anchors, **options).shape == (0, 4)
     assert anchor_quality([lesion], anchors[:0], **options).shape == (1, 0)
     assert anchor_quality([], anchors[:0], **options).shape == (0, 0)
+    assert anchor_quality([], anchors, **options).is_sparse == sparse
 
 
 def test_anchors_that_overlap_nothing_leave_a_sparse_matrix_empty():

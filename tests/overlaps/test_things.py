@@ -11,13 +11,14 @@ import pickle
 import pydoc
 import subprocess
 import sys
+from functools import partial
 
 import pytest
 import torch
 from hypothesis import given, strategies as st
 
 import softoverlap
-from softoverlap import overlaps
+from softoverlap import anchor_quality, box_nms, boxes, overlaps, scores
 from softoverlap.overlaps import (
     BoxOverlap,
     MaskBoxOverlap,
@@ -61,12 +62,12 @@ def two_sets(overlap, seed=0, count=5):
         return 4 * draw(count, 5), 4 * draw(count, 5)
     low, edge = 6 * draw(2, count, 2), 4 * draw(2, count, 2)
     edge[:, 0] = 0
-    boxes, others = torch.cat([low, low + edge], dim=2)
+    first, others = torch.cat([low, low + edge], dim=2)
     masks = (draw(count, 1, 7, 7) - 0.6).clamp(min=0) / 0.4
     masks[1] = 0
     if isinstance(overlap, BoxOverlap):
-        return boxes, others
-    return (masks[:, 0], boxes) if isinstance(overlap, MaskBoxOverlap) else (masks, masks.flip(0))
+        return first, others
+    return (masks[:, 0], first) if isinstance(overlap, MaskBoxOverlap) else (masks, masks.flip(0))
 
 
 def two_apart(overlap, seed=0):
@@ -240,11 +241,11 @@ def test_an_overlap_that_is_not_symmetric_depends_on_the_order(overlap):
 
 
 @pytest.mark.parametrize("overlap", [one for one in NAMED if isinstance(one, BoxOverlap)], ids=repr)
-@given(boxes=box_batches(ndim=2), threshold=st.sampled_from([0.0, 0.1, 0.5, 0.9]))
-def test_boxes_above_a_threshold_have_the_iou_that_the_overlap_promises(overlap, boxes, threshold):
-    above = overlap(boxes, boxes) > threshold
+@given(batch=box_batches(ndim=2), threshold=st.sampled_from([0.0, 0.1, 0.5, 0.9]))
+def test_boxes_above_a_threshold_have_the_iou_that_the_overlap_promises(overlap, batch, threshold):
+    above = overlap(batch, batch) > threshold
     if overlap.least_iou is not None:
-        assert (box_iou(boxes, boxes)[above] >= overlap.least_iou(threshold) - 1e-12).all()
+        assert (box_iou(batch, batch)[above] >= overlap.least_iou(threshold) - 1e-12).all()
 
 
 def test_the_weights_of_a_tversky_index_are_those_of_its_formula():
@@ -273,10 +274,15 @@ def test_a_wrong_name_lists_the_right_ones():
         overlap_named("box_ious")
     with pytest.raises(ValueError, match=r"one of \['rotated_box_iof', 'rotated_box_iou'\], got"):
         overlap_named(box_iou, RotatedBoxOverlap)
+
+
+@pytest.mark.bad_input
+def test_what_is_neither_an_overlap_nor_a_name_is_refused():
     with pytest.raises(TypeError, match="overlap must be an overlap or its name, got 3"):
         overlap_named(3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("overlap", EVERY, ids=repr)
 def test_aligned_scores_compile_to_one_graph(overlap):
     if isinstance(overlap, MaskBoxOverlap):
@@ -325,6 +331,35 @@ def use(a: Tensor, b: Tensor) -> None:
     command = [sys.executable, "-m", "pyright", "--pythonpath", sys.executable, "use.py"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout
+
+
+@partial(BoxOverlap, zero_apart=True, least_iou=lambda _: 0.0)
+def box_share_of_smaller(a, b):
+    """Intersection over the smaller of two boxes.
+
+    Examples:
+        >>> box_share_of_smaller(box, other)
+    """
+    smaller = torch.minimum(boxes.volume(a), boxes.volume(b))
+    return scores.iof(boxes.intersection(a, b), smaller, empty=0.0), []
+
+
+def test_an_overlap_of_ones_own_is_taken_wherever_ours_are():
+    inner, outer = torch.tensor([[0.0, 2.0]]), torch.tensor([[0.0, 9.0]])
+    assert box_share_of_smaller(inner, outer).item() == 1
+    assert overlap_named("box_share_of_smaller") is box_share_of_smaller
+    assert pickle.loads(pickle.dumps(box_share_of_smaller)) is box_share_of_smaller
+    both = torch.cat([inner, outer])
+    confidence = torch.tensor([0.6, 0.9])
+    assert box_nms(both, confidence, 0.5, overlap=box_share_of_smaller).tolist() == [1]
+    assert anchor_quality(inner, outer, overlap="box_share_of_smaller").item() == 1
+
+
+def test_a_configuration_of_monai_makes_an_overlap_with_its_parameters():
+    from monai.bundle import ConfigParser
+
+    made = {"_target_": "softoverlap.mask_box_tversky.with_", "alpha": 0.3, "beta": 0.7}
+    assert ConfigParser({"overlap": made}).get_parsed_content("overlap") == CHANGED[3]
 
 
 def test_the_lowest_score_is_finite_but_where_it_depends_on_the_axes():
