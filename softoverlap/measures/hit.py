@@ -18,24 +18,31 @@ import torch
 from jaxtyping import Bool, Float, Shaped
 from torch import Tensor
 
-from softoverlap import overlaps
 from softoverlap._checks import check_choice, check_probabilities, check_tensors
 from softoverlap._types import plain, score_dtype
 from softoverlap.anchors import anchor_quality
 from softoverlap.lesion import Lesion
 from softoverlap.mask_boxes import SummedVolume
+from softoverlap.overlaps import (
+    BoxOverlap,
+    MaskBoxOverlap,
+    Overlap,
+    box_iou,
+    overlap_named,
+    overlap_names,
+)
 
 Scan = Mapping[str, Any]
-Criterion = Callable[..., Tensor]
+Criterion = Callable[..., Any]
 
-_SIGNED = ("box_giou", "box_diou", "box_ciou", "box_eiou", "mask_box_diou")
-_OF_BOXES = ("box_iou", "box_dice", "box_iof", "box_nwd", *_SIGNED[:4])
-_OF_MASKS = ("mask_box_dice", "mask_box_iou", "mask_box_tversky", "mask_box_diou")
-_WITH_BEST_BOX = {f"mask_box_{ratio}": ratio for ratio in ("dice", "iou", "tversky")}
+_RELATIVE = "relative_"
+_OF_MASKS = [overlap_named(name, MaskBoxOverlap) for name in overlap_names(MaskBoxOverlap)]
 
 HIT_CRITERIA = (
-    *_OF_BOXES, *_OF_MASKS, *(f"relative_{name}" for name in _WITH_BEST_BOX), "centre_in_mask"
-)  # fmt: skip
+    *overlap_names(BoxOverlap, MaskBoxOverlap),
+    *(f"{_RELATIVE}{overlap.name}" for overlap in _OF_MASKS if overlap.tversky_weights),
+    "centre_in_mask",
+)
 """Names that `hit=` takes: our overlaps, mask overlaps relative to the best box, and the centre."""
 
 
@@ -44,10 +51,10 @@ class Hit:
     """What it takes for a found box to hit a lesion.
 
     Args:
-        overlap: One of our overlaps of two boxes, or of a mask and a box, also as a partial;
-            `centre_in_mask`; or a callable that takes the boxes (N, 2 * ndim) and the target of
-            one scan and returns booleans or scores, shape (M, N). Between lesions of two masks:
-            `mask_dice`, `mask_iou` or `any_voxel`.
+        overlap: One of our overlaps of two boxes, or of a mask and a box; `centre_in_mask`; or a
+            callable that takes the boxes (N, 2 * ndim) and the target of one scan and returns
+            booleans or scores, shape (M, N). Between lesions of two masks: `mask_dice`,
+            `mask_iou` or `any_voxel`.
         threshold: The lowest score that hits.
         relative: Divide the overlap by the highest that any box reaches for that lesion; for
             `mask_box_dice`, `mask_box_iou` and `mask_box_tversky`.
@@ -65,28 +72,32 @@ class Hit:
         0.5
     """
 
-    overlap: Criterion = overlaps.box_iou
+    overlap: Criterion = box_iou
     threshold: float = 0.1
     relative: bool = False
 
     def __post_init__(self) -> None:
         if not callable(self.overlap):
             raise TypeError(f"overlap must be an overlap or a callable, got {self.overlap!r}")
-        if self.relative and _name_of(self.overlap) not in _WITH_BEST_BOX:
+        if self.relative and not _has_best_box(self.overlap):
             raise ValueError(
-                f"overlap must be one of {list(_WITH_BEST_BOX)} to be relative, got {self.overlap}"
+                "overlap must be one of a mask and a box that has a best box, such as "
+                f"mask_box_dice, to be relative, got {self.overlap!r}"
             )
         self._check_threshold()
 
     def _check_threshold(self) -> None:
-        name, threshold = _name_of(self.overlap), self.threshold
-        if name and name not in _SIGNED and not 0 < threshold <= 1:
-            what = "an IoU" if name == "box_iou" else "a score"
-            raise ValueError(f"threshold must be {what} in (0, 1], got {threshold}")
-        if not math.isfinite(threshold):
-            raise ValueError(f"threshold must be a finite number, got {threshold}")
-        if name and threshold > 1:
-            raise ValueError(f"threshold must be at most 1 for hit {name!r}, got {threshold}")
+        ours = self.overlap is centre_in_mask or isinstance(self.overlap, Overlap)
+        low, high = getattr(self.overlap, "range", (0.0, 1.0)) if ours else (-math.inf, math.inf)
+        if low >= 0 and not 0 < self.threshold <= high:
+            what = "an IoU" if self.overlap is box_iou else "a score"
+            raise ValueError(f"threshold must be {what} in (0, {high:g}], got {self.threshold}")
+        if not math.isfinite(self.threshold):
+            raise ValueError(f"threshold must be a finite number, got {self.threshold}")
+        if self.threshold > high:
+            raise ValueError(
+                f"threshold must be at most {high:g} for {self.overlap!r}, got {self.threshold}"
+            )
 
     def at(self, threshold: float) -> Hit:
         """The same with another threshold."""
@@ -101,7 +112,7 @@ class Hit:
             TypeError: If a callable returns neither booleans nor scores.
             ValueError: If it returns another shape or NaN, or the target lacks the masks.
         """
-        quality = _criterion(self)(boxes, target)
+        quality = self._score(boxes, target)
         check_tensors(hit=quality)
         shape = (len(target["label"]), len(boxes))
         if tuple(quality.shape) != shape:
@@ -113,6 +124,13 @@ class Hit:
         if quality.isnan().any():
             raise ValueError("hit must return numbers, got NaN")
         return plain(quality).detach().cpu()
+
+    def _score(self, boxes: Tensor, target: Scan) -> Any:
+        if isinstance(self.overlap, BoxOverlap):
+            return _of_boxes(self.overlap, boxes, target)
+        if isinstance(self.overlap, MaskBoxOverlap):
+            return (_relative if self.relative else _of_masks)(self.overlap, boxes, target)
+        return self.overlap(boxes, target)
 
     def reached(self, quality: Shaped[Tensor, "*shape"]) -> Bool[Tensor, "*shape"]:
         """Booleans as they are, scores by the threshold, compared in the scores' own precision."""
@@ -137,6 +155,8 @@ def hit_of(hit: AnyHit | None, threshold: float | None = None) -> Hit:
     relative, criterion = False, hit
     if hit is None or isinstance(hit, str):
         relative, criterion = _named(hit or "box_iou")
+    if isinstance(criterion, partial) and isinstance(criterion.func, Overlap):
+        criterion = criterion.func.with_(**criterion.keywords)
     if not callable(criterion):
         raise TypeError(f"hit must be a name or a callable, got {type(hit).__name__}")
     return Hit(criterion, 0.1 if threshold is None else threshold, relative)
@@ -147,25 +167,12 @@ def _named(name: str) -> tuple[bool, Criterion]:
     check_choice("hit", name, HIT_CRITERIA)
     if name == "centre_in_mask":
         return False, centre_in_mask
-    overlap = name.removeprefix("relative_")
-    return overlap != name, getattr(overlaps, overlap)
+    relative = name.startswith(_RELATIVE)
+    return relative, overlap_named(name.removeprefix(_RELATIVE), BoxOverlap, MaskBoxOverlap)
 
 
-def _name_of(overlap: Criterion) -> str:
-    """The name of one of our overlaps, also of a partial, or of the centre; "" of others."""
-    function: Any = overlap.func if isinstance(overlap, partial) else overlap
-    name = getattr(function, "__name__", "")
-    ours = centre_in_mask if name == "centre_in_mask" else getattr(overlaps, name, None)
-    return name if name in HIT_CRITERIA and ours is function else ""
-
-
-def _criterion(hit: Hit) -> Criterion:
-    name = _name_of(hit.overlap)
-    if hit.relative:
-        return partial(_relative, _WITH_BEST_BOX[name])
-    if name in _OF_BOXES:
-        return partial(_of_boxes, hit.overlap)
-    return partial(_of_masks, hit.overlap) if name in _OF_MASKS else hit.overlap
+def _has_best_box(overlap: Criterion) -> bool:
+    return isinstance(overlap, MaskBoxOverlap) and overlap.tversky_weights is not None
 
 
 def masks_of(target: Scan) -> list[Lesion] | Tensor:
@@ -187,7 +194,7 @@ def masks_of(target: Scan) -> list[Lesion] | Tensor:
 
 
 def _of_boxes(
-    overlap: Criterion, boxes: Shaped[Tensor, "boxes coords"], target: Scan
+    overlap: BoxOverlap, boxes: Shaped[Tensor, "boxes coords"], target: Scan
 ) -> Float[Tensor, "lesions boxes"]:
     """In float64, so that a threshold such as 0.7 is met by 7/10; the box is the prediction."""
     lesions = plain(target["box"]).to(boxes.device).double()
@@ -195,7 +202,7 @@ def _of_boxes(
 
 
 def _of_masks(
-    overlap: Criterion, boxes: Shaped[Tensor, "boxes coords"], target: Scan
+    overlap: MaskBoxOverlap, boxes: Shaped[Tensor, "boxes coords"], target: Scan
 ) -> Float[Tensor, "lesions boxes"]:
     masks = masks_of(target)
     if isinstance(masks, Tensor):  # scored in parts where they are large
@@ -205,11 +212,11 @@ def _of_masks(
 
 
 def _relative(
-    ratio: str, boxes: Shaped[Tensor, "boxes coords"], target: Scan
+    overlap: MaskBoxOverlap, boxes: Shaped[Tensor, "boxes coords"], target: Scan
 ) -> Float[Tensor, "lesions boxes"]:
     """Overlap with the mask, over the highest that any box reaches."""
     masks = masks_of(target)
-    return anchor_quality(masks, boxes.double(), overlap=ratio, normalize="best", validate=True)
+    return anchor_quality(masks, boxes.double(), overlap=overlap, normalize="best", validate=True)
 
 
 def centre_in_mask(

@@ -252,9 +252,19 @@ def overlap_named(overlap: Overlap | str, *families: type[AnyOverlap]) -> AnyOve
     if isinstance(overlap, str):
         found = _NAMED.get(overlap) or _NAMED.get(_SHORT + overlap)
     if not isinstance(found, taken):
-        known = [name for name, one in _NAMED.items() if isinstance(one, taken)]
-        raise ValueError(f"overlap must be one of {sorted(known)}, got {overlap!r}")
+        raise ValueError(f"overlap must be one of {overlap_names(*taken)}, got {overlap!r}")
     return found
+
+
+def overlap_names(*families: type[Overlap]) -> list[str]:
+    """The names that `overlap_named` finds in these families, in the order of the alphabet.
+
+    Examples:
+        >>> from softoverlap.overlaps import MaskOverlap, overlap_names
+        >>> overlap_names(MaskOverlap)
+        ['mask_dice', 'mask_iou', 'mask_tversky']
+    """
+    return sorted(name for name, overlap in _NAMED.items() if isinstance(overlap, families))
 
 
 def _parameters_of(definition: Callable[..., Any]) -> list[Parameter]:

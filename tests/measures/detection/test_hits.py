@@ -278,7 +278,7 @@ def test_wrong_names_and_thresholds_are_named():
     for options, words in (
         ({"hit": "dice"}, "hit must be one of .*box_iou.*, got 'dice'"),
         ({"hit": "mask_box_dice", "threshold": 0.0}, r"threshold must be a score in \(0, 1\]"),
-        ({"hit": "box_giou", "threshold": 1.5}, "threshold must be at most 1 for hit 'box_giou'"),
+        ({"hit": "box_giou", "threshold": 1.5}, "threshold must be at most 1 for box_giou"),
         ({"hit": "box_giou", "threshold": math.inf}, "threshold must be a finite number"),
     ):
         with pytest.raises(ValueError, match=words):
