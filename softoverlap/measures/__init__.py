@@ -25,7 +25,7 @@ from softoverlap.measures.detection import (
     match_scan,
 )
 from softoverlap.measures.hit import HIT_CRITERIA, Hit, Scan, centre_in_mask
-from softoverlap.measures.inputs import MaskBatch, MaskPair, Spacing, in_dtype, voxel_spacing
+from softoverlap.measures.inputs import MaskBatch, MaskPair, Spacing, reaches, voxel_spacing
 from softoverlap.measures.lesionwise.dice import (
     LesionCounts,
     LesionwiseDice,
@@ -120,12 +120,12 @@ __all__ = [
     "compute_score_existence_correlation",
     "compute_soft_dice",
     "compute_soft_iou",
-    "in_dtype",
     "lesion_rows",
     "lesion_scan",
     "match_quality",
     "match_scan",
     "matched_lesions",
+    "reaches",
     "summed_together",
     "voxel_spacing",
 ]

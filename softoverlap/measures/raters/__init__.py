@@ -1,0 +1,1 @@
+"""Several raters: overlap with them, what they reach among themselves, energy distance."""
