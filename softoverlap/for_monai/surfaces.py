@@ -200,8 +200,9 @@ class ThresholdedSurfaceDice(SurfaceMeasure):
             )
 
     def _tolerances(self, classes: int) -> Sequence[float]:
-        one = isinstance(self.tolerance, int | float)
-        return [self.tolerance] * classes if one else self.tolerance  # pyright: ignore
+        if isinstance(self.tolerance, int | float):
+            return [self.tolerance] * classes
+        return self.tolerance
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -34,10 +34,12 @@ from softoverlap.measures.lesionwise.dice import (
 from softoverlap.measures.lesionwise.false_positives import FalsePositiveFigures, FalsePositives
 from softoverlap.measures.lesionwise.hits import MatchedLesions, any_voxel, matched_lesions
 from softoverlap.measures.lesionwise.maps import LesionRules, LesionScan, lesion_scan
+from softoverlap.measures.lesionwise.measure import LesionMeasure
 from softoverlap.measures.lesionwise.panoptic import PanopticFigures, PanopticQuality
 from softoverlap.measures.lesionwise.recall import LesionRecall, RecallFigures
 from softoverlap.measures.lesionwise.rows import LesionMatch, lesion_rows
 from softoverlap.measures.measure import MaskMeasure, Measure, summed_together
+from softoverlap.measures.near import NearMeasure
 from softoverlap.measures.raters.overlap import (
     GeneralisedEnergyDistance,
     HumanCeiling,
@@ -84,6 +86,7 @@ __all__ = [
     "HumanCeiling",
     "LesionCounts",
     "LesionMatch",
+    "LesionMeasure",
     "LesionRecall",
     "LesionRules",
     "LesionScan",
@@ -93,6 +96,7 @@ __all__ = [
     "MaskPair",
     "MatchedLesions",
     "Measure",
+    "NearMeasure",
     "Outcomes",
     "PanopticFigures",
     "PanopticQuality",
