@@ -1,1 +1,1 @@
-"""Scores against several raters."""
+"""Several raters: overlap with them, what they reach among themselves, energy distance."""
