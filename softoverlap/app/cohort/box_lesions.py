@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -12,16 +13,11 @@ from torch import Tensor
 from softoverlap._units import MM3_PER_ML
 from softoverlap.app.cohort.islands import cut, islands
 from softoverlap.app.cohort.records import ScoreSettings
-from softoverlap.app.cohort.tables import (
-    LesionTables,
-    Row,
-    lesion_columns,
-    match_boxes,
-    place_columns,
-)
+from softoverlap.app.cohort.tables import LesionTables, lesion_columns, place_columns
 from softoverlap.images import BoxFile
 from softoverlap.lesion import Lesion
 from softoverlap.lesions import lesions_from_mask
+from softoverlap.measures import match_quality
 from softoverlap.overlaps import box_dice, box_iou, mask_box_dice, mask_box_iou
 
 
@@ -127,7 +123,7 @@ def box_lesions(pred: Marked, truth: Marked, *, settings: ScoreSettings) -> Lesi
         settings: The lowest overlap that hits.
 
     Returns:
-        Rows of true lesions, and of found boxes.
+        Rows of true lesions, and the outcomes of the found boxes.
 
     Examples:
         >>> boxes = marked_by_boxes(BoxFile(torch.tensor([[0.0, 0, 0, 2, 2, 2]])), voxel_mm3=1.0)
@@ -135,10 +131,18 @@ def box_lesions(pred: Marked, truth: Marked, *, settings: ScoreSettings) -> Lesi
         1.0
     """
     iou, dice = _overlaps(pred, truth)
-    boxes, taken = match_boxes(pred.boxes, pred.scores, iou, threshold=settings.hit_iou)
+    outcomes = match_quality(
+        iou,
+        iou >= settings.hit_iou,
+        boxes=pred.boxes,
+        scores=pred.scores,
+        lesion_boxes=truth.boxes,
+        existence=truth.existence,
+        sizes=truth.volumes,
+    )
     lesions = []
-    for number, box in enumerate(taken):
-        found = box >= 0
+    for number, box in enumerate(outcomes.box_of_lesion):
+        found = box is not None
         lesions.append(
             {
                 "lesion": number,
@@ -152,13 +156,9 @@ def box_lesions(pred: Marked, truth: Marked, *, settings: ScoreSettings) -> Lesi
                 **place_columns(truth.boxes[number].tolist(), truth.centres[number]),
             }
         )
-    return LesionTables(_columns(lesions, boxes, pred), lesions, boxes)
-
-
-def _columns(lesions: list[Row], boxes: list[Row], pred: Marked) -> Row:
-    false = [row["box"] for row in boxes if row["outcome"] == "false positive"]
-    ml = math.fsum(pred.volumes[box] for box in false) / MM3_PER_ML
-    return lesion_columns(lesions, boxes, false_ml=ml)
+    false_mm3 = math.fsum(itertools.compress(pred.volumes, outcomes.false_positive.tolist()))
+    columns = lesion_columns(lesions, outcomes, false_ml=false_mm3 / MM3_PER_ML)
+    return LesionTables(columns, lesions, outcomes)
 
 
 def _overlaps(pred: Marked, truth: Marked) -> tuple[Tensor, Tensor]:

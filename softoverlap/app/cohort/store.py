@@ -18,9 +18,9 @@ try:
 except ImportError:  # not on Windows, where nothing keeps two runs apart
     fcntl = None
 
-FORMAT, VERSION = "softoverlap-scores", 2
+FORMAT, VERSION = "softoverlap-scores", 3
 _HEAD = {"format": FORMAT, "version": VERSION}
-_FIELDS = ("rows", "lesions", "boxes", "statistics")
+_FIELDS = ("rows", "lesions", "matches", "statistics")
 
 
 @dataclass(frozen=True)

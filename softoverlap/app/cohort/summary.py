@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -14,7 +14,7 @@ from softoverlap.app.cohort.records import CaseResult, plain_values
 from softoverlap.app.cohort.tables import Row
 from softoverlap.app.cohort.voxels import CALIBRATION_BINS
 from softoverlap.app.columns import CASES, is_number
-from softoverlap.measures import compute_average_precision, compute_bland_altman, compute_froc
+from softoverlap.measures import BoxAP, BoxFROC, compute_bland_altman
 from softoverlap.measures.bins import bin_edges, calibration_error, reliability_curve
 
 RESAMPLES = 2000
@@ -81,8 +81,8 @@ def interval(
     if len(values) < 2:
         return math.nan, math.nan
     drawn = np.random.default_rng(seed).integers(len(values), size=(resamples, len(values)))
-    found = statistic(np.asarray(values, dtype=np.float64)[drawn], axis=1)
-    low, high = np.quantile(found, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
+    samples = statistic(np.asarray(values, dtype=np.float64)[drawn], axis=1)
+    low, high = np.quantile(samples, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
     return float(low), float(high)
 
 
@@ -133,52 +133,29 @@ def _metrics(rows: Sequence[Row], seed: int, resamples: int) -> dict[str, Any]:
 
 def _detection(results: Sequence[CaseResult], seed: int, resamples: int) -> dict[str, Any]:
     """FROC and average precision over all cases, where what was found has scores."""
-    known = [one for one in results if any("lesions" in row for row in one.rows)]
-    boxes = [row for one in known for row in one.boxes]
-    if not known:
+    matches = {result.case: result.outcomes for result in results if result.matches}
+    outcomes = [record for records in matches.values() for record in records]
+    if not outcomes:
         return {}
-    if silent := sorted({row["case"] for row in boxes if row["score"] is None}):
+    silent = [
+        case for case, records in matches.items()
+        if any(record.scores.isnan().any() for record in records)
+    ]  # fmt: skip
+    if silent:
         return {"without_scores": silent}
-    scans = [_scan(one) for one in known]
-    predictions, targets = [scan[0] for scan in scans], [scan[1] for scan in scans]
-    froc = compute_froc(
-        predictions, targets, hit=_recorded, threshold=0.5, seed=seed,
-        resamples=resamples if len(scans) > 1 else 0,
-    )  # fmt: skip
-    precision = compute_average_precision(predictions, targets, hit=_recorded, threshold=0.5)
+    measure = BoxFROC(seed=seed, resamples=resamples if len(outcomes) > 1 else 0)
+    froc = measure.details(outcomes)
     curve = {
         name: getattr(froc, name).tolist()
         for name in ("fps_per_scan", "sensitivities", "thresholds")
     }
     curve["thresholds"][0] = None  # above all scores
     names = ("fp_rates", "sensitivity", "cpm", "scans", "lesions", "boxes")
-    found: dict[str, Any] = {name: getattr(froc, name) for name in names} | {"curve": curve}
+    read: dict[str, Any] = {name: getattr(froc, name) for name in names} | {"curve": curve}
     if froc.interval is not None:
-        found["sensitivity_interval"] = froc.interval.sensitivity
-        found["cpm_interval"] = froc.interval.cpm
-    return {"froc": found, "average_precision": precision.mean}
-
-
-def _scan(result: CaseResult) -> tuple[dict[str, Any], dict[str, Any]]:
-    """A case as `compute_froc` takes it; what hits what is as it was recorded."""
-    rows, lesions = result.boxes, result.lesions
-    hits = torch.zeros(len(lesions), len(rows), dtype=torch.float64)
-    taken = [row for row in rows if row["lesion"] is not None]
-    best = max(taken, key=lambda row: row["score"], default=None)
-    for number, row in enumerate(rows):
-        if row["lesion"] is not None:
-            hits[row["lesion"], number] = 1
-        elif row["outcome"] == "duplicate" and best is not None:
-            hits[best["lesion"], number] = 1  # taken before it, as each of what it hits
-    scores = torch.tensor([row["score"] for row in rows], dtype=torch.float64)
-    found = {"box": torch.zeros(len(rows), 6), "label": torch.zeros(len(rows))}
-    existence = torch.tensor([row["existence"] for row in lesions], dtype=torch.float64)
-    truth = {"box": torch.zeros(len(lesions), 6), "label": torch.zeros(len(lesions))}
-    return found | {"label_scores": scores}, truth | {"existence": existence, "hits": hits}
-
-
-def _recorded(boxes: torch.Tensor, target: Mapping[str, Any]) -> torch.Tensor:
-    return target["hits"]
+        read["sensitivity_interval"] = froc.interval.sensitivity
+        read["cpm_interval"] = froc.interval.cpm
+    return {"froc": read, "average_precision": BoxAP().value(outcomes)}
 
 
 def _calibration(statistics: Iterable[dict[str, Any]]) -> dict[str, Any]:
@@ -199,7 +176,7 @@ def _of_label(results: Sequence[CaseResult], label: int) -> list[CaseResult]:
             one.case,
             *(
                 [row for row in rows if row.get("label") == label]
-                for rows in (one.rows, one.lesions, one.boxes, one.statistics)
+                for rows in (one.rows, one.lesions, one.matches, one.statistics)
             ),
         )
         for one in results

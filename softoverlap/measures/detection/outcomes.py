@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from softoverlap.measures.detection.sizes import ANY_SIZE, SizeClasses
@@ -106,6 +106,11 @@ class Outcomes:
         return [taken.get(row) for row in range(len(self.lesion_boxes))]
 
     @property
+    def false_positive(self) -> Bool[Tensor, "boxes"]:
+        """Whether each box is a false positive at the first threshold."""
+        return self.outcome[:, 0, 0] == FALSE_POSITIVE
+
+    @property
     def recall_by_scan(self) -> Float[Tensor, "scans"]:
         """The share of its lesions that the boxes of each scan hit, NaN where it has none."""
         hits = (self.outcome[:, 0, 0] == TRUE_POSITIVE).double()
@@ -132,6 +137,18 @@ class Outcomes:
             raise ValueError(f"outcomes must be of boxes with as many columns, got {widths}")
         joined = {name: torch.cat([getattr(part, name) for part in parts]) for name in _COLUMNS}
         return replace(parts[0], **joined)
+
+    def split(self) -> list[Outcomes]:
+        """Those of each scan."""
+        counts = self.scans.mT.tolist()
+        columns = {
+            name: getattr(self, name).split(counts[name in _OF_LESIONS])
+            for name in (*_OF_BOXES, *_OF_LESIONS)
+        }
+        return [
+            replace(self, scans=scan[None], **{name: parts[n] for name, parts in columns.items()})
+            for n, scan in enumerate(self.scans)
+        ]
 
     def as_one_scan(self, boxes: Sequence[int], lesions: Sequence[int]) -> Outcomes:
         """Parts of one scan as that scan, with its boxes and lesions in another order.
@@ -205,8 +222,9 @@ class Outcomes:
             ValueError: If the columns do not fit each other.
         """
         thresholds = tuple(_numbers(values["thresholds"]))
-        sizes = SizeClasses(**values["size_classes"])
-        sizes = replace(sizes, edges=tuple(sizes.edges))
+        sizes = SizeClasses.checked(
+            *(values["size_classes"][k] for k in ("edges", "spacing", "of"))
+        )
         cells, coords = (1 + len(sizes.bounds), len(thresholds)), (2 * values["ndim"],)
         inner = {"boxes": coords, "lesion_boxes": coords, "scans": (2,)}
         inner |= {"outcome": cells, "lesion": cells}
