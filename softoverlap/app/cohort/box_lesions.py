@@ -87,27 +87,28 @@ def marked_by_mask(
     stack = [] if raters is None else [rater.numpy() for rater in raters]
     masks = [mask.numpy(), *stack]
     halo = min(settings.halo, settings.threshold)
-    found: list[Lesion] = []
-    parts = islands([(one, halo) for one in masks], [(one, settings.threshold) for one in masks])
+    lesions: list[Lesion] = []
+    cores = [(values, settings.threshold) for values in masks]
+    parts = islands([(values, halo) for values in masks], cores)
     for window, inside in parts:
-        cuts = [torch.from_numpy(cut(one, window, inside)) for one in masks]
-        values = torch.where(cuts[0] >= halo, cuts[0], 0)
-        lesions = lesions_from_mask(
-            values,
+        cuts = [torch.from_numpy(cut(values, window, inside)) for values in masks]
+        own = lesions_from_mask(
+            torch.where(cuts[0] >= halo, cuts[0], 0),
             spacing=spacing,
             threshold=settings.threshold,
             raters=torch.stack(cuts[1:]) if stack else None,
             min_mm3=settings.min_mm3,
         )
-        found += [_moved(lesion, [axis.start or 0 for axis in window]) for lesion in lesions]
-    boxes = [lesion.box.double() for lesion in found]
+        start = [axis.start or 0 for axis in window]
+        lesions += [_moved(lesion, start) for lesion in own]
+    boxes = [lesion.box.double() for lesion in lesions]
     return Marked(
-        torch.stack(boxes) if found else torch.zeros(0, 6, dtype=torch.float64),
-        [lesion.volume_mm3 for lesion in found],
-        [lesion.centre.tolist() for lesion in found],
-        [lesion.existence for lesion in found],
-        torch.tensor([float(lesion.crop.max()) for lesion in found], dtype=torch.float64),
-        found,
+        torch.stack(boxes) if lesions else torch.zeros(0, 6, dtype=torch.float64),
+        [lesion.volume_mm3 for lesion in lesions],
+        [lesion.centre.tolist() for lesion in lesions],
+        [lesion.existence for lesion in lesions],
+        torch.tensor([float(lesion.crop.max()) for lesion in lesions], dtype=torch.float64),
+        lesions,
     )
 
 
@@ -142,17 +143,17 @@ def box_lesions(pred: Marked, truth: Marked, *, settings: ScoreSettings) -> Lesi
     )
     lesions = []
     for number, box in enumerate(outcomes.box_of_lesion):
-        found = box is not None
+        hit = box is not None
         lesions.append(
             {
                 "lesion": number,
                 "volume_mm3": truth.volumes[number],
-                "soft_dice": float(dice[number, box]) if found else 0.0,
-                "soft_iou": float(iou[number, box]) if found else 0.0,
-                "detected": found,
+                "soft_dice": float(dice[number, box]) if hit else 0.0,
+                "soft_iou": float(iou[number, box]) if hit else 0.0,
+                "detected": hit,
                 "existence": truth.existence[number],
-                "n_pred": int(found),
-                "pred_volume_mm3": pred.volumes[box] if found else 0.0,
+                "n_pred": int(hit),
+                "pred_volume_mm3": pred.volumes[box] if hit else 0.0,
                 **place_columns(truth.boxes[number].tolist(), truth.centres[number]),
             }
         )

@@ -64,9 +64,9 @@ def mask_lesions(
     lesions: list[Row] = []
     starts: tuple[list[Voxel], list[Voxel]] = [], []
     parts, false_mm3 = [], 0.0
-    for scan, found in _scans(pred, truth, raters, spacing, rules):
-        lesions += map(_lesion_row, rows_of_scan(0, 0, scan, found))
-        parts.append(_outcomes(scan, found))
+    for scan, matched in _scans(pred, truth, raters, spacing, rules):
+        lesions += map(_lesion_row, rows_of_scan(0, 0, scan, matched))
+        parts.append(_outcomes(scan, matched))
         false_mm3 += _false_mm3(scan)
         for side, lesion_map in zip(starts, (scan.truth, scan.pred), strict=True):
             side += _first_voxels(lesion_map.core, scan.origin)

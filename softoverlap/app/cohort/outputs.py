@@ -67,10 +67,10 @@ def check_outputs(folder: Path, inputs: Iterable[Path], *, overwrite: bool) -> N
     for path in inputs:
         if path.resolve() in outputs:
             raise ValueError(f"--output must not hold an input of that name, got {path}")
-    found = [name for name in OUTPUTS if (folder / name).exists()]
-    if found and JOURNAL not in found and not overwrite:
+    existing = [name for name in OUTPUTS if (folder / name).exists()]
+    if existing and JOURNAL not in existing and not overwrite:
         raise FileExistsError(
-            f"{folder / found[0]} must not exist yet: pass --overwrite or another --output"
+            f"{folder / existing[0]} must not exist yet: pass --overwrite or another --output"
         )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
@@ -45,13 +45,15 @@ def summarize(
         >>> summarize(results)["metrics"]["soft_dice"]["mean"]
         0.75
     """
-    good = sorted((one for one in results if one.error is None), key=lambda one: one.case)
+    good = sorted(
+        (result for result in results if result.error is None), key=lambda result: result.case
+    )
     summary: dict[str, Any] = {
         "n": len(good),
         "n_failed": len(results) - len(good),
         "bootstrap": {"resamples": resamples, "confidence": CONFIDENCE, "seed": seed},
     }
-    labels = sorted({row["label"] for one in good for row in one.rows if "label" in row})
+    labels = sorted({row["label"] for result in good for row in result.rows if "label" in row})
     if labels:
         parts = {str(label): _of_label(good, label) for label in labels}
         summary["labels"] = {name: _pooled(part, seed, resamples) for name, part in parts.items()}
@@ -88,7 +90,7 @@ def interval(
 
 def _pooled(results: Sequence[CaseResult], seed: int, resamples: int) -> dict[str, Any]:
     """The summary of results of one label, or of those without labels."""
-    rows = [row for one in results for row in one.rows]
+    rows = [row for result in results for row in result.rows]
     parts: dict[str, Any] = {"metrics": _metrics(rows, seed, resamples)}
     parts["n_empty"] = sum(_is_empty(row) for row in rows)
     volumes = [
@@ -97,7 +99,7 @@ def _pooled(results: Sequence[CaseResult], seed: int, resamples: int) -> dict[st
     if volumes:
         parts["bland_altman"] = asdict(compute_bland_altman(*zip(*volumes, strict=True)))
     parts |= _detection(results, seed, min(resamples, 1000))
-    parts |= _calibration(part for one in results for part in one.statistics)
+    parts |= _calibration(part for result in results for part in result.statistics)
     return parts
 
 
@@ -171,13 +173,12 @@ def _calibration(statistics: Iterable[dict[str, Any]]) -> dict[str, Any]:
 
 def _of_label(results: Sequence[CaseResult], label: int) -> list[CaseResult]:
     """The results with the rows of one label alone."""
+    names = ("rows", "lesions", "matches", "statistics")
     return [
-        CaseResult(
-            one.case,
-            *(
-                [row for row in rows if row.get("label") == label]
-                for rows in (one.rows, one.lesions, one.matches, one.statistics)
-            ),
-        )
-        for one in results
+        replace(result, **{n: _labelled(getattr(result, n), label) for n in names})
+        for result in results
     ]
+
+
+def _labelled(rows: Sequence[Row], label: int) -> list[Row]:
+    return [row for row in rows if row.get("label") == label]

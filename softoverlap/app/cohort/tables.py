@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from softoverlap.images.tables import axis_names
-from softoverlap.measures import OUTCOME_NAMES, Outcomes
+from softoverlap.measures import Outcomes
 
 Row = dict[str, Any]
 
@@ -50,18 +50,15 @@ def box_rows(outcomes: Outcomes) -> list[Row]:
         >>> box_rows(outcomes)[0]["outcome"], box_rows(outcomes)[0]["lesion"]
         ('hit', 0)
     """
-    columns = (outcomes.scores, outcomes.outcome[:, 0, 0], outcomes.lesion[:, 0, 0], outcomes.boxes)
     return [
         {
             "box": number,
-            "score": None if math.isnan(score) else score,
-            "outcome": OUTCOME_NAMES[outcome],
-            "lesion": None if lesion < 0 else lesion,
-            **place_columns(box),
+            "score": result.score,
+            "outcome": result.outcome,
+            "lesion": result.lesion,
+            **place_columns(result.box),
         }
-        for number, (score, outcome, lesion, box) in enumerate(
-            zip(*(column.tolist() for column in columns), strict=True)
-        )
+        for number, result in enumerate(outcomes.each_box())
     ]
 
 

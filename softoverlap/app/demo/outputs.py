@@ -10,7 +10,6 @@ from torch import Tensor
 
 from softoverlap.app.train import Detections, Evaluation, TrainingScan
 from softoverlap.images.tables import axis_names, write_table
-from softoverlap.measures import OUTCOME_NAMES
 
 
 def write_tables(
@@ -28,15 +27,12 @@ def write_tables(
     boxes: list[list[object]] = []
     lesions: list[list[object]] = []
     for scan, outcomes in zip(scans, evaluations["trained"].outcomes.split(), strict=True):
-        scores = outcomes.scores.tolist()
-        columns = (outcomes.outcome[:, 0, 0], outcomes.lesion[:, 0, 0], outcomes.boxes)
-        rows = zip(scores, *(column.tolist() for column in columns), strict=True)
-        for score, outcome, lesion, box in rows:
-            result = [OUTCOME_NAMES[outcome], "" if lesion < 0 else lesion]
-            boxes.append([scan.name, score, *result, *box])
-        takers = zip(scan.lesions, outcomes.box_of_lesion, strict=True)
-        for number, (truth, taker) in enumerate(takers):
-            size = [truth.volume_mm3, truth.existence, "" if taker is None else scores[taker]]
+        scores = {}
+        for score, outcome, lesion, box in outcomes.each_box():
+            boxes.append([scan.name, score, outcome, "" if lesion is None else lesion, *box])
+            scores[lesion] = score
+        for number, truth in enumerate(scan.lesions):
+            size = [truth.volume_mm3, truth.existence, scores.get(number, "")]
             lesions.append([scan.name, number, *size, *truth.box.tolist()])
     points = [
         [name, *point]

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -15,8 +15,7 @@ from softoverlap.measures.detection.sizes import ANY_SIZE, SizeClasses
 
 TRUE_POSITIVE, DUPLICATE, FALSE_POSITIVE, IGNORED = 1, 0, -1, 2
 
-OUTCOME_NAMES = {1: "hit", 0: "duplicate", -1: "false positive", 2: "ignored"}
-"""What the numbers of `Outcomes.outcome` mean."""
+_NAMES = {1: "hit", 0: "duplicate", -1: "false positive", 2: "ignored"}
 
 Rows = tuple[Float[Tensor, "boxes _"], Float[Tensor, "lesions _"], Float[Tensor, "scans 2"]]
 
@@ -24,6 +23,26 @@ _OF_BOXES = ("boxes", "labels", "scores", "outcome", "lesion")
 _OF_LESIONS = ("lesion_boxes", "lesion_labels", "existence", "sizes")
 _COLUMNS = (*_OF_BOXES, *_OF_LESIONS, "scans")
 _WHOLE = ("outcome", "lesion", "scans")
+
+
+class BoxOutcome(NamedTuple):
+    """What became of one found box.
+
+    Args:
+        score: Its score, or None.
+        outcome: "hit", "duplicate", "false positive" or "ignored".
+        lesion: The lesion that it took, by its number in the scan, or None.
+        box: Its edges in voxels, all minima, then all maxima.
+
+    Examples:
+        >>> BoxOutcome(0.9, "hit", 0, [0.0, 4.0]).outcome
+        'hit'
+    """
+
+    score: float | None
+    outcome: str
+    lesion: int | None
+    box: list[float]
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,7 +57,7 @@ class Outcomes:
         labels: Their classes, float64, shape (N,).
         scores: Their scores, NaN for a box without, float64, shape (N,).
         outcome: 1 for a hit, 0 for a duplicate (what it hits is taken), -1 for a false positive,
-            2 for a box that does not count (see `OUTCOME_NAMES`), shape (N, sizes, thresholds).
+            2 for a box that does not count, shape (N, sizes, thresholds).
         lesion: The lesion that a box took, by its number in the scan, -1 for none; same shape.
         lesion_boxes: Boxes of the lesions, in voxels, float64, shape (M, 2 * ndim).
         lesion_labels: Their classes, float64, shape (M,).
@@ -110,13 +129,20 @@ class Outcomes:
         """Whether each box is a false positive at the first threshold."""
         return self.outcome[:, 0, 0] == FALSE_POSITIVE
 
+    def each_box(self) -> Iterator[BoxOutcome]:
+        """What became of each box at the first threshold."""
+        columns = (self.scores, self.outcome[:, 0, 0], self.lesion[:, 0, 0], self.boxes)
+        for score, outcome, lesion, box in zip(*(c.tolist() for c in columns), strict=True):
+            known = None if math.isnan(score) else score
+            yield BoxOutcome(known, _NAMES[outcome], None if lesion < 0 else lesion, box)
+
     @property
     def recall_by_scan(self) -> Float[Tensor, "scans"]:
         """The share of its lesions that the boxes of each scan hit, NaN where it has none."""
         hits = (self.outcome[:, 0, 0] == TRUE_POSITIVE).double()
-        found = hits.new_zeros(len(self.scans)).index_add(0, self.scan_of_box, hits)
+        counts = hits.new_zeros(len(self.scans)).index_add(0, self.scan_of_box, hits)
         lesions = self.scans[:, 1]
-        return torch.where(lesions > 0, found / lesions.clamp(min=1), math.nan)
+        return torch.where(lesions > 0, counts / lesions.clamp(min=1), math.nan)
 
     @property
     def _first_lesion(self) -> Int[Tensor, "boxes"]:
