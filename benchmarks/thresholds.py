@@ -15,12 +15,7 @@ from _measure import arguments, seconds, store
 from monai.metrics import compute_dice
 from torch import Tensor
 
-from softoverlap.measures import (
-    compute_best_threshold_dice,
-    compute_dice_at_thresholds,
-    compute_expected_dice,
-    compute_expected_dice_bounds,
-)
+from softoverlap.measures import BestThresholdDice, ExpectedDice, ThresholdedDice
 
 SHAPE = (1, 1, 128, 128, 128)
 THRESHOLDS = [step / 100 for step in range(1, 101)]
@@ -68,27 +63,28 @@ def monai_loop(pred: Tensor, truth: Tensor) -> Tensor:
 
 def candidates(pred: Tensor, truth: Tensor) -> dict[str, Callable[[], object]]:
     doubles = pred.double(), truth.double()
+    listed, exact = ThresholdedDice(thresholds=THRESHOLDS), ExpectedDice()
     return {
         "bare_loop": partial(bare_loop, pred, truth),
         "monai_loop": partial(monai_loop, pred, truth),
-        "thresholded": partial(compute_dice_at_thresholds, pred, truth, thresholds=THRESHOLDS),
-        "thresholded_float64": partial(compute_dice_at_thresholds, *doubles, thresholds=THRESHOLDS),
-        "expected_histogram": partial(compute_expected_dice, pred, truth, method="histogram"),
-        "expected_exact": partial(compute_expected_dice, pred, truth),
-        "expected_exact_float64": partial(compute_expected_dice, *doubles),
-        "best_threshold_listed": partial(
-            compute_best_threshold_dice, pred, truth, thresholds=THRESHOLDS
-        ),
-        "best_threshold_exact": partial(compute_best_threshold_dice, pred, truth),
+        "thresholded": partial(listed, pred, truth),
+        "thresholded_float64": partial(listed, *doubles),
+        "expected_histogram": partial(ExpectedDice(method="histogram"), pred, truth),
+        "expected_exact": partial(exact, pred, truth),
+        "expected_exact_float64": partial(exact, *doubles),
+        "best_threshold_listed": partial(BestThresholdDice(thresholds=THRESHOLDS), pred, truth),
+        "best_threshold_exact": partial(BestThresholdDice(thresholds=None), pred, truth),
     }
 
 
 def compare(name: str, pred: Tensor, truth: Tensor, device: str) -> dict[str, object]:
-    listed = compute_dice_at_thresholds(pred, truth, thresholds=THRESHOLDS).flatten()
+    dice, quick = ThresholdedDice(thresholds=THRESHOLDS), ExpectedDice(method="histogram")
+    listed = dice.curve(dice.statistics(pred, truth)).flatten()
     loop = bare_loop(pred, truth).nan_to_num(nan=1.0).double()  # both empty
-    exact = compute_expected_dice(pred, truth).item()
-    lower, upper = compute_expected_dice_bounds(pred, truth)
-    counted = compute_expected_dice(pred, truth, method="histogram").item()
+    exact = ExpectedDice()(pred, truth).item()
+    statistics = quick.statistics(pred, truth)
+    lower, upper = quick.bounds(statistics)
+    counted = quick.score(statistics).item()
     times = seconds(candidates(pred, truth), device, repeats=5)
     foreground = (torch.maximum(pred, truth) > 0).double().mean().item()
     print(f"{name} maps, {foreground:.0%} of the voxels above 0 in one of them")

@@ -19,6 +19,7 @@ from scipy import ndimage
 from torch import Tensor
 
 from softoverlap import measures as metrics
+from softoverlap.for_monai import ThresholdedHausdorff, ThresholdedSurfaceDice
 from softoverlap.images import load_nifti
 from softoverlap.lesions import lesions_from_mask
 
@@ -84,24 +85,20 @@ OF_MASKS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "soft Dice": metrics.compute_soft_dice,
     "soft IoU": metrics.compute_soft_iou,
     "MONAI's Dice of ≥ 0.5": lambda p, y: compute_dice((p >= 0.5).float(), y),
-    "thresholded Dice": metrics.compute_thresholded_dice,
-    "expected Dice": metrics.compute_expected_dice,
-    "best-threshold Dice": lambda p, y: (
-        metrics.compute_best_threshold_dice(p, y, target_threshold=0.5).score
-    ),
+    "thresholded Dice": metrics.ThresholdedDice(),
+    "expected Dice": metrics.ExpectedDice(),
+    "best-threshold Dice": lambda p, y: metrics.BestThresholdDice(
+        thresholds=None, target_threshold=0.5
+    )(p, y),
     "lesion-wise Dice": lambda p, y: metrics.compute_lesionwise_dice(p, y, **CUT),
-    "panoptic quality": lambda p, y: metrics.compute_panoptic_quality(p, y, **CUT),
-    "lesion recall": lambda p, y: metrics.compute_lesion_recall(p, y, **CUT),
-    "false positives": lambda p, y: metrics.compute_false_positives(p, y, **CUT),
-    "surface Dice at 1 mm": lambda p, y: metrics.compute_thresholded_surface_dice(
-        p, y, 1.0, include_background=True, **CUT
-    ),
-    "Hausdorff 95 (mm)": lambda p, y: metrics.compute_thresholded_hausdorff(
-        p, y, include_background=True, **CUT
-    ),
-    "volume bias (ml)": lambda p, y: metrics.compute_volume_bias(p, y, spacing=SPACING),
-    "Brier": metrics.compute_brier,
-    "calibration error": metrics.compute_calibration_error,
+    "panoptic quality": lambda p, y: metrics.PanopticQuality(**CUT)(p, y),
+    "lesion recall": lambda p, y: metrics.LesionRecall(**CUT)(p, y),
+    "false positives": lambda p, y: metrics.FalsePositives(**CUT)(p, y),
+    "surface Dice at 1 mm": ThresholdedSurfaceDice(tolerance=1.0, include_background=True, **CUT),
+    "Hausdorff 95 (mm)": ThresholdedHausdorff(include_background=True, **CUT),
+    "volume bias (ml)": lambda p, y: metrics.VolumeBias(spacing=SPACING)(p, y),
+    "Brier": metrics.Brier(),
+    "calibration error": metrics.CalibrationError(),
 }
 OF_BOXES = ("CPM", "AP at IoU 0.1", "AP at IoU 0.5")
 

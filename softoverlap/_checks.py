@@ -222,3 +222,12 @@ def check_choice(name: str, value: object, choices: Collection[object]) -> None:
     """The value is one of the choices."""
     if value not in choices:
         raise ValueError(f"{name} must be one of {sorted(map(str, choices))}, got {value!r}")
+
+
+def check_no_components(per_component: bool) -> None:
+    """MONAI's `per_component` is False: a soft score has no threshold that would cut components."""
+    if per_component:
+        raise ValueError(
+            "per_component must be False: components are cut by a threshold, "
+            "which a soft metric does not have"
+        )

@@ -1,28 +1,20 @@
-"""MONAI metrics and their functional twins."""
+"""Measures: sums that add up, and their score, without MONAI and without files."""
 
-from softoverlap.measures._cumulative import MetricSummary
 from softoverlap.measures.agreement import BlandAltman, compute_bland_altman
 from softoverlap.measures.bins import ReliabilityCurve
-from softoverlap.measures.calibration import (
-    BrierMetric,
-    CalibrationErrorMetric,
-    compute_brier,
-    compute_calibration_error,
-)
+from softoverlap.measures.calibration import Brier, CalibrationError
 from softoverlap.measures.detection import (
     FP_RATES,
     FROC,
     AveragePrecision,
     AverageRecall,
     BoxAP,
-    BoxAPMetric,
     BoxAR,
     BoxFROC,
+    BoxMeasure,
     BoxOutcome,
     FROCInterval,
-    FROCMetric,
     Outcomes,
-    OutcomesMetric,
     ScoreExistence,
     ScoreExistenceCorrelation,
     compute_average_precision,
@@ -33,161 +25,108 @@ from softoverlap.measures.detection import (
     match_scan,
 )
 from softoverlap.measures.hit import HIT_CRITERIA, Hit, Scan, centre_in_mask
+from softoverlap.measures.inputs import MaskBatch, MaskPair, Spacing, in_dtype, voxel_spacing
 from softoverlap.measures.lesionwise.dice import (
     LesionCounts,
-    LesionwiseDiceMetric,
+    LesionwiseDice,
     compute_lesionwise_dice,
 )
-from softoverlap.measures.lesionwise.false_positives import (
-    FalsePositiveMetric,
-    FalsePositives,
-    compute_false_positives,
-)
-from softoverlap.measures.lesionwise.hits import any_voxel
-from softoverlap.measures.lesionwise.overlaps import LesionMatch, compute_lesion_overlaps
-from softoverlap.measures.lesionwise.panoptic import (
-    PanopticQuality,
-    PanopticQualityMetric,
-    compute_panoptic_quality,
-)
-from softoverlap.measures.lesionwise.recall import (
-    LesionRecall,
-    LesionRecallMetric,
-    compute_lesion_recall,
-)
+from softoverlap.measures.lesionwise.false_positives import FalsePositiveFigures, FalsePositives
+from softoverlap.measures.lesionwise.hits import MatchedLesions, any_voxel, matched_lesions
+from softoverlap.measures.lesionwise.maps import LesionMap, LesionRules, LesionScan, lesion_scan
+from softoverlap.measures.lesionwise.panoptic import PanopticFigures, PanopticQuality
+from softoverlap.measures.lesionwise.recall import LesionRecall, RecallFigures
+from softoverlap.measures.lesionwise.rows import LesionMatch, lesion_rows
+from softoverlap.measures.measure import MaskMeasure, Measure, summed_together
 from softoverlap.measures.raters.overlap import (
-    GeneralisedEnergyDistanceMetric,
-    HumanCeilingMetric,
-    RaterOverlapMetric,
-    compute_generalised_energy_distance,
-    compute_human_ceiling,
-    compute_rater_overlap,
+    GeneralisedEnergyDistance,
+    HumanCeiling,
+    RaterOverlap,
 )
 from softoverlap.measures.soft import (
-    SoftDiceMetric,
-    SoftIoUMetric,
-    SoftTverskyMetric,
+    SoftDice,
+    SoftIoU,
+    SoftTversky,
     compute_soft_dice,
     compute_soft_iou,
-    compute_soft_tversky,
 )
-from softoverlap.measures.surfaces import (
-    ThresholdedHausdorffMetric,
-    ThresholdedSurfaceDiceMetric,
-    compute_thresholded_hausdorff,
-    compute_thresholded_surface_dice,
-)
-from softoverlap.measures.thresholds._best import (
-    BestThreshold,
-    BestThresholdDiceMetric,
-    compute_best_threshold_dice,
-)
-from softoverlap.measures.thresholds._expected_metrics import ExpectedDiceMetric, ExpectedIoUMetric
-from softoverlap.measures.thresholds._listed import (
-    ThresholdedDiceMetric,
-    ThresholdedIoUMetric,
-    compute_dice_at_thresholds,
-    compute_iou_at_thresholds,
-    compute_thresholded_dice,
-    compute_thresholded_iou,
-)
-from softoverlap.measures.thresholds.expected import (
-    ExpectedBounds,
-    compute_expected_dice,
-    compute_expected_dice_bounds,
-    compute_expected_iou,
-    compute_expected_iou_bounds,
-)
-from softoverlap.measures.volumes import (
-    RelativeVolumeBiasMetric,
-    VolumeBiasMetric,
-    compute_relative_volume_bias,
-    compute_volume_bias,
-)
+from softoverlap.measures.thresholds.best import BestThreshold, BestThresholdDice
+from softoverlap.measures.thresholds.curve import QUBIQ_THRESHOLDS
+from softoverlap.measures.thresholds.expected import ExpectedBounds, ExpectedDice, ExpectedIoU
+from softoverlap.measures.thresholds.listed import ThresholdedDice, ThresholdedIoU
+from softoverlap.measures.volumes import RelativeVolumeBias, VolumeBias
 
 __all__ = [
     "FP_RATES",
     "FROC",
     "HIT_CRITERIA",
+    "QUBIQ_THRESHOLDS",
     "AveragePrecision",
     "AverageRecall",
     "BestThreshold",
-    "BestThresholdDiceMetric",
+    "BestThresholdDice",
     "BlandAltman",
     "BoxAP",
-    "BoxAPMetric",
     "BoxAR",
     "BoxFROC",
+    "BoxMeasure",
     "BoxOutcome",
-    "BrierMetric",
-    "CalibrationErrorMetric",
+    "Brier",
+    "CalibrationError",
     "ExpectedBounds",
-    "ExpectedDiceMetric",
-    "ExpectedIoUMetric",
+    "ExpectedDice",
+    "ExpectedIoU",
     "FROCInterval",
-    "FROCMetric",
-    "FalsePositiveMetric",
+    "FalsePositiveFigures",
     "FalsePositives",
-    "GeneralisedEnergyDistanceMetric",
+    "GeneralisedEnergyDistance",
     "Hit",
-    "HumanCeilingMetric",
+    "HumanCeiling",
     "LesionCounts",
+    "LesionMap",
     "LesionMatch",
     "LesionRecall",
-    "LesionRecallMetric",
-    "LesionwiseDiceMetric",
-    "MetricSummary",
+    "LesionRules",
+    "LesionScan",
+    "LesionwiseDice",
+    "MaskBatch",
+    "MaskMeasure",
+    "MaskPair",
+    "MatchedLesions",
+    "Measure",
     "Outcomes",
-    "OutcomesMetric",
+    "PanopticFigures",
     "PanopticQuality",
-    "PanopticQualityMetric",
-    "RaterOverlapMetric",
-    "RelativeVolumeBiasMetric",
+    "RaterOverlap",
+    "RecallFigures",
+    "RelativeVolumeBias",
     "ReliabilityCurve",
     "Scan",
     "ScoreExistence",
     "ScoreExistenceCorrelation",
-    "SoftDiceMetric",
-    "SoftIoUMetric",
-    "SoftTverskyMetric",
-    "ThresholdedDiceMetric",
-    "ThresholdedHausdorffMetric",
-    "ThresholdedIoUMetric",
-    "ThresholdedSurfaceDiceMetric",
-    "VolumeBiasMetric",
+    "SoftDice",
+    "SoftIoU",
+    "SoftTversky",
+    "Spacing",
+    "ThresholdedDice",
+    "ThresholdedIoU",
+    "VolumeBias",
     "any_voxel",
     "centre_in_mask",
     "compute_average_precision",
     "compute_average_recall",
-    "compute_best_threshold_dice",
     "compute_bland_altman",
-    "compute_brier",
-    "compute_calibration_error",
-    "compute_dice_at_thresholds",
-    "compute_expected_dice",
-    "compute_expected_dice_bounds",
-    "compute_expected_iou",
-    "compute_expected_iou_bounds",
-    "compute_false_positives",
     "compute_froc",
-    "compute_generalised_energy_distance",
-    "compute_human_ceiling",
-    "compute_iou_at_thresholds",
-    "compute_lesion_overlaps",
-    "compute_lesion_recall",
     "compute_lesionwise_dice",
-    "compute_panoptic_quality",
-    "compute_rater_overlap",
-    "compute_relative_volume_bias",
     "compute_score_existence_correlation",
     "compute_soft_dice",
     "compute_soft_iou",
-    "compute_soft_tversky",
-    "compute_thresholded_dice",
-    "compute_thresholded_hausdorff",
-    "compute_thresholded_iou",
-    "compute_thresholded_surface_dice",
-    "compute_volume_bias",
+    "in_dtype",
+    "lesion_rows",
+    "lesion_scan",
     "match_quality",
     "match_scan",
+    "matched_lesions",
+    "summed_together",
+    "voxel_spacing",
 ]

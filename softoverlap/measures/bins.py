@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from softoverlap._checks import check_choice
-from softoverlap.measures.near import CountedVoxels
+from softoverlap.measures.inputs import MaskPair
 
 
 @dataclass(frozen=True)
@@ -25,10 +25,10 @@ class ReliabilityCurve:
 
     Examples:
         >>> import torch
-        >>> from softoverlap import CalibrationErrorMetric
-        >>> metric = CalibrationErrorMetric(num_bins=2)
-        >>> _ = metric(torch.tensor([[[0.25, 0.75]]]), torch.tensor([[[0.0, 1.0]]]))
-        >>> metric.reliability()["label_0"].observed
+        >>> from softoverlap import CalibrationError
+        >>> measure = CalibrationError(num_bins=2)
+        >>> pred, target = torch.tensor([[[0.25, 0.75]]]), torch.tensor([[[0.0, 1.0]]])
+        >>> measure.details(measure.statistics(pred, target)[:, 0]).observed
         (0.0, 1.0)
     """
 
@@ -44,18 +44,20 @@ def bin_edges(num_bins: int, dtype: torch.dtype) -> Float[Tensor, "_"]:
     return edges.to(dtype).double() if dtype.is_floating_point else edges
 
 
-def bin_sums(voxels: CountedVoxels, edges: Tensor, right: bool) -> Float[Tensor, "b c width"]:
+def bin_sums(pair: MaskPair, edges: Tensor, right: bool) -> Float[Tensor, "items width"]:
     """Of each bin: how many voxels count, Σ prediction, Σ target; all bins of one kind in a row."""
-    batch, channels = voxels.pred.shape[:2]
-    pred, truth, weight = (values.reshape(batch * channels, -1) for values in voxels)
+    items, bins = len(pair.pred), len(edges) - 1
+    pred, truth = (values.double().reshape(items, -1) for values in pair[:2])
+    weight = torch.ones_like(pred)
+    if pair.counted is not None:
+        weight = pair.counted.double().reshape(items, -1)
     row, _ = (kept := weight > 0).nonzero(as_tuple=True)
     pred, truth, weight = pred[kept], truth[kept], weight[kept]
-    bins = torch.bucketize(pred, edges[1:-1].to(pred.device), right=not right)
-    places, length = bins + row * (len(edges) - 1), batch * channels * (len(edges) - 1)
+    places = torch.bucketize(pred, edges[1:-1].to(pred.device), right=not right) + row * bins
     terms = (weight, weight * pred, weight * truth)
     # double(): torch counts in integers where nothing is counted
-    sums = [torch.bincount(places, weights=term, minlength=length).double() for term in terms]
-    return torch.stack([found.view(batch, channels, -1) for found in sums], dim=2).flatten(2)
+    sums = [torch.bincount(places, weights=t, minlength=items * bins).double() for t in terms]
+    return torch.stack([total.view(items, bins) for total in sums], dim=1).flatten(1)
 
 
 def _expected(gap: Tensor, counts: Tensor) -> Tensor:

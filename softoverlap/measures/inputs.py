@@ -1,15 +1,17 @@
-"""What a metric's arguments do to prediction and target before anything is measured."""
+"""Two masks of a batch, read a class and a part at a time.
+
+Labels never become one-hot: sixty classes of a label map would take sixty times its memory.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from numbers import Integral
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from types import EllipsisType
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from monai.data import MetaTensor
 from torch import Tensor
 
 from softoverlap._checks import (
@@ -20,16 +22,23 @@ from softoverlap._checks import (
     check_tensors,
 )
 from softoverlap._types import plain
-from softoverlap.masks import counted_masks, counted_voxels, one_hot
+from softoverlap.masks import counted_voxels
 
 Spacing = Sequence[float] | float
 """Edges of a voxel in mm, or one for all."""
 
+Part = tuple[slice | EllipsisType, ...]
+"""A part of an image, along its spatial axes."""
+
+WHOLE: Part = (...,)
+VOXELS_AT_ONCE = 1 << 16  # what is worked on stays in the cache
+
 
 class MaskPair(NamedTuple):
-    """Probabilities of one shape (B, C, *spatial), zero in voxels that do not count.
+    """One class of prediction and target, (B, 1, *spatial), zero in voxels that do not count.
 
-    `counted` says how much each voxel counts, (B, 1, *spatial), or is None where all of them do.
+    Masks come in their own precision, those of labels as truth values. `counted` says how much
+    each voxel counts, or is None where all of them do.
     """
 
     pred: Tensor
@@ -38,88 +47,151 @@ class MaskPair(NamedTuple):
 
 
 @dataclass(frozen=True)
-class MaskInputs:
-    """Labels to one-hot, background and ignored voxels, with MONAI's names."""
+class MaskBatch:
+    """Prediction and target of a batch as they came, and which channels and voxels count."""
 
-    include_background: bool = True
-    num_classes: int | None = None
-    ignore_index: int | None = None
-    validate: bool | None = None
-
-    def __post_init__(self) -> None:
-        if not isinstance(self.include_background, bool):
-            raise TypeError(
-                f"include_background must be True or False, got {self.include_background!r}"
-            )
-        for name in ("num_classes", "ignore_index"):
-            value = getattr(self, name)
-            if value is not None and (isinstance(value, bool) or not isinstance(value, Integral)):
-                raise TypeError(f"{name} must be an integer or None, got {value!r}")
-        if self.num_classes is not None and self.num_classes < 1:
-            raise ValueError(f"num_classes must be at least 1, got {self.num_classes}")
-
-    def __call__(self, y_pred: Tensor, y: Tensor, *, mask: Tensor | None = None) -> MaskPair:
-        """The pair in float64, looked at where it counts; sums of it keep full precision."""
-        pred, truth, counted = self._chosen(y_pred, y, mask)
-        pair = counted_masks(counted, torch.float64, self.looks, y_pred=pred, y=truth)
-        # what the check's slack let pass; in place where a cast has made a copy
-        pred, truth = (
-            wide.clamp(0, 1) if wide is given else wide.clamp_(0, 1)
-            for wide, given in zip(pair, (pred, truth), strict=True)
-        )
-        return MaskPair(pred, truth, counted)
-
-    def values(self, y_pred: Tensor, y: Tensor, *, mask: Tensor | None = None) -> MaskPair:
-        """The pair for who compares its values: each in its own precision, labels in float32.
-
-        It is zero in voxels that do not count, and not scaled where they count in part.
-        """
-        pred, truth, counted = self._chosen(y_pred, y, mask)
-        kept = None if counted is None else counted > 0
-        (first,) = counted_masks(kept, _own_dtype(pred), self.looks, y_pred=pred)
-        (second,) = counted_masks(kept, _own_dtype(truth), self.looks, y=truth)
-        if not self.looks:  # NaN that nobody looks for has no place among thresholds
-            first, second = first.nan_to_num(nan=0.0), second.nan_to_num(nan=0.0)
-        return MaskPair(first.clamp(0, 1), second.clamp(0, 1), counted)
-
-    def _chosen(self, y_pred: Tensor, y: Tensor, mask: Tensor | None) -> MaskPair:
-        """Channels that are measured, and how much voxels count, before any value is looked at."""
-        check_rank(3, "(B, C, *spatial)", y_pred=y_pred, y=y)
-        labels = plain(y).detach()
-        pred = plain(y_pred).detach()
-        classes = pred.shape[1] if self.num_classes is None else self.num_classes
-        if pred.shape[1] not in (1, classes):
-            raise ValueError(
-                f"y_pred must have 1 or num_classes={classes} channels, got {pred.shape[1]}"
-            )
-        if (
-            self.ignore_index is not None
-            and self.looks
-            and 0 <= self.ignore_index < labels.shape[1]
-        ):
-            check_probabilities(y=labels[:, self.ignore_index], validate=labels.shape[1] > 1)
-        pred, truth = self._channels(pred, classes, "y_pred"), self._channels(labels, classes, "y")
-        check_same_shape(y_pred=pred, y=truth)
-        counted = _both(counted_voxels(labels, self.ignore_index), checked_mask(mask, pred))
-        if not self.include_background and classes > 1:
-            pred, truth = pred[:, 1:], truth[:, 1:]
-        return MaskPair(pred, truth, counted)
+    pred: Tensor
+    truth: Tensor
+    mask: Tensor | None
+    classes: range
+    ignore_index: int | None
+    looks: bool
 
     @property
-    def looks(self) -> bool:
-        """A metric may wait for the device: it looks at the values unless told not to."""
-        return self.validate is not False
+    def items(self) -> int:
+        """How many items there are."""
+        return len(self.pred)
 
-    def _channels(self, values: Tensor, classes: int, name: str) -> Tensor:
-        if values.shape[1] == 1 and classes > 1:
-            return one_hot(values, classes, self.ignore_index, self.looks, name=name)
-        return values
+    @property
+    def channels(self) -> int:
+        """How many classes count."""
+        return len(self.classes)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the prediction is."""
+        return self.pred.device
+
+    @property
+    def spatial(self) -> tuple[int, ...]:
+        """Voxels along each axis."""
+        return tuple(self.pred.shape[2:])
+
+    def pair(self, channel: int, part: Part = WHOLE) -> MaskPair:
+        """A part of one class, looked at where it counts."""
+        counted, where = self.counted(part), (slice(None), slice(None), *part)
+        number, several = self.classes[channel], self.classes.stop > 1
+        masks = {
+            name: class_mask(values[where], number, several)
+            for name, values in (("y_pred", self.pred), ("y", self.truth))
+        }
+        if counted is not None:
+            left_out = ~(counted > 0)
+            masks = {name: values.masked_fill(left_out, 0) for name, values in masks.items()}
+        check_probabilities(**masks, validate=self.looks)
+        pred, truth = map(_unit, masks.values())
+        return MaskPair(pred, truth, counted)
+
+    def values(self, channel: int, part: Part = WHOLE) -> MaskPair:
+        """The same for comparison with thresholds, where NaN that nobody looks for has no place."""
+        pair = self.pair(channel, part)
+        if self.looks:
+            return pair
+        pred, truth = (values.nan_to_num(nan=0.0) for values in pair[:2])
+        return MaskPair(pred, truth, pair.counted)
+
+    def counted(self, part: Part = WHOLE) -> Tensor | None:
+        """How much each voxel of a part counts, (B, 1, *spatial), or None where all of them do."""
+        where = (slice(None), slice(None), *part)
+        labels, kept = self.truth[where], None
+        if self.ignore_index is not None:
+            kept = _not_ignored(labels, self.ignore_index)
+        if self.mask is None:
+            return kept
+        weights = self.mask[where].to(self.device, torch.float64)
+        return weights if kept is None else weights * kept
+
+    def item(self, number: int) -> MaskBatch:
+        """One of the items, as a batch."""
+        where = slice(number, number + 1)
+        mask = None if self.mask is None else self.mask[where]
+        return replace(self, pred=self.pred[where], truth=self.truth[where], mask=mask)
+
+    def slabs(self) -> Iterator[Part]:
+        """The parts of all items, cut along the axis in which memory is in one piece."""
+        yield from slabs(self.pred)
+
+
+def mask_batch(
+    y_pred: Tensor,
+    y: Tensor,
+    mask: Tensor | None,
+    *,
+    include_background: bool,
+    num_classes: int | None,
+    ignore_index: int | None,
+    looks: bool,
+) -> MaskBatch:
+    """A batch whose shapes and labels belong together; values are looked at as they are read."""
+    check_rank(3, "(B, C, *spatial)", y_pred=y_pred, y=y)
+    pred, truth = plain(y_pred).detach(), plain(y).detach()
+    classes = pred.shape[1] if num_classes is None else num_classes
+    if pred.shape[1] not in (1, classes):
+        raise ValueError(
+            f"y_pred must have 1 or num_classes={classes} channels, got {pred.shape[1]}"
+        )
+    if ignore_index is not None and looks and 0 <= ignore_index < truth.shape[1]:
+        check_probabilities(y=truth[:, ignore_index], validate=truth.shape[1] > 1)
+    widened = {}
+    for name, values in (("y_pred", pred), ("y", truth)):
+        if looks and values.shape[1] == 1 and classes > 1:
+            check_labels(values, classes, ignore_index, name)
+        widened[name] = _widened(values, classes)
+    check_same_shape(**widened)
+    first = int(not include_background and classes > 1)
+    return MaskBatch(
+        pred, truth, checked_mask(mask, pred), range(first, classes), ignore_index, looks
+    )
+
+
+def class_mask(values: Tensor, number: int, several: bool) -> Tensor:
+    """One class as a mask (B, 1, *spatial): a channel, or the voxels of one channel's label."""
+    if values.shape[1] == 1 and several:
+        return values == number
+    return values[:, number : number + 1]
+
+
+def check_labels(labels: Tensor, classes: int, ignore_index: int | None, name: str) -> None:
+    """All labels are those of a class, or of ignored voxels."""
+    for part in slabs(labels):
+        values = labels[(slice(None), slice(None), *part)]
+        unknown = (values < 0) | (values >= classes)
+        if values.is_floating_point():
+            unknown |= values != values.floor()
+        if ignore_index is not None:
+            unknown &= values != ignore_index
+        if unknown.any():
+            label = values[unknown][0].item()
+            raise ValueError(f"{name} must hold labels from 0 to {classes - 1}, got {label:g}")
+
+
+def slabs(masks: Tensor) -> Iterator[Part]:
+    """Parts of about `VOXELS_AT_ONCE` voxels of all items; one where there is nothing to cut."""
+    spatial = masks.shape[2:]
+    axis = max(range(len(spatial)), key=masks.stride()[2:].__getitem__)
+    voxels = len(masks) * int(np.prod(spatial))
+    step = max(1, VOXELS_AT_ONCE * spatial[axis] // max(voxels, 1))
+    for start in range(0, max(spatial[axis], 1), step):
+        yield (*[slice(None)] * axis, slice(start, start + step), ...)
 
 
 def voxel_spacing(
     spacing: Spacing | None, *tensors: Tensor | None, items: int, ndim: int
 ) -> list[tuple[float, ...]]:
-    """Edges of a voxel in mm for each item: as told, else as the MetaTensors say, which agree."""
+    """Edges of a voxel in mm for each item: as given, else as MONAI's MetaTensors say, which agree.
+
+    Whatever has the edges as `pixdim` will do.
+    """
     if spacing is not None:
         several = isinstance(spacing, Iterable) and not isinstance(spacing, str)
         edges: Any = tuple(spacing) if several else (spacing,) * ndim  # pyright: ignore
@@ -127,7 +199,7 @@ def voxel_spacing(
         if len(edges) != ndim:
             raise ValueError(f"spacing must hold {ndim} edges in mm, one an axis, got {edges}")
         return [_checked_spacing(edges, ndim)] * items
-    known = [_own_spacing(one, items, ndim) for one in tensors if isinstance(one, MetaTensor)]
+    known = [_own_spacing(tensor, items, ndim) for tensor in tensors if knows_spacing(tensor)]
     if not known:
         raise ValueError("spacing must be given in mm where no input is a MetaTensor, got None")
     for item, edges in enumerate(zip(*known, strict=True)):
@@ -139,7 +211,17 @@ def voxel_spacing(
     return known[0]
 
 
-def _own_spacing(tensor: MetaTensor, items: int, ndim: int) -> list[tuple[float, ...]]:
+def knows_spacing(tensor: object) -> bool:
+    """Whether a tensor carries the edges of its voxels, as a MetaTensor does."""
+    return hasattr(tensor, "pixdim")
+
+
+def in_dtype(threshold: float, dtype: torch.dtype) -> float:
+    """The threshold as a map of this dtype would hold it: 0.7 is at or above 0.7 in float32 too."""
+    return torch.tensor(threshold, dtype=dtype).item() if dtype.is_floating_point else threshold
+
+
+def _own_spacing(tensor: Any, items: int, ndim: int) -> list[tuple[float, ...]]:
     own = tensor.pixdim if isinstance(tensor.pixdim, list) else [tensor.pixdim] * items
     return [_checked_spacing(tuple(edges.tolist())[:ndim], ndim) for edges in own]
 
@@ -148,10 +230,6 @@ def _checked_spacing(edges: tuple[float, ...], ndim: int) -> tuple[float, ...]:
     if len(edges) < ndim or not all(0 < float(edge) < float("inf") for edge in edges):
         raise ValueError(f"spacing must hold {ndim} finite edges above 0 in mm, got {edges}")
     return tuple(float(edge) for edge in edges)
-
-
-def _own_dtype(values: Tensor) -> torch.dtype:
-    return values.dtype if values.is_floating_point() else torch.float32
 
 
 def checked_mask(mask: Tensor | None, pred: Tensor) -> Tensor | None:
@@ -163,10 +241,22 @@ def checked_mask(mask: Tensor | None, pred: Tensor) -> Tensor | None:
     if tuple(mask.shape) != expected:
         raise ValueError(f"mask must have shape {expected}, got {tuple(mask.shape)}")
     check_probabilities(mask=mask, validate=True)
-    return plain(mask).detach().to(pred.device, torch.float64)
+    return plain(mask).detach()
 
 
-def _both(first: Tensor | None, second: Tensor | None) -> Tensor | None:
-    if first is None or second is None:
-        return second if first is None else first
-    return first * second
+def _not_ignored(labels: Tensor, ignore_index: int) -> Tensor | None:
+    if labels.shape[1] == 1:
+        return labels != ignore_index
+    return counted_voxels(labels, ignore_index)
+
+
+def _widened(values: Tensor, classes: int) -> Tensor:
+    """A view that has a channel a class."""
+    return values.expand(-1, classes, *values.shape[2:]) if values.shape[1] == 1 else values
+
+
+def _unit(mask: Tensor) -> Tensor:
+    """Without what the check's slack lets pass; whole numbers become truth values."""
+    if mask.dtype == torch.bool:
+        return mask
+    return mask.clamp(0, 1) if mask.is_floating_point() else mask > 0

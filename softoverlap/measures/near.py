@@ -5,10 +5,10 @@ Most of a scan is background that everyone gets right; over all of it any map lo
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import NamedTuple
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -16,81 +16,117 @@ from scipy import ndimage
 from torch import Tensor
 
 from softoverlap._checks import check_threshold, check_weight
-from softoverlap.measures.inputs import MaskInputs, voxel_spacing
+from softoverlap._types import VoxelWeights
+from softoverlap.measures.inputs import MaskBatch, MaskPair, Spacing, in_dtype, voxel_spacing
+from softoverlap.measures.measure import Piece, Statistics, VoxelMeasure
 
 _ROUNDING = 1 + 1e-9  # three edges of 0.1 mm are within 0.3 mm
+_BLOCK = 40
+"""Edge of the blocks, in voxels, in which distances are measured."""
+
+_MARGINS = 4
+"""How many margins a block is wide at least, so that most of what is looked at is its own."""
 
 
-class CountedVoxels(NamedTuple):
-    """Probabilities (B, C, *spatial) as given, float64, and how much each voxel counts."""
+@dataclass(frozen=True, kw_only=True)
+class NearMeasure(VoxelMeasure):
+    """Sums over the voxels whose centre is within a margin of the centre of a marked one.
 
-    pred: Tensor
-    truth: Tensor
-    weight: Tensor
+    Marked is a voxel of the class that counts, where the target is above 0 or the prediction at or
+    above `union_threshold`. A target whose tails never reach 0 (a Gaussian blur) marks the whole
+    image. `statistics` takes `spacing` too, in place of the setting.
 
-
-@dataclass(frozen=True)
-class NearVoxels:
-    """Voxels whose centre is within a margin of the centre of a marked one, in each class.
-
-    Marked is a voxel that counts, where the target is above 0 or the prediction at or above
-    `union_threshold`. The margin is in voxels, or in mm, which goes before; without one all voxels
-    are near.
+    Args:
+        margin: Voxels around the marked ones that count, or None for the whole image.
+        margin_mm: The same in mm; it goes before `margin`.
+        union_threshold: From this probability on, in (0, 1], a predicted voxel is marked.
+        spacing: Edges of a voxel in mm, for `margin_mm`; by default those of a MetaTensor.
     """
+
+    compares = True
 
     margin: float | None = 5.0
     margin_mm: float | None = None
     union_threshold: float = 0.1
-    spacing: Sequence[float] | float | None = None
+    spacing: Spacing | None = None
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         given = {"margin": self.margin, "margin_mm": self.margin_mm}
         check_weight(**{name: value for name, value in given.items() if value is not None})
         check_threshold(union_threshold=self.union_threshold)
 
-    def __call__(
+    def statistics(
         self,
-        inputs: MaskInputs,
         y_pred: Tensor,
         y: Tensor,
         *,
-        mask: Tensor | None,
-        spacing: Sequence[float] | float | None = None,
-    ) -> CountedVoxels:
-        """The pair, and 0 for the voxels that are not near, else how much they count."""
-        pair = inputs.values(y_pred, y, mask=mask)
-        pred, truth = pair.pred.double(), pair.truth.double()
-        weight = torch.ones_like(pred) if pair.counted is None else pair.counted.expand_as(pred)
-        reach = self.margin if self.margin_mm is None else self.margin_mm
-        if reach is None:
-            return CountedVoxels(pred, truth, weight.double())
-        edges = self._edges(pred, y_pred, y, spacing)
-        threshold = in_dtype(self.union_threshold, y_pred.dtype)
-        marked = (truth > 0) | (pred >= threshold)  # both are 0 in voxels that do not count
-        return CountedVoxels(pred, truth, weight.double() * _dilated(marked, reach, edges))
-
-    def _edges(
-        self, pred: Tensor, y_pred: Tensor, y: Tensor, spacing: Sequence[float] | float | None
-    ) -> list[tuple[float, ...]]:
-        items, ndim = len(pred), pred.ndim - 2
+        mask: VoxelWeights | None = None,
+        spacing: Spacing | None = None,
+    ) -> Statistics:
+        """The sums over the voxels that are near, of each item and class."""
+        batch = self.batch(y_pred, y, mask)
         if self.margin_mm is None:
-            return [(1.0,) * ndim] * items
-        told = self.spacing if spacing is None else spacing
-        return voxel_spacing(told, y_pred, y, items=items, ndim=ndim)
+            return self.summed(batch)
+        spacing = self.spacing if spacing is None else spacing
+        edges = voxel_spacing(spacing, y_pred, y, items=batch.items, ndim=len(batch.spatial))
+        items = (
+            replace(self, spacing=edges[number]).summed(batch.item(number))
+            for number in range(batch.items)
+        )
+        return torch.cat(list(items))
 
+    def parts(self, batch: MaskBatch) -> Iterator[Piece]:
+        """Blocks of each item and class, with the weight 0 for voxels that are not near.
 
-def in_dtype(threshold: float, dtype: torch.dtype) -> float:
-    """The threshold as a map of this dtype would hold it: 0.7 is at or above 0.7 in float32 too."""
-    return torch.tensor(threshold, dtype=dtype).item() if dtype.is_floating_point else threshold
+        Each is looked at with its margin, then cut; those without a marked voxel are left out.
+        """
+        if self.reach is None:
+            yield from super().parts(batch)
+            return
+        for number in range(batch.items):
+            item = batch.item(number)
+            for channel in range(batch.channels):
+                for pair in self._blocks(item, channel):
+                    yield slice(number, number + 1), channel, pair
 
+    @property
+    def reach(self) -> float | None:
+        """The margin, in voxels or in mm."""
+        return self.margin if self.margin_mm is None else self.margin_mm
 
-def _dilated(marked: Tensor, reach: float, edges: Sequence[tuple[float, ...]]) -> Tensor:
-    near = np.zeros(tuple(marked.shape), dtype=bool)
-    for item, classes in enumerate(marked.cpu().numpy()):
-        for channel, voxels in enumerate(classes):
-            if voxels.any():
-                near[item, channel] = _near(voxels, reach, edges[item])
-    return torch.from_numpy(near).to(marked.device)
+    def _blocks(self, item: MaskBatch, channel: int) -> Iterator[MaskPair]:
+        edges = self._edges(len(item.spatial))
+        steps = [math.ceil((self.reach or 0) / edge) for edge in edges]
+        ranges = [
+            range(0, length, max(_BLOCK, _MARGINS * step))
+            for length, step in zip(item.spatial, steps, strict=True)
+        ]
+        for start in itertools.product(*ranges):
+            axes = list(zip(start, ranges, steps, strict=True))
+            outer = tuple(
+                slice(max(0, low - step), low + block.step + step) for low, block, step in axes
+            )
+            pair = item.values(channel, outer)
+            threshold = in_dtype(self.union_threshold, item.pred.dtype)
+            marked = (pair.truth > 0) | (pair.pred >= threshold)  # 0 where nothing counts
+            if not marked.any():
+                continue
+            near = _near(marked[0, 0].cpu().numpy(), self.reach or 0, edges)
+            weights = torch.from_numpy(near).to(item.device)[None, None].double()
+            if pair.counted is not None:
+                weights *= pair.counted
+            inner = tuple(
+                slice(low - part.start, low - part.start + block.step)
+                for (low, block, _), part in zip(axes, outer, strict=True)
+            )
+            where = (slice(None), slice(None), *inner)
+            yield MaskPair(pair.pred[where], pair.truth[where], weights[where])
+
+    def _edges(self, ndim: int) -> tuple[float, ...]:
+        if self.margin_mm is None:
+            return (1.0,) * ndim
+        return voxel_spacing(self.spacing, items=1, ndim=ndim)[0]
 
 
 def _near(marked: np.ndarray, reach: float, edges: tuple[float, ...]) -> np.ndarray:
@@ -101,7 +137,18 @@ def _near(marked: np.ndarray, reach: float, edges: tuple[float, ...]) -> np.ndar
         slice(max(0, side.start - step), side.stop + step)
         for side, step in zip(box, steps, strict=True)
     )
-    distance = ndimage.distance_transform_edt(~marked[part], sampling=edges)
     near = np.zeros_like(marked)
-    near[part] = np.asarray(distance) <= reach * _ROUNDING
+    near[part] = _distances(marked[part], edges) <= reach * _ROUNDING
     return near
+
+
+def _distances(marked: np.ndarray, edges: tuple[float, ...]) -> np.ndarray:
+    """To the nearest marked voxel; scipy's own sum of squares takes twice the memory."""
+    places = ndimage.distance_transform_edt(
+        ~marked, sampling=edges, return_distances=False, return_indices=True
+    )
+    squares = np.zeros(marked.shape)
+    for axis, edge in enumerate(edges):
+        own = np.arange(marked.shape[axis]).reshape(-1, *[1] * (marked.ndim - axis - 1))
+        squares += ((np.asarray(places)[axis] - own) * edge) ** 2
+    return np.sqrt(squares, out=squares)

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import softoverlap
+from softoverlap.measures import Measure
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs/metrics.md").read_text()
@@ -66,9 +67,14 @@ def test_the_table_of_times_is_the_stored_run_and_meets_its_aims():
     assert f"it was {error:.0e} at a bound of {bound:.0e}" in PAGE
 
 
-def test_every_metric_is_named_on_the_page_and_every_name_exists():
-    named = set(re.findall(r"`(\w+Metric)`", PAGE)) - {"CumulativeIterationMetric"}
-    assert named == {name for name in softoverlap._ROOMS["measures"] if name.endswith("Metric")}
+def test_every_measure_and_metric_is_named_on_the_page_and_every_name_exists():
+    named = set(re.findall(r"`(\w+)`", PAGE))
+    offered = [*softoverlap._ROOMS["measures"], *softoverlap._ROOMS["for_monai"]]
+    kinds = {name: getattr(softoverlap, name) for name in offered}
+    measures = {n for n, k in kinds.items() if isinstance(k, type) and issubclass(k, Measure)}
+    metrics = {name for name in offered if name.endswith("Metric")}
+    assert measures | metrics <= named
+    assert {n for n in named if n.endswith("Metric")} == metrics | {"CumulativeIterationMetric"}
 
 
 def test_each_example_of_the_page_runs_by_itself(capsys):

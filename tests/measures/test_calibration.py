@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import itertools
 import math
 
@@ -16,12 +15,9 @@ from monai.bundle import ConfigParser
 from monai.data import MetaTensor
 from monai.handlers import IgniteMetricHandler, from_engine
 
-from softoverlap.measures import (
-    BrierMetric,
-    CalibrationErrorMetric,
-    compute_brier,
-    compute_calibration_error,
-)
+from softoverlap.for_monai import MeasureMetric
+from softoverlap.measures import Brier, CalibrationError
+from tests.support.measure_forms import as_function, as_metric
 from tests.support.reference_calibration import (
     reference_brier,
     reference_calibration_errors,
@@ -30,8 +26,9 @@ from tests.support.reference_calibration import (
 from tests.support.strategies import mask_pairs
 
 ERRORS = ("expected", "average", "maximum")
-METRICS = [BrierMetric, CalibrationErrorMetric]
-COMPUTES = [compute_brier, compute_calibration_error]
+MEASURES = [Brier, CalibrationError]
+brier_of, calibration_error_of = COMPUTES = [as_function(measure) for measure in MEASURES]
+brier_metric, calibration_error_metric = METRICS = [as_metric(measure) for measure in MEASURES]
 thresholds = st.sampled_from([0.1, 0.5, 1.0])
 margins = st.sampled_from([None, 0.0, 1.0, 1.5, 2.0])
 
@@ -52,7 +49,7 @@ def _near(pred, target, threshold, margin):
 @given(mask_pairs(), thresholds, margins)
 def test_brier_equals_the_reference(pair, threshold, margin):
     pred, target = pair
-    score = compute_brier(pred, target, union_threshold=threshold, margin=margin)
+    score = brier_of(pred, target, union_threshold=threshold, margin=margin)
     for item in range(len(pred)):
         a, b = pred[item, 0].numpy(), target[item, 0].numpy()
         expected = reference_brier(a, b, _near(a, b, threshold, margin))
@@ -64,8 +61,7 @@ def test_calibration_errors_equal_the_reference(pair, threshold, margin, bins):
     pred, target = pair
     options = {"num_bins": bins, "union_threshold": threshold, "margin": margin}
     scores = [
-        compute_calibration_error(pred, target, calibration_reduction=kind, **options)
-        for kind in ERRORS
+        calibration_error_of(pred, target, calibration_reduction=kind, **options) for kind in ERRORS
     ]
     for item in range(len(pred)):
         a, b = pred[item, 0].numpy(), target[item, 0].numpy()
@@ -78,27 +74,27 @@ def test_calibration_errors_equal_the_reference(pair, threshold, margin, bins):
 def test_expected_is_at_most_maximum_and_the_square_of_it_at_most_brier(pair):
     pred, target = pair
     expected, average, maximum = (
-        compute_calibration_error(pred, target, calibration_reduction=kind, margin=None)
+        calibration_error_of(pred, target, calibration_reduction=kind, margin=None)
         for kind in ERRORS
     )
     assert (expected <= maximum + 1e-12).all()
     assert (average <= maximum + 1e-12).all()
-    brier = compute_brier(pred, target, margin=None)
+    brier = brier_of(pred, target, margin=None)
     assert (expected**2 <= brier + 1e-12).all()  # Jensen
 
 
 @given(mask_pairs())
 def test_a_map_against_itself_has_no_error(pair):
     pred, _ = pair
-    assert compute_brier(pred, pred, margin=None).eq(0).all()
-    assert compute_calibration_error(pred, pred, margin=None).eq(0).all()
+    assert brier_of(pred, pred, margin=None).eq(0).all()
+    assert calibration_error_of(pred, pred, margin=None).eq(0).all()
 
 
 def test_the_share_of_raters_is_calibrated_and_yet_not_sharp():
     target = torch.tensor([[[1.0, 1.0, 1.0, 0.0]]])
     pred = torch.full_like(target, 0.75)
-    assert compute_calibration_error(pred, target).item() == 0
-    assert compute_brier(pred, target).item() == 0.75 * 0.25
+    assert calibration_error_of(pred, target).item() == 0
+    assert brier_of(pred, target).item() == 0.75 * 0.25
 
 
 @pytest.mark.skipif(
@@ -110,8 +106,8 @@ def test_hard_targets_score_as_monai_scores_them(kind, reduction):
     theirs = monai.metrics.CalibrationErrorMetric(
         num_bins=13, calibration_reduction=kind, metric_reduction=reduction
     )
-    ours = CalibrationErrorMetric(
-        num_bins=13, calibration_reduction=kind, metric_reduction=reduction, margin=None
+    ours = calibration_error_metric(
+        num_bins=13, calibration_reduction=kind, reduction=reduction, margin=None
     )
     for seed in range(2):
         maps = _maps(seed, channels=3)
@@ -125,24 +121,13 @@ def test_hard_targets_score_as_monai_scores_them(kind, reduction):
     )
 
 
-@pytest.mark.skipif(
-    not hasattr(monai.metrics, "CalibrationErrorMetric"), reason="MONAI has it from 1.6 on"
-)
-def test_arguments_are_those_of_monais_metric_in_their_order():
-    theirs = inspect.signature(monai.metrics.CalibrationErrorMetric).parameters
-    ours = inspect.signature(CalibrationErrorMetric).parameters
-    assert list(ours)[: len(theirs)] == list(theirs)
-
-
 @pytest.mark.parametrize(("kind", "norm"), [("expected", "l1"), ("maximum", "max")])
 def test_hard_targets_score_as_torchmetrics_scores_them(kind, norm):
     classification = pytest.importorskip("torchmetrics.classification")
     pred, target = _maps(items=1)
     theirs = classification.BinaryCalibrationError(n_bins=11, norm=norm)
     expected = theirs(pred.flatten(), target.flatten().int()).item()
-    score = compute_calibration_error(
-        pred, target, num_bins=11, calibration_reduction=kind, margin=None
-    )
+    score = calibration_error_of(pred, target, num_bins=11, calibration_reduction=kind, margin=None)
     assert score.item() == pytest.approx(expected, abs=1e-6)
 
 
@@ -150,8 +135,8 @@ def test_the_curve_and_brier_are_scikit_learns():
     calibration = pytest.importorskip("sklearn.calibration")
     from sklearn.metrics import brier_score_loss
 
-    metric = CalibrationErrorMetric(num_bins=9, margin=None)
-    brier = BrierMetric(reduction="dataset", margin=None)
+    metric = calibration_error_metric(num_bins=9, margin=None)
+    brier = brier_metric(reduction="dataset", margin=None)
     maps = [_maps(seed) for seed in range(2)]
     for pair in maps:
         metric(*pair)
@@ -159,7 +144,7 @@ def test_the_curve_and_brier_are_scikit_learns():
     pred = torch.cat([pair[0] for pair in maps]).flatten().double().numpy()
     target = torch.cat([pair[1] for pair in maps]).flatten().numpy()
     observed, predicted = calibration.calibration_curve(target, pred, n_bins=9)
-    curve = metric.reliability()["label_0"]
+    curve = metric.details()["label_0"]
     assert curve.observed == pytest.approx(observed.tolist(), abs=1e-12)
     assert curve.predicted == pytest.approx(predicted.tolist(), abs=1e-12)
     assert curve.edges == pytest.approx(np.linspace(0, 1, 10).tolist(), abs=1e-15)
@@ -187,23 +172,23 @@ def test_a_margin_in_mm_is_a_ball_in_space(options):
     pred = torch.zeros_like(target)
     if not options:
         pred = MetaTensor(pred, affine=torch.diag(torch.tensor([1.0, 2.0, 4.0, 1.0])))
-    assert compute_brier(pred, target, margin_mm=4.0, **options).item() == 1 / inside
-    metric = CalibrationErrorMetric(margin_mm=4.0, **options)
+    assert brier_of(pred, target, margin_mm=4.0, **options).item() == 1 / inside
+    metric = calibration_error_metric(margin_mm=4.0, **options)
     metric(pred, target)
-    assert sum(metric.reliability()["label_0"].counts) == inside
+    assert sum(metric.details()["label_0"].counts) == inside
 
 
 def test_three_edges_of_a_tenth_are_within_three_tenths():
     target = torch.zeros(1, 1, 9)
     target[..., 4] = 1
-    score = compute_brier(torch.zeros_like(target), target, margin_mm=0.3, spacing=0.1)
+    score = brier_of(torch.zeros_like(target), target, margin_mm=0.3, spacing=0.1)
     assert score.item() == pytest.approx(1 / 7)
 
 
 def test_a_spacing_of_the_call_goes_before_the_one_given_at_the_start():
     target = torch.zeros(1, 1, 9)
     target[..., 4] = 1
-    metric = BrierMetric(margin_mm=2.0, spacing=1.0)
+    metric = brier_metric(margin_mm=2.0, spacing=1.0)
     metric(torch.zeros_like(target), target)
     metric(torch.zeros_like(target), target, spacing=2.0)
     assert metric.aggregate("none").flatten().tolist() == pytest.approx([1 / 5, 1 / 3])
@@ -212,13 +197,13 @@ def test_a_spacing_of_the_call_goes_before_the_one_given_at_the_start():
 def test_a_probability_on_an_edge_lies_in_the_upper_bin_in_any_precision():
     pred = torch.tensor([[[0.0, 0.3, 0.7, 1.0]]])
     for values in (pred, pred.double().mul(10).round().div(10), pred.half()):
-        metric = CalibrationErrorMetric(num_bins=10, margin=None)
+        metric = calibration_error_metric(num_bins=10, margin=None)
         metric(values, torch.zeros_like(values))
-        counts = metric.reliability()["label_0"].counts
+        counts = metric.details()["label_0"].counts
         assert [k for k, count in enumerate(counts) if count] == [0, 3, 7, 9]
-    below = CalibrationErrorMetric(num_bins=10, margin=None, right=True)
+    below = calibration_error_metric(num_bins=10, margin=None, right=True)
     below(pred, torch.zeros_like(pred))
-    assert [k for k, count in enumerate(below.reliability()["label_0"].counts) if count] == [
+    assert [k for k, count in enumerate(below.details()["label_0"].counts) if count] == [
         0,
         2,
         6,
@@ -228,7 +213,7 @@ def test_a_probability_on_an_edge_lies_in_the_upper_bin_in_any_precision():
 
 def test_a_union_threshold_is_met_in_float32_too():
     pred = torch.tensor([[[0.7, 0.0]]])
-    score = compute_brier(pred, torch.zeros_like(pred), union_threshold=0.7, margin=0.0)
+    score = brier_of(pred, torch.zeros_like(pred), union_threshold=0.7, margin=0.0)
     assert score.item() == pytest.approx(0.49)
 
 
@@ -240,7 +225,7 @@ def test_a_scan_where_nothing_is_marked_is_nan_and_counted_out(metric):
     scores(torch.cat([empty + 0.05, pred]), torch.cat([empty, empty]))
     score, counted = scores.aggregate()
     assert (counted.item(), scores.summary().counted, scores.summary().items) == (1, 1, 2)
-    assert score.item() == pytest.approx(0.25 if metric is BrierMetric else 0.5)
+    assert score.item() == pytest.approx(0.25 if metric is brier_metric else 0.5)
 
 
 def test_a_mean_counts_scans_and_a_data_set_counts_voxels():
@@ -284,13 +269,13 @@ def test_a_voxel_that_counts_half_counts_half(compute):
 
 def test_classes_have_their_own_unions_and_names():
     pred, target = _maps(channels=3)
-    metric = CalibrationErrorMetric(
-        include_background=False, metric_reduction="mean_batch", return_with_label=["core", "edge"]
+    metric = calibration_error_metric(
+        include_background=False, reduction="mean_batch", return_with_label=["core", "edge"]
     )
     metric(pred, target)
-    alone = compute_calibration_error(pred[:, 1:2], target[:, 1:2]).mean().item()
+    alone = calibration_error_of(pred[:, 1:2], target[:, 1:2]).mean().item()
     assert metric.aggregate()["core"] == pytest.approx(alone, abs=1e-12)
-    assert list(metric.reliability()) == ["core", "edge"]
+    assert list(metric.details()) == ["core", "edge"]
 
 
 @pytest.mark.parametrize("metric", METRICS)
@@ -312,9 +297,10 @@ def test_meta_tensors_of_different_spacing_are_taken_from_lists(metric):
     assert type(scores.aggregate()) is torch.Tensor
 
 
-@pytest.mark.parametrize("metric", METRICS)
-def test_metrics_run_in_monais_ignite_handler_from_a_bundle(metric):
-    config = {"_target_": f"softoverlap.{metric.__name__}", "margin": 2.0}
+@pytest.mark.parametrize("measure", MEASURES)
+def test_metrics_run_in_monais_ignite_handler_from_a_bundle(measure):
+    made = {"_target_": f"softoverlap.{measure.__name__}", "margin": 2.0}
+    config = {"_target_": "softoverlap.MeasureMetric", "measure": made}
     pred, target = _maps()
     engine = Engine(lambda engine, batch: {"pred": pred, "label": target})
     handler = IgniteMetricHandler(
@@ -323,7 +309,7 @@ def test_metrics_run_in_monais_ignite_handler_from_a_bundle(metric):
     )
     handler.attach(engine, name="found")
     engine.run([0], max_epochs=1)
-    alone = metric(margin=2.0)
+    alone = MeasureMetric(measure(margin=2.0))
     alone(pred, target)
     assert engine.state.metrics["found"] == pytest.approx(alone.aggregate().item(), abs=1e-12)
 
@@ -352,18 +338,18 @@ def test_bad_input_is_named(metric):
 def test_bins_and_errors_that_do_not_exist_are_named():
     maps = torch.full((1, 1, 4), 0.5)
     with pytest.raises(ValueError, match="num_bins must be at least 1, got 0"):
-        CalibrationErrorMetric(num_bins=0)
+        calibration_error_metric(num_bins=0)
     with pytest.raises(TypeError, match="num_bins must be an integer, got float"):
-        compute_calibration_error(maps, maps, num_bins=2.5)
+        calibration_error_of(maps, maps, num_bins=2.5)
     with pytest.raises(ValueError, match="calibration_reduction must be one of .* got 'mean'"):
-        compute_calibration_error(maps, maps, calibration_reduction="mean")
+        calibration_error_of(maps, maps, calibration_reduction="mean")
     with pytest.raises(ValueError, match="call the metric before aggregate"):
-        CalibrationErrorMetric().reliability()
+        calibration_error_metric().details()
 
 
 def test_a_voxel_that_counts_in_part_stays_in_its_bin():
     pred = torch.full((1, 1, 100), 0.7)
     weights = torch.rand(1, 1, 100, generator=torch.Generator().manual_seed(0)) * 0.9 + 0.05
     options = {"num_bins": 10, "margin": None, "calibration_reduction": "average"}
-    error = compute_calibration_error(pred, pred, mask=weights, **options)
+    error = calibration_error_of(pred, pred, mask=weights, **options)
     assert error.item() == pytest.approx(0, abs=1e-6)

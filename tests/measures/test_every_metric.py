@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import pickle
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +14,7 @@ from ignite.engine import Engine
 from monai.handlers import IgniteMetricHandler
 from monai.handlers.utils import write_metrics_reports
 
+import softoverlap.for_monai
 import softoverlap.measures
 from tests.support.metric_makers import (
     EXTRA,
@@ -23,6 +26,7 @@ from tests.support.metric_makers import (
     item_of,
 )
 
+MEASURES = [*OF_MASKS, *OF_RATERS]
 WORKER = Path(__file__).parents[1] / "support" / "metrics_worker.py"
 
 
@@ -33,9 +37,33 @@ def alone(name, *more):
     return metric.aggregate()
 
 
-def test_every_metric_of_the_room_is_among_them():
-    named = {name for name in softoverlap.measures.__all__ if name.endswith("Metric")}
+def test_every_metric_of_the_rooms_is_among_them():
+    offered = [*softoverlap.measures.__all__, *softoverlap.for_monai.__all__]
+    named = {name for name in offered if name.endswith("Metric")}
     assert named == {type(make()).__name__ for make in METRICS.values()}
+
+
+@pytest.mark.parametrize("name", MEASURES)
+def test_statistics_of_a_batch_are_those_of_its_items(name):
+    measure = METRICS[name]().measure
+    batch = [torch.stack(masks * 2) for masks in item_of(name, 0)]
+    statistics = measure.statistics(*batch)
+    assert statistics.dtype == torch.float64
+    assert statistics.shape[2] == measure.width
+    alone = measure.statistics(*(masks[:1] for masks in batch))
+    torch.testing.assert_close(
+        statistics, alone.repeat(2, 1, 1), rtol=0, atol=1e-12, equal_nan=True
+    )
+    score = measure(*batch)
+    torch.testing.assert_close(score, measure.score(statistics), rtol=0, atol=0, equal_nan=True)
+
+
+@pytest.mark.parametrize("name", MEASURES)
+def test_a_measure_is_frozen_and_pickles(name):
+    measure = METRICS[name]().measure
+    assert repr(pickle.loads(pickle.dumps(measure))) == repr(measure)  # NaN is not NaN
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        measure.validate = False
 
 
 @pytest.mark.slow
@@ -100,9 +128,10 @@ def test_calls_with_other_classes_than_before_are_named(name):
     metric([pred], [truth])
     two = [pred.repeat(2, 1, 1, 1)], [truth.repeat(2, 1, 1, 1)]
     if name in OF_RATERS:  # samples and raters with an axis of classes
-        metric.class_axis = True
+        if name != "RaterOverlap":
+            metric.measure = dataclasses.replace(metric.measure, class_axis=True)
         two = [torch.stack([pred, pred], dim=1)], [torch.stack([truth, truth], dim=1)]
-        two = (two[0], two[1]) if name == "energy_distance" else ([two[0][0][0]], two[1])
+        two = (two[0], two[1]) if name == "GeneralisedEnergyDistance" else ([two[0][0][0]], two[1])
     with pytest.raises(ValueError, match="y_pred must have as many classes as before"):
         metric(*two)
 

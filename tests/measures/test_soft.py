@@ -18,14 +18,8 @@ from monai.metrics import DiceMetric, MeanIoU, compute_dice
 from sklearn.metrics import f1_score, jaccard_score
 from torchmetrics.classification import BinaryJaccardIndex
 
-from softoverlap.measures import (
-    SoftDiceMetric,
-    SoftIoUMetric,
-    SoftTverskyMetric,
-    compute_soft_dice,
-    compute_soft_iou,
-    compute_soft_tversky,
-)
+from softoverlap.for_monai import SoftDiceMetric, SoftIoUMetric, SoftTverskyMetric
+from softoverlap.measures import SoftTversky, compute_soft_dice, compute_soft_iou
 from tests.support.reference import reference_dice, reference_iou, reference_tversky
 from tests.support.strategies import mask_pairs
 
@@ -47,7 +41,9 @@ def test_scores_equal_the_reference(pair):
         (compute_soft_dice, reference_dice),
         (compute_soft_iou, reference_iou),
         (
-            partial(compute_soft_tversky, alpha=0.25, beta=0.75),
+            lambda *pair, ignore_empty: SoftTversky(
+                alpha=0.25, beta=0.75, ignore_empty=ignore_empty
+            )(*pair),
             partial(reference_tversky, alpha=0.25, beta=0.75),
         ),
     ):
@@ -163,7 +159,7 @@ def test_metrics_run_in_monais_ignite_handler(metric):
 @given(mask_pairs())
 def test_tversky_of_halves_is_dice_and_of_ones_is_iou(pair):
     for weight, other in ((0.5, compute_soft_dice), (1.0, compute_soft_iou)):
-        score = compute_soft_tversky(*pair, alpha=weight, beta=weight)
+        score = SoftTversky(alpha=weight, beta=weight)(*pair)
         torch.testing.assert_close(score, other(*pair), equal_nan=True, rtol=0, atol=1e-12)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 
 import numpy as np
 import pytest
@@ -15,23 +16,17 @@ from monai.handlers import IgniteMetricHandler, from_engine
 from monai.metrics import DiceMetric, MeanIoU, compute_dice
 from sklearn.metrics import f1_score, jaccard_score
 
+from softoverlap.for_monai import ThresholdedDiceMetric, reduce_scores
 from softoverlap.measures import (
-    BestThresholdDiceMetric,
-    ExpectedDiceMetric,
-    ExpectedIoUMetric,
-    ThresholdedDiceMetric,
-    ThresholdedIoUMetric,
-    compute_best_threshold_dice,
-    compute_dice_at_thresholds,
-    compute_expected_dice,
-    compute_expected_dice_bounds,
-    compute_expected_iou,
-    compute_expected_iou_bounds,
-    compute_iou_at_thresholds,
-    compute_thresholded_dice,
-    compute_thresholded_iou,
+    BestThresholdDice,
+    ExpectedDice,
+    ExpectedIoU,
+    ThresholdedDice,
+    ThresholdedIoU,
+    inputs,
 )
 from softoverlap.measures.thresholds import voxels
+from tests.support.measure_forms import as_function, as_metric, with_statistics
 from tests.support.reference_thresholds import (
     reference_at_threshold,
     reference_best_dice,
@@ -40,16 +35,24 @@ from tests.support.reference_thresholds import (
 )
 from tests.support.strategies import mask_pairs
 
-LISTED = {"dice": compute_thresholded_dice, "iou": compute_thresholded_iou}
-CURVES = {"dice": compute_dice_at_thresholds, "iou": compute_iou_at_thresholds}
-EXPECTED = {"dice": compute_expected_dice, "iou": compute_expected_iou}
-BOUNDS = {"dice": compute_expected_dice_bounds, "iou": compute_expected_iou_bounds}
+thresholded_dice_of, thresholded_iou_of = map(as_function, (ThresholdedDice, ThresholdedIoU))
+dice_curve_of = with_statistics(ThresholdedDice, "curve")
+iou_curve_of = with_statistics(ThresholdedIoU, "curve")
+expected_dice_of, expected_iou_of = map(as_function, (ExpectedDice, ExpectedIoU))
+expected_dice_bounds_of = with_statistics(partial(ExpectedDice, method="histogram"), "bounds")
+expected_iou_bounds_of = with_statistics(partial(ExpectedIoU, method="histogram"), "bounds")
+best_dice_of = with_statistics(partial(BestThresholdDice, thresholds=None), "best")
+
+LISTED = {"dice": thresholded_dice_of, "iou": thresholded_iou_of}
+CURVES = {"dice": dice_curve_of, "iou": iou_curve_of}
+EXPECTED = {"dice": expected_dice_of, "iou": expected_iou_of}
+BOUNDS = {"dice": expected_dice_bounds_of, "iou": expected_iou_bounds_of}
 METRICS = [
     ThresholdedDiceMetric,
-    ThresholdedIoUMetric,
-    ExpectedDiceMetric,
-    ExpectedIoUMetric,
-    BestThresholdDiceMetric,
+    thresholded_iou_metric := as_metric(ThresholdedIoU),
+    expected_dice_metric := as_metric(ExpectedDice),
+    expected_iou_metric := as_metric(ExpectedIoU),
+    best_dice_metric := partial(as_metric(BestThresholdDice), reduction="dataset"),
 ]
 KINDS = ["dice", "iou"]
 FLOATS = [torch.float16, torch.bfloat16, torch.float32, torch.float64]
@@ -124,7 +127,7 @@ def test_the_exact_expected_score_lies_within_the_bounds_and_so_does_the_histogr
 
 @given(mask_pairs(), st.one_of(st.none(), threshold_lists))
 def test_the_best_threshold_equals_that_of_a_search(pair, thresholds):
-    best = compute_best_threshold_dice(*pair, thresholds=thresholds)
+    best = best_dice_of(*pair, thresholds=thresholds)
     for item in range(2):
         pred, target = pair[0][item, 0].numpy(), pair[1][item, 0].numpy()
         score, threshold = best.score[item, 0].item(), best.threshold[item, 0].item()
@@ -147,7 +150,7 @@ def test_a_value_reaches_a_threshold_as_torch_compares_them(dtype, data):
     known = torch.tensor(thresholds, dtype=torch.float64).to(dtype)
     near = [torch.nextafter(known, torch.tensor(end, dtype=dtype)) for end in (0.0, 1.0)]
     values = torch.cat([known, *near, torch.tensor([0.0, 1.0], dtype=dtype)])
-    found = voxels.Leveller(values, torch.tensor(thresholds, dtype=torch.float64))(values)
+    found = voxels.leveller(values, tuple(thresholds))(values)
     expected = sum((values >= threshold).int() for threshold in known)
     assert torch.equal(found.int(), expected)
 
@@ -170,7 +173,7 @@ def test_a_family_of_hard_masks_scored_by_scikit_learn_has_the_same_mean(kind, p
 def test_the_expected_dice_is_monais_dice_of_each_hard_mask_weighed_by_its_thresholds(pair):
     pred, target = (maps[:1] for maps in pair)
     values = torch.cat([torch.zeros(1).double(), pred.flatten(), target.flatten()]).unique()
-    score = compute_expected_dice(pred, target, ignore_empty=False).item()
+    score = expected_dice_of(pred, target, ignore_empty=False).item()
     if len(values) == 1:
         assert score == 1
         return
@@ -188,12 +191,12 @@ def test_the_expected_dice_is_monais_dice_of_each_hard_mask_weighed_by_its_thres
     ("make", "their_class"),
     [
         (ThresholdedDiceMetric, DiceMetric),
-        (ThresholdedIoUMetric, MeanIoU),
-        (ExpectedDiceMetric, DiceMetric),
-        (ExpectedIoUMetric, MeanIoU),
-        (BestThresholdDiceMetric, DiceMetric),
-        (lambda **given: ExpectedDiceMetric(method="histogram", **given), DiceMetric),
-        (lambda **given: BestThresholdDiceMetric(target_threshold=0.5, **given), DiceMetric),
+        (thresholded_iou_metric, MeanIoU),
+        (expected_dice_metric, DiceMetric),
+        (expected_iou_metric, MeanIoU),
+        (best_dice_metric, DiceMetric),
+        (lambda **given: expected_dice_metric(method="histogram", **given), DiceMetric),
+        (lambda **given: best_dice_metric(target_threshold=0.5, **given), DiceMetric),
     ],
 )
 def test_hard_masks_score_as_monai_scores_them(make, their_class, reduction, options):
@@ -210,7 +213,7 @@ def test_labels_score_as_monai_scores_them():
     generator = torch.Generator().manual_seed(0)
     pred, target = torch.randint(0, 3, (2, 2, 1, 6, 6), generator=generator)
     theirs = compute_dice(pred, target, num_classes=3).double()
-    for compute in (compute_thresholded_dice, compute_expected_dice):
+    for compute in (thresholded_dice_of, expected_dice_of):
         torch.testing.assert_close(compute(pred, target, num_classes=3), theirs, rtol=0, atol=1e-6)
 
 
@@ -229,7 +232,7 @@ def test_expected_dice_of_a_ramp_against_its_full_mask_is_that_of_the_integral()
     # A share 1 - t of the ramp reaches t, of the mask all: the integral of 2 (1 - t) / (2 - t)
     expected = 2 - 2 * math.log(2)
     for method in ("exact", "histogram"):
-        score = compute_expected_dice(ramp, torch.ones_like(ramp), method=method)
+        score = expected_dice_of(ramp, torch.ones_like(ramp), method=method)
         assert score.item() == pytest.approx(expected, abs=1e-5)
 
 
@@ -262,11 +265,11 @@ def test_expected_scores_do_not_change_if_both_maps_are_scaled(pair, factor):
 
 @given(mask_pairs())
 def test_iou_is_at_most_dice_and_finer_bins_bound_closer(pair):
-    assert (compute_expected_iou(*pair, ignore_empty=False) <= 1e-12 + compute_expected_dice(
+    assert (expected_iou_of(*pair, ignore_empty=False) <= 1e-12 + expected_dice_of(
         *pair, ignore_empty=False
     )).all()  # fmt: skip
     coarse, fine = (
-        compute_expected_dice_bounds(*pair, ignore_empty=False, bins=bins) for bins in (8, 32)
+        expected_dice_bounds_of(*pair, ignore_empty=False, bins=bins) for bins in (8, 32)
     )
     assert (coarse.lower <= fine.lower + 1e-12).all()
     assert (fine.upper <= coarse.upper + 1e-12).all()
@@ -275,21 +278,19 @@ def test_iou_is_at_most_dice_and_finer_bins_bound_closer(pair):
 @given(mask_pairs(), threshold_lists)
 def test_no_threshold_beats_the_best_of_all_values(pair, thresholds):
     pred = pair[0].clamp(min=0.01)
-    best = compute_best_threshold_dice(pred, pair[1], ignore_empty=False).score
-    listed = compute_best_threshold_dice(
-        pred, pair[1], thresholds=thresholds, ignore_empty=False, empty=0.0
-    ).score
+    best = best_dice_of(pred, pair[1], ignore_empty=False).score
+    listed = best_dice_of(pred, pair[1], thresholds=thresholds, ignore_empty=False, empty=0.0).score
     assert (best >= listed - 1e-12).all()
 
 
 def test_the_bounds_of_smooth_maps_are_near_and_those_of_hard_masks_are_exact():
     pred, target = _soft(1, 1, 64, 64, seed=3)
-    lower, upper = compute_expected_dice_bounds(pred, target)
+    lower, upper = expected_dice_bounds_of(pred, target)
     assert 0 < (upper - lower).item() < 0.005
-    exact = compute_expected_dice(pred, target).item()
-    counted = compute_expected_dice(pred, target, method="histogram").item()
+    exact = expected_dice_of(pred, target).item()
+    counted = expected_dice_of(pred, target, method="histogram").item()
     assert counted == pytest.approx(exact, abs=1e-4)
-    lower, upper = compute_expected_dice_bounds(*_hard())
+    lower, upper = expected_dice_bounds_of(*_hard())
     assert torch.equal(lower.nan_to_num(-1), upper.nan_to_num(-1))
 
 
@@ -298,21 +299,22 @@ def test_many_voxels_are_counted_in_parts(monkeypatch):
 
     def scores():
         options = {"thresholds": [0.2, 0.6]}
-        listed = compute_dice_at_thresholds(pred, target, **options).flatten()
-        best = compute_best_threshold_dice(pred, target, **options).score.flatten()
-        exact = compute_expected_dice(pred, target).flatten()
-        return torch.cat([listed, best, exact, *compute_expected_dice_bounds(pred, target)[0]])
+        listed = dice_curve_of(pred, target, **options).flatten()
+        best = best_dice_of(pred, target, **options).score.flatten()
+        exact = expected_dice_of(pred, target).flatten()
+        return torch.cat([listed, best, exact, *expected_dice_bounds_of(pred, target)[0]])
 
     whole = scores()
     for size in (1, 7, 50):
         monkeypatch.setattr(voxels, "_VOXELS_AT_ONCE", size)
+        monkeypatch.setattr(inputs, "VOXELS_AT_ONCE", size)
         torch.testing.assert_close(scores(), whole)
 
 
 def test_thresholds_too_near_for_a_grid_are_told_apart():
     values = torch.linspace(0.3, 0.3 + 1e-6, 200, dtype=torch.float64).view(1, 1, -1)
     thresholds = [0.3 + 1e-7, 0.3 + 2e-7, 0.9]
-    found = compute_dice_at_thresholds(values, values.flip(-1), thresholds=thresholds)
+    found = dice_curve_of(values, values.flip(-1), thresholds=thresholds)
     for place, threshold in enumerate(thresholds):
         expected = reference_at_threshold(values, values.flip(-1), threshold, "dice")
         assert found[0, 0, place].item() == pytest.approx(expected, abs=1e-12)
@@ -321,7 +323,7 @@ def test_thresholds_too_near_for_a_grid_are_told_apart():
 def test_hundreds_of_thresholds_are_counted_right():
     thresholds = [step / 500 for step in range(1, 501)]
     pred, target = _soft(1, 1, 40)
-    found = compute_dice_at_thresholds(pred, target, thresholds=thresholds)[0, 0]
+    found = dice_curve_of(pred, target, thresholds=thresholds)[0, 0]
     for place, t in enumerate(thresholds):
         cut = [(maps >= t).numpy() for maps in (pred, target)]
         expected = reference_at_threshold(*cut, 0.5, "dice")
@@ -337,11 +339,9 @@ def test_a_value_stored_as_a_threshold_reaches_it_in_any_precision(dtype):
         maps = torch.full((1, 1, 3), tenth / 10, dtype=torch.float64).to(dtype)
         wide = torch.full((1, 1, 3), tenth / 10, dtype=torch.float64)
         for target in (maps, wide):
-            found = compute_dice_at_thresholds(
-                maps, target, thresholds=[tenth / 10, 0.95], empty=0.5
-            )
+            found = dice_curve_of(maps, target, thresholds=[tenth / 10, 0.95], empty=0.5)
             assert found.flatten().tolist() == [1, 0.5]
-        best = compute_best_threshold_dice(maps, maps, target_threshold=tenth / 10)
+        best = best_dice_of(maps, maps, target_threshold=tenth / 10)
         assert best.score.item() == 1
 
 
@@ -373,8 +373,8 @@ def test_a_voxel_of_half_weight_counts_as_half_a_voxel():
     twice = _row(0.9, 0.9, 0.4), _row(0.6, 0.6, 0.5)
     for thresholds in (None, [0.3, 0.8]):
         options = {"thresholds": thresholds, "target_threshold": 0.5}
-        weighed = compute_best_threshold_dice(_row(*pred), _row(*target), mask=mask, **options)
-        assert weighed == compute_best_threshold_dice(*twice, **options)
+        weighed = best_dice_of(_row(*pred), _row(*target), mask=mask, **options)
+        assert weighed == best_dice_of(*twice, **options)
 
 
 def test_ignored_voxels_do_not_count_and_may_hold_anything():
@@ -382,7 +382,7 @@ def test_ignored_voxels_do_not_count_and_may_hold_anything():
     for compute in (*LISTED.values(), *EXPECTED.values()):
         alone = compute(pred[..., :2], labels[..., :2])
         assert torch.equal(compute(pred, labels, ignore_index=255), alone)
-    best = compute_best_threshold_dice(pred, labels, ignore_index=255)
+    best = best_dice_of(pred, labels, ignore_index=255)
     assert (best.score.item(), best.threshold.item()) == (1, 0.5)
 
 
@@ -400,24 +400,24 @@ def test_empty_masks_are_nan_or_score_as_told(method):
 
 def test_a_threshold_above_both_maps_scores_as_told():
     low = torch.full((1, 1, 4), 0.4)
-    assert compute_thresholded_dice(low, low, empty=0.0).item() == pytest.approx(4 / 9)
-    assert compute_thresholded_dice(low, low, empty=float("nan")).item() == 1
-    assert compute_thresholded_dice(low, low * 0).isnan().all()
-    assert compute_thresholded_dice(low, low * 0, ignore_empty=False).item() == pytest.approx(5 / 9)
+    assert thresholded_dice_of(low, low, empty=0.0).item() == pytest.approx(4 / 9)
+    assert thresholded_dice_of(low, low, empty=float("nan")).item() == 1
+    assert thresholded_dice_of(low, low * 0).isnan().all()
+    assert thresholded_dice_of(low, low * 0, ignore_empty=False).item() == pytest.approx(5 / 9)
     faint = torch.full((1, 1, 4), 0.05)  # below every threshold
-    assert compute_thresholded_dice(low, faint).isnan().all()
+    assert thresholded_dice_of(low, faint).isnan().all()
 
 
 def test_best_thresholds_of_empty_masks_are_nan_or_score_as_told():
     empty, one = torch.zeros(1, 1, 4), torch.ones(1, 1, 4)
     for thresholds in (None, [0.3, 0.6]):
         told = {"thresholds": thresholds, "ignore_empty": False}
-        assert compute_best_threshold_dice(empty, empty, **told).score.item() == 1
-        assert compute_best_threshold_dice(empty, empty, empty=0.5, **told).score.item() == 0.5
-        assert compute_best_threshold_dice(one, empty, **told).score.item() == 0
-        missed = compute_best_threshold_dice(empty, one, thresholds=thresholds)
+        assert best_dice_of(empty, empty, **told).score.item() == 1
+        assert best_dice_of(empty, empty, empty=0.5, **told).score.item() == 0.5
+        assert best_dice_of(one, empty, **told).score.item() == 0
+        missed = best_dice_of(empty, one, thresholds=thresholds)
         assert missed.score.item() == 0
-        nothing = compute_best_threshold_dice(one, empty, thresholds=thresholds)
+        nothing = best_dice_of(one, empty, thresholds=thresholds)
         assert nothing.score.isnan().all()
         assert nothing.threshold.isnan().all()
 
@@ -425,35 +425,39 @@ def test_best_thresholds_of_empty_masks_are_nan_or_score_as_told():
 def test_of_equal_scores_the_threshold_nearest_to_one_half_is_taken():
     one = torch.ones(1, 1, 4)
     for thresholds, expected in (([0.2, 0.45, 0.9], 0.45), ([0.4, 0.6], 0.4), ([0.3, 0.7], 0.3)):
-        best = compute_best_threshold_dice(one, one, thresholds=thresholds)
+        best = best_dice_of(one, one, thresholds=thresholds)
         assert best.threshold.item() == expected
-    best = compute_best_threshold_dice(_row(0.2, 0.9, 0.6, 0.4), _row(0, 0, 1, 1))
+    best = best_dice_of(_row(0.2, 0.9, 0.6, 0.4), _row(0, 0, 1, 1))
     assert best.threshold.item() == 0.4
 
 
 def test_inputs_stay_as_they_are():
     maps = _soft(1, 2, 30)
     kept = maps.clone()
-    for compute in (*LISTED.values(), *EXPECTED.values(), compute_best_threshold_dice):
+    for compute in (*LISTED.values(), *EXPECTED.values(), best_dice_of):
         compute(maps[0], maps[1])
-    compute_expected_dice(maps[0], maps[1], method="histogram")
+    expected_dice_of(maps[0], maps[1], method="histogram")
     assert torch.equal(maps, kept)
 
 
 # --- as metrics ---
 
 
-@pytest.mark.parametrize("metric", [ThresholdedDiceMetric, ThresholdedIoUMetric])
+@pytest.mark.parametrize("metric", [ThresholdedDiceMetric, thresholded_iou_metric])
 def test_over_a_data_set_sizes_are_added_up_at_each_threshold(metric):
     pred, target = _soft(3, 2, 40)
     scores = metric(reduction="dataset_batch", thresholds=[0.2, 0.5, 0.75])
     scores(pred[:1], target[:1])
     scores(pred[1:], target[1:])
     joined = [maps.movedim(0, 1).reshape(1, 2, -1) for maps in (pred, target)]
-    compute = {ThresholdedDiceMetric: "dice", ThresholdedIoUMetric: "iou"}[metric]
+    compute = {ThresholdedDiceMetric: "dice", thresholded_iou_metric: "iou"}[metric]
     options = {"thresholds": [0.2, 0.5, 0.75]}
     torch.testing.assert_close(scores.aggregate(), LISTED[compute](*joined, **options)[0])
-    torch.testing.assert_close(scores.per_threshold(), CURVES[compute](*joined, **options)[0].T)
+    sizes = scores.statistics().sum(dim=0)
+    expected = CURVES[compute](*joined, **options)[0]
+    torch.testing.assert_close(scores.measure.curve(sizes), expected)
+    if isinstance(scores, ThresholdedDiceMetric):
+        torch.testing.assert_close(scores.per_threshold(), expected.T)
 
 
 def test_scores_at_each_threshold_have_the_reduced_score_as_their_mean():
@@ -464,20 +468,28 @@ def test_scores_at_each_threshold_have_the_reduced_score_as_their_mean():
         found = metric.per_threshold()
         assert found.shape == shape
         torch.testing.assert_close(found.mean(dim=0), metric.aggregate())
-    assert metric.thresholds == (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
+    assert metric.measure.thresholds == (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
+
+
+def best_of(metric, over="dataset"):
+    """The one threshold of a data set, for each class."""
+    sizes = metric.statistics()
+    if over == "items":
+        return metric.measure.best_on_average(sizes)
+    return metric.measure.best(sizes.sum(dim=0))
 
 
 def test_one_threshold_for_a_data_set_is_that_of_a_search():
     pred, target = _soft(4, 2, 60)
-    metric = BestThresholdDiceMetric(target_threshold=0.5)
+    metric = best_dice_metric(target_threshold=0.5)
     for item in range(4):
         metric(pred[item : item + 1], target[item : item + 1])
     hard = (target >= 0.5).double()
     for over in ("dataset", "items"):
-        best = metric.best_threshold(over)
+        best = best_of(metric, over)
         for channel in range(2):
             scores = {}
-            for t in metric.thresholds:
+            for t in metric.measure.thresholds:
                 cut = (pred[:, channel] >= t).double()
                 items = [(2 * (a * b).sum(), a.sum() + b.sum()) for a, b in zip(cut, hard[:, channel], strict=True)]  # fmt: skip # noqa: E501
                 if over == "dataset":
@@ -487,33 +499,37 @@ def test_one_threshold_for_a_data_set_is_that_of_a_search():
             assert best.score[channel].item() == pytest.approx(max(scores.values()), abs=1e-12)
             chosen = scores[best.threshold[channel].item()]
             assert chosen == pytest.approx(max(scores.values()), abs=1e-12)
-    torch.testing.assert_close(metric.aggregate("dataset_batch"), metric.best_threshold().score)
-    assert (metric.aggregate("mean_batch") >= metric.best_threshold("items").score - 1e-12).all()
+    torch.testing.assert_close(metric.aggregate("dataset_batch"), best_of(metric).score)
+    assert (metric.aggregate("mean_batch") >= best_of(metric, "items").score - 1e-12).all()
 
 
 def test_scans_without_lesions_weigh_on_the_threshold_of_a_data_set():
-    metric = BestThresholdDiceMetric()
+    metric = best_dice_metric()
     metric(_row(0.9, 0.9, 0.2), _row(1, 1, 1))
-    assert metric.best_threshold().threshold.item() == 0.2
+    assert best_of(metric).threshold.item() == 0.2
     metric(_row(*[0.3] * 20), _row(*[0] * 20))
-    best = metric.best_threshold()
+    best = best_of(metric)
     assert best.threshold.item() == 0.5
     assert best.score.item() == pytest.approx(0.8)
-    assert metric.best_threshold("items").threshold.item() == 0.2
+    assert best_of(metric, "items").threshold.item() == 0.2
 
 
 def test_expected_metrics_say_between_which_bounds_the_exact_score_lies():
     pred, target = _soft(3, 2, 50)
-    exact, counted = ExpectedDiceMetric(), ExpectedDiceMetric(method="histogram", bins=64)
+    exact, counted = expected_dice_metric(), expected_dice_metric(method="histogram", bins=64)
     exact(pred, target)
     counted(pred, target)
     for reduction in ("mean", "mean_batch", "none"):
-        lower, upper = counted.bounds(reduction)
+        lower, upper = (
+            reduce_scores(bound, reduction)[0]
+            for bound in counted.measure.bounds(counted.statistics())
+        )
         for metric in (exact, counted):
             assert (lower <= metric.aggregate(reduction)).all()
             assert (metric.aggregate(reduction) <= upper).all()
         assert (upper - lower).max() > 0
-        assert torch.equal(*exact.bounds(reduction))
+    assert torch.equal(*exact.measure.bounds(exact.statistics()))
+    assert torch.equal(counted.details()["label_0"].lower, counted.statistics()[:, 0, 1].mean())
 
 
 @pytest.mark.parametrize("metric", METRICS)
@@ -545,11 +561,12 @@ def test_metrics_run_in_monais_ignite_handler(metric):
 
 
 def test_a_bundles_config_makes_each_metric():
+    made = {"_target_": "softoverlap.MeasureMetric"}
     config = ConfigParser(
         {
-            "a": {"_target_": "softoverlap.measures.ThresholdedDiceMetric", "thresholds": [0.5]},
-            "b": {"_target_": "softoverlap.measures.ExpectedIoUMetric", "method": "histogram"},
-            "c": {"_target_": "softoverlap.BestThresholdDiceMetric", "target_threshold": 0.5},
+            "a": {"_target_": "softoverlap.ThresholdedDiceMetric", "thresholds": [0.5]},
+            "b": made | {"measure": {"_target_": "softoverlap.ExpectedIoU", "method": "histogram"}},
+            "c": made | {"measure": {"_target_": "softoverlap.BestThresholdDice"}},
         }
     )
     for name in "abc":
@@ -575,10 +592,10 @@ def test_names_and_counts_come_with_the_scores():
 
 
 @pytest.mark.bad_input
-@pytest.mark.parametrize("make", [*METRICS, compute_thresholded_dice])
+@pytest.mark.parametrize("make", [*METRICS, thresholded_dice_of])
 def test_values_that_are_no_probabilities_are_refused(make):
     good = torch.full((1, 1, 4), 0.5)
-    call = make() if isinstance(make, type) else make
+    call = make() if make in METRICS else make
     with pytest.raises(ValueError, match="y_pred must hold probabilities .* got values in"):
         call(good * 4, good)
     with pytest.raises(ValueError, match="y must hold probabilities .* got NaN"):
@@ -593,29 +610,27 @@ def test_thresholds_outside_their_range_are_refused(thresholds):
     with pytest.raises(ValueError, match=r"thresholds must be one or more numbers in \(0, 1\]"):
         ThresholdedDiceMetric(thresholds=thresholds)
     with pytest.raises(ValueError, match=r"thresholds must be one or more numbers in \(0, 1\]"):
-        BestThresholdDiceMetric(thresholds=thresholds)
+        best_dice_metric(thresholds=thresholds)
 
 
 @pytest.mark.bad_input
 def test_bad_options_are_named():
     maps = torch.full((1, 1, 4), 0.5)
     with pytest.raises(ValueError, match=r"thresholds must differ, got \[0.5, 0.5\]"):
-        compute_thresholded_iou(maps, maps, thresholds=[0.5, 0.5])
+        thresholded_iou_of(maps, maps, thresholds=[0.5, 0.5])
     with pytest.raises(TypeError, match="thresholds must be a list of numbers, got 0.5"):
-        compute_thresholded_dice(maps, maps, thresholds=0.5)
+        thresholded_dice_of(maps, maps, thresholds=0.5)
     with pytest.raises(ValueError, match=r"target_threshold must lie in \(0, 1\], got"):
-        BestThresholdDiceMetric(target_threshold=0)
+        best_dice_metric(target_threshold=0)
     with pytest.raises(ValueError, match="method must be one of .* got 'sampled'"):
-        compute_expected_dice(maps, maps, method="sampled")
+        expected_dice_of(maps, maps, method="sampled")
     for bins in (1000, 1, 2.0):
         with pytest.raises(ValueError, match=f"bins must be a power of two .* got {bins}"):
-            ExpectedDiceMetric(method="histogram", bins=bins)
-    with pytest.raises(ValueError, match="over must be one of .* got 'voxels'"):
-        BestThresholdDiceMetric().best_threshold("voxels")
+            expected_dice_metric(method="histogram", bins=bins)
 
 
 @pytest.mark.bad_input
-@pytest.mark.parametrize("metric", [ExpectedDiceMetric, ExpectedIoUMetric])
+@pytest.mark.parametrize("metric", [expected_dice_metric, expected_iou_metric])
 def test_a_data_sets_reduction_of_expected_scores_is_refused(metric):
     for reduction in ("dataset", "dataset_batch"):
         with pytest.raises(ValueError, match="not formed from sums over items, got"):
@@ -624,12 +639,10 @@ def test_a_data_sets_reduction_of_expected_scores_is_refused(metric):
         scores(*_soft(1, 1, 4))
         with pytest.raises(ValueError, match="not formed from sums over items"):
             scores.aggregate(reduction)
-        with pytest.raises(ValueError, match="not formed from sums over items"):
-            scores.bounds(reduction)
 
 
 def test_what_nobody_looks_at_breaks_nothing():
     pred = torch.tensor([[[0.5, torch.nan, 7.0]]])
     truth = torch.tensor([[[0.5, 0.5, 1.0]]])
-    for compute in (compute_thresholded_dice, compute_expected_dice):
+    for compute in (thresholded_dice_of, expected_dice_of):
         assert 0 <= compute(pred, truth, validate=False).item() <= 1

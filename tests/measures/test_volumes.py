@@ -16,17 +16,16 @@ from monai.data import MetaTensor
 from monai.handlers import IgniteMetricHandler, from_engine
 from scipy import stats
 
-from softoverlap.measures import (
-    RelativeVolumeBiasMetric,
-    VolumeBiasMetric,
-    compute_bland_altman,
-    compute_relative_volume_bias,
-    compute_volume_bias,
-)
+from softoverlap.for_monai import MeasureMetric
+from softoverlap.measures import RelativeVolumeBias, VolumeBias, compute_bland_altman
+from tests.support.measure_forms import as_function, as_metric
 from tests.support.strategies import mask_pairs
 
 values = st.integers(0, 800).map(lambda eighths: eighths / 8)
 pairs = hnp.arrays(np.float64, st.tuples(st.integers(2, 12), st.just(2)), elements=values)
+
+relative_bias_of, volume_bias_of = as_function(RelativeVolumeBias), as_function(VolumeBias)
+relative_bias_metric, volume_bias_metric = as_metric(RelativeVolumeBias), as_metric(VolumeBias)
 
 
 def _maps(items=3, channels=1, seed=0):
@@ -39,8 +38,8 @@ def _maps(items=3, channels=1, seed=0):
 @given(mask_pairs(), st.sampled_from([0.5, 1.0, 3.0]))
 def test_the_bias_is_the_difference_of_the_sums_in_ml(pair, edge):
     pred, target = pair
-    bias = compute_volume_bias(pred, target, spacing=edge)
-    relative = compute_relative_volume_bias(pred, target)
+    bias = volume_bias_of(pred, target, spacing=edge)
+    relative = relative_bias_of(pred, target)
     for item in range(len(pred)):
         volumes = [
             sum(map(float, maps[item].flatten())) * edge ** (pred.ndim - 2) / 1000
@@ -54,8 +53,8 @@ def test_the_bias_is_the_difference_of_the_sums_in_ml(pair, edge):
 @given(mask_pairs())
 def test_the_bias_changes_sign_with_the_order(pair):
     pred, target = pair
-    forward = compute_volume_bias(pred, target, spacing=1.0)
-    assert torch.equal(forward, -compute_volume_bias(target, pred, spacing=1.0))
+    forward = volume_bias_of(pred, target, spacing=1.0)
+    assert torch.equal(forward, -volume_bias_of(target, pred, spacing=1.0))
 
 
 def test_a_ball_of_10_mm_radius_has_its_volume_in_ml_on_an_uneven_grid():
@@ -63,7 +62,7 @@ def test_a_ball_of_10_mm_radius_has_its_volume_in_ml_on_an_uneven_grid():
     axes = [torch.arange(-12, 12, edge, dtype=torch.float64) + edge / 2 for edge in edges]
     x, y, z = torch.meshgrid(*axes, indexing="ij")
     ball = (x**2 + y**2 + z**2 <= 100).double()[None, None]
-    bias = compute_volume_bias(ball, torch.zeros_like(ball), spacing=edges)
+    bias = volume_bias_of(ball, torch.zeros_like(ball), spacing=edges)
     assert bias.item() == pytest.approx(4 / 3 * math.pi, rel=5e-3)
 
 
@@ -74,35 +73,35 @@ def test_a_ball_of_10_mm_radius_has_its_volume_in_ml_on_an_uneven_grid():
 def test_hard_masks_differ_by_as_many_voxels_as_in_monai():
     pred, target = ((maps > 0.5).float() for maps in _maps(channels=2))
     theirs = monai.metrics.compute_absolute_volume_difference(pred, target, ignore_empty=False)
-    ours = compute_volume_bias(pred, target, spacing=10.0)  # a voxel is 1 ml
+    ours = volume_bias_of(pred, target, spacing=10.0)  # a voxel is 1 ml
     torch.testing.assert_close(ours.abs(), theirs.double())
 
 
 def test_lists_of_meta_tensors_bring_their_own_spacing():
     pred, target = _maps(items=2)
     affines = [torch.diag(torch.tensor([*edges, 1.0])) for edges in ((1.0, 2, 3), (2.0, 2, 2))]
-    metric = VolumeBiasMetric()
+    metric = volume_bias_metric()
     metric(
         [MetaTensor(item, affine=affine) for item, affine in zip(pred, affines, strict=True)],
         [item[..., :6] for item in target],
     )
     expected = (pred - target).double().flatten(1).sum(dim=1) * torch.tensor([6, 8]) / 1000
     torch.testing.assert_close(metric.aggregate("none")[:, 0], expected)
-    assert metric.volumes().shape == (2, 1, 2)
+    assert metric.statistics().shape == (2, 1, 2)
 
 
 def test_scans_without_lesions_count_and_have_no_relative_bias():
-    metric, relative = VolumeBiasMetric(spacing=1.0), RelativeVolumeBiasMetric(spacing=1.0)
+    metric, relative = volume_bias_metric(spacing=1.0), relative_bias_metric(spacing=1.0)
     for each in (metric, relative):
         each(*_maps())
     assert (metric.summary().counted, relative.summary().counted) == (3, 2)
-    assert metric.bland_altman()["label_0"].n == relative.bland_altman()["label_0"].n == 3
+    assert metric.details()["label_0"].n == relative.details()["label_0"].n == 3
     assert relative.aggregate("none").isnan().flatten().tolist() == [True, False, False]
 
 
 def test_a_data_set_has_the_bias_of_its_total_volume():
     pred, target = _maps()
-    metric, relative = VolumeBiasMetric(spacing=2.0), RelativeVolumeBiasMetric(spacing=2.0)
+    metric, relative = volume_bias_metric(spacing=2.0), relative_bias_metric(spacing=2.0)
     for each in (metric, relative):
         each(pred, target)
     total = [maps.double().sum().item() * 0.008 for maps in (pred, target)]
@@ -114,17 +113,17 @@ def test_voxels_that_do_not_count_have_no_volume():
     pred, target = _maps(items=1)
     mask = torch.zeros(1, 1, 4, 5, 6)
     mask[..., :2] = 1
-    expected = compute_volume_bias(pred[..., :2], target[..., :2], spacing=1.0)
-    torch.testing.assert_close(compute_volume_bias(pred, target, spacing=1.0, mask=mask), expected)
+    expected = volume_bias_of(pred[..., :2], target[..., :2], spacing=1.0)
+    torch.testing.assert_close(volume_bias_of(pred, target, spacing=1.0, mask=mask), expected)
 
 
 def test_figures_are_those_of_each_class_by_its_name():
     pred, target = _maps(channels=3)
-    metric = VolumeBiasMetric(
+    metric = volume_bias_metric(
         include_background=False, return_with_label=["core", "edge"], spacing=10.0
     )
     metric(pred, target)
-    figures = metric.bland_altman()
+    figures = metric.details()
     assert list(figures) == ["core", "edge"]
     differences = (pred - target).double().flatten(2).sum(dim=2)[:, 2].tolist()
     assert figures["edge"].differences == pytest.approx(differences, abs=1e-12)
@@ -216,9 +215,10 @@ def test_too_few_pairs_leave_figures_undefined():
     assert math.isnan(constant.concordance)
 
 
-@pytest.mark.parametrize("metric", [VolumeBiasMetric, RelativeVolumeBiasMetric])
-def test_metrics_run_in_monais_ignite_handler_from_a_bundle(metric):
-    config = {"_target_": f"softoverlap.{metric.__name__}", "spacing": [1.0, 1.0, 2.0]}
+@pytest.mark.parametrize("measure", [VolumeBias, RelativeVolumeBias])
+def test_metrics_run_in_monais_ignite_handler_from_a_bundle(measure):
+    made = {"_target_": f"softoverlap.{measure.__name__}", "spacing": [1.0, 1.0, 2.0]}
+    config = {"_target_": "softoverlap.MeasureMetric", "measure": made}
     pred, target = _maps()
     engine = Engine(lambda engine, batch: {"pred": pred, "label": target})
     handler = IgniteMetricHandler(
@@ -227,7 +227,7 @@ def test_metrics_run_in_monais_ignite_handler_from_a_bundle(metric):
     )
     handler.attach(engine, name="found")
     engine.run([0], max_epochs=1)
-    alone = metric(spacing=[1.0, 1.0, 2.0])
+    alone = MeasureMetric(measure(spacing=[1.0, 1.0, 2.0]))
     alone(pred, target)
     assert engine.state.metrics["found"] == pytest.approx(alone.aggregate().item(), abs=1e-12)
 
@@ -236,13 +236,13 @@ def test_metrics_run_in_monais_ignite_handler_from_a_bundle(metric):
 def test_bad_input_is_named():
     maps = torch.full((1, 1, 4), 0.5)
     with pytest.raises(ValueError, match="spacing must be given in mm where no input"):
-        compute_volume_bias(maps, maps)
+        volume_bias_of(maps, maps)
     with pytest.raises(ValueError, match="spacing must hold 1 finite edges above 0 in mm, got"):
-        VolumeBiasMetric(spacing=0.0)(maps, maps)
+        volume_bias_metric(spacing=0.0)(maps, maps)
     with pytest.raises(ValueError, match="y_pred must hold probabilities .* got values in"):
-        compute_relative_volume_bias(maps * 4, maps)
+        relative_bias_of(maps * 4, maps)
     with pytest.raises(ValueError, match="call the metric before aggregate"):
-        VolumeBiasMetric().bland_altman()
+        volume_bias_metric().details()
 
 
 @pytest.mark.bad_input
@@ -264,9 +264,9 @@ def test_spacings_that_disagree_are_refused():
         for e in (1.0, 2.0)
     )
     with pytest.raises(ValueError, match="y_pred and y must have one spacing, got .* in item 0"):
-        compute_volume_bias(near, far)
-    assert compute_volume_bias(near, far, spacing=1.0).item() == 0
+        volume_bias_of(near, far)
+    assert volume_bias_of(near, far, spacing=1.0).item() == 0
     for wrong, words in ((True, "must be a number"), ((1.0, 1.0, 1.0, 5.0), "must hold 3 edges")):
         with pytest.raises((TypeError, ValueError), match=f"spacing.* {words}"):
-            compute_volume_bias(near, near, spacing=wrong)
-    assert compute_volume_bias(near, near, spacing=np.float32(2)).item() == 0
+            volume_bias_of(near, near, spacing=wrong)
+    assert volume_bias_of(near, near, spacing=np.float32(2)).item() == 0

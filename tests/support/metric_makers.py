@@ -2,53 +2,68 @@
 
 from __future__ import annotations
 
+import inspect
+
 import torch
 
-from softoverlap import measures as metrics
+from softoverlap import for_monai, measures as metrics
+from softoverlap.for_monai import MeasureMetric
+from softoverlap.measures import Measure
 
 ITEMS, EXTRA = 5, 7
 SPACING = (1.0, 1.0, 2.0)
 
-OF_MASKS = {
-    "soft_dice": metrics.SoftDiceMetric,
-    "soft_iou": lambda: metrics.SoftIoUMetric(reduction="dataset"),
-    "soft_tversky": lambda: metrics.SoftTverskyMetric(alpha=0.3, beta=0.7, reduction="class"),
-    "thresholded_dice": metrics.ThresholdedDiceMetric,
-    "thresholded_iou": metrics.ThresholdedIoUMetric,
-    "expected_dice": metrics.ExpectedDiceMetric,
-    "expected_iou": metrics.ExpectedIoUMetric,
-    "best_threshold_dice": lambda: metrics.BestThresholdDiceMetric(target_threshold=0.5),
-    "brier": lambda: metrics.BrierMetric(reduction="dataset"),
-    "calibration_error": lambda: metrics.CalibrationErrorMetric(metric_reduction="dataset"),
-    "volume_bias": lambda: metrics.VolumeBiasMetric(spacing=SPACING),
-    "relative_volume_bias": lambda: metrics.RelativeVolumeBiasMetric(spacing=SPACING),
-    "surface_dice": lambda: metrics.ThresholdedSurfaceDiceMetric(
-        1.5, include_background=True, threshold=0.8, spacing=SPACING
-    ),
-    "hausdorff": lambda: metrics.ThresholdedHausdorffMetric(
-        include_background=True, threshold=0.8, spacing=SPACING, one_empty=50.0
-    ),
-    "lesionwise_dice": lambda: metrics.LesionwiseDiceMetric(
-        threshold=0.9, dilation=0, connectivity=6, min_mm3=0.0, spacing=SPACING
-    ),
-    "lesion_recall": lambda: metrics.LesionRecallMetric(
-        threshold=0.9, connectivity=6, spacing=SPACING
-    ),
-    "false_positives": lambda: metrics.FalsePositiveMetric(
-        threshold=0.9, connectivity=6, spacing=SPACING
-    ),
-    "panoptic_quality": lambda: metrics.PanopticQualityMetric(threshold=0.9, connectivity=6),
+LESIONS = {"threshold": 0.9, "connectivity": 6, "spacing": SPACING}
+SURFACES = {"include_background": True, "threshold": 0.8, "spacing": SPACING}
+SETTINGS = {  # of measures that need some, or see more with them
+    "BestThresholdDice": {"target_threshold": 0.5},
+    "RelativeVolumeBias": {"spacing": SPACING},
+    "FalsePositives": LESIONS,
+    "LesionRecall": LESIONS,
+    "LesionwiseDice": LESIONS | {"dilation": 0, "min_mm3": 0.0},
+    "PanopticQuality": LESIONS,
+    "SoftTversky": {"alpha": 0.3, "beta": 0.7},
+    "ThresholdedHausdorff": SURFACES | {"one_empty": 50.0},
+    "ThresholdedSurfaceDice": SURFACES | {"tolerance": 1.5},
+    "VolumeBias": {"spacing": SPACING},
 }
+REDUCTIONS = {
+    "BestThresholdDice": "dataset",
+    "Brier": "dataset",
+    "CalibrationError": "dataset",
+    "SoftIoU": "dataset",
+    "SoftTversky": "class",
+}
+
+
+def _metric(name, measure):
+    return lambda: MeasureMetric(measure(**SETTINGS.get(name, {})), REDUCTIONS.get(name, "mean"))
+
+
+def _measures(*rooms):
+    offered = {name: getattr(room, name) for room in rooms for name in room.__all__}
+    kinds = {n: k for n, k in offered.items() if isinstance(k, type) and issubclass(k, Measure)}
+    return {name: kind for name, kind in kinds.items() if not inspect.isabstract(kind)}
+
+
+_MAKERS = {name: _metric(name, kind) for name, kind in _measures(metrics, for_monai).items()}
 OF_RATERS = {
-    "rater_overlap": metrics.RaterOverlapMetric,
-    "human_ceiling": metrics.HumanCeilingMetric,
-    "energy_distance": metrics.GeneralisedEnergyDistanceMetric,
+    name: _MAKERS.pop(name)
+    for name in ("RaterOverlap", "HumanCeiling", "GeneralisedEnergyDistance")
+}
+OF_MASKS = {
+    "soft_dice": for_monai.SoftDiceMetric,
+    "soft_iou": lambda: for_monai.SoftIoUMetric(reduction="dataset"),
+    "soft_tversky": lambda: for_monai.SoftTverskyMetric(alpha=0.3, beta=0.7, reduction="class"),
+    "thresholded_dice": for_monai.ThresholdedDiceMetric,
+    "lesionwise_dice": lambda: for_monai.LesionwiseDiceMetric(**SETTINGS["LesionwiseDice"]),
+    **_MAKERS,
 }
 OF_BOXES = {
-    "froc": metrics.FROCMetric,
-    "box_ap": lambda: metrics.BoxAPMetric(thresholds="nndetection"),
-    "box_ar": lambda: metrics.OutcomesMetric(metrics.BoxAR()),
-    "score_existence": lambda: metrics.OutcomesMetric(metrics.ScoreExistence()),
+    "froc": for_monai.FROCMetric,
+    "box_ap": lambda: for_monai.BoxAPMetric(thresholds="nndetection"),
+    "box_ar": lambda: for_monai.OutcomesMetric(metrics.BoxAR()),
+    "score_existence": lambda: for_monai.OutcomesMetric(metrics.ScoreExistence()),
 }
 METRICS = OF_MASKS | OF_RATERS | OF_BOXES
 
@@ -63,7 +78,7 @@ def item_of(name, number):
         truth[:] = 0
     if name in OF_RATERS:  # two samples or one prediction, three raters
         raters = torch.stack([truth.mean(dim=0) > level for level in (0.4, 0.5, 0.6)]).double()
-        return [pred if name == "energy_distance" else pred[:1]], [raters]
+        return [pred if name == "GeneralisedEnergyDistance" else pred[:1]], [raters]
     return [pred], [truth]
 
 

@@ -13,10 +13,18 @@ from softoverlap._units import MM3_PER_ML
 from softoverlap.app.cohort.islands import cut, islands
 from softoverlap.app.cohort.records import ScoreSettings
 from softoverlap.app.cohort.tables import LesionTables, Row, lesion_columns, place_columns
-from softoverlap.measures import LesionMatch, Outcomes, match_quality
-from softoverlap.measures.lesionwise.hits import MatchedLesions, matched_lesions
-from softoverlap.measures.lesionwise.maps import LesionMap, LesionRules, LesionScan, lesion_scan
-from softoverlap.measures.lesionwise.overlaps import rows_of_scan
+from softoverlap.measures import (
+    LesionMap,
+    LesionMatch,
+    LesionRules,
+    LesionScan,
+    MatchedLesions,
+    Outcomes,
+    lesion_rows,
+    lesion_scan,
+    match_quality,
+    matched_lesions,
+)
 
 Voxel = tuple[int, ...]
 
@@ -65,7 +73,7 @@ def mask_lesions(
     starts: tuple[list[Voxel], list[Voxel]] = [], []
     parts, false_mm3 = [], 0.0
     for scan, matched in _scans(pred, truth, raters, spacing, rules):
-        lesions += map(_lesion_row, rows_of_scan(0, 0, scan, matched))
+        lesions += map(_lesion_row, lesion_rows(0, 0, scan, matched))
         parts.append(_outcomes(scan, matched))
         false_mm3 += _false_mm3(scan)
         for side, lesion_map in zip(starts, (scan.truth, scan.pred), strict=True):

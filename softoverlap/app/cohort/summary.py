@@ -12,10 +12,9 @@ import torch
 
 from softoverlap.app.cohort.records import CaseResult, plain_values
 from softoverlap.app.cohort.tables import Row
-from softoverlap.app.cohort.voxels import CALIBRATION_BINS
+from softoverlap.app.cohort.voxels import CALIBRATION
 from softoverlap.app.columns import CASES, is_number
 from softoverlap.measures import BoxAP, BoxFROC, compute_bland_altman
-from softoverlap.measures.bins import bin_edges, calibration_error, reliability_curve
 
 RESAMPLES = 2000
 CONFIDENCE = 0.95
@@ -166,9 +165,8 @@ def _calibration(statistics: Iterable[dict[str, Any]]) -> dict[str, Any]:
     if not bins:
         return {}
     sums = torch.tensor(bins, dtype=torch.float64).sum(dim=0)
-    edges = tuple(bin_edges(CALIBRATION_BINS, torch.float64).tolist())
-    error = float(calibration_error(sums, "expected"))
-    return {"calibration": {"error": error, **asdict(reliability_curve(edges, sums))}}
+    error = float(CALIBRATION.score(sums))
+    return {"calibration": {"error": error, **asdict(CALIBRATION.details(sums[None]))}}
 
 
 def _of_label(results: Sequence[CaseResult], label: int) -> list[CaseResult]:

@@ -1,7 +1,6 @@
 """Measures of found boxes: FROC, average precision and recall, rank correlation."""
 
 from softoverlap.measures.detection._curves import FROC, FROCInterval
-from softoverlap.measures.detection._pooled import BoxAPMetric, FROCMetric, OutcomesMetric
 from softoverlap.measures.detection.average_precision import (
     AveragePrecision,
     BoxAP,
@@ -14,6 +13,7 @@ from softoverlap.measures.detection.average_recall import (
 )
 from softoverlap.measures.detection.froc import FP_RATES, BoxFROC, compute_froc
 from softoverlap.measures.detection.matching import match_quality, match_scan
+from softoverlap.measures.detection.measure import BoxMeasure
 from softoverlap.measures.detection.outcomes import BoxOutcome, Outcomes
 from softoverlap.measures.detection.score_existence import (
     ScoreExistence,
@@ -27,14 +27,12 @@ __all__ = [
     "AveragePrecision",
     "AverageRecall",
     "BoxAP",
-    "BoxAPMetric",
     "BoxAR",
     "BoxFROC",
+    "BoxMeasure",
     "BoxOutcome",
     "FROCInterval",
-    "FROCMetric",
     "Outcomes",
-    "OutcomesMetric",
     "ScoreExistence",
     "ScoreExistenceCorrelation",
     "compute_average_precision",

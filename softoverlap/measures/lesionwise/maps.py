@@ -20,7 +20,7 @@ from torch import Tensor
 from softoverlap import scores
 from softoverlap._checks import check_choice, check_weight
 from softoverlap.lesions.components import component_maps, marked_voxels, neighbourhood
-from softoverlap.measures.near import in_dtype
+from softoverlap.measures.inputs import in_dtype
 
 MATCHINGS = ("many_to_one", "one_to_one")
 
@@ -148,21 +148,27 @@ def lesion_scan(
     if raters is not None:
         marked = marked_voxels(raters, truth, in_dtype(rules.of_target, raters.dtype))
     inside = _reaches(truth, rules.of_target) if marked is None else marked.any(axis=0)
-    sides = (
-        _probabilities(pred, _reaches(pred, rules.threshold), rules),
-        _probabilities(truth, np.asarray(inside), rules),
-    )
-    found, target = (core | (values > 0) for values, core in sides)
-    window = _window(found | target, margin)
-    weights = None if counted is None else counted.double().cpu().numpy()[window]
-    found, target = (
-        _lesion_map(values[window], core[window], structure, edges, weights)
-        for values, core in sides
+    cores = _reaches(pred, rules.threshold), np.asarray(inside)
+    kept = cores
+    if rules.soft:
+        masks = zip((pred, truth), cores, strict=True)
+        kept = tuple(core | _reaches(mask, rules.halo) for mask, core in masks)
+    window = _window(kept[0] | kept[1], margin)  # wide numbers only there
+    weights = None if counted is None else counted[window].double().cpu().numpy()
+    predicted, target = (
+        _lesion_map(
+            _probabilities(mask[window], own[window], rules),
+            core[window],
+            structure,
+            edges,
+            weights,
+        )
+        for mask, own, core in zip((pred, truth), kept, cores, strict=True)
     )
     if marked is not None:
         target = replace(target, existence=_existence(target.core, marked[(slice(None), *window)]))
     scan = LesionScan(
-        found,
+        predicted,
         target,
         origin=tuple(axis.start for axis in window),
         voxel_mm3=math.nan if spacing is None else math.prod(edges),
@@ -241,14 +247,11 @@ def _reaches(mask: Tensor, level: float) -> np.ndarray:
     return ((mask >= in_dtype(level, mask.dtype)) & (mask > 0)).cpu().numpy()
 
 
-def _probabilities(
-    mask: Tensor, core: np.ndarray, rules: LesionRules
-) -> tuple[np.ndarray, np.ndarray]:
-    """What lesions may own of a mask, in float64, and their cores."""
+def _probabilities(mask: Tensor, kept: np.ndarray, rules: LesionRules) -> np.ndarray:
+    """What lesions may own of a mask, in float64."""
     if not rules.soft:
-        return core.astype(np.float64), core
-    values = mask.double().cpu().numpy()
-    return np.where(core | _reaches(mask, rules.halo), values, 0), core
+        return kept.astype(np.float64)
+    return np.where(kept, mask.double().cpu().numpy(), 0)
 
 
 def _lesion_map(
@@ -281,14 +284,14 @@ def _existence(labels: np.ndarray, marked: np.ndarray) -> np.ndarray:
     return np.mean(hits, axis=0)
 
 
-def _window(found: np.ndarray, margin: int) -> tuple[slice, ...]:
-    """The part of the image that holds what was found, and one voxel of it where nothing was."""
-    places = ndimage.find_objects(found.astype(np.int8)) if found.size else []
+def _window(kept: np.ndarray, margin: int) -> tuple[slice, ...]:
+    """The part of the image that holds what is kept, and one voxel of it where nothing is."""
+    places = ndimage.find_objects(kept.view(np.int8)) if kept.size else []
     if not places:
-        return (slice(0, 1),) * found.ndim
+        return (slice(0, 1),) * kept.ndim
     return tuple(
         slice(max(0, axis.start - margin), min(side, axis.stop + margin))
-        for axis, side in zip(places[0], found.shape, strict=True)
+        for axis, side in zip(places[0], kept.shape, strict=True)
     )
 
 

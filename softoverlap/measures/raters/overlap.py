@@ -7,17 +7,24 @@ side. The generalised energy distance compares two sets: samples of a model, and
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from dataclasses import dataclass
 
+import torch
 from jaxtyping import Float, Shaped
-from monai.utils.enums import MetricReduction
 from torch import Tensor
 
-from softoverlap._types import Masks
-from softoverlap.measures.inputs import MaskInputs
-from softoverlap.measures.raters._inputs import check_background, tells_classes, with_class_axis
-from softoverlap.measures.raters._scores import RaterMetric, RaterReading, energy_distance
+from softoverlap import scores
+from softoverlap._checks import check_choice, check_score, check_threshold
+from softoverlap.lesions import fuse_raters
+from softoverlap.measures.measure import Measure, Statistics
+from softoverlap.measures.raters.stacks import (
+    RaterCase,
+    check_background,
+    have_class_axis,
+    overlap_matrix,
+    rater_stacks,
+    with_class_axis,
+)
 
 Counted = Shaped[Tensor, "batch 1 *voxels"]
 """How much each voxel counts; the masks beside it may have one axis more."""
@@ -25,28 +32,72 @@ Counted = Shaped[Tensor, "batch 1 *voxels"]
 RaterMasks = Shaped[Tensor, "batch raters *channel_and_spatial"]
 """A mask of each rater: (B, R, *spatial), or (B, R, C, *spatial) with an axis of classes."""
 
-SampleMasks = Shaped[Tensor, "batch samples *channel_and_spatial"]
-"""Samples of a model, in the same layout."""
+AGAINST = ("each", "mean", "majority", "staple")
+OVERLAPS = {"dice": scores.dice, "iou": scores.iou}
 
 
-Scores = Float[Tensor, "batch classes"]
+@dataclass(frozen=True, kw_only=True)
+class RaterMeasure(Measure):
+    """One score of each item and class, a mean over masks, which does not add up."""
+
+    empty: float = 1.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_score(empty=self.empty)
+
+    @property
+    def width(self) -> int:
+        """The score."""
+        return 1
+
+    @property
+    def adds_up(self) -> bool:
+        """Means over raters are not formed from sums."""
+        return False
+
+    def score(self, statistics: Float[Tensor, "*shape 1"]) -> Float[Tensor, "*shape"]:
+        """The score as it is."""
+        return statistics[..., 0]
 
 
-def compute_rater_overlap(
-    y_pred: Masks,
-    y: RaterMasks,
-    include_background: bool = True,
-    ignore_empty: bool = True,
-    num_classes: int | None = None,
-    *,
-    against: str = "each",
-    overlap: str = "dice",
-    threshold: float | None = None,
-    mask: Counted | None = None,
-    empty: float = 1.0,
-    validate: bool | None = None,
-) -> Scores:
-    """Soft Dice or IoU of a prediction with several raters.
+@dataclass(frozen=True, kw_only=True)
+class RaterReading(RaterMeasure):
+    """How raters are read, and what a prediction or one of them scores then."""
+
+    ignore_empty: bool = True
+    against: str = "each"
+    overlap: str = "dice"
+    rater_threshold: float | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_choice("against", self.against, AGAINST)
+        check_choice("overlap", self.overlap, OVERLAPS)
+        if self.rater_threshold is not None:
+            check_threshold(rater_threshold=self.rater_threshold)
+
+    @property
+    def _foreground(self) -> bool:
+        """STAPLE alone needs the background too: how much of it there is moves the prior."""
+        return self.against != "staple"
+
+    def _against(self, pred: Tensor, raters: Tensor, weight: Tensor | None) -> Tensor:
+        """The mean over the targets that the reading makes of the raters; NaN of none."""
+        targets = raters
+        if self.against != "each" and len(raters):
+            targets = fuse_raters(raters, method=self.against)[None]
+        if self.ignore_empty:
+            targets = targets[(targets > 0).any(dim=1)]
+        if not len(targets):
+            return pred.new_tensor(torch.nan)
+        ratio = OVERLAPS[self.overlap]
+        return overlap_matrix(ratio, pred[None], targets, weight, self.empty).mean()
+
+
+@dataclass(frozen=True, kw_only=True)
+class RaterOverlap(RaterReading):
+    """Soft Dice or IoU of a prediction with several raters, in [0, 1] or NaN.
 
     | against | the score is |
     | --- | --- |
@@ -55,33 +106,18 @@ def compute_rater_overlap(
     | `"majority"` | the overlap with what more than half of them marked |
     | `"staple"` | the overlap with STAPLE's probabilities (see `staple`) |
 
-    Read it beside `compute_human_ceiling` with the same arguments.
+    Read it beside `HumanCeiling` with the same settings. Items of a list may have different numbers
+    of raters.
 
     Args:
-        y_pred: Probabilities, shape (B, C, *spatial), or labels (B, 1, *spatial) with
-            `num_classes`.
-        y: A mask of each rater, shape (B, R, C, *spatial), or (B, R, *spatial) where there is one
-            class, or of labels with `num_classes`.
-        include_background: Whether channel 0 counts.
-        ignore_empty: An empty target is NaN, and a rater who marked nothing is left out of the
-            mean; else an empty target scores 0, or `empty` where the prediction is empty as well.
-        num_classes: Number of classes of labels, background included.
         against: How to read the raters.
         overlap: `"dice"` or `"iou"`.
-        threshold: A rater marked a voxel if the rater's probability is at least this; by default
-            masks are taken as they are, and `"majority"` and `"staple"` refuse soft ones. The
-            prediction is never cut.
-        mask: How much each voxel counts, in [0, 1], shape (B, 1, *spatial); by default all do.
-            Voxels that count 0 are out of the picture for STAPLE too.
+        rater_threshold: A rater marked a voxel if the rater's probability is at least this; by
+            default masks are taken as they are, and `"majority"` and `"staple"` refuse soft ones.
+            The prediction is never cut.
+        ignore_empty: An empty target is NaN, and a rater who marked nothing is left out of the
+            mean; else an empty target scores 0, or `empty` where the prediction is empty as well.
         empty: Score where both are empty and `ignore_empty` is False.
-        validate: Look at the values too; by default on, also on a GPU.
-
-    Returns:
-        Score in [0, 1] or NaN, float64, shape (B, C), without the background if it does not count.
-
-    Raises:
-        ValueError: If the shapes do not belong together, a name is unknown, a probability lies
-            outside [0, 1] or raters are soft where they must be hard.
 
     References:
         Warfield et al., Simultaneous truth and performance level estimation (STAPLE),
@@ -91,103 +127,117 @@ def compute_rater_overlap(
         >>> import torch
         >>> raters = torch.tensor([[[1.0, 1.0, 0.0], [1.0, 0.0, 0.0]]])
         >>> pred = torch.tensor([[[1.0, 0.5, 0.0]]])
-        >>> compute_rater_overlap(pred, raters, overlap="iou")
+        >>> RaterOverlap(overlap="iou")(pred, raters)
         tensor([[0.7083]], dtype=torch.float64)
-        >>> compute_rater_overlap(pred, raters, against="mean", overlap="iou")
+        >>> RaterOverlap(against="mean", overlap="iou")(pred, raters)
         tensor([[1.]], dtype=torch.float64)
     """
-    inputs = MaskInputs(include_background, num_classes, None, validate)
-    reading = RaterReading(against, overlap, threshold, ignore_empty, empty)
-    return reading.of_prediction(inputs, y_pred, y, mask)
+
+    def statistics(self, y_pred: Tensor, y: Tensor, *, mask: Counted | None = None) -> Statistics:
+        """The score of each item and class.
+
+        Args:
+            y_pred: Probabilities, shape (B, C, *spatial), or labels (B, 1, *spatial) with
+                `num_classes`.
+            y: A mask of each rater, shape (B, R, C, *spatial), or (B, R, *spatial) where there is
+                one class, or of labels with `num_classes`.
+            mask: How much each voxel counts, in [0, 1], shape (B, 1, *spatial); by default all do.
+                Voxels that count 0 are out of the picture for STAPLE too.
+
+        Returns:
+            Shape (B, C, 1).
+
+        Raises:
+            ValueError: If the shapes do not belong together, a probability lies outside [0, 1] or
+                raters are soft where they must be hard.
+        """
+        raters = with_class_axis(y, have_class_axis(y_pred, y), "y")
+        pred = with_class_axis(y_pred.unsqueeze(1), True, "y_pred")
+        return rater_stacks(self, pred, raters, mask=mask).measure(
+            lambda case: self._against(case.preds[0], case.raters, case.weight),
+            rater_threshold=self.rater_threshold,
+            foreground=self._foreground,
+        )
 
 
-def compute_human_ceiling(
-    y: RaterMasks,
-    include_background: bool = True,
-    ignore_empty: bool = True,
-    num_classes: int | None = None,
-    *,
-    class_axis: bool = False,
-    against: str = "each",
-    overlap: str = "dice",
-    threshold: float | None = None,
-    mask: Counted | None = None,
-    empty: float = 1.0,
-    validate: bool | None = None,
-) -> Scores:
+@dataclass(frozen=True, kw_only=True)
+class HumanCeiling(RaterReading):
     """What a rater scores in the place of the prediction: the mean over raters, each left out.
 
-    Each rater is scored by `compute_rater_overlap` against the others. For `against="each"` and
-    raters who all marked something this is the mean overlap of all pairs of raters. For the fusions
-    it is a little strict: the prediction is held against all raters, a rater against one less.
+    Each rater is scored as by `RaterOverlap` against the others; NaN where there is one rater or
+    nothing to score. For `against="each"` and raters who all marked something this is the mean
+    overlap of all pairs of raters. For the fusions it is a little strict: the prediction is held
+    against all raters, a rater against one less.
 
     Args:
-        y: A mask of each rater, shape (B, R, *spatial), or (B, R, C, *spatial) with `class_axis`.
-        include_background: Whether channel 0 counts.
-        ignore_empty: Others who are empty are left out; else they score 0, or `empty` where the
-            rater is empty as well.
-        num_classes: Number of classes of labels, background included.
-        class_axis: Whether axis 2 holds classes.
+        class_axis: Whether axis 2 of the raters holds classes; by default if they have one axis
+            more than the prediction.
         against: How to read the others: `"each"`, `"mean"`, `"majority"` or `"staple"`.
         overlap: `"dice"` or `"iou"`.
-        threshold: A rater marked a voxel if the rater's probability is at least this; by default
-            masks are taken as they are, and `"majority"` and `"staple"` refuse soft ones.
-        mask: How much each voxel counts, in [0, 1], shape (B, 1, *spatial); by default all do.
+        rater_threshold: A rater marked a voxel if the rater's probability is at least this.
+        ignore_empty: Others who are empty are left out; else 0, or `empty` where both are.
         empty: Score where both are empty and `ignore_empty` is False.
-        validate: Look at the values too; by default on, also on a GPU.
-
-    Returns:
-        Score in [0, 1], or NaN where there is one rater or nothing to score, float64, shape (B, C).
-
-    Raises:
-        ValueError: If a shape is wrong, a name is unknown, a probability lies outside [0, 1] or
-            raters are soft where they must be hard.
 
     Examples:
         >>> import torch
         >>> raters = torch.tensor([[[1.0, 1.0, 0.0], [1.0, 0.0, 0.0], [1.0, 1.0, 0.0]]])
-        >>> compute_human_ceiling(raters, overlap="iou")
+        >>> HumanCeiling(overlap="iou")(raters)
         tensor([[0.6667]], dtype=torch.float64)
     """
-    inputs = MaskInputs(include_background, num_classes, None, validate)
-    check_background(inputs, class_axis)
-    reading = RaterReading(against, overlap, threshold, ignore_empty, empty)
-    return reading.of_raters(inputs, with_class_axis(y, class_axis, "y"), mask)
+
+    needs_target = False
+
+    class_axis: bool | None = None
+
+    def statistics(
+        self, y_pred: Tensor, y: Tensor | None = None, *, mask: Counted | None = None
+    ) -> Statistics:
+        """The ceiling of each item and class.
+
+        Args:
+            y_pred: The prediction, whose axes alone are looked at, or the raters themselves.
+            y: The raters, where the prediction is given: shape (B, R, *spatial), or
+                (B, R, C, *spatial) with an axis of classes.
+            mask: How much each voxel counts, in [0, 1], shape (B, 1, *spatial); by default all do.
+
+        Returns:
+            Shape (B, C, 1).
+
+        Raises:
+            ValueError: As `RaterOverlap.statistics`.
+        """
+        raters = y_pred if y is None else y
+        class_axis = self.class_axis
+        if class_axis is None:
+            class_axis = y is not None and have_class_axis(y_pred, y)
+        if y is None:
+            check_background(self, class_axis)
+        stacks = rater_stacks(self, None, with_class_axis(raters, class_axis, "y"), mask=mask)
+        return stacks.measure(
+            self._ceiling, rater_threshold=self.rater_threshold, foreground=self._foreground
+        )
+
+    def _ceiling(self, case: RaterCase) -> Tensor:
+        raters = case.raters
+        ceilings = [
+            self._against(rater, torch.cat([raters[:own], raters[own + 1 :]]), case.weight)
+            for own, rater in enumerate(raters)
+        ]
+        return torch.stack(ceilings).nanmean()
 
 
-def compute_generalised_energy_distance(
-    y_pred: SampleMasks,
-    y: RaterMasks,
-    include_background: bool = True,
-    num_classes: int | None = None,
-    *,
-    class_axis: bool = False,
-    mask: Counted | None = None,
-    empty: float = 1.0,
-    validate: bool | None = None,
-) -> Scores:
-    """Squared generalised energy distance between a model's samples and the raters.
+@dataclass(frozen=True, kw_only=True)
+class GeneralisedEnergyDistance(RaterMeasure):
+    """Squared generalised energy distance between a model's samples and the raters, in [0, 2].
 
     2·E d(S, Y) − E d(S, S′) − E d(Y, Y′) with d = 1 − soft IoU, over all pairs, those of a mask
     with itself included (the V-statistic). It is 0 where both sets hold the same masks in the same
-    shares, and never below, since the soft IoU is a positive definite kernel.
+    shares, and never below, since the soft IoU is a positive definite kernel. Items of a list may
+    have different numbers of samples and of raters.
 
     Args:
-        y_pred: S samples of each item, shape (B, S, *spatial), or (B, S, C, *spatial) with
-            `class_axis`.
-        y: A mask of each rater in the same layout; R need not be S.
-        include_background: Whether channel 0 counts.
-        num_classes: Number of classes of labels, background included.
-        class_axis: Whether axis 2 holds classes.
-        mask: How much each voxel counts, in [0, 1], shape (B, 1, *spatial); by default all do.
+        class_axis: Whether axis 2 of samples and raters holds classes.
         empty: IoU of two empty masks; 1 says that they are alike.
-        validate: Look at the values too; by default on, also on a GPU.
-
-    Returns:
-        Distance in [0, 2], lower is better, float64, shape (B, C).
-
-    Raises:
-        ValueError: If the shapes do not belong together or a probability lies outside [0, 1].
 
     References:
         Kohl et al., A Probabilistic U-Net for segmentation of ambiguous images,
@@ -196,209 +246,43 @@ def compute_generalised_energy_distance(
     Examples:
         >>> import torch
         >>> raters = torch.tensor([[[1.0, 0.0], [1.0, 1.0]]])
-        >>> compute_generalised_energy_distance(raters, raters)
+        >>> GeneralisedEnergyDistance()(raters, raters)
         tensor([[0.]], dtype=torch.float64)
-        >>> compute_generalised_energy_distance(raters[:, 1:], raters)
+        >>> GeneralisedEnergyDistance()(raters[:, 1:], raters)
         tensor([[0.2500]], dtype=torch.float64)
     """
-    inputs = MaskInputs(include_background, num_classes, None, validate)
-    return energy_distance(inputs, y_pred, y, class_axis, mask, empty)
 
+    class_axis: bool = False
 
-class RaterOverlapMetric(RaterMetric):
-    """Soft Dice or IoU with several raters, over a data set; see `compute_rater_overlap`.
-
-    Items of a list may have different numbers of raters.
-
-    Args:
-        include_background: Whether channel 0 counts.
-        reduction: One of MONAI's reductions, or "image", "class" (see
-            `softoverlap.measures.reduction`); NaN is left out. Not "dataset": these are means
-            over raters, not formed from sums.
-        get_not_nans: Return how many values were counted as well.
-        ignore_empty: An empty target is NaN, and a rater who marked nothing is left out of the
-            mean; else 0, or `empty` where both are.
-        num_classes: Number of classes of labels, background included.
-        return_with_label: Numbers by channel, as `label_0`, ... or by the names given, whenever
-            the reduction leaves one score a channel; not rounded.
-        against: How to read the raters: `"each"`, `"mean"`, `"majority"` or `"staple"`.
-        overlap: `"dice"` or `"iou"`.
-        threshold: A rater marked a voxel if the rater's probability is at least this.
-        empty: Score where both are empty and `ignore_empty` is False.
-        validate: Look at the values too; by default on, also on a GPU.
-
-    Raises:
-        ValueError: If a name is unknown or the reduction not on offer; on use, as
-            `compute_rater_overlap`.
-
-    Examples:
-        >>> import torch
-        >>> metric = RaterOverlapMetric(against="mean")
-        >>> raters = torch.tensor([[[1.0, 1.0, 0.0], [1.0, 0.0, 0.0]]])
-        >>> _ = metric(torch.tensor([[[1.0, 0.5, 0.0]]]), raters)
-        >>> metric.aggregate().item()
-        1.0
-    """
-
-    def __init__(
-        self,
-        include_background: bool = True,
-        reduction: MetricReduction | str = MetricReduction.MEAN,
-        get_not_nans: bool = False,
-        ignore_empty: bool = True,
-        num_classes: int | None = None,
-        return_with_label: bool | Sequence[str] = False,
-        *,
-        against: str = "each",
-        overlap: str = "dice",
-        threshold: float | None = None,
-        empty: float = 1.0,
-        validate: bool | None = None,
-    ) -> None:
-        super().__init__(
-            inputs=MaskInputs(include_background, num_classes, None, validate),
-            reduction=reduction,
-            get_not_nans=get_not_nans,
-            return_with_label=return_with_label,
-        )
-        self.reading = RaterReading(against, overlap, threshold, ignore_empty, empty)
-
-    def _statistics(self, y_pred: Tensor, y: Tensor, *, mask: Tensor | None = None) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
-        return self.reading.of_prediction(self.inputs, y_pred, y, mask)[..., None]
-
-
-class HumanCeilingMetric(RaterMetric):
-    """What a rater scores in the place of the prediction, over a data set.
-
-    It stands beside `RaterOverlapMetric` with the same arguments and takes the same calls; of the
-    prediction it asks only whether the raters have an axis of classes. `metric(raters)` does too.
-
-    Args:
-        include_background: Whether channel 0 counts.
-        reduction: One of MONAI's reductions, or "image", "class" (see
-            `softoverlap.measures.reduction`); NaN is left out, so items with one rater are. Not
-            "dataset": these scores are means over raters, not formed from sums.
-        get_not_nans: Return how many values were counted as well.
-        ignore_empty: Others who are empty are left out; else 0, or `empty` where both are.
-        num_classes: Number of classes of labels, background included.
-        return_with_label: Numbers by channel, as `label_0`, ... or by the names given, whenever
-            the reduction leaves one score a channel; not rounded.
-        against: How to read the others: `"each"`, `"mean"`, `"majority"` or `"staple"`.
-        overlap: `"dice"` or `"iou"`.
-        threshold: A rater marked a voxel if the rater's probability is at least this.
-        class_axis: Whether axis 2 of the raters holds classes; by default if they have one axis
-            more than the prediction.
-        empty: Score where both are empty and `ignore_empty` is False.
-        validate: Look at the values too; by default on, also on a GPU.
-
-    Raises:
-        ValueError: If a name is unknown or the reduction not on offer; on use, as
-            `compute_human_ceiling`.
-
-    Examples:
-        >>> import torch
-        >>> metric = HumanCeilingMetric(overlap="iou")
-        >>> _ = metric(torch.tensor([[[1.0, 1.0, 0.0], [1.0, 0.0, 0.0]]]))
-        >>> metric.aggregate().item()
-        0.5
-    """
-
-    def __init__(
-        self,
-        include_background: bool = True,
-        reduction: MetricReduction | str = MetricReduction.MEAN,
-        get_not_nans: bool = False,
-        ignore_empty: bool = True,
-        num_classes: int | None = None,
-        return_with_label: bool | Sequence[str] = False,
-        *,
-        against: str = "each",
-        overlap: str = "dice",
-        threshold: float | None = None,
-        class_axis: bool | None = None,
-        empty: float = 1.0,
-        validate: bool | None = None,
-    ) -> None:
-        super().__init__(
-            inputs=MaskInputs(include_background, num_classes, None, validate),
-            reduction=reduction,
-            get_not_nans=get_not_nans,
-            return_with_label=return_with_label,
-        )
-        self.reading = RaterReading(against, overlap, threshold, ignore_empty, empty)
-        self.class_axis = class_axis
-
-    def __call__(self, y_pred: Any, y: Any = None, **kwargs: Any) -> Scores:
-        """Measure a batch, keep it, and give the ceiling of each item and class.
+    def statistics(
+        self, y_pred: RaterMasks, y: RaterMasks, *, mask: Counted | None = None
+    ) -> Statistics:
+        """The distance of each item and class.
 
         Args:
-            y_pred: The prediction, whose axes alone are looked at, or the raters themselves.
-            y: The raters, a batch or a list of items, where the prediction is given.
-            kwargs: `mask` of voxels that count, a tensor or a list like `y`.
+            y_pred: S samples of each item, shape (B, S, *spatial), or (B, S, C, *spatial) with
+                `class_axis`.
+            y: A mask of each rater in the same layout; R need not be S.
+            mask: How much each voxel counts, in [0, 1], shape (B, 1, *spatial); by default all do.
 
         Returns:
-            The ceilings, float64, shape (items, classes).
+            Shape (B, C, 1).
+
+        Raises:
+            ValueError: If the shapes do not belong together or a probability lies outside [0, 1].
         """
-        return super().__call__(y_pred, y_pred if y is None else y, **kwargs)
+        check_background(self, self.class_axis)
+        samples = with_class_axis(y_pred, self.class_axis, "y_pred")
+        raters = with_class_axis(y, self.class_axis, "y")
+        return rater_stacks(self, samples, raters, mask=mask).measure(self._distance)
 
-    def _statistics(self, y_pred: Tensor, y: Tensor, *, mask: Tensor | None = None) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
-        told = tells_classes(y_pred, y) if self.class_axis is None else self.class_axis
-        return self.reading.of_raters(self.inputs, with_class_axis(y, told, "y"), mask)[..., None]
-
-
-class GeneralisedEnergyDistanceMetric(RaterMetric):
-    """Squared generalised energy distance of samples and raters, over a data set; lower is better.
-
-    Items of a list may have different numbers of samples and of raters.
-
-    Args:
-        include_background: Whether channel 0 counts.
-        reduction: One of MONAI's reductions, or "image", "class" (see
-            `softoverlap.measures.reduction`). Not "dataset": a distance is not formed from sums.
-        get_not_nans: Return how many values were counted as well.
-        num_classes: Number of classes of labels, background included.
-        return_with_label: Numbers by channel, as `label_0`, ... or by the names given, whenever
-            the reduction leaves one score a channel; not rounded.
-        class_axis: Whether axis 2 of samples and raters holds classes.
-        empty: IoU of two empty masks; 1 says that they are alike.
-        validate: Look at the values too; by default on, also on a GPU.
-
-    Raises:
-        ValueError: If the reduction is not on offer; on use, as
-            `compute_generalised_energy_distance`.
-
-    References:
-        Kohl et al., A Probabilistic U-Net for segmentation of ambiguous images,
-        https://arxiv.org/abs/1806.05034
-
-    Examples:
-        >>> import torch
-        >>> metric = GeneralisedEnergyDistanceMetric()
-        >>> _ = metric(torch.ones(1, 1, 2), torch.tensor([[[1.0, 0.0], [1.0, 1.0]]]))
-        >>> metric.aggregate().item()
-        0.25
-    """
-
-    def __init__(
-        self,
-        include_background: bool = True,
-        reduction: MetricReduction | str = MetricReduction.MEAN,
-        get_not_nans: bool = False,
-        num_classes: int | None = None,
-        return_with_label: bool | Sequence[str] = False,
-        *,
-        class_axis: bool = False,
-        empty: float = 1.0,
-        validate: bool | None = None,
-    ) -> None:
-        super().__init__(
-            inputs=MaskInputs(include_background, num_classes, None, validate),
-            reduction=reduction,
-            get_not_nans=get_not_nans,
-            return_with_label=return_with_label,
+    def _distance(self, case: RaterCase) -> Tensor:
+        across, *within = (
+            1 - overlap_matrix(scores.iou, first, second, case.weight, self.empty).mean()
+            for first, second in (
+                (case.preds, case.raters),
+                (case.preds, case.preds),
+                (case.raters, case.raters),
+            )
         )
-        self.class_axis, self.empty = class_axis, empty
-
-    def _statistics(self, y_pred: Tensor, y: Tensor, *, mask: Tensor | None = None) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
-        found = energy_distance(self.inputs, y_pred, y, self.class_axis, mask, self.empty)
-        return found[..., None]
+        return (2 * across - within[0] - within[1]).clamp(min=0)  # below 0 by rounding alone

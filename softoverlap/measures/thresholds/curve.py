@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from softoverlap._checks import check_number, check_score
-from softoverlap.measures.inputs import MaskPair
-from softoverlap.measures.thresholds import voxels
+from softoverlap._checks import check_number
+from softoverlap.measures.measure import Ratio
 
-Ratio = Callable[..., Tensor]
 Curve = Float[Tensor, "*shape levels"]
 
 QUBIQ_THRESHOLDS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
@@ -37,20 +35,15 @@ def rising(thresholds: Sequence[float]) -> tuple[float, ...]:
     return ordered
 
 
-def sizes_of(pair: MaskPair, thresholds: Sequence[float]) -> Tensor:
-    """Sizes where both masks are cut: intersection, prediction, target, (B, C, 3 · thresholds)."""
-    known = torch.tensor(thresholds, dtype=torch.float64)
-    return voxels.sizes_at(pair.pred, pair.truth, known, pair.counted).flatten(2)
-
-
-def curve(ratio: Ratio, sizes: Tensor, *, ignore_empty: bool, empty: float) -> Curve:
+def curve(
+    ratio: Ratio, sizes: Float[Tensor, "*shape width"], *, ignore_empty: bool, empty: float
+) -> Curve:
     """The score at each threshold, from sizes (..., 3 · thresholds).
 
     NaN at all of them where the target is empty at all of them, and that is to be ignored.
     """
-    check_score(empty=empty)
     shared, pred, truth = sizes.unflatten(-1, (3, -1)).unbind(-2)
-    found = ratio(shared, pred, truth, empty=empty)
+    score = ratio(shared, pred, truth, empty=empty)
     if not ignore_empty:
-        return found
-    return torch.where((truth > 0).any(dim=-1, keepdim=True), found, torch.nan)
+        return score
+    return torch.where((truth > 0).any(dim=-1, keepdim=True), score, torch.nan)

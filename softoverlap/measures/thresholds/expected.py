@@ -6,6 +6,9 @@ With m the larger maximum of both maps, the expected Dice is ∫ Dice(p >= t, y 
 
 from __future__ import annotations
 
+from abc import abstractmethod
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
@@ -14,15 +17,12 @@ from torch import Tensor
 
 from softoverlap import scores
 from softoverlap._checks import check_choice
-from softoverlap._types import Masks, Targets, VoxelWeights, accumulation_dtype
-from softoverlap.measures.inputs import MaskInputs, MaskPair
+from softoverlap._types import VoxelWeights, accumulation_dtype
+from softoverlap.measures.inputs import MaskBatch
+from softoverlap.measures.measure import Ratio, Statistics, WithEmpty, counted_sum
 from softoverlap.measures.thresholds import voxels
-from softoverlap.measures.thresholds.curve import Ratio
-
-Scores = Float[Tensor, "batch classes"]
 
 METHODS = ("exact", "histogram")
-BINS = 4096
 
 
 class ExpectedBounds(NamedTuple):
@@ -43,277 +43,157 @@ class ExpectedBounds(NamedTuple):
     upper: Tensor
 
 
-def compute_expected_dice(
-    y_pred: Masks,
-    y: Targets,
-    include_background: bool = True,
-    ignore_empty: bool = True,
-    num_classes: int | None = None,
-    *,
-    method: str = "exact",
-    bins: int = BINS,
-    ignore_index: int | None = None,
-    mask: VoxelWeights | None = None,
-    empty: float = 1.0,
-    validate: bool | None = None,
-) -> Scores:
-    """Expected Dice of both maps cut at a threshold drawn from (0, larger maximum of both].
+@dataclass(frozen=True, kw_only=True)
+class Expected(WithEmpty):
+    """What both share: of each item and class the score and its bounds, which do not add up.
+
+    Thresholds of each item end at its own maximum.
 
     Args:
-        y_pred: Probabilities, shape (B, C, *spatial), or labels (B, 1, *spatial) with
-            `num_classes`.
-        y: Probabilities of the same shape, for instance the mean of raters, or labels
-            (B, 1, *spatial) where there are several classes.
-        include_background: Whether channel 0 counts.
-        ignore_empty: NaN where the target is empty; else an empty target scores 0, or `empty`
-            where the prediction is empty as well.
-        num_classes: Number of classes of single-channel labels, background included.
         method: "exact" sorts the voxels above 0; "histogram" counts them in `bins` cells, in a
-            small part of the time, and `compute_expected_dice_bounds` says how far off it can be.
+            small part of the time, and `bounds` says how far off it can be.
         bins: Cells of the histogram up to the next power of two above the maximum; a power of two,
             so that no value is rounded across an edge.
-        ignore_index: Voxels with this label do not count.
-        mask: How much each voxel counts, in [0, 1], shape (B, 1, *spatial); by default all do.
-        empty: Score where both are empty and `ignore_empty` is False.
-        validate: Look at the values too; by default on, also on a GPU.
+    """
 
-    Returns:
-        Score in [0, 1] or NaN, float64, shape (B, C), without the background if it does not count.
+    method: str = "exact"
+    bins: int = 4096
 
-    Raises:
-        ValueError: If the shapes differ, a probability lies outside [0, 1], `method` is unknown or
-            `bins` is no power of two.
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_choice("method", self.method, METHODS)
+        bins = self.bins
+        if not isinstance(bins, int) or not 2 <= bins <= 1 << 20 or bins & (bins - 1):
+            raise ValueError(f"bins must be a power of two from 2 to 2**20, got {bins}")
+
+    @property
+    @abstractmethod
+    def ratio(self) -> Ratio:
+        """The overlap of sizes."""
+
+    @property
+    def width(self) -> int:
+        """The score and its bounds."""
+        return 3
+
+    @property
+    def adds_up(self) -> bool:
+        """An integral over thresholds is no sum over items."""
+        return False
+
+    def statistics(
+        self, y_pred: Tensor, y: Tensor, *, mask: VoxelWeights | None = None
+    ) -> Statistics:
+        """The expected score and its lower and upper bound, of each item and class."""
+        batch = self.batch(y_pred, y, mask)
+        size = (batch.items, batch.channels, 3)
+        rows = torch.zeros(size, device=batch.device, dtype=torch.float64)
+        for number in range(batch.items):
+            item = batch.item(number)
+            for channel in range(batch.channels):
+                rows[number, channel] = self._of_class(item, channel)
+        return rows
+
+    def score(self, statistics: Float[Tensor, "*shape 3"]) -> Float[Tensor, "*shape"]:
+        """The expected score, in [0, 1] or NaN."""
+        return statistics[..., 0]
+
+    def bounds(self, statistics: Float[Tensor, "*shape 3"]) -> ExpectedBounds:
+        """Bounds of the exact score; equal for "exact".
+
+        Within a cell of thresholds the sizes of intersection and union fall from those of the
+        cell's lower edge to those of its upper edge, and the score rises with the first and falls
+        with the second. What the histogram gives lies between the bounds too, so its error is at
+        most their distance.
+        """
+        return ExpectedBounds(statistics[..., 1], statistics[..., 2])
+
+    def details(self, statistics: Float[Tensor, "items 3"]) -> ExpectedBounds:
+        """Bounds of the mean over items."""
+        return self.bounds(statistics.nanmean(dim=0))
+
+    def _of_class(self, item: MaskBatch, channel: int) -> Tensor | float:
+        tops = _tops(item, channel)
+        if not tops[1] and (self.ignore_empty or not tops[0]):
+            return torch.nan if self.ignore_empty else self.empty
+        if self.method == "histogram":
+            cells = voxels.cells_between(_flat_slabs(item, channel), tops.max(), self.bins)
+            return from_cells(self.ratio, cells)
+        return self._exact(item, channel)
+
+    def _exact(self, item: MaskBatch, channel: int) -> Tensor:
+        """The integral over the pieces on which both cut maps stay the same.
+
+        The voxelwise minimum and maximum of two maps have their intersection and union, and the
+        same sizes in total: they stand in for the maps. Hard masks are one piece.
+        """
+        pair = item.values(channel)
+        if pair.pred.dtype == pair.truth.dtype == torch.bool:
+            shared, joint = (
+                counted_sum(both, pair.counted)
+                for both in (pair.pred & pair.truth, pair.pred | pair.truth)
+            )
+            return self.ratio(shared, shared, joint, empty=0.0)
+        dtype = accumulation_dtype(pair.pred, pair.truth)
+        ((pred, truth, weights),) = voxels.voxels_of(*pair)
+        total = width = torch.zeros((), device=pred.device, dtype=torch.float64)
+        for part, shared, joint in voxels.pieces(pred.to(dtype), truth.to(dtype), weights):
+            total = total + (part * self.ratio(shared, shared, joint, empty=0.0)).sum()
+            width = width + part.sum()
+        return (total / width).clamp(0, 1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExpectedDice(Expected):
+    """Expected Dice of both masks cut at a threshold drawn from (0, larger maximum of both].
+
+    Args:
+        method: "exact", or "histogram" in a small part of the time.
+        bins: Cells of the histogram, a power of two.
 
     References:
         Wang et al., Dice Semimetric Losses, https://arxiv.org/abs/2303.16296
 
     Examples:
-        >>> import torch
         >>> pred, target = torch.tensor([[[1.0, 0.5]]]), torch.tensor([[[1.0, 0.25]]])
-        >>> compute_expected_dice(pred, target)
+        >>> ExpectedDice()(pred, target)
         tensor([[0.9167]], dtype=torch.float64)
+        >>> quick = ExpectedDice(method="histogram")
+        >>> lower, upper = quick.bounds(quick.statistics(pred, target))
+        >>> bool(lower < ExpectedDice()(pred, target) < upper)
+        True
     """
-    check_method(method, bins)
-    inputs = MaskInputs(include_background, num_classes, ignore_index, validate)
-    pair = inputs.values(y_pred, y, mask=mask)
-    chosen = bins if method == "histogram" else None
-    return expected(scores.dice, pair, chosen, ignore_empty, empty)[..., 0]
+
+    @property
+    def ratio(self) -> Ratio:
+        """Dice of sizes."""
+        return scores.dice
 
 
-def compute_expected_iou(
-    y_pred: Masks,
-    y: Targets,
-    include_background: bool = True,
-    ignore_empty: bool = True,
-    num_classes: int | None = None,
-    *,
-    method: str = "exact",
-    bins: int = BINS,
-    ignore_index: int | None = None,
-    mask: VoxelWeights | None = None,
-    empty: float = 1.0,
-    validate: bool | None = None,
-) -> Scores:
-    """Expected IoU of both maps cut at a threshold drawn from (0, larger maximum of both].
+@dataclass(frozen=True, kw_only=True)
+class ExpectedIoU(Expected):
+    """Expected IoU of both masks cut at a threshold drawn from (0, larger maximum of both].
 
     Args:
-        y_pred: Probabilities, shape (B, C, *spatial), or labels (B, 1, *spatial) with
-            `num_classes`.
-        y: Probabilities of the same shape, for instance the mean of raters, or labels
-            (B, 1, *spatial) where there are several classes.
-        include_background: Whether channel 0 counts.
-        ignore_empty: NaN where the target is empty; else an empty target scores 0, or `empty`
-            where the prediction is empty as well.
-        num_classes: Number of classes of single-channel labels, background included.
-        method: "exact" sorts the voxels above 0; "histogram" counts them in `bins` cells, in a
-            small part of the time, and `compute_expected_iou_bounds` says how far off it can be.
-        bins: Cells of the histogram up to the next power of two above the maximum; a power of two,
-            so that no value is rounded across an edge.
-        ignore_index: Voxels with this label do not count.
-        mask: How much each voxel counts, in [0, 1], shape (B, 1, *spatial); by default all do.
-        empty: Score where both are empty and `ignore_empty` is False.
-        validate: Look at the values too; by default on, also on a GPU.
-
-    Returns:
-        Score in [0, 1] or NaN, float64, shape (B, C), without the background if it does not count.
-
-    Raises:
-        ValueError: If the shapes differ, a probability lies outside [0, 1], `method` is unknown or
-            `bins` is no power of two.
+        method: "exact", or "histogram" in a small part of the time.
+        bins: Cells of the histogram, a power of two.
 
     References:
         Wang et al., Jaccard Metric Losses, https://arxiv.org/abs/2302.05666
 
     Examples:
-        >>> import torch
         >>> pred, target = torch.tensor([[[1.0, 0.5]]]), torch.tensor([[[1.0, 0.25]]])
-        >>> compute_expected_iou(pred, target)
+        >>> ExpectedIoU()(pred, target)
         tensor([[0.8750]], dtype=torch.float64)
     """
-    check_method(method, bins)
-    inputs = MaskInputs(include_background, num_classes, ignore_index, validate)
-    pair = inputs.values(y_pred, y, mask=mask)
-    chosen = bins if method == "histogram" else None
-    return expected(scores.iou, pair, chosen, ignore_empty, empty)[..., 0]
+
+    @property
+    def ratio(self) -> Ratio:
+        """IoU of sizes."""
+        return scores.iou
 
 
-def compute_expected_dice_bounds(
-    y_pred: Masks,
-    y: Targets,
-    include_background: bool = True,
-    ignore_empty: bool = True,
-    num_classes: int | None = None,
-    *,
-    bins: int = BINS,
-    ignore_index: int | None = None,
-    mask: VoxelWeights | None = None,
-    empty: float = 1.0,
-    validate: bool | None = None,
-) -> ExpectedBounds:
-    """Bounds of the expected Dice from a histogram: the exact score lies between them.
-
-    Within a cell of thresholds the sizes of intersection and union fall from those of the cell's
-    lower edge to those of its upper edge, and the score rises with the first and falls with the
-    second. What `method="histogram"` gives lies between the bounds too, so its error is at most
-    their distance.
-
-    Args:
-        y_pred: Probabilities, shape (B, C, *spatial), or labels (B, 1, *spatial) with
-            `num_classes`.
-        y: Probabilities of the same shape, for instance the mean of raters, or labels
-            (B, 1, *spatial) where there are several classes.
-        include_background: Whether channel 0 counts.
-        ignore_empty: NaN where the target is empty; else an empty target scores 0, or `empty`
-            where the prediction is empty as well.
-        num_classes: Number of classes of single-channel labels, background included.
-        bins: Cells of the histogram up to the next power of two above the maximum; a power of two.
-        ignore_index: Voxels with this label do not count.
-        mask: How much each voxel counts, in [0, 1], shape (B, 1, *spatial); by default all do.
-        empty: Score where both are empty and `ignore_empty` is False.
-        validate: Look at the values too; by default on, also on a GPU.
-
-    Returns:
-        Lower and upper bound in [0, 1] or NaN, float64, each of shape (B, C).
-
-    Raises:
-        ValueError: If the shapes differ, a probability lies outside [0, 1] or `bins` is no power of
-            two.
-
-    References:
-        Wang et al., Dice Semimetric Losses, https://arxiv.org/abs/2303.16296
-
-    Examples:
-        >>> import torch
-        >>> pred, target = torch.tensor([[[1.0, 0.5]]]), torch.tensor([[[1.0, 0.3]]])
-        >>> lower, upper = compute_expected_dice_bounds(pred, target)
-        >>> bool(lower < compute_expected_dice(pred, target) < upper)
-        True
-    """
-    check_method("histogram", bins)
-    inputs = MaskInputs(include_background, num_classes, ignore_index, validate)
-    pair = inputs.values(y_pred, y, mask=mask)
-    found = expected(scores.dice, pair, bins, ignore_empty, empty)
-    return ExpectedBounds(found[..., 1], found[..., 2])
-
-
-def compute_expected_iou_bounds(
-    y_pred: Masks,
-    y: Targets,
-    include_background: bool = True,
-    ignore_empty: bool = True,
-    num_classes: int | None = None,
-    *,
-    bins: int = BINS,
-    ignore_index: int | None = None,
-    mask: VoxelWeights | None = None,
-    empty: float = 1.0,
-    validate: bool | None = None,
-) -> ExpectedBounds:
-    """Bounds of the expected IoU from a histogram: the exact score lies between them.
-
-    Within a cell of thresholds the sizes of intersection and union fall from those of the cell's
-    lower edge to those of its upper edge, and the score rises with the first and falls with the
-    second. What `method="histogram"` gives lies between the bounds too, so its error is at most
-    their distance.
-
-    Args:
-        y_pred: Probabilities, shape (B, C, *spatial), or labels (B, 1, *spatial) with
-            `num_classes`.
-        y: Probabilities of the same shape, for instance the mean of raters, or labels
-            (B, 1, *spatial) where there are several classes.
-        include_background: Whether channel 0 counts.
-        ignore_empty: NaN where the target is empty; else an empty target scores 0, or `empty`
-            where the prediction is empty as well.
-        num_classes: Number of classes of single-channel labels, background included.
-        bins: Cells of the histogram up to the next power of two above the maximum; a power of two.
-        ignore_index: Voxels with this label do not count.
-        mask: How much each voxel counts, in [0, 1], shape (B, 1, *spatial); by default all do.
-        empty: Score where both are empty and `ignore_empty` is False.
-        validate: Look at the values too; by default on, also on a GPU.
-
-    Returns:
-        Lower and upper bound in [0, 1] or NaN, float64, each of shape (B, C).
-
-    Raises:
-        ValueError: If the shapes differ, a probability lies outside [0, 1] or `bins` is no power of
-            two.
-
-    References:
-        Wang et al., Jaccard Metric Losses, https://arxiv.org/abs/2302.05666
-
-    Examples:
-        >>> import torch
-        >>> pred, target = torch.tensor([[[1.0, 0.5]]]), torch.tensor([[[1.0, 0.3]]])
-        >>> lower, upper = compute_expected_iou_bounds(pred, target)
-        >>> bool(lower < compute_expected_iou(pred, target) < upper)
-        True
-    """
-    check_method("histogram", bins)
-    inputs = MaskInputs(include_background, num_classes, ignore_index, validate)
-    pair = inputs.values(y_pred, y, mask=mask)
-    found = expected(scores.iou, pair, bins, ignore_empty, empty)
-    return ExpectedBounds(found[..., 1], found[..., 2])
-
-
-def check_method(method: str, bins: int) -> None:
-    """The method is known, and bins are a power of two that a histogram can hold."""
-    check_choice("method", method, METHODS)
-    if not isinstance(bins, int) or not 2 <= bins <= 1 << 20 or bins & (bins - 1):
-        raise ValueError(f"bins must be a power of two from 2 to 2**20, got {bins}")
-
-
-def expected(
-    ratio: Ratio, pair: MaskPair, bins: int | None, ignore_empty: bool, empty: float
-) -> Float[Tensor, "batch channel 3"]:
-    """The expected score and its bounds, by a histogram of `bins` cells, or exact without any."""
-    dtype = accumulation_dtype(pair.pred, pair.truth)
-    maps = voxels.voxels_of(pair.pred.to(dtype), pair.truth.to(dtype), pair.counted)
-    found = torch.zeros(*pair.pred.shape[:2], 3, device=pair.pred.device, dtype=torch.float64)
-    for row, (pred, truth, weights) in zip(found.flatten(0, 1), maps, strict=True):
-        filled = (bool((truth > 0).any()), bool((pred > 0).any()))
-        if not filled[0] and (ignore_empty or not filled[1]):
-            row[:] = torch.nan if ignore_empty else empty
-        elif bins is None:
-            row[:] = _exact(ratio, pred, truth, weights)
-        else:
-            row[:] = from_cells(ratio, voxels.cells_between(pred, truth, bins, weights))
-    return found
-
-
-def _exact(ratio: Ratio, pred: Tensor, truth: Tensor, weights: Tensor | None) -> Tensor:
-    """The integral over the pieces on which both cut maps stay the same.
-
-    The voxelwise minimum and maximum of two maps have their intersection and union, and the same
-    sizes in total: they stand in for the maps.
-    """
-    total = width = torch.zeros((), device=pred.device, dtype=torch.float64)
-    for part, shared, joint in voxels.pieces(pred, truth, weights):
-        total = total + (part * ratio(shared, shared, joint, empty=0.0)).sum()
-        width = width + part.sum()
-    return (total / width).clamp(0, 1)
-
-
-def from_cells(ratio: Ratio, cells: voxels.Cells) -> Tensor:
+def from_cells(ratio: Ratio, cells: voxels.Cells) -> Float[Tensor, "3"]:
     """The score from the middle sizes of each cell, and from those that are worst and best."""
     low, high = cells.shared_low, cells.shared_high
     middle = (low + high) / 2
@@ -322,6 +202,25 @@ def from_cells(ratio: Ratio, cells: voxels.Cells) -> Tensor:
         (low, cells.joint_high),
         (high, torch.maximum(cells.joint_low, high)),  # no intersection is above the union
     )
-    found = [ratio(shared, shared, joint, empty=1.0) for shared, joint in sizes]
+    curves = [ratio(shared, shared, joint, empty=1.0) for shared, joint in sizes]
     share = cells.width / cells.width.sum()
-    return torch.stack([(share * score).sum() for score in found]).clamp(0, 1)
+    return torch.stack([(share * curve).sum() for curve in curves]).clamp(0, 1)
+
+
+def _tops(item: MaskBatch, channel: int) -> Float[Tensor, "2"]:
+    """The largest values of prediction and target."""
+    tops = torch.zeros(2, device=item.device, dtype=torch.float64)
+    for part in item.slabs():
+        pair = item.values(channel, part)
+        if pair.pred.numel():
+            tops = torch.maximum(tops, torch.stack([m.amax().double() for m in pair[:2]]))
+    return tops
+
+
+def _flat_slabs(item: MaskBatch, channel: int) -> Iterator[tuple[Tensor, Tensor, Tensor | None]]:
+    """The voxels of a class, a slab at a time, in float32 or better."""
+    for part in item.slabs():
+        pair = item.values(channel, part)
+        dtype = accumulation_dtype(pair.pred, pair.truth)
+        ((pred, truth, weights),) = voxels.voxels_of(*pair)
+        yield pred.to(dtype), truth.to(dtype), weights

@@ -8,7 +8,8 @@ torch: what is stored as 0.3 reaches 0.3. `counted` weighs voxels; where it is 0
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import torch
@@ -37,11 +38,11 @@ class Cells(NamedTuple):
 
 
 def sizes_at(
-    pred: Tensor, truth: Tensor, thresholds: Float[Tensor, " levels"], counted: Tensor | None = None
+    pred: Tensor, truth: Tensor, thresholds: tuple[float, ...], counted: Tensor | None = None
 ) -> Float[Tensor, "batch channel 3 levels"]:
     """Sizes of intersection, prediction and target, both cut at each of the rising thresholds."""
     sizes = _room_for(pred, 3, len(thresholds) + 1)
-    first, second = Leveller(pred, thresholds), Leveller(truth, thresholds)
+    first, second = leveller(pred, thresholds), leveller(truth, thresholds)
     for row, voxels in zip(sizes, voxels_of(pred, truth, counted), strict=True):
         for a, b, weights in _parts(*voxels):
             own, other = first(a), second(b)
@@ -51,14 +52,14 @@ def sizes_at(
 
 
 def sizes_against(
-    pred: Tensor, truth: Tensor, thresholds: Float[Tensor, " levels"], counted: Tensor | None = None
+    pred: Tensor, truth: Tensor, thresholds: tuple[float, ...], counted: Tensor | None = None
 ) -> Float[Tensor, "batch channel 3 levels"]:
     """Sizes of intersection, prediction and target where the prediction alone is cut."""
     sizes = _room_for(pred, 3, len(thresholds) + 1)
-    leveller = Leveller(pred, thresholds)
+    levels_of = leveller(pred, thresholds)
     for row, voxels in zip(sizes, voxels_of(pred, truth, counted), strict=True):
         for a, b, weights in _parts(*voxels):
-            level = leveller(a)
+            level = levels_of(a)
             mass = b.double() if weights is None else b.double() * weights
             row[0] += _histogram(level, len(thresholds), mass)
             row[1] += _histogram(level, len(thresholds), weights)
@@ -70,6 +71,8 @@ def sizes_at_values(
     pred: Voxels, truth: Voxels, weights: Weights = None
 ) -> tuple[Float[Tensor, " levels"], Float[Tensor, "3 levels"]]:
     """The falling distinct values above 0 of a prediction, and the sizes where cut at each."""
+    if pred.dtype == torch.bool:
+        pred = pred.float()
     above = pred > 0
     values, order = pred[above].sort(descending=True)
     ends = torch.ones_like(values, dtype=torch.bool)
@@ -80,6 +83,16 @@ def sizes_at_values(
     return values[ends].double(), torch.stack([shared, size, mass.sum().expand_as(size)])
 
 
+def leveller(like: Tensor, thresholds: tuple[float, ...]) -> Leveller:
+    """The levels of values like these; made once for all parts of a mask."""
+    return _leveller(thresholds, like.dtype, like.device)
+
+
+@lru_cache(maxsize=8)
+def _leveller(thresholds: tuple[float, ...], dtype: torch.dtype, device: torch.device) -> Leveller:
+    return Leveller(thresholds, dtype, device)
+
+
 class Leveller:
     """How many of the rising thresholds each value of a map reaches.
 
@@ -87,9 +100,12 @@ class Leveller:
     a search; multiplying by a power of two rounds nothing.
     """
 
-    def __init__(self, like: Tensor, thresholds: Float[Tensor, " levels"]) -> None:
-        known = thresholds.to(like.device, like.dtype)
-        self.known = known if like.dtype in (torch.float32, torch.float64) else known.float()
+    def __init__(
+        self, thresholds: tuple[float, ...], dtype: torch.dtype, device: torch.device
+    ) -> None:
+        known = torch.tensor(thresholds, dtype=torch.float64, device=device)
+        known = known.to(dtype if dtype.is_floating_point else torch.float32)
+        self.known = known if dtype == torch.float64 else known.float()
         cells, self.scale = _grid(self.known)
         if cells is None:
             return
@@ -109,20 +125,21 @@ class Leveller:
         return self.reached.index_select(0, cell) + reaches_own
 
 
-def cells_between(pred: Voxels, truth: Voxels, bins: int, weights: Weights = None) -> Cells:
+def cells_between(
+    parts: Iterable[tuple[Voxels, Voxels, Weights]], top: Float[Tensor, ""], bins: int
+) -> Cells:
     """Bounds of the sizes between neighbours of a regular grid of thresholds, up to the maximum.
 
-    The grid has `bins` cells, a power of two, up to the next power of two above the maximum.
+    The grid has `bins` cells, a power of two, up to the next power of two above the maximum `top`.
     """
-    top = torch.maximum(pred.max(), truth.max()).double()
     scale = bins / _next_power_of_two(top)
-    edges = torch.arange(bins + 1, device=pred.device, dtype=torch.float64) / scale
-    inside = torch.zeros(2, bins + 1, device=pred.device, dtype=torch.float64)
-    zeros = torch.zeros(2, device=pred.device, dtype=torch.float64)
-    for a, b, part in _parts(pred, truth, weights):
+    edges = torch.arange(bins + 1, device=top.device, dtype=torch.float64) / scale
+    inside = torch.zeros(2, bins + 1, device=top.device, dtype=torch.float64)
+    zeros = torch.zeros(2, device=top.device, dtype=torch.float64)
+    for a, b, weights in parts:
         for place, values in enumerate((torch.minimum(a, b), torch.maximum(a, b))):
-            inside[place] += _histogram((values * scale.to(a.dtype)).int(), bins, part)
-            zeros[place] += (values == 0).sum() if part is None else part[values == 0].sum()
+            inside[place] += _histogram((values * scale.to(a.dtype)).int(), bins, weights)
+            zeros[place] += (values == 0).sum() if weights is None else weights[values == 0].sum()
     sizes = _at_or_above(inside)
     sizes[:, 0] -= zeros  # no threshold is 0
     shared, joint = sizes

@@ -23,15 +23,17 @@ from softoverlap.app.cohort.tables import box_rows
 from softoverlap.images import BoxFile, save_nifti, write_box_files, write_boxes, write_markups
 from softoverlap.lesions import lesions_from_mask
 from softoverlap.measures import (
-    compute_brier,
-    compute_calibration_error,
-    compute_expected_dice,
-    compute_false_positives,
-    compute_lesion_overlaps,
+    Brier,
+    CalibrationError,
+    ExpectedDice,
+    FalsePositives,
+    LesionRecall,
+    ThresholdedDice,
     compute_lesionwise_dice,
     compute_soft_dice,
     compute_soft_iou,
-    compute_thresholded_dice,
+    inputs,
+    near,
 )
 from tests.support.cohort_makers import masks, write_pair
 
@@ -64,12 +66,12 @@ def test_columns_equal_the_metrics_that_they_are_named_after(tmp_path):
         "soft_iou": compute_soft_iou(*pair),
         "hard_dice": compute_soft_dice(*[(mask >= 0.5).float() for mask in pair]),
         "hard_iou": compute_soft_iou(*[(mask >= 0.5).float() for mask in pair]),
-        "thresholded_dice": compute_thresholded_dice(*pair),
-        "expected_dice": compute_expected_dice(*pair, method="histogram"),
-        "brier": compute_brier(*pair),
-        "calibration_error": compute_calibration_error(*pair),
-        "false_positives": compute_false_positives(*pair, spacing=spacing),
-        "false_positive_ml": compute_false_positives(*pair, spacing=spacing, measure="ml"),
+        "thresholded_dice": ThresholdedDice()(*pair),
+        "expected_dice": ExpectedDice(method="histogram")(*pair),
+        "brier": Brier()(*pair),
+        "calibration_error": CalibrationError()(*pair),
+        "false_positives": FalsePositives()(*pair, spacing=spacing),
+        "false_positive_ml": FalsePositives(measured_in="ml")(*pair, spacing=spacing),
     }
     for name, value in expected.items():
         assert row[name] == pytest.approx(value.item(), abs=1e-6), name
@@ -80,7 +82,7 @@ def test_columns_equal_the_metrics_that_they_are_named_after(tmp_path):
 def test_lesions_equal_the_rows_of_the_metric(tmp_path):
     pred, truth = masks(1)
     result = scored(tmp_path, pred, truth)
-    expected = compute_lesion_overlaps(*batch(pred, truth), spacing=(1.0, 2.0, 1.5))
+    expected = LesionRecall().matches(*batch(pred, truth), spacing=(1.0, 2.0, 1.5))
     assert len(result.lesions) == len(expected) == 2
     for row, match in zip(result.lesions, expected, strict=True):
         for name in ("volume_mm3", "soft_dice", "soft_iou", "detected", "existence", "n_pred"):
@@ -136,8 +138,9 @@ def test_slabs_and_blocks_change_nothing(voxels_at_once, block, order):
     pred, truth = (mask.permute(order) for mask in masks(3))
     whole = voxels.mask_columns(pred, truth, voxel_mm3=1.0, threshold=0.5)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(voxels, "VOXELS_AT_ONCE", voxels_at_once)
-        patch.setattr(voxels, "BLOCK", block)
+        patch.setattr(inputs, "VOXELS_AT_ONCE", voxels_at_once)
+        patch.setattr(near, "_BLOCK", block)
+        patch.setattr(near, "_MARGINS", 0)
         cut = voxels.mask_columns(pred, truth, voxel_mm3=1.0, threshold=0.5)
     assert cut[0] == pytest.approx(whole[0], rel=1e-12)
     assert cut[1]["calibration"] == pytest.approx(whole[1]["calibration"], rel=1e-12)

@@ -24,7 +24,8 @@ from softoverlap.app.cohort.summary import interval
 from softoverlap.app.columns import CASES, find_column
 from softoverlap.app.report import write_report
 from softoverlap.app.report._sections import _HITS
-from softoverlap.measures import CalibrationErrorMetric, compute_average_precision, compute_froc
+from softoverlap.for_monai import MeasureMetric
+from softoverlap.measures import CalibrationError, compute_average_precision, compute_froc
 from softoverlap.measures.detection import matching
 from softoverlap.measures.detection.matching import greedy
 from tests.support.cohort_makers import masks, pairs_of, spoil, write_cohort, write_pair
@@ -146,7 +147,7 @@ def test_a_case_is_matched_once_and_everything_else_is_read(results, tmp_path, m
 
 def test_calibration_is_pooled_over_all_voxels(results, tmp_path_factory):
     found = summarize(results, resamples=20)["calibration"]
-    metric = CalibrationErrorMetric(metric_reduction="dataset")
+    metric = MeasureMetric(CalibrationError(), "dataset")
     from softoverlap.images import load_image
 
     for one in results:

@@ -11,10 +11,9 @@ from monai.apps.detection.metrics.matching import matching_batch
 from monai.data.box_utils import box_iou as monai_box_iou
 from sklearn.metrics import precision_recall_curve
 
+from softoverlap.for_monai import BoxAPMetric, OutcomesMetric
 from softoverlap.measures import (
-    BoxAPMetric,
     BoxAR,
-    OutcomesMetric,
     compute_average_precision,
     compute_average_recall,
 )

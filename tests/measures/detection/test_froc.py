@@ -8,7 +8,8 @@ import pytest
 import torch
 from hypothesis import given, settings, strategies as st
 
-from softoverlap.measures import BoxFROC, FROCMetric, compute_froc
+from softoverlap.for_monai import FROCMetric
+from softoverlap.measures import BoxFROC, compute_froc
 from softoverlap.measures.detection._bootstrap import draw_scans
 from softoverlap.measures.detection.froc import events_of
 from tests.support.box_cohorts import RATES, cohort_of, cohorts, cube, found, lesions

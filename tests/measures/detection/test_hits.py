@@ -14,15 +14,13 @@ from monai.data import MetaTensor
 from monai.handlers import IgniteMetricHandler
 
 from softoverlap import overlaps
+from softoverlap.for_monai import BoxAPMetric, FROCMetric, OutcomesMetric
 from softoverlap.measures import (
     HIT_CRITERIA,
     BoxAP,
-    BoxAPMetric,
     BoxAR,
     BoxFROC,
-    FROCMetric,
     Hit,
-    OutcomesMetric,
     ScoreExistence,
     centre_in_mask,
     compute_average_precision,

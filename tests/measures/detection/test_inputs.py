@@ -7,14 +7,12 @@ import torch
 
 import softoverlap
 from softoverlap import lesion_target, lesions_from_mask, measures as metrics
+from softoverlap.for_monai import BoxAPMetric, FROCMetric, OutcomesMetric
 from softoverlap.lesion import crop_lesion
 from softoverlap.measures import (
     BoxAP,
-    BoxAPMetric,
     BoxAR,
     BoxFROC,
-    FROCMetric,
-    OutcomesMetric,
     ScoreExistence,
     compute_average_precision,
     compute_average_recall,

@@ -14,11 +14,9 @@ from monai.apps.detection.metrics.matching import matching_batch
 from monai.data.box_utils import box_iou as monai_box_iou
 from monai.handlers import IgniteMetricHandler
 
+from softoverlap.for_monai import BoxAPMetric, FROCMetric, OutcomesMetric
 from softoverlap.measures import (
-    BoxAPMetric,
     BoxAR,
-    FROCMetric,
-    OutcomesMetric,
     ScoreExistence,
     compute_average_precision,
     compute_average_recall,

@@ -6,8 +6,8 @@ import pytest
 import torch
 from hypothesis import given, settings, strategies as st
 
+from softoverlap.for_monai import OutcomesMetric
 from softoverlap.measures import (
-    OutcomesMetric,
     ScoreExistence,
     compute_score_existence_correlation,
 )

@@ -9,20 +9,22 @@ import pytest
 import torch
 from hypothesis import given, settings, strategies as st
 
+from softoverlap.for_monai import LesionwiseDiceMetric
 from softoverlap.measures import (
-    FalsePositiveMetric,
+    FalsePositives,
     LesionCounts,
-    LesionRecallMetric,
-    LesionwiseDiceMetric,
-    PanopticQualityMetric,
-    compute_false_positives,
-    compute_lesion_overlaps,
-    compute_lesion_recall,
+    LesionRecall,
+    PanopticQuality,
     compute_lesionwise_dice,
-    compute_panoptic_quality,
 )
+from tests.support.measure_forms import as_function, as_metric, lesion_matches
 from tests.support.reference_lesions import reference_soft_lesions
 from tests.support.strategies import masks
+
+false_positives_of, lesion_recall_of = as_function(FalsePositives), as_function(LesionRecall)
+panoptic_quality_of = as_function(PanopticQuality)
+false_positive_metric, lesion_recall_metric = as_metric(FalsePositives), as_metric(LesionRecall)
+panoptic_quality_metric = as_metric(PanopticQuality)
 
 FLOATS = [torch.float16, torch.bfloat16, torch.float32, torch.float64]
 
@@ -38,7 +40,7 @@ def test_weights_of_voxels_scale_sums_and_leave_the_lesions_as_they_are(data):
     weights = np.maximum(weights, 0.05)
     kept = [torch.from_numpy(side)[None, None] for side in (pred, truth, weights)]
     found, lesions = reference_soft_lesions(pred), reference_soft_lesions(truth)
-    rows = compute_lesion_overlaps(kept[0], kept[1], spacing=2.0, mask=kept[2])
+    rows = lesion_matches(kept[0], kept[1], spacing=2.0, mask=kept[2])
     assert len(rows) == len(lesions)
     for row, lesion in zip(rows, lesions, strict=True):
         assert row.volume_mm3 == pytest.approx((lesion * weights).sum() * 2.0 ** len(shape))
@@ -55,13 +57,13 @@ def test_a_lesion_where_voxels_count_in_part_is_no_less_a_lesion(raters):
     truth = torch.tensor([[[1.0, 1.0, 0.0, 0.0, 0.6, 0.6]]])
     pred, half = truth * 0.9, torch.full((1, 1, 6), 0.5)
     raters = None if raters is None else raters * (truth > 0)
-    first, second = compute_lesion_overlaps(pred, truth, spacing=1.0, mask=half, raters=raters)
+    first, second = lesion_matches(pred, truth, spacing=1.0, mask=half, raters=raters)
     assert (first.detected, second.detected) == (True, True)
     assert (first.volume_mm3, second.volume_mm3) == pytest.approx((1.0, 0.6))
     assert second.soft_dice == pytest.approx(2 * 0.54 / 1.14)
-    assert compute_lesion_recall(pred, truth, mask=half, raters=raters, spacing=1.0).item() == 1
-    assert compute_false_positives(pred, 0 * truth, mask=half, spacing=1.0).item() == 2
-    ml = compute_false_positives(pred, 0 * truth, mask=half, measure="ml", spacing=10.0)
+    assert lesion_recall_of(pred, truth, mask=half, raters=raters, spacing=1.0).item() == 1
+    assert false_positives_of(pred, 0 * truth, mask=half, spacing=1.0).item() == 2
+    ml = false_positives_of(pred, 0 * truth, mask=half, measured_in="ml", spacing=10.0)
     assert ml.item() == pytest.approx(0.5 * pred.sum().item() * 10 / 1000)
 
 
@@ -70,7 +72,7 @@ def test_weights_that_are_one_for_all_voxels_change_no_ratio():
     pred, truth = torch.rand(2, 1, 1, 9, 9, generator=generator)
     for compute, options in (
         (compute_lesionwise_dice, {"dilation": 1, "min_mm3": 0.0}),
-        (compute_panoptic_quality, {}),
+        (panoptic_quality_of, {}),
     ):
         for soft in ({"soft": True}, {"soft": False}) if "dilation" in options else ({},):
             plain = compute(pred, truth, threshold=0.8, **soft, **options)
@@ -101,12 +103,12 @@ def test_a_probability_of_the_threshold_is_at_the_threshold_in_every_precision(d
     raters = (maps > 0).to(dtype)[:, None] * threshold
     cut = {"threshold": threshold, "spacing": 1.0}
     for options in (cut, cut | {"raters": raters}):
-        (row,) = compute_lesion_overlaps(maps, maps, **options)
+        (row,) = lesion_matches(maps, maps, **options)
         assert (row.detected, row.existence) == (True, 1)
-        assert compute_lesion_recall(maps, maps, **options).item() == 1
+        assert lesion_recall_of(maps, maps, **options).item() == 1
     assert compute_lesionwise_dice(maps, maps, dilation=0, min_mm3=0.0, **cut).item() == 1
-    assert compute_panoptic_quality(maps, maps, **cut).item() == 1
-    assert compute_false_positives(maps, 0 * maps, **cut).item() == 1
+    assert panoptic_quality_of(maps, maps, **cut).item() == 1
+    assert false_positives_of(maps, 0 * maps, **cut).item() == 1
 
 
 @pytest.mark.parametrize("dtype", FLOATS)
@@ -114,7 +116,7 @@ def test_a_probability_of_the_threshold_is_at_the_threshold_in_every_precision(d
 def test_a_probability_of_the_halo_is_in_the_halo_in_every_precision(dtype, halo):
     maps = torch.zeros(1, 1, 7, dtype=dtype)
     maps[..., 2], maps[..., 3] = 1, halo
-    (row,) = compute_lesion_overlaps(maps, maps, spacing=1.0, halo=halo)
+    (row,) = lesion_matches(maps, maps, spacing=1.0, halo=halo)
     assert row.volume_mm3 == pytest.approx(1 + halo, rel=4e-3)
     assert row.box == (2, 3)
 
@@ -123,24 +125,24 @@ def test_prediction_and_target_are_each_cut_in_their_own_precision():
     pred, cut = torch.full((1, 1, 3), 0.7), {"threshold": 0.7, "spacing": 1.0}
     truth = torch.full((1, 1, 3), 0.7, dtype=torch.float64)
     for first, second in ((pred, truth), (truth, pred), (pred.half(), truth)):
-        assert compute_lesion_recall(first, second, **cut).item() == 1
+        assert lesion_recall_of(first, second, **cut).item() == 1
     below = torch.full((1, 1, 3), np.nextafter(np.float32(0.7), np.float32(0)).item())
-    assert compute_lesion_recall(below, truth, **cut).item() == 0
+    assert lesion_recall_of(below, truth, **cut).item() == 0
 
 
 def test_seven_of_ten_raters_are_a_threshold_of_seven_tenths():
     marks = torch.zeros(10, 1, 1, 8)
     marks[:7, ..., 2:5] = 1
     mean = marks.mean(dim=0)
-    assert compute_lesion_recall(mean, mean, threshold=0.7, spacing=1.0).item() == 1
-    assert compute_lesion_recall(mean, mean, threshold=0.71, spacing=1.0).isnan().all()
+    assert lesion_recall_of(mean, mean, threshold=0.7, spacing=1.0).item() == 1
+    assert lesion_recall_of(mean, mean, threshold=0.71, spacing=1.0).isnan().all()
 
 
 @pytest.mark.parametrize("dtype", [torch.bool, torch.uint8, torch.int64])
 def test_masks_and_raters_of_whole_numbers_are_lesions(dtype):
     maps = torch.tensor([[[0, 1, 1, 0, 1]]]).to(dtype)
     raters = maps[:, None].expand(1, 3, 1, 5)
-    rows = compute_lesion_overlaps(maps, maps, spacing=1.0, raters=raters)
+    rows = lesion_matches(maps, maps, spacing=1.0, raters=raters)
     assert [(row.box, row.existence, row.soft_dice) for row in rows] == [
         ((1, 3), 1.0, 1.0),
         ((4, 5), 1.0, 1.0),
@@ -153,14 +155,14 @@ def test_masks_and_raters_of_whole_numbers_are_lesions(dtype):
 def test_what_needs_no_volume_needs_no_spacing():
     truth = torch.tensor([[[1.0, 1.0, 0.0, 1.0, 0.0, 0.0]]])
     pred = torch.tensor([[[1.0, 0.0, 0.0, 0.0, 0.0, 1.0]]])
-    recall, false = LesionRecallMetric(), FalsePositiveMetric()
+    recall, false = lesion_recall_metric(), false_positive_metric()
     assert recall(pred, truth).item() == 0.5
-    assert recall.overall()["label_0"].lesions == 2
+    assert recall.details()["label_0"]["all sizes"].lesions == 2
     assert false(pred, truth).item() == 1
-    assert false.per_scan()["label_0"].count == 1
-    assert np.isnan(false.per_scan()["label_0"].volume_ml)
-    assert compute_lesion_recall(pred, truth).item() == 0.5
-    assert compute_false_positives(pred, truth).item() == 1
+    assert false.details()["label_0"].count == 1
+    assert np.isnan(false.details()["label_0"].volume_ml)
+    assert lesion_recall_of(pred, truth).item() == 0.5
+    assert false_positives_of(pred, truth).item() == 1
 
 
 @pytest.mark.parametrize("listed", [False, True])
@@ -173,14 +175,14 @@ def test_a_call_says_the_spacing_in_place_of_the_one_given_at_the_start(listed):
     with pytest.warns(UserWarning, match="min_mm3=50 leaves out every true lesion"):
         assert dice(given, given, spacing=[1.0, 1.0, 1.0]).isnan().all()
     for metric in (
-        LesionRecallMetric(edges=[100.0], spacing=1.0),
-        LesionRecallMetric(edges=[100.0]),
+        lesion_recall_metric(edges=[100.0], spacing=1.0),
+        lesion_recall_metric(edges=[100.0]),
     ):
         metric(given, given, spacing=2.0)
-        assert metric.by_size()["label_0"]["≥100 mm³"].found == 2
-    false = FalsePositiveMetric(measure="mm3", spacing=1.0)
+        assert metric.details()["label_0"]["≥100 mm³"].found == 2
+    false = false_positive_metric(measured_in="mm3", spacing=1.0)
     assert false(given, list(0 * maps) if listed else 0 * maps, spacing=2.0).tolist() == [[216]] * 2
-    quality = PanopticQualityMetric(min_mm3=100.0, spacing=1.0)
+    quality = panoptic_quality_metric(min_mm3=100.0, spacing=1.0)
     assert quality(given, given).isnan().all()
     assert (quality(given, given, spacing=2.0) == 1).all()
 
@@ -192,7 +194,7 @@ def test_who_misses_small_lesions_only_is_told_that_they_were_left_out():
     truth, nothing = torch.zeros(1, 1, 6, 6, 6), torch.zeros(1, 1, 6, 6, 6)
     truth[..., 1:4, 1:4, 1:4] = 1
     metric = LesionwiseDiceMetric(ignore_empty=False, spacing=1.0)
-    with pytest.warns(UserWarning, match=r"counts\(\) says how many are left out, min_mm3=0 keeps"):
+    with pytest.warns(UserWarning, match=r"details\(\) says how many are left out, min"):
         assert metric(nothing, truth).item() == 1  # as the challenge scores it
     assert metric.counts()["label_0"] == LesionCounts(tp=0, fp=0, fn=0, left_out=1)
     assert compute_lesionwise_dice(nothing, truth, min_mm3=0.0).item() == 0
@@ -212,7 +214,7 @@ def test_one_to_one_matching_of_thousands_of_lesions_is_quick():
     truth = torch.zeros(1, 1, 48, 48, 48)
     truth[..., ::2, ::2, ::2] = 1
     start = time.perf_counter()
-    rows = compute_lesion_overlaps(truth * 0.9, truth, spacing=1.0, matching="one_to_one")
+    rows = lesion_matches(truth * 0.9, truth, spacing=1.0, matching="one_to_one")
     assert len(rows) == 24**3
     assert all(row.n_pred == 1 and row.detected for row in rows)
     assert time.perf_counter() - start < 60  # a dense assignment takes minutes and 7 GB

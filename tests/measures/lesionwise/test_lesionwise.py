@@ -17,19 +17,17 @@ from monai.metrics.panoptic_quality import compute_panoptic_quality as monai_pan
 from scipy import ndimage
 
 from softoverlap import lesions_from_mask
+from softoverlap.for_monai import LesionwiseDiceMetric, MeasureMetric
 from softoverlap.measures import (
-    FalsePositiveMetric,
+    FalsePositives,
     LesionCounts,
-    LesionRecallMetric,
-    LesionwiseDiceMetric,
-    PanopticQualityMetric,
-    compute_false_positives,
-    compute_lesion_overlaps,
-    compute_lesion_recall,
+    LesionRecall,
+    LesionwiseDice,
+    PanopticQuality,
     compute_lesionwise_dice,
-    compute_panoptic_quality,
     compute_soft_dice,
 )
+from tests.support.measure_forms import as_function, as_metric, lesion_matches
 from tests.support.reference_lesions import (
     best_assignment,
     reference_components,
@@ -40,11 +38,16 @@ from tests.support.reference_lesions import (
 )
 from tests.support.strategies import masks
 
+false_positives_of, lesion_recall_of = as_function(FalsePositives), as_function(LesionRecall)
+panoptic_quality_of = as_function(PanopticQuality)
+false_positive_metric, lesion_recall_metric = as_metric(FalsePositives), as_metric(LesionRecall)
+panoptic_quality_metric = as_metric(PanopticQuality)
+
 METRICS = {
     LesionwiseDiceMetric: (compute_lesionwise_dice, {"dilation": 1, "min_mm3": 2.0}),
-    LesionRecallMetric: (compute_lesion_recall, {}),
-    FalsePositiveMetric: (compute_false_positives, {"measure": "ml"}),
-    PanopticQualityMetric: (compute_panoptic_quality, {}),
+    lesion_recall_metric: (lesion_recall_of, {}),
+    false_positive_metric: (false_positives_of, {"measured_in": "ml"}),
+    panoptic_quality_metric: (panoptic_quality_of, {}),
 }
 
 
@@ -165,7 +168,7 @@ def test_a_match_in_the_extent_only_is_found_with_a_dice_of_zero():
 # Scans without lesions
 
 
-@pytest.mark.parametrize("compute", [compute_lesionwise_dice, compute_panoptic_quality])
+@pytest.mark.parametrize("compute", [compute_lesionwise_dice, panoptic_quality_of])
 def test_lesion_free_scans_are_nan_or_as_told_and_false_positives_score_zero(compute):
     nothing, something = torch.zeros(1, 1, 5, 5, 5), torch.zeros(1, 1, 5, 5, 5)
     something[..., 1:3, 1:3, 1:3] = 1
@@ -179,22 +182,22 @@ def test_lesion_free_scans_are_nan_or_as_told_and_false_positives_score_zero(com
 
 def test_a_scan_without_lesions_has_no_recall_and_counts_for_false_positives():
     nothing, something = torch.zeros(1, 1, 5), torch.tensor([[[0.0, 1.0, 0.0, 1.0, 1.0]]])
-    recall, false = LesionRecallMetric(spacing=1.0), FalsePositiveMetric(spacing=1.0)
+    recall, false = lesion_recall_metric(spacing=1.0), false_positive_metric(spacing=1.0)
     for metric in (recall, false):
         metric(something, nothing)
         metric(something, something)
     assert recall.summary().value == 1
     assert recall.summary().counted == 1
     assert false.aggregate().item() == 1
-    assert false.per_scan()["label_0"].volume_ml == pytest.approx(1.5e-3)
+    assert false.details()["label_0"].volume_ml == pytest.approx(1.5e-3)
 
 
 @pytest.mark.parametrize("shape", [(1, 1, 4), (1, 1, 0, 4)])
 def test_nothing_at_all_has_no_rows(shape):
     nothing = torch.zeros(shape)
-    assert compute_lesion_overlaps(nothing, nothing, spacing=1.0) == []
-    assert compute_lesion_recall(nothing, nothing, spacing=1.0).isnan().all()
-    assert compute_false_positives(nothing, nothing, spacing=1.0).item() == 0
+    assert lesion_matches(nothing, nothing, spacing=1.0) == []
+    assert lesion_recall_of(nothing, nothing, spacing=1.0).isnan().all()
+    assert false_positives_of(nothing, nothing, spacing=1.0).item() == 0
 
 
 # Rows
@@ -204,7 +207,7 @@ def test_nothing_at_all_has_no_rows(shape):
 def test_rows_are_the_lesions_of_lesions_from_mask(shape):
     spacing = [1.0, 2.0, 0.5][: len(shape)]
     truth = np.round(blobs(shape, seed=5), 3)
-    rows = compute_lesion_overlaps(batch(truth), batch(truth), spacing=spacing)
+    rows = lesion_matches(batch(truth), batch(truth), spacing=spacing)
     lesions = lesions_from_mask(torch.from_numpy(truth), spacing=spacing)
     assert len(rows) == len(lesions) > 1
     for row, lesion in zip(rows, lesions, strict=True):
@@ -219,7 +222,7 @@ def test_rows_are_the_lesions_of_lesions_from_mask(shape):
 def test_many_to_one_merges_all_lesions_that_touch(shape):
     for seed in range(3):
         pred, truth = blobs(shape, seed=seed), blobs(shape, seed=seed)[::-1].copy()
-        rows = compute_lesion_overlaps(batch(pred), batch(truth), spacing=1.0)
+        rows = lesion_matches(batch(pred), batch(truth), spacing=1.0)
         found = reference_soft_lesions(pred)
         lesions = reference_soft_lesions(truth)
         for row, lesion in zip(rows, lesions, strict=True):
@@ -240,9 +243,7 @@ def test_one_to_one_has_the_highest_total_iou():
     seen = 0
     for seed in range(12):
         truth, pred = (blobs((11, 12), seed=s, share=0.3) for s in (seed, seed + 50))
-        rows = compute_lesion_overlaps(
-            batch(pred), batch(truth), spacing=1.0, matching="one_to_one"
-        )
+        rows = lesion_matches(batch(pred), batch(truth), spacing=1.0, matching="one_to_one")
         found = reference_soft_lesions(pred)
         lesions = reference_soft_lesions(truth)
         if not 0 < len(found) < 8 or not 0 < len(lesions) < 8:
@@ -266,9 +267,9 @@ def test_the_hit_rule_is_explicit():
         ({"hit": "iou", "hit_threshold": 0.14}, True),
         ({"hit": "iou", "hit_threshold": 0.15}, False),
     ):
-        (row,) = compute_lesion_overlaps(pred, truth, spacing=1.0, **options)
+        (row,) = lesion_matches(pred, truth, spacing=1.0, **options)
         assert row.detected is expected
-        recall = compute_lesion_recall(pred, truth, spacing=1.0, **options)
+        recall = lesion_recall_of(pred, truth, spacing=1.0, **options)
         assert recall.item() == float(expected)
 
 
@@ -276,14 +277,16 @@ def test_a_halo_below_its_least_probability_belongs_to_no_lesion():
     pred = torch.tensor([[[0.005, 0.02, 1.0, 0.3, 0.0]]])
     truth = torch.tensor([[[0.0, 0.0, 1.0, 0.0, 0.0]]])
     for halo, expected in ((0.0, 1.325), (0.01, 1.32), (0.1, 1.3), (0.5, 1.0)):
-        (row,) = compute_lesion_overlaps(pred, truth, spacing=1.0, halo=halo)
+        (row,) = lesion_matches(pred, truth, spacing=1.0, halo=halo)
         assert row.pred_volume_mm3 == pytest.approx(expected, abs=1e-6)
 
 
 def test_rows_name_item_class_and_place_in_the_whole_image():
     truth = torch.zeros(2, 2, 8, 9)
     truth[1, 1, 5:7, 3:4] = 1
-    (row,) = compute_lesion_overlaps(torch.zeros_like(truth), truth, False, spacing=[2.0, 3.0])
+    (row,) = lesion_matches(
+        torch.zeros_like(truth), truth, include_background=False, spacing=[2.0, 3.0]
+    )
     columns = asdict(row)
     assert (columns["item"], columns["channel"]) == (1, 0)
     assert columns["box"] == (5, 3, 7, 4)
@@ -296,21 +299,23 @@ def test_rows_name_item_class_and_place_in_the_whole_image():
 
 
 def test_recall_by_size_agrees_with_the_rows():
-    metric = LesionRecallMetric(edges=(4.0, 12.0), spacing=1.0)
+    metric = lesion_recall_metric(edges=(4.0, 12.0), spacing=1.0)
     rows = []
     for seed in range(4):
         truth, pred = blobs((9, 10, 11), seed=seed), blobs((9, 10, 11), seed=seed + 9)
         score = metric(batch(pred), batch(truth))
-        own = compute_lesion_overlaps(batch(pred), batch(truth), spacing=1.0)
+        own = lesion_matches(batch(pred), batch(truth), spacing=1.0)
         rows += own
         assert score.item() == pytest.approx(np.mean([row.detected for row in own]))
-    sizes = metric.by_size()["label_0"]
-    assert list(sizes) == ["<4 mm³", "4–12 mm³", "≥12 mm³"]
-    for recall, (low, high) in zip(sizes.values(), [(0, 4), (4, 12), (12, np.inf)], strict=True):
+    sizes = metric.details()["label_0"]
+    assert list(sizes) == ["<4 mm³", "4–12 mm³", "≥12 mm³", "all sizes"]
+    for recall, (low, high) in zip(
+        sizes.values(), [(0, 4), (4, 12), (12, np.inf), (0, np.inf)], strict=True
+    ):
         inside = [row.detected for row in rows if low <= row.volume_mm3 < high]
         assert (recall.found, recall.lesions) == (sum(inside), len(inside))
         assert recall.recall == pytest.approx(np.mean(inside))
-    assert metric.overall()["label_0"].lesions == len(rows)
+    assert metric.details()["label_0"]["all sizes"].lesions == len(rows)
     assert metric.aggregate("dataset").item() == pytest.approx(
         np.mean([row.detected for row in rows])
     )
@@ -323,16 +328,16 @@ def test_existence_weighs_each_lesion_by_its_raters():
     truth, pred = raters.mean(dim=1), torch.zeros(1, 1, 12)
     pred[..., 1:3] = 0.8
     options = {"spacing": 1.0, "raters": raters}
-    rows = compute_lesion_overlaps(pred, truth, **options)
+    rows = lesion_matches(pred, truth, **options)
     assert [row.existence for row in rows] == [1.0, 0.25]
-    assert compute_lesion_recall(pred, truth, **options).item() == 0.5
-    weighted = compute_lesion_recall(pred, truth, weight_by="existence", **options)
+    assert lesion_recall_of(pred, truth, **options).item() == 0.5
+    weighted = lesion_recall_of(pred, truth, weight_by="existence", **options)
     assert weighted.item() == pytest.approx(1 / 1.25)
-    assert compute_lesion_recall(pred, truth, spacing=1.0).item() == 1  # one lesion is above half
-    metric = LesionRecallMetric(spacing=1.0, weight_by="existence")
+    assert lesion_recall_of(pred, truth, spacing=1.0).item() == 1  # one lesion is above half
+    metric = lesion_recall_metric(spacing=1.0, weight_by="existence")
     metric(list(pred), list(truth), raters=list(raters))
     assert metric.aggregate().item() == pytest.approx(1 / 1.25)
-    assert metric.overall()["label_0"].recall == 0.5
+    assert metric.details()["label_0"]["all sizes"].recall == 0.5
 
 
 def test_lesions_of_raters_are_those_of_lesions_from_mask():
@@ -340,7 +345,7 @@ def test_lesions_of_raters_are_those_of_lesions_from_mask():
     raters = torch.from_numpy(raters.astype(np.float64))
     mask = raters.mean(dim=0)
     options = {"spacing": 1.0, "raters": raters[None, :, None]}
-    rows = compute_lesion_overlaps(mask[None, None], mask[None, None], **options)
+    rows = lesion_matches(mask[None, None], mask[None, None], **options)
     lesions = lesions_from_mask(mask, spacing=[1.0] * 3, raters=raters)
     assert len(rows) == len(lesions) > 1
     for row, lesion in zip(rows, lesions, strict=True):
@@ -354,15 +359,17 @@ def test_what_one_rater_marked_is_no_false_positive():
     raters, pred = torch.zeros(1, 4, 1, 8), torch.zeros(1, 1, 8)
     raters[:, 0, :, 2] = pred[..., 2] = 1
     truth = raters.mean(dim=1)
-    assert compute_false_positives(pred, truth, spacing=1.0).item() == 1
-    assert compute_false_positives(pred, truth, spacing=1.0, raters=raters).item() == 0
+    assert false_positives_of(pred, truth, spacing=1.0).item() == 1
+    assert false_positives_of(pred, truth, spacing=1.0, raters=raters).item() == 0
 
 
 def test_a_volume_on_an_edge_belongs_to_the_larger_class():
     truth = torch.tensor([[[1.0, 1.0, 0.0, 1.0]]])
-    recall = compute_lesion_recall(truth * 0, truth, spacing=1.0, edges=(0.5, 2.0))
+    recall = LesionRecall(spacing=1.0, edges=(0.5, 2.0))
     torch.testing.assert_close(
-        recall, torch.tensor([[[torch.nan, 0.0, 0.0]]], dtype=torch.float64), equal_nan=True
+        recall.by_size(recall.statistics(truth * 0, truth)),
+        torch.tensor([[[torch.nan, 0.0, 0.0]]], dtype=torch.float64),
+        equal_nan=True,
     )
 
 
@@ -372,10 +379,10 @@ def test_raters_do_not_count_where_voxels_do_not_and_leave_the_background_out():
     raters[:, :, 1, 1], raters[:, 0, 1, 5] = 1, 1
     truth, counted = raters.mean(dim=1), torch.ones(1, 1, 8)
     options = {"spacing": 1.0, "raters": raters, "include_background": False}
-    rows = compute_lesion_overlaps(truth, truth, **options)
+    rows = lesion_matches(truth, truth, **options)
     assert [row.existence for row in rows] == [1.0, 0.5]
     counted[..., 5:] = 0
-    (row,) = compute_lesion_overlaps(truth, truth, mask=counted, **options)
+    (row,) = lesion_matches(truth, truth, mask=counted, **options)
     assert row.box == (1, 2)
 
 
@@ -387,9 +394,9 @@ def test_false_positives_are_the_lesions_that_touch_no_true_one(shape):
         found = reference_soft_lesions(pred)
         false = [a for a in found if not ((a >= 0.5) & (truth >= 0.5)).any()]
         one = {"spacing": spacing}
-        count = compute_false_positives(batch(pred), batch(truth), **one)
+        count = false_positives_of(batch(pred), batch(truth), **one)
         assert count.item() == len(false)
-        ml = compute_false_positives(batch(pred), batch(truth), measure="ml", spacing=1.0)
+        ml = false_positives_of(batch(pred), batch(truth), measured_in="ml", spacing=1.0)
         assert ml.item() == pytest.approx(sum(a.sum() for a in false) / 1000, abs=1e-12)
 
 
@@ -398,11 +405,11 @@ def test_small_lesions_are_left_out_with_what_touches_them():
     truth[..., 1], truth[..., 4:7] = 1, 1
     pred[..., 1:3], pred[..., 10] = 1, 1
     least = {"spacing": 1.0, "min_mm3": 2.0}
-    (row,) = compute_lesion_overlaps(pred, truth, **least)
+    (row,) = lesion_matches(pred, truth, **least)
     assert row.volume_mm3 == 3
-    assert compute_false_positives(pred, truth, **least).item() == 0
-    assert compute_false_positives(pred, truth, spacing=1.0).item() == 1
-    assert compute_panoptic_quality(pred, truth, **least).item() == 0
+    assert false_positives_of(pred, truth, **least).item() == 0
+    assert false_positives_of(pred, truth, spacing=1.0).item() == 1
+    assert panoptic_quality_of(pred, truth, **least).item() == 0
 
 
 # Panoptic quality
@@ -415,9 +422,9 @@ def test_hard_masks_have_monais_panoptic_quality(shape):
         pred, truth = hard_pair(shape, seed=seed)
         labels = (torch.from_numpy(reference_components(side, side.ndim)) for side in (pred, truth))
         tp, fp, fn, total = monai_panoptic_quality(*labels, output_confusion_matrix=True).tolist()
-        metric = PanopticQualityMetric()
+        metric = panoptic_quality_metric()
         score = metric(batch(pred), batch(truth)).item()
-        quality = metric.qualities()["label_0"]
+        quality = metric.details()["label_0"]
         assert (quality.tp, quality.fp, quality.fn) == (tp, fp, fn)
         assert score == pytest.approx(total / (tp + fp / 2 + fn / 2), rel=1e-6)
         everything += torch.tensor([total, tp, fp, fn])
@@ -441,7 +448,7 @@ def test_hard_masks_have_torchmetrics_panoptic_quality():
         )
         thing = theirs[0, 0].tolist() if theirs.ndim == 3 else theirs[0].tolist()
         for name, expected in zip(("pq", "sq", "rq"), thing, strict=True):
-            ours = compute_panoptic_quality(*map(batch, sides), metric_name=name)
+            ours = panoptic_quality_of(*map(batch, sides), metric_name=name)
             assert ours.item() == pytest.approx(expected, rel=1e-6)
 
 
@@ -451,9 +458,9 @@ def test_panoptic_quality_equals_the_reference_and_a_match_is_unique(data):
     shape = data.draw(st.sampled_from([(9,), (4, 4), (3, 3, 3)]))
     pred, truth = data.draw(masks(shape)), data.draw(masks(shape))
     total, tp, fp, fn = reference_panoptic(pred.numpy(), truth.numpy())
-    metric = PanopticQualityMetric()
+    metric = panoptic_quality_metric()
     score = metric(pred[None, None], truth[None, None]).item()
-    quality = metric.qualities()["label_0"]
+    quality = metric.details()["label_0"]
     assert (quality.tp, quality.fp, quality.fn) == (tp, fp, fn)
     assert min(fp, fn) >= 0  # a lesion with two matches would make one negative
     weight = tp + fp / 2 + fn / 2
@@ -478,10 +485,10 @@ def test_no_soft_mask_matches_two_disjoint_ones(data):
 def test_an_iou_of_one_half_is_no_match():
     truth, pred = torch.zeros(1, 1, 8), torch.zeros(1, 1, 8)
     truth[..., 1:3], pred[..., 1:5] = 1, 1
-    assert compute_panoptic_quality(pred, truth).item() == 0
-    assert compute_panoptic_quality(pred, truth, metric_name="sq").isnan().all()
+    assert panoptic_quality_of(pred, truth).item() == 0
+    assert panoptic_quality_of(pred, truth, metric_name="sq").isnan().all()
     pred[..., 4] = 0
-    assert compute_panoptic_quality(pred, truth).item() == pytest.approx(2 / 3)
+    assert panoptic_quality_of(pred, truth).item() == pytest.approx(2 / 3)
 
 
 # What all of them share
@@ -517,7 +524,7 @@ def test_over_the_data_set_counts_are_added_up(metric):
     side_by_side = metric(spacing=1.0, **options)  # one image with a gap between the scans
     gap = [torch.nn.functional.pad(maps, (4, 4, 4, 4, 4, 4)) for maps in (pred, truth)]
     row = [torch.cat(list(maps[:, 0]), dim=-1)[None, None] for maps in gap]
-    share = 4 if metric is FalsePositiveMetric else 1
+    share = 4 if metric is false_positive_metric else 1
     assert score.item() == pytest.approx(side_by_side(*row).item() / share, abs=1e-12)
     assert counted.item() == 1
 
@@ -556,17 +563,25 @@ def test_voxels_that_do_not_count_are_not_looked_at(metric):
     torch.testing.assert_close(once, cut, equal_nan=True)
 
 
-@pytest.mark.parametrize("metric", METRICS)
-def test_metrics_run_in_a_bundle_and_in_monais_ignite_handler(metric):
-    _, options = METRICS[metric]
+@pytest.mark.parametrize(
+    ("measure", "options"),
+    [
+        (LesionwiseDice, {"dilation": 1, "min_mm3": 2.0}),
+        (LesionRecall, {}),
+        (FalsePositives, {"measured_in": "ml"}),
+        (PanopticQuality, {}),
+    ],
+)
+def test_metrics_run_in_a_bundle_and_in_monais_ignite_handler(measure, options):
     pred, truth = _scans()
-    target = {"_target_": f"softoverlap.{metric.__name__}", "spacing": [1.0, 1.0, 1.0], **options}
-    made = ConfigParser({"metric": target}).get_parsed_content("metric")
+    target = {"_target_": f"softoverlap.{measure.__name__}", "spacing": [1.0, 1.0, 1.0], **options}
+    config = {"_target_": "softoverlap.MeasureMetric", "measure": target}
+    made = ConfigParser({"metric": config}).get_parsed_content("metric")
     engine = Engine(lambda engine, batch: {"pred": pred, "label": truth})
     handler = IgniteMetricHandler(metric_fn=made, output_transform=from_engine(["pred", "label"]))
     handler.attach(engine, name="lesions")
     engine.run([0], max_epochs=1)
-    alone = metric(spacing=1.0, **options)
+    alone = MeasureMetric(measure(spacing=1.0, **options))
     alone(pred, truth)
     assert engine.state.metrics["lesions"] == pytest.approx(alone.aggregate().item(), abs=1e-12)
 
@@ -574,19 +589,19 @@ def test_metrics_run_in_a_bundle_and_in_monais_ignite_handler(metric):
 def test_labels_and_class_names():
     labels = torch.zeros(1, 1, 12, 12)
     labels[..., 1:4, 1:4], labels[..., 7:10, 7:10] = 1, 2
-    metric = PanopticQualityMetric(
+    metric = panoptic_quality_metric(
         include_background=False, num_classes=3, return_with_label=["core", "edge"]
     )
     metric(labels, labels)
     assert metric.aggregate("mean_batch") == {"core": 1.0, "edge": 1.0}
-    assert metric.qualities()["edge"].tp == 1
+    assert metric.details()["edge"].tp == 1
     assert metric.summary().per_class == {"core": 1.0, "edge": 1.0}
 
 
 def test_connectivity_decides_what_is_one_lesion():
     diagonal = torch.eye(2)[None, None]
     for connectivity, expected in ((8, 1), (4, 2), (26, 1)):
-        rows = compute_lesion_overlaps(diagonal, diagonal, spacing=1.0, connectivity=connectivity)
+        rows = lesion_matches(diagonal, diagonal, spacing=1.0, connectivity=connectivity)
         assert len(rows) == expected
     metric = LesionwiseDiceMetric(dilation=0, connectivity=4, min_mm3=0.0)
     metric(diagonal, diagonal)
@@ -595,11 +610,11 @@ def test_connectivity_decides_what_is_one_lesion():
 
 def test_a_threshold_of_its_own_for_the_target():
     pred, truth = torch.tensor([[[0.3, 0.3, 0.0]]]), torch.tensor([[[0.0, 0.8, 0.0]]])
-    assert compute_lesion_recall(pred, truth, spacing=1.0).item() == 0
+    assert lesion_recall_of(pred, truth, spacing=1.0).item() == 0
     options = {"threshold": 0.2, "target_threshold": 0.5}
-    assert compute_lesion_recall(pred, truth, spacing=1.0, **options).item() == 1
+    assert lesion_recall_of(pred, truth, spacing=1.0, **options).item() == 1
     options = {"threshold": 0.2, "target_threshold": 0.9}
-    assert compute_lesion_recall(pred, truth, spacing=1.0, **options).isnan().all()
+    assert lesion_recall_of(pred, truth, spacing=1.0, **options).isnan().all()
 
 
 def test_inputs_stay_as_they_are():
@@ -654,7 +669,7 @@ def test_bad_arguments_are_named(metric):
 def test_bad_input_is_named(metric):
     maps = torch.full((1, 1, 4, 4), 0.5)
     with pytest.raises(ValueError, match="y_pred must hold probabilities .* got values in"):
-        metric(spacing=1.0)(maps * 4, maps)
+        metric(spacing=1.0, min_mm3=0.0)(maps * 4, maps)
     with pytest.raises(ValueError, match=r"y must have the shape of y_pred, \(1, 1, 4, 4\)"):
         metric(spacing=1.0)(maps, maps[..., :2])
     with pytest.raises(ValueError, match="with one to three spatial axes, got shape"):
@@ -672,8 +687,8 @@ def test_bad_input_is_named(metric):
     "make",
     [
         LesionwiseDiceMetric,
-        lambda: LesionRecallMetric(edges=[10.0]),
-        lambda: FalsePositiveMetric(measure="ml"),
+        lambda: lesion_recall_metric(edges=[10.0]),
+        lambda: false_positive_metric(measured_in="ml"),
         *[lambda made=made: made(min_mm3=2.0) for made in METRICS],
     ],
 )
@@ -689,29 +704,29 @@ def test_bad_arguments_of_one_metric_are_named():
     for make, message in (
         (lambda: LesionwiseDiceMetric(dilation=-1), "dilation must be an integer of at least 0"),
         (lambda: LesionwiseDiceMetric(dilation=1.5), "dilation must be an integer of at least 0"),
-        (lambda: PanopticQualityMetric(match_iou_threshold=0.4), r"must lie in \[0.5, 1\)"),
-        (lambda: PanopticQualityMetric(metric_name="dq"), "metric_name must be one of"),
-        (lambda: LesionRecallMetric(edges=(9, 3)), "edges must be rising volumes above 0 in mm³"),
-        (lambda: LesionRecallMetric(edges=(0,)), "edges must be rising volumes above 0 in mm³"),
-        (lambda: LesionRecallMetric(hit="box"), "hit must be one of"),
+        (lambda: panoptic_quality_metric(match_iou=0.4), r"must lie in \[0.5, 1\)"),
+        (lambda: panoptic_quality_metric(metric_name="dq"), "metric_name must be one of"),
+        (lambda: lesion_recall_metric(edges=(9, 3)), "edges must be rising volumes above 0 in mm³"),
+        (lambda: lesion_recall_metric(edges=(0,)), "edges must be rising volumes above 0 in mm³"),
+        (lambda: lesion_recall_metric(hit="box"), "hit must be one of"),
         (
-            lambda: LesionRecallMetric(hit="dice", hit_threshold=0),
+            lambda: lesion_recall_metric(hit="dice", hit_threshold=0),
             r"hit_threshold must lie in \(0, 1\], got 0",
         ),
         (
-            lambda: LesionRecallMetric(hit_threshold=0.5),
+            lambda: lesion_recall_metric(hit_threshold=0.5),
             "hit_threshold must be None with hit='touch', which any common voxel meets, got 0.5",
         ),
         (
-            lambda: compute_lesion_overlaps(maps, maps, spacing=1.0, hit_threshold=0.1),
+            lambda: lesion_matches(maps, maps, spacing=1.0, hit_threshold=0.1),
             "hit_threshold must be None with hit='touch'",
         ),
         (
-            lambda: compute_lesion_recall(maps, maps, weight_by="existence"),
+            lambda: lesion_recall_of(maps, maps, weight_by="existence"),
             "raters must be given with weight_by='existence', got None",
         ),
         (
-            lambda: LesionRecallMetric(weight_by="existence")(maps, maps),
+            lambda: lesion_recall_metric(weight_by="existence")(maps, maps),
             "raters must be given with weight_by='existence', got None",
         ),
         (
@@ -722,23 +737,23 @@ def test_bad_arguments_of_one_metric_are_named():
             lambda: LesionwiseDiceMetric()(maps[..., None], maps[..., None]),
             "min_mm3 must be given where images have 2 axes and it is an area in mm²",
         ),
-        (lambda: LesionRecallMetric(matching="greedy"), "matching must be one of"),
-        (lambda: LesionRecallMetric(weight_by="size"), "weight_by must be one of"),
-        (lambda: FalsePositiveMetric(measure="litres"), "measure must be one of"),
+        (lambda: lesion_recall_metric(matching="greedy"), "matching must be one of"),
+        (lambda: lesion_recall_metric(weight_by="size"), "weight_by must be one of"),
+        (lambda: false_positive_metric(measured_in="litres"), "measured_in must be one of"),
         (
-            lambda: compute_lesion_recall(maps, maps, spacing=1.0, raters=maps),
+            lambda: lesion_recall_of(maps, maps, spacing=1.0, raters=maps),
             r"raters must have shape \(1, R > 0, 1, 4\), got \(1, 1, 4\)",
         ),
         (
-            lambda: compute_lesion_recall(maps, maps, spacing=1.0, raters=maps[None] * 3),
+            lambda: lesion_recall_of(maps, maps, spacing=1.0, raters=maps[None] * 3),
             "raters must hold probabilities",
         ),
         (
-            lambda: LesionRecallMetric(spacing=1.0)(list(maps), list(maps), raters=[]),
+            lambda: lesion_recall_metric(spacing=1.0)(list(maps), list(maps), raters=[]),
             "raters must hold 1 items, as y_pred does, got 0",
         ),
     ):
         with pytest.raises(ValueError, match=message):
             make()
     with pytest.raises(TypeError, match="edges must be a sequence of volumes in mm³, got 5.0"):
-        LesionRecallMetric(edges=5.0)  # pyright: ignore[reportArgumentType]
+        lesion_recall_metric(edges=5.0)  # pyright: ignore[reportArgumentType]

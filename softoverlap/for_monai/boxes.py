@@ -9,11 +9,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from softoverlap.measures._cumulative import CumulativeRows
-from softoverlap.measures.detection.average_precision import AveragePrecision, BoxAP
-from softoverlap.measures.detection.froc import FROC, BoxFROC
-from softoverlap.measures.detection.measure import BoxMeasure
-from softoverlap.measures.detection.outcomes import Outcomes
+from softoverlap.for_monai.rows import CumulativeRows
+from softoverlap.measures import FROC, AveragePrecision, BoxAP, BoxFROC, BoxMeasure, Outcomes
 
 
 class OutcomesMetric(CumulativeRows):

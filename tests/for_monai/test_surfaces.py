@@ -24,20 +24,17 @@ from monai.metrics import (
     compute_surface_dice,
 )
 
-from softoverlap.measures import (
-    ThresholdedHausdorffMetric,
-    ThresholdedSurfaceDiceMetric,
-    compute_thresholded_hausdorff,
-    compute_thresholded_surface_dice,
-)
+from softoverlap.for_monai import ThresholdedHausdorff, ThresholdedSurfaceDice
+from tests.support.measure_forms import as_function, as_metric
 from tests.support.reference_calibration import reference_surface_distances
 
 EDGES = (0.9, 1.5, 3.0)
-BOTH = [(ThresholdedSurfaceDiceMetric, {"class_thresholds": 1.0}), (ThresholdedHausdorffMetric, {})]
-THEIRS = {
-    ThresholdedSurfaceDiceMetric: SurfaceDiceMetric,
-    ThresholdedHausdorffMetric: HausdorffDistanceMetric,
-}
+BOTH = [
+    (surface_dice_metric := as_metric(ThresholdedSurfaceDice), {"tolerance": 1.0}),
+    (hausdorff_metric := as_metric(ThresholdedHausdorff), {}),
+]
+THEIRS = {surface_dice_metric: SurfaceDiceMetric, hausdorff_metric: HausdorffDistanceMetric}
+surface_dice_of, hausdorff_of = map(as_function, (ThresholdedSurfaceDice, ThresholdedHausdorff))
 
 
 def _maps(seed=0, items=2, channels=2, shape=(7, 8, 6)):
@@ -65,8 +62,8 @@ hard_pairs = hnp.arrays(bool, st.just((2, 4, 3, 4)))
 def test_scores_equal_brute_force(pair, tolerance, percentile):
     pred, target = (torch.from_numpy(mask)[None, None].float() for mask in pair)
     options = {"spacing": EDGES, "threshold": 0.5}
-    dice = compute_thresholded_surface_dice(pred, target, tolerance, **options).item()
-    distance = compute_thresholded_hausdorff(pred, target, percentile=percentile, **options).item()
+    dice = surface_dice_of(pred, target, tolerance=tolerance, **options).item()
+    distance = hausdorff_of(pred, target, percentile=percentile, **options).item()
     some = [mask.any() for mask in pair]
     if not all(some):
         expected = (0.0, math.inf) if any(some) else (math.nan, math.nan)
@@ -91,10 +88,10 @@ def test_a_cut_map_has_monais_surface_dice(subvoxels, shape):
         spacing=edges,
         use_subvoxels=subvoxels,
     )
-    ours = compute_thresholded_surface_dice(
+    ours = surface_dice_of(
         pred,
         target,
-        tolerances,
+        tolerance=tolerances,
         include_background=True,
         spacing=edges,
         use_subvoxels=subvoxels,
@@ -116,7 +113,7 @@ def test_a_cut_map_has_monais_hausdorff_distance(directed, distance, percentile)
         "spacing": EDGES,
     }
     theirs = compute_hausdorff_distance((pred >= 0.9).float(), (target >= 0.9).float(), **options)
-    ours = compute_thresholded_hausdorff(pred, target, threshold=0.9, **options)
+    ours = hausdorff_of(pred, target, threshold=0.9, **options)
     torch.testing.assert_close(ours, theirs.double(), rtol=0, atol=0)
 
 
@@ -137,13 +134,13 @@ def test_metrics_of_hard_masks_are_monais(metric, options, reduction):
     )
 
 
-@pytest.mark.parametrize("metric", [ThresholdedSurfaceDiceMetric, ThresholdedHausdorffMetric])
-def test_arguments_are_those_of_monai_in_their_order(metric):
-    theirs = inspect.signature(THEIRS[metric]).parameters
-    ours = inspect.signature(metric).parameters
-    assert list(ours)[: len(theirs)] == list(theirs)
-    kept = [name for name in theirs if name not in ("percentile", "class_thresholds")]
-    assert all(ours[name].default == theirs[name].default for name in kept)
+def test_options_are_those_of_monai_with_its_defaults():
+    for metric, theirs in THEIRS.items():
+        ours = metric(threshold=0.5, **dict(BOTH)[metric]).measure
+        defaults = inspect.signature(theirs).parameters
+        for name in ("include_background", "distance_metric", "use_subvoxels", "directed"):
+            if name in defaults:
+                assert getattr(ours, name) == defaults[name].default
 
 
 @pytest.mark.parametrize(
@@ -155,9 +152,7 @@ def test_the_maximum_is_simpleitks_hausdorff_distance(low, high):
     first, second = _box((3, 3, 3), (9, 9, 9)), _box(low, high)
     oracle = sitk.HausdorffDistanceImageFilter()
     oracle.Execute(_itk(first), _itk(second))
-    ours = compute_thresholded_hausdorff(
-        first, second, percentile=100.0, threshold=0.5, spacing=EDGES
-    )
+    ours = hausdorff_of(first, second, percentile=100.0, threshold=0.5, spacing=EDGES)
     assert ours.item() == pytest.approx(oracle.GetHausdorffDistance(), rel=1e-6)
 
 
@@ -166,9 +161,9 @@ def test_a_shifted_cube_is_as_far_as_it_was_shifted(steps):
     cube, shift = _box((3, 3, 3), (10, 10, 10)), math.dist((0, 0, 0), np.multiply(steps, EDGES))
     moved = cube.roll(steps, dims=(2, 3, 4))
     options = {"threshold": 0.5, "spacing": EDGES}
-    distance = compute_thresholded_hausdorff(cube, moved, percentile=None, **options)
+    distance = hausdorff_of(cube, moved, percentile=None, **options)
     assert distance.item() == pytest.approx(shift, rel=1e-6)
-    within = compute_thresholded_surface_dice(cube, moved, shift + 1e-3, **options)
+    within = surface_dice_of(cube, moved, tolerance=shift + 1e-3, **options)
     assert within.item() == 1
 
 
@@ -176,7 +171,7 @@ def test_a_shifted_cube_shares_the_sides_along_the_shift():
     """Side 7, shift 1: of 218 surface voxels, the four sides' 6 shared rings of 24 meet."""
     cube = _box((3, 3, 3), (10, 10, 10))
     moved = cube.roll(1, dims=2)
-    score = compute_thresholded_surface_dice(cube, moved, 0.5, threshold=0.5, spacing=1.0)
+    score = surface_dice_of(cube, moved, tolerance=0.5, threshold=0.5, spacing=1.0)
     assert score.item() == pytest.approx(6 * 24 / (7**3 - 5**3))
 
 
@@ -189,13 +184,11 @@ def test_a_threshold_must_be_stated(metric, options):
 def test_at_the_threshold_is_inside_in_any_precision():
     pred = _box((3, 3, 3), (10, 10, 10)) * 0.7
     for values in (pred, pred.half(), pred.bfloat16()):
-        score = compute_thresholded_surface_dice(
-            values, pred.gt(0), 0.0, threshold=0.7, target_threshold=1.0, spacing=1.0
+        score = surface_dice_of(
+            values, pred.gt(0), tolerance=0.0, threshold=0.7, target_threshold=1.0, spacing=1.0
         )
         assert score.item() == 1
-        score = compute_thresholded_surface_dice(
-            pred.gt(0), values, 0.0, threshold=0.7, spacing=1.0
-        )
+        score = surface_dice_of(pred.gt(0), values, tolerance=0.0, threshold=0.7, spacing=1.0)
         assert score.item() == 1
 
 
@@ -204,9 +197,7 @@ def test_thresholds_move_the_surface():
     pred = 0.8 * near + 0.2 * _box((1, 3, 3), (12, 10, 10))
     options = {"spacing": EDGES, "target_threshold": 0.5}
     for threshold, expected in ((0.5, 0.0), (0.2, 2 * EDGES[0])):
-        distance = compute_thresholded_hausdorff(
-            pred, near, percentile=None, threshold=threshold, **options
-        )
+        distance = hausdorff_of(pred, near, percentile=None, threshold=threshold, **options)
         assert distance.item() == pytest.approx(expected, rel=1e-6)
 
 
@@ -217,15 +208,15 @@ def test_empty_masks_are_nan_or_far_and_never_a_warning():
         warnings.simplefilter("error")
         for percentile in (None, 50.0, 95.0, 100.0):
             for pair in ((empty, cube), (cube, empty)):
-                found = compute_thresholded_hausdorff(*pair, percentile=percentile, **options)
+                found = hausdorff_of(*pair, percentile=percentile, **options)
                 assert found.item() == math.inf
-                assert compute_thresholded_surface_dice(*pair, 1.0, **options).item() == 0
-            both = compute_thresholded_hausdorff(empty, empty, percentile=percentile, **options)
+                assert surface_dice_of(*pair, tolerance=1.0, **options).item() == 0
+            both = hausdorff_of(empty, empty, percentile=percentile, **options)
             assert both.isnan().all()
-        assert compute_thresholded_surface_dice(empty, empty, 1.0, **options).isnan().all()
-        told = compute_thresholded_surface_dice(empty, empty, 1.0, empty=1.0, **options)
+        assert surface_dice_of(empty, empty, tolerance=1.0, **options).isnan().all()
+        told = surface_dice_of(empty, empty, tolerance=1.0, empty=1.0, **options)
         assert told.item() == 1
-        told = compute_thresholded_hausdorff(empty, empty, empty=0.0, **options)
+        told = hausdorff_of(empty, empty, empty=0.0, **options)
         assert told.item() == 0
 
 
@@ -239,21 +230,21 @@ def test_a_missed_lesion_is_infinitely_far_unless_told_otherwise(reduction):
         (30.0, 30.0, 2),
         (math.nan, 0, 1),
     ):
-        metric = ThresholdedHausdorffMetric(**options, one_empty=one_empty, get_not_nans=True)
+        metric = hausdorff_metric(**options, one_empty=one_empty, get_not_nans=True)
         metric(pred, target)
         score, count = metric.aggregate()
         scale = counted if reduction.startswith("mean") else 1
         scale = counted if reduction == "class" else scale
         assert score.item() == pytest.approx(expected / scale)
-        assert metric.one_empty_counts() == {"label_1": 1}
+        assert metric.details() == {"label_1": 1}
         if reduction != "class":
             assert count.item() == (1 if reduction == "mean" and counted == 1 else counted)
 
 
 def test_names_and_tolerances_are_those_of_the_classes_that_count():
     pred, target = _maps(channels=3)
-    metric = ThresholdedSurfaceDiceMetric(
-        [0.0, 9.0],
+    metric = surface_dice_metric(
+        tolerance=[0.0, 9.0],
         threshold=0.9,
         spacing=1.0,
         return_with_label=["core", "edge"],
@@ -261,7 +252,7 @@ def test_names_and_tolerances_are_those_of_the_classes_that_count():
     metric(pred, target)
     scores = metric.aggregate("mean_batch")
     assert scores["core"] < scores["edge"] == 1
-    assert metric.one_empty_counts() == {"core": 0, "edge": 0}
+    assert metric.details() == {"core": 0, "edge": 0}
     assert metric.summary().counted_per_class == {"core": 2, "edge": 2}
 
 
@@ -288,19 +279,19 @@ def test_voxels_that_do_not_count_are_background_in_both():
     mask = torch.zeros(1, 1, 7, 8, 6)
     mask[..., :4] = 1
     options = {"threshold": 0.6, "spacing": EDGES}
-    found = compute_thresholded_hausdorff(pred, target, mask=mask, **options)
-    expected = compute_thresholded_hausdorff(pred * mask, target * mask, **options)
+    found = hausdorff_of(pred, target, mask=mask, **options)
+    expected = hausdorff_of(pred * mask, target * mask, **options)
     assert torch.equal(found, expected)
     labels = torch.where(mask > 0, (target > 0.6).float(), 255)
-    assert torch.equal(
-        compute_thresholded_hausdorff(pred, labels, ignore_index=255, **options), expected
-    )
+    assert torch.equal(hausdorff_of(pred, labels, ignore_index=255, **options), expected)
 
 
 @pytest.mark.parametrize(("metric", "options"), BOTH)
 def test_metrics_run_in_monais_ignite_handler_from_a_bundle(metric, options):
     arguments = {**options, "threshold": 0.8, "spacing": list(EDGES)}
-    config = {"_target_": f"softoverlap.{metric.__name__}", **arguments}
+    name = "ThresholdedSurfaceDice" if options else "ThresholdedHausdorff"
+    made = {"_target_": f"softoverlap.{name}", **arguments}
+    config = {"_target_": "softoverlap.MeasureMetric", "measure": made}
     pred, target = _maps()
     engine = Engine(lambda engine, batch: {"pred": pred, "label": target})
     handler = IgniteMetricHandler(
@@ -353,10 +344,10 @@ def test_there_is_no_surface_of_a_data_set(metric, options, reduction):
 def test_tolerances_and_percentiles_that_make_no_sense_are_named():
     maps, given = torch.ones(1, 1, 4, 4), {"threshold": 0.5, "spacing": 1.0}
     for wrong in (-1.0, [-1.0], [math.inf], math.nan):
-        with pytest.raises(ValueError, match="class_thresholds must hold finite tolerances"):
-            compute_thresholded_surface_dice(maps, maps, wrong, **given)
-    with pytest.raises(ValueError, match="a tolerance for each of 1 classes, got 2"):
-        compute_thresholded_surface_dice(maps, maps, [1.0, 1.0], **given)
+        with pytest.raises(ValueError, match="tolerance must hold finite numbers"):
+            surface_dice_of(maps, maps, tolerance=wrong, **given)
+    with pytest.raises(ValueError, match="a number for each of 1 classes, got 2"):
+        surface_dice_of(maps, maps, tolerance=[1.0, 1.0], **given)
     for wrong in (0, 101, -1, 0.95):
         with pytest.raises(ValueError, match=r"percentile must lie in \[1, 100\] or be None, got"):
-            compute_thresholded_hausdorff(maps, maps, percentile=wrong, **given)
+            hausdorff_of(maps, maps, percentile=wrong, **given)

@@ -1,4 +1,4 @@
-"""Stacks of masks (several samples, several raters) on their way to a metric.
+"""Stacks of masks (several samples, several raters) on their way to a measure.
 
 A stack is looked at one item and class at a time, and there as a table: a row a mask, a column a
 voxel. Columns that do not count are left out, and where only sums are formed also those where all
@@ -17,11 +17,10 @@ from torch import Tensor
 
 from softoverlap._checks import check_probabilities, check_rank, check_tensors
 from softoverlap._types import plain
-from softoverlap.masks import one_hot
-from softoverlap.measures.inputs import MaskInputs, checked_mask
+from softoverlap.measures.inputs import check_labels, checked_mask, class_mask
+from softoverlap.measures.measure import Measure, Ratio
 
 Stack = Shaped[Tensor, "batch count channel *spatial"]
-Ratio = Callable[..., Tensor]
 
 
 class RaterCase(NamedTuple):
@@ -33,53 +32,63 @@ class RaterCase(NamedTuple):
 
 
 class RaterStacks(NamedTuple):
-    """Predictions and raters of a batch, and how much their voxels count."""
+    """Predictions and raters of a batch as they came, and which classes and voxels count."""
 
     preds: Stack
     raters: Stack
-    counted: Tensor | None
+    mask: Tensor | None
+    classes: range
     looks: bool
 
     def measure(
         self,
         score: Callable[[RaterCase], Tensor],
         *,
-        threshold: float | None = None,
+        rater_threshold: float | None = None,
         foreground: bool = True,
-    ) -> Float[Tensor, "batch channel"]:
+    ) -> Float[Tensor, "batch channel 1"]:
         """The score of each class of each item, float64; `foreground` if zeros do not matter."""
-        size = (self.raters.shape[0], self.raters.shape[2])
-        found = torch.full(size, torch.nan, dtype=torch.float64, device=self.raters.device)
+        size = (len(self.raters), len(self.classes))
+        scores = torch.full(size, torch.nan, dtype=torch.float64, device=self.raters.device)
         for item, channel in itertools.product(*map(range, size)):
-            case = self._case(item, channel, threshold)
-            found[item, channel] = score(_wide(_foreground(case) if foreground else case))
-        return found
+            case = self._case(item, channel, rater_threshold)
+            scores[item, channel] = score(_wide(_foreground(case) if foreground else case))
+        return scores[..., None]
 
-    def _case(self, item: int, channel: int, threshold: float | None) -> RaterCase:
-        preds, raters = self.preds[item, :, channel], self.raters[item, :, channel]
-        preds, raters, weight = preds.flatten(1), raters.flatten(1), None
-        if self.counted is not None:
-            weight = self.counted[item].flatten()
+    def _case(self, item: int, channel: int, rater_threshold: float | None) -> RaterCase:
+        number, several = self.classes[channel], self.classes.stop > 1
+        preds, raters = (
+            class_mask(stack[item], number, several).flatten(1)
+            for stack in (self.preds, self.raters)
+        )
+        weight = None
+        if self.mask is not None:
+            weight = self.mask[item].flatten().to(raters.device, torch.float64)
             kept = weight > 0
             preds, raters, weight = preds[:, kept], raters[:, kept], weight[kept]
         check_probabilities(y_pred=preds, y=raters, validate=self.looks)
-        return RaterCase(preds, raters if threshold is None else raters >= threshold, weight)
+        return RaterCase(
+            preds, raters if rater_threshold is None else raters >= rater_threshold, weight
+        )
 
 
 def rater_stacks(
-    inputs: MaskInputs, preds: Tensor | None, raters: Tensor, *, mask: Tensor | None
+    measure: Measure, preds: Tensor | None, raters: Tensor, *, mask: Tensor | None
 ) -> RaterStacks:
-    """Stacks (B, N, C, *spatial) that agree, labels one-hot, without the background if told so."""
-    raters = _channels(inputs, raters, "y")
-    preds = raters[:, :0] if preds is None else _channels(inputs, preds, "y_pred")
-    shapes = [(len(stack), *stack.shape[2:]) for stack in (preds, raters)]
+    """Stacks (B, N, C, *spatial) that agree, and their classes."""
+    classes = _classes(measure, raters, "y")
+    preds = raters[:, :0] if preds is None else preds
+    shapes = [
+        (len(stack), len(_classes(measure, stack, name)), *stack.shape[3:])
+        for name, stack in (("y_pred", preds), ("y", raters))
+    ]
     if shapes[0] != shapes[1]:
         raise ValueError(
             "y must have the items, channels and voxels of y_pred, "
             f"{shapes[0]} without the raters, got {shapes[1]}"
         )
-    counted = checked_mask(mask, raters[:, 0])
-    return RaterStacks(preds, raters, counted, inputs.looks)
+    kept = checked_mask(mask, raters[:, 0])
+    return RaterStacks(preds, raters, kept, classes, measure.looks)
 
 
 def with_class_axis(values: Tensor, class_axis: bool, name: str) -> Stack:
@@ -99,16 +108,16 @@ def with_class_axis(values: Tensor, class_axis: bool, name: str) -> Stack:
     return values if class_axis else values.unsqueeze(2)
 
 
-def check_background(inputs: MaskInputs, class_axis: bool) -> None:
+def check_background(measure: Measure, class_axis: bool) -> None:
     """There is a background to leave out, if it shall be."""
-    if not inputs.include_background and not class_axis and inputs.num_classes in (None, 1):
+    if not measure.include_background and not class_axis and measure.num_classes in (None, 1):
         raise ValueError(
             "include_background=False needs an axis of classes, pass class_axis=True, or labels, "
             "pass num_classes"
         )
 
 
-def tells_classes(y_pred: Tensor, y: Tensor) -> bool:
+def have_class_axis(y_pred: Tensor, y: Tensor) -> bool:
     """Whether the raters have an axis of classes: they have one axis more than the prediction."""
     check_rank(3, "(B, C, *spatial)", y_pred=y_pred)
     check_tensors(y=y)
@@ -136,17 +145,15 @@ def _sizes(masks: Tensor) -> Tensor:
     return torch.stack([row.sum() for row in masks])
 
 
-def _channels(inputs: MaskInputs, stack: Tensor, name: str) -> Stack:
+def _classes(measure: Measure, stack: Tensor, name: str) -> range:
+    """The classes of a stack that count, whose labels are looked at."""
     channels = stack.shape[2]
-    classes = channels if inputs.num_classes is None else inputs.num_classes
+    classes = channels if measure.num_classes is None else measure.num_classes
     if channels not in (1, classes):
         raise ValueError(f"{name} must have 1 or num_classes={classes} channels, got {channels}")
-    if classes > channels:
-        labels = stack.flatten(0, 1)
-        stack = one_hot(labels, classes, None, inputs.looks, name=name).unflatten(
-            0, stack.shape[:2]
-        )
-    return stack if inputs.include_background or classes == 1 else stack[:, :, 1:]
+    if classes > channels and measure.looks:
+        check_labels(stack.flatten(0, 1), classes, None, name)
+    return range(int(not measure.include_background and classes > 1), classes)
 
 
 def _foreground(case: RaterCase) -> RaterCase:
