@@ -86,4 +86,9 @@ def inputs_of(pairs: Iterable[ScorePair]) -> list[Path]:
 
 def _write_table(path: Path, table: Sequence[Column], rows: Sequence[Row]) -> None:
     header = file_header(table, dict.fromkeys(name for row in rows for name in row))
-    write_table(path, header, [[row.get(name) for name in header] for row in rows])
+    write_table(path, header, [[_cell(row.get(name)) for name in header] for row in rows])
+
+
+def _cell(value: Any) -> Any:
+    """Names of files are separated by semicolons."""
+    return ";".join(value) if isinstance(value, list) else value

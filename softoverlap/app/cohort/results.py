@@ -21,9 +21,8 @@ class CaseRows:
 
     Examples:
         >>> rows = CaseRows(ScorePair("a", None, ()), "masks", 0.0, [])
-        >>> rows.add(None, {"soft_dice": 1.0}, LesionTables({}, [], []))
-        >>> rows.result().rows[0]["soft_dice"]
-        1.0
+        >>> rows.result().rows
+        []
     """
 
     def __init__(
@@ -52,7 +51,7 @@ class CaseRows:
         result = self._result
         result.rows.append({**names, **self._head, **columns, **tables.columns})
         result.lesions.extend({**names, **row} for row in tables.lesions)
-        result.boxes.extend({**names, **row} for row in tables.boxes)
+        result.matches.append({**names, "outcomes": tables.outcomes.as_dict()})
         result.statistics.append({**names, **(statistics or {})})
 
     def note(self, *notes: str) -> None:
