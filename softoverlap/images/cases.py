@@ -126,8 +126,8 @@ def load_case(case: Case, *, threshold: float = 0.5) -> LoadedCase:
     """
     image, notes = noted_one_volume(case.image)
     stack = [_probabilities(path, image, case.image) for path in case.raters]
-    notes += tuple(note for rater in stack for note in rater.notes)
-    raters = torch.stack([rater.value for rater in stack]) if stack else None
+    notes += tuple(note for _, on_rater in stack for note in on_rater)
+    raters = torch.stack([rater for rater, _ in stack]) if stack else None
     if case.mask is not None:
         mask, more = _probabilities(case.mask, image, case.image)
         notes += more
@@ -147,9 +147,9 @@ def _probabilities(path: Path, image: Volume, image_path: Path) -> Noted[Tensor]
     """A mask on the grid of the scan, its axes flipped and permuted to those of the scan."""
     stored, notes = noted_one_volume(path)
     mask = reorient_to(stored, image.affine)
-    on_grid = noted_same_grid(image, mask, names=(str(image_path), str(path)))
+    _, on_grid = noted_same_grid(image, mask, names=(str(image_path), str(path)))
     check_probabilities(**{str(path): mask.data}, validate=True)
-    return Noted(mask.data, notes + on_grid.notes)
+    return mask.data, notes + on_grid
 
 
 def _doubts(

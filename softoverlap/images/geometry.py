@@ -18,7 +18,7 @@ from torch import Tensor
 
 from softoverlap._checks import check_boxes, check_tensors
 from softoverlap._types import Boxes, plain
-from softoverlap.images.noted import Noted
+from softoverlap.images.noted import Noted, warned
 
 SAME_GRID = 0.01
 """Grids count as the same up to this displacement of a corner, in voxels."""
@@ -292,7 +292,7 @@ def check_same_grid(
         >>> check_same_grid(scan, scan)
         0.0
     """
-    return noted_same_grid(image, mask, names=names).warned()
+    return warned(noted_same_grid(image, mask, names=names))
 
 
 def noted_same_grid(
@@ -309,5 +309,5 @@ def noted_same_grid(
             f"{names[1]} must lie on the grid of {names[0]} within {NEAR_GRID} voxels, but {apart}"
         )
     if displacement <= SAME_GRID:
-        return Noted(displacement)
-    return Noted(displacement, (f"{names[1]} is not on the grid of {names[0]}: {apart}",))
+        return displacement, ()
+    return displacement, (f"{names[1]} is not on the grid of {names[0]}: {apart}",)

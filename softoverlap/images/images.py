@@ -15,7 +15,7 @@ from softoverlap.images._itk import READERS, read_itk
 from softoverlap.images._pixels import converted
 from softoverlap.images.geometry import Volume, check_one_channel
 from softoverlap.images.nifti import NIFTI_SUFFIXES, is_nifti_name, read_nifti
-from softoverlap.images.noted import Noted
+from softoverlap.images.noted import Noted, warned
 
 IMAGE_SUFFIXES = (*NIFTI_SUFFIXES, *READERS)
 """Suffixes of image files; a DICOM series is a folder."""
@@ -64,7 +64,7 @@ def load_image(
         >>> scan.data.shape, scan.affine.diagonal().tolist()
         (torch.Size([4, 3, 2]), [-1.0, -1.0, 1.0, 1.0])
     """
-    return noted_image(path, dtype=dtype, validate=validate).warned()
+    return warned(noted_image(path, dtype=dtype, validate=validate))
 
 
 def noted_image(
@@ -83,7 +83,7 @@ def noted_image(
     if values.ndim not in (3, 4) or 0 in values.shape:
         raise ValueError(f"{path} must hold a 3D volume, got shape {values.shape}")
     data = converted(values, dtype, path, validate=validate is not False)
-    return Noted(Volume(data, affine), notes)
+    return Volume(data, affine), notes
 
 
 def load_nifti(
@@ -115,19 +115,19 @@ def load_nifti(
         >>> scan.data.shape, scan.spacing
         (torch.Size([4, 3, 2]), (1.0, 1.0, 2.5))
     """
-    return noted_image(path, dtype=dtype, validate=validate).warned()
+    return warned(noted_image(path, dtype=dtype, validate=validate))
 
 
 def load_one_volume(path: str | os.PathLike[str]) -> Volume:
     """A scan or a mask without channels; channels are an error that names the file."""
-    return noted_one_volume(path).warned()
+    return warned(noted_one_volume(path))
 
 
 def noted_one_volume(path: str | os.PathLike[str]) -> Noted[Volume]:
     """`load_one_volume` that returns its warnings as notes."""
-    noted = noted_image(path)
-    check_one_channel(noted.value, name=str(path))
-    return noted
+    volume, notes = noted_image(path)
+    check_one_channel(volume, name=str(path))
+    return volume, notes
 
 
 def image_name(path: str | os.PathLike[str]) -> str:

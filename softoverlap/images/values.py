@@ -11,7 +11,7 @@ from torch import Tensor
 from softoverlap._checks import check_choice, check_real, check_tensors, refusal
 from softoverlap._types import plain
 from softoverlap.images.geometry import Volume
-from softoverlap.images.noted import Noted
+from softoverlap.images.noted import Noted, warned
 
 VALUES = ("auto", "probabilities", "percent", "0-255", "labels")
 """The ways in which `as_probabilities` can read values."""
@@ -122,7 +122,7 @@ def as_probabilities(
         >>> as_probabilities(torch.tensor([0, 1, 2]), label=2)
         tensor([0., 0., 1.])
     """
-    return noted_probabilities(data, values=values, label=label, name=name).warned()
+    return warned(noted_probabilities(data, values=values, label=label, name=name))
 
 
 def noted_probabilities(
@@ -234,14 +234,14 @@ def _labelled(numbers: Tensor, label: int | None, name: str) -> Noted[Tensor]:
         labels = [f"{value:g}" for value in numbers.unique().tolist() if value]
         more = ", …" if len(labels) > 5 else ""
         notes = (f"{name} has no label {label}, only {', '.join(labels[:5])}{more}",)
-    return Noted(inside.to(_float(numbers)), notes)
+    return inside.to(_float(numbers)), notes
 
 
 def _scaled(numbers: Tensor, values: str, name: str) -> Noted[Tensor]:
     """Probabilities, percent or 0-255 as probabilities."""
     scale, notes = _SCALES.get(values, 1.0), ()
     if numbers.dtype == torch.bool:
-        return Noted(numbers.float() / scale)
+        return numbers.float() / scale, ()
     if numbers.numel():
         low, high = (float(bound) for bound in numbers.aminmax())
         if not -_SLACK * scale <= low <= high <= scale * (1 + _SLACK):
@@ -252,8 +252,8 @@ def _scaled(numbers: Tensor, values: str, name: str) -> Noted[Tensor]:
                 f"{high / scale:.2g} of 1: is that right?",
             )
         if scale == 1 and low >= 0 and high <= 1:
-            return Noted(numbers.to(_float(numbers)))
-    return Noted((numbers.to(_float(numbers)) / scale).clamp(0, 1), notes)
+            return numbers.to(_float(numbers)), ()
+    return (numbers.to(_float(numbers)) / scale).clamp(0, 1), notes
 
 
 def _float(numbers: Tensor) -> torch.dtype:

@@ -264,7 +264,7 @@ def test_small_roundings_of_places_are_no_uneven_stack(tmp_path, capfd):
         ({"shift": lambda k: (0, 0, 0.4 * (k == 3))}, "evenly spaced DICOM slices"),
         ({"shift": lambda k: (0, 0, -2.5 * (k == 3))}, "distances from 0 to 5 mm: a slice is"),
         ({"shift": lambda k: (0, 0.5 * k, 0)}, r"upright stack .* leans by 1\.92 pixels"),
-        ({"skip": (1, 2, 3, 4, 5)}, "two DICOM slices or more, a file each, got 1"),
+        ({"skip": (1, 2, 3, 4, 5)}, "two or more DICOM slices, one per file, got 1"),
     ],
 )
 def test_stacks_that_no_affine_describes_are_refused(tmp_path, options, message):

@@ -235,7 +235,7 @@ def _finish(result: CohortResult, output: Path) -> None:
             say(f"warning: no file has label {name}: is this the right label?")
     earlier = f", {result.resumed} of them by an earlier run" if result.resumed else ""
     say(f"{plural(scored, 'case')} scored{earlier}, {len(result.failed)} failed; {output}")
-    warned = sum(any(row.get("warning") for row in one.rows) for one in result.results)
+    warned = sum(any(row.get("warning") for row in case.rows) for case in result.results)
     if warned:
         say(f"{plural(warned, 'case')} with a warning: see cases.csv")
     if result.failed:

@@ -212,4 +212,4 @@ def _of_mask(loaded: LoadedMasks, label: int | None, settings: ScoreSettings) ->
     """The lesions of the mask that is there."""
     (mask, raters), notes = loaded.truth(label, settings)
     spacing = loaded.reference.lesion_spacing
-    return Noted(marked_by_mask(mask, raters, spacing=spacing, settings=settings), notes)
+    return marked_by_mask(mask, raters, spacing=spacing, settings=settings), notes

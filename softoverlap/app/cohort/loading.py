@@ -46,7 +46,7 @@ class LoadedMasks:
     Examples:
         >>> mask = Volume(torch.ones(2, 2, 2), torch.eye(4, dtype=torch.float64))
         >>> loaded = LoadedMasks(mask, (mask,), ("a", "b"), 0.0)
-        >>> loaded.prediction(None, ScoreSettings()).value.shape
+        >>> loaded.prediction(None, ScoreSettings())[0].shape
         torch.Size([2, 2, 2])
     """
 
@@ -77,12 +77,12 @@ class LoadedMasks:
             _read(volume, values, label, name, settings)
             for volume, name in zip(self.truths, self.names[1:], strict=True)
         ]
-        notes = tuple(note for mask in read for note in mask.notes)
-        masks = [mask.value for mask in read]
+        masks = [mask for mask, _ in read]
+        notes = tuple(note for _, on_mask in read for note in on_mask)
         if len(masks) == 1 and masks[0].ndim == 3:
-            return Noted((masks[0], None), notes)
+            return (masks[0], None), notes
         raters = torch.cat([mask.reshape(-1, *self.reference.grid) for mask in masks])
-        return Noted((raters.mean(dim=0), raters), notes)
+        return (raters.mean(dim=0), raters), notes
 
 
 def load_masks(pred: Path | None, truths: Sequence[Path], settings: ScoreSettings) -> LoadedMasks:
@@ -155,7 +155,7 @@ def _rater_or_raters(path: Path) -> Noted[Volume]:
             f"{path} must hold raters along its fourth axis, got {len(volume.data)} channels that "
             "add up to 1 everywhere, like classes: store a single class, or labels"
         )
-    return Noted(volume, notes)
+    return volume, notes
 
 
 def _on_grid(
@@ -187,8 +187,8 @@ def _read(
         arguments=(argument, "labels"),
     )  # fmt: skip
     if is_label_map(kind, label):
-        return Noted(mask, notes)
-    return Noted(mask, notes + _notes_on_haze(mask, name, settings))
+        return mask, notes
+    return mask, notes + _notes_on_haze(mask, name, settings)
 
 
 def _notes_on_haze(mask: Tensor, name: str, settings: ScoreSettings) -> tuple[str, ...]:

@@ -116,8 +116,8 @@ class Journal:
                 if before and paths and before != paths:
                     raise ValueError(
                         f"{self.path.parent} must hold results of the same files, got case {case} "
-                        f"of {';'.join(before)}, now {';'.join(paths)}: pass --overwrite or "
-                        "another --output"
+                        f"of {';'.join(before)}, now {';'.join(paths)}: pass `overwrite=True` "
+                        "or another `output=`"
                     )
 
     def append(self, key: str, result: CaseResult, files: CaseFiles | None = None) -> None:
@@ -193,7 +193,7 @@ def _check_header(
     if not ours or (header.get("version") != VERSION and not overwrite):
         raise ValueError(
             f"{path} must begin as a journal of version {VERSION}, got another file: remove it or "
-            "pass another --output"
+            "pass another `output=`"
         )
     if overwrite:
         return
@@ -203,8 +203,8 @@ def _check_header(
     if changed:
         words = ", ".join(f"{name} {before.get(name)!r}, now {now[name]!r}" for name in changed)
         raise ValueError(
-            f"{path.parent} must hold results of the same settings, got {words}: pass --overwrite "
-            "or another --output"
+            f"{path.parent} must hold results of the same settings, got {words}: pass "
+            "`overwrite=True` or another `output=`"
         )
 
 

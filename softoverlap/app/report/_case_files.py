@@ -11,6 +11,7 @@ from typing import Any
 
 from torch import Tensor
 
+from softoverlap._checks import refusal
 from softoverlap.app.report._places import affine_of_boxes, check_axes, place_of
 from softoverlap.app.report._results import Row, text, truths_of
 from softoverlap.app.report.display import DISPLAY
@@ -77,7 +78,7 @@ def load_volumes(
     found = next(filter(_is_image, preds), None)
     if not masks and found is None:
         if image is None:
-            raise ValueError("boxes alone, and no scan is known: see --images")
+            raise ValueError("boxes alone, and no scan is known: name the images")
         return _scan_alone(image, _found(itertools.chain(*named), folder), row)
     first = masks[0] if masks else found
     assert first is not None
@@ -158,9 +159,8 @@ class ScanFinder:
         if self.pattern is not None and "{case}" not in self.pattern:
             folder = Path(self.pattern)
             if not folder.is_dir():
-                raise NotADirectoryError(
-                    f"--images must be a folder or a pattern with {{case}}, got {self.pattern}"
-                )
+                complaint = f"must be a folder or a pattern with {{case}}, got {self.pattern}"
+                raise refusal("images", complaint, NotADirectoryError)
             for path in sorted(folder.rglob("*")):
                 if is_image_name(path) or path.is_dir():
                     self.files.setdefault(image_name(path), []).append(path)
@@ -181,9 +181,11 @@ class ScanFinder:
         if self.pattern is None or not cases or any(self._named(case) for case in cases):
             return
         looked = self.pattern.replace("{case}", cases[0])
-        raise FileNotFoundError(
-            f"--images must have the scan of one case at least, found none of {len(cases)}: "
-            f"looked {'for' if '{case}' in self.pattern else f'for {cases[0]} in'} {looked}"
+        raise refusal(
+            "images",
+            f"must have the scan of one case at least, found none of {len(cases)}: "
+            f"looked {'for' if '{case}' in self.pattern else f'for {cases[0]} in'} {looked}",
+            FileNotFoundError,
         )
 
     def _named(self, case: str) -> list[Path]:

@@ -37,7 +37,7 @@ from softoverlap.images.formats.record import (
 from softoverlap.images.geometry import Volume
 from softoverlap.images.images import noted_one_volume
 from softoverlap.images.nifti import is_nifti_name
-from softoverlap.images.noted import Noted, warn_of
+from softoverlap.images.noted import Noted, warn_of, warned
 from softoverlap.images.tables import write_table
 from softoverlap.lesion import Lesion
 
@@ -87,7 +87,7 @@ def read_label_map(path: Path | str, *, scores: Path | str | None = None) -> lis
         [([1.0, 1.0, 1.0, 3.0, 2.0, 2.0], 1.0)]
     """
     path = Path(path)
-    volume, instances = _read(path, None if scores is None else Path(scores)).warned()
+    volume, instances = warned(_read(path, None if scores is None else Path(scores)))
     voxel = volume.voxel_mm3
     lesions = []
     for instance in instances:
@@ -149,7 +149,7 @@ def _read(path: Path, scores: Path | None) -> Noted[tuple[Volume, list[_Instance
         _Instance(window, values[window] == value, *(table.get(value, none) if table else none))
         for value, window in known.items()
     ]
-    return Noted((volume, instances), notes)
+    return (volume, instances), notes
 
 
 def _checked_table(path: Path, known: set[int], listed: set[int]) -> tuple[str, ...]:

@@ -45,6 +45,7 @@ from softoverlap.images.formats.record import (
     save_json,
 )
 from softoverlap.images.formats.world import FRAMES, box_corners, voxel_boxes, world_boxes
+from softoverlap.images.noted import warned
 
 LISTS = ("training", "validation", "testing", "test")
 SCORES = ("label_scores", "score")
@@ -61,7 +62,7 @@ def write(path: Path, files: Mapping[str, BoxFile], hints: Hints) -> None:
         affine = needed_affine(path, file, hints)
         image = _image_name(path, file, hints)
         affines[image] = affine.tolist()
-        around = world_boxes(file.boxes, affine, frame, path, case_of(path, file)).warned()
+        around = warned(world_boxes(file.boxes, affine, frame, path, case_of(path, file)))
         entries.append(_entry(image, file, around))
     content = {"frame": frame, "box_mode": "cccwhd", "affines": affines, "validation": entries}
     save_json(path, content)

@@ -97,7 +97,7 @@ def _from_order(rows: Tensor, ndim: int, path: Path) -> Noted[Float64[Tensor, "b
             f"{path}: {int(thin.sum())} boxes hold no voxel (x2 - x1 below 1) and became flat",
         )
     middle = (low + high) / 2
-    return Noted(torch.cat([low.minimum(middle), high.maximum(middle)], dim=1), notes)
+    return torch.cat([low.minimum(middle), high.maximum(middle)], dim=1), notes
 
 
 def _itk_grid(affine: Tensor) -> dict[str, np.ndarray]:

@@ -35,7 +35,7 @@ def world_boxes(
     corners = boxes_to_world(boxes, affine) @ _turn(frame)
     around = torch.cat([corners.amin(1), corners.amax(1)], dim=1)
     volumes = volume(boxes) * torch.linalg.det(affine[:3, :3]).abs()
-    return Noted(around, _notes_on_growth(path, case, volumes, around))
+    return around, _notes_on_growth(path, case, volumes, around)
 
 
 def voxel_boxes(
@@ -50,7 +50,7 @@ def voxel_boxes(
     flat = torch.linalg.solve(affine[:3, :3], there.reshape(-1, 3).T).T.reshape(-1, 8, 3) + 0.5
     around = torch.cat([flat.amin(1), flat.amax(1)], dim=1)
     edges = flat[:, [4, 2, 1]] - flat[:, :1]
-    return Noted(around, _notes_on_growth(path, case, torch.linalg.det(edges).abs(), around))
+    return around, _notes_on_growth(path, case, torch.linalg.det(edges).abs(), around)
 
 
 def box_corners(

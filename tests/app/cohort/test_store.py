@@ -200,7 +200,7 @@ def test_other_settings_are_refused_unless_overwritten(tmp_path):
     runner = partial(counting, scored=[])
     score_cohort(made_up(2), tmp_path, runner=runner)
     other = ScoreSettings(threshold=0.3)
-    with pytest.raises(ValueError, match=r"got threshold 0\.5, now 0\.3: pass --overwrite"):
+    with pytest.raises(ValueError, match=r"got threshold 0\.5, now 0\.3: pass `overwrite=True`"):
         score_cohort(made_up(2), tmp_path, other, runner=runner)
     again = score_cohort(made_up(2), tmp_path, other, runner=runner, overwrite=True)
     assert again.resumed == 0
@@ -382,7 +382,9 @@ def test_results_of_another_version_are_refused_unless_overwritten(tmp_path, mon
     for module in (store, records):
         monkeypatch.setattr(module, "version", lambda _: "99.0")
     assert case_key(*KEYED) != key
-    with pytest.raises(ValueError, match=r"got softoverlap '.*', now '99\.0': pass --overwrite"):
+    with pytest.raises(
+        ValueError, match=r"got softoverlap '.*', now '99\.0': pass .overwrite=True"
+    ):
         score_cohort(made_up(2), tmp_path, runner=runner)
     assert score_cohort(made_up(2), tmp_path, runner=runner, overwrite=True).resumed == 0
 

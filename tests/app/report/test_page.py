@@ -657,6 +657,6 @@ def test_numbers_are_short_and_what_is_not_defined_is_a_dash():
 @pytest.mark.parametrize("name", ["{case}_nosuch.nii.gz", ""])
 def test_images_that_fit_no_case_are_named(cohort, tmp_path, name):
     (tmp_path / "empty").mkdir()
-    with pytest.raises(FileNotFoundError, match="--images must have the scan of one case at least"):
+    with pytest.raises(FileNotFoundError, match="images must have the scan of one case at least"):
         write_report(cohort, tmp_path / "page.html", images=tmp_path / "empty" / name)
     assert not (tmp_path / "page.html").exists()

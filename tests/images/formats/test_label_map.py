@@ -117,7 +117,7 @@ def test_a_label_map_that_cannot_be_written_leaves_map_and_table_as_they_were(
     ("table", "message"),
     [
         ("value,score\n1,0.5\n", r"must have a score for each value, got none for \{2\}"),
-        ("value,score\n1,0.5\n1,0.5\n2,1\n", r"must have one row a value, got two for 1"),
+        ("value,score\n1,0.5\n1,0.5\n2,1\n", r"must have one row per value, got two for 1"),
         ("value,score\n1,high\n2,1\n", "must have the columns value, score, label, got"),
         ("id,score\n1,1\n2,1\n", "must have the columns value, score, label, got"),
         ("value,score\n1,\n2,1\n", "must have a score in all boxes or none, got 1"),

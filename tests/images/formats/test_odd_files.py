@@ -86,7 +86,7 @@ def test_what_the_schema_refuses_the_reader_refuses(tmp_path, validator, change)
         ("a.csv", "axis0_min,axis0_max\n1,nan\n", {}, "must hold finite coordinates"),
         ("a.csv", "axis0_min,axis0_max\n3,1\n", {}, "must have every maximum at or above"),
         ("a.csv", "label,axis0_min,axis0_max\n1.5,1,2\n", {}, "whole number as label in line 2"),
-        ("a.csv", "case,axis0_min,axis0_max\na,1,2\n,3,4\n", {}, "beside the case a"),
+        ("a.csv", "case,axis0_min,axis0_max\na,1,2\n,3,4\n", {}, "and the case a"),
         ("a.csv", "axis1_min,axis1_max\n3,4\n", {}, "must have the columns axis0_min"),
         ("a.json", "[1]", {"format": "monai", "frame": "RAS"}, "must be a MONAI list"),
         ("a.json", "{}", {"format": "monai", "frame": "RAS"}, "must hold a list named training"),
@@ -289,7 +289,7 @@ def test_one_scan_is_not_taken_for_that_of_several_cases(tmp_path):
     write_box_files(tmp_path / "all.csv", files)
     with pytest.raises(ValueError, match="holds 2 cases: name a folder .* `image=`"):
         read_box_files(tmp_path / "all.csv", image=tmp_path / "sub-01.nii.gz")
-    with pytest.raises(FileNotFoundError, match=r"must hold the scan sub-02\.nii\.gz, or of"):
+    with pytest.raises(FileNotFoundError, match=r"must hold the scan sub-02\.nii\.gz, or in"):
         read_box_files(tmp_path / "all.csv", image=tmp_path)
     save_nifti(tmp_path / "sub-02.nii", torch.zeros(4, 4, 4), AFFINES["flipped"])
     found = read_box_files(tmp_path / "all.csv", image=tmp_path)

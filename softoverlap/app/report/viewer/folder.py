@@ -120,7 +120,7 @@ def _write_volume(path: Path, name: str, layer: Layer) -> None:
         if length > MAX_BYTES:
             raise ValueError(
                 f"{layer.paths[0]} must be at most {MAX_BYTES / 1e6:g} MB to lie in a page, got "
-                f"{length / 1e6:.0f} MB: look at it with --serve"
+                f"{length / 1e6:.0f} MB: serve the viewer instead"
             )
 
 

@@ -36,7 +36,7 @@ class Layer:
         paths: Its file, or one for each rater, whose mean is shown.
         values: How a mask's values are read, as `as_probabilities` has it; None for an image.
         label: The class of a label map to show, or None.
-        onto: File whose affine holds in place of the own (`--geometry index`), or None.
+        onto: File whose affine holds in place of the own (geometry `"index"`), or None.
         geometry: How the masks of several raters are brought together, as `align_to` has it.
 
     Examples:

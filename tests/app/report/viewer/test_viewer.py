@@ -431,7 +431,7 @@ def test_a_volume_that_cannot_be_copied_is_named_in_the_folder(results, tmp_path
     monkeypatch.setattr(folder_module, "MAX_BYTES", 10)
     written = write_viewer(read_viewer(results), tmp_path / "small")
     assert len(written.failed) == 6
-    assert "--serve" in written.failed[0]
+    assert "serve the viewer" in written.failed[0]
 
 
 def test_only_a_viewer_is_written_over_and_only_if_asked(results, tmp_path):
