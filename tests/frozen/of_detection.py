@@ -277,7 +277,10 @@ def _detector_losses() -> dict[str, Any]:
     options: dict[str, dict[str, Any]] = {
         "default": {},
         "box_iou": {"overlap": "box_iou", "matcher": api.MaxOverlapMatcher(0.2, 0.4)},
-        "aligned": {"overlap": "tversky", "alpha": 0.3, "matcher": api.TaskAlignedMatcher(5)},
+        "aligned": {
+            "overlap": api.mask_box_tversky.with_(alpha=0.3),
+            "matcher": api.TaskAlignedMatcher(5),
+        },
         "weighting": {"weighting": api.AnchorWeighting(target="quality", box_weight="rank")},
     }
     for kind, chosen in options.items():

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -79,14 +78,14 @@ def detect(model: LesionDetector, image: Volume) -> Detections:
     factor = zoom_factor(image.spacing, model.spacing)
     data = model.intensity(image.data).cpu()
     data = zoom(data, factor, zoom_size(data.shape, factor))
-    found, heat_map = _run(model, data.to(model.device))
+    detections, heat_map = _run(model, data.to(model.device))
     shape = tuple(image.data.shape)
     scale = torch.tensor([*factor, *factor], dtype=torch.float32)
     inverse = [1 / f for f in factor]
     return Detections(
-        box=geometry.clip(found["box"].float().cpu() * scale, shape),
-        label=found["label"].cpu(),
-        scores=found["label_scores"].float().cpu(),
+        box=geometry.clip(detections["box"].float().cpu() * scale, shape),
+        label=detections["label"].cpu(),
+        scores=detections["label_scores"].float().cpu(),
         heat_map=zoom(heat_map.cpu(), inverse, shape).clamp(0, 1),
     )
 
@@ -95,33 +94,10 @@ def detect(model: LesionDetector, image: Volume) -> Detections:
 def _run(model: LesionDetector, data: Tensor) -> tuple[dict[str, Tensor], Tensor]:
     """Detections and heat map on the network's own grid."""
     detector = model.detector.eval()
-    windows = detector.inferer
-    recorder = _Recorder(windows)
     amp = model.config.amp and data.device.type == "cuda"
-    try:
-        detector.inferer = recorder  # pyright: ignore[reportAttributeAccessIssue]
-        with torch.autocast(data.device.type, torch.bfloat16, enabled=amp):
-            found: Any = detector(data[None, None], use_inferer=True)
-    finally:
-        detector.inferer = windows
-    half = len(recorder.maps) // 2
-    levels = [
-        detector.score_map(logits, codes)
-        for logits, codes in zip(recorder.maps[:half], recorder.maps[half:], strict=True)
-    ]
-    return found[0], _heat_map(levels, detector.size_divisible, data.shape)
-
-
-class _Recorder:
-    """Keeps the maps that the sliding window returns: class logits first, then box codes."""
-
-    def __init__(self, inferer: Any) -> None:
-        self.inferer = inferer
-        self.maps: list[Tensor] = []
-
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        self.maps = list(self.inferer(*args, **kwargs))
-        return self.maps
+    with torch.autocast(data.device.type, torch.bfloat16, enabled=amp):
+        detections, levels = detector.detect_with_score_maps(data[None, None], use_inferer=True)
+    return detections[0], _heat_map(levels, detector.size_divisible, data.shape)
 
 
 def _heat_map(
@@ -135,4 +111,4 @@ def _heat_map(
         F.interpolate(level, size=padded, mode="trilinear", align_corners=False) for level in levels
     ]
     inside = tuple(slice(voxels) for voxels in size)
-    return torch.stack([one[0, 0] for one in grown]).amax(dim=0)[inside]
+    return torch.stack([level[0, 0] for level in grown]).amax(dim=0)[inside]
