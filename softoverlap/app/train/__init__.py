@@ -4,6 +4,7 @@ from softoverlap.app.train.checkpoint import (
     LesionDetector,
     build_detector,
     load_checkpoint,
+    read_checkpoint,
     save_checkpoint,
 )
 from softoverlap.app.train.config import TrainingConfig, pick_device
@@ -13,7 +14,7 @@ from softoverlap.app.train.inference import Detections, detect
 from softoverlap.app.train.patches import PatchSampler
 from softoverlap.app.train.scans import Intensity, TrainingScan, training_scan
 from softoverlap.app.train.schedule import Progress
-from softoverlap.app.train.training import train
+from softoverlap.app.train.training import resumable, train
 
 __all__ = [
     "Detections",
@@ -32,6 +33,8 @@ __all__ = [
     "find_scans",
     "load_checkpoint",
     "pick_device",
+    "read_checkpoint",
+    "resumable",
     "save_checkpoint",
     "train",
     "training_scan",

@@ -13,8 +13,7 @@ from torch import Tensor
 from softoverlap import boxes as geometry
 from softoverlap.app.train.checkpoint import LesionDetector
 from softoverlap.app.train.scans import zoom, zoom_factor, zoom_size
-from softoverlap.images import Volume
-from softoverlap.images.geometry import check_one_channel
+from softoverlap.images import Volume, check_one_channel
 
 
 @dataclass(frozen=True, eq=False)
