@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from softoverlap.images import Case, CaseTable
 
 
-def list_cases(table: CaseTable, threshold: float) -> bool:
+def list_cases(table: CaseTable, config: TrainingConfig) -> bool:
     """Read every case and print its contents, and every file that could not be paired.
 
     Returns:
@@ -22,7 +22,7 @@ def list_cases(table: CaseTable, threshold: float) -> bool:
     lines, bad, lesions = [], 0, 0
     with CountBar("reading", len(table.cases), quiet=True) as bar:
         for case in table.cases:
-            scan, notes = opened(case, threshold)
+            scan, notes = opened(case, config)
             bar(case.name)
             lines += [_line(case, scan), *(f"    {note}" for note in notes)]
             bad += scan is None
@@ -30,14 +30,14 @@ def list_cases(table: CaseTable, threshold: float) -> bool:
     say(patients(table))
     for line in lines:
         say(line)
-    say(f"{plural(lesions, 'lesion')} at --threshold {threshold:g}")
+    say(f"{plural(lesions, 'lesion')} at --threshold {config.mask_threshold:g}")
     say(f"{plural(len(table.unpaired), 'file')} not paired")
     for file in table.unpaired:
         say(f"  {file.path}: {file.reason}")
     if bad:
         say(f"{bad} of {plural(len(table.cases), 'case')} cannot be used")
     elif not lesions:
-        say(no_lesion(len(table.cases), threshold))
+        say(no_lesion(len(table.cases), config))
     return not bad and lesions > 0
 
 
@@ -52,11 +52,11 @@ def _line(case: Case, scan: TrainingScan | None) -> str:
     return f"{files}, {shape} voxels of {spacing} mm, {plural(len(scan.lesions), 'lesion')}"
 
 
-def no_lesion(scans: int, threshold: float) -> str:
+def no_lesion(scans: int, config: TrainingConfig) -> str:
     """The message if there is no lesion to learn."""
     return (
         f"train needs at least one lesion in {plural(scans, 'scan')}, found none at --threshold "
-        f"{threshold:g}: every mask is empty or named above"
+        f"{config.mask_threshold:g}: every mask is empty or named above"
     )
 
 
@@ -143,24 +143,24 @@ def is_finished(checkpoint: Path, config: TrainingConfig, names: list[str]) -> b
     return True
 
 
-def opened(case: Case, threshold: float) -> tuple[TrainingScan | None, list[str]]:
+def opened(case: Case, config: TrainingConfig) -> tuple[TrainingScan | None, list[str]]:
     """The scan with its lesions and notes about it, or None and the error."""
     from softoverlap.app.train import training_scan
     from softoverlap.images import load_case
 
     try:
-        loaded = load_case(case, threshold=threshold)
+        loaded = load_case(case, threshold=config.mask_threshold)
         return training_scan(loaded), list(loaded.notes)
     except (ValueError, OSError) as error:
         return None, [str(error)]
 
 
-def load(cases: list[Case], threshold: float) -> list[TrainingScan]:
+def load(cases: list[Case], config: TrainingConfig) -> list[TrainingScan]:
     """Read scans with their lesions; the error comes after all bad scans are named."""
     scans = []
     with CountBar("reading", len(cases)) as bar:
         for case in cases:
-            scan, notes = opened(case, threshold)
+            scan, notes = opened(case, config)
             bar(f"{case.name}, {plural(len(scan.lesions), 'lesion') if scan else 'failed'}")
             for note in notes:
                 say(f"{'warning' if scan else 'failed'}: {note}")
@@ -172,11 +172,11 @@ def load(cases: list[Case], threshold: float) -> list[TrainingScan]:
     return scans
 
 
-def check_lesions(scans: list[TrainingScan], threshold: float) -> None:
+def check_lesions(scans: list[TrainingScan], config: TrainingConfig) -> None:
     """Print the number of lesions to learn; none is an error."""
     lesions = sum(len(scan.lesions) for scan in scans)
     if not lesions:
-        raise ValueError(no_lesion(len(scans), threshold))
+        raise ValueError(no_lesion(len(scans), config))
     say(f"{plural(lesions, 'lesion')} in {plural(len(scans), 'scan')} to train on")
 
 

@@ -113,7 +113,7 @@ def train(
         learning_rate=learning_rate, intensity=intensity, mask_threshold=threshold,
     )  # fmt: skip
     if dry_run:
-        if not list_cases(find_cases(data), threshold):
+        if not list_cases(find_cases(data), config):
             raise typer.Exit(SOME_FAILED)
         return
     checkpoint = free_checkpoint(output, resume=resume, overwrite=overwrite)
@@ -122,9 +122,9 @@ def train(
     judged = not held_out or (output / "validation.json").exists()
     if resume and is_finished(checkpoint, config, [case.name for case in cases]) and judged:
         return
-    scans = load([*cases, *held_out], threshold)
+    scans = load([*cases, *held_out], config)
     scans, unseen = scans[: len(cases)], scans[len(cases) :]
-    check_lesions(scans, threshold)
+    check_lesions(scans, config)
     output.mkdir(parents=True, exist_ok=True)
     if overwrite:
         checkpoint.unlink(missing_ok=True)

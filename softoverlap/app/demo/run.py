@@ -124,9 +124,10 @@ def _phantoms(folder: Path, options: DemoOptions) -> tuple[list[TrainingScan], l
     unseen_seed = options.seed + UNSEEN
     write_phantoms(folder / "unseen", options.test_scans, unseen_seed, shape=options.shape)
     train_cases, unseen_cases = (find_cases(folder / part).cases for part in ("train", "unseen"))
+    threshold = options.config.mask_threshold
     return (
-        [training_scan(load_case(case)) for case in train_cases],
-        [training_scan(load_case(case)) for case in unseen_cases],
+        [training_scan(load_case(case, threshold=threshold)) for case in train_cases],
+        [training_scan(load_case(case, threshold=threshold)) for case in unseen_cases],
     )
 
 

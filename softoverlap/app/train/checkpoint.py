@@ -149,7 +149,13 @@ def load_checkpoint(
         FileNotFoundError: checkpoint nothing.pt must be a file, found none
     """
     target = pick_device(device)
-    values = read_checkpoint(path)
+    model = restored(read_checkpoint(path), path)
+    model.detector.to(target)
+    return model
+
+
+def restored(values: dict[str, Any], path: str | os.PathLike[str]) -> LesionDetector:
+    """The detector of what `read_checkpoint` read, on the CPU."""
     try:
         model = _built(values)
     except _MISFITS as error:
@@ -162,7 +168,6 @@ def load_checkpoint(
         raise ValueError(
             f"checkpoint {path} must hold weights that fit its config: {error}"
         ) from error
-    model.detector.to(target)
     return model
 
 

@@ -199,11 +199,9 @@ def write_detections(
         3
     """
     boxes, markups, heat_map = result_files(output, name)
-    write_boxes(
-        boxes, detections.box, scores=detections.scores, labels=detections.label, affine=affine,
-        case=name,
-    )  # fmt: skip
-    write_markups(markups, detections.box, affine, scores=detections.scores)
+    box, scores = detections.box, detections.scores
+    write_boxes(boxes, box, scores=scores, labels=detections.label, affine=affine, case=name)
+    write_markups(markups, box, affine, scores=scores)
     save_nifti(heat_map, detections.heat_map, affine)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -94,33 +93,10 @@ def detect(model: LesionDetector, image: Volume) -> Detections:
 def _run(model: LesionDetector, data: Tensor) -> tuple[dict[str, Tensor], Tensor]:
     """Detections and heat map on the network's own grid."""
     detector = model.detector.eval()
-    windows = detector.inferer
-    recorder = _Recorder(windows)
     amp = model.config.amp and data.device.type == "cuda"
-    try:
-        detector.inferer = recorder  # pyright: ignore[reportAttributeAccessIssue]
-        with torch.autocast(data.device.type, torch.bfloat16, enabled=amp):
-            predictions: Any = detector(data[None, None], use_inferer=True)
-    finally:
-        detector.inferer = windows
-    half = len(recorder.maps) // 2
-    levels = [
-        detector.score_map(logits, codes)
-        for logits, codes in zip(recorder.maps[:half], recorder.maps[half:], strict=True)
-    ]
-    return predictions[0], _heat_map(levels, detector.size_divisible, data.shape)
-
-
-class _Recorder:
-    """Keeps the maps that the sliding window returns: class logits first, then box codes."""
-
-    def __init__(self, inferer: Any) -> None:
-        self.inferer = inferer
-        self.maps: list[Tensor] = []
-
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        self.maps = list(self.inferer(*args, **kwargs))
-        return self.maps
+    with torch.autocast(data.device.type, torch.bfloat16, enabled=amp):
+        detections, levels = detector.detect_with_score_maps(data[None, None], use_inferer=True)
+    return detections[0], _heat_map(levels, detector.size_divisible, data.shape)
 
 
 def _heat_map(

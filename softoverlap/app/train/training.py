@@ -16,8 +16,8 @@ from softoverlap._checks import refusal
 from softoverlap.app.train.checkpoint import (
     LesionDetector,
     build_detector,
-    load_checkpoint,
     read_checkpoint,
+    restored,
     save_checkpoint,
 )
 from softoverlap.app.train.config import TrainingConfig, pick_device
@@ -103,7 +103,7 @@ def train(
 
 
 def _is_stopped(progress: Callable[[Progress], None], state: Progress) -> bool:
-    """Tell of a step; whether Ctrl-C ends the run now that the step is whole."""
+    """Report a step; whether Ctrl-C ends the run now that the step is whole."""
     try:
         progress(state)
     except KeyboardInterrupt:
@@ -206,7 +206,7 @@ def _start(
 
 def _resumed(path: Path, config: TrainingConfig, device: torch.device, names: list[str]) -> _Run:
     values = resumable(path, config, names)
-    run = _Run(replace(load_checkpoint(path, device="cpu"), config=config), device, names)
+    run = _Run(replace(restored(values, path), config=config), device, names)
     try:
         run.optimizer.load_state_dict(values["optimizer"])
     except (TypeError, ValueError, KeyError, AttributeError) as error:
@@ -228,7 +228,7 @@ def resumable(path: Path, config: TrainingConfig, names: list[str]) -> dict[str,
             f"checkpoint {path} must be resumed with the scans it was started with, "
             f"{len(values['scans'])} scans, got {len(names)} or other names"
         )
-    stored = load_checkpoint(path, device="cpu").config.to_dict()
+    stored = restored(values, path).config.to_dict()
     asked = config.to_dict()
     for name, value in asked.items():
         if name not in _MAY_CHANGE and stored[name] != value:

@@ -88,7 +88,7 @@ class _CutLesions:
         """Overlap that some box surely has with the whole lesion, the highest that is known."""
         own = mask_box_pair_mass(self.tables, self.box, validate=False)
         whole = self.score(self.box, own.expand(len(own), -1)).diagonal()
-        found = [best_box_in_image(lesion, overlap=self.overlap) for lesion in self.lesions]
-        boxes = torch.stack(found).to(self.box)
+        best = [best_box_in_image(lesion, overlap=self.overlap) for lesion in self.lesions]
+        boxes = torch.stack(best).to(self.box)
         mass = mask_box_pair_mass(self.tables, boxes, validate=False)
         return whole.maximum(self.overlap.ratio(mass, geometry.volume(boxes), self.size))

@@ -6,31 +6,34 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-from jaxtyping import Float, Shaped
+from jaxtyping import Float
+from monai.apps.detection.networks.retinanet_detector import RetinaNetDetector
 from monai.apps.detection.utils.anchor_utils import AnchorGenerator
+from monai.apps.detection.utils.box_selector import BoxSelector
+from monai.apps.detection.utils.detector_utils import preprocess_images
+from monai.apps.detection.utils.predict_utils import predict_with_inferer
 from torch import Tensor, nn
 
-from softoverlap._types import plain
 from softoverlap.anchors import (
     AnchorOverlap,
     AnchorWeighting,
     ATSSMatcher,
     Matches,
+    MaxOverlapMatcher,
     checked_overlap,
 )
-from softoverlap.for_monai.detector.learning import DetectorLosses
-from softoverlap.for_monai.detector.loss_terms import QualityFocal
-from softoverlap.for_monai.detector.ranking import (
-    ranking_logits,
-    ranking_score,
-    score_name,
-    split_codes,
-)
+from softoverlap.for_monai.detector import ranking
+from softoverlap.for_monai.detector.learning import Learning, QualityRule, Target
+from softoverlap.for_monai.detector.loss_terms import QualityFocal, check_coding, reduce, unreduced
+from softoverlap.for_monai.detector.parts import anchors_of, given_or_default
+from softoverlap.for_monai.detector.samples import AnyMatches, box_losses, classification_samples
+from softoverlap.for_monai.detector.selection import FastBoxSelector
 from softoverlap.for_monai.detector.targets import checked_images, checked_targets
+from softoverlap.for_monai.detector.windows import AlignedWindowInferer, in_one_piece
 from softoverlap.overlaps import box_iou, mask_box_dice
 
 
-class SoftRetinaNetDetector(DetectorLosses):
+class SoftRetinaNetDetector(RetinaNetDetector):
     """MONAI's RetinaNet detector that learns from soft lesions, without torchvision.
 
     In training it takes a target for each image: `{"box": (M, 2 * ndim), "label": (M,),
@@ -45,23 +48,15 @@ class SoftRetinaNetDetector(DetectorLosses):
     A network with an IoU-aware branch (`lesion_retinanet(iou_branch=True)`) also learns how well
     each positive anchor's predicted box fits, as a third loss `"box_quality"`.
 
-    In evaluation it returns a dict of `"box"`, `"label"` and `"label_scores"` for each image.
-
-    MONAI's `set_*` methods stay: its losses are weighted per anchor (`reduction="mean"` becomes
-    the weighted mean), both matchers are this package's and need no torchvision. With
-    `reduction="sum"` the gradients of half batches add up to that of the whole; the other
-    reductions divide by the positives or the weights of their own batch.
+    MONAI's methods stay; both matchers are this package's. Losses are weighted per anchor, so they
+    need an attribute `reduction`: `"mean"` becomes the weighted mean, `"positives"` divides by the
+    number of positive anchors, and with `"sum"` gradients of half batches add up to the whole's.
 
     Args:
         network: The network, for instance of `lesion_retinanet`.
         anchor_generator: Its anchors; by default `network.anchor_generator`.
         box_overlap_metric: Overlap of boxes (pairwise), for targets without lesions and for NMS.
-        spatial_dims: As in MONAI: if the network does not tell.
-        num_classes: As in MONAI: if the network does not tell.
-        size_divisible: As in MONAI: if the network does not tell.
-        cls_key: As in MONAI: if the network does not tell.
-        box_reg_key: As in MONAI: if the network does not tell.
-        debug: As in MONAI.
+        spatial_dims, num_classes, size_divisible, cls_key, box_reg_key, debug: As in MONAI.
         overlap: Between soft mask and anchor, or its name, as in `anchor_quality`.
         normalize: `"best"` for the overlap relative to the lesion's best, None for the overlap.
         matcher: Which anchor serves which lesion; by default `ATSSMatcher()`.
@@ -75,18 +70,23 @@ class SoftRetinaNetDetector(DetectorLosses):
         ValueError: If there are no anchors, or an argument is out of range.
 
     References:
-        Lin et al., Focal loss for dense object detection, https://arxiv.org/abs/1708.02002
         Zhang et al., VarifocalNet, https://arxiv.org/abs/2008.13367
-        Wu et al., IoU-aware single-stage object detector, https://arxiv.org/abs/1912.05992
 
     Examples:
         >>> import torch
         >>> from softoverlap.for_monai import lesion_retinanet
         >>> detector = SoftRetinaNetDetector(lesion_retinanet()).eval()
         >>> with torch.no_grad():
-        ...     found = detector(torch.zeros(1, 1, 16, 16, 16))
-        >>> sorted(found[0])
+        ...     detections = detector(torch.zeros(1, 1, 16, 16, 16))
+        >>> sorted(detections[0])
         ['box', 'label', 'label_scores']
+        >>> detector.set_cls_loss(torch.nn.BCEWithLogitsLoss(reduction="mean"))
+        >>> detector.set_box_regression_loss(torch.nn.L1Loss(), encode_gt=True, decode_pred=False)
+        >>> detector.set_box_quality_loss(torch.nn.BCEWithLogitsLoss(reduction="sum"))
+        >>> detector.set_regular_matcher(0.5, 0.4)
+        >>> detector.set_atss_matcher(num_candidates=9)
+        >>> detector.set_sliding_window_inferer(48, overlap=0.25)
+        >>> detector.set_box_selector_parameters(nms_thresh=0.1)
     """
 
     def __init__(
@@ -107,32 +107,86 @@ class SoftRetinaNetDetector(DetectorLosses):
         weighting: AnchorWeighting | None = None,
         score: str | None = None,
     ) -> None:
-        iou_branch = bool(getattr(network, "iou_branch", False))
-        ranked_by = score_name(score, iou_branch)
+        generator = anchors_of(network) if anchor_generator is None else anchor_generator
         super().__init__(
-            network,
-            _anchors_of(network) if anchor_generator is None else anchor_generator,
-            box_overlap_metric,
-            spatial_dims,
-            num_classes,
-            size_divisible,
-            cls_key,
-            box_reg_key,
-            debug,
-        )
-        self.overlap, self.normalize = checked_overlap(overlap, normalize), normalize
-        self.proposal_matcher = _instance("matcher", matcher, ATSSMatcher())
-        self.weighting = _instance("weighting", weighting, AnchorWeighting())
-        self.iou_branch, self.score = iou_branch, ranked_by
+            network, generator, box_overlap_metric, spatial_dims, num_classes, size_divisible,
+            cls_key, box_reg_key, debug,
+        )  # fmt: skip
+        self.iou_branch = bool(getattr(network, "iou_branch", False))
+        self.score = ranking.score_name(score, self.iou_branch)
+        overlap = checked_overlap(overlap, normalize)
+        self.quality = QualityRule(overlap, normalize, box_overlap_metric)
+        self.proposal_matcher = given_or_default("matcher", matcher, ATSSMatcher())
+        self.weighting = given_or_default("weighting", weighting, AnchorWeighting())
         self.set_target_keys("box", "label")
         self.set_cls_loss(QualityFocal())
         self.set_box_quality_loss(nn.BCEWithLogitsLoss())
         self.set_box_selector_parameters()
 
+    def set_cls_loss(self, cls_loss: nn.Module) -> None:
+        """Set the classification loss, of logits and targets of shape (N, classes)."""
+        self.cls_loss_func, self.cls_reduction = unreduced("cls_loss", cls_loss)
+
+    def set_box_regression_loss(
+        self, box_loss: nn.Module, encode_gt: bool, decode_pred: bool
+    ) -> None:
+        """Set the regression loss, of boxes or of their codes, shape (N, 2 * ndim).
+
+        A loss with an attribute `takes_masks` that is True, such as `MaskBoxDiceLoss`, is called
+        with the soft mask of each box's lesion in place of the true box, and with `best`, the
+        highest overlap that any box can reach with it. All targets must then have lesions.
+
+        Raises:
+            TypeError: If the loss has no `reduction`.
+            ValueError: If its `reduction` is another one, or a loss that takes masks or boxes
+                would be given codes.
+        """
+        loss, self.box_reduction = unreduced("box_loss", box_loss)
+        check_coding(loss, encode_gt, decode_pred)
+        super().set_box_regression_loss(loss, encode_gt, decode_pred)
+
+    def set_box_quality_loss(self, quality_loss: nn.Module) -> None:
+        """Set the loss of the IoU-aware branch, of logits and targets in [0, 1], shape (N, 1)."""
+        self.quality_loss_func, self.quality_reduction = unreduced("quality_loss", quality_loss)
+
+    def set_regular_matcher(
+        self, fg_iou_thresh: float, bg_iou_thresh: float, allow_low_quality_matches: bool = True
+    ) -> None:
+        """Match by thresholds on the quality, with `MaxOverlapMatcher`."""
+        self.proposal_matcher = MaxOverlapMatcher(
+            bg_iou_thresh, fg_iou_thresh, allow_low_quality_matches=allow_low_quality_matches
+        )
+
+    def set_atss_matcher(self, num_candidates: int = 4, center_in_gt: bool = False) -> None:
+        """Match by adaptive training sample selection, with `ATSSMatcher`."""
+        self.proposal_matcher = ATSSMatcher(num_candidates, center_in_gt=center_in_gt)
+
+    def set_sliding_window_inferer(
+        self, roi_size: Sequence[int] | int, *args: Any, **kwargs: Any
+    ) -> None:
+        """Detect window by window, with `AlignedWindowInferer`, which takes these arguments."""
+        stride = self.size_divisible
+        self.inferer = AlignedWindowInferer(roi_size, *args, size_divisible=stride, **kwargs)
+
+    def set_box_selector_parameters(
+        self,
+        score_thresh: float = 0.05,
+        topk_candidates_per_level: int = 1000,
+        nms_thresh: float = 0.5,
+        detections_per_img: int = 300,
+        apply_sigmoid: bool = True,
+    ) -> None:
+        """Set which boxes become detections."""
+        kind = FastBoxSelector if self.box_overlap_metric is box_iou else BoxSelector
+        self.box_selector = kind(
+            self.box_overlap_metric, apply_sigmoid, score_thresh, topk_candidates_per_level,
+            nms_thresh, detections_per_img,
+        )  # fmt: skip
+
     def forward(
         self,
         input_images: list[Tensor] | Tensor,
-        targets: list[dict[str, Any]] | None = None,
+        targets: list[Target] | None = None,
         use_inferer: bool = False,
     ) -> dict[str, Tensor] | list[dict[str, Tensor]]:
         """The losses in training, the detections in evaluation.
@@ -162,23 +216,42 @@ class SoftRetinaNetDetector(DetectorLosses):
         """
         images = checked_images(input_images)
         if self.training:
-            targets = checked_targets(
-                targets,
-                len(images),
-                keys=(self.target_box_key, self.target_label_key),
-                num_classes=self.num_classes,
-                spatial_dims=self.spatial_dims,
-                device=images[0].device,
-            )
+            keys = self.target_box_key, self.target_label_key
+            targets = checked_targets(targets, images, keys, self.num_classes, self.spatial_dims)
         return super().forward(images, targets, use_inferer)
 
-    def generate_anchors(self, images: Tensor, head_outputs: dict[str, list[Tensor]]) -> None:
-        """Keep the anchors while shape and device stay (MONAI forgets the device).
+    def detect_with_score_maps(
+        self, input_images: list[Tensor] | Tensor, use_inferer: bool = False
+    ) -> tuple[list[dict[str, Tensor]], list[Float[Tensor, "batch 1 *places"]]]:
+        """The detections, and from the same pass of the network the highest score at each place.
 
-        Args:
-            images: Images, shape (B, C, *spatial).
-            head_outputs: Maps of the network, a list of levels by key.
+        Returns:
+            The detections of each image, and for each level the highest score of any anchor and
+            class, in [0, 1], shape (B, 1, *places); images are padded at their end.
+
+        Examples:
+            >>> from softoverlap.for_monai import lesion_retinanet
+            >>> detector = SoftRetinaNetDetector(lesion_retinanet())
+            >>> _, levels = detector.detect_with_score_maps(torch.zeros(1, 1, 16, 16, 16))
+            >>> [tuple(level.shape) for level in levels]
+            [(1, 1, 4, 4, 4), (1, 1, 2, 2, 2)]
         """
+        images = checked_images(input_images)
+        images, sizes = preprocess_images(images, self.spatial_dims, self.size_divisible)
+        inferer: Any = self.inferer if use_inferer else in_one_piece
+        maps = predict_with_inferer(images, self.network, [self.cls_key, self.box_reg_key], inferer)
+        self.generate_anchors(images, maps)
+        outputs = {key: self._reshape_maps(levels) for key, levels in maps.items()}
+        grids = [level.shape[2:] for level in maps[self.cls_key]]
+        places = [grid.numel() for grid in grids]
+        detections = self.postprocess_detections(outputs, self.anchors or [], sizes, places)
+        logits, _, quality = self._parts(outputs)
+        p = logits.sigmoid() if self.box_selector.apply_sigmoid else logits
+        best = ranking.ranking_score(p, quality, self.score).amax(dim=2)
+        return detections, ranking.score_maps(best, grids, self.num_anchors_per_loc)
+
+    def generate_anchors(self, images: Tensor, head_outputs: dict[str, list[Tensor]]) -> None:
+        """Keep the anchors while shape and device stay; MONAI forgets the device."""
         device = head_outputs[self.cls_key][0].device
         if self.anchors is not None and self.anchors[0].device != device:
             self.anchors = None
@@ -192,85 +265,86 @@ class SoftRetinaNetDetector(DetectorLosses):
         num_anchor_locs_per_level: Sequence[int],
         need_sigmoid: bool = True,
     ) -> list[dict[str, Tensor]]:
-        """Detections of each image, ranked as `score` says.
-
-        Args:
-            head_outputs_reshape: Logits and box codes by key, as in `compute_loss`.
-            anchors: Anchors of each image in voxels, shape (N, 2 * ndim).
-            image_sizes: Voxels of each image before it was padded.
-            num_anchor_locs_per_level: Places of each level.
-            need_sigmoid: Not used, in MONAI either.
-
-        Returns:
-            Boxes, scores and labels of each image.
-        """
-        codes, quality = split_codes(head_outputs_reshape[self.box_reg_key], 2 * self.spatial_dims)
-        logits = ranking_logits(
-            head_outputs_reshape[self.cls_key],
-            quality,
-            score=self.score,
-            are_logits=self.box_selector.apply_sigmoid,
-        )
+        """Detections of each image, ranked as `score` says."""
+        logits, codes, quality = self._parts(head_outputs_reshape)
+        raw = self.box_selector.apply_sigmoid
+        logits = ranking.ranking_logits(logits, quality, score=self.score, are_logits=raw)
         outputs = {self.cls_key: logits, self.box_reg_key: codes}
         return super().postprocess_detections(
             outputs, anchors, image_sizes, num_anchor_locs_per_level, need_sigmoid
         )
 
-    def score_map(
+    @property
+    def learning(self) -> Learning:
+        """How anchors learn, by the settings of the moment."""
+        return Learning(
+            self.quality, self.proposal_matcher, self.weighting, self.quality_loss_func,
+            self.quality_reduction, self.box_coder, self.num_anchors_per_loc,
+            self.target_box_key, self.target_label_key,
+        )  # fmt: skip
+
+    def compute_loss(
         self,
-        logits: Shaped[Tensor, "batch classes_of_anchors *places"],
-        codes: Shaped[Tensor, "batch codes_of_anchors *places"],
-    ) -> Float[Tensor, "batch 1 *places"]:
-        """The highest ranking score of any anchor and class at each place of a level.
+        head_outputs_reshape: dict[str, Tensor],
+        targets: list[Target],
+        anchors: list[Tensor],
+        num_anchor_locs_per_level: Sequence[int],
+    ) -> dict[str, Tensor]:
+        """The losses by key, in float32, each attached to both heads."""
+        logits, codes, quality = self._parts(head_outputs_reshape)
+        with torch.autocast(logits.device.type, enabled=False):
+            learning = self.learning
+            matches = learning.match(anchors, targets, num_anchor_locs_per_level, (logits, codes))
+            assigned = learning.assigned(targets, matches)
+            losses = {
+                self.cls_key: self.compute_cls_loss(logits, targets, assigned),
+                self.box_reg_key: self.compute_box_loss(codes, targets, anchors, assigned),
+            }
+            if quality is not None:
+                branch = quality, codes, targets, anchors, assigned
+                losses["box_quality"] = learning.fit_loss(*branch)
+            attached = logits.sum() * 0 + head_outputs_reshape[self.box_reg_key].sum() * 0
+            return {key: loss + attached for key, loss in losses.items()}
 
-        Args:
-            logits: Class logits of one level, shape (B, anchors * classes, *places).
-            codes: Output of the box head, shape (B, anchors * channels, *places).
+    def compute_anchor_matched_idxs(
+        self, anchors: list[Tensor], targets: list[Target], num_anchor_locs_per_level: Sequence[int]
+    ) -> list[Tensor]:
+        """The lesion of each anchor, -1 for background, -2 to ignore it; see `Learning.match`."""
+        matches = self.learning.match(anchors, targets, num_anchor_locs_per_level)
+        return [match.index for match in matches]
 
-        Returns:
-            Scores in [0, 1], shape (B, 1, *places).
+    def compute_cls_loss(
+        self,
+        cls_logits: Float[Tensor, "batch anchors classes"],
+        targets: list[Target],
+        matched_idxs: AnyMatches,
+    ) -> Float[Tensor, ""]:
+        """Weighted classification loss of all anchors, or of those that the sampler picks."""
+        logits, wanted, weights = classification_samples(
+            cls_logits, self.learning.assigned(targets, matched_idxs), self.fg_bg_sampler
+        )
+        losses = self.cls_loss_func(logits, wanted)
+        return reduce(losses, weights, self.cls_reduction, (wanted > 0).any(dim=1).sum())
 
-        Examples:
-            >>> import torch
-            >>> from softoverlap.for_monai import lesion_retinanet
-            >>> network = lesion_retinanet()
-            >>> logits, codes = torch.zeros(1, 3, 2, 2, 2), torch.zeros(1, 18, 2, 2, 2)
-            >>> SoftRetinaNetDetector(network).score_map(logits, codes).unique()
-            tensor([0.5000])
-        """
-        p, outputs = self._reshape_maps([logits]), self._reshape_maps([codes])
-        p = p.sigmoid() if self.box_selector.apply_sigmoid else p
-        _, quality = split_codes(outputs, 2 * self.spatial_dims)
-        q = None if quality is None else quality.sigmoid()
-        best = ranking_score(p, q, self.score).amax(dim=2)
-        return best.view(len(p), *logits.shape[2:], -1).amax(dim=-1)[:, None]
+    def compute_box_loss(
+        self,
+        box_regression: Float[Tensor, "batch anchors coords"],
+        targets: list[Target],
+        anchors: list[Tensor],
+        matched_idxs: AnyMatches,
+    ) -> Float[Tensor, ""]:
+        """Weighted regression loss of the positive anchors; 0 without any, and still attached."""
+        assigned = self.learning.assigned(targets, matched_idxs)
+        indices = [image.index for image in assigned]
+        pairs = map(self.get_box_train_sample_per_image, box_regression, targets, anchors, indices)
+        losses, weight = box_losses(self.box_loss_func, zip(pairs, assigned, strict=True))
+        return reduce(losses, weight, self.box_reduction, len(weight))
+
+    def _parts(self, outputs: dict[str, Tensor]) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Class logits, box codes, and the logits of the quality if there are any."""
+        codes, quality = ranking.split_codes(outputs[self.box_reg_key], 2 * self.spatial_dims)
+        return outputs[self.cls_key], codes, quality
 
     def _reshape_maps(self, result_maps: list[Tensor]) -> Tensor:
         """All levels behind each other in float32; NaN is an error in evaluation too."""
-        maps = [plain(level).float().contiguous() for level in result_maps]
-        if not all(bool(torch.isfinite(level).all()) for level in maps):
-            raise ValueError(
-                "network must return finite values, got NaN or infinity: "
-                "has the training diverged, or does its checkpoint hold NaN?"
-            )
-        return super()._reshape_maps(maps)
-
-
-def _instance(name: str, given: Any, default: Any) -> Any:
-    """What was given, if it can be called; a class is not yet made, and a name is none."""
-    if given is None:
-        return default
-    if isinstance(given, type) or not callable(given):
-        raise TypeError(
-            f"{name} must be an object such as {type(default).__name__}(), got {given!r}"
-        )
-    return given
-
-
-def _anchors_of(network: nn.Module) -> AnchorGenerator:
-    generator = getattr(network, "anchor_generator", None)
-    if not isinstance(generator, AnchorGenerator):
-        raise ValueError(
-            "anchor_generator must be given where the network has no `anchor_generator`, got None"
-        )
-    return generator
+        return super()._reshape_maps(ranking.finite_maps(result_maps))

@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from softoverlap._checks import check_choice
-from softoverlap.losses import QualityFocalLoss
+from softoverlap.losses import BoxLoss, QualityFocalLoss
 
 
 class QualityFocal(nn.Module):
@@ -43,6 +43,16 @@ class QualityFocal(nn.Module):
 def takes_masks(loss: nn.Module) -> bool:
     """Whether the loss compares boxes with soft masks in place of boxes."""
     return bool(getattr(loss, "takes_masks", False))
+
+
+def check_coding(loss: nn.Module, encode_gt: bool, decode_pred: bool) -> None:
+    """A loss of masks or boxes takes boxes, never their codes."""
+    taken = "masks" if takes_masks(loss) else "boxes" if isinstance(loss, BoxLoss) else None
+    if taken and (encode_gt or not decode_pred):
+        raise ValueError(
+            f"encode_gt and decode_pred must be False and True for "
+            f"{type(loss).__name__}, which takes {taken}, got {encode_gt} and {decode_pred}"
+        )
 
 
 def unreduced(name: str, loss: nn.Module) -> tuple[nn.Module, str]:

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from softoverlap._checks import check_choice
+from softoverlap._types import plain
 from softoverlap.losses import iou_aware_score
 
 SCORES = ("cls", "product", "geometric")
@@ -36,12 +41,12 @@ def split_codes(
 
 
 def ranking_score(
-    p: Float[Tensor, "*anchors classes"], q: Float[Tensor, "*anchors"] | None, score: str
+    p: Float[Tensor, "*anchors classes"], quality: Float[Tensor, "*anchors"] | None, score: str
 ) -> Float[Tensor, "*anchors classes"]:
     """`p`, `p · q`, or its square root, which stays on the scale of probabilities."""
-    if score == "cls" or q is None:
+    if score == "cls" or quality is None:
         return p
-    product = iou_aware_score(p, q[..., None], validate=False)
+    product = iou_aware_score(p, quality.sigmoid()[..., None], validate=False)
     return product if score == "product" else product.sqrt()
 
 
@@ -56,5 +61,29 @@ def ranking_logits(
     if score == "cls" or quality is None:
         return logits
     p = logits.sigmoid() if are_logits else logits
-    found = ranking_score(p, quality.sigmoid(), score)
-    return found.logit() if are_logits else found
+    ranking = ranking_score(p, quality, score)
+    return ranking.logit() if are_logits else ranking
+
+
+def score_maps(
+    scores: Float[Tensor, "batch anchors"],
+    grids: Sequence[Sequence[int]],
+    anchors_per_place: int,
+) -> list[Float[Tensor, "batch 1 *places"]]:
+    """The highest score of any anchor at each place of each level."""
+    levels = scores.split([math.prod(grid) * anchors_per_place for grid in grids], dim=1)
+    return [
+        level.view(len(level), 1, *grid, anchors_per_place).amax(dim=-1)
+        for level, grid in zip(levels, grids, strict=True)
+    ]
+
+
+def finite_maps(maps: Sequence[Tensor]) -> list[Tensor]:
+    """The maps in float32; NaN in them is an error."""
+    wide = [plain(level).float().contiguous() for level in maps]
+    if not all(bool(torch.isfinite(level).all()) for level in wide):
+        raise ValueError(
+            "network must return finite values, got NaN or infinity: "
+            "has the training diverged, or does its checkpoint hold NaN?"
+        )
+    return wide

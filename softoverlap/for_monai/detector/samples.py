@@ -1,9 +1,9 @@
-"""Which anchors of an image train, and what the regression loss sees of them."""
+"""What the anchors of an image learn, and what the losses see of them."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -11,34 +11,95 @@ from jaxtyping import Float, Int
 from monai.apps.detection.utils.hard_negative_sampler import HardNegativeSampler
 from torch import Tensor, nn
 
-from softoverlap.anchors import Matches, best_box_in_image
+from softoverlap.anchors import AnchorWeighting, AnchorWeights, Matches, best_box_in_image
 from softoverlap.for_monai.detector.loss_terms import takes_masks
 from softoverlap.lesion import Lesion
 from softoverlap.mask_boxes import SummedVolume
 
-BoxSample = tuple[Tensor, Tensor, dict[str, Any], Tensor]
-"""Of the positive anchors of an image: predictions, true boxes, the target, lesion of each."""
+
+@dataclass(frozen=True)
+class Assignment:
+    """What the N anchors of an image learn from its M lesions.
+
+    Args:
+        index: Lesion of each anchor, -1 for background, -2 to ignore it, shape (N,).
+        weights: What each anchor learns, and how much it counts.
+        labels: Class of each lesion, shape (M,).
+        lesions: The lesions, or None where only their boxes are known.
+    """
+
+    index: Int[Tensor, "anchors"]
+    weights: AnchorWeights
+    labels: Int[Tensor, "lesions"]
+    lesions: Sequence[Lesion] | None
+
+    @property
+    def rows(self) -> Int[Tensor, "positives"]:
+        """The anchors that serve a lesion."""
+        return (self.index >= 0).nonzero()[:, 0]
+
+    @property
+    def served(self) -> Int[Tensor, "positives"]:
+        """The lesion that each of them serves."""
+        return self.index[self.rows]
 
 
-def as_matches(match: Tensor | Matches) -> Matches:
-    """Indices alone mean quality 1."""
-    return match if isinstance(match, Matches) else Matches((match >= 0).float(), match)
+AnyMatches = Sequence[Tensor | Matches | Assignment]
+"""Of each image the lesion of each anchor, alone (quality 1), with its quality, or weighed."""
 
 
-def sampled_rows(
+def assignment(
+    match: Tensor | Matches | Assignment,
+    labels: Int[Tensor, "lesions"],
+    lesions: Sequence[Lesion] | None,
+    weighting: AnchorWeighting,
+) -> Assignment:
+    """The assignment of a match; indices alone mean quality 1."""
+    if isinstance(match, Assignment):
+        return match
+    if not isinstance(match, Matches):
+        match = Matches((match >= 0).float(), match)
+    existence = [1.0] * len(labels)
+    if lesions is not None:
+        existence = [lesion.existence for lesion in lesions]
+    weights = weighting(match, match.quality.new_tensor(existence))
+    return Assignment(match.index, weights, labels.to(match.index.device), lesions)
+
+
+def classification_samples(
+    logits: Float[Tensor, "batch anchors classes"],
+    assignments: Sequence[Assignment],
     sampler: Any,
-    logits: Float[Tensor, "anchors classes"],
-    match: Matches,
-    weight: Float[Tensor, "anchors"],
+) -> list[Tensor]:
+    """Logits, targets and weights of the anchors that the sampler picks, all images together."""
+    samples = [
+        _classification_sample(image, assigned, sampler)
+        for image, assigned in zip(logits, assignments, strict=True)
+    ]
+    return [torch.cat(part) for part in zip(*samples, strict=True)]
+
+
+def _classification_sample(
+    logits: Float[Tensor, "anchors classes"], assigned: Assignment, sampler: Any
+) -> tuple[Tensor, Tensor, Tensor]:
+    wanted, rows, weights = torch.zeros_like(logits), assigned.rows, assigned.weights
+    wanted[rows, assigned.labels[assigned.served]] = weights.target[rows].to(wanted)
+    chosen = _sampled_rows(sampler, logits, assigned)
+    return logits[chosen], wanted[chosen], weights.cls_weight[chosen].to(logits)
+
+
+def _sampled_rows(
+    sampler: Any, logits: Float[Tensor, "anchors classes"], assigned: Assignment
 ) -> Int[Tensor, "rows"]:
     """Rows of the anchors that the sampler picks; without one, all that are not ignored.
 
     Background that weighs nothing is ignored too, so that no sample is spent on it.
     """
-    ignored = (match.index == -2) | (~match.positive & (weight == 0))
+    index = assigned.index
+    ignored = (index == -2) | ((index < 0) & (assigned.weights.cls_weight == 0))
     if sampler is None:
         return (~ignored).nonzero()[:, 0]
-    labels = [match.index.masked_fill(ignored, -2) + 1]  # as MONAI: -1 ignored, 0 background
+    labels = [index.masked_fill(ignored, -2) + 1]  # as MONAI: -1 ignored, 0 background
     if isinstance(sampler, HardNegativeSampler):
         positive, negative = sampler(labels, logits.amax(dim=1).detach())
     else:
@@ -46,27 +107,30 @@ def sampled_rows(
     return torch.cat([torch.where(positive[0])[0], torch.where(negative[0])[0]])
 
 
-def box_losses(loss: nn.Module, samples: Sequence[BoxSample]) -> Float[Tensor, "boxes columns"]:
-    """The unreduced loss of all positives: one number a box (GIoU), or one a side (L1)."""
+def box_losses(
+    loss: nn.Module, samples: Iterable[tuple[tuple[Tensor, Tensor], Assignment]]
+) -> tuple[Float[Tensor, "boxes columns"], Float[Tensor, "boxes"]]:
+    """The unreduced loss of all positives, one number a box (GIoU) or one a side, and weights.
+
+    A sample holds predictions and true boxes of the positives of an image, or the codes of either.
+    """
+    pairs, assigned = zip(*samples, strict=True)
+    predicted, wanted = (torch.cat(part) for part in zip(*pairs, strict=True))
+    weight = torch.cat([image.weights.box_weight[image.rows] for image in assigned])
+    if not len(predicted):
+        return predicted, weight
     if takes_masks(loss):
-        parts = [
-            _mask_losses(loss, predicted, target.get("lesions"), index)
-            for predicted, _, target, index in samples
-            if len(predicted)
-        ]
-        return torch.cat(parts)[:, None]
-    predicted = torch.cat([sample[0] for sample in samples])
-    wanted = torch.cat([sample[1] for sample in samples]).to(predicted)
-    return loss(predicted, wanted).reshape(len(predicted), -1)
+        of_images = zip((boxes for boxes, _ in pairs), assigned, strict=True)
+        parts = [_mask_losses(loss, boxes, image) for boxes, image in of_images if len(boxes)]
+        return torch.cat(parts)[:, None], weight
+    return loss(predicted, wanted.to(predicted)).reshape(len(predicted), -1), weight
 
 
 def _mask_losses(
-    loss: Any,
-    predicted: Float[Tensor, "boxes coords"],
-    lesions: Sequence[Lesion] | None,
-    index: Int[Tensor, "boxes"],
+    loss: Any, predicted: Float[Tensor, "boxes coords"], assigned: Assignment
 ) -> Float[Tensor, "boxes"]:
     """The loss of each box and its lesion's mask; the boxes of a lesion share its table."""
+    lesions, served = assigned.lesions, assigned.served
     if lesions is None:
         raise ValueError(
             f"targets must have lesions for {type(loss).__name__}, which takes masks, got None"
@@ -80,7 +144,7 @@ def _mask_losses(
     boxes = [best_box_in_image(lesion) for lesion in lesions]
     # Dice and IoU rise together, so the best box of one is the best of the other
     best = loss.overlap.pairs(volume, torch.stack(boxes).to(predicted.device), validate=False)
-    return loss(_rows_of(volume, index), predicted, best=best[index].to(predicted))
+    return loss(_rows_of(volume, served), predicted, best=best[served].to(predicted))
 
 
 def _rows_of(volume: SummedVolume, rows: Int[Tensor, "rows"]) -> SummedVolume:

@@ -45,9 +45,9 @@ class FastBoxSelector(BoxSelector):
 
         Examples:
             >>> import torch
-            >>> empty = torch.zeros(0, 4), torch.zeros(0, 1)
-            >>> found = FastBoxSelector().select_boxes_per_image([empty[0]], [empty[1]], (8, 8))
-            >>> [tuple(part.shape) for part in found]
+            >>> boxes, logits = torch.zeros(0, 4), torch.zeros(0, 1)
+            >>> detections = FastBoxSelector().select_boxes_per_image([boxes], [logits], (8, 8))
+            >>> [tuple(part.shape) for part in detections]
             [(0, 4), (0,), (0,)]
         """
         if len(boxes_list) != len(logits_list):

@@ -46,19 +46,17 @@ def lesion_target(lesions: Sequence[Lesion], *, spatial_dims: int = 3) -> dict[s
 
 def checked_targets(
     targets: Sequence[dict[str, Any]] | None,
-    count: int,
-    *,
+    images: Sequence[Tensor] | Tensor,
     keys: tuple[str, str],
     num_classes: int,
     spatial_dims: int,
-    device: torch.device,
 ) -> list[dict[str, Any]]:
-    """Copies of the targets, checked, on the device; lesions stay where they are."""
-    if targets is None or len(targets) != count:
+    """Checked copies of the targets, on the images' device; lesions stay where they are."""
+    if targets is None or len(targets) != len(images):
         got = "none" if targets is None else str(len(targets))
-        raise ValueError(f"targets must hold one dict for each of {count} images, got {got}")
+        raise ValueError(f"targets must hold one dict for each of {len(images)} images, got {got}")
     return [
-        _checked(target, f"targets[{number}]", keys, num_classes, spatial_dims, device)
+        _checked(target, f"targets[{number}]", keys, num_classes, spatial_dims, images[0].device)
         for number, target in enumerate(targets)
     ]
 
@@ -104,11 +102,13 @@ def _check_labels(label: Tensor, count: int, name: str, num_classes: int) -> Non
 def _check_lesions(lesions: object, count: int, name: str, ndim: int) -> None:
     if lesions is None:
         return
-    if not isinstance(lesions, Sequence) or not all(isinstance(one, Lesion) for one in lesions):
+    if not isinstance(lesions, Sequence) or not all(
+        isinstance(lesion, Lesion) for lesion in lesions
+    ):
         raise TypeError(f"{name} must be a list of Lesion or None, got {type(lesions).__name__}")
     if len(lesions) != count:
         raise ValueError(f"{name} must hold a Lesion for each of {count} boxes, got {len(lesions)}")
-    if any(one.crop.ndim != ndim for one in lesions):
+    if any(lesion.crop.ndim != ndim for lesion in lesions):
         raise ValueError(f"{name} must hold lesions of {ndim} axes, got another number")
 
 

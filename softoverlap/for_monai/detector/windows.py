@@ -95,6 +95,11 @@ class AlignedWindowInferer(SlidingWindowInferer):
         return [_crop(level, size, padded.shape[2:]) for level in maps]
 
 
+def in_one_piece(images: Tensor, network: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    """Run the network on whole images, where an inferer is asked for."""
+    return network(images, *args, **kwargs)
+
+
 def _step(side: int, overlap: float, stride: int) -> int:
     return max(stride, int(side * (1 - overlap) / stride + 1e-9) * stride)
 

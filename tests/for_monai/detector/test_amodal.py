@@ -128,7 +128,7 @@ def test_the_detector_regresses_the_whole_box():
     loss = detector.compute_box_loss(torch.zeros(1, 1, 6), [target], [lesion.box[None]], [match])
     assert loss == 0
     anchors = [torch.stack([lesion.box, lesion.box])]
-    assert detector.match_anchors(anchors, [target], [1])[0].quality[0] > 0.6
+    assert detector.learning.match(anchors, [target], [1])[0].quality[0] > 0.6
     losses = detector(scene([crop_lesion(lesion, [0, 0, 0], SIZE)], SIZE)[None], [target])
     assert all(bool(torch.isfinite(loss)) for loss in losses.values())
 

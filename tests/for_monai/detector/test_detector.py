@@ -88,9 +88,9 @@ def test_the_quality_is_of_the_soft_mask_and_of_the_box_without_one():
     anchors = torch.tensor([[3.0, 4, 5, 9, 10, 11], [4.0, 5, 6, 8, 9, 10]])
     target = lesion_target([ball_lesion(6, [3, 4, 5])])
     layout = [[anchors], [target], [1]]
-    soft = detector.match_anchors(*layout)[0]
+    soft = detector.learning.match(*layout)[0]
     target["lesions"] = None
-    boxes = detector.match_anchors(*layout)[0]
+    boxes = detector.learning.match(*layout)[0]
     assert torch.equal(boxes.quality, box_iou(target["box"], anchors).amax(dim=0))
     assert not torch.equal(soft.quality, boxes.quality)
     assert torch.equal(detector.compute_anchor_matched_idxs(*layout)[0], boxes.index)
@@ -387,7 +387,7 @@ def test_without_predictions_such_a_matcher_gets_none_and_others_are_never_asked
     assert detector.proposal_matcher.given[0][2:] == (None, None)
     detector.proposal_matcher.uses_predictions = False
     predictions = torch.zeros(1, 2, 1), torch.zeros(1, 2, 6)
-    detector.match_anchors(*layout, predictions=predictions)
+    detector.learning.match(*layout, predictions=predictions)
     assert detector.proposal_matcher.given[1][2:] == (None, None)
 
 
@@ -429,7 +429,7 @@ def test_boxes_alone_are_matched_by_the_box_overlap_that_was_asked_for():
         },
     )
     detector = tiny_detector(overlap="box_nwd", matcher=MaxOverlapMatcher(0.3, 0.9))
-    quality = detector.match_anchors([anchors], [target], [1])[0].quality
+    quality = detector.learning.match([anchors], [target], [1])[0].quality
     assert quality[0] == 1
     assert quality[1] == pytest.approx(float(torch.exp(torch.tensor(-9 / 12.7))), rel=1e-5)
 

@@ -75,7 +75,7 @@ def test_the_branch_learns_the_overlap_of_the_predicted_box(masks):
     codes.requires_grad_()
     logits = torch.tensor([[0.3, -0.2, 4.0]], requires_grad=True)
     match = Matches(torch.tensor([0.9, 0.5, 0.0]), torch.tensor([0, 0, -1]))
-    loss = detector.compute_quality_loss(logits, codes, [target], [anchors], [match])
+    loss = detector.learning.fit_loss(logits, codes, [target], [anchors], [match])
     boxes = detector.box_coder.decode_single(codes.detach()[0, :2], anchors[:2])
     if masks:
         wanted = anchor_quality([lesion], boxes)[0]
@@ -133,6 +133,29 @@ def test_detections_are_scored_as_asked_in_one_piece_and_by_windows(windows, sco
     assert found["label_scores"].tolist() == pytest.approx([expected] * len(found["box"]), rel=1e-5)
 
 
+@pytest.mark.parametrize("windows", [False, True])
+@pytest.mark.parametrize("branch", [False, True])
+def test_score_maps_come_with_the_detections_and_peak_at_the_best_score(windows, branch):
+    detector = (aware() if branch else tiny_detector()).eval()
+    detector.set_sliding_window_inferer(16, overlap=0.5)
+    detector.set_box_selector_parameters(score_thresh=0.0, nms_thresh=1.0)
+    images = torch.randn(2, 1, 22, *SIZE[1:], generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        expected = detector(images, use_inferer=windows)
+        detections, levels = detector.detect_with_score_maps(images, use_inferer=windows)
+    for image, wanted in zip(detections, expected, strict=True):
+        assert all(torch.equal(image[key], wanted[key]) for key in wanted)
+    assert [level.shape[1:] for level in levels] == [(1, 6, 6, 6), (1, 3, 3, 3)]
+    peaks = torch.stack([level.flatten(1).amax(dim=1) for level in levels]).amax(dim=0)
+    best = torch.stack([image["label_scores"][0] for image in detections])
+    assert torch.allclose(peaks, best, rtol=1e-5)
+
+
+def test_score_maps_by_windows_need_an_inferer():
+    with pytest.raises(ValueError, match="SlidingWindowInferer"):
+        tiny_detector().eval().detect_with_score_maps(torch.zeros(1, 1, *SIZE), use_inferer=True)
+
+
 def test_the_score_that_ranks_is_geometric_with_the_branch_and_of_the_class_without():
     assert aware().score == "geometric"
     assert tiny_detector().score == "cls"
@@ -187,7 +210,7 @@ def test_the_quality_of_a_box_is_that_for_its_own_lesion():
     match = Matches(torch.ones(2), torch.tensor([1, 0]))
     arguments = (torch.zeros(1, 2, 6), [lesion_target(lesions)], [anchors], [match])
     detector = aware()
-    right = detector.compute_quality_loss(torch.full((1, 2), 20.0), *arguments)
-    wrong = detector.compute_quality_loss(torch.full((1, 2), -20.0), *arguments)
+    right = detector.learning.fit_loss(torch.full((1, 2), 20.0), *arguments)
+    wrong = detector.learning.fit_loss(torch.full((1, 2), -20.0), *arguments)
     assert right.item() == pytest.approx(0, abs=1e-4)
     assert wrong.item() > 10
