@@ -5,7 +5,8 @@
 TREE is a checkout or its folder `softoverlap`, by default the one beside this script. With
 `--compare` a second column holds the figures of the other tree.
 
-- Public names are those of `softoverlap.__all__`, read from its `_ROOMS`.
+- Public names are those of `softoverlap.__all__`, read from `__init__.pyi` or, in an older tree,
+  from `_ROOMS`.
 - Functions are all that begin with `def`, methods and nested ones included; parameters are counted
   without `self` and `cls`, keyword-only ones included, `*args` and `**kwargs` one each.
 - A docstring line is repeated if it is longer than 25 characters and stood before in the package.
@@ -54,7 +55,7 @@ def measure(root: Path) -> Figures:
     longest = max(sources, key=lambda source: source.lines)
     tests = sum(_lines(path) for path in (_package(root).parent / "tests").rglob("*.py"))
     return {
-        "public names": f"{_public_names(sources)}",
+        "public names": f"{_public_names(sources, _package(root))}",
         f"functions of more than {MOST_PARAMETERS} parameters": f"{many} ({share:.1%})",
         "most parameters of a function": f"{max(counts, default=0)}",
         "repeated docstring lines": f"{repeated / max(1, told):.1%}",
@@ -93,8 +94,11 @@ def _lines(path: Path) -> int:
     return len(path.read_text(encoding="utf-8").splitlines())
 
 
-def _public_names(sources: list[Source]) -> int:
-    """Names in `_ROOMS`, else in a written-out `__all__`."""
+def _public_names(sources: list[Source], package: Path) -> int:
+    """Names in the stub, else in `_ROOMS`, else in a written-out `__all__`."""
+    if (stub := package / "__init__.pyi").exists():
+        nodes = ast.parse(stub.read_bytes()).body
+        return sum(len(node.names) for node in nodes if isinstance(node, ast.ImportFrom))
     top = next((source for source in sources if source.module == NAME), None)
     values = {} if top is None else _assigned(top.tree)
     if isinstance(rooms := values.get("_ROOMS"), ast.Dict):

@@ -1,7 +1,9 @@
 """Sphinx: one page for each public name, and the tutorials as they were last run."""
 
+import importlib
 import re
 import shutil
+from collections.abc import Iterable
 from pathlib import Path
 
 import softoverlap
@@ -47,32 +49,50 @@ ROOMS = {
     "phantoms": "Phantoms",
     "images": "Images and boxes in files",
     "for_monai": "Metrics and detection with MONAI",
-    "app.cohort": "Scores of a cohort",
-    "app.report": "Pictures and pages",
 }
+APPLICATION = {"cohort": "Scores of a cohort", "report": "Pictures and pages"}
 
 
 INTRODUCTION = """# Public names
-All of them can be imported from `softoverlap`; each is imported on first use, so that
-`import softoverlap` is quick. What is not listed here may change.
+The names of the library can be imported from `softoverlap`; each is imported on first use, so that
+`import softoverlap` is quick. Those of the application come from its rooms, as said below.
+What is not listed here may change.
 """
 
 
 def write_list_of_names() -> None:
-    """A table for each room, from the one mapping that the package itself imports by."""
-    unnamed = set(softoverlap._ROOMS) - set(ROOMS)
-    if unnamed:
-        raise ValueError(f"ROOMS in docs/conf.py must name every room, missing {sorted(unnamed)}")
-    tables = [table_of_names(room) for room in ROOMS if room in softoverlap._ROOMS]
+    """A table for each room, from the one list that the package itself imports by."""
+    rooms = {room.removeprefix("softoverlap.") for room in softoverlap._ROOM_OF.values()}
+    if rooms != set(ROOMS):
+        raise ValueError(f"ROOMS in docs/conf.py must be {sorted(rooms)}, got {sorted(ROOMS)}")
+    tables = [
+        table_of_names(title, "softoverlap", names_of(f"softoverlap.{room}"))
+        for room, title in ROOMS.items()
+    ]
+    for room, title in APPLICATION.items():
+        module = f"softoverlap.app.{room}"
+        offered = importlib.import_module(module).__all__
+        named = [name for name in offered if name in SHOWN_OF_APPLICATION]
+        tables.append(table_of_names(f"{title} (`{module}`)", module, named))
     folder = DOCS / "api" / "generated"
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "index.md").write_text("\n".join([INTRODUCTION, *tables]))
 
 
-def table_of_names(room: str) -> str:
-    head = f"## {ROOMS[room]}\n```{{eval-rst}}\n.. currentmodule:: softoverlap\n\n"
+SHOWN_OF_APPLICATION = (
+    "DaskRunner", "ProcessPool", "ScorePair", "ScoreSettings", "find_pairs", "read_pairs",
+    "score_case", "score_cohort", "Report", "plot_case", "plot_froc", "save_figure", "write_report",
+)  # fmt: skip
+
+
+def names_of(room: str) -> list[str]:
+    return [name for name in softoverlap.__all__ if softoverlap._ROOM_OF[name] == room]
+
+
+def table_of_names(title: str, module: str, names: Iterable[str]) -> str:
+    head = f"## {title}\n```{{eval-rst}}\n.. currentmodule:: {module}\n\n"
     options = ".. autosummary::\n   :toctree: .\n   :nosignatures:\n\n"
-    return head + options + "".join(f"   {name}\n" for name in softoverlap._ROOMS[room]) + "```\n"
+    return head + options + "".join(f"   {name}\n" for name in names) + "```\n"
 
 
 def copy_tutorials() -> None:

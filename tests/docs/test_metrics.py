@@ -69,7 +69,8 @@ def test_the_table_of_times_is_the_stored_run_and_meets_its_aims():
 
 def test_every_measure_and_metric_is_named_on_the_page_and_every_name_exists():
     named = set(re.findall(r"`(\w+)`", PAGE))
-    offered = [*softoverlap._ROOMS["measures"], *softoverlap._ROOMS["for_monai"]]
+    rooms = ("softoverlap.measures", "softoverlap.for_monai")
+    offered = [name for name, room in softoverlap._ROOM_OF.items() if room in rooms]
     kinds = {name: getattr(softoverlap, name) for name in offered}
     measures = {n for n, k in kinds.items() if isinstance(k, type) and issubclass(k, Measure)}
     metrics = {name for name in offered if name.endswith("Metric")}

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from softoverlap import write_report
+from softoverlap.app.report import write_report
 from tests.support.report_results import HOSTILE, metric, write_cohort, write_results
 
 CHROMIUM, DRIVER = (shutil.which(name) for name in ("chromium", "chromedriver"))

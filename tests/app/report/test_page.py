@@ -17,9 +17,8 @@ import torch
 from PIL import Image
 from typer.testing import CliRunner
 
-from softoverlap import write_report
 from softoverlap.app.cli import app
-from softoverlap.app.report import _case_files, _charts, _html
+from softoverlap.app.report import _case_files, _charts, _html, write_report
 from softoverlap.app.report._case_files import CaseVolumes, ScanFinder
 from softoverlap.app.report._results import label_name, read_results, truths_of
 from softoverlap.app.report._summary import Reliability

@@ -151,7 +151,9 @@ def test_match_scan_names_a_missing_key_and_what_is_no_dict():
 
 
 def test_the_package_offers_names_of_its_measures():
-    assert set(softoverlap._ROOMS["measures"]) < set(metrics.__all__)
+    assert {
+        name for name in softoverlap.__all__ if softoverlap._ROOM_OF[name].endswith(".measures")
+    } < set(metrics.__all__)
     assert softoverlap.match_scan is match_scan
 
 
