@@ -27,10 +27,8 @@ from softoverlap.images.geometry import (
     SAME_GRID,
     Volume,
     affine_spacing,
-    axis_codes,
     boxes_to_world,
     check_affine,
-    check_one_channel,
     check_same_grid,
     corner_displacement,
 )
@@ -40,13 +38,11 @@ from softoverlap.images.images import (
     is_image_name,
     load_image,
     load_nifti,
-    load_one_volume,
 )
 from softoverlap.images.nifti import forms_apart, save_nifti
 from softoverlap.images.phantom_files import write_phantoms
 from softoverlap.images.rater_files import RaterStack, label_to_read, load_raters
-from softoverlap.images.sources import check_names, find_files
-from softoverlap.images.tables import axis_names, write_table
+from softoverlap.images.tables import axis_names
 from softoverlap.images.values import as_probabilities, value_kind
 
 __all__ = [
@@ -65,18 +61,14 @@ __all__ = [
     "affine_spacing",
     "align_to",
     "as_probabilities",
-    "axis_codes",
     "axis_names",
     "box_schema",
     "boxes_to_world",
     "check_affine",
-    "check_names",
-    "check_one_channel",
     "check_same_grid",
     "check_written",
     "corner_displacement",
     "find_cases",
-    "find_files",
     "find_raters",
     "forms_apart",
     "image_name",
@@ -85,7 +77,6 @@ __all__ = [
     "load_case",
     "load_image",
     "load_nifti",
-    "load_one_volume",
     "load_raters",
     "patient_of",
     "read_box_files",
@@ -100,5 +91,4 @@ __all__ = [
     "write_boxes",
     "write_markups",
     "write_phantoms",
-    "write_table",
 ]

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from softoverlap.images import Case, CaseTable
 
 
-def list_cases(table: CaseTable, config: TrainingConfig) -> bool:
+def list_cases(table: CaseTable, threshold: float) -> bool:
     """Open every case and print what is in it, and every file that could not be paired.
 
     Returns:
@@ -23,7 +23,7 @@ def list_cases(table: CaseTable, config: TrainingConfig) -> bool:
     lines, bad, lesions = [], 0, 0
     with CountBar("reading", len(table.cases), quiet=True) as bar:
         for case in table.cases:
-            scan, notes = opened(case, config)
+            scan, notes = opened(case, threshold)
             bar(case.name)
             lines += [_line(case, scan), *(f"    {note}" for note in notes)]
             bad += scan is None
@@ -31,14 +31,14 @@ def list_cases(table: CaseTable, config: TrainingConfig) -> bool:
     say(patients(table))
     for line in lines:
         say(line)
-    say(f"{plural(lesions, 'lesion')} at --threshold {config.mask_threshold:g}")
+    say(f"{plural(lesions, 'lesion')} at --threshold {threshold:g}")
     say(f"{plural(len(table.unpaired), 'file')} not paired")
     for file in table.unpaired:
         say(f"  {file.path}: {file.reason}")
     if bad:
         say(f"{bad} of {plural(len(table.cases), 'case')} cannot be used")
     elif not lesions:
-        say(no_lesion(len(table.cases), config))
+        say(no_lesion(len(table.cases), threshold))
     return not bad and lesions > 0
 
 
@@ -53,11 +53,11 @@ def _line(case: Case, scan: TrainingScan | None) -> str:
     return f"{files}, {shape} voxels of {spacing} mm, {plural(len(scan.lesions), 'lesion')}"
 
 
-def no_lesion(scans: int, config: TrainingConfig) -> str:
+def no_lesion(scans: int, threshold: float) -> str:
     """Why there is nothing to learn."""
     return (
         f"train needs at least one lesion in {plural(scans, 'scan')}, found none at --threshold "
-        f"{config.mask_threshold:g}; every mask is empty or one of those named above"
+        f"{threshold:g}; every mask is empty or one of those named above"
     )
 
 
@@ -132,7 +132,7 @@ def free_checkpoint(output: Path, *, resume: bool, overwrite: bool) -> Path:
 
 def is_finished(checkpoint: Path, config: TrainingConfig, names: list[str]) -> bool:
     """Whether the checkpoint to resume has nothing left to do; it must fit settings and scans."""
-    from softoverlap.app.train import resumable
+    from softoverlap.app.train.training import resumable
 
     values = resumable(checkpoint, config, names)
     minutes, step = values["seconds"] / 60, values["step"]
@@ -142,7 +142,7 @@ def is_finished(checkpoint: Path, config: TrainingConfig, names: list[str]) -> b
     return True
 
 
-def opened(case: Case, config: TrainingConfig) -> tuple[TrainingScan | None, list[str]]:
+def opened(case: Case, threshold: float) -> tuple[TrainingScan | None, list[str]]:
     """The scan with its lesions, or None, and what is wrong or doubtful about it."""
     from softoverlap.app.train import training_scan
     from softoverlap.images import load_case
@@ -150,18 +150,18 @@ def opened(case: Case, config: TrainingConfig) -> tuple[TrainingScan | None, lis
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UserWarning)
         try:
-            scan = training_scan(load_case(case, threshold=config.mask_threshold))
+            scan = training_scan(load_case(case, threshold=threshold))
         except (ValueError, OSError) as error:
             return None, [str(error)]
     return scan, [str(one.message) for one in caught if issubclass(one.category, UserWarning)]
 
 
-def load(cases: list[Case], config: TrainingConfig) -> list[TrainingScan]:
+def load(cases: list[Case], threshold: float) -> list[TrainingScan]:
     """Read scans with their lesions; all that cannot be read are named before that is an error."""
     scans = []
     with CountBar("reading", len(cases)) as bar:
         for case in cases:
-            scan, notes = opened(case, config)
+            scan, notes = opened(case, threshold)
             bar(f"{case.name}, {plural(len(scan.lesions), 'lesion') if scan else 'failed'}")
             for note in notes:
                 say(f"{'warning' if scan else 'failed'}: {note}")
@@ -173,11 +173,11 @@ def load(cases: list[Case], config: TrainingConfig) -> list[TrainingScan]:
     return scans
 
 
-def check_lesions(scans: list[TrainingScan], config: TrainingConfig) -> None:
+def check_lesions(scans: list[TrainingScan], threshold: float) -> None:
     """Say how many lesions there are to learn; none is an error."""
     lesions = sum(len(scan.lesions) for scan in scans)
     if not lesions:
-        raise ValueError(no_lesion(len(scans), config))
+        raise ValueError(no_lesion(len(scans), threshold))
     say(f"{plural(lesions, 'lesion')} in {plural(len(scans), 'scan')} to train on")
 
 

@@ -65,8 +65,7 @@ def one_line_errors(command: Callable[_P, None]) -> Callable[_P, None]:
                 warnings.showwarning = one_line_warning
                 command(*args, **kwargs)
         except KeyboardInterrupt as stop:
-            words = ": ".join(["interrupted", *map(str, stop.args)])
-            text = words.replace("resume=True", "--resume")  # an argument, as the user gives it
+            text = ": ".join(["interrupted", *map(str, stop.args)])
             errors.print(_printable(text), markup=False)
             raise typer.Exit(INTERRUPTED) from None
         except (ValueError, TypeError, OSError, ImportError) as error:

@@ -115,7 +115,7 @@ def train(
         learning_rate=learning_rate, intensity=intensity, mask_threshold=threshold,
     )  # fmt: skip
     if dry_run:
-        if not list_cases(find_cases(data), config):
+        if not list_cases(find_cases(data), threshold):
             raise typer.Exit(SOME_FAILED)
         return
     checkpoint = free_checkpoint(output, resume=resume, overwrite=overwrite)
@@ -124,9 +124,9 @@ def train(
     judged = not held_out or (output / "validation.json").exists()
     if resume and is_finished(checkpoint, config, [case.name for case in cases]) and judged:
         return
-    scans = load([*cases, *held_out], config)
+    scans = load([*cases, *held_out], threshold)
     scans, unseen = scans[: len(cases)], scans[len(cases) :]
-    check_lesions(scans, config)
+    check_lesions(scans, threshold)
     output.mkdir(parents=True, exist_ok=True)
     if overwrite:
         checkpoint.unlink(missing_ok=True)
@@ -185,7 +185,7 @@ def detect(
     with CountBar("scan", len(scans)) as bar:
 
         def report(result: FileResult) -> None:
-            number = 0 if result.detections is None else len(result.detections.box)
+            number = 0 if result.found is None else len(result.found.box)
             boxes = f"{number} box" if number == 1 else f"{number} boxes"
             bar(f"{result.path.name}: {result.error or boxes}")
             if result.note:

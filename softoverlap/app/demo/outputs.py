@@ -10,7 +10,7 @@ from torch import Tensor
 
 from softoverlap.app.train import Detections, Evaluation, TrainingScan
 from softoverlap.for_monai import lesion_target
-from softoverlap.images import axis_names, write_table
+from softoverlap.images.tables import axis_names, write_table
 from softoverlap.measures import match_scan
 
 _OUTCOMES = {1: "hit", 0: "duplicate", -1: "false positive"}
@@ -19,7 +19,7 @@ _OUTCOMES = {1: "hit", 0: "duplicate", -1: "false positive"}
 def write_tables(
     output: Path,
     scans: Sequence[TrainingScan],
-    detections: Sequence[Detections],
+    found: Sequence[Detections],
     evaluations: Mapping[str, Evaluation],
 ) -> None:
     """Write `detections.csv`, `lesions.csv` and `froc.csv`.
@@ -27,18 +27,18 @@ def write_tables(
     Args:
         output: An existing folder.
         scans: Scans with their lesions.
-        detections: What was detected in each.
+        found: What was found in each.
         evaluations: Curves by method.
     """
     boxes: list[list[object]] = []
     lesions: list[list[object]] = []
-    for scan, of_scan in zip(scans, detections, strict=True):
-        outcome, lesion = match_scan(of_scan.prediction, lesion_target(scan.lesions))
-        taken = dict(zip(lesion.tolist(), of_scan.scores.tolist(), strict=True))
-        for number, score in enumerate(of_scan.scores.tolist()):
+    for scan, one in zip(scans, found, strict=True):
+        outcome, lesion = match_scan(one.prediction, lesion_target(scan.lesions))
+        taken = dict(zip(lesion.tolist(), one.scores.tolist(), strict=True))
+        for number, score in enumerate(one.scores.tolist()):
             which = int(lesion[number])
             result = [_OUTCOMES[int(outcome[number])], which if which >= 0 else ""]
-            boxes.append([scan.name, score, *result, *of_scan.box[number].tolist()])
+            boxes.append([scan.name, score, *result, *one.box[number].tolist()])
         for number, truth in enumerate(scan.lesions):
             size = [truth.volume_mm3, truth.existence, taken.get(number, "")]
             lesions.append([scan.name, number, *size, *truth.box.tolist()])
@@ -63,7 +63,7 @@ def write_tables(
 def draw(
     output: Path,
     scans: Sequence[TrainingScan],
-    detections: Sequence[Detections],
+    found: Sequence[Detections],
     evaluations: Mapping[str, Evaluation],
     *,
     count: int,
@@ -75,30 +75,29 @@ def draw(
     Args:
         output: An existing folder.
         scans: Scans with their lesions.
-        detections: What was detected in each.
+        found: What was found in each.
         evaluations: Curves by method, the trained detector's under `"trained"`.
         count: Number of overlays.
     """
     from softoverlap.app.report import plot_case, plot_froc, save_figure
 
     save_figure(
-        plot_froc({name: result.froc for name, result in evaluations.items()}),
-        output / "froc.png",
+        plot_froc({name: one.froc for name, one in evaluations.items()}), output / "froc.png"
     )
     (output / "overlays").mkdir(exist_ok=True)
     curve = evaluations["trained"].froc
     least = float(curve.thresholds[curve.fps_per_scan <= 1].min())
-    pairs = zip(scans, detections, strict=True)
-    for scan, of_scan in [pair for pair in pairs if pair[0].lesions][:count]:
-        shown = of_scan.scores >= least
+    drawn = [(scan, one) for scan, one in zip(scans, found, strict=True) if scan.lesions][:count]
+    for scan, one in drawn:
+        shown = one.scores >= least
         figure = plot_case(
             scan.image.data,
             spacing=scan.image.spacing,
             soft_mask=_soft_mask(scan),
             truth_boxes=torch.stack([lesion.box for lesion in scan.lesions]),
             existence=torch.tensor([lesion.existence for lesion in scan.lesions]),
-            found_boxes=of_scan.box[shown],
-            scores=of_scan.scores[shown],
+            found_boxes=one.box[shown],
+            scores=one.scores[shown],
             title=f"{scan.name}: found boxes from score {least:.3f} on",
         )
         save_figure(figure, output / "overlays" / f"{scan.name}.png")

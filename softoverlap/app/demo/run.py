@@ -24,10 +24,10 @@ from softoverlap.app.train import (
     TrainingScan,
     detect_files,
     evaluate,
-    read_checkpoint,
     train,
     training_scan,
 )
+from softoverlap.app.train.checkpoint import read_checkpoint
 from softoverlap.for_monai import lesion_target
 from softoverlap.images import find_cases, load_case, whole_file, write_phantoms
 
@@ -98,19 +98,19 @@ def run_demo(
     say(f"detecting in {len(unseen)} unseen scans")
     paths = [case.image for case in find_cases(output / "phantoms" / "unseen").cases]
     results = detect_files(model, paths, output / "detections", overwrite=True)
-    detections = [result.detections for result in results if result.detections is not None]
+    found = [result.found for result in results if result.found is not None]
     say("comparing with an untrained network and with a threshold")
     targets = [lesion_target(scan.lesions) for scan in unseen]
     threshold = fit_threshold(seen[:12])
     evaluations = {
-        "trained": evaluate([of_scan.prediction for of_scan in detections], targets),
+        "trained": evaluate([one.prediction for one in found], targets),
         "untrained": evaluate(untrained(model, unseen), targets),
         "threshold": evaluate([threshold.boxes(scan) for scan in unseen], targets),
     }
     metrics = _metrics(options, evaluations, threshold, model, checkpoint)
     say(f"writing tables and pictures to {output}")
-    write_tables(output, unseen, detections, evaluations)
-    draw(output, unseen, detections, evaluations, count=options.overlays)
+    write_tables(output, unseen, found, evaluations)
+    draw(output, unseen, found, evaluations, count=options.overlays)
     with whole_file(output / "metrics.json") as unfinished:
         unfinished.write_text(json.dumps(metrics, indent=1, allow_nan=False), encoding="utf-8")
     say(f"writing the page to {output / 'report.html'}")
@@ -124,10 +124,9 @@ def _phantoms(folder: Path, options: DemoOptions) -> tuple[list[TrainingScan], l
     unseen_seed = options.seed + UNSEEN
     write_phantoms(folder / "unseen", options.test_scans, unseen_seed, shape=options.shape)
     train_cases, unseen_cases = (find_cases(folder / part).cases for part in ("train", "unseen"))
-    threshold = options.config.mask_threshold
     return (
-        [training_scan(load_case(case, threshold=threshold)) for case in train_cases],
-        [training_scan(load_case(case, threshold=threshold)) for case in unseen_cases],
+        [training_scan(load_case(case)) for case in train_cases],
+        [training_scan(load_case(case)) for case in unseen_cases],
     )
 
 

@@ -4,7 +4,6 @@ from softoverlap.app.train.checkpoint import (
     LesionDetector,
     build_detector,
     load_checkpoint,
-    read_checkpoint,
     save_checkpoint,
 )
 from softoverlap.app.train.config import TrainingConfig, pick_device
@@ -14,7 +13,7 @@ from softoverlap.app.train.inference import Detections, detect
 from softoverlap.app.train.patches import PatchSampler
 from softoverlap.app.train.scans import Intensity, TrainingScan, training_scan
 from softoverlap.app.train.schedule import Progress
-from softoverlap.app.train.training import resumable, train
+from softoverlap.app.train.training import train
 
 __all__ = [
     "Detections",
@@ -33,8 +32,6 @@ __all__ = [
     "find_scans",
     "load_checkpoint",
     "pick_device",
-    "read_checkpoint",
-    "resumable",
     "save_checkpoint",
     "train",
     "training_scan",

@@ -1,4 +1,4 @@
-"""Detection on files: find the scans, and write the results without replacing anything else."""
+"""Detection on files: find the scans, write what was found beside nothing that was there."""
 
 from __future__ import annotations
 
@@ -18,18 +18,16 @@ from softoverlap.app.train.scans import warn_of_axes
 from softoverlap.images import (
     IMAGE_SUFFIXES,
     Volume,
-    axis_codes,
-    axis_names,
-    check_names,
-    check_written,
-    find_files,
     image_name,
-    load_one_volume,
     save_nifti,
     write_boxes,
     write_markups,
-    write_table,
 )
+from softoverlap.images.files import check_written
+from softoverlap.images.geometry import axis_codes
+from softoverlap.images.images import load_one_volume
+from softoverlap.images.sources import check_names, find_files
+from softoverlap.images.tables import axis_names, write_table
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,7 +36,7 @@ class FileResult:
 
     Args:
         path: The scan.
-        detections: What was detected, or None if it failed.
+        found: Its detections, or None if it failed.
         error: Why it failed, or None.
         axes: Where the scan's voxel axes point, or None if it failed.
         note: What is odd about the scan, or None.
@@ -49,7 +47,7 @@ class FileResult:
     """
 
     path: Path
-    detections: Detections | None
+    found: Detections | None
     error: str | None = None
     axes: str | None = None
     note: str | None = None
@@ -80,9 +78,9 @@ def find_scans(sources: Sequence[str | os.PathLike[str]]) -> list[Path]:
         [PosixPath('a.nii.gz'), PosixPath('b.mha')]
     """
     whole = [path / "images" if (path / "images").is_dir() else path for path in map(Path, sources)]
-    scans = find_files(whole, IMAGE_SUFFIXES, "sources")
-    check_names(scans, image_name, "sources")
-    return scans
+    found = find_files(whole, IMAGE_SUFFIXES, "IMAGES")
+    check_names(found, image_name, "IMAGES")
+    return found
 
 
 def detect_files(
@@ -146,7 +144,7 @@ def detect_files(
 
 def _compare_axes(model: LesionDetector, results: Sequence[FileResult]) -> None:
     """Warn once of scans that are stored in another axis order than the training's."""
-    others = [result.path.name for result in results if result.axes not in (None, model.axes)]
+    others = [one.path.name for one in results if one.axes not in (None, model.axes)]
     if model.axes is not None and others:
         warn_of_axes(others, model.axes, "the training's scans")
 
@@ -155,12 +153,12 @@ def _detect_file(model: LesionDetector, path: Path, output: Path) -> FileResult:
     try:
         image = load_one_volume(path)
         constant = bool((image.data == image.data.flatten()[0]).all())
-        detections = _nothing(image) if constant else detect(model, image)
-        write_detections(output, image_name(path), detections, image.affine)
+        found = _nothing(image) if constant else detect(model, image)
+        write_detections(output, image_name(path), found, image.affine)
     except (ValueError, OSError) as error:
         return FileResult(path, None, str(error))
     note = f"all voxels are {float(image.data.flatten()[0]):g}: no boxes" if constant else None
-    return FileResult(path, detections, axes=axis_codes(image.affine), note=note)
+    return FileResult(path, found, axes=axis_codes(image.affine), note=note)
 
 
 def _nothing(image: Volume) -> Detections:
@@ -177,52 +175,50 @@ def result_files(output: Path, name: str) -> tuple[Path, Path, Path]:
 
 
 def write_detections(
-    output: Path, name: str, detections: Detections, affine: Float64[Tensor, "4 4"]
+    output: Path, name: str, found: Detections, affine: Float64[Tensor, "4 4"]
 ) -> None:
     """Write the boxes as JSON and as 3D Slicer markups, and the heat map as NIfTI.
 
     Args:
         output: An existing folder.
         name: Name of the scan.
-        detections: What was detected in it.
+        found: What was found in it.
         affine: Voxel indices to RAS mm of voxel centres, shape (4, 4).
 
     Examples:
         >>> import tempfile
         >>> import torch
-        >>> nothing = Detections(
+        >>> found = Detections(
         ...     torch.zeros(0, 6), torch.zeros(0).long(), torch.zeros(0), torch.zeros(4, 4, 4)
         ... )
         >>> folder = Path(tempfile.mkdtemp())
-        >>> write_detections(folder, "scan", nothing, torch.eye(4, dtype=torch.float64))
+        >>> write_detections(folder, "scan", found, torch.eye(4, dtype=torch.float64))
         >>> len(list(folder.iterdir()))
         3
     """
     boxes, markups, heat_map = result_files(output, name)
-    box, scores = detections.box, detections.scores
-    write_boxes(boxes, box, scores=scores, labels=detections.label, affine=affine, case=name)
-    write_markups(markups, box, affine, scores=scores)
-    save_nifti(heat_map, detections.heat_map, affine)
+    write_boxes(boxes, found.box, scores=found.scores, labels=found.label, affine=affine, case=name)
+    write_markups(markups, found.box, affine, scores=found.scores)
+    save_nifti(heat_map, found.heat_map, affine)
 
 
 def _write_tables(output: Path, results: Sequence[FileResult]) -> None:
     boxes, scans = [], []
     for result in results:
-        number = "" if result.detections is None else len(result.detections.box)
+        number = "" if result.found is None else len(result.found.box)
         state = "ok" if result.ok else "failed"
         words = result.error or "", result.note or ""
         scans.append([image_name(result.path), str(result.path), state, number, *words])
-        if result.detections is not None:
-            boxes += box_rows(image_name(result.path), result.detections)
+        if result.found is not None:
+            boxes += box_rows(image_name(result.path), result.found)
     write_table(output / "scans.csv", ["case", "file", "state", "boxes", "error", "note"], scans)
     write_table(output / "detections.csv", ["case", "score", "label", *axis_names(3)], boxes)
 
 
-def box_rows(name: str, detections: Detections) -> list[list[object]]:
+def box_rows(name: str, found: Detections) -> list[list[object]]:
     """A row for each box: case, score, label, and its coordinates in voxels."""
-    columns = (detections.scores, detections.label, detections.box)
-    rows = zip(*(column.tolist() for column in columns), strict=True)
-    return [[name, score, label, *box] for score, label, box in rows]
+    columns = zip(found.scores.tolist(), found.label.tolist(), found.box.tolist(), strict=True)
+    return [[name, score, label, *box] for score, label, box in columns]
 
 
 def _remove_earlier(scans: Sequence[Path], output: Path) -> None:

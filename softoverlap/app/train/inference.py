@@ -13,7 +13,8 @@ from torch import Tensor
 from softoverlap import boxes as geometry
 from softoverlap.app.train.checkpoint import LesionDetector
 from softoverlap.app.train.scans import zoom, zoom_factor, zoom_size
-from softoverlap.images import Volume, check_one_channel
+from softoverlap.images import Volume
+from softoverlap.images.geometry import check_one_channel
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,14 +78,14 @@ def detect(model: LesionDetector, image: Volume) -> Detections:
     factor = zoom_factor(image.spacing, model.spacing)
     data = model.intensity(image.data).cpu()
     data = zoom(data, factor, zoom_size(data.shape, factor))
-    detections, heat_map = _run(model, data.to(model.device))
+    prediction, heat_map = _run(model, data.to(model.device))
     shape = tuple(image.data.shape)
     scale = torch.tensor([*factor, *factor], dtype=torch.float32)
     inverse = [1 / f for f in factor]
     return Detections(
-        box=geometry.clip(detections["box"].float().cpu() * scale, shape),
-        label=detections["label"].cpu(),
-        scores=detections["label_scores"].float().cpu(),
+        box=geometry.clip(prediction["box"].float().cpu() * scale, shape),
+        label=prediction["label"].cpu(),
+        scores=prediction["label_scores"].float().cpu(),
         heat_map=zoom(heat_map.cpu(), inverse, shape).clamp(0, 1),
     )
 

@@ -50,7 +50,7 @@ class PatchSampler:
         self.images = list(images)
         self.lesions = [list(of_image) for of_image in lesions]
         self.config = config
-        self.places = [(i, k) for i, some in enumerate(self.lesions) for k in range(len(some))]
+        self.places = [(i, k) for i, found in enumerate(self.lesions) for k in range(len(found))]
 
     def batch(self, step: int) -> tuple[Float[Tensor, "batch 1 d h w"], list[dict[str, Any]]]:
         """Images and targets of a step.

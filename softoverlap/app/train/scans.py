@@ -16,7 +16,8 @@ from torch import Tensor
 
 from softoverlap._checks import check_choice
 from softoverlap._types import plain
-from softoverlap.images import LoadedCase, Volume, axis_codes, check_one_channel
+from softoverlap.images import LoadedCase, Volume
+from softoverlap.images.geometry import axis_codes, check_one_channel
 from softoverlap.lesion import Lesion
 
 SAME_SPACING = 0.01

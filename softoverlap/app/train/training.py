@@ -96,13 +96,13 @@ def train(
         run.save(checkpoint)
     run.model.detector.eval()
     if stopped:
-        kept = checkpoint and f"{checkpoint} is kept, and resume=True goes on from it"
+        kept = checkpoint and f"{checkpoint} is kept, and --resume goes on from it"
         raise KeyboardInterrupt(kept or "there is no checkpoint")
     return run.model
 
 
 def _is_stopped(progress: Callable[[Progress], None], state: Progress) -> bool:
-    """Report a step; whether Ctrl-C ends the run now that the step is whole."""
+    """Tell of a step; whether Ctrl-C ends the run now that the step is whole."""
     try:
         progress(state)
     except KeyboardInterrupt:

@@ -11,7 +11,8 @@ import torch
 
 from softoverlap.app.demo import DemoOptions, run_demo
 from softoverlap.app.demo.baselines import Threshold, fit_threshold
-from softoverlap.app.train import TrainingScan, evaluate, load_checkpoint, read_checkpoint
+from softoverlap.app.train import TrainingScan, evaluate, load_checkpoint
+from softoverlap.app.train.checkpoint import read_checkpoint
 from softoverlap.for_monai import lesion_target
 from softoverlap.images import Volume, load_nifti, read_boxes
 from softoverlap.phantoms import LesionPhantoms
