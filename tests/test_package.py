@@ -104,5 +104,9 @@ def test_the_core_does_not_import_monai_or_files(room):
     assert not heavy & modules_after(f"import softoverlap.{room}")
 
 
+def test_measures_do_not_import_monai():
+    assert "monai" not in modules_after("import softoverlap.measures")
+
+
 def test_a_name_of_the_core_does_not_import_monai():
     assert "monai" not in modules_after("from softoverlap import mask_box_dice")

@@ -15,7 +15,11 @@ from softoverlap.for_monai.stand_ins import (
     SoftTverskyMetric,
     ThresholdedDiceMetric,
 )
-from softoverlap.for_monai.surfaces import ThresholdedHausdorff, ThresholdedSurfaceDice
+from softoverlap.for_monai.surfaces import (
+    SurfaceMeasure,
+    ThresholdedHausdorff,
+    ThresholdedSurfaceDice,
+)
 
 __all__ = [
     "AlignedWindowInferer",
@@ -30,6 +34,7 @@ __all__ = [
     "SoftIoUMetric",
     "SoftRetinaNetDetector",
     "SoftTverskyMetric",
+    "SurfaceMeasure",
     "ThresholdedDiceMetric",
     "ThresholdedHausdorff",
     "ThresholdedSurfaceDice",

@@ -24,7 +24,7 @@ from softoverlap.measures import (
     MaskMeasure,
     MaskPair,
     Spacing,
-    in_dtype,
+    reaches,
     voxel_spacing,
 )
 
@@ -122,8 +122,7 @@ class SurfaceMeasure(MaskMeasure):
     def _cut(self, pair: MaskPair) -> tuple[Tensor, Tensor]:
         """Both hard masks; at a threshold, rounded as the map is, is inside."""
         theirs = self.threshold if self.target_threshold is None else self.target_threshold
-        pred = pair.pred >= in_dtype(self.threshold, pair.pred.dtype)
-        return pred, pair.truth >= in_dtype(theirs, pair.truth.dtype)
+        return reaches(pair.pred, self.threshold), reaches(pair.truth, theirs)
 
     def _of_masks(self, pred: Tensor, truth: Tensor, edges: Edges, channel: int) -> float:
         some = [bool(mask.any()) for mask in (pred, truth)]
@@ -201,8 +200,9 @@ class ThresholdedSurfaceDice(SurfaceMeasure):
             )
 
     def _tolerances(self, classes: int) -> Sequence[float]:
-        one = isinstance(self.tolerance, int | float)
-        return [self.tolerance] * classes if one else self.tolerance  # pyright: ignore
+        if isinstance(self.tolerance, int | float):
+            return [self.tolerance] * classes
+        return self.tolerance
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -25,7 +25,7 @@ from softoverlap.measures.detection import (
     match_scan,
 )
 from softoverlap.measures.hit import HIT_CRITERIA, Hit, Scan, centre_in_mask
-from softoverlap.measures.inputs import MaskBatch, MaskPair, Spacing, in_dtype, voxel_spacing
+from softoverlap.measures.inputs import MaskBatch, MaskPair, Spacing, reaches, voxel_spacing
 from softoverlap.measures.lesionwise.dice import (
     LesionCounts,
     LesionwiseDice,
@@ -34,10 +34,12 @@ from softoverlap.measures.lesionwise.dice import (
 from softoverlap.measures.lesionwise.false_positives import FalsePositiveFigures, FalsePositives
 from softoverlap.measures.lesionwise.hits import MatchedLesions, any_voxel, matched_lesions
 from softoverlap.measures.lesionwise.maps import LesionMap, LesionRules, LesionScan, lesion_scan
+from softoverlap.measures.lesionwise.measure import LesionMeasure
 from softoverlap.measures.lesionwise.panoptic import PanopticFigures, PanopticQuality
 from softoverlap.measures.lesionwise.recall import LesionRecall, RecallFigures
 from softoverlap.measures.lesionwise.rows import LesionMatch, lesion_rows
 from softoverlap.measures.measure import MaskMeasure, Measure, summed_together
+from softoverlap.measures.near import NearMeasure
 from softoverlap.measures.raters.overlap import (
     GeneralisedEnergyDistance,
     HumanCeiling,
@@ -85,6 +87,7 @@ __all__ = [
     "LesionCounts",
     "LesionMap",
     "LesionMatch",
+    "LesionMeasure",
     "LesionRecall",
     "LesionRules",
     "LesionScan",
@@ -94,6 +97,7 @@ __all__ = [
     "MaskPair",
     "MatchedLesions",
     "Measure",
+    "NearMeasure",
     "Outcomes",
     "PanopticFigures",
     "PanopticQuality",
@@ -121,12 +125,12 @@ __all__ = [
     "compute_score_existence_correlation",
     "compute_soft_dice",
     "compute_soft_iou",
-    "in_dtype",
     "lesion_rows",
     "lesion_scan",
     "match_quality",
     "match_scan",
     "matched_lesions",
+    "reaches",
     "summed_together",
     "voxel_spacing",
 ]

@@ -114,13 +114,13 @@ def compute_bland_altman(
 
 
 def _measured(values: Measured, name: str) -> np.ndarray:
-    found = values.detach().cpu().numpy() if isinstance(values, Tensor) else np.asarray(values)
-    if found.ndim != 1:
-        raise ValueError(f"{name} must have one axis of values, got shape {found.shape}")
-    found = found.astype(np.float64)
-    if not np.isfinite(found).all():
+    array = values.detach().cpu().numpy() if isinstance(values, Tensor) else np.asarray(values)
+    if array.ndim != 1:
+        raise ValueError(f"{name} must have one axis of values, got shape {array.shape}")
+    array = array.astype(np.float64)
+    if not np.isfinite(array).all():
         raise ValueError(f"{name} must hold finite values, got NaN or infinity")
-    return found
+    return array
 
 
 def _margins(n: int, sd: float, confidence: float) -> tuple[float, float]:

@@ -77,6 +77,15 @@ class MaskBatch:
         """Voxels along each axis."""
         return tuple(self.pred.shape[2:])
 
+    @property
+    def hard(self) -> bool:
+        """Whether both sides are labels or whole numbers, which are read as truth values."""
+        several = self.classes.stop > 1
+        return all(
+            not values.is_floating_point() or (several and values.shape[1] == 1)
+            for values in (self.pred, self.truth)
+        )
+
     def pair(self, channel: int, part: Part = WHOLE) -> MaskPair:
         """A part of one class, looked at where it counts."""
         counted, where = self.counted(part), (slice(None), slice(None), *part)
@@ -219,6 +228,13 @@ def knows_spacing(tensor: object) -> bool:
 def in_dtype(threshold: float, dtype: torch.dtype) -> float:
     """The threshold as a map of this dtype would hold it: 0.7 is at or above 0.7 in float32 too."""
     return torch.tensor(threshold, dtype=dtype).item() if dtype.is_floating_point else threshold
+
+
+def reaches(values: Tensor, threshold: float) -> Tensor:
+    """Where values are at or above a threshold in (0, 1], as their own precision holds it."""
+    if values.dtype == torch.bool:  # a comparison would make a wide copy
+        return values
+    return values >= in_dtype(threshold, values.dtype)
 
 
 def _own_spacing(tensor: Any, items: int, ndim: int) -> list[tuple[float, ...]]:

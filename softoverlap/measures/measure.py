@@ -36,6 +36,17 @@ class Measure(ABC):
         include_background: Whether channel 0 counts.
         num_classes: Number of classes of single-channel labels, background included.
         validate: Look at the values too; by default on, also on a GPU.
+
+    Examples:
+        >>> import torch
+        >>> from softoverlap import Measure, SoftDice
+        >>> pred, target = torch.tensor([[[0.6, 0.0]]]), torch.tensor([[[0.6, 0.4]]])
+        >>> measure = SoftDice()
+        >>> statistics = measure.statistics(pred, target)  # Σ min, Σ prediction, Σ target
+        >>> measure.score(statistics + measure.statistics(target, target))
+        tensor([[0.8889]], dtype=torch.float64)
+        >>> isinstance(measure, Measure)
+        True
     """
 
     needs_target = True  # or whether a call may hold one side alone

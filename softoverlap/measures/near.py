@@ -17,11 +17,11 @@ from torch import Tensor
 
 from softoverlap._checks import check_threshold, check_weight
 from softoverlap._types import VoxelWeights
-from softoverlap.measures.inputs import MaskBatch, MaskPair, Spacing, in_dtype, voxel_spacing
+from softoverlap.measures.inputs import MaskBatch, MaskPair, Spacing, reaches, voxel_spacing
 from softoverlap.measures.measure import Piece, Statistics, VoxelMeasure
 
 _ROUNDING = 1 + 1e-9  # three edges of 0.1 mm are within 0.3 mm
-_BLOCK = 40
+_BLOCK = 32
 """Edge of the blocks, in voxels, in which distances are measured."""
 
 _MARGINS = 4
@@ -108,8 +108,7 @@ class NearMeasure(VoxelMeasure):
                 slice(max(0, low - step), low + block.step + step) for low, block, step in axes
             )
             pair = item.values(channel, outer)
-            threshold = in_dtype(self.union_threshold, item.pred.dtype)
-            marked = (pair.truth > 0) | (pair.pred >= threshold)  # 0 where nothing counts
+            marked = (pair.truth > 0) | reaches(pair.pred, self.union_threshold)
             if not marked.any():
                 continue
             near = _near(marked[0, 0].cpu().numpy(), self.reach or 0, edges)

@@ -59,6 +59,39 @@ def test_statistics_of_a_batch_are_those_of_its_items(name):
 
 
 @pytest.mark.parametrize("name", MEASURES)
+@pytest.mark.parametrize("options", [{}, {"include_background": False}])
+def test_labels_score_as_their_one_hot_maps(name, options):
+    generator = torch.Generator().manual_seed(0)
+    labels = [torch.randint(0, 3, (2, 1, 6, 7, 8), generator=generator) for _ in range(2)]
+    if name in OF_RATERS:  # two samples or one prediction, three raters
+        shape = (2, 2 if name == "GeneralisedEnergyDistance" else 1, 6, 7, 8)
+        labels = [torch.randint(0, 3, shape, generator=generator), labels[1].repeat(1, 3, 1, 1, 1)]
+        labels[1][:, 0, 0] = 1
+    one_hot = [torch.stack([mask == label for label in range(3)], dim=2) for mask in labels]
+    if name not in OF_RATERS:
+        one_hot = [stack[:, 0] for stack in one_hot]
+    elif name != "GeneralisedEnergyDistance":
+        one_hot[0] = one_hot[0][:, 0]
+    measure = dataclasses.replace(METRICS[name]().measure, **options)
+    from_labels = dataclasses.replace(measure, num_classes=3)(*labels)
+    if "class_axis" in vars(measure):
+        measure = dataclasses.replace(measure, class_axis=True)
+    for masks in (one_hot, [stack.double() for stack in one_hot]):
+        expected = measure(*masks)
+        torch.testing.assert_close(from_labels, expected, rtol=0, atol=1e-12, equal_nan=True)
+
+
+@pytest.mark.parametrize("name", [name for name in OF_MASKS if METRICS[name]().measure.adds_up])
+def test_sums_of_items_are_those_of_the_data_set(name):
+    metric = METRICS[name]()
+    for number in range(ITEMS):
+        metric(*item_of(name, number))
+    total = metric.statistics().sum(dim=0)
+    expected = metric.measure.score(total)
+    torch.testing.assert_close(metric.aggregate("dataset_batch"), expected, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("name", MEASURES)
 def test_a_measure_is_frozen_and_pickles(name):
     measure = METRICS[name]().measure
     assert repr(pickle.loads(pickle.dumps(measure))) == repr(measure)  # NaN is not NaN

@@ -20,7 +20,7 @@ from torch import Tensor
 from softoverlap import scores
 from softoverlap._checks import check_choice, check_weight
 from softoverlap.lesions.components import component_maps, marked_voxels, neighbourhood
-from softoverlap.measures.inputs import in_dtype
+from softoverlap.measures.inputs import in_dtype, reaches
 
 MATCHINGS = ("many_to_one", "one_to_one")
 
@@ -244,7 +244,10 @@ def ratio(kind: str, shared: np.ndarray, truth: np.ndarray, pred: np.ndarray) ->
 
 def _reaches(mask: Tensor, level: float) -> np.ndarray:
     """Where a mask is at or above a level as its own precision holds it, and above 0."""
-    return ((mask >= in_dtype(level, mask.dtype)) & (mask > 0)).cpu().numpy()
+    reached = reaches(mask, level)
+    if mask.dtype != torch.bool:
+        reached = reached & (mask > 0)
+    return reached.cpu().numpy()
 
 
 def _probabilities(mask: Tensor, kept: np.ndarray, rules: LesionRules) -> np.ndarray:

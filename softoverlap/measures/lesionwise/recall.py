@@ -190,10 +190,10 @@ class LesionRecall(RaterLesionMeasure):
 
 
 def _recall(counts: Float[Tensor, "*shape 4"], weight_by: str) -> Float[Tensor, "*shape"]:
-    found, lesions, found_existence, existence = counts.unbind(-1)
+    hits, lesions, hit_existence, existence = counts.unbind(-1)
     if weight_by == "existence":
-        found, lesions = found_existence, existence
-    share = (found / torch.where(lesions > 0, lesions, 1)).clamp(max=1)
+        hits, lesions = hit_existence, existence
+    share = (hits / torch.where(lesions > 0, lesions, 1)).clamp(max=1)
     return torch.where(lesions > 0, share, torch.nan)
 
 

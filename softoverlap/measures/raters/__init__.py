@@ -1,1 +1,1 @@
-"""Overlap with several raters, and among them."""
+"""Several raters: overlap with them, what they reach among themselves, energy distance."""

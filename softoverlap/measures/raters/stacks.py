@@ -67,9 +67,9 @@ class RaterStacks(NamedTuple):
             kept = weight > 0
             preds, raters, weight = preds[:, kept], raters[:, kept], weight[kept]
         check_probabilities(y_pred=preds, y=raters, validate=self.looks)
-        return RaterCase(
-            preds, raters if rater_threshold is None else raters >= rater_threshold, weight
-        )
+        if rater_threshold is not None and raters.dtype != torch.bool:
+            raters = raters >= rater_threshold
+        return RaterCase(preds, raters, weight)
 
 
 def rater_stacks(
@@ -152,13 +152,16 @@ def _classes(measure: Measure, stack: Tensor, name: str) -> range:
     if channels not in (1, classes):
         raise ValueError(f"{name} must have 1 or num_classes={classes} channels, got {channels}")
     if classes > channels and measure.looks:
-        check_labels(stack.flatten(0, 1), classes, None, name)
+        for masks in stack.unbind(1):
+            check_labels(masks, classes, None, name)
     return range(int(not measure.include_background and classes > 1), classes)
 
 
 def _foreground(case: RaterCase) -> RaterCase:
     """Without the voxels that are zero in all masks."""
-    seen = (case.preds > 0).any(dim=0) | (case.raters > 0).any(dim=0)
+    seen = torch.zeros_like(case.raters[0], dtype=torch.bool)
+    for mask in (*case.preds, *case.raters):
+        seen |= mask > 0
     weight = None if case.weight is None else case.weight[seen]
     return RaterCase(case.preds[:, seen], case.raters[:, seen], weight)
 

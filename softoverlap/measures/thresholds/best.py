@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import torch
@@ -133,6 +133,10 @@ class BestThresholdDice(WithEmpty, VoxelMeasure):
 
     def _best_of_values(self, batch: MaskBatch) -> Statistics:
         """The best of all values of each map above 0; an empty prediction has none."""
+        if batch.hard:
+            sizes = replace(self, thresholds=(1.0,)).summed(batch)
+            score, threshold = _best(self._curve(sizes), sizes.new_ones(1))
+            return torch.stack([score, threshold.masked_fill(sizes[..., 1] == 0, torch.nan)], -1)
         size = (batch.items, batch.channels, 2)
         best = torch.full(size, torch.nan, device=batch.device, dtype=torch.float64)
         for channel in range(batch.channels):

@@ -127,13 +127,9 @@ class Expected(WithEmpty):
         The voxelwise minimum and maximum of two maps have their intersection and union, and the
         same sizes in total: they stand in for the maps. Hard masks are one piece.
         """
+        if item.hard:
+            return self._of_hard_masks(item, channel)
         pair = item.values(channel)
-        if pair.pred.dtype == pair.truth.dtype == torch.bool:
-            shared, joint = (
-                counted_sum(both, pair.counted)
-                for both in (pair.pred & pair.truth, pair.pred | pair.truth)
-            )
-            return self.ratio(shared, shared, joint, empty=0.0)
         dtype = accumulation_dtype(pair.pred, pair.truth)
         ((pred, truth, weights),) = voxels.voxels_of(*pair)
         total = width = torch.zeros((), device=pred.device, dtype=torch.float64)
@@ -141,6 +137,14 @@ class Expected(WithEmpty):
             total = total + (part * self.ratio(shared, shared, joint, empty=0.0)).sum()
             width = width + part.sum()
         return (total / width).clamp(0, 1)
+
+    def _of_hard_masks(self, item: MaskBatch, channel: int) -> Tensor:
+        shared = joint = torch.zeros(1, device=item.device, dtype=torch.float64)
+        for part in item.slabs():
+            pair = item.values(channel, part)
+            shared = shared + counted_sum(pair.pred & pair.truth, pair.counted)
+            joint = joint + counted_sum(pair.pred | pair.truth, pair.counted)
+        return self.ratio(shared, shared, joint, empty=0.0)
 
 
 @dataclass(frozen=True, kw_only=True)
