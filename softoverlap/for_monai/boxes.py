@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from inspect import signature
 from typing import Any
 
 import torch
@@ -125,6 +126,8 @@ class FROCMetric(OutcomesMetric):
         1.0
     """
 
+    __signature__ = signature(BoxFROC)  # what editors and `help` show
+
     def __init__(self, **options: Any) -> None:
         super().__init__(BoxFROC(**options))
 
@@ -157,6 +160,8 @@ class BoxAPMetric(OutcomesMetric):
         >>> metric.aggregate().item()
         1.0
     """
+
+    __signature__ = signature(BoxAP)
 
     def __init__(self, **options: Any) -> None:
         super().__init__(BoxAP(**options))

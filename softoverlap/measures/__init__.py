@@ -6,13 +6,13 @@ from softoverlap.measures.calibration import Brier, CalibrationError
 from softoverlap.measures.detection import (
     FP_RATES,
     FROC,
-    OUTCOME_NAMES,
     AveragePrecision,
     AverageRecall,
     BoxAP,
     BoxAR,
     BoxFROC,
     BoxMeasure,
+    BoxOutcome,
     FROCInterval,
     Outcomes,
     ScoreExistence,
@@ -33,7 +33,7 @@ from softoverlap.measures.lesionwise.dice import (
 )
 from softoverlap.measures.lesionwise.false_positives import FalsePositiveFigures, FalsePositives
 from softoverlap.measures.lesionwise.hits import MatchedLesions, any_voxel, matched_lesions
-from softoverlap.measures.lesionwise.maps import LesionRules, LesionScan, lesion_scan
+from softoverlap.measures.lesionwise.maps import LesionMap, LesionRules, LesionScan, lesion_scan
 from softoverlap.measures.lesionwise.measure import LesionMeasure
 from softoverlap.measures.lesionwise.panoptic import PanopticFigures, PanopticQuality
 from softoverlap.measures.lesionwise.recall import LesionRecall, RecallFigures
@@ -62,7 +62,6 @@ __all__ = [
     "FP_RATES",
     "FROC",
     "HIT_CRITERIA",
-    "OUTCOME_NAMES",
     "QUBIQ_THRESHOLDS",
     "AveragePrecision",
     "AverageRecall",
@@ -73,6 +72,7 @@ __all__ = [
     "BoxAR",
     "BoxFROC",
     "BoxMeasure",
+    "BoxOutcome",
     "Brier",
     "CalibrationError",
     "ExpectedBounds",
@@ -85,6 +85,7 @@ __all__ = [
     "Hit",
     "HumanCeiling",
     "LesionCounts",
+    "LesionMap",
     "LesionMatch",
     "LesionMeasure",
     "LesionRecall",

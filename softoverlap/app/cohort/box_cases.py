@@ -46,9 +46,8 @@ def score_boxes_in_masks(pair: ScorePair, pred: Path, settings: ScoreSettings) -
     warning = "; ".join(filter(None, (placed.warning, loaded.warning))) or None
     rows = CaseRows(pair, "boxes in masks", placed.displacement, warning)
     for label in settings.labels or (None,):
-        found = _of_boxes(placed.file, label)
-        truth = _of_mask(loaded, label, settings)
-        rows.add(label, {}, box_lesions(found, truth, settings=settings))
+        boxes, lesions = _of_boxes(placed.file, label), _of_mask(loaded, label, settings)
+        rows.add(label, {}, box_lesions(boxes, lesions, settings=settings))
     return rows.result()
 
 
@@ -75,8 +74,8 @@ def score_masks_in_boxes(pair: ScorePair, pred: Path, settings: ScoreSettings) -
     )
     rows = CaseRows(pair, "masks in boxes", placed.displacement, placed.warning)
     for label in settings.labels or (None,):
-        found = _of_mask(loaded, label, settings)
-        rows.add(label, {}, box_lesions(found, _of_boxes(placed.file, label), settings=settings))
+        lesions, boxes = _of_mask(loaded, label, settings), _of_boxes(placed.file, label)
+        rows.add(label, {}, box_lesions(lesions, boxes, settings=settings))
     return rows.result()
 
 
@@ -94,10 +93,10 @@ def score_box_files(pair: ScorePair, pred: Path, settings: ScoreSettings) -> Cas
     affine = _affine_for_mm(pair.truth[0], pred, pair.case)
     truth = read_case_boxes(pair.truth[0], pair.case, affine)
     check_3d(truth, str(pair.truth[0]))
-    found = read_case_boxes(pred, pair.case, truth.affine)
+    boxes = read_case_boxes(pred, pair.case, truth.affine)
     edges = torch.cat([truth.boxes[:, 3:], torch.ones(1, 3, dtype=torch.float64)]).amax(dim=0)
     placed = place_boxes(
-        found,
+        boxes,
         truth.affine,
         [math.ceil(edge) for edge in edges.tolist()],
         geometry=settings.geometry,
@@ -176,8 +175,8 @@ def _no_boxes(path: Path, case: str, kind: str, files: Mapping[str, BoxFile]) ->
             f"{path} must name the case of each row in its column case, or be called as the one "
             f"that it is of, to be read for {case!r}"
         )
-    told = f"it has rows of {names}" if files else "it has no rows"
-    warnings.warn(f"{path} has no row of {case}, which counts as no boxes: {told}", stacklevel=3)
+    content = f"it has rows of {names}" if files else "it has no rows"
+    warnings.warn(f"{path} has no row of {case}, which counts as no boxes: {content}", stacklevel=3)
     width = next((file.boxes.shape[1] for file in files.values()), 6)
     return BoxFile(torch.zeros(0, width, dtype=torch.float64), case=case)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -12,16 +13,11 @@ from torch import Tensor
 from softoverlap._units import MM3_PER_ML
 from softoverlap.app.cohort.islands import cut, islands
 from softoverlap.app.cohort.records import ScoreSettings
-from softoverlap.app.cohort.tables import (
-    LesionTables,
-    Row,
-    lesion_columns,
-    match_boxes,
-    place_columns,
-)
+from softoverlap.app.cohort.tables import LesionTables, lesion_columns, place_columns
 from softoverlap.images import BoxFile
 from softoverlap.lesion import Lesion
 from softoverlap.lesions import lesions_from_mask
+from softoverlap.measures import match_quality
 from softoverlap.overlaps import box_dice, box_iou, mask_box_dice, mask_box_iou
 
 
@@ -91,27 +87,28 @@ def marked_by_mask(
     stack = [] if raters is None else [rater.numpy() for rater in raters]
     masks = [mask.numpy(), *stack]
     halo = min(settings.halo, settings.threshold)
-    found: list[Lesion] = []
-    parts = islands([(one, halo) for one in masks], [(one, settings.threshold) for one in masks])
+    lesions: list[Lesion] = []
+    cores = [(values, settings.threshold) for values in masks]
+    parts = islands([(values, halo) for values in masks], cores)
     for window, inside in parts:
-        cuts = [torch.from_numpy(cut(one, window, inside)) for one in masks]
-        values = torch.where(cuts[0] >= halo, cuts[0], 0)
-        lesions = lesions_from_mask(
-            values,
+        cuts = [torch.from_numpy(cut(values, window, inside)) for values in masks]
+        own = lesions_from_mask(
+            torch.where(cuts[0] >= halo, cuts[0], 0),
             spacing=spacing,
             threshold=settings.threshold,
             raters=torch.stack(cuts[1:]) if stack else None,
             min_mm3=settings.min_mm3,
         )
-        found += [_moved(lesion, [axis.start or 0 for axis in window]) for lesion in lesions]
-    boxes = [lesion.box.double() for lesion in found]
+        start = [axis.start or 0 for axis in window]
+        lesions += [_moved(lesion, start) for lesion in own]
+    boxes = [lesion.box.double() for lesion in lesions]
     return Marked(
-        torch.stack(boxes) if found else torch.zeros(0, 6, dtype=torch.float64),
-        [lesion.volume_mm3 for lesion in found],
-        [lesion.centre.tolist() for lesion in found],
-        [lesion.existence for lesion in found],
-        torch.tensor([float(lesion.crop.max()) for lesion in found], dtype=torch.float64),
-        found,
+        torch.stack(boxes) if lesions else torch.zeros(0, 6, dtype=torch.float64),
+        [lesion.volume_mm3 for lesion in lesions],
+        [lesion.centre.tolist() for lesion in lesions],
+        [lesion.existence for lesion in lesions],
+        torch.tensor([float(lesion.crop.max()) for lesion in lesions], dtype=torch.float64),
+        lesions,
     )
 
 
@@ -127,7 +124,7 @@ def box_lesions(pred: Marked, truth: Marked, *, settings: ScoreSettings) -> Lesi
         settings: The lowest overlap that hits.
 
     Returns:
-        Rows of true lesions, and of found boxes.
+        Rows of true lesions, and the outcomes of the found boxes.
 
     Examples:
         >>> boxes = marked_by_boxes(BoxFile(torch.tensor([[0.0, 0, 0, 2, 2, 2]])), voxel_mm3=1.0)
@@ -135,30 +132,34 @@ def box_lesions(pred: Marked, truth: Marked, *, settings: ScoreSettings) -> Lesi
         1.0
     """
     iou, dice = _overlaps(pred, truth)
-    boxes, taken = match_boxes(pred.boxes, pred.scores, iou, threshold=settings.hit_iou)
+    outcomes = match_quality(
+        iou,
+        iou >= settings.hit_iou,
+        boxes=pred.boxes,
+        scores=pred.scores,
+        lesion_boxes=truth.boxes,
+        existence=truth.existence,
+        sizes=truth.volumes,
+    )
     lesions = []
-    for number, box in enumerate(taken):
-        found = box >= 0
+    for number, box in enumerate(outcomes.box_of_lesion):
+        hit = box is not None
         lesions.append(
             {
                 "lesion": number,
                 "volume_mm3": truth.volumes[number],
-                "soft_dice": float(dice[number, box]) if found else 0.0,
-                "soft_iou": float(iou[number, box]) if found else 0.0,
-                "detected": found,
+                "soft_dice": float(dice[number, box]) if hit else 0.0,
+                "soft_iou": float(iou[number, box]) if hit else 0.0,
+                "detected": hit,
                 "existence": truth.existence[number],
-                "n_pred": int(found),
-                "pred_volume_mm3": pred.volumes[box] if found else 0.0,
+                "n_pred": int(hit),
+                "pred_volume_mm3": pred.volumes[box] if hit else 0.0,
                 **place_columns(truth.boxes[number].tolist(), truth.centres[number]),
             }
         )
-    return LesionTables(_columns(lesions, boxes, pred), lesions, boxes)
-
-
-def _columns(lesions: list[Row], boxes: list[Row], pred: Marked) -> Row:
-    false = [row["box"] for row in boxes if row["outcome"] == "false positive"]
-    ml = math.fsum(pred.volumes[box] for box in false) / MM3_PER_ML
-    return lesion_columns(lesions, boxes, false_ml=ml)
+    false_mm3 = math.fsum(itertools.compress(pred.volumes, outcomes.false_positive.tolist()))
+    columns = lesion_columns(lesions, outcomes, false_ml=false_mm3 / MM3_PER_ML)
+    return LesionTables(columns, lesions, outcomes)
 
 
 def _overlaps(pred: Marked, truth: Marked) -> tuple[Tensor, Tensor]:

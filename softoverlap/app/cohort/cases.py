@@ -61,8 +61,10 @@ def score_case(pair: ScorePair, settings: ScoreSettings | None = None) -> CaseRe
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UserWarning)
         result = score(pair, pair.pred, settings)
-    told = [str(one.message) for one in caught if issubclass(one.category, UserWarning)]
-    return plain_result(_with_warnings(result, told))
+    messages = [
+        str(warning.message) for warning in caught if issubclass(warning.category, UserWarning)
+    ]
+    return plain_result(_with_warnings(result, messages))
 
 
 def score_safely(pair: ScorePair, settings: ScoreSettings) -> CaseResult:
@@ -96,12 +98,12 @@ def _score_masks(pair: ScorePair, pred: Path, settings: ScoreSettings) -> CaseRe
     spacing, voxel_mm3 = loaded.reference.lesion_spacing, loaded.reference.voxel_mm3
     rows = CaseRows(pair, "masks", loaded.displacement, loaded.warning)
     for label in settings.labels or (None,):
-        found = loaded.prediction(label, settings)
+        prediction = loaded.prediction(label, settings)
         truth, raters = loaded.truth(label, settings)
         columns, statistics = mask_columns(
-            found, truth, voxel_mm3=voxel_mm3, threshold=settings.threshold
+            prediction, truth, voxel_mm3=voxel_mm3, threshold=settings.threshold
         )
-        tables = mask_lesions(found, truth, raters, spacing=spacing, settings=settings)
+        tables = mask_lesions(prediction, truth, raters, spacing=spacing, settings=settings)
         rows.add(label, columns, tables, statistics)
     return rows.result()
 
@@ -114,12 +116,12 @@ _SCORERS = {
 }
 
 
-def _with_warnings(result: CaseResult, told: list[str]) -> CaseResult:
+def _with_warnings(result: CaseResult, messages: list[str]) -> CaseResult:
     """The result with what libraries warned of on the way, each once."""
-    if not told:
+    if not messages:
         return result
     rows = [
-        {**row, "warning": "; ".join(dict.fromkeys([*filter(None, [row["warning"]]), *told]))}
+        {**row, "warning": "; ".join(dict.fromkeys([*filter(None, [row["warning"]]), *messages]))}
         for row in result.rows
     ]
     return replace(result, rows=rows)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
 
 import numpy as np
 import torch
@@ -13,24 +12,28 @@ from torch import Tensor
 from softoverlap._units import MM3_PER_ML
 from softoverlap.app.cohort.islands import cut, islands
 from softoverlap.app.cohort.records import ScoreSettings
-from softoverlap.app.cohort.tables import (
-    LesionTables,
-    Row,
-    lesion_columns,
-    match_boxes,
-    place_columns,
-)
+from softoverlap.app.cohort.tables import LesionTables, Row, lesion_columns, place_columns
 from softoverlap.measures import (
+    LesionMap,
     LesionMatch,
     LesionRules,
     LesionScan,
     MatchedLesions,
+    Outcomes,
     lesion_rows,
     lesion_scan,
+    match_quality,
     matched_lesions,
 )
 
 Voxel = tuple[int, ...]
+
+_NO_BOXES = torch.zeros(0, 6, dtype=torch.float64)
+_NOTHING = match_quality(
+    torch.zeros(0, 0), torch.zeros(0, 0).bool(),
+    boxes=_NO_BOXES, scores=None, lesion_boxes=_NO_BOXES, existence=[], sizes=[],
+)  # fmt: skip
+"""Of a large scan in which no part holds a lesion."""
 
 
 def mask_lesions(
@@ -51,15 +54,15 @@ def mask_lesions(
         settings: The threshold, the halo and the smallest lesion.
 
     Returns:
-        Rows of true lesions and of predicted ones, each in the order of their first voxel; the
-        score of a predicted one is its highest probability.
+        Rows of true lesions, and the outcomes of predicted ones, each in the order of their first
+        voxel; the score of a predicted one is its highest probability.
 
     Examples:
         >>> mask = torch.zeros(4, 4, 4)
         >>> mask[1:3, 1:3, 1:3] = 0.8
         >>> tables = mask_lesions(mask, mask, None, spacing=[1, 1, 1], settings=ScoreSettings())
-        >>> tables.columns["lesions_found"], tables.boxes[0]["outcome"]
-        (1, 'hit')
+        >>> tables.columns["lesions_found"], tables.outcomes.box_of_lesion
+        (1, [0])
     """
     rules = LesionRules(
         threshold=settings.threshold,
@@ -67,19 +70,19 @@ def mask_lesions(
         min_mm3=settings.min_mm3,
     )
     lesions: list[Row] = []
-    boxes: list[Row] = []
     starts: tuple[list[Voxel], list[Voxel]] = [], []
-    false_ml = 0.0
-    for scan, found in _scans(pred, truth, raters, spacing, rules):
-        rows, false_mm3 = _found_rows(scan, found, first=len(boxes), lesions=len(lesions))
-        matches = lesion_rows(0, 0, scan, found)
-        lesions += [_lesion_row(match, len(lesions) + i) for i, match in enumerate(matches)]
-        boxes += rows
-        for side, found_there in zip(starts, (scan.truth, scan.pred), strict=True):
-            side += _first_voxels(found_there.core, scan.origin)
-        false_ml += false_mm3 / MM3_PER_ML
-    lesions, boxes = _in_order(lesions, boxes, *starts)
-    return LesionTables(lesion_columns(lesions, boxes, false_ml=false_ml), lesions, boxes)
+    parts, false_mm3 = [], 0.0
+    for scan, matched in _scans(pred, truth, raters, spacing, rules):
+        lesions += map(_lesion_row, lesion_rows(0, 0, scan, matched))
+        parts.append(_outcomes(scan, matched))
+        false_mm3 += _false_mm3(scan)
+        for side, lesion_map in zip(starts, (scan.truth, scan.pred), strict=True):
+            side += _first_voxels(lesion_map.core, scan.origin)
+    of_truth, of_pred = (sorted(range(len(side)), key=side.__getitem__) for side in starts)
+    lesions = [{"lesion": number, **lesions[row]} for number, row in enumerate(of_truth)]
+    outcomes = Outcomes.joined(parts or _NOTHING).as_one_scan(of_pred, of_truth)
+    columns = lesion_columns(lesions, outcomes, false_ml=false_mm3 / MM3_PER_ML)
+    return LesionTables(columns, lesions, outcomes)
 
 
 def _first_voxels(core: np.ndarray, origin: tuple[int, ...]) -> list[Voxel]:
@@ -91,22 +94,6 @@ def _first_voxels(core: np.ndarray, origin: tuple[int, ...]) -> list[Voxel]:
         low = (axis.start + first for axis, first in zip(window, origin, strict=True))
         firsts.append(tuple(int(at) + start for at, start in zip(place, low, strict=True)))
     return firsts
-
-
-def _in_order(
-    lesions: list[Row], boxes: list[Row], lesion_starts: list[Voxel], box_starts: list[Voxel]
-) -> tuple[list[Row], list[Row]]:
-    """Rows by first voxel, numbered anew: those of a parted scan come part by part."""
-    ranks = [
-        {old: new for new, old in enumerate(sorted(range(len(starts)), key=starts.__getitem__))}
-        for starts in (lesion_starts, box_starts)
-    ]
-    of_lesion: dict[int | None, int | None] = {None: None, **ranks[0]}
-    rows = [{**row, "lesion": of_lesion[row["lesion"]]} for row in lesions]
-    found = [
-        {**row, "box": ranks[1][row["box"]], "lesion": of_lesion[row["lesion"]]} for row in boxes
-    ]
-    return sorted(rows, key=lambda row: row["lesion"]), sorted(found, key=lambda row: row["box"])
 
 
 def _scans(
@@ -132,42 +119,38 @@ def _scans(
         yield scan, matched_lesions(scan)
 
 
-def _lesion_row(match: LesionMatch, number: int) -> Row:
-    """A row of `lesions.csv`."""
-    values = asdict(match)
+def _lesion_row(match: LesionMatch) -> Row:
+    """A row of `lesions.csv`, less its number."""
     names = ("soft_dice", "soft_iou", "detected", "existence", "n_pred", "pred_volume_mm3")
     return {
-        "lesion": number,
         "volume_mm3": match.volume_mm3,
-        **{name: values[name] for name in names},
+        **{name: getattr(match, name) for name in names},
         **place_columns(match.box, match.centre),
     }
 
 
-def _found_rows(
-    scan: LesionScan, found: MatchedLesions, *, first: int, lesions: int
-) -> tuple[list[Row], float]:
-    """A row for each predicted lesion, and the volume of those that touch no true one, in mm³."""
+def _outcomes(scan: LesionScan, matched: MatchedLesions) -> Outcomes:
+    """What hits what: a lesion all that it touches, and of these best what it shares most with."""
     count = len(scan.pred)
     peaks = ndimage.maximum(scan.pred.values, scan.pred.core, np.arange(1, count + 1))
-    boxes = _boxes(scan)
-    touches = torch.from_numpy(scan.touches().toarray().astype(np.float64))
-    shared = torch.from_numpy(scan.shared().toarray())
-    quality = torch.where(touches > 0, 1 + shared, 0)
-    scores = torch.from_numpy(np.asarray(peaks, dtype=np.float64).reshape(-1))
-    rows, _ = match_boxes(boxes, scores, quality, threshold=1.0)
-    for row in rows:
-        row["box"] += first
-        row["lesion"] = None if row["lesion"] is None else row["lesion"] + lesions
-    false = scan.pred.sizes()[~(touches > 0).any(dim=0).numpy()] if count else np.zeros(0)
-    return rows, float(false.sum()) * scan.voxel_mm3
+    return match_quality(
+        torch.from_numpy(scan.shared().toarray()),
+        torch.from_numpy(scan.touches().toarray() > 0),
+        boxes=_boxes(scan.pred, scan.origin),
+        scores=torch.from_numpy(np.asarray(peaks, dtype=np.float64).reshape(-1)),
+        lesion_boxes=_boxes(scan.truth, scan.origin),
+        existence=scan.truth.existence.tolist(),
+        sizes=matched.volumes.tolist(),
+    )
 
 
-def _boxes(scan: LesionScan) -> Tensor:
-    """Tight boxes of the predicted lesions in the image."""
-    windows = ndimage.find_objects(scan.pred.core, max_label=len(scan.pred))
-    lows = [[axis.start for axis in window] for window in windows]
-    highs = [[axis.stop for axis in window] for window in windows]
-    corners = torch.tensor([low + high for low, high in zip(lows, highs, strict=True)])
-    origin = torch.tensor([*scan.origin, *scan.origin], dtype=torch.float64)
-    return corners.double().reshape(-1, 6) + origin
+def _false_mm3(scan: LesionScan) -> float:
+    """The volume of predicted lesions that touch no true one."""
+    return float(scan.pred.sizes()[scan.touches().sum(axis=0) == 0].sum()) * scan.voxel_mm3
+
+
+def _boxes(lesions: LesionMap, origin: tuple[int, ...]) -> Tensor:
+    """Tight boxes of lesions in the image."""
+    windows = ndimage.find_objects(lesions.core, max_label=len(lesions))
+    corners = [[*(a.start for a in window), *(a.stop for a in window)] for window in windows]
+    return torch.tensor(corners).double().reshape(-1, 6) + torch.tensor([*origin, *origin])

@@ -67,10 +67,10 @@ def check_outputs(folder: Path, inputs: Iterable[Path], *, overwrite: bool) -> N
     for path in inputs:
         if path.resolve() in outputs:
             raise ValueError(f"--output must not hold an input of that name, got {path}")
-    found = [name for name in OUTPUTS if (folder / name).exists()]
-    if found and JOURNAL not in found and not overwrite:
+    existing = [name for name in OUTPUTS if (folder / name).exists()]
+    if existing and JOURNAL not in existing and not overwrite:
         raise FileExistsError(
-            f"{folder / found[0]} must not exist yet: pass --overwrite or another --output"
+            f"{folder / existing[0]} must not exist yet: pass --overwrite or another --output"
         )
 
 
@@ -86,4 +86,9 @@ def inputs_of(pairs: Iterable[ScorePair]) -> list[Path]:
 
 def _write_table(path: Path, table: Sequence[Column], rows: Sequence[Row]) -> None:
     header = file_header(table, dict.fromkeys(name for row in rows for name in row))
-    write_table(path, header, [[row.get(name) for name in header] for row in rows])
+    write_table(path, header, [[_cell(row.get(name)) for name in header] for row in rows])
+
+
+def _cell(value: Any) -> Any:
+    """Names of files are separated by semicolons."""
+    return ";".join(value) if isinstance(value, list) else value

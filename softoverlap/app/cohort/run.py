@@ -127,12 +127,12 @@ def score_cohort(
 
 def _is_finished(journal: Journal, pair: ScorePair, keys: dict[str, str]) -> bool:
     """Failed cases are tried again: the disk may be back, the memory free."""
-    result = journal.found(pair.case, keys[pair.case])
+    result = journal.finished(pair.case, keys[pair.case])
     return result is not None and result.error is None
 
 
 def _known(journal: Journal, case: str, keys: dict[str, str]) -> CaseResult:
-    result = journal.found(case, keys[case])
+    result = journal.finished(case, keys[case])
     if result is None:
         raise RuntimeError(f"the runner must give a result for every case, got none for {case}")
     return result

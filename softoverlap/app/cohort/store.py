@@ -18,9 +18,9 @@ try:
 except ImportError:  # not on Windows, where nothing keeps two runs apart
     fcntl = None
 
-FORMAT, VERSION = "softoverlap-scores", 2
+FORMAT, VERSION = "softoverlap-scores", 3
 _HEAD = {"format": FORMAT, "version": VERSION}
-_FIELDS = ("rows", "lesions", "boxes", "statistics")
+_FIELDS = ("rows", "lesions", "matches", "statistics")
 
 
 @dataclass(frozen=True)
@@ -37,10 +37,11 @@ class JournalEntry:
         return (
             isinstance(self.key, str)
             and isinstance(self.result.case, str)
-            and all(isinstance(one, list) for one in lists)
+            and all(isinstance(rows, list) for rows in lists)
             and all(isinstance(side, list) for side in self.files)
             and all(isinstance(row, dict) for rows in lists[1:] for row in rows)
             and any("case" in row for row in self.result.rows)
+            and all("outcomes" in match for match in self.result.matches)
         )
 
 
@@ -65,7 +66,7 @@ class Journal:
         >>> with Journal(folder, ScoreSettings()) as journal:
         ...     journal.append("key", CaseResult("a", [{"case": "a", "soft_dice": 1.0}]))
         >>> with Journal(folder, ScoreSettings()) as journal:
-        ...     journal.found("a", "key").rows
+        ...     journal.finished("a", "key").rows
         [{'case': 'a', 'soft_dice': 1.0}]
     """
 
@@ -96,7 +97,7 @@ class Journal:
     def __exit__(self, *exception: object) -> None:
         self._file.close()
 
-    def found(self, case: str, key: str) -> CaseResult | None:
+    def finished(self, case: str, key: str) -> CaseResult | None:
         """The result of a case that is finished with this key, or None."""
         known = self._known.get(case)
         return known.result if known and known.key == key else None

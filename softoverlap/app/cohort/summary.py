@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,7 @@ from softoverlap.app.cohort.records import CaseResult, plain_values
 from softoverlap.app.cohort.tables import Row
 from softoverlap.app.cohort.voxels import CALIBRATION
 from softoverlap.app.columns import CASES, is_number
-from softoverlap.measures import compute_average_precision, compute_bland_altman, compute_froc
+from softoverlap.measures import BoxAP, BoxFROC, compute_bland_altman
 
 RESAMPLES = 2000
 CONFIDENCE = 0.95
@@ -44,13 +44,15 @@ def summarize(
         >>> summarize(results)["metrics"]["soft_dice"]["mean"]
         0.75
     """
-    good = sorted((one for one in results if one.error is None), key=lambda one: one.case)
+    good = sorted(
+        (result for result in results if result.error is None), key=lambda result: result.case
+    )
     summary: dict[str, Any] = {
         "n": len(good),
         "n_failed": len(results) - len(good),
         "bootstrap": {"resamples": resamples, "confidence": CONFIDENCE, "seed": seed},
     }
-    labels = sorted({row["label"] for one in good for row in one.rows if "label" in row})
+    labels = sorted({row["label"] for result in good for row in result.rows if "label" in row})
     if labels:
         parts = {str(label): _of_label(good, label) for label in labels}
         summary["labels"] = {name: _pooled(part, seed, resamples) for name, part in parts.items()}
@@ -80,14 +82,14 @@ def interval(
     if len(values) < 2:
         return math.nan, math.nan
     drawn = np.random.default_rng(seed).integers(len(values), size=(resamples, len(values)))
-    found = statistic(np.asarray(values, dtype=np.float64)[drawn], axis=1)
-    low, high = np.quantile(found, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
+    samples = statistic(np.asarray(values, dtype=np.float64)[drawn], axis=1)
+    low, high = np.quantile(samples, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
     return float(low), float(high)
 
 
 def _pooled(results: Sequence[CaseResult], seed: int, resamples: int) -> dict[str, Any]:
     """The summary of results of one label, or of those without labels."""
-    rows = [row for one in results for row in one.rows]
+    rows = [row for result in results for row in result.rows]
     parts: dict[str, Any] = {"metrics": _metrics(rows, seed, resamples)}
     parts["n_empty"] = sum(_is_empty(row) for row in rows)
     volumes = [
@@ -96,7 +98,7 @@ def _pooled(results: Sequence[CaseResult], seed: int, resamples: int) -> dict[st
     if volumes:
         parts["bland_altman"] = asdict(compute_bland_altman(*zip(*volumes, strict=True)))
     parts |= _detection(results, seed, min(resamples, 1000))
-    parts |= _calibration(part for one in results for part in one.statistics)
+    parts |= _calibration(part for result in results for part in result.statistics)
     return parts
 
 
@@ -132,52 +134,29 @@ def _metrics(rows: Sequence[Row], seed: int, resamples: int) -> dict[str, Any]:
 
 def _detection(results: Sequence[CaseResult], seed: int, resamples: int) -> dict[str, Any]:
     """FROC and average precision over all cases, where what was found has scores."""
-    known = [one for one in results if any("lesions" in row for row in one.rows)]
-    boxes = [row for one in known for row in one.boxes]
-    if not known:
+    matches = {result.case: result.outcomes for result in results if result.matches}
+    outcomes = [record for records in matches.values() for record in records]
+    if not outcomes:
         return {}
-    if silent := sorted({row["case"] for row in boxes if row["score"] is None}):
+    silent = [
+        case for case, records in matches.items()
+        if any(record.scores.isnan().any() for record in records)
+    ]  # fmt: skip
+    if silent:
         return {"without_scores": silent}
-    scans = [_scan(one) for one in known]
-    predictions, targets = [scan[0] for scan in scans], [scan[1] for scan in scans]
-    froc = compute_froc(
-        predictions, targets, hit=_recorded, threshold=0.5, seed=seed,
-        resamples=resamples if len(scans) > 1 else 0,
-    )  # fmt: skip
-    precision = compute_average_precision(predictions, targets, hit=_recorded, threshold=0.5)
+    measure = BoxFROC(seed=seed, resamples=resamples if len(outcomes) > 1 else 0)
+    froc = measure.details(outcomes)
     curve = {
         name: getattr(froc, name).tolist()
         for name in ("fps_per_scan", "sensitivities", "thresholds")
     }
     curve["thresholds"][0] = None  # above all scores
     names = ("fp_rates", "sensitivity", "cpm", "scans", "lesions", "boxes")
-    found: dict[str, Any] = {name: getattr(froc, name) for name in names} | {"curve": curve}
+    read: dict[str, Any] = {name: getattr(froc, name) for name in names} | {"curve": curve}
     if froc.interval is not None:
-        found["sensitivity_interval"] = froc.interval.sensitivity
-        found["cpm_interval"] = froc.interval.cpm
-    return {"froc": found, "average_precision": precision.mean}
-
-
-def _scan(result: CaseResult) -> tuple[dict[str, Any], dict[str, Any]]:
-    """A case as `compute_froc` takes it; what hits what is as it was recorded."""
-    rows, lesions = result.boxes, result.lesions
-    hits = torch.zeros(len(lesions), len(rows), dtype=torch.float64)
-    taken = [row for row in rows if row["lesion"] is not None]
-    best = max(taken, key=lambda row: row["score"], default=None)
-    for number, row in enumerate(rows):
-        if row["lesion"] is not None:
-            hits[row["lesion"], number] = 1
-        elif row["outcome"] == "duplicate" and best is not None:
-            hits[best["lesion"], number] = 1  # taken before it, as each of what it hits
-    scores = torch.tensor([row["score"] for row in rows], dtype=torch.float64)
-    found = {"box": torch.zeros(len(rows), 6), "label": torch.zeros(len(rows))}
-    existence = torch.tensor([row["existence"] for row in lesions], dtype=torch.float64)
-    truth = {"box": torch.zeros(len(lesions), 6), "label": torch.zeros(len(lesions))}
-    return found | {"label_scores": scores}, truth | {"existence": existence, "hits": hits}
-
-
-def _recorded(boxes: torch.Tensor, target: Mapping[str, Any]) -> torch.Tensor:
-    return target["hits"]
+        read["sensitivity_interval"] = froc.interval.sensitivity
+        read["cpm_interval"] = froc.interval.cpm
+    return {"froc": read, "average_precision": BoxAP().value(outcomes)}
 
 
 def _calibration(statistics: Iterable[dict[str, Any]]) -> dict[str, Any]:
@@ -192,13 +171,12 @@ def _calibration(statistics: Iterable[dict[str, Any]]) -> dict[str, Any]:
 
 def _of_label(results: Sequence[CaseResult], label: int) -> list[CaseResult]:
     """The results with the rows of one label alone."""
+    names = ("rows", "lesions", "matches", "statistics")
     return [
-        CaseResult(
-            one.case,
-            *(
-                [row for row in rows if row.get("label") == label]
-                for rows in (one.rows, one.lesions, one.boxes, one.statistics)
-            ),
-        )
-        for one in results
+        replace(result, **{n: _labelled(getattr(result, n), label) for n in names})
+        for result in results
     ]
+
+
+def _labelled(rows: Sequence[Row], label: int) -> list[Row]:
+    return [row for row in rows if row.get("label") == label]

@@ -7,15 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import torch
-from jaxtyping import Float
-from torch import Tensor
-
 from softoverlap.images.tables import axis_names
-from softoverlap.measures import match_scan
+from softoverlap.measures import Outcomes
 
 Row = dict[str, Any]
-OUTCOMES = {1: "hit", 0: "duplicate", -1: "false positive"}
 
 
 @dataclass(frozen=True)
@@ -25,16 +20,12 @@ class LesionTables:
     Args:
         columns: Counts and means, for the case's row.
         lesions: A row a true lesion.
-        boxes: A row a found lesion or box.
-
-    Examples:
-        >>> LesionTables({"lesions": 0}, [], []).columns
-        {'lesions': 0}
+        outcomes: What became of each found lesion or box.
     """
 
     columns: Row
     lesions: list[Row]
-    boxes: list[Row]
+    outcomes: Outcomes
 
 
 def place_columns(box: Sequence[int | float], centre: Sequence[float] | None = None) -> Row:
@@ -48,57 +39,31 @@ def place_columns(box: Sequence[int | float], centre: Sequence[float] | None = N
     return centres | {name: float(edge) for name, edge in zip(axis_names(3), box, strict=True)}
 
 
-def match_boxes(
-    boxes: Float[Tensor, "boxes 6"],
-    scores: Float[Tensor, "boxes"] | None,
-    quality: Float[Tensor, "lesions boxes"],
-    *,
-    threshold: float,
-) -> tuple[list[Row], list[int]]:
-    """Rows of found boxes, matched greedily by score as FROC counts them.
-
-    Args:
-        boxes: Found boxes, in voxels.
-        scores: Their scores, or None if they have none.
-        quality: How well each box meets each lesion.
-        threshold: The lowest quality that hits.
-
-    Returns:
-        A row a box, and for each lesion the number of the box that took it, -1 for none.
+def box_rows(outcomes: Outcomes) -> list[Row]:
+    """A row of `boxes.csv` for each found box or lesion of one scan.
 
     Examples:
-        >>> rows, taken = match_boxes(
-        ...     torch.tensor([[0.0, 0, 0, 1, 1, 1]]), None, torch.tensor([[0.6]]), threshold=0.1
-        ... )
-        >>> rows[0]["outcome"], rows[0]["lesion"], taken
-        ('hit', 0, [0])
+        >>> import torch
+        >>> from softoverlap import match_scan
+        >>> target = {"box": torch.tensor([[0.0, 0, 0, 1, 1, 1]]), "label": torch.zeros(1)}
+        >>> outcomes = match_scan({**target, "label_scores": torch.ones(1)}, target)
+        >>> box_rows(outcomes)[0]["outcome"], box_rows(outcomes)[0]["lesion"]
+        ('hit', 0)
     """
-    count = len(boxes)
-    ranked = torch.ones(count) if scores is None else scores
-    found = {"box": boxes, "label": torch.zeros(count), "label_scores": ranked}
-    truth = {"box": torch.zeros(len(quality), 6), "label": torch.zeros(len(quality))}
-    outcomes = match_scan(found, truth, hit=lambda *_: quality, threshold=threshold)
-    outcome, lesion = outcomes.outcome.flatten(), outcomes.lesion.flatten()
-    taken = [-1] * len(quality)
-    rows = []
-    for number, box in enumerate(boxes.tolist()):
-        which = int(lesion[number])
-        if which >= 0:
-            taken[which] = number
-        rows.append(
-            {
-                "box": number,
-                "score": None if scores is None else float(scores[number]),
-                "outcome": OUTCOMES[int(outcome[number])],
-                "lesion": which if which >= 0 else None,
-                **place_columns(box),
-            }
-        )
-    return rows, taken
+    return [
+        {
+            "box": number,
+            "score": result.score,
+            "outcome": result.outcome,
+            "lesion": result.lesion,
+            **place_columns(result.box),
+        }
+        for number, result in enumerate(outcomes.each_box())
+    ]
 
 
-def lesion_columns(lesions: Sequence[Row], boxes: Sequence[Row], *, false_ml: float) -> Row:
-    """The case's columns, from the rows of its lesions and of what was found.
+def lesion_columns(lesions: Sequence[Row], outcomes: Outcomes, *, false_ml: float) -> Row:
+    """The case's columns, from the rows of its lesions and the outcomes of what was found.
 
     `lesionwise_dice` is Σ Dice of the lesions found over TP + FN + FP: between masks and with
     `min_mm3` 0 it is `compute_lesionwise_dice(dilation=0, min_mm3=0)`. With another `min_mm3` they
@@ -109,14 +74,14 @@ def lesion_columns(lesions: Sequence[Row], boxes: Sequence[Row], *, false_ml: fl
     one shares a voxel with it, so that one prediction may find several; FROC, as for boxes, lets
     each prediction take one lesion, so that its sensitivity may stay below the recall.
     """
-    found = [row for row in lesions if row["detected"]]
-    false = sum(row["outcome"] == OUTCOMES[-1] for row in boxes)
-    dice = math.fsum(row["soft_dice"] for row in found)
+    detected = [row for row in lesions if row["detected"]]
+    false = int(outcomes.false_positive.sum())
+    dice = math.fsum(row["soft_dice"] for row in detected)
     return {
         "lesions": len(lesions),
-        "lesions_found": len(found),
-        "lesion_recall": _share(len(found), len(lesions)),
-        "pred_lesions": len(boxes),
+        "lesions_found": len(detected),
+        "lesion_recall": _share(len(detected), len(lesions)),
+        "pred_lesions": len(outcomes.boxes),
         "false_positives": false,
         "false_positive_ml": false_ml,
         "lesion_dice": _share(math.fsum(row["soft_dice"] for row in lesions), len(lesions)),

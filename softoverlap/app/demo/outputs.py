@@ -9,15 +9,12 @@ import torch
 from torch import Tensor
 
 from softoverlap.app.train import Detections, Evaluation, TrainingScan
-from softoverlap.for_monai import lesion_target
 from softoverlap.images.tables import axis_names, write_table
-from softoverlap.measures import OUTCOME_NAMES, match_scan
 
 
 def write_tables(
     output: Path,
     scans: Sequence[TrainingScan],
-    found: Sequence[Detections],
     evaluations: Mapping[str, Evaluation],
 ) -> None:
     """Write `detections.csv`, `lesions.csv` and `froc.csv`.
@@ -25,21 +22,17 @@ def write_tables(
     Args:
         output: An existing folder.
         scans: Scans with their lesions.
-        found: What was found in each.
-        evaluations: Curves by method.
+        evaluations: Curves by method, and what the trained detector hit under `"trained"`.
     """
     boxes: list[list[object]] = []
     lesions: list[list[object]] = []
-    for scan, one in zip(scans, found, strict=True):
-        scores, corners = one.scores.tolist(), one.box.tolist()
-        outcomes = match_scan(one.prediction, lesion_target(scan.lesions))
-        columns = outcomes.outcome.flatten().tolist(), outcomes.lesion.flatten().tolist()
-        for score, outcome, lesion, box in zip(scores, *columns, corners, strict=True):
-            result = [OUTCOME_NAMES[outcome], "" if lesion < 0 else lesion]
-            boxes.append([scan.name, score, *result, *box])
-        takers = zip(scan.lesions, outcomes.box_of_lesion, strict=True)
-        for number, (truth, taker) in enumerate(takers):
-            size = [truth.volume_mm3, truth.existence, "" if taker is None else scores[taker]]
+    for scan, outcomes in zip(scans, evaluations["trained"].outcomes.split(), strict=True):
+        scores = {}
+        for score, outcome, lesion, box in outcomes.each_box():
+            boxes.append([scan.name, score, outcome, "" if lesion is None else lesion, *box])
+            scores[lesion] = score
+        for number, truth in enumerate(scan.lesions):
+            size = [truth.volume_mm3, truth.existence, scores.get(number, "")]
             lesions.append([scan.name, number, *size, *truth.box.tolist()])
     points = [
         [name, *point]
@@ -62,7 +55,7 @@ def write_tables(
 def draw(
     output: Path,
     scans: Sequence[TrainingScan],
-    found: Sequence[Detections],
+    detections: Sequence[Detections],
     evaluations: Mapping[str, Evaluation],
     *,
     count: int,
@@ -74,29 +67,30 @@ def draw(
     Args:
         output: An existing folder.
         scans: Scans with their lesions.
-        found: What was found in each.
+        detections: What was found in each.
         evaluations: Curves by method, the trained detector's under `"trained"`.
         count: Number of overlays.
     """
     from softoverlap.app.report import plot_case, plot_froc, save_figure
 
     save_figure(
-        plot_froc({name: one.froc for name, one in evaluations.items()}), output / "froc.png"
+        plot_froc({name: result.froc for name, result in evaluations.items()}), output / "froc.png"
     )
     (output / "overlays").mkdir(exist_ok=True)
     curve = evaluations["trained"].froc
     least = float(curve.thresholds[curve.fps_per_scan <= 1].min())
-    drawn = [(scan, one) for scan, one in zip(scans, found, strict=True) if scan.lesions][:count]
-    for scan, one in drawn:
-        shown = one.scores >= least
+    pairs = zip(scans, detections, strict=True)
+    drawn = [(scan, detected) for scan, detected in pairs if scan.lesions][:count]
+    for scan, detected in drawn:
+        shown = detected.scores >= least
         figure = plot_case(
             scan.image.data,
             spacing=scan.image.spacing,
             soft_mask=_soft_mask(scan),
             truth_boxes=torch.stack([lesion.box for lesion in scan.lesions]),
             existence=torch.tensor([lesion.existence for lesion in scan.lesions]),
-            found_boxes=one.box[shown],
-            scores=one.scores[shown],
+            found_boxes=detected.box[shown],
+            scores=detected.scores[shown],
             title=f"{scan.name}: found boxes from score {least:.3f} on",
         )
         save_figure(figure, output / "overlays" / f"{scan.name}.png")

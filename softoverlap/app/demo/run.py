@@ -98,19 +98,19 @@ def run_demo(
     say(f"detecting in {len(unseen)} unseen scans")
     paths = [case.image for case in find_cases(output / "phantoms" / "unseen").cases]
     results = detect_files(model, paths, output / "detections", overwrite=True)
-    found = [result.found for result in results if result.found is not None]
+    detections = [result.found for result in results if result.found is not None]
     say("comparing with an untrained network and with a threshold")
     targets = [lesion_target(scan.lesions) for scan in unseen]
     threshold = fit_threshold(seen[:12])
     evaluations = {
-        "trained": evaluate([one.prediction for one in found], targets),
+        "trained": evaluate([detected.prediction for detected in detections], targets),
         "untrained": evaluate(untrained(model, unseen), targets),
         "threshold": evaluate([threshold.boxes(scan) for scan in unseen], targets),
     }
     metrics = _metrics(options, evaluations, threshold, model, checkpoint)
     say(f"writing tables and pictures to {output}")
-    write_tables(output, unseen, found, evaluations)
-    draw(output, unseen, found, evaluations, count=options.overlays)
+    write_tables(output, unseen, evaluations)
+    draw(output, unseen, detections, evaluations, count=options.overlays)
     with whole_file(output / "metrics.json") as unfinished:
         unfinished.write_text(json.dumps(metrics, indent=1, allow_nan=False), encoding="utf-8")
     say(f"writing the page to {output / 'report.html'}")

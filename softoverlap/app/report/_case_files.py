@@ -71,7 +71,7 @@ def load_volumes(
         ValueError: If one cannot be read, or there is nothing to draw on.
     """
     pred = [text(row, "pred")] if text(row, "pred") else []
-    named = (truths_of(row, folder), pred)
+    named = (truths_of(row), pred)
     truths, preds = (_found(filter(_may_be_mask, names), folder) for names in named)
     masks = list(filter(_is_image, truths))
     found = next(filter(_is_image, preds), None)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import json
 import math
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,8 +15,8 @@ from typing import Any
 from softoverlap.app.columns import TABLES
 from softoverlap.app.report._summary import Part, read_part
 
-Cell = str | float | None
-"""Numbers are floats, whole ones too."""
+Cell = str | float | tuple[str, ...] | None
+"""Numbers are floats, whole ones too; the files of the truth are a tuple."""
 
 Row = Mapping[str, Cell]
 
@@ -36,13 +37,13 @@ class Table:
 
     def numbers(self, *columns: str) -> list[tuple[Row, tuple[float, ...]]]:
         """The rows that have a number in each of the columns, with these numbers."""
-        found = []
+        rows = []
         for row in self.rows:
             cells = (row.get(name) for name in columns)
             values = tuple(cell for cell in cells if isinstance(cell, float))
             if len(values) == len(columns):
-                found.append((row, values))
-        return found
+                rows.append((row, values))
+        return rows
 
 
 @dataclass(frozen=True)
@@ -101,7 +102,7 @@ def read_results(folder: str | os.PathLike[str]) -> Results:
             cure = _CUT_OFF if cut_off else _COMMAND
             raise FileNotFoundError(f"{folder} must hold {name}, found none: {cure}")
     summary = _read_summary(folder / "summary.json")
-    cases = _read_table(folder / "cases.csv")
+    cases = _with_truths(_read_table(folder / "cases.csv"), folder)
     if "case" not in cases.columns:
         names = ", ".join(cases.columns) or "nothing"
         raise ValueError(f"{folder / 'cases.csv'} must have a column case, got {names}")
@@ -179,16 +180,33 @@ def _number(cell: str) -> float | None:
 def text(row: Row, column: str) -> str:
     """A cell as words, empty if there is none."""
     value = row.get(column)
-    return value if isinstance(value, str) else "" if value is None else f"{value:g}"
+    return f"{value:g}" if isinstance(value, float) else value if isinstance(value, str) else ""
 
 
-def truths_of(row: Row, folder: Path) -> Sequence[str]:
-    """The files of the truth, one for each rater; a name may hold the `;` between them."""
-    pieces, names = text(row, "truth").split(";"), []
-    while pieces:
-        lengths = range(len(pieces), 0, -1)
-        there = (n for n in lengths if pieces[0] and os.path.exists(folder / ";".join(pieces[:n])))
-        length = next(there, 1)
-        names.append(";".join(pieces[:length]))
-        pieces = pieces[length:]
-    return [name for name in names if name]
+def truths_of(row: Row) -> tuple[str, ...]:
+    """The files of the truth, one for each rater."""
+    files = row.get("truth")
+    return files if isinstance(files, tuple) else ()
+
+
+def _with_truths(cases: Table, folder: Path) -> Table:
+    """The table with a tuple of the files of each truth in place of their names in a row.
+
+    A name may hold the semicolon that separates names in the table: the journal lists them.
+    """
+    cells = {text(row, "truth") for row in cases.rows}
+    journal = folder / "scores.jsonl"
+    lists = {}
+    if journal.is_file() and any(";" in cell for cell in cells):
+        lists = {";".join(names): names for names in _journal_truths(journal)}
+    truths = {cell: lists.get(cell) or tuple(filter(None, cell.split(";"))) for cell in cells}
+    rows = tuple({**row, "truth": truths[text(row, "truth")]} for row in cases.rows)
+    return Table(cases.columns, rows)
+
+
+def _journal_truths(path: Path) -> Iterator[tuple[str, ...]]:
+    """The files of every truth in a journal; lines that a crash damaged are passed by."""
+    for line in path.read_bytes().splitlines():
+        with contextlib.suppress(ValueError, AttributeError, TypeError):
+            for row in json.loads(line).get("rows", ()):
+                yield tuple(map(str, row.get("truth") or ()))

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from softoverlap.measures import FROC, BoxAP, BoxFROC, Scan
+from softoverlap.measures import FROC, BoxAP, BoxFROC, Outcomes, Scan
 
 
 @dataclass(frozen=True, eq=False)
@@ -18,6 +18,7 @@ class Evaluation:
         froc: The curve, its readings and the CPM.
         ap10: Average precision at IoU 0.1, NaN without lesions.
         ap50: Average precision at IoU 0.5, NaN without lesions.
+        outcomes: What hit what in each scan, at IoU 0.1 and 0.5.
 
     Examples:
         >>> import torch
@@ -29,6 +30,7 @@ class Evaluation:
     froc: FROC
     ap10: float
     ap50: float
+    outcomes: Outcomes
 
     @property
     def summary(self) -> dict[str, Any]:
@@ -68,7 +70,7 @@ def evaluate(predictions: Sequence[Scan], targets: Sequence[Scan]) -> Evaluation
     outcomes = precision.statistics(predictions, targets)
     ap = precision.details(outcomes).per_threshold
     froc = BoxFROC().details(outcomes)  # at the first threshold
-    return Evaluation(froc, ap.get(0.1, math.nan), ap.get(0.5, math.nan))
+    return Evaluation(froc, ap.get(0.1, math.nan), ap.get(0.5, math.nan), outcomes)
 
 
 def _or_none(number: float) -> float | None:

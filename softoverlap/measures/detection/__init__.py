@@ -14,7 +14,7 @@ from softoverlap.measures.detection.average_recall import (
 from softoverlap.measures.detection.froc import FP_RATES, BoxFROC, compute_froc
 from softoverlap.measures.detection.matching import match_quality, match_scan
 from softoverlap.measures.detection.measure import BoxMeasure
-from softoverlap.measures.detection.outcomes import OUTCOME_NAMES, Outcomes
+from softoverlap.measures.detection.outcomes import BoxOutcome, Outcomes
 from softoverlap.measures.detection.score_existence import (
     ScoreExistence,
     ScoreExistenceCorrelation,
@@ -24,13 +24,13 @@ from softoverlap.measures.detection.score_existence import (
 __all__ = [
     "FP_RATES",
     "FROC",
-    "OUTCOME_NAMES",
     "AveragePrecision",
     "AverageRecall",
     "BoxAP",
     "BoxAR",
     "BoxFROC",
     "BoxMeasure",
+    "BoxOutcome",
     "FROCInterval",
     "Outcomes",
     "ScoreExistence",

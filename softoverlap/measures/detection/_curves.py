@@ -121,10 +121,10 @@ def precision_area(
     scores: Float[Tensor, "boxes"], hits: Bool[Tensor, "boxes"], lesions: int
 ) -> float:
     """Area under the precision envelope, over every step of recall; others than hits are false."""
-    _, (found, others) = operating_points(scores, hits, ~hits)
-    precision = found / (found + others).clamp(min=1)
+    _, (true, others) = operating_points(scores, hits, ~hits)
+    precision = true / (true + others).clamp(min=1)
     envelope = precision.flip(0).cummax(0).values.flip(0)
-    steps = (found / lesions).diff()
+    steps = (true / lesions).diff()
     return min(1.0, (steps * envelope[1:]).sum().item())
 
 

@@ -19,7 +19,7 @@ from softoverlap.measures.detection._bootstrap import Events, band_rates, draw_s
 from softoverlap.measures.detection._curves import FROC, FROCInterval
 from softoverlap.measures.detection.matching import Matching
 from softoverlap.measures.detection.measure import BoxMeasure
-from softoverlap.measures.detection.outcomes import FALSE_POSITIVE, Outcomes
+from softoverlap.measures.detection.outcomes import Outcomes
 from softoverlap.measures.detection.sizes import SizeClasses
 from softoverlap.measures.hit import AnyHit, Scan
 from softoverlap.measures.inputs import Spacing
@@ -156,7 +156,7 @@ def events_of(
     return Events(
         scores=pooled.scores[kept],
         found=torch.cat([worth, worth.new_zeros(1)])[pooled.row_of_lesion[kept]],  # -1: the last
-        false=pooled.outcome[kept, 0, 0] == FALSE_POSITIVE,
+        false=pooled.false_positive[kept],
         scan=pooled.scan_of_box[kept],
         totals=worth.new_zeros(len(pooled.scans)).index_add(0, pooled.scan_of_lesion, worth),
     )

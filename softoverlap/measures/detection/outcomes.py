@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from softoverlap.measures.detection.sizes import ANY_SIZE, SizeClasses
 
 TRUE_POSITIVE, DUPLICATE, FALSE_POSITIVE, IGNORED = 1, 0, -1, 2
 
-OUTCOME_NAMES = {1: "hit", 0: "duplicate", -1: "false positive", 2: "ignored"}
-"""What the numbers of `Outcomes.outcome` mean."""
+_NAMES = {1: "hit", 0: "duplicate", -1: "false positive", 2: "ignored"}
 
 Rows = tuple[Float[Tensor, "boxes _"], Float[Tensor, "lesions _"], Float[Tensor, "scans 2"]]
 
@@ -24,6 +23,26 @@ _OF_BOXES = ("boxes", "labels", "scores", "outcome", "lesion")
 _OF_LESIONS = ("lesion_boxes", "lesion_labels", "existence", "sizes")
 _COLUMNS = (*_OF_BOXES, *_OF_LESIONS, "scans")
 _WHOLE = ("outcome", "lesion", "scans")
+
+
+class BoxOutcome(NamedTuple):
+    """What became of one found box.
+
+    Args:
+        score: Its score, or None.
+        outcome: "hit", "duplicate", "false positive" or "ignored".
+        lesion: The lesion that it took, by its number in the scan, or None.
+        box: Its edges in voxels, all minima, then all maxima.
+
+    Examples:
+        >>> BoxOutcome(0.9, "hit", 0, [0.0, 4.0]).outcome
+        'hit'
+    """
+
+    score: float | None
+    outcome: str
+    lesion: int | None
+    box: list[float]
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,7 +57,7 @@ class Outcomes:
         labels: Their classes, float64, shape (N,).
         scores: Their scores, NaN for a box without, float64, shape (N,).
         outcome: 1 for a hit, 0 for a duplicate (what it hits is taken), -1 for a false positive,
-            2 for a box that does not count (see `OUTCOME_NAMES`), shape (N, sizes, thresholds).
+            2 for a box that does not count, shape (N, sizes, thresholds).
         lesion: The lesion that a box took, by its number in the scan, -1 for none; same shape.
         lesion_boxes: Boxes of the lesions, in voxels, float64, shape (M, 2 * ndim).
         lesion_labels: Their classes, float64, shape (M,).
@@ -106,12 +125,24 @@ class Outcomes:
         return [taken.get(row) for row in range(len(self.lesion_boxes))]
 
     @property
+    def false_positive(self) -> Bool[Tensor, "boxes"]:
+        """Whether each box is a false positive at the first threshold."""
+        return self.outcome[:, 0, 0] == FALSE_POSITIVE
+
+    def each_box(self) -> Iterator[BoxOutcome]:
+        """What became of each box at the first threshold."""
+        columns = (self.scores, self.outcome[:, 0, 0], self.lesion[:, 0, 0], self.boxes)
+        for score, outcome, lesion, box in zip(*(c.tolist() for c in columns), strict=True):
+            known = None if math.isnan(score) else score
+            yield BoxOutcome(known, _NAMES[outcome], None if lesion < 0 else lesion, box)
+
+    @property
     def recall_by_scan(self) -> Float[Tensor, "scans"]:
         """The share of its lesions that the boxes of each scan hit, NaN where it has none."""
         hits = (self.outcome[:, 0, 0] == TRUE_POSITIVE).double()
-        found = hits.new_zeros(len(self.scans)).index_add(0, self.scan_of_box, hits)
+        counts = hits.new_zeros(len(self.scans)).index_add(0, self.scan_of_box, hits)
         lesions = self.scans[:, 1]
-        return torch.where(lesions > 0, found / lesions.clamp(min=1), math.nan)
+        return torch.where(lesions > 0, counts / lesions.clamp(min=1), math.nan)
 
     @property
     def _first_lesion(self) -> Int[Tensor, "boxes"]:
@@ -132,6 +163,18 @@ class Outcomes:
             raise ValueError(f"outcomes must be of boxes with as many columns, got {widths}")
         joined = {name: torch.cat([getattr(part, name) for part in parts]) for name in _COLUMNS}
         return replace(parts[0], **joined)
+
+    def split(self) -> list[Outcomes]:
+        """Those of each scan."""
+        counts = self.scans.mT.tolist()
+        columns = {
+            name: getattr(self, name).split(counts[name in _OF_LESIONS])
+            for name in (*_OF_BOXES, *_OF_LESIONS)
+        }
+        return [
+            replace(self, scans=scan[None], **{name: parts[n] for name, parts in columns.items()})
+            for n, scan in enumerate(self.scans)
+        ]
 
     def as_one_scan(self, boxes: Sequence[int], lesions: Sequence[int]) -> Outcomes:
         """Parts of one scan as that scan, with its boxes and lesions in another order.
@@ -205,8 +248,9 @@ class Outcomes:
             ValueError: If the columns do not fit each other.
         """
         thresholds = tuple(_numbers(values["thresholds"]))
-        sizes = SizeClasses(**values["size_classes"])
-        sizes = replace(sizes, edges=tuple(sizes.edges))
+        sizes = SizeClasses.checked(
+            *(values["size_classes"][k] for k in ("edges", "spacing", "of"))
+        )
         cells, coords = (1 + len(sizes.bounds), len(thresholds)), (2 * values["ndim"],)
         inner = {"boxes": coords, "lesion_boxes": coords, "scans": (2,)}
         inner |= {"outcome": cells, "lesion": cells}

@@ -76,17 +76,17 @@ def check_scans(predictions: Sequence[Scan], targets: Sequence[Scan]) -> None:
         check_scan(prediction, target, f"predictions[{number}]", f"targets[{number}]")
 
 
-def check_scan(prediction: Scan, target: Scan, found: str, truth: str) -> None:
+def check_scan(prediction: Scan, target: Scan, pred_name: str, target_name: str) -> None:
     """Boxes, whole labels and finite scores of one scan, and records that are its lesions."""
-    boxes = _checked_boxes(found, prediction, PREDICTION_KEYS)
-    lesions = _checked_boxes(truth, target, TARGET_KEYS)
+    boxes = _checked_boxes(pred_name, prediction, PREDICTION_KEYS)
+    lesions = _checked_boxes(target_name, target, TARGET_KEYS)
     if boxes.shape[1] != lesions.shape[1]:
         raise ValueError(
-            f"{found}['box'] must have {lesions.shape[1]} columns, as {truth}['box'] does, "
-            f"got {boxes.shape[1]}"
+            f"{pred_name}['box'] must have {lesions.shape[1]} columns, as "
+            f"{target_name}['box'] does, got {boxes.shape[1]}"
         )
     if target.get("lesions") is not None:
-        _check_lesions(f"{truth}['lesions']", target["lesions"], lesions)
+        _check_lesions(f"{target_name}['lesions']", target["lesions"], lesions)
 
 
 def _checked_boxes(name: str, scan: object, keys: tuple[str, ...]) -> Shaped[Tensor, "boxes _"]:

@@ -15,7 +15,7 @@ from torch import Tensor
 from softoverlap._checks import check_choice
 from softoverlap.measures.detection.matching import Matching
 from softoverlap.measures.detection.measure import BoxMeasure
-from softoverlap.measures.detection.outcomes import FALSE_POSITIVE, TRUE_POSITIVE, Outcomes
+from softoverlap.measures.detection.outcomes import TRUE_POSITIVE, Outcomes
 from softoverlap.measures.hit import AnyHit, Scan
 
 
@@ -80,7 +80,7 @@ class ScoreExistence(BoxMeasure):
         """Both coefficients, and what they are formed of."""
         pooled = self.pooled(outcomes)
         outcome, existence = pooled.outcome[:, 0, 0], pooled.existence
-        wrong = (outcome == FALSE_POSITIVE) & (self.false_positives == "zero")
+        wrong = pooled.false_positive & (self.false_positives == "zero")
         kept = (outcome == TRUE_POSITIVE) | wrong
         scores = pooled.scores[kept]
         worth = torch.cat([existence, existence.new_zeros(1)])[pooled.row_of_lesion[kept]]

@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from scipy import sparse
+from torch import Tensor
 
 from softoverlap._checks import check_choice
 from softoverlap.measures.hit import Hit
@@ -13,9 +15,9 @@ from softoverlap.measures.lesionwise.maps import LesionScan, matched, merged_ove
 from softoverlap.overlaps import mask_dice, mask_iou
 
 
-def any_voxel(lesions: sparse.csr_array) -> np.ndarray:
-    """Whether each true lesion shares a voxel with what it is matched to: a row a lesion."""
-    return lesions.sum(axis=1) > 0
+def any_voxel(pairs: sparse.csr_array) -> Tensor:
+    """Whether each true lesion, a row of what touches what, shares a voxel with another."""
+    return torch.from_numpy(pairs.sum(axis=1) > 0)
 
 
 HITS = {"touch": any_voxel, "dice": mask_dice, "iou": mask_iou}
@@ -66,7 +68,7 @@ def matched_lesions(
     shared, pred_sizes = merged_overlap(scan, pairs)
     sizes = scan.truth.sizes()
     dice, iou = (ratio(kind, shared, sizes, pred_sizes) for kind in ("dice", "iou"))
-    touched = any_voxel(pairs)
+    touched = any_voxel(pairs).numpy()
     quality = {any_voxel: touched, mask_dice: dice, mask_iou: iou}[hit.overlap]
     return MatchedLesions(
         pairs,

@@ -18,6 +18,7 @@ from softoverlap.app.cohort import (
 )
 from softoverlap.app.cohort.box_grid import place_boxes
 from softoverlap.images import BoxFile, write_boxes, write_markups
+from softoverlap.measures import match_quality
 
 AFFINE = torch.diag(torch.tensor([-1.0, 2.0, 1.5, 1.0], dtype=torch.float64))
 BOXES = torch.tensor([[1.0, 2, 3, 4, 6, 7], [10, 10, 10, 12, 13, 14]]).double()
@@ -93,9 +94,14 @@ def test_only_choices_that_work_are_offered():
 
 
 def scan(case, score):
-    row = {"case": case, "box": 0, "score": score, "outcome": "hit", "lesion": 0}
-    lesion = {"case": case, "lesion": 0, "existence": 1.0}
-    return CaseResult(case, [{"case": case, "lesions": 1}], [lesion], [row])
+    """A case with one lesion, which is found with this score, or without one."""
+    outcomes = match_quality(
+        torch.ones(1, 1), torch.ones(1, 1).bool(), boxes=BOXES[:1],
+        scores=None if score is None else torch.tensor([score]).double(),
+        lesion_boxes=BOXES[:1], existence=[1.0], sizes=[48.0],
+    )  # fmt: skip
+    match = {"case": case, "outcomes": outcomes.as_dict()}
+    return CaseResult(case, [{"case": case, "lesions": 1}], matches=[match])
 
 
 def test_one_scan_has_no_interval():

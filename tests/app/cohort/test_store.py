@@ -53,9 +53,9 @@ def counting(pairs, score, report, scored):
 def test_what_was_appended_is_found_again(tmp_path):
     fill(tmp_path, 3)
     with Journal(tmp_path, SETTINGS) as journal:
-        assert journal.found("case-1", "key-1") == result("case-1")
-        assert journal.found("case-1", "key-2") is None
-        assert journal.found("case-9", "key-1") is None
+        assert journal.finished("case-1", "key-1") == result("case-1")
+        assert journal.finished("case-1", "key-2") is None
+        assert journal.finished("case-9", "key-1") is None
 
 
 @pytest.mark.parametrize("cut", [1, 5, 30])
@@ -63,12 +63,12 @@ def test_a_line_that_was_cut_off_costs_that_case_alone(tmp_path, cut):
     path = fill(tmp_path, 3)
     path.write_bytes(path.read_bytes()[:-cut])
     with Journal(tmp_path, SETTINGS) as journal:
-        assert [journal.found(f"case-{n}", f"key-{n}") is not None for n in range(3)] == [
+        assert [journal.finished(f"case-{n}", f"key-{n}") is not None for n in range(3)] == [
             True, True, False,
         ]  # fmt: skip
         journal.append("key-2", result("case-2"))
     with Journal(tmp_path, SETTINGS) as journal:
-        assert journal.found("case-2", "key-2") == result("case-2")
+        assert journal.finished("case-2", "key-2") == result("case-2")
 
 
 def test_a_journal_whose_first_line_was_cut_off_begins_anew(tmp_path):
@@ -83,8 +83,8 @@ def test_a_damaged_line_costs_that_case_alone(tmp_path):
     lines = path.read_bytes().splitlines(keepends=True)
     path.write_bytes(lines[0] + lines[1] + b"\0\0\0\n" + lines[3])
     with Journal(tmp_path, SETTINGS) as journal:
-        assert journal.found("case-1", "key-1") is None
-        assert journal.found("case-2", "key-2") == result("case-2")
+        assert journal.finished("case-1", "key-1") is None
+        assert journal.finished("case-2", "key-2") == result("case-2")
 
 
 class FullDisk:
@@ -113,8 +113,8 @@ def test_a_full_disk_loses_no_finished_case(tmp_path):
             journal.append("key-1", result("case-1"))
         assert journal.path.stat().st_size == size  # half a line is taken back
     with Journal(tmp_path, SETTINGS) as journal:
-        assert journal.found("case-0", "key-0") == result("case-0")
-        assert journal.found("case-1", "key-1") is None
+        assert journal.finished("case-0", "key-0") == result("case-0")
+        assert journal.finished("case-1", "key-1") is None
 
 
 def test_a_cohort_on_a_full_disk_goes_on_later(tmp_path, monkeypatch):
@@ -270,13 +270,13 @@ def test_overwrite_keeps_the_lock_of_the_file_that_it_empties(tmp_path):
     pytest.importorskip("fcntl")
     fill(tmp_path, 3)
     with Journal(tmp_path, SETTINGS, overwrite=True) as journal:
-        assert journal.found("case-0", "key-0") is None
+        assert journal.finished("case-0", "key-0") is None
         journal.append("new", result("case-0"))
         with pytest.raises(BlockingIOError, match="by another run"):
             Journal(tmp_path, SETTINGS, overwrite=True)
     with Journal(tmp_path, SETTINGS) as journal:
-        assert journal.found("case-0", "new") == result("case-0")
-        assert journal.found("case-1", "key-1") is None
+        assert journal.finished("case-0", "new") == result("case-0")
+        assert journal.finished("case-1", "key-1") is None
 
 
 def test_overwrite_removes_nothing_before_the_runner_gives_a_case(tmp_path):
@@ -411,7 +411,7 @@ def test_a_journal_is_not_cut_before_a_case_is_finished(tmp_path):
     path.write_bytes(path.read_bytes() + b'{"key": "half a li')
     before = path.read_bytes()
     with Journal(tmp_path, SETTINGS) as journal:
-        assert journal.found("case-1", "key-1") == result("case-1")
+        assert journal.finished("case-1", "key-1") == result("case-1")
     assert path.read_bytes() == before
 
 
@@ -431,8 +431,8 @@ def test_a_line_that_is_no_case_costs_that_case_alone(tmp_path, line):
     lines = path.read_bytes().splitlines(keepends=True)
     path.write_bytes(lines[0] + lines[1] + line + b"\n" + lines[3])
     with Journal(tmp_path, SETTINGS) as journal:
-        assert journal.found("case-1", "key-1") is None
-        assert journal.found("case-2", "key-2") == result("case-2")
+        assert journal.finished("case-1", "key-1") is None
+        assert journal.finished("case-2", "key-2") == result("case-2")
 
 
 def test_a_name_that_is_not_utf8_does_not_cost_the_tables(tmp_path):

@@ -11,13 +11,23 @@ import torch
 from hypothesis import given, strategies as st
 from scipy import stats
 
-from softoverlap.app.cohort import CaseResult, ScoreSettings, score_case, serial, summarize
+from softoverlap.app.cohort import (
+    CaseResult,
+    ScoreSettings,
+    score_case,
+    score_cohort,
+    serial,
+    summarize,
+)
 from softoverlap.app.cohort.cases import score_safely
 from softoverlap.app.cohort.summary import interval
 from softoverlap.app.columns import CASES, find_column
+from softoverlap.app.report import write_report
 from softoverlap.app.report._sections import _HITS
 from softoverlap.for_monai import MeasureMetric
 from softoverlap.measures import CalibrationError, compute_average_precision, compute_froc
+from softoverlap.measures.detection import matching
+from softoverlap.measures.detection.matching import greedy
 from tests.support.cohort_makers import masks, pairs_of, spoil, write_cohort, write_pair
 
 numbers = st.lists(st.floats(-100, 100), min_size=2, max_size=30)
@@ -118,6 +128,23 @@ def test_froc_and_precision_equal_the_metrics(results):
     assert low <= froc.cpm <= high
 
 
+def test_a_case_is_matched_once_and_everything_else_is_read(results, tmp_path, monkeypatch):
+    calls = []
+
+    def counted(*args, **kwargs):
+        calls.append(args)
+        return greedy(*args, **kwargs)
+
+    monkeypatch.setattr(matching, "greedy", counted)
+    folder = write_cohort(tmp_path, 3)
+    scored = score_cohort(pairs_of(folder), tmp_path / "results")
+    assert scored.summary["froc"]["scans"] == len(calls) == 3
+    again = score_cohort(pairs_of(folder), tmp_path / "results")  # from the journal
+    write_report(tmp_path / "results", tmp_path / "page.html")
+    assert again.summary == scored.summary
+    assert len(calls) == 3
+
+
 def test_calibration_is_pooled_over_all_voxels(results, tmp_path_factory):
     found = summarize(results, resamples=20)["calibration"]
     metric = MeasureMetric(CalibrationError(), "dataset")
@@ -126,7 +153,8 @@ def test_calibration_is_pooled_over_all_voxels(results, tmp_path_factory):
     for one in results:
         if one.error is None:
             row = one.rows[0]
-            metric(*(load_image(row[side]).data[None, None] for side in ("pred", "truth")))
+            paths = row["pred"], *row["truth"]
+            metric(*(load_image(path).data[None, None] for path in paths))
     assert found["error"] == pytest.approx(metric.aggregate().item(), abs=1e-9)
     assert sum(found["counts"]) > 0
 

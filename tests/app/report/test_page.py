@@ -147,11 +147,13 @@ def test_labels_keep_all_their_digits(tmp_path):
 
 
 def test_names_of_raters_may_hold_the_sign_that_parts_them(tmp_path):
-    names = ["a;1.nii.gz", "b.nii.gz", "c;d;e.nii.gz"]
-    for name in names:
-        (tmp_path / name).touch()
-    assert truths_of({"truth": ";".join(names)}, tmp_path) == names
-    assert truths_of({"truth": "gone;too"}, tmp_path) == ["gone", "too"]
+    names = ("a;1.nii.gz", "b.nii.gz", "c;d;e.nii.gz")
+    cells = {"a": ";".join(names), "b": "gone;too", "c": ""}
+    write_results(tmp_path, [{"case": case, "truth": cell} for case, cell in cells.items()])
+    line = json.dumps({"key": "0", "case": "a", "rows": [{"case": "a", "truth": names}]})
+    (tmp_path / "scores.jsonl").write_text('{"format": "softoverlap-scores"}\n' + line + '\n{"cu')
+    rows = read_results(tmp_path).cases.rows
+    assert [truths_of(row) for row in rows] == [names, ("gone", "too"), ()]
 
 
 def test_counts_of_voxels_have_few_labels():
@@ -386,7 +388,7 @@ def test_rater_masks_are_averaged_as_they_were_scored(tmp_path):
     paths = [tmp_path / f"{number}.nii.gz" for number in range(3)]
     for path, mask in zip(paths, masks, strict=True):
         save_nifti(path, mask, torch.eye(4))
-    row = {"truth": ";".join(map(str, paths)), "pred": str(paths[0]), "label": None}
+    row = {"truth": tuple(map(str, paths)), "pred": str(paths[0]), "label": None}
     volumes = _case_files.load_volumes(row, {}, None, tmp_path)
     torch.testing.assert_close(volumes.truth, masks.mean(dim=0))
     assert torch.equal(volumes.background, volumes.truth)
@@ -402,7 +404,7 @@ def test_label_maps_of_raters_are_drawn_and_shown_as_they_were_scored(tmp_path):
     for path, matrix in zip(paths, (torch.eye(4), shifted), strict=True):
         save_nifti(path, labels, matrix)
     settings = {"geometry": "resample"}
-    row = {"truth": ";".join(map(str, paths)), "pred": str(paths[1]), "label": 1.0}
+    row = {"truth": tuple(map(str, paths)), "pred": str(paths[1]), "label": 1.0}
     drawn = _case_files.load_volumes(row, settings, None, tmp_path)
     expected = (labels == 1).float()
     assert torch.equal(drawn.truth, expected)  # to the nearest voxel
@@ -452,7 +454,7 @@ def boxes_on(folder, affine, name="boxes.json"):
     las = torch.diag(torch.tensor([-1.0, 1, 1, 1], dtype=torch.float64))
     las[0, 3] = 11
     save_nifti(folder / "scan.nii.gz", torch.rand(12, 14, 10), las)
-    row = {"case": "a", "pred": str(folder / name), "truth": str(folder / name), "label": None}
+    row = {"case": "a", "pred": str(folder / name), "truth": (str(folder / name),), "label": None}
     return box, las, row
 
 
@@ -475,7 +477,7 @@ def test_a_picture_has_boxes_where_their_grid_puts_them(tmp_path):
         low, high = place[0].view(2, 3).tolist()
         folder = write_results(
             tmp_path / f"results{number}",
-            [{**row, "label": "", "lesion_dice": 0.5, "kind": "boxes"}],
+            [{**row, "truth": row["pred"], "label": "", "lesion_dice": 0.5, "kind": "boxes"}],
             boxes=[{"case": "a", "box": 0, "outcome": "false positive", **edges(low, high)}],
         )
         (picture,) = page_of(folder, images=tmp_path / "scans").of("img")

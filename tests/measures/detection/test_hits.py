@@ -1,5 +1,6 @@
 """Hit criteria by name: overlaps of boxes, of masks and boxes, relative ones, and the centre."""
 
+import inspect
 import itertools
 import math
 import pickle
@@ -242,6 +243,18 @@ def test_metrics_are_built_from_plain_strings_in_a_bundle(measure):
         built = ConfigParser({"key": config}).get_parsed_content("key")
         built([prediction], [target])
         assert built.aggregate().item() == getattr(result, value)
+
+
+@pytest.mark.parametrize("measure", MEASURES)
+def test_a_measure_its_function_and_its_metric_take_the_same_options(measure):
+    function, _ = MEASURES[measure]
+    options = inspect.signature(measure).parameters
+    taken = list(inspect.signature(function).parameters.values())[2:]
+    assert {one.name: one.default for one in taken} == {
+        name: one.default for name, one in options.items()
+    }
+    if measure in METRICS:
+        assert inspect.signature(METRICS[measure]).parameters == options
 
 
 @pytest.mark.parametrize("measure", MEASURES)

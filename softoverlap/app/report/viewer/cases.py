@@ -113,7 +113,7 @@ def _scores(row: Row) -> Mapping[str, float | None]:
     return {
         name: value
         for name, value in row.items()
-        if is_number(CASES, name) and name != left_out and not isinstance(value, str)
+        if is_number(CASES, name) and name != left_out and not isinstance(value, str | tuple)
     }
 
 
@@ -124,7 +124,7 @@ class _Files:
         pred, self.case = text(row, "pred"), text(row, "case")
         self.settings, label = results.settings, row.get("label")
         folder = results.folder.absolute()  # rows tell whole paths; others go from the results
-        self.truth = tuple(folder / name for name in truths_of(row, folder))
+        self.truth = tuple(folder / name for name in truths_of(row))
         self.pred = (folder / pred,) if pred else ()
         self.label = int(label) if isinstance(label, float) else None
         self.geometry = str(self.settings.get("geometry", "strict"))
