@@ -21,7 +21,7 @@ from softoverlap.measures.inputs import MaskBatch, MaskPair, Spacing, reaches, v
 from softoverlap.measures.measure import Piece, Statistics, VoxelMeasure
 
 _ROUNDING = 1 + 1e-9  # three edges of 0.1 mm are within 0.3 mm
-_BLOCK = 32
+_BLOCK = 64
 """Edge of the blocks, in voxels, in which distances are measured."""
 
 _MARGINS = 4
@@ -96,31 +96,27 @@ class NearMeasure(VoxelMeasure):
         return self.margin if self.margin_mm is None else self.margin_mm
 
     def _blocks(self, item: MaskBatch, channel: int) -> Iterator[MaskPair]:
-        edges = self._edges(len(item.spatial))
-        steps = [math.ceil((self.reach or 0) / edge) for edge in edges]
-        ranges = [
-            range(0, length, max(_BLOCK, _MARGINS * step))
-            for length, step in zip(item.spatial, steps, strict=True)
-        ]
-        for start in itertools.product(*ranges):
-            axes = list(zip(start, ranges, steps, strict=True))
-            outer = tuple(
-                slice(max(0, low - step), low + block.step + step) for low, block, step in axes
-            )
+        edges, reach = self._edges(len(item.spatial)), self.reach or 0
+        steps = _steps(reach, edges)
+        for outer, inner in _cuts(item.spatial, steps):
             pair = item.values(channel, outer)
             marked = (pair.truth > 0) | reaches(pair.pred, self.union_threshold)
             if not marked.any():
                 continue
-            near = _near(marked[0, 0].cpu().numpy(), self.reach or 0, edges)
-            weights = torch.from_numpy(near).to(item.device)[None, None].double()
-            if pair.counted is not None:
-                weights *= pair.counted
-            inner = tuple(
-                slice(low - part.start, low - part.start + block.step)
-                for (low, block, _), part in zip(axes, outer, strict=True)
+            window, near = _near(marked[0, 0].cpu().numpy(), reach, edges)
+            kept = tuple(
+                slice(max(a.start, b.start), min(a.stop, b.stop))
+                for a, b in zip(window, inner, strict=True)
             )
-            where = (slice(None), slice(None), *inner)
-            yield MaskPair(pair.pred[where], pair.truth[where], weights[where])
+            own = tuple(
+                slice(max(part.start - low.start, 0), max(part.stop - low.start, 0))
+                for part, low in zip(kept, window, strict=True)
+            )
+            where = (slice(None), slice(None), *kept)
+            weights = torch.from_numpy(near[own]).to(item.device)[None, None].double()
+            if pair.counted is not None:
+                weights *= pair.counted[where]
+            yield MaskPair(pair.pred[where], pair.truth[where], weights)
 
     def _edges(self, ndim: int) -> tuple[float, ...]:
         if self.margin_mm is None:
@@ -128,17 +124,41 @@ class NearMeasure(VoxelMeasure):
         return voxel_spacing(self.spacing, items=1, ndim=ndim)[0]
 
 
-def _near(marked: np.ndarray, reach: float, edges: tuple[float, ...]) -> np.ndarray:
-    """Distances are measured in a box around the marked voxels: far voxels are far anyway."""
-    (box,) = ndimage.find_objects(marked.astype(np.uint8))
-    steps = [math.ceil(reach / edge) for edge in edges]
-    part = tuple(
-        slice(max(0, side.start - step), side.stop + step)
-        for side, step in zip(box, steps, strict=True)
+def _steps(reach: float, edges: tuple[float, ...]) -> list[int]:
+    """How many voxels the reach spans along each axis."""
+    return [math.ceil(reach / edge) for edge in edges]
+
+
+def _cuts(
+    spatial: tuple[int, ...], steps: list[int]
+) -> Iterator[tuple[tuple[slice, ...], tuple[slice, ...]]]:
+    """Blocks with their margins in the image, and without them in the block."""
+    ranges = [
+        range(0, length, max(_BLOCK, _MARGINS * step))
+        for length, step in zip(spatial, steps, strict=True)
+    ]
+    for starts in itertools.product(*ranges):
+        axes = list(zip(starts, ranges, steps, strict=True))
+        outer = tuple(
+            slice(max(0, low - step), low + block.step + step) for low, block, step in axes
+        )
+        inner = tuple(
+            slice(low - part.start, low - part.start + block.step)
+            for (low, block, _), part in zip(axes, outer, strict=True)
+        )
+        yield outer, inner
+
+
+def _near(
+    marked: np.ndarray, reach: float, edges: tuple[float, ...]
+) -> tuple[tuple[slice, ...], np.ndarray]:
+    """A window around the marked voxels, and which voxels of it are near: those beyond are far."""
+    (box,) = ndimage.find_objects(marked.view(np.uint8))
+    window = tuple(
+        slice(max(0, side.start - step), min(side.stop + step, length))
+        for side, step, length in zip(box, _steps(reach, edges), marked.shape, strict=True)
     )
-    near = np.zeros_like(marked)
-    near[part] = _distances(marked[part], edges) <= reach * _ROUNDING
-    return near
+    return window, _distances(marked[window], edges) <= reach * _ROUNDING
 
 
 def _distances(marked: np.ndarray, edges: tuple[float, ...]) -> np.ndarray:
