@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from softoverlap.app.cli.console import CountBar, message_of, plural, say
 
@@ -54,12 +54,12 @@ def boxes_of_mask(
     *,
     values: str,
     label: int | None,
-    threshold: float,
-    low: float | None,
-    connectivity: int,
-    min_mm3: float,
+    **options: Any,
 ) -> MaskRow:
-    """Tight boxes of a mask's lesions; the score is their highest probability."""
+    """Tight boxes of a mask's lesions, found with the options of `lesions_from_mask`.
+
+    The score of a box is the highest probability of its lesion.
+    """
     import torch
 
     from softoverlap.images import BoxFile, as_probabilities, load_image
@@ -69,10 +69,7 @@ def boxes_of_mask(
     if volume.data.ndim != 3:
         raise ValueError(f"{path} must hold one channel, got {len(volume.data)}")
     mask = as_probabilities(volume, values=values, label=label, name=str(path))
-    lesions = lesions_from_mask(
-        mask, spacing=volume.lesion_spacing, threshold=threshold, low=low,
-        connectivity=connectivity, min_mm3=min_mm3,
-    )  # fmt: skip
+    lesions = lesions_from_mask(mask, spacing=volume.lesion_spacing, **options)
     scores = [lesion.crop.max().double() for lesion in lesions]
     boxes = BoxFile(
         torch.stack([lesion.box.double() for lesion in lesions])

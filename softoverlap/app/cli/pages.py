@@ -67,10 +67,10 @@ def report(
             raise ValueError(
                 "--output names the page, and cannot be combined with --viewer or --serve"
             )
-        show_viewer(
-            results, folder=viewer, serve=serve, port=port, images=images, title=title,
-            overwrite=overwrite,
-        )  # fmt: skip
+        from softoverlap.app.report import read_viewer
+
+        content = read_viewer(results, images=images, title=title)
+        show_viewer(content, folder=viewer, serve=serve, port=port, overwrite=overwrite)
         return
     from softoverlap.app.report import write_report
 

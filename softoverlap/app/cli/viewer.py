@@ -3,25 +3,26 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from softoverlap.app.cli.console import CountBar, plural, say
 from softoverlap.app.cli.interrupts import forget_interrupts, stop_if_interrupted
 
+if TYPE_CHECKING:
+    from softoverlap.app.report import Viewer
+
 
 def show_viewer(
-    results: Path,
+    viewer: Viewer,
     *,
     folder: Path | None,
     serve: bool,
     port: int,
-    images: str | None,
-    title: str | None,
     overwrite: bool,
 ) -> None:
     """Write the viewer into the folder if there is one, and serve it if asked."""
-    from softoverlap.app.report import ViewerServer, read_viewer, write_viewer
+    from softoverlap.app.report import ViewerServer, write_viewer
 
-    viewer = read_viewer(results, images=images, title=title)
     if folder is not None:
         with CountBar("copying", len(viewer.layers), quiet=True) as bar:
             written = write_viewer(viewer, folder, overwrite=overwrite, progress=bar)

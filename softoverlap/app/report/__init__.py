@@ -4,11 +4,12 @@ from softoverlap.app.report.display import DISPLAY, moved_boxes, name_planes
 from softoverlap.app.report.froc_plot import plot_froc
 from softoverlap.app.report.page import Report, write_report
 from softoverlap.app.report.plots import plot_case, save_figure
-from softoverlap.app.report.viewer import ViewerServer, read_viewer, write_viewer
+from softoverlap.app.report.viewer import Viewer, ViewerServer, read_viewer, write_viewer
 
 __all__ = [
     "DISPLAY",
     "Report",
+    "Viewer",
     "ViewerServer",
     "moved_boxes",
     "name_planes",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -64,7 +65,7 @@ def distribution_chart(columns: Mapping[str, Sequence[tuple[float, str]]]) -> Ch
             Point(x, row + 0.22 + 0.2 * math.sin(12.9898 * place), f"{words}: {name} {x:.4g}")
             for place, (x, words) in enumerate(values)
         ]
-        tips |= _scatter(axes, gid, points, color=BLUE, size=12.0)
+        tips |= _scatter(axes, gid, points, color=BLUE, s=12.0)
         _quartiles(axes, numbers, row - 0.2)
     axes.set_yticks(range(len(columns)), list(columns))
     axes.set_ylim(len(columns) - 0.4, -0.6)
@@ -84,7 +85,7 @@ def scatter_chart(
     for place, (name, group) in enumerate(points.items()):
         color, marker = shades[place % 2]
         legend = name if len(points) > 1 else None
-        tips |= _scatter(axes, f"group{place}", group, color=color, marker=marker, legend=legend)
+        tips |= _scatter(axes, f"group{place}", group, color=color, marker=marker, label=legend)
     axes.set_xscale("log")
     axes.xaxis.set_major_formatter(PlainLogFormatter())
     axes.xaxis.set_minor_formatter(PlainLogFormatter(minor_thresholds=(1.2, 0.4)))
@@ -140,7 +141,7 @@ def reliability_chart(curve: Reliability) -> Chart:
         if math.isfinite(p) and math.isfinite(o)
     ]
     axes.plot([point.x for point in points], [point.y for point in points], color=BLUE)
-    tips = _scatter(axes, "bins", points, color=BLUE, size=26.0, alpha=1.0)
+    tips = _scatter(axes, "bins", points, color=BLUE, s=26.0, alpha=1.0)
     below.stairs(curve.counts, curve.edges, fill=True, color=BLUE, alpha=0.6)
     _count_axis(below, curve.counts)
     for each in (axes, below):
@@ -197,25 +198,19 @@ def _scatter(
     gid: str,
     points: Sequence[Point],
     *,
-    color: str,
     marker: str = "o",
-    size: float = 18.0,
-    alpha: float = 0.65,
-    legend: str | None = None,
+    **style: Any,
 ) -> dict[str, list[str]]:
     """Draw the points; the words at each, unless they are too many."""
     many = len(points) > MOST_POINTS
     axes.scatter(
         [point.x for point in points],
         [point.y for point in points],
-        s=size,
-        color=color,
         marker=marker,
-        alpha=alpha,
         linewidths=0.0 if marker == "o" else 1.2,
         rasterized=many,
-        label=legend,
         gid=gid,
+        **{"s": 18.0, "alpha": 0.65, **style},
     )
     return {} if many or not points else {gid: [point.words for point in points]}
 

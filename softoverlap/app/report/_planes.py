@@ -95,12 +95,10 @@ def draw_boxes(
     boxes: Shaped[Tensor, "boxes 6"],
     *,
     color: str,
-    dashes: str,
+    dashed: bool,
     labels: list[str] | None,
-    above: bool,
-    thickness: float = 1.0,
 ) -> None:
-    """The boxes that the plane cuts, with a label above or below each."""
+    """The boxes that the plane cuts: dashed with a label below, or solid with one above."""
     for number in plane.cuts(boxes).nonzero()[:, 0].tolist():
         low, high = boxes[number, :3].tolist(), boxes[number, 3:].tolist()
         left, top = low[plane.columns], low[plane.rows]
@@ -112,12 +110,13 @@ def draw_boxes(
                 bottom - top,
                 fill=False,
                 edgecolor=color,
-                linestyle=dashes,
-                linewidth=1.5 * thickness,
+                linestyle="--" if dashed else "-",
+                linewidth=1.5,
             )
         )
         if labels is not None:
-            _draw_label(axes, labels[number], left, top if above else bottom, color, above=above)
+            place = (left, bottom if dashed else top)
+            _draw_label(axes, labels[number], *place, color, above=not dashed)
 
 
 def _draw_label(axes: Axes, label: str, x: float, y: float, color: str, *, above: bool) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -43,7 +44,7 @@ def plot_froc(froc: FROC | Mapping[str, FROC]) -> Figure:
     for number, (name, curve) in enumerate(curves.items()):
         color, dashes = CURVES[number % len(CURVES)], DASHES[number // len(CURVES) % len(DASHES)]
         order = 3 - number / len(curves)  # the first lies on top
-        _draw_curve(axes, name, curve, (low, high), color=color, dashes=dashes, order=order)
+        _draw_curve(axes, name, curve, (low, high), color=color, linestyle=dashes, zorder=order)
     _label_froc(axes, rates, (low, high))
     legend = figure.legend(loc="outside lower center", ncols=3, fontsize=8, frameon=False)
     for words in legend.get_texts():
@@ -69,10 +70,7 @@ def _draw_curve(
     name: str,
     curve: FROC,
     limits: tuple[float, float],
-    *,
-    color: str,
-    dashes: str,
-    order: float,
+    **style: Any,
 ) -> None:
     """Steps from the lower limit on: a point to its left, zero included, has been reached there."""
     label = f"{name} (no lesions)" if math.isnan(curve.cpm) else f"{name} (CPM {curve.cpm:.3f})"
@@ -81,16 +79,15 @@ def _draw_curve(
     heights = curve.sensitivities.numpy()[first:]
     steps = np.append(np.clip(rates[first:], limits[0], None), max(limits[1], rates[-1]))
     heights = np.append(heights, heights[-1])
-    axes.plot(
-        steps, heights, dashes, color=color, drawstyle="steps-post", label=label, zorder=order
-    )
+    axes.plot(steps, heights, drawstyle="steps-post", label=label, **style)
     if curve.interval is not None:
         shown, band = curve.interval.fps_per_scan > 0, curve.interval
         at, low, high = (v[shown].numpy() for v in (band.fps_per_scan, band.low, band.high))
-        axes.fill_between(at, low, high, color=color, alpha=0.15, linewidth=0)
+        axes.fill_between(at, low, high, color=style["color"], alpha=0.15, linewidth=0)
     marks = [pair for pair in zip(curve.fp_rates, curve.sensitivity, strict=True) if pair[0] > 0]
     if marks:
-        axes.plot(*zip(*marks, strict=True), "o", color=color, markersize=4, zorder=order)
+        points = {**style, "linestyle": "none"}
+        axes.plot(*zip(*marks, strict=True), marker="o", markersize=4, **points)
 
 
 def _label_froc(axes: Axes, rates: Sequence[float], limits: tuple[float, float]) -> None:

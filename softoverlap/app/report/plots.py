@@ -180,10 +180,10 @@ def _draw_both(
     """True boxes dashed with their existence below, found ones solid with their score above."""
     if truth is not None:
         shares = None if existence is None else [f"{share:.1f}" for share in existence.tolist()]
-        _planes.draw_boxes(axes, plane, truth, color=TRUTH, dashes="--", labels=shares, above=False)
+        _planes.draw_boxes(axes, plane, truth, color=TRUTH, dashed=True, labels=shares)
     if found is not None:
         points = None if scores is None else [f"{score:.2f}" for score in scores.tolist()]
-        _planes.draw_boxes(axes, plane, found, color=FOUND, dashes="-", labels=points, above=True)
+        _planes.draw_boxes(axes, plane, found, color=FOUND, dashed=False, labels=points)
 
 
 def _cut(boxes: Tensor, planes: Sequence[Plane]) -> bool:

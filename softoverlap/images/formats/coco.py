@@ -156,7 +156,11 @@ def _files(
         if case in files:
             raise ValueError(f"{path} must have one image for each case, got two of {case}")
         width = 2 * image["ndim"] if "ndim" in image else (widths[0] if widths else 4)
-        files[case] = _file(path, case, image, rows[number], width, order, hints)
+        if width not in (4, 6):
+            raise ValueError(f"{path} must hold 4 or 6 numbers a bbox, got {width}")
+        corners = number_rows([row["bbox"] for row in rows[number]], width, path, "bbox")
+        boxes = checked_boxes(_from_coco(corners, order), path)
+        files[case] = _file(path, case, image, rows[number], boxes, hints)
     return files
 
 
@@ -165,17 +169,13 @@ def _file(
     case: str,
     image: Mapping[str, Any],
     rows: list[Mapping[str, Any]],
-    width: int,
-    order: str,
+    boxes: Tensor,
     hints: Hints,
 ) -> BoxFile:
-    if width not in (4, 6):
-        raise ValueError(f"{path} must hold 4 or 6 numbers a bbox, got {width}")
-    numbers = number_rows([row["bbox"] for row in rows], width, path, "bbox")
     scores = [row["score"] for row in rows if "score" in row]
     labels = [row["category_id"] for row in rows]
     file = BoxFile(
-        checked_boxes(_from_coco(numbers, order), path),
+        boxes,
         column(scores, "score", len(rows), path),
         column(labels, "label", len(rows), path, whole=True),
         affine_of(image.get("affine"), path),
