@@ -75,7 +75,7 @@ def _aligned() -> dict[str, Any]:
             "data": aligned.volume.data,
             "affine": aligned.volume.affine,
             "displacement": aligned.displacement,
-            "warns": aligned.warning is not None,
+            "warns": bool(aligned.notes),
         }
         for kind, aligned in made.items()
     }

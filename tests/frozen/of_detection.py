@@ -136,13 +136,12 @@ def _class(name: str) -> dict[str, Any]:
     more = {
         "FROCMetric": "curve",
         "BoxAPMetric": "average_precision",
-        "BoxARMetric": "average_recall",
     }
     metric = api[name]()
     predictions, targets = scans(3, torch.float64)
     metric(predictions[:3], targets[:3])
     metric(predictions[3:], targets[3:])
-    result = getattr(metric, more.get(name, "correlation"))()
+    result = getattr(metric, more.get(name, "details"))()
     return {"aggregate": metric.aggregate(), "result": result, "buffer": metric.get_buffer()}
 
 
