@@ -72,10 +72,9 @@ from softoverlap import (
     box_iou,
     lesion_target,
     mask_box_dice,
-    plot_case,
-    plot_froc,
 )
 from softoverlap.anchors import best_box
+from softoverlap.app.report import plot_case, plot_froc
 from softoverlap.app.train import (
     TrainingConfig,
     TrainingScan,
