@@ -44,24 +44,22 @@ from torch import Tensor
 
 from softoverlap.anchors import AnchorWeighting, ATSSMatcher, MaxOverlapMatcher
 from softoverlap.app.train import (
+    Intensity,
     LesionDetector,
     PatchSampler,
     TrainingConfig,
     TrainingScan,
     build_detector,
     detect,
+    learning_rate,
 )
-from softoverlap.app.train.scans import fit_intensity, median_spacing
-from softoverlap.app.train.schedule import learning_rate
 from softoverlap.for_monai import lesion_target
 from softoverlap.images import Volume
-from softoverlap.measures import match_scan
-from softoverlap.measures.detection import _curves
+from softoverlap.measures import BoxAP, BoxFROC, Outcomes, match_scan
 from softoverlap.phantoms import LesionPhantoms
 
 ARMS = ("hard IoU", "hard ATSS", "soft", "soft + IoU-aware")
 RUNS = Path("runs") / "soft_anchors"
-FP_RATES = (0.125, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0)
 UNSEEN, BINS, REPLICATES = 10_000, 10, 1000
 
 
@@ -192,7 +190,8 @@ def detector_of(arm: str, config: TrainingConfig, seen: list[TrainingScan]) -> L
     """All arms start from the same weights for the same seed."""
     if arm == "soft + IoU-aware":
         config = replace(config, iou_branch=True)
-    model = build_detector(config, median_spacing(seen), fit_intensity(seen, config.intensity))
+    spacing = tuple(round(edge, 6) for edge in seen[0].image.spacing)  # one of all phantoms
+    model = build_detector(config, spacing, Intensity(config.intensity))
     hard = AnchorWeighting(target="hard", box_weight="one")
     soft = AnchorWeighting(target="existence", box_weight="quality")
     model.detector.proposal_matcher = (
@@ -209,55 +208,39 @@ def judged(model: LesionDetector, scan: TrainingScan) -> dict:
     taken = outcomes["0.1"].lesion[:, 0, 0]
     existence = torch.tensor([lesion.existence for lesion in scan.lesions] + [0.0])
     return {
-        "score": found["label_scores"].tolist(),
         "agreement": existence[taken].tolist(),  # -1, no lesion, is the last: 0
-        "outcome": {iou: record.outcome[:, 0, 0].tolist() for iou, record in outcomes.items()},
-        "lesions": len(scan.lesions),
+        "outcomes": {iou: record.as_dict() for iou, record in outcomes.items()},
     }
 
 
 def froc_of(scans: list[dict]) -> float:
-    rows, lesions = pooled(scans, "0.1")
-    hits, false = rows[:, 2] == 1, rows[:, 2] == -1
-    _, fps, sensitivities = _curves.froc_points(
-        rows[:, 1], hits.double(), false, scans=len(scans), total=lesions
-    )
-    readings = _curves.read_at(fps, sensitivities, _curves.checked_rates(FP_RATES))
-    return _curves.mean(readings)
+    return BoxFROC(weight=None).value(outcomes_of(scans, "0.1"))
 
 
 def precision_of(scans: list[dict], iou: str) -> float:
-    rows, lesions = pooled(scans, iou)
-    if not lesions:
-        return math.nan
-    return _curves.precision_area(rows[:, 1], rows[:, 2] == 1, lesions)
+    return BoxAP().value(outcomes_of(scans, iou))
 
 
-def pooled(scans: list[dict], iou: str) -> tuple[Tensor, int]:
-    """Rows of label, score and outcome, and the number of lesions."""
-    rows = torch.cat([rows_of(scan, iou) for scan in scans])
-    return rows[:, :3], sum(scan["lesions"] for scan in scans)
-
-
-def rows_of(scan: dict, iou: str) -> Tensor:
-    """Label, score, outcome and agreement of each box; kept, since scans are drawn often."""
-    kept = scan.setdefault("rows", {})
-    if iou not in kept:
-        columns = [0.0] * len(scan["score"]), scan["score"], scan["outcome"][iou], scan["agreement"]
-        kept[iou] = torch.tensor(columns, dtype=torch.float64).t()
-    return kept[iou]
+def outcomes_of(scans: list[dict], iou: str) -> list[Outcomes]:
+    """The record of each scan; read once, since scans are drawn often."""
+    for scan in scans:
+        read = scan.setdefault("read", {})
+        if iou not in read:
+            read[iou] = Outcomes.from_dict(scan["outcomes"][iou])
+    return [scan["read"][iou] for scan in scans]
 
 
 def rated(scans: list[dict]) -> tuple[Tensor, Tensor]:
     """Scores of the found lesions, and the share of raters that marked each."""
-    rows = torch.cat([rows_of(scan, "0.1") for scan in scans])
-    found = rows[rows[:, 2] == 1]
-    return found[:, 1], found[:, 3]
+    boxes = Outcomes.joined(outcomes_of(scans, "0.1"))
+    agreement = [share for scan in scans for share in scan["agreement"]]
+    hits = boxes.outcome[:, 0, 0] == 1
+    return boxes.scores[hits], boxes.scores.new_tensor(agreement)[hits]
 
 
 def found_of(scans: list[dict]) -> float:
     """Share of the lesions that some box hits, whatever its score."""
-    lesions = sum(scan["lesions"] for scan in scans)
+    lesions = sum(len(record.lesion_boxes) for record in outcomes_of(scans, "0.1"))
     return len(rated(scans)[0]) / lesions if lesions else math.nan
 
 

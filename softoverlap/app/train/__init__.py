@@ -13,7 +13,7 @@ from softoverlap.app.train.files import FileResult, detect_files, find_scans, wr
 from softoverlap.app.train.inference import Detections, detect
 from softoverlap.app.train.patches import PatchSampler
 from softoverlap.app.train.scans import Intensity, TrainingScan, training_scan
-from softoverlap.app.train.schedule import Progress
+from softoverlap.app.train.schedule import Progress, learning_rate
 from softoverlap.app.train.training import resumable, train
 
 __all__ = [
@@ -31,6 +31,7 @@ __all__ = [
     "detect_files",
     "evaluate",
     "find_scans",
+    "learning_rate",
     "load_checkpoint",
     "pick_device",
     "read_checkpoint",
