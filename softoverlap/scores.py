@@ -48,7 +48,8 @@ def tversky(
     """Tversky index: `alpha` weighs the prediction outside the target, `beta` the reverse."""
     outside_target = (size_pred - intersection).clamp(min=0)
     outside_pred = (size_target - intersection).clamp(min=0)
-    weighted = intersection + alpha * outside_target + beta * outside_pred
+    outside = alpha * outside_target + beta * outside_pred  # first: else rounding tells sides apart
+    weighted = intersection + outside
     nothing = (size_pred + size_target) <= 0
     return torch.where(nothing, empty, _ratio(intersection, weighted, 0.0)).clamp(0, 1)
 

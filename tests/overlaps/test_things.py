@@ -338,7 +338,8 @@ def box_share_of_smaller(a, b):
     """Intersection over the smaller of two boxes.
 
     Examples:
-        >>> box_share_of_smaller(box, other)
+        >>> box_share_of_smaller(torch.tensor([[0.0, 2.0]]), torch.tensor([[1.0, 9.0]]))
+        tensor([[0.5000]])
     """
     smaller = torch.minimum(boxes.volume(a), boxes.volume(b))
     return scores.iof(boxes.intersection(a, b), smaller, empty=0.0), []
