@@ -42,19 +42,20 @@ class _SoftMetric(MeasureMetric):
         *,
         empty: float = 1.0,
         validate: bool | None = None,
-        **weights: Any,
     ) -> None:
         check_no_components(per_component)
-        measure = self.kind(
+        measure = self._made(
             include_background=include_background,
             ignore_empty=ignore_empty,
             num_classes=num_classes,
             ignore_index=ignore_index,
             empty=empty,
             validate=validate,
-            **weights,
         )
         super().__init__(measure, reduction, get_not_nans, return_with_label)
+
+    def _made(self, **settings: Any) -> SoftDice | SoftIoU | SoftTversky:
+        return self.kind(**settings)
 
 
 class SoftDiceMetric(_SoftMetric):
@@ -130,6 +131,7 @@ class SoftTverskyMetric(_SoftMetric):
         empty: float = 1.0,
         validate: bool | None = None,
     ) -> None:
+        self._weights: dict[str, Any] = {"alpha": alpha, "beta": beta}
         super().__init__(
             include_background,
             reduction,
@@ -139,11 +141,12 @@ class SoftTverskyMetric(_SoftMetric):
             return_with_label,
             per_component,
             ignore_index,
-            alpha=alpha,
-            beta=beta,
             empty=empty,
             validate=validate,
         )
+
+    def _made(self, **settings: Any) -> SoftTversky:
+        return SoftTversky(**settings, **self._weights)
 
 
 class ThresholdedDiceMetric(MeasureMetric):

@@ -169,6 +169,11 @@ class BoxCIoULoss(BoxLoss):
         super().__init__(reduction, focal_gamma=focal_gamma, alpha=alpha, validate=validate)
         self.overlap = box_ciou.with_(gate=gate)
 
+    @property
+    def gate(self) -> float | None:
+        """The IoU from which on the aspect counts; it travels with the overlap."""
+        return self.overlap.parameters["gate"]
+
 
 class BoxEIoULoss(BoxLoss):
     """1 - EIoU: draws centres and edges together, axis by axis.
@@ -215,6 +220,11 @@ class BoxNWDLoss(BoxLoss):
     ) -> None:
         super().__init__(reduction, focal_gamma=focal_gamma, alpha=alpha, validate=validate)
         self.overlap = box_nwd.with_(constant=constant)
+
+    @property
+    def constant(self) -> float:
+        """The length of the similarity; it travels with the overlap."""
+        return self.overlap.parameters["constant"]
 
 
 class RotatedBoxIoULoss(BoxLoss):

@@ -25,7 +25,9 @@ from softoverlap.lesion import Lesion
 from softoverlap.mask_boxes import SummedVolume
 from softoverlap.overlaps import (
     BoxOverlap,
+    Form,
     MaskBoxOverlap,
+    MaskOverlap,
     Overlap,
     box_iou,
     overlap_named,
@@ -36,13 +38,17 @@ Scan = Mapping[str, Any]
 Criterion = Callable[..., Any]
 
 _RELATIVE = "relative_"
-_OF_MASKS = [overlap_named(name, MaskBoxOverlap) for name in overlap_names(MaskBoxOverlap)]
+_FAMILIES = (BoxOverlap, MaskBoxOverlap, MaskOverlap)
 
-HIT_CRITERIA = (
-    *overlap_names(BoxOverlap, MaskBoxOverlap),
-    *(f"{_RELATIVE}{overlap.name}" for overlap in _OF_MASKS if overlap.tversky_weights),
-    "centre_in_mask",
-)
+
+def _criteria() -> tuple[str, ...]:
+    """Every name that there is now: overlaps of others count as soon as they are defined."""
+    of_masks = [overlap_named(name, MaskBoxOverlap) for name in overlap_names(MaskBoxOverlap)]
+    relative = [f"{_RELATIVE}{overlap.name}" for overlap in of_masks if overlap.tversky_weights]
+    return (*overlap_names(BoxOverlap, MaskBoxOverlap), *relative, "centre_in_mask")
+
+
+HIT_CRITERIA = _criteria()
 """Names that `hit=` takes: our overlaps, mask overlaps relative to the best box, and the centre."""
 
 
@@ -79,6 +85,13 @@ class Hit:
     def __post_init__(self) -> None:
         if not callable(self.overlap):
             raise TypeError(f"overlap must be an overlap or a callable, got {self.overlap!r}")
+        if isinstance(self.overlap, Form) and not isinstance(self.overlap, _FAMILIES):
+            raise ValueError(
+                "overlap must be one of boxes, of a mask and a box, or of masks, "
+                f"got {self.overlap!r}"
+            )
+        if not isinstance(self.relative, bool):
+            raise TypeError(f"relative must be True or False, got {self.relative!r}")
         if self.relative and not _has_best_box(self.overlap):
             raise ValueError(
                 "overlap must be one of a mask and a box that has a best box, such as "
@@ -153,8 +166,10 @@ def hit_of(hit: AnyHit | None, threshold: float | None = None) -> Hit:
             raise ValueError(f"threshold must be None where hit is a Hit, got {threshold}")
         return hit
     relative, criterion = False, hit
-    if hit is None or isinstance(hit, str):
-        relative, criterion = _named(hit or "box_iou")
+    if hit is None:
+        criterion = box_iou
+    if isinstance(hit, str):
+        relative, criterion = _named(hit)
     if isinstance(criterion, partial) and isinstance(criterion.func, Overlap):
         criterion = criterion.func.with_(**criterion.keywords)
     if not callable(criterion):
@@ -164,7 +179,7 @@ def hit_of(hit: AnyHit | None, threshold: float | None = None) -> Hit:
 
 def _named(name: str) -> tuple[bool, Criterion]:
     """Whether it is relative, and the criterion."""
-    check_choice("hit", name, HIT_CRITERIA)
+    check_choice("hit", name, _criteria())
     if name == "centre_in_mask":
         return False, centre_in_mask
     relative = name.startswith(_RELATIVE)

@@ -18,6 +18,7 @@ from softoverlap._checks import (
     check_number,
     check_probabilities,
     check_rank,
+    check_real,
     check_same_shape,
     check_tensors,
 )
@@ -32,6 +33,7 @@ Part = tuple[slice | EllipsisType, ...]
 
 WHOLE: Part = (...,)
 VOXELS_AT_ONCE = 1 << 16  # what is worked on stays in the cache
+VOXELS_PER_LAUNCH = 1 << 24  # on a GPU a part shall be worth its launches
 
 
 class MaskPair(NamedTuple):
@@ -143,6 +145,7 @@ def mask_batch(
 ) -> MaskBatch:
     """A batch whose shapes and labels belong together; values are looked at as they are read."""
     check_rank(3, "(B, C, *spatial)", y_pred=y_pred, y=y)
+    check_real(y_pred=y_pred, y=y)
     pred, truth = plain(y_pred).detach(), plain(y).detach()
     classes = pred.shape[1] if num_classes is None else num_classes
     if pred.shape[1] not in (1, classes):
@@ -185,11 +188,12 @@ def check_labels(labels: Tensor, classes: int, ignore_index: int | None, name: s
 
 
 def slabs(masks: Tensor) -> Iterator[Part]:
-    """Parts of about `VOXELS_AT_ONCE` voxels of all items; one where there is nothing to cut."""
+    """Parts of about so many voxels of all items; one where there is nothing to cut."""
+    at_once = VOXELS_AT_ONCE if masks.device.type == "cpu" else VOXELS_PER_LAUNCH
     spatial = masks.shape[2:]
     axis = max(range(len(spatial)), key=masks.stride()[2:].__getitem__)
     voxels = len(masks) * int(np.prod(spatial))
-    step = max(1, VOXELS_AT_ONCE * spatial[axis] // max(voxels, 1))
+    step = max(1, at_once * spatial[axis] // max(voxels, 1))
     for start in range(0, max(spatial[axis], 1), step):
         yield (*[slice(None)] * axis, slice(start, start + step), ...)
 

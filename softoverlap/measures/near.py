@@ -124,7 +124,7 @@ class NearMeasure(VoxelMeasure):
         return voxel_spacing(self.spacing, items=1, ndim=ndim)[0]
 
 
-def _steps(reach: float, edges: tuple[float, ...]) -> list[int]:
+def _steps(reach: float | int, edges: tuple[float, ...]) -> list[int]:
     """How many voxels the reach spans along each axis."""
     return [math.ceil(reach / edge) for edge in edges]
 

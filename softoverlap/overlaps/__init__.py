@@ -42,7 +42,7 @@ from softoverlap.overlaps.mask_boxes import (
     mask_box_tversky,
 )
 from softoverlap.overlaps.masks import MaskOverlap, mask_dice, mask_iou, mask_tversky
-from softoverlap.overlaps.overlap import Overlap, overlap_named, overlap_names
+from softoverlap.overlaps.overlap import Form, Overlap, overlap_named, overlap_names
 from softoverlap.overlaps.rotated import (
     rotated_box_iof,
     rotated_box_iou,
@@ -54,6 +54,7 @@ __all__ = [
     "AnyMasks",
     "BoxLikeOverlap",
     "BoxOverlap",
+    "Form",
     "MaskBoxOverlap",
     "MaskOverlap",
     "Overlap",

@@ -15,11 +15,11 @@ from torch import Tensor
 
 from softoverlap import boxes as geometry, scores
 from softoverlap._checks import check_gate, check_positive
-from softoverlap.overlaps.box_family import BoxOverlap, Terms
+from softoverlap.overlaps.box_family import BoxOverlap, Terms, at_most_the_iou
 from softoverlap.overlaps.boxes import box_iou
 
 
-@partial(BoxOverlap, range=(-1.0, 1.0), zero_apart=False)
+@partial(BoxOverlap, range=(-1.0, 1.0), zero_apart=False, least_iou=at_most_the_iou)
 def box_diou(a: Tensor, b: Tensor) -> Terms:
     """Distance IoU of boxes.
 
@@ -40,7 +40,13 @@ def box_diou(a: Tensor, b: Tensor) -> Terms:
     return box_iou.terms(a, b)[0], [scores.distance_penalty(distance, diagonal)]
 
 
-@partial(BoxOverlap, range=(-1.5, 1.0), zero_apart=False, check=check_gate)
+@partial(
+    BoxOverlap,
+    range=(-1.5, 1.0),
+    zero_apart=False,
+    least_iou=at_most_the_iou,
+    check=check_gate,
+)
 def box_ciou(a: Tensor, b: Tensor, *, gate: float | None = None) -> Terms:  # noqa: D417
     """Complete IoU of boxes.
 
@@ -68,7 +74,7 @@ def box_ciou(a: Tensor, b: Tensor, *, gate: float | None = None) -> Terms:  # no
     return iou, [*penalties, scores.aspect_penalty(iou, _aspect_difference(a, b), gate=gate)]
 
 
-@partial(BoxOverlap, range=(-math.inf, 1.0), zero_apart=False)
+@partial(BoxOverlap, range=(-math.inf, 1.0), zero_apart=False, least_iou=at_most_the_iou)
 def box_eiou(a: Tensor, b: Tensor) -> Terms:
     """Efficient IoU of boxes, at least -1 - ndim.
 
@@ -93,7 +99,7 @@ def box_eiou(a: Tensor, b: Tensor) -> Terms:
     return iou, penalties
 
 
-@partial(BoxOverlap, zero_apart=False, least_iou=None, check=check_positive)
+@partial(BoxOverlap, zero_apart=False, check=check_positive)
 def box_nwd(a: Tensor, b: Tensor, *, constant: float = 12.7) -> Terms:  # noqa: D417
     """Normalised Wasserstein similarity of boxes.
 

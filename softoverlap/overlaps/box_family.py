@@ -102,8 +102,13 @@ def _total(definition: Callable[[Tensor, Tensor], Terms], a: Tensor, b: Tensor) 
     return result
 
 
-def _at_most_the_iou(threshold: float) -> float:
+def at_most_the_iou(threshold: float) -> float:
+    """For `least_iou`: the overlap never exceeds the IoU."""
     return threshold
+
+
+def _any_iou(threshold: float) -> float:
+    return 0.0
 
 
 class BoxOverlap(BoxLikeOverlap):
@@ -111,9 +116,9 @@ class BoxOverlap(BoxLikeOverlap):
 
     Args:
         definition: `Terms` of two sets of boxes that broadcast.
-        least_iou: The lowest IoU of boxes whose overlap exceeds a threshold of at least 0; by
-            default the threshold, for overlaps that are at most the IoU. None where boxes that are
-            apart may exceed it.
+        least_iou: From a threshold of at least 0 to the lowest IoU of boxes whose overlap exceeds
+            it: suppression scores no others. By default 0, all that meet, for an overlap that is 0
+            where boxes are apart, and None, all pairs, for others.
         facts: What is said of every `Overlap`.
     """
 
@@ -123,10 +128,12 @@ class BoxOverlap(BoxLikeOverlap):
         self,
         definition: Callable[..., Terms],
         *,
-        least_iou: Callable[[float], float] | None = _at_most_the_iou,
+        least_iou: Callable[[float], float] | None = None,
         **facts: Any,
     ) -> None:
         super().__init__(definition, **facts)
+        if least_iou is None and self.zero_apart:
+            least_iou = _any_iou
         vars(self).update(least_iou=least_iou)
 
     def __call__(

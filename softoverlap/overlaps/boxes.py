@@ -15,7 +15,7 @@ from torch import Tensor
 from softoverlap import boxes as geometry, scores
 from softoverlap._checks import check_boxes
 from softoverlap._types import Boxes, plain
-from softoverlap.overlaps.box_family import BoxOverlap, Terms
+from softoverlap.overlaps.box_family import BoxOverlap, Terms, at_most_the_iou
 
 
 def box_volume(boxes: Boxes, *, validate: bool | None = None) -> Float[Tensor, "boxes"]:
@@ -42,7 +42,7 @@ def box_volume(boxes: Boxes, *, validate: bool | None = None) -> Float[Tensor, "
     return geometry.volume(plain(boxes))
 
 
-@partial(BoxOverlap, zero_apart=True)
+@partial(BoxOverlap, zero_apart=True, least_iou=at_most_the_iou)
 def box_iou(a: Tensor, b: Tensor) -> Terms:
     """Intersection over union of boxes.
 
@@ -74,7 +74,7 @@ def box_dice(a: Tensor, b: Tensor) -> Terms:
     return scores.dice(geometry.intersection(a, b), *sizes, empty=_equality(a, b, *sizes)), []
 
 
-@partial(BoxOverlap, zero_apart=True, symmetric=False, least_iou=lambda _: 0.0)
+@partial(BoxOverlap, zero_apart=True, symmetric=False)
 def box_iof(a: Tensor, b: Tensor) -> Terms:
     """Intersection over the first box.
 
@@ -97,7 +97,7 @@ def box_iof(a: Tensor, b: Tensor) -> Terms:
     return scores.iof(geometry.intersection(a, b), sizes[0], empty=_equality(a, b, *sizes)), []
 
 
-@partial(BoxOverlap, range=(-1.0, 1.0), zero_apart=False)
+@partial(BoxOverlap, range=(-1.0, 1.0), zero_apart=False, least_iou=at_most_the_iou)
 def box_giou(a: Tensor, b: Tensor) -> Terms:
     """Generalised IoU of boxes: falls below 0 as disjoint boxes move apart.
 

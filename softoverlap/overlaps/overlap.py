@@ -8,7 +8,7 @@ keyword arguments are the overlap's parameters.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from functools import partial
+from functools import lru_cache, partial
 from inspect import Parameter, Signature, cleandoc, signature
 from math import isfinite
 from typing import Any, TypeVar
@@ -114,7 +114,16 @@ class Overlap(Form):
             _check=check,
             _named=self,
         )
+        bare = [name for name, value in self._parameters.items() if value is Parameter.empty]
+        if bare:
+            raise ValueError(f"definition must have a default for each parameter, got none: {bare}")
         self._settle()
+        before = _NAMED.get(self.name, self)
+        if before.__module__ != self.__module__:  # a cell of a notebook may be run again
+            raise ValueError(
+                f"definition must have a name of its own, got {self.name}, as one in "
+                f"{before.__module__} has"
+            )
         _NAMED[self.name] = self
 
     def _settle(self) -> None:
@@ -154,14 +163,7 @@ class Overlap(Form):
             >>> mask_box_tversky.with_(alpha=0.3, beta=0.7)
             mask_box_tversky.with_(alpha=0.3, beta=0.7)
         """
-        values = self._values(parameters)
-        named: Any = self._named
-        if values == named._parameters:
-            return named
-        other = object.__new__(type(self))
-        vars(other).update(vars(self), _parameters=values)
-        other._settle()
-        return other
+        return _derived(self._named, tuple(self._values(parameters).items()))  # pyright: ignore
 
     def defined(self, parameters: Mapping[str, Any]) -> Callable[..., Any]:
         """The definition with its parameters, some of them given by the caller."""
@@ -271,6 +273,18 @@ def _parameters_of(definition: Callable[..., Any]) -> list[Parameter]:
     """Its keyword-only arguments."""
     known = signature(definition).parameters.values()
     return [one for one in known if one.kind is Parameter.KEYWORD_ONLY]
+
+
+@lru_cache(maxsize=256)
+def _derived(named: Overlap, values: tuple[tuple[str, Any], ...]) -> Overlap:
+    """The overlap with these parameters; kept, since signature and docstring are made for each."""
+    parameters = dict(values)
+    if parameters == named._parameters:
+        return named
+    other = object.__new__(type(named))
+    vars(other).update(vars(named), _parameters=parameters)
+    other._settle()
+    return other
 
 
 def _with(named: Overlap, parameters: dict[str, Any]) -> Overlap:

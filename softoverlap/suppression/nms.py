@@ -9,7 +9,7 @@ from torch import Tensor
 from softoverlap import rotated, scores as ratios
 from softoverlap._checks import check_boxes, check_rotated_boxes, check_tensors
 from softoverlap._types import accumulation_dtype, plain
-from softoverlap.overlaps import box_iou, rotated_box_iou
+from softoverlap.overlaps import BoxOverlap, Form, box_iou, rotated_box_iou
 from softoverlap.suppression._greedy import Clash, PairwiseScore, clash_of, meeting_clash, suppress
 from softoverlap.suppression._inputs import check_threshold, classes, one_a_box
 
@@ -65,6 +65,8 @@ def box_nms(
     check_boxes(boxes=boxes, validate=validate)
     if not callable(overlap):
         raise TypeError(f"overlap must be a function such as box_giou, got {overlap!r}")
+    if isinstance(overlap, Form) and not isinstance(overlap, BoxOverlap):
+        raise ValueError(f"overlap must be one of boxes such as box_giou, got {overlap!r}")
     check_threshold(iou_threshold, 0.0 if overlap is box_iou else -float("inf"))
     labels = classes(boxes, labels, validate)
     one_a_box(boxes, validate, scores=scores)

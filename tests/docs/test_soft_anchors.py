@@ -12,6 +12,8 @@ import pytest
 import torch
 from scipy import stats
 
+from softoverlap.measures import Outcomes
+
 ROOT = Path(__file__).parents[2]
 STORED = json.loads((ROOT / "benchmarks/results/soft_anchors.json").read_text())
 PAGE = (ROOT / "docs/soft_anchors.md").read_text()
@@ -44,27 +46,38 @@ def test_the_stored_run_has_the_setting_that_the_page_and_the_script_tell(study)
     assert "figures/soft_anchors.png" in PAGE
 
 
+def scan_of(scores, agreement, outcome, lesions):
+    """A scan as the study stores it; the hits took the first lesions."""
+    outcome = torch.tensor(outcome)
+    taken = torch.where(outcome == 1, (outcome == 1).cumsum(0) - 1, -1)
+    nowhere = torch.zeros(len(outcome), 6, dtype=torch.float64)
+    record = Outcomes(
+        boxes=nowhere,
+        labels=nowhere[:, 0],
+        scores=torch.as_tensor(scores, dtype=torch.float64),
+        outcome=outcome[:, None, None],
+        lesion=taken[:, None, None],
+        lesion_boxes=torch.zeros(lesions, 6, dtype=torch.float64),
+        lesion_labels=torch.zeros(lesions, dtype=torch.float64),
+        existence=torch.ones(lesions, dtype=torch.float64),
+        sizes=torch.ones(lesions, dtype=torch.float64),
+        scans=torch.tensor([[len(outcome), lesions]]),
+    )
+    return {"agreement": agreement, "outcomes": {"0.1": record.as_dict()}}
+
+
 def test_ranks_correlate_as_scipy_says(study):
     generator = torch.Generator().manual_seed(0)
     score = torch.randint(0, 6, (40,), generator=generator) / 6
     agreement = torch.randint(0, 5, (40,), generator=generator) / 5
-    scan = {
-        "score": score.tolist(),
-        "agreement": agreement.tolist(),
-        "outcome": {"0.1": [1] * 30 + [0] * 5 + [-1] * 5},
-        "lesions": 30,
-    }
+    scan = scan_of(score, agreement.tolist(), [1] * 30 + [0] * 5 + [-1] * 5, lesions=30)
     expected = stats.spearmanr(score[:30], agreement[:30]).statistic
     assert study.rank_correlation([scan]) == pytest.approx(expected, abs=1e-12)
 
 
 def test_calibration_is_that_of_the_definition(study):
-    scan = {
-        "score": [0.95, 0.91, 0.15, 0.4],
-        "agreement": [1.0, 0.5, 0.0, 0.7],
-        "outcome": {"0.1": [1, 1, -1, 0]},  # a false positive and a duplicate do not count
-        "lesions": 3,
-    }
+    outcome = [1, 1, -1, 0]  # a false positive and a duplicate do not count
+    scan = scan_of([0.95, 0.91, 0.15, 0.4], [1.0, 0.5, 0.0, 0.7], outcome, lesions=3)
     assert study.found_of([scan]) == 2 / 3
     assert study.brier([scan]) == pytest.approx((0.05**2 + 0.41**2) / 2)
     assert study.calibration_error([scan]) == pytest.approx(abs(0.95 + 0.91 - 1.5) / 2)

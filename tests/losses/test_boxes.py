@@ -373,3 +373,13 @@ def test_losses_compile_to_one_graph(loss):
 
 def test_a_loss_shows_its_settings():
     assert repr(BoxNWDLoss(constant=3.0)).endswith("alpha=1.0, constant=3.0)")
+
+
+def test_settings_that_travel_with_the_overlap_can_be_read_and_not_set():
+    for loss, name, value in (
+        (BoxCIoULoss(gate=0.2), "gate", 0.2),
+        (BoxNWDLoss(constant=5.0), "constant", 5.0),
+    ):
+        assert getattr(loss, name) == value
+        with pytest.raises(AttributeError):
+            setattr(loss, name, 0.5)

@@ -18,7 +18,7 @@ import torch
 from hypothesis import given, strategies as st
 
 import softoverlap
-from softoverlap import anchor_quality, box_nms, boxes, overlaps, scores
+from softoverlap import Hit, anchor_quality, box_nms, boxes, match_scan, overlaps, scores
 from softoverlap.overlaps import (
     BoxOverlap,
     MaskBoxOverlap,
@@ -333,7 +333,7 @@ def use(a: Tensor, b: Tensor) -> None:
     assert done.returncode == 0, done.stdout
 
 
-@partial(BoxOverlap, zero_apart=True, least_iou=lambda _: 0.0)
+@partial(BoxOverlap, zero_apart=True)
 def box_share_of_smaller(a, b):
     """Intersection over the smaller of two boxes.
 
@@ -354,6 +354,40 @@ def test_an_overlap_of_ones_own_is_taken_wherever_ours_are():
     confidence = torch.tensor([0.6, 0.9])
     assert box_nms(both, confidence, 0.5, overlap=box_share_of_smaller).tolist() == [1]
     assert anchor_quality(inner, outer, overlap="box_share_of_smaller").item() == 1
+    truth = {"box": outer, "label": torch.zeros(1)}
+    found = {"box": inner, "label": torch.zeros(1), "label_scores": torch.ones(1)}
+    for hit in (box_share_of_smaller, "box_share_of_smaller"):
+        assert match_scan(found, truth, hit=hit, threshold=0.9).outcome.item() == 1
+
+
+def test_an_overlap_needs_a_default_for_each_parameter():
+    def box_scaled(a, b, *, scale):
+        """Without one."""
+
+    with pytest.raises(ValueError, match=r"a default for each parameter, got none: \['scale'\]"):
+        BoxOverlap(box_scaled, zero_apart=True)
+
+
+def test_the_same_parameters_give_the_same_thing():
+    assert overlaps.box_nwd.with_(constant=3.0) is overlaps.box_nwd.with_(constant=3.0)
+
+
+@pytest.mark.parametrize("other", [overlaps.rotated_box_iou, overlaps.box_iou.pairs])
+def test_an_overlap_of_other_sets_is_refused_by_name(other):
+    boxes = torch.tensor([[0.0, 2.0], [0.0, 9.0]])
+    with pytest.raises(ValueError, match=r"overlap must be one of boxes.*, got "):
+        box_nms(boxes, torch.tensor([0.6, 0.9]), 0.5, overlap=other)
+    with pytest.raises(ValueError, match=r"overlap must be one of boxes, .*, got "):
+        Hit(other)
+
+
+def test_an_overlap_cannot_take_the_name_of_another_modules():
+    def box_iou(a, b):
+        """Not ours."""
+
+    with pytest.raises(ValueError, match=r"a name of its own, got box_iou, as one in softoverlap"):
+        BoxOverlap(box_iou, zero_apart=True)
+    assert overlap_named("box_iou") is overlaps.box_iou
 
 
 def test_a_configuration_of_monai_makes_an_overlap_with_its_parameters():

@@ -32,6 +32,9 @@ Counted = Shaped[Tensor, "batch 1 *voxels"]
 RaterMasks = Shaped[Tensor, "batch raters *channel_and_spatial"]
 """A mask of each rater: (B, R, *spatial), or (B, R, C, *spatial) with an axis of classes."""
 
+OtherRaters = Shaped[Tensor, "batch others *channel_and_spatial"]
+"""The same of another number of raters."""
+
 AGAINST = ("each", "mean", "majority", "staple")
 OVERLAPS = {"dice": scores.dice, "iou": scores.iou}
 
@@ -255,7 +258,7 @@ class GeneralisedEnergyDistance(RaterMeasure):
     class_axis: bool = False
 
     def statistics(
-        self, y_pred: RaterMasks, y: RaterMasks, *, mask: Counted | None = None
+        self, y_pred: OtherRaters, y: RaterMasks, *, mask: Counted | None = None
     ) -> Statistics:
         """The distance of each item and class.
 

@@ -125,6 +125,7 @@ def _column(name: str) -> dict[str, Any]:
         "heading": column.heading,
         "words": f"{name}: {column.explanation}".rstrip(": "),
         "highIsBad": column.better in ("lower", "near 0"),
+        "bestNearZero": column.better == "near 0",
     }
 
 

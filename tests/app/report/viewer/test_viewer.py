@@ -116,6 +116,8 @@ def test_columns_are_listed_with_their_words_and_with_which_end_is_bad(results):
     bad = {name for name, column in columns.items() if column["highIsBad"]}
     assert {"false_positives", "brier", "volume_bias_ml"} <= bad
     assert not {"soft_dice", "lesions"} & bad
+    near_zero = {name for name, column in columns.items() if column["bestNearZero"]}
+    assert near_zero == {"volume_bias_ml", "relative_volume_bias"} & set(columns)
 
 
 def test_a_displacement_of_rounding_size_is_no_score(results):

@@ -12,12 +12,15 @@ const CaseList = (() => {
     return one.label ? `${one.name}, label ${one.label}` : one.name;
   }
 
-  /** Order by a column: failed cases first, those without the score last. */
-  function sorted(cases, column, ascending) {
+  /** Order by a column: failed cases first, those without the score last; what is best near 0 by
+   * its distance from there. */
+  function sorted(cases, { name, bestNearZero }, ascending) {
     const key = (one) => {
       if (one.error) return -Infinity;
-      const value = one.scores[column];
-      return value === null || value === undefined ? Infinity : ascending ? value : -value;
+      const value = one.scores[name];
+      if (value === null || value === undefined) return Infinity;
+      const place = bestNearZero ? Math.abs(value) : value;
+      return ascending ? place : -place;
     };
     const keyed = cases.map((one) => [key(one), one]);
     keyed.sort(([a, first], [b, second]) => {
@@ -40,7 +43,7 @@ const CaseList = (() => {
       const wanted = element("filter").value.trim().toLowerCase();
       order = column === "name"
         ? [...cases].sort((a, b) => title(a).localeCompare(title(b), undefined, { numeric: true }))
-        : sorted(cases, column, ascending);
+        : sorted(cases, known(column), ascending);
       if (column === "name" && !ascending) order.reverse();
       order = order.filter((one) => title(one).toLowerCase().includes(wanted));
       element("list").replaceChildren(...order.map((one) => entry(one, column)));
