@@ -17,7 +17,7 @@ from softoverlap.overlaps.overlap import Overlap
 
 
 class MaskOverlap(Overlap):
-    """Overlap of two soft masks, channel by channel: a form for all pairs there is none.
+    """Overlap of two soft masks, channel by channel; it has no form for all pairs.
 
     Its definition is a score from the intersection and the sizes of prediction and target.
     """
@@ -49,6 +49,10 @@ class MaskOverlap(Overlap):
         shared = masks.min_intersection(pred, target)
         score = ratio(shared, masks.size(pred), masks.size(target))
         return score.to(score_dtype(pred, target))
+
+    def ratio(self, shared: Tensor, pred: Tensor, target: Tensor, **parameters: float) -> Tensor:
+        """The score of intersections and sizes that broadcast."""
+        return self.defined(parameters)(shared, pred, target)
 
     @property
     def pairs(self) -> MaskOverlap:

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 from softoverlap._docstrings import joined
 
 _NAMED: dict[str, Overlap] = {}
-_SHORT = "mask_box_"  # what may be left out of a name
+_PREFIXES = ("", "mask_box_", "mask_")  # what may be left out of a name
 
 AnyForm = TypeVar("AnyForm", bound="Form")
 AnyOverlap = TypeVar("AnyOverlap", bound="Overlap")
@@ -232,7 +232,7 @@ def overlap_named(overlap: Overlap | str, *families: type[AnyOverlap]) -> AnyOve
 
     Args:
         overlap: `"box_iou"`, `"mask_box_dice"`, ...; `"dice"` and other short names are those of
-            mask and box.
+            mask and box or, where the families have none of these, of two masks.
         families: Which overlaps are taken, such as `BoxOverlap`; by default all.
 
     Returns:
@@ -252,7 +252,8 @@ def overlap_named(overlap: Overlap | str, *families: type[AnyOverlap]) -> AnyOve
         raise TypeError(f"overlap must be an overlap or its name, got {overlap!r}")
     found: Any = overlap
     if isinstance(overlap, str):
-        found = _NAMED.get(overlap) or _NAMED.get(_SHORT + overlap)
+        named = (_NAMED.get(prefix + overlap) for prefix in _PREFIXES)
+        found = next((each for each in named if isinstance(each, taken)), overlap)
     if not isinstance(found, taken):
         raise ValueError(f"overlap must be one of {overlap_names(*taken)}, got {overlap!r}")
     return found

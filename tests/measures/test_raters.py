@@ -26,6 +26,7 @@ from softoverlap.measures import (
     compute_soft_dice,
     compute_soft_iou,
 )
+from softoverlap.overlaps import mask_dice, mask_iou, mask_tversky
 from softoverlap.phantoms import LesionPhantoms
 from tests.support.measure_forms import as_function, as_metric
 from tests.support.reference_raters import reference_ceiling, reference_ged, reference_rater_overlap
@@ -450,8 +451,8 @@ def test_reductions_over_the_data_set_are_refused(metric):
 def test_bad_names_and_thresholds_are_refused(metric):
     with pytest.raises(ValueError, match="against must be one of .* got 'median'"):
         metric(against="median")
-    with pytest.raises(ValueError, match="overlap must be one of .* got 'tversky'"):
-        metric(overlap="tversky")
+    with pytest.raises(ValueError, match="overlap must be one of .* got 'cosine'"):
+        metric(overlap="cosine")
     with pytest.raises(ValueError, match=r"threshold must lie in \(0, 1\], got 2"):
         metric(rater_threshold=2)
 
@@ -504,3 +505,14 @@ def test_an_axis_of_classes_is_not_taken_for_space():
         energy_distance_of(raters, raters)
     with pytest.raises(ValueError, match="include_background=False needs an axis of classes"):
         human_ceiling_of(raters[:, :, 0], include_background=False)
+
+
+def test_an_overlap_of_two_masks_is_taken_as_it_is_and_by_name():
+    generator = torch.Generator().manual_seed(0)
+    pred = torch.rand(2, 1, 5, 4, generator=generator)
+    raters = (torch.rand(2, 3, 5, 4, generator=generator) > 0.5).float()
+    dice = RaterOverlap()(pred, raters)
+    for overlap in ("dice", "mask_dice", mask_dice, mask_tversky):
+        assert torch.allclose(RaterOverlap(overlap=overlap)(pred, raters), dice, atol=1e-12, rtol=0)
+    strict = RaterOverlap(overlap=mask_tversky.with_(alpha=1.0, beta=1.0))(pred, raters)
+    assert torch.allclose(strict, RaterOverlap(overlap=mask_iou)(pred, raters), atol=1e-12, rtol=0)

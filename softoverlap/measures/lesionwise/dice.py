@@ -25,6 +25,7 @@ from softoverlap.measures.lesionwise.maps import (
 )
 from softoverlap.measures.lesionwise.measure import LesionMeasure
 from softoverlap.measures.measure import Scores, WithEmpty
+from softoverlap.overlaps import mask_dice
 
 _BRATS_MM3 = 50.0
 """Lesions of BraTS have to be larger than this, in mm³."""
@@ -165,7 +166,7 @@ class LesionwiseDice(WithEmpty, LesionMeasure):
         merged = replace(scan, truth=scan.truth.renumbered(_extent_of_each(scan, extents)))
         touches = touching(extents, scan.pred.core, (count, len(scan.pred)))
         shared, partners = merged_overlap(merged, touches)
-        dice = ratio("dice", shared, merged.truth.sizes(), partners)
+        dice = ratio(mask_dice, shared, merged.truth.sizes(), partners)
         large = ~(merged.truth.core_sizes() * scan.voxel_mm3 <= self.least_mm3)  # also without mm
         self._warn(large)
         hit = touches.sum(axis=1) > 0

@@ -12,7 +12,13 @@ from torch import Tensor
 from softoverlap._checks import check_choice
 from softoverlap.measures.hit import Hit
 from softoverlap.measures.lesionwise.maps import LesionScan, matched, merged_overlap, ratio
-from softoverlap.overlaps import mask_dice, mask_iou
+from softoverlap.overlaps import (
+    MaskOverlap,
+    mask_dice,
+    mask_iou,
+    overlap_named,
+    overlap_names,
+)
 
 
 def any_voxel(pairs: sparse.csr_array) -> Tensor:
@@ -20,21 +26,20 @@ def any_voxel(pairs: sparse.csr_array) -> Tensor:
     return torch.from_numpy(pairs.sum(axis=1) > 0)
 
 
-HITS = {"touch": any_voxel, "dice": mask_dice, "iou": mask_iou}
-"""What may decide between lesions of two masks."""
-
 TOUCH = Hit(any_voxel, 1.0)
 
 
-def lesion_hit(hit: Hit | str, hit_threshold: float | None = None) -> Hit:
+def lesion_hit(hit: Hit | MaskOverlap | str, hit_threshold: float | None = None) -> Hit:
     """The hit that is meant by an argument `hit` with `hit_threshold` beside it, by default 0.1."""
     if isinstance(hit, Hit):
         if hit_threshold is not None:
             raise ValueError(f"hit_threshold must be None where hit is a Hit, got {hit_threshold}")
-        if hit.overlap not in HITS.values():
-            raise ValueError(f"hit must be of mask_dice, mask_iou or any_voxel, got {hit}")
+        if hit.overlap is not any_voxel and not isinstance(hit.overlap, MaskOverlap):
+            raise ValueError(f"hit must be of any_voxel or masks, such as mask_dice, got {hit}")
         return hit
-    check_choice("hit", hit, tuple(HITS))
+    names = overlap_names(MaskOverlap)
+    if isinstance(hit, str):
+        check_choice("hit", hit, ("touch", *names, *(name.removeprefix("mask_") for name in names)))
     if hit == "touch":
         if hit_threshold is not None:
             raise ValueError(
@@ -45,7 +50,7 @@ def lesion_hit(hit: Hit | str, hit_threshold: float | None = None) -> Hit:
     level = 0.1 if hit_threshold is None else hit_threshold
     if not 0 < level <= 1:
         raise ValueError(f"hit_threshold must lie in (0, 1], got {level!r}")
-    return Hit(HITS[hit], level)
+    return Hit(overlap_named(hit, MaskOverlap), level)
 
 
 @dataclass(frozen=True)
@@ -67,9 +72,11 @@ def matched_lesions(
     pairs = matched(scan, matching)
     shared, pred_sizes = merged_overlap(scan, pairs)
     sizes = scan.truth.sizes()
-    dice, iou = (ratio(kind, shared, sizes, pred_sizes) for kind in ("dice", "iou"))
+    dice, iou = (ratio(overlap, shared, sizes, pred_sizes) for overlap in (mask_dice, mask_iou))
     touched = any_voxel(pairs).numpy()
-    quality = {any_voxel: touched, mask_dice: dice, mask_iou: iou}[hit.overlap]
+    quality = touched
+    if isinstance(hit.overlap, MaskOverlap):
+        quality = ratio(hit.overlap, shared, sizes, pred_sizes)
     return MatchedLesions(
         pairs,
         volumes=sizes * scan.voxel_mm3,

@@ -17,10 +17,10 @@ from scipy.optimize import linear_sum_assignment
 from scipy.sparse import csgraph
 from torch import Tensor
 
-from softoverlap import scores
 from softoverlap._checks import check_choice, check_weight
 from softoverlap.lesions import component_maps, marked_voxels, neighbourhood
 from softoverlap.measures.inputs import in_dtype, reaches
+from softoverlap.overlaps import MaskOverlap, mask_iou
 
 MATCHINGS = ("many_to_one", "one_to_one")
 
@@ -193,7 +193,7 @@ def matched(scan: LesionScan, matching: str) -> sparse.csr_array:
         return touches
     truths, preds = touches.nonzero()
     shared = np.asarray(scan.shared()[truths, preds]).ravel()
-    iou = ratio("iou", shared, scan.truth.sizes()[truths], scan.pred.sizes()[preds])
+    iou = ratio(mask_iou, shared, scan.truth.sizes()[truths], scan.pred.sizes()[preds])
     chosen = _best_pairs(truths, preds, iou)
     places = (truths[chosen], preds[chosen])
     return _counted(np.ones(len(chosen)), places, (len(scan.truth), len(scan.pred)))
@@ -235,11 +235,12 @@ def merged_overlap(scan: LesionScan, pairs: sparse.csr_array) -> tuple[np.ndarra
     return (scan.shared() * pairs).sum(axis=1), pairs @ scan.pred.sizes()
 
 
-def ratio(kind: str, shared: np.ndarray, truth: np.ndarray, pred: np.ndarray) -> np.ndarray:
-    """Soft "dice" or "iou" from sizes, 0 where there is nothing."""
-    form = scores.dice if kind == "dice" else scores.iou
-    parts = (torch.from_numpy(np.asarray(part, dtype=np.float64)) for part in (shared, truth, pred))
-    return form(*parts, empty=0.0).numpy()
+def ratio(
+    overlap: MaskOverlap, shared: np.ndarray, truth: np.ndarray, pred: np.ndarray
+) -> np.ndarray:
+    """The overlap from sizes, 0 where there is nothing."""
+    parts = (torch.from_numpy(np.asarray(part, dtype=np.float64)) for part in (shared, pred, truth))
+    return overlap.ratio(*parts, empty=0.0).numpy()
 
 
 def _reaches(mask: Tensor, level: float) -> np.ndarray:

@@ -18,6 +18,7 @@ from softoverlap._checks import check_choice
 from softoverlap.measures.lesionwise.maps import LesionScan, ratio
 from softoverlap.measures.lesionwise.measure import LesionMeasure
 from softoverlap.measures.measure import WithEmpty
+from softoverlap.overlaps import mask_iou
 
 QUALITIES = ("pq", "sq", "rq")
 
@@ -100,7 +101,7 @@ class PanopticQuality(WithEmpty, LesionMeasure):
         """Σ IoU, TP, FP, FN."""
         shared = scan.shared().tocoo()
         rows, cols = shared.row, shared.col
-        iou = ratio("iou", shared.data, scan.truth.sizes()[rows], scan.pred.sizes()[cols])
+        iou = ratio(mask_iou, shared.data, scan.truth.sizes()[rows], scan.pred.sizes()[cols])
         matches = iou[iou > self.match_iou + _ROUNDING]
         tp = float(len(matches))
         return [float(matches.sum()), tp, len(scan.pred) - tp, len(scan.truth) - tp]

@@ -20,6 +20,7 @@ from softoverlap.measures.lesionwise.maps import MATCHINGS, LesionScan
 from softoverlap.measures.lesionwise.measure import RaterLesionMeasure, RaterMasks
 from softoverlap.measures.lesionwise.rows import LesionMatch, lesion_rows
 from softoverlap.measures.measure import Statistics
+from softoverlap.overlaps import MaskOverlap
 
 WEIGHTS = ("lesions", "existence")
 ALL_SIZES = "all sizes"
@@ -88,7 +89,7 @@ class LesionRecall(RaterLesionMeasure):
     edges: Sequence[float] = ()
     weight_by: str = "lesions"
     matching: str = "many_to_one"
-    hit: Hit | str = "touch"
+    hit: Hit | MaskOverlap | str = "touch"
     hit_threshold: float | None = None
 
     def __post_init__(self) -> None:

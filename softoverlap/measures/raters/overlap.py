@@ -25,6 +25,7 @@ from softoverlap.measures.raters.stacks import (
     rater_stacks,
     with_class_axis,
 )
+from softoverlap.overlaps import MaskOverlap, mask_dice, overlap_named
 
 Counted = Shaped[Tensor, "batch 1 *voxels"]
 """How much each voxel counts; the masks beside it may have one axis more."""
@@ -36,7 +37,6 @@ OtherRaters = Shaped[Tensor, "batch others *channel_and_spatial"]
 """The same of another number of raters."""
 
 AGAINST = ("each", "mean", "majority", "staple")
-OVERLAPS = {"dice": scores.dice, "iou": scores.iou}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,13 +70,13 @@ class RaterReading(RaterMeasure):
 
     ignore_empty: bool = True
     against: str = "each"
-    overlap: str = "dice"
+    overlap: MaskOverlap | str = mask_dice
     rater_threshold: float | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
         check_choice("against", self.against, AGAINST)
-        check_choice("overlap", self.overlap, OVERLAPS)
+        overlap_named(self.overlap, MaskOverlap)  # refuses what is none
         if self.rater_threshold is not None:
             check_threshold(rater_threshold=self.rater_threshold)
 
@@ -94,8 +94,8 @@ class RaterReading(RaterMeasure):
             targets = targets[(targets > 0).any(dim=1)]
         if not len(targets):
             return pred.new_tensor(torch.nan)
-        ratio = OVERLAPS[self.overlap]
-        return overlap_matrix(ratio, pred[None], targets, weight, self.empty).mean()
+        overlap = overlap_named(self.overlap, MaskOverlap)
+        return overlap_matrix(overlap.ratio, pred[None], targets, weight, self.empty).mean()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,7 +114,7 @@ class RaterOverlap(RaterReading):
 
     Args:
         against: How to read the raters.
-        overlap: `"dice"` or `"iou"`.
+        overlap: An overlap of two masks, such as `mask_iou`, or its name (`"dice"`, `"iou"`).
         rater_threshold: A rater marked a voxel if the rater's probability is at least this; by
             default masks are taken as they are, and `"majority"` and `"staple"` refuse soft ones.
             The prediction is never cut.
@@ -176,7 +176,7 @@ class HumanCeiling(RaterReading):
         class_axis: Whether axis 2 of the raters holds classes; by default if they have one axis
             more than the prediction.
         against: How to read the others: `"each"`, `"mean"`, `"majority"` or `"staple"`.
-        overlap: `"dice"` or `"iou"`.
+        overlap: An overlap of two masks, such as `mask_iou`, or its name (`"dice"`, `"iou"`).
         rater_threshold: A rater marked a voxel if the rater's probability is at least this.
         ignore_empty: Others who are empty are left out; else 0, or `empty` where both are.
         empty: Score where both are empty and `ignore_empty` is False.

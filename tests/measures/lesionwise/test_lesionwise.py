@@ -20,6 +20,7 @@ from softoverlap import lesions_from_mask
 from softoverlap.for_monai import LesionwiseDiceMetric, MeasureMetric
 from softoverlap.measures import (
     FalsePositives,
+    Hit,
     LesionCounts,
     LesionRecall,
     LesionwiseDice,
@@ -27,6 +28,7 @@ from softoverlap.measures import (
     compute_lesionwise_dice,
     compute_soft_dice,
 )
+from softoverlap.overlaps import mask_dice, mask_tversky
 from tests.support.measure_forms import as_function, as_metric, lesion_matches
 from tests.support.reference_lesions import (
     best_assignment,
@@ -757,3 +759,18 @@ def test_bad_arguments_of_one_metric_are_named():
             make()
     with pytest.raises(TypeError, match="edges must be a sequence of volumes in mm³, got 5.0"):
         lesion_recall_metric(edges=5.0)  # pyright: ignore[reportArgumentType]
+
+
+def test_lesions_are_hit_by_an_overlap_of_two_masks_as_by_its_name():
+    truth = torch.zeros(1, 1, 12, 12)
+    truth[..., 1:5, 1:5], truth[..., 7:11, 7:11] = 0.9, 0.8
+    pred = torch.zeros(1, 1, 12, 12)
+    pred[..., 1:5, 1:4], pred[..., 10:12, 10:12] = 0.9, 0.8
+    by_name = LesionRecall(hit="dice", hit_threshold=0.5)(pred, truth, spacing=1.0)
+    assert by_name.item() == 0.5
+    for hit in ("mask_dice", mask_dice):
+        recall = LesionRecall(hit=hit, hit_threshold=0.5)(pred, truth, spacing=1.0)
+        assert torch.equal(recall, by_name)
+    assert torch.equal(LesionRecall(hit=Hit(mask_dice, 0.5))(pred, truth, spacing=1.0), by_name)
+    half = Hit(mask_tversky.with_(alpha=0.5, beta=0.5), 0.5)
+    assert torch.equal(LesionRecall(hit=half)(pred, truth, spacing=1.0), by_name)
