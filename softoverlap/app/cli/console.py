@@ -10,7 +10,7 @@ import traceback
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Any, ParamSpec, Self, get_type_hints
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, get_type_hints
 
 import typer
 from rich.console import Console
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from softoverlap.app.train import Evaluation, Progress as TrainingProgress
 
 _P = ParamSpec("_P")
+_AnyBar = TypeVar("_AnyBar", bound="_Bar")
 SOME_FAILED, BAD_INPUT, UNFORESEEN, INTERRUPTED = 1, 2, 3, 130
 
 console = Console(soft_wrap=True, highlight=False)
@@ -160,7 +161,7 @@ class _Bar:
         self.bar = Progress(*columns, console=console, disable=not console.is_terminal)
         self.task = self.bar.add_task(label, total=total, text="")
 
-    def __enter__(self) -> Self:
+    def __enter__(self: _AnyBar) -> _AnyBar:
         self.open.enter_context(finish_first("case"))
         self.open.enter_context(self.bar)
         return self
@@ -176,7 +177,7 @@ class TrainingBar(_Bar):
         super().__init__(label, 1.0, TaskProgressColumn(), TextColumn("{task.fields[text]}"))
         self.steps, self.tenths, self.sum = 0, 0, 0.0
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> TrainingBar:
         self.open.enter_context(self.bar)
         return self
 
