@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -16,8 +17,9 @@ WORKER = Path(__file__).parents[1] / "support" / "label_memory.py"
 
 @pytest.fixture(scope="module")
 def bytes_a_voxel():
+    alone = {**os.environ, "OMP_NUM_THREADS": "1"}  # a thread has memory that no voxel asks for
     done = subprocess.run(
-        [sys.executable, str(WORKER)], capture_output=True, text=True, timeout=600
+        [sys.executable, str(WORKER)], capture_output=True, text=True, timeout=600, env=alone
     )
     assert done.returncode == 0, done.stderr[-4000:]
     return json.loads(done.stdout)
