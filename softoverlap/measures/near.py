@@ -96,7 +96,7 @@ class NearMeasure(VoxelMeasure):
         return self.margin if self.margin_mm is None else self.margin_mm
 
     def _blocks(self, item: MaskBatch, channel: int) -> Iterator[MaskPair]:
-        edges, reach = self._edges(len(item.spatial)), self.reach or 0
+        edges, reach = self._edges(len(item.spatial)), float(self.reach or 0)
         steps = _steps(reach, edges)
         for outer, inner in _cuts(item.spatial, steps):
             pair = item.values(channel, outer)
@@ -124,7 +124,7 @@ class NearMeasure(VoxelMeasure):
         return voxel_spacing(self.spacing, items=1, ndim=ndim)[0]
 
 
-def _steps(reach: float | int, edges: tuple[float, ...]) -> list[int]:
+def _steps(reach: float, edges: tuple[float, ...]) -> list[int]:
     """How many voxels the reach spans along each axis."""
     return [math.ceil(reach / edge) for edge in edges]
 
