@@ -155,7 +155,7 @@ def _print_error(error: Exception, *, whole: bool) -> None:
 class _Bar:
     """A bar on a terminal, called between two cases: there Ctrl-C stops the command."""
 
-    def __init__(self, label: str, total: float, *columns: ProgressColumn) -> None:
+    def __init__(self, label: str, total: float | int, *columns: ProgressColumn) -> None:
         self.label, self.open = label, ExitStack()
         columns = (TextColumn(label), BarColumn(), *columns)
         self.bar = Progress(*columns, console=console, disable=not console.is_terminal)
