@@ -17,7 +17,11 @@ WORKER = Path(__file__).parents[1] / "support" / "label_memory.py"
 
 @pytest.fixture(scope="module")
 def bytes_a_voxel():
-    alone = {**os.environ, "OMP_NUM_THREADS": "1"}  # a thread has memory that no voxel asks for
+    alone = {
+        **os.environ,
+        "OMP_NUM_THREADS": "1",  # a thread has memory that no voxel asks for
+        "MALLOC_MMAP_THRESHOLD_": "65536",  # what is freed is given back, not kept for later
+    }
     done = subprocess.run(
         [sys.executable, str(WORKER)], capture_output=True, text=True, timeout=600, env=alone
     )

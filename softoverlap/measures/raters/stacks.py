@@ -161,7 +161,7 @@ def _foreground(case: RaterCase) -> RaterCase:
     """Without the voxels that are zero in all masks."""
     seen = torch.zeros_like(case.raters[0], dtype=torch.bool)
     for mask in (*case.preds, *case.raters):
-        seen |= mask > 0
+        seen |= mask if mask.dtype == torch.bool else mask > 0  # a comparison makes a wide copy
     weight = None if case.weight is None else case.weight[seen]
     return RaterCase(case.preds[:, seen], case.raters[:, seen], weight)
 
