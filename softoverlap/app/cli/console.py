@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import functools
 import os
-import re
 import time
 import traceback
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, get_type_hints
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, TaskProgressColumn, TextColumn
 from rich.table import Table
 
+from softoverlap.app.cli.flags import flag_of, in_flags, running
 from softoverlap.app.cli.interrupts import finish_first, hear_interrupts, stop_if_interrupted
 from softoverlap.app.columns import CASES, shown_in
 
@@ -46,56 +46,6 @@ def plural(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
-_ARGUMENT = re.compile(r"(?<![^\s(])`([a-z_]\w*)=([^`\s]*)`(?![^\s,;:.)]|\.\S)")
-"""An argument as messages of the library write it, `` `name=` `` or `` `name=value` ``, apart."""
-
-_OPTIONS = {
-    "batch_size": "batch", "format": "from_format", "fraction": "validation",
-    "mask_threshold": "threshold", "max_minutes": "minutes", "patch_size": "patch",
-    "path": "output", "score_table": "scores",
-}  # fmt: skip
-"""Options of commands that have another name than the library's argument."""
-
-_OF_CONVERT = {
-    "axis_order": "--axis-order", "format": "--from", "frame": "--frame", "image": "--image",
-}  # fmt: skip
-"""What a file of boxes may need; a command without such an option is preceded by `convert`."""
-
-_running: Callable[..., None] | None = None
-
-
-def in_flags(text: str) -> str:
-    """The text with the flags of the running command in place of the library's arguments."""
-
-    def flag(match: re.Match[str]) -> str:
-        name, value = flag_of(match[1]), match[2].strip("'")
-        return match[0] if name is None else name if value in ("", "True") else f"{name} {value}"
-
-    return _ARGUMENT.sub(flag, text)
-
-
-def flag_of(argument: str) -> str | None:
-    """What the running command calls an argument of the library, None if it has none."""
-    flags = {} if _running is None else _flags_of(_running)
-    name = argument if argument in flags else _OPTIONS.get(argument, argument)
-    elsewhere = _OF_CONVERT.get(argument)
-    return flags.get(name) or (elsewhere and f"`softoverlap convert {elsewhere}`")
-
-
-@functools.cache
-def _flags_of(command: Callable[..., None]) -> dict[str, str]:
-    """Options and arguments of a command, by the name of their parameter."""
-    flags: dict[str, str] = {}
-    for name, hint in get_type_hints(command, include_extras=True).items():
-        for info in getattr(hint, "__metadata__", ()):
-            if isinstance(info, typer.models.ArgumentInfo):
-                flags[name] = info.metavar or name.upper()
-            else:  # typer takes the first declaration for the default, here never a real one
-                own = info.default if isinstance(info.default, str) else None
-                flags[name] = own or f"--{name.replace('_', '-')}"
-    return flags
-
-
 def message_of(error: Exception) -> str:
     """What went wrong, on one line, in the words of the running command."""
     text = " ".join((str(error) or type(error).__name__).split())
@@ -121,25 +71,23 @@ def one_line_errors(command: Callable[_P, None]) -> Callable[_P, None]:
 
     @functools.wraps(command)
     def run(*args: _P.args, **kwargs: _P.kwargs) -> None:
-        global _running
-        _running = command
-        try:
-            with hear_interrupts(), warnings.catch_warnings():
-                warnings.showwarning = one_line_warning
-                command(*args, **kwargs)
-        except KeyboardInterrupt as stop:
-            words = ": ".join(["interrupted", *map(str, stop.args)])
-            text = words.replace("resume=True", "--resume")  # an argument, as the user gives it
-            errors.print(_printable(text), markup=False)
-            raise typer.Exit(INTERRUPTED) from None
-        except (ValueError, TypeError, OSError, ImportError) as error:
-            _print_error(error, whole=bool(os.environ.get("SOFTOVERLAP_TRACEBACK")))
-            raise typer.Exit(BAD_INPUT) from None
-        except (typer.Exit, typer.Abort, typer.BadParameter):  # a command's own end
-            raise
-        except Exception as error:
-            _print_error(error, whole=True)
-            raise typer.Exit(UNFORESEEN) from None
+        with running(command):
+            try:
+                with hear_interrupts(), warnings.catch_warnings():
+                    warnings.showwarning = one_line_warning
+                    command(*args, **kwargs)
+            except KeyboardInterrupt as stop:
+                text = ": ".join(["interrupted", *map(str, stop.args)])
+                errors.print(_printable(text), markup=False)
+                raise typer.Exit(INTERRUPTED) from None
+            except (ValueError, TypeError, OSError, ImportError) as error:
+                _print_error(error, whole=bool(os.environ.get("SOFTOVERLAP_TRACEBACK")))
+                raise typer.Exit(BAD_INPUT) from None
+            except (typer.Exit, typer.Abort, typer.BadParameter):  # a command's own end
+                raise
+            except Exception as error:
+                _print_error(error, whole=True)
+                raise typer.Exit(UNFORESEEN) from None
 
     return run
 

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from softoverlap.app.cli.console import CountBar, in_flags, message_of, plural, say
+from softoverlap.app.cli.console import CountBar, message_of, plural, say
+from softoverlap.app.cli.flags import in_flags
 
 if TYPE_CHECKING:
     from torch import Tensor

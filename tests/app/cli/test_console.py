@@ -7,7 +7,7 @@ import torch
 from typer.testing import CliRunner
 
 from softoverlap._checks import refusal
-from softoverlap.app.cli import app, boxes, console, detecting, images, scoring
+from softoverlap.app.cli import app, boxes, console, detecting, flags, images, scoring
 from softoverlap.app.cohort import ScorePair, ScoreSettings, find_pairs, score_case
 from softoverlap.app.train import TrainingConfig, pick_device
 from softoverlap.images import as_probabilities, find_files, read_boxes, save_nifti
@@ -22,7 +22,7 @@ def run(*arguments, status=0):
 @pytest.fixture
 def running(monkeypatch):
     """Make a command the running one."""
-    return lambda command: monkeypatch.setattr(console, "_running", command.__wrapped__)
+    return lambda command: monkeypatch.setattr(flags, "_running", command.__wrapped__)
 
 
 @pytest.mark.parametrize(
@@ -34,6 +34,8 @@ def running(monkeypatch):
         (scoring.score, "pass `overwrite=True` or", "pass --overwrite or"),
         (scoring.score, "share with `pred=`, got", "share with PRED, got"),
         (detecting.train, "`max_minutes=` ends", "--minutes ends"),
+        (detecting.train, "and `resume=True` continues", "and --resume continues"),
+        (detecting.demo, "and `resume=True` continues", "and --resume continues"),
         (boxes.convert, "name it with `format=`, one", "name it with --from, one"),
         (boxes.convert, "by `score_table=`", "by --scores"),
         (images.inspect, "name it with `image=`", "name it with --image"),
@@ -42,7 +44,7 @@ def running(monkeypatch):
 )
 def test_an_argument_becomes_the_option_of_the_running_command(running, command, text, expected):
     running(command)
-    assert console.in_flags(text) == expected
+    assert flags.in_flags(text) == expected
 
 
 @pytest.mark.parametrize(
@@ -58,13 +60,12 @@ def test_an_argument_becomes_the_option_of_the_running_command(running, command,
 )
 def test_other_text_stays_as_it_is(running, text):
     running(scoring.score)
-    assert console.in_flags(text) == text
+    assert flags.in_flags(text) == text
     assert console.message_of(ValueError(text)) == text
 
 
-def test_without_a_command_arguments_keep_their_names(monkeypatch):
-    monkeypatch.setattr(console, "_running", None)
-    assert console.in_flags("raise `halo=`") == "raise `halo=`"
+def test_without_a_command_arguments_keep_their_names():
+    assert flags.in_flags("raise `halo=`") == "raise `halo=`"
     assert console.message_of(refusal("halo", "must be low")) == "halo must be low"
 
 

@@ -157,7 +157,7 @@ def test_ctrl_c_in_a_destructor_stops_a_command_after_what_is_in_hand(
         assert words in text
         assert len((output / table).read_text().splitlines()) == lines
     if name == "train":
-        assert "checkpoint.pt is kept, and `--resume` continues from it" in text
+        assert "checkpoint.pt is kept, and --resume continues from it" in text
         assert read_checkpoint(output / "checkpoint.pt")["step"] == 2
     if name in ("report", "convert"):
         assert not list(tmp_path.iterdir())

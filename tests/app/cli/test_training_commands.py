@@ -471,7 +471,7 @@ def test_ctrl_c_keeps_a_checkpoint_and_resume_goes_on_from_it(data, tmp_path):
         process.send_signal(signal.SIGINT)
         _, errors = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert "checkpoint.pt is kept, and `--resume` continues from it" in errors
+    assert "checkpoint.pt is kept, and --resume continues from it" in errors
     step = read_checkpoint(output / "checkpoint.pt")["step"]
     assert 40 <= step < 400
     text = run(*arguments, "--resume")
