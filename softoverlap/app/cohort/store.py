@@ -1,4 +1,4 @@
-"""The journal of a run: finished cases, a line each, so that nothing that is computed is lost."""
+"""The journal of a run: one line for each finished case, so that nothing is computed twice."""
 
 from __future__ import annotations
 
@@ -12,15 +12,22 @@ from typing import IO, Any
 
 from softoverlap.app.cohort.names import JOURNAL
 from softoverlap.app.cohort.records import CaseFiles, CaseResult, ScoreSettings
+from softoverlap.app.cohort.voxels import MEASURES
+from softoverlap.app.columns import TABLES
 
 try:
     import fcntl
 except ImportError:  # not on Windows, where nothing keeps two runs apart
     fcntl = None
 
-FORMAT, VERSION = "softoverlap-scores", 3
+FORMAT, VERSION = "softoverlap-scores", 4
 _HEAD = {"format": FORMAT, "version": VERSION}
 _FIELDS = ("rows", "lesions", "matches", "statistics")
+CONTENTS = [
+    *(f"{column.name} of {name}" for name, table in TABLES.items() for column in table),
+    *map(repr, MEASURES),
+]
+"""What the results of a case hold: columns, and the measures with their settings."""
 
 
 @dataclass(frozen=True)
@@ -46,18 +53,20 @@ class JournalEntry:
 
 
 class Journal:
-    """Finished cases, appended line by line; the first line holds the settings.
+    """Finished cases, appended line by line; the first line holds the settings and the columns.
 
-    Every line is on disk before the next case is taken. A line that a crash or a full disk cut
-    off is removed, and its case is scored again. Before the first case, nothing is changed.
+    Every line is on disk before the next case starts. A line that a crash or a full disk cut off
+    is removed, and its case is scored again. The file stays as it is until the first case is
+    finished.
 
     Args:
         folder: Folder of the results; it must exist.
         settings: Settings of the run.
-        overwrite: Forget what an earlier run has finished, as soon as there is a new case.
+        overwrite: Drop the results of an earlier run, as soon as the first new case is finished.
 
     Raises:
-        ValueError: If the folder's journal is of other settings or another version, or no journal.
+        ValueError: If the folder's journal has other settings or columns or another version, or is
+            not a journal.
         OSError: If it cannot be written, or another run is writing it.
 
     Examples:
@@ -80,7 +89,7 @@ class Journal:
         self.path = Path(folder) / JOURNAL
         self._known: dict[str, JournalEntry] = {}
         self._header = {**_HEAD, "softoverlap": version("softoverlap")}
-        self._header["settings"] = settings.as_dict()
+        self._header |= {"settings": settings.as_dict(), "contents": CONTENTS}
         # Never unlinked: the lock is on the file, not on its name.
         # Without a buffer: what a full disk refused must not be tried again later.
         self._file = self.path.open("a+b", buffering=0)
@@ -188,7 +197,7 @@ def _json_object(line: bytes) -> dict[str, Any]:
 def _check_header(
     header: dict[str, Any], expected: dict[str, Any], path: Path, *, overwrite: bool
 ) -> None:
-    """A journal, and of what is expected; any journal may be written over, but nothing else."""
+    """Refuse a file that is no journal, and unless it is overwritten, one of other results."""
     ours = header.get("format") == FORMAT and isinstance(header.get("settings"), dict)
     if not ours or (header.get("version") != VERSION and not overwrite):
         raise ValueError(
@@ -200,10 +209,21 @@ def _check_header(
     now = {"softoverlap": expected["softoverlap"], **expected["settings"]}
     before = {"softoverlap": header.get("softoverlap"), **header["settings"]}
     changed = [name for name in now if now[name] != before.get(name)]
-    if changed:
-        words = ", ".join(f"{name} {before.get(name)!r}, now {now[name]!r}" for name in changed)
+    _refuse_changes(
+        path, "settings", [f"{name} {before.get(name)!r}, now {now[name]!r}" for name in changed]
+    )
+    now, before = expected["contents"], header.get("contents") or []
+    added = [f"none for {name}" for name in now if name not in before]
+    removed = [f"one that is gone, {name}" for name in before if name not in now]
+    _refuse_changes(path, "columns and measures", added + removed)
+
+
+def _refuse_changes(path: Path, what: str, changes: list[str]) -> None:
+    """Results that were made in another way must not be mixed with new ones."""
+    if changes:
+        words = ", ".join(changes[:9]) + (", …" if len(changes) > 9 else "")
         raise ValueError(
-            f"{path.parent} must hold results of the same settings, got {words}: pass "
+            f"{path.parent} must hold results of the same {what}, got {words}: pass "
             "`overwrite=True` or another `output=`"
         )
 

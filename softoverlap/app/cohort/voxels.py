@@ -21,8 +21,27 @@ from softoverlap.measures import (
 )
 
 _OPTIONS: dict[str, Any] = {"ignore_empty": False, "validate": False}
+_DICE, _IOU = SoftDice(**_OPTIONS), SoftIoU(**_OPTIONS)
+_EXPECTED_DICE = ExpectedDice(method="histogram", **_OPTIONS)
+_BIAS, _RELATIVE_BIAS = VolumeBias(validate=False), RelativeVolumeBias(validate=False)
 _BRIER = Brier(validate=False)
 CALIBRATION = CalibrationError(validate=False)
+
+
+def _cut_measures(threshold: float) -> tuple[ThresholdedDice, ThresholdedIoU]:
+    """Overlaps of masks cut at the threshold of a run and at those of QUBIQ."""
+    thresholds = sorted({*QUBIQ_THRESHOLDS, threshold})
+    return (
+        ThresholdedDice(thresholds=thresholds, **_OPTIONS),
+        ThresholdedIoU(thresholds=thresholds, **_OPTIONS),
+    )
+
+
+MEASURES = (
+    _DICE, _IOU, _EXPECTED_DICE, *_cut_measures(QUBIQ_THRESHOLDS[0]), _BIAS, _RELATIVE_BIAS, _BRIER,
+    CALIBRATION,
+)  # fmt: skip
+"""What the columns are computed with: results of other settings must not be mixed with these."""
 
 
 def mask_columns(
@@ -53,7 +72,7 @@ def mask_columns(
     columns = {
         **_soft_columns(*masks),
         **_cut_columns(*masks, threshold=threshold),
-        "expected_dice": float(ExpectedDice(method="histogram", **_OPTIONS)(*masks)),
+        "expected_dice": float(_EXPECTED_DICE(*masks)),
         **_volume_columns(*masks, voxel_mm3=voxel_mm3),
         "brier": float(_BRIER.score(near)),
         "calibration_error": float(CALIBRATION.score(bins)),
@@ -63,16 +82,14 @@ def mask_columns(
 
 
 def _soft_columns(pred: Tensor, truth: Tensor) -> dict[str, float]:
-    dice, iou = SoftDice(**_OPTIONS), SoftIoU(**_OPTIONS)
-    sizes = dice.statistics(pred, truth)
-    return {"soft_dice": float(dice.score(sizes)), "soft_iou": float(iou.score(sizes))}
+    sizes = _DICE.statistics(pred, truth)
+    return {"soft_dice": float(_DICE.score(sizes)), "soft_iou": float(_IOU.score(sizes))}
 
 
 def _cut_columns(pred: Tensor, truth: Tensor, *, threshold: float) -> dict[str, float]:
     """Overlaps of the masks cut at the threshold and at QUBIQ's, all in one pass."""
-    thresholds = sorted({*QUBIQ_THRESHOLDS, threshold})
-    dice = ThresholdedDice(thresholds=thresholds, **_OPTIONS)
-    iou = ThresholdedIoU(thresholds=thresholds, **_OPTIONS)
+    dice, iou = _cut_measures(threshold)
+    thresholds = list(dice.thresholds)
     sizes = dice.statistics(pred, truth)
     curves = [measure.curve(sizes)[0, 0] for measure in (dice, iou)]
     own, *qubiq = (thresholds.index(level) for level in (threshold, *QUBIQ_THRESHOLDS))
@@ -84,12 +101,11 @@ def _cut_columns(pred: Tensor, truth: Tensor, *, threshold: float) -> dict[str, 
 
 
 def _volume_columns(pred: Tensor, truth: Tensor, *, voxel_mm3: float) -> dict[str, float]:
-    bias, relative = VolumeBias(validate=False), RelativeVolumeBias(validate=False)
-    volumes = bias.statistics(pred, truth, spacing=(voxel_mm3, 1.0, 1.0))
+    volumes = _BIAS.statistics(pred, truth, spacing=(voxel_mm3, 1.0, 1.0))
     pred_ml, truth_ml = volumes[0, 0].tolist()
     return {
         "pred_volume_ml": pred_ml,
         "truth_volume_ml": truth_ml,
-        "volume_bias_ml": float(bias.score(volumes)),
-        "relative_volume_bias": float(relative.score(volumes)),
+        "volume_bias_ml": float(_BIAS.score(volumes)),
+        "relative_volume_bias": float(_RELATIVE_BIAS.score(volumes)),
     }

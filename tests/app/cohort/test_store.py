@@ -390,6 +390,38 @@ def test_results_of_another_version_are_refused_unless_overwritten(tmp_path, mon
 
 
 @pytest.mark.bad_input
+@pytest.mark.parametrize(
+    ("contents", "words"),
+    [
+        ([*store.CONTENTS, "surface_mm of cases.csv"], r"none for surface_mm of cases\.csv: pass"),
+        (store.CONTENTS[1:], r"one that is gone, case of cases\.csv: pass"),
+        (
+            [*store.CONTENTS[:-1], "Brier(margin=9)"],
+            r"none for Brier\(margin=9\), one that is gone",
+        ),
+    ],
+)
+def test_results_with_other_columns_are_refused_unless_overwritten(
+    tmp_path, monkeypatch, contents, words
+):
+    runner = partial(counting, scored=[])
+    score_cohort(made_up(2), tmp_path, runner=runner)
+    before = (tmp_path / JOURNAL).read_bytes()
+    monkeypatch.setattr(store, "CONTENTS", contents)
+    with pytest.raises(ValueError, match=f"of the same columns and measures, got {words}"):
+        score_cohort(made_up(2), tmp_path, runner=runner)
+    assert (tmp_path / JOURNAL).read_bytes() == before
+    assert score_cohort(made_up(2), tmp_path, runner=runner, overwrite=True).resumed == 0
+    assert score_cohort(made_up(2), tmp_path, runner=runner).resumed == 2
+
+
+def test_a_journal_says_which_columns_it_holds(tmp_path):
+    header = json.loads(fill(tmp_path, 1).read_text().splitlines()[0])
+    assert {"soft_dice of cases.csv", "outcome of boxes.csv"} <= set(header["contents"])
+    assert any(line.startswith("Brier(") for line in header["contents"])
+
+
+@pytest.mark.bad_input
 @pytest.mark.parametrize("overwrite", [False, True])
 @pytest.mark.parametrize(
     "text",
