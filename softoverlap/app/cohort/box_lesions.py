@@ -14,6 +14,7 @@ from softoverlap._units import MM3_PER_ML
 from softoverlap.app.cohort.islands import cut, islands
 from softoverlap.app.cohort.records import ScoreSettings
 from softoverlap.app.cohort.tables import LesionTables, lesion_columns, place_columns
+from softoverlap.boxes import centres, volume
 from softoverlap.images import BoxFile
 from softoverlap.lesion import Lesion
 from softoverlap.lesions import lesions_from_mask
@@ -54,10 +55,9 @@ def marked_by_boxes(file: BoxFile, *, voxel_mm3: float) -> Marked:
         >>> marked_by_boxes(BoxFile(torch.zeros(0, 6).double()), voxel_mm3=1.0).centres
         []
     """
-    low, high = file.boxes.chunk(2, dim=1)
-    volumes = ((high - low).prod(dim=1) * voxel_mm3).tolist()
-    centres = ((low + high) / 2).tolist()
-    return Marked(file.boxes, volumes, centres, [1.0] * len(volumes), file.scores, None)
+    volumes = (volume(file.boxes) * voxel_mm3).tolist()
+    middles = centres(file.boxes).tolist()
+    return Marked(file.boxes, volumes, middles, [1.0] * len(volumes), file.scores, None)
 
 
 def marked_by_mask(

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass, replace
 from typing import Any
 
+import torch
+
 from softoverlap.images import axis_names
-from softoverlap.measures import Outcomes
+from softoverlap.measures import LesionCounts, LesionwiseDice, Outcomes
 
 Row = dict[str, Any]
+
+_LESIONWISE_DICE = LesionwiseDice(dilation=0, min_mm3=0.0)
 
 
 @dataclass(frozen=True)
@@ -75,19 +79,23 @@ def lesion_columns(lesions: Sequence[Row], outcomes: Outcomes, *, false_ml: floa
     each prediction take one lesion, so that its sensitivity may stay below the recall.
     """
     detected = [row for row in lesions if row["detected"]]
-    false = int(outcomes.false_positive.sum())
-    dice = math.fsum(row["soft_dice"] for row in detected)
+    counts = LesionCounts(
+        tp=len(detected), fp=int(outcomes.false_positive.sum()), fn=len(lesions) - len(detected)
+    )
     return {
         "lesions": len(lesions),
-        "lesions_found": len(detected),
-        "lesion_recall": _share(len(detected), len(lesions)),
+        "lesions_found": counts.tp,
+        "lesion_recall": counts.recall,
         "pred_lesions": len(outcomes.boxes),
-        "false_positives": false,
+        "false_positives": counts.fp,
         "false_positive_ml": false_ml,
-        "lesion_dice": _share(math.fsum(row["soft_dice"] for row in lesions), len(lesions)),
-        "lesionwise_dice": _share(dice, len(lesions) + false),
+        "lesion_dice": _mean_dice(lesions, replace(counts, fp=0)),
+        "lesionwise_dice": _mean_dice(detected, counts),
     }
 
 
-def _share(part: int | float, whole: int) -> float:
-    return part / whole if whole else math.nan
+def _mean_dice(lesions: Sequence[Row], counts: LesionCounts) -> float:
+    """The score of the sums: Σ Dice of these lesions over all that is counted."""
+    dice = math.fsum(row["soft_dice"] for row in lesions)
+    sums = torch.tensor([dice, *astuple(counts)], dtype=torch.float64)
+    return float(_LESIONWISE_DICE.score(sums))
