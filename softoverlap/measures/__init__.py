@@ -3,6 +3,14 @@
 from softoverlap.measures.agreement import BlandAltman, compute_bland_altman
 from softoverlap.measures.bins import ReliabilityCurve
 from softoverlap.measures.calibration import Brier, CalibrationError
+from softoverlap.measures.criteria import (
+    CRITERION_NOTES,
+    Scan,
+    any_voxel,
+    centre_in_mask,
+    centre_within_radius,
+    centred_in,
+)
 from softoverlap.measures.detection import (
     FP_RATES,
     FROC,
@@ -24,7 +32,7 @@ from softoverlap.measures.detection import (
     match_quality,
     match_scan,
 )
-from softoverlap.measures.hit import HIT_CRITERIA, Hit, Scan, centre_in_mask
+from softoverlap.measures.hit import HIT_CRITERIA, Hit
 from softoverlap.measures.inputs import MaskBatch, MaskPair, Spacing, reaches, voxel_spacing
 from softoverlap.measures.lesionwise.dice import (
     LesionCounts,
@@ -32,7 +40,7 @@ from softoverlap.measures.lesionwise.dice import (
     compute_lesionwise_dice,
 )
 from softoverlap.measures.lesionwise.false_positives import FalsePositiveFigures, FalsePositives
-from softoverlap.measures.lesionwise.hits import MatchedLesions, any_voxel, matched_lesions
+from softoverlap.measures.lesionwise.hits import MatchedLesions, matched_lesions
 from softoverlap.measures.lesionwise.maps import LesionMap, LesionRules, LesionScan, lesion_scan
 from softoverlap.measures.lesionwise.measure import LesionMeasure
 from softoverlap.measures.lesionwise.panoptic import PanopticFigures, PanopticQuality
@@ -59,6 +67,7 @@ from softoverlap.measures.thresholds.listed import ThresholdedDice, ThresholdedI
 from softoverlap.measures.volumes import RelativeVolumeBias, VolumeBias
 
 __all__ = [
+    "CRITERION_NOTES",
     "FP_RATES",
     "FROC",
     "HIT_CRITERIA",
@@ -117,6 +126,8 @@ __all__ = [
     "VolumeBias",
     "any_voxel",
     "centre_in_mask",
+    "centre_within_radius",
+    "centred_in",
     "compute_average_precision",
     "compute_average_recall",
     "compute_bland_altman",

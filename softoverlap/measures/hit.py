@@ -1,16 +1,17 @@
 """What a hit is: an overlap, how much of it is needed, and whether it is relative to the best.
 
 A found box and a lesion are scored by an overlap of two boxes, by one of a mask and a box, by
-`centre_in_mask`, or by a callable that takes the found boxes (N, 2 * ndim) and the target of one
-scan, and returns booleans or scores of shape (M, N), lesions first. What asks for masks needs the
-target's `"lesions"`, a list of M `Lesion`, or its `"masks"`, probabilities of shape (M, *spatial).
+where the box has its centre, or by a callable that takes the found boxes (N, 2 * ndim) and the
+target of one scan, and returns booleans or scores of shape (M, N), lesions first. What asks for
+masks needs the target's `"lesions"`, a list of M `Lesion`, or its `"masks"`, probabilities of shape
+(M, *spatial); what asks for millimetres needs its `"spacing"`.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -18,11 +19,17 @@ import torch
 from jaxtyping import Bool, Float, Shaped
 from torch import Tensor
 
-from softoverlap._checks import check_choice, check_probabilities, check_tensors
-from softoverlap._types import plain, score_dtype
+from softoverlap._checks import check_choice, check_tensors
+from softoverlap._types import plain
 from softoverlap.anchors import anchor_quality
-from softoverlap.lesion import Lesion
 from softoverlap.mask_boxes import SummedVolume
+from softoverlap.measures.criteria import (
+    Scan,
+    any_voxel,
+    centre_in_mask,
+    centre_within_radius,
+    masks_of,
+)
 from softoverlap.overlaps import (
     BoxOverlap,
     Form,
@@ -34,10 +41,11 @@ from softoverlap.overlaps import (
     overlap_names,
 )
 
-Scan = Mapping[str, Any]
 Criterion = Callable[..., Any]
 
 _RELATIVE = "relative_"
+_CENTRES = {"centre_in_mask": centre_in_mask, "centre_within_radius": centre_within_radius}
+_SHARES = (centre_in_mask, centre_within_radius, any_voxel)  # in [0, 1], as overlaps say of theirs
 _FAMILIES = (BoxOverlap, MaskBoxOverlap, MaskOverlap)
 
 
@@ -45,11 +53,11 @@ def _criteria() -> tuple[str, ...]:
     """Every name that there is now: overlaps of others count as soon as they are defined."""
     of_masks = [overlap_named(name, MaskBoxOverlap) for name in overlap_names(MaskBoxOverlap)]
     relative = [f"{_RELATIVE}{overlap.name}" for overlap in of_masks if overlap.tversky_weights]
-    return (*overlap_names(BoxOverlap, MaskBoxOverlap), *relative, "centre_in_mask")
+    return (*overlap_names(BoxOverlap, MaskBoxOverlap), *relative, *_CENTRES)
 
 
 HIT_CRITERIA = _criteria()
-"""Names that `hit=` takes: our overlaps, mask overlaps relative to the best box, and the centre."""
+"""Names that `hit=` takes: our overlaps, mask overlaps relative to the best box, the centres."""
 
 
 @dataclass(frozen=True)
@@ -57,11 +65,12 @@ class Hit:
     """What it takes for a found box to hit a lesion.
 
     Args:
-        overlap: One of our overlaps of two boxes, or of a mask and a box; `centre_in_mask`; or a
-            callable that takes the boxes (N, 2 * ndim) and the target of one scan and returns
-            booleans or scores, shape (M, N). Between lesions of two masks: `mask_dice`,
-            `mask_iou` or `any_voxel`.
-        threshold: The lowest score that hits.
+        overlap: One of our overlaps of two boxes, or of a mask and a box; `centre_in_mask` or
+            `centre_within_radius`; or a callable that takes the boxes (N, 2 * ndim) and the target
+            of one scan and returns booleans or scores, shape (M, N). Between lesions of two masks:
+            `mask_dice`, `mask_iou` or `any_voxel`.
+        threshold: The lowest score that hits: by default 0.5 for `centre_within_radius`, which is
+            its limit, and 0.1 for the others.
         relative: Divide the overlap by the highest that any box reaches for that lesion; for
             `mask_box_dice`, `mask_box_iou` and `mask_box_tversky`.
 
@@ -79,10 +88,12 @@ class Hit:
     """
 
     overlap: Criterion = box_iou
-    threshold: float = 0.1
+    threshold: float = field(default=None)  # pyright: ignore[reportAssignmentType]
     relative: bool = False
 
     def __post_init__(self) -> None:
+        if self.threshold is None:
+            object.__setattr__(self, "threshold", default_threshold(self.overlap))
         if not callable(self.overlap):
             raise TypeError(f"overlap must be an overlap or a callable, got {self.overlap!r}")
         if isinstance(self.overlap, Form) and not isinstance(self.overlap, _FAMILIES):
@@ -100,7 +111,7 @@ class Hit:
         self._check_threshold()
 
     def _check_threshold(self) -> None:
-        ours = self.overlap is centre_in_mask or isinstance(self.overlap, Overlap)
+        ours = self.overlap in _SHARES or isinstance(self.overlap, Overlap)
         low, high = getattr(self.overlap, "range", (0.0, 1.0)) if ours else (-math.inf, math.inf)
         if low >= 0 and not 0 < self.threshold <= high:
             what = "an IoU" if self.overlap is box_iou else "a score"
@@ -143,6 +154,8 @@ class Hit:
             return _of_boxes(self.overlap, boxes, target)
         if isinstance(self.overlap, MaskBoxOverlap):
             return (_relative if self.relative else _of_masks)(self.overlap, boxes, target)
+        if self.overlap is any_voxel:
+            raise ValueError("hit must be one of boxes, or of masks and boxes, got any_voxel")
         return self.overlap(boxes, target)
 
     def reached(self, quality: Shaped[Tensor, "*shape"]) -> Bool[Tensor, "*shape"]:
@@ -150,12 +163,17 @@ class Hit:
         return quality if quality.dtype == torch.bool else quality >= self.threshold
 
 
+def default_threshold(criterion: Criterion) -> float:
+    """The lowest score that hits where nothing else is said."""
+    return 0.5 if criterion is centre_within_radius else 0.1
+
+
 AnyHit = Hit | Criterion | str
 """A hit, its overlap or another callable, or the name of a criterion."""
 
 
 def hit_of(hit: AnyHit | None, threshold: float | None = None) -> Hit:
-    """The hit that is meant by an argument `hit` with `threshold` beside it, by default 0.1.
+    """The hit meant by an argument `hit` with `threshold` beside it, or the criterion's own.
 
     Raises:
         TypeError: If `hit` is neither a hit, a name nor a callable.
@@ -174,38 +192,21 @@ def hit_of(hit: AnyHit | None, threshold: float | None = None) -> Hit:
         criterion = criterion.func.with_(**criterion.keywords)
     if not callable(criterion):
         raise TypeError(f"hit must be a name or a callable, got {type(hit).__name__}")
-    return Hit(criterion, 0.1 if threshold is None else threshold, relative)
+    level = default_threshold(criterion) if threshold is None else threshold
+    return Hit(criterion, level, relative)
 
 
 def _named(name: str) -> tuple[bool, Criterion]:
     """Whether it is relative, and the criterion."""
     check_choice("hit", name, _criteria())
-    if name == "centre_in_mask":
-        return False, centre_in_mask
+    if name in _CENTRES:
+        return False, _CENTRES[name]
     relative = name.startswith(_RELATIVE)
     return relative, overlap_named(name.removeprefix(_RELATIVE), BoxOverlap, MaskBoxOverlap)
 
 
 def _has_best_box(overlap: Criterion) -> bool:
     return isinstance(overlap, MaskBoxOverlap) and overlap.tversky_weights is not None
-
-
-def masks_of(target: Scan) -> list[Lesion] | Tensor:
-    """The soft masks of a checked scan's lesions, as many as it has boxes."""
-    lesions, masks = target.get("lesions"), target.get("masks")
-    if lesions is not None:
-        return list(lesions)
-    if masks is None:
-        raise ValueError(
-            "targets must hold 'lesions', a list of Lesion, or 'masks', probabilities "
-            f"(M, *spatial), for a criterion or a size of masks, got {sorted(target)}"
-        )
-    check_tensors(masks=masks)
-    if len(masks) != len(target["label"]):
-        raise ValueError(
-            f"targets must hold one mask for each of {len(target['label'])} boxes, got {len(masks)}"
-        )
-    return plain(masks)
 
 
 def _of_boxes(
@@ -232,48 +233,3 @@ def _relative(
     """Overlap with the mask, over the highest that any box reaches."""
     masks = masks_of(target)
     return anchor_quality(masks, boxes.double(), overlap=overlap, normalize="best", validate=True)
-
-
-def centre_in_mask(
-    boxes: Shaped[Tensor, "boxes coords"], target: Scan
-) -> Shaped[Tensor, "lesions boxes"]:
-    """The mask's probability in the voxel that holds the box's centre, 0 beyond the mask.
-
-    Args:
-        boxes: Found boxes in voxels, shape (N, 2 * ndim).
-        target: The target of the scan, with "lesions" or "masks".
-
-    Returns:
-        Probabilities in [0, 1], shape (M, N).
-
-    Examples:
-        >>> target = {"label": torch.zeros(1), "masks": torch.tensor([[0.0, 0.25, 0.5]])}
-        >>> centre_in_mask(torch.tensor([[0.0, 3.0], [2.0, 4.0]]), target)
-        tensor([[0.2500, 0.0000]])
-    """
-    boxes = boxes.double().cpu()
-    lower, upper = boxes.chunk(2, dim=1)
-    voxels = ((lower + upper) / 2).floor().long()
-    rows = [_probabilities(crop, voxels - offset) for crop, offset in _crops(target)]
-    dtype = score_dtype(*rows)
-    return torch.stack([row.to(dtype) for row in rows])
-
-
-def _crops(target: Scan) -> list[tuple[Tensor, Tensor | int]]:
-    masks = masks_of(target)
-    if isinstance(masks, Tensor):
-        check_probabilities(masks=masks, validate=True)
-        return [(mask.cpu(), 0) for mask in masks]
-    return [(plain(lesion.crop).cpu(), plain(lesion.offset).cpu()) for lesion in masks]
-
-
-def _probabilities(
-    crop: Shaped[Tensor, "*crop"], voxels: Shaped[Tensor, "boxes ndim"]
-) -> Shaped[Tensor, "boxes"]:
-    if crop.ndim != voxels.shape[1]:
-        raise ValueError(f"targets must hold masks with {voxels.shape[1]} axes, got {crop.ndim}")
-    shape = torch.tensor(crop.shape)
-    inside = ((voxels >= 0) & (voxels < shape)).all(dim=1)
-    safe = voxels.clamp(min=0).minimum((shape - 1).clamp(min=0))
-    values = crop[tuple(safe.unbind(1))] if crop.numel() else crop.new_zeros(len(voxels))
-    return torch.where(inside, values, torch.zeros_like(values))

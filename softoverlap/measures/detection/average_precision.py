@@ -139,9 +139,9 @@ def compute_average_precision(
         predictions: As in `compute_froc`.
         targets: As in `compute_froc`.
         hit: As in `compute_froc`; by default the IoU of the boxes.
-        threshold: The lowest score that hits, for AP@0.5 pass 0.5; by default 0.1.
-        thresholds: In place of the one: a number, several, or `"coco"` for 0.5 to 0.95, or
-            `"nndetection"` for 0.1 to 0.5, both in steps of 0.05.
+        threshold: The lowest score that hits, for AP@0.5 pass 0.5; by default the criterion's own.
+        thresholds: In place of `threshold`, not beside it: a number, several, or `"coco"` for 0.5
+            to 0.95, or `"nndetection"` for 0.1 to 0.5, both in steps of 0.05.
         size_edges: Edges between size classes, rising, in mm³ with `spacing`, else in voxels; a
             class is half-open, `[low, high)`.
         spacing: Edges of a voxel in mm, one number for cubes, or the key under which each target

@@ -205,11 +205,13 @@ def compute_froc(
             without lesions have M = 0 and count.
         hit: What hits: a `Hit`; one of our overlaps, `box_iou` by default; a name, such as
             `"mask_box_dice"`, `"relative_mask_box_dice"` (relative to the best that any box
-            reaches) or `"centre_in_mask"` (the mask's probability where the box has its centre),
-            all of them in `softoverlap.measures.HIT_CRITERIA`; or a callable that takes the boxes
+            reaches), `"centre_in_mask"` (the mask's probability where the box has its centre) or
+            `"centre_within_radius"` (with "spacing", the edges of a voxel in mm), all of
+            them in `softoverlap.measures.HIT_CRITERIA`; or a callable that takes the boxes
             (N, 2 * ndim) and the target of one scan and returns, of shape (M, N), either booleans
             or scores. Criteria with masks need "lesions", or "masks" of shape (M, *spatial).
-        threshold: The lowest score that hits, 0.1 unless `hit` is a `Hit`, which says it.
+        threshold: The lowest score that hits, by default the criterion's own, 0.1 for most; None
+            where `hit` is a `Hit`, which says it.
         fp_rates: False positives a scan at which to read the sensitivity.
         weight: `"existence"`, or None for lesions that count 1 each, whatever their existence.
         size_edges: Edges between size classes, rising, in mm³ with `spacing`, else in voxels, also

@@ -64,6 +64,8 @@ class Matching:
         """That of a hit in any of its forms, at its threshold, at another, or at several."""
         if thresholds is None:
             return cls((hit_of(hit, threshold),), **options)
+        if threshold is not None:
+            raise ValueError(f"threshold must be None where thresholds are given, got {threshold}")
         levels = _several(thresholds)
         first = hit if isinstance(hit, Hit) else hit_of(hit, levels[0])
         return cls(tuple(first.at(level) for level in levels), **options)
@@ -142,7 +144,7 @@ def match_scan(
         prediction: As one item of `compute_froc`.
         target: As one item of `compute_froc`.
         hit: As in `compute_froc`.
-        threshold: The lowest score that hits, 0.1 unless `hit` says it.
+        threshold: The lowest score that hits, by default the criterion's own; None for a `Hit`.
         weight: None, so that every lesion counts 1, or `"existence"`.
 
     Returns:

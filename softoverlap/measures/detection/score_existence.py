@@ -116,7 +116,7 @@ def compute_score_existence_correlation(
             `lesions_from_mask(raters=...)` counts the raters that marked each; without raters all
             existences are 1, and nothing can be correlated.
         hit: As in `compute_froc`; by default the IoU of the boxes.
-        threshold: The lowest score that hits, by default 0.1.
+        threshold: The lowest score that hits, by default the criterion's own.
         false_positives: `"omit"`, or `"zero"` for boxes that hit nothing to count with an
             existence of 0.
 

@@ -5,11 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from scipy import sparse
-from torch import Tensor
 
 from softoverlap._checks import check_choice
+from softoverlap.measures.criteria import any_voxel
 from softoverlap.measures.hit import Hit
 from softoverlap.measures.lesionwise.maps import LesionScan, matched, merged_overlap, ratio
 from softoverlap.overlaps import (
@@ -19,12 +18,6 @@ from softoverlap.overlaps import (
     overlap_named,
     overlap_names,
 )
-
-
-def any_voxel(pairs: sparse.csr_array) -> Tensor:
-    """Whether each true lesion, a row of what touches what, shares a voxel with another."""
-    return torch.from_numpy(pairs.sum(axis=1) > 0)
-
 
 TOUCH = Hit(any_voxel, 1.0)
 
@@ -39,11 +32,15 @@ def lesion_hit(hit: Hit | MaskOverlap | str, hit_threshold: float | None = None)
         return hit
     names = overlap_names(MaskOverlap)
     if isinstance(hit, str):
-        check_choice("hit", hit, ("touch", *names, *(name.removeprefix("mask_") for name in names)))
-    if hit == "touch":
+        check_choice(
+            "hit",
+            hit,
+            ("touch", "any_voxel", *names, *(name.removeprefix("mask_") for name in names)),
+        )
+    if hit in ("touch", "any_voxel"):
         if hit_threshold is not None:
             raise ValueError(
-                "hit_threshold must be None with hit='touch', which any common voxel meets, "
+                f"hit_threshold must be None with hit={hit!r}, which any common voxel meets, "
                 f"got {hit_threshold!r}"
             )
         return TOUCH

@@ -17,13 +17,16 @@ from monai.handlers import IgniteMetricHandler
 from softoverlap import overlaps
 from softoverlap.for_monai import BoxAPMetric, FROCMetric, OutcomesMetric
 from softoverlap.measures import (
+    CRITERION_NOTES,
     HIT_CRITERIA,
     BoxAP,
     BoxAR,
     BoxFROC,
     Hit,
     ScoreExistence,
+    any_voxel,
     centre_in_mask,
+    centre_within_radius,
     compute_average_precision,
     compute_average_recall,
     compute_froc,
@@ -55,6 +58,7 @@ def soft_scan(seed=0):
         "box": torch.stack([record.box for record in records]),
         "label": torch.zeros(3, dtype=torch.long),
         "lesions": records,
+        "spacing": (1.0, 1.0, 1.0),
     }
     prediction = {
         "box": boxes,
@@ -275,6 +279,61 @@ def test_metrics_run_in_a_monai_handler_on_meta_tensors(measure):
     direct.reset()
     with pytest.raises(ValueError, match="at least one scan"):
         direct.aggregate()
+
+
+def test_a_centre_hits_within_the_radius_but_at_least_within_2_mm():
+    small, large = [0.0, 0, 0, 1, 1, 1], [20.0, 20, 20, 32, 24, 28]  # 1 and 32/3 mm on average
+    target = {
+        "box": torch.tensor([small, large]), "label": torch.zeros(2), "spacing": (1.0, 1.0, 2.0)
+    }  # fmt: skip
+    limits = (2.0, (12 + 4 + 16) / 3 / 2)
+    for row, limit in enumerate(limits):
+        for factor, hits in ((0.0, True), (0.999, True), (1.001, False)):
+            box = target["box"][row].double()
+            moved = (
+                box + torch.tensor([0, 0, 1, 0, 0, 1]).double() * factor * limit / 2
+            )  # 2 mm a voxel
+            score = centre_within_radius(moved[None], target)[row, 0].item()
+            assert score == pytest.approx(1 / (1 + factor), abs=1e-12)
+            found_box = {
+                "box": moved[None], "label": torch.zeros(1), "label_scores": torch.ones(1)
+            }  # fmt: skip
+            outcomes = match_scan(found_box, target, hit="centre_within_radius")
+            assert outcomes.box_of_lesion[row] == (0 if hits else None)
+    cubes = {**target, "spacing": 1.0}
+    assert centre_within_radius(target["box"], {**target, "spacing": torch.ones(3)}).shape == (2, 2)
+    with pytest.raises(ValueError, match="must hold 'spacing' of 3 edges"):
+        centre_within_radius(target["box"], cubes)
+    with pytest.raises(ValueError, match="must be above 0"):
+        centre_within_radius(target["box"], {**target, "spacing": (1.0, 0.0, 1.0)})
+    with pytest.raises(ValueError, match="must hold 'spacing', the edges of a voxel in mm"):
+        centre_within_radius(target["box"], lesions([small]))
+
+
+def test_each_criterion_has_its_own_threshold_unless_one_is_given():
+    for name in HIT_CRITERIA:
+        assert hit_of(name).threshold == (0.5 if name == "centre_within_radius" else 0.1)
+        assert hit_of(name, 0.3).threshold == 0.3
+    assert Hit(centre_within_radius).threshold == 0.5
+    assert Hit() == Hit(overlaps.box_iou, 0.1)
+
+
+def test_every_criterion_has_a_word_on_who_uses_it():
+    assert set(CRITERION_NOTES) == {*HIT_CRITERIA, "any_voxel"}
+
+
+def test_a_hit_that_nothing_could_reach_is_refused():
+    for criterion in (any_voxel, centre_in_mask, centre_within_radius):
+        for threshold in (0.0, 2.0):
+            with pytest.raises(ValueError, match=r"threshold must be a score in \(0, 1\]"):
+                Hit(criterion, threshold)
+    with pytest.raises(ValueError, match="hit must be one of boxes, .* got any_voxel"):
+        match_scan(*soft_scan(), hit=Hit(any_voxel, 1.0))
+
+
+def test_a_threshold_beside_several_is_refused():
+    with pytest.raises(ValueError, match="threshold must be None where thresholds are given"):
+        compute_average_precision(*soft_scan(), threshold=0.5, thresholds="coco")
 
 
 def test_inputs_are_left_as_they_are():
