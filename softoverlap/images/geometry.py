@@ -175,11 +175,27 @@ class Volume:
         It is the spacing of the voxel. With sheared axes all edges are scaled by one factor, so
         that the product is the volume and the nearest lesion stays the nearest.
         """
-        edges, volume = self.spacing, self.voxel_mm3
-        if math.isclose(math.prod(edges), volume, rel_tol=1e-6):  # as float32 headers have it
-            return edges
-        scale = math.cbrt(volume / math.prod(edges))
-        return tuple(edge * scale for edge in edges)
+        return lesion_spacing(self.affine)
+
+
+def lesion_spacing(affine: Shaped[Tensor, "4 4"]) -> tuple[float, ...]:
+    """The edges of a voxel in mm, scaled by one factor where sheared axes make its volume less.
+
+    Args:
+        affine: Voxel indices to mm, shape (4, 4).
+
+    Returns:
+        Three edges whose product is the volume of a voxel.
+
+    Examples:
+        >>> lesion_spacing(torch.diag(torch.tensor([-1.0, 1.0, 2.5, 1.0])))
+        (1.0, 1.0, 2.5)
+    """
+    edges, volume = affine_spacing(affine), voxel_volume(affine)
+    if math.isclose(math.prod(edges), volume, rel_tol=1e-6):  # as float32 headers have it
+        return edges
+    scale = math.cbrt(volume / math.prod(edges))
+    return tuple(edge * scale for edge in edges)
 
 
 def boxes_to_world(

@@ -3,6 +3,8 @@
 from softoverlap.app.cohort.cases import score_case
 from softoverlap.app.cohort.dask import DaskRunner
 from softoverlap.app.cohort.loading import check_label_maps
+from softoverlap.app.cohort.hit_rule import CRITERIA
+from softoverlap.app.cohort.operating import SummarySettings
 from softoverlap.app.cohort.pairing import PairTable, ScorePair, find_pairs, read_pairs
 from softoverlap.app.cohort.records import CaseResult, ScoreSettings
 from softoverlap.app.cohort.run import CohortResult, score_cohort
@@ -12,6 +14,7 @@ from softoverlap.app.cohort.summary import summarize
 
 __all__ = [
     "BOX_SUFFIXES",
+    "CRITERIA",
     "CaseResult",
     "CohortResult",
     "DaskRunner",
@@ -20,6 +23,7 @@ __all__ = [
     "Runner",
     "ScorePair",
     "ScoreSettings",
+    "SummarySettings",
     "check_label_maps",
     "find_pairs",
     "read_pairs",

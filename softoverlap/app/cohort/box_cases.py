@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,8 +11,9 @@ import torch
 from torch import Tensor
 
 from softoverlap.app.cohort.box_grid import check_3d, place_boxes
-from softoverlap.app.cohort.box_lesions import Marked, box_lesions, marked_by_boxes, marked_by_mask
+from softoverlap.app.cohort.box_lesions import box_lesions
 from softoverlap.app.cohort.loading import LoadedMasks, load_masks
+from softoverlap.app.cohort.marked import Marked, marked_by_boxes, marked_by_mask
 from softoverlap.app.cohort.pairing import ScorePair
 from softoverlap.app.cohort.records import CaseResult, ScoreSettings
 from softoverlap.app.cohort.results import CaseRows
@@ -25,8 +26,11 @@ from softoverlap.images import (
     check_one_channel,
     format_of,
     noted_box_files,
-    voxel_volume,
+    lesion_spacing,
 )
+
+BOXES, BOXES_IN_MASKS, MASKS_IN_BOXES = "boxes", "boxes in masks", "masks in boxes"
+"""What is compared, as the column `kind` has it."""
 
 
 def score_boxes_in_masks(pair: ScorePair, pred: Path, settings: ScoreSettings) -> CaseResult:
@@ -49,12 +53,12 @@ def score_boxes_in_masks(pair: ScorePair, pred: Path, settings: ScoreSettings) -
         names=(str(pred), loaded.names[1]),
     )
     notes = (*placed.notes, *loaded.notes, *placed.file.notes)
-    rows = CaseRows(pair, "boxes in masks", placed.displacement, notes)
+    rows = CaseRows(pair, BOXES_IN_MASKS, placed.displacement, notes)
     for label in settings.labels or (None,):
         boxes = _of_boxes(placed.file, label)
-        truth, on_truth = _of_mask(loaded, label, settings)
+        truth, on_truth = true_lesions(loaded, label, settings)
         rows.note(*on_truth)
-        rows.add(label, {}, box_lesions(boxes, truth, settings=settings))
+        rows.add(label, {}, box_lesions(boxes, truth, settings=settings, kind=BOXES_IN_MASKS))
     return rows.result()
 
 
@@ -69,8 +73,8 @@ def score_masks_in_boxes(pair: ScorePair, pred: Path, settings: ScoreSettings) -
     Returns:
         A row a label.
     """
-    settings = replace(settings, truth_values=settings.values)  # the one mask is the prediction
-    loaded = replace(load_masks(None, [pred], settings), truth_argument="values")
+    of_pred = replace(settings, truth_values=settings.values, ignore=())  # the mask is the prediction
+    loaded = replace(load_masks(None, [pred], of_pred), truth_argument="values")
     check_one_channel(loaded.reference, name=str(pred))
     placed = place_boxes(
         read_case_boxes(pair.truth[0], pair.case, loaded.reference.affine),
@@ -80,11 +84,12 @@ def score_masks_in_boxes(pair: ScorePair, pred: Path, settings: ScoreSettings) -
         names=(str(pair.truth[0]), str(pred)),
     )
     notes = (*placed.notes, *loaded.notes, *placed.file.notes)
-    rows = CaseRows(pair, "masks in boxes", placed.displacement, notes)
+    rows = CaseRows(pair, MASKS_IN_BOXES, placed.displacement, notes)
     for label in settings.labels or (None,):
-        lesions, on_prediction = _of_mask(loaded, label, settings)
+        lesions, on_prediction = _of_mask(loaded, label, of_pred)
         rows.note(*on_prediction)
-        rows.add(label, {}, box_lesions(lesions, _of_boxes(placed.file, label), settings=settings))
+        truth = _of_boxes(placed.file, label, ignore=settings.ignore)
+        rows.add(label, {}, box_lesions(lesions, truth, settings=settings, kind=MASKS_IN_BOXES))
     return rows.result()
 
 
@@ -115,10 +120,10 @@ def score_box_files(pair: ScorePair, pred: Path, settings: ScoreSettings) -> Cas
     if truth.affine is None:  # they are taken to share a grid, so voxels have one size
         truth = replace(truth, affine=placed.file.affine)
     notes = (*placed.notes, *truth.notes, *predicted.notes)
-    rows = CaseRows(pair, "boxes", placed.displacement, notes)
+    rows = CaseRows(pair, BOXES, placed.displacement, notes)
     for label in settings.labels or (None,):
-        sides = _of_boxes(placed.file, label), _of_boxes(truth, label)
-        rows.add(label, {}, box_lesions(*sides, settings=settings))
+        sides = _of_boxes(placed.file, label), _of_boxes(truth, label, ignore=settings.ignore)
+        rows.add(label, {}, box_lesions(*sides, settings=settings, kind=BOXES))
     return rows.result()
 
 
@@ -195,17 +200,54 @@ def _no_boxes(path: Path, case: str, kind: str, files: Mapping[str, BoxFile]) ->
     return _with_note(empty, f"{path} has no row of {case}, which counts as no boxes: {rows}")
 
 
-def _of_boxes(file: BoxFile, label: int | None) -> Marked:
-    """The boxes of a label, or all."""
-    if label is not None and len(file.boxes):
-        if file.labels is None:
-            raise ValueError(f"boxes of {file.case} must have labels to select them with `labels=`")
-        kept = file.labels == label
-        scores = None if file.scores is None else file.scores[kept]
-        file = BoxFile(file.boxes[kept], scores, file.labels[kept], file.affine, file.case)
-    return marked_by_boxes(
-        file, voxel_mm3=math.nan if file.affine is None else voxel_volume(file.affine)
+def _of_boxes(file: BoxFile, label: int | None, *, ignore: Sequence[int] = ()) -> Marked:
+    """The boxes of a label, or all, and those of labels that are ignored."""
+    if label is not None or ignore:
+        file = _labelled(file, label, ignore)
+    edges = None if file.affine is None else lesion_spacing(file.affine)
+    return marked_by_boxes(file, spacing=edges)
+
+
+def _labelled(file: BoxFile, label: int | None, ignore: Sequence[int]) -> BoxFile:
+    if not len(file.boxes):
+        return file
+    if file.labels is None:
+        argument = "ignore" if label is None else "labels"
+        raise ValueError(
+            f"boxes of {file.case} must have labels to select them with `{argument}=`, found none"
+        )
+    ignored = torch.isin(file.labels, torch.tensor(ignore, dtype=file.labels.dtype))
+    kept = ignored | torch.full_like(ignored, True) if label is None else file.labels == label
+    kept |= ignored
+    if file.ignored is not None:
+        ignored |= file.ignored
+    return replace(
+        file,
+        boxes=file.boxes[kept],
+        scores=None if file.scores is None else file.scores[kept],
+        labels=file.labels[kept],
+        ignored=ignored[kept],
     )
+
+
+def true_lesions(loaded: LoadedMasks, label: int | None, settings: ScoreSettings) -> Noted[Marked]:
+    """The lesions of the truth, and those of labels that are ignored.
+
+    Args:
+        loaded: The masks of the case.
+        label: The label that is scored, or None.
+        settings: How to read values, and which labels are ignored.
+
+    Returns:
+        The lesions, with notes.
+    """
+    lesions, notes = _of_mask(loaded, label, settings)
+    ignored, _ = loaded.ignored(settings)
+    if ignored is None:
+        return lesions, notes
+    spacing = loaded.reference.lesion_spacing
+    others = marked_by_mask(ignored, None, spacing=spacing, settings=settings)
+    return lesions.with_ignored(others), notes
 
 
 def _of_mask(loaded: LoadedMasks, label: int | None, settings: ScoreSettings) -> Noted[Marked]:

@@ -2,188 +2,176 @@
 
 from __future__ import annotations
 
-import itertools
-import math
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from typing import Any
 
 import torch
+from jaxtyping import Bool, Float
 from torch import Tensor
 
-from softoverlap._units import MM3_PER_ML
-from softoverlap.app.cohort.islands import cut, islands
+from softoverlap.app.cohort.coverage import coverage
+from softoverlap.app.cohort.hit_rule import BY_CENTRE, MAX_LESION_MM, hit_of_boxes
+from softoverlap.app.cohort.marked import Marked
 from softoverlap.app.cohort.records import ScoreSettings
-from softoverlap.app.cohort.tables import LesionTables, lesion_columns, place_columns
-from softoverlap.boxes import centres, volume
-from softoverlap.images import BoxFile
-from softoverlap.lesion import Lesion
-from softoverlap.lesions import lesions_from_mask
-from softoverlap.measures import match_quality
-from softoverlap.overlaps import box_dice, box_iou, mask_box_dice, mask_box_iou
+from softoverlap.app.cohort.tables import (
+    TOO_LARGE,
+    LesionMatches,
+    LesionTables,
+    Row,
+    left_out,
+    place_columns,
+)
+from softoverlap.measures import Hit, Outcomes, best_iou_of_size, centred_in, match_scan
+from softoverlap.overlaps import BoxOverlap, box_iou
 
 
-@dataclass(frozen=True)
-class Marked:
-    """Lesions or boxes of one side, whichever its file holds.
-
-    Args:
-        boxes: Tight boxes, in voxels, float64, shape (N, 6).
-        volumes: Their volumes in mm³, or NaN.
-        centres: Their centres in voxels.
-        existence: The share of raters that marked each.
-        scores: A score each, or None.
-        lesions: The lesions' soft masks, or None for boxes alone.
-
-    Examples:
-        >>> boxes = torch.tensor([[0.0, 0, 0, 2, 2, 2]]).double()
-        >>> marked_by_boxes(BoxFile(boxes), voxel_mm3=2.0).volumes
-        [16.0]
-    """
-
-    boxes: Tensor
-    volumes: list[float]
-    centres: list[list[float]]
-    existence: list[float]
-    scores: Tensor | None
-    lesions: list[Lesion] | None
-
-
-def marked_by_boxes(file: BoxFile, *, voxel_mm3: float) -> Marked:
-    """The boxes of a file.
-
-    Examples:
-        >>> marked_by_boxes(BoxFile(torch.zeros(0, 6).double()), voxel_mm3=1.0).centres
-        []
-    """
-    volumes = (volume(file.boxes) * voxel_mm3).tolist()
-    middles = centres(file.boxes).tolist()
-    return Marked(file.boxes, volumes, middles, [1.0] * len(volumes), file.scores, None)
-
-
-def marked_by_mask(
-    mask: Tensor,
-    raters: Tensor | None,
-    *,
-    spacing: Sequence[float],
-    settings: ScoreSettings,
-) -> Marked:
-    """The lesions of a mask; the score of each is its highest probability.
-
-    Args:
-        mask: Probabilities, shape (D, H, W).
-        raters: Masks of the raters, shape (R, D, H, W), or None.
-        spacing: Edges of a voxel in mm.
-        settings: The threshold, the halo and the smallest lesion.
-
-    Returns:
-        The lesions, in the order of their first voxel within each part of a large scan.
-
-    Examples:
-        >>> mask = torch.zeros(4, 4, 4)
-        >>> mask[1:3, 1:3, 1:3] = 0.75
-        >>> marked_by_mask(mask, None, spacing=[1, 1, 1], settings=ScoreSettings()).scores
-        tensor([0.7500], dtype=torch.float64)
-    """
-    stack = [] if raters is None else [rater.numpy() for rater in raters]
-    masks = [mask.numpy(), *stack]
-    halo = min(settings.halo, settings.threshold)
-    lesions: list[Lesion] = []
-    cores = [(values, settings.threshold) for values in masks]
-    parts = islands([(values, halo) for values in masks], cores)
-    for window, inside in parts:
-        cuts = [torch.from_numpy(cut(values, window, inside)) for values in masks]
-        own = lesions_from_mask(
-            cuts[0],
-            spacing=spacing,
-            threshold=settings.threshold,
-            halo=halo,
-            raters=torch.stack(cuts[1:]) if stack else None,
-            min_mm3=settings.min_mm3,
-        )
-        start = [axis.start or 0 for axis in window]
-        lesions += [_moved(lesion, start) for lesion in own]
-    boxes = [lesion.box.double() for lesion in lesions]
-    return Marked(
-        torch.stack(boxes) if lesions else torch.zeros(0, 6, dtype=torch.float64),
-        [lesion.volume_mm3 for lesion in lesions],
-        [lesion.centre.tolist() for lesion in lesions],
-        [lesion.existence for lesion in lesions],
-        torch.tensor([float(lesion.crop.max()) for lesion in lesions], dtype=torch.float64),
-        lesions,
-    )
-
-
-def box_lesions(pred: Marked, truth: Marked, *, settings: ScoreSettings) -> LesionTables:
+def box_lesions(
+    pred: Marked, truth: Marked, *, settings: ScoreSettings, kind: str = "boxes"
+) -> LesionTables:
     """Match what was found with what is there, where at least one side is boxes.
 
-    A found one hits if its IoU is at least the settings' `hit_iou`: that of two boxes, or the soft
-    IoU of a box and a lesion's mask. One takes one.
+    A found lesion stands for its tight box. By descending score each found box takes the free
+    lesion that it hits best; the rule is that of the settings, and a second time the centre's.
 
     Args:
         pred: Found boxes or lesions.
         truth: True lesions or boxes.
-        settings: The lowest overlap that hits.
+        settings: The rule, and which lesions do not count.
+        kind: What is compared, in words.
 
     Returns:
-        Rows of true lesions, and the outcomes of the found boxes.
+        Rows of true lesions, and what hit what.
 
     Examples:
-        >>> boxes = marked_by_boxes(BoxFile(torch.tensor([[0.0, 0, 0, 2, 2, 2]])), voxel_mm3=1.0)
-        >>> box_lesions(boxes, boxes, settings=ScoreSettings()).lesions[0]["soft_dice"]
+        >>> from softoverlap.app.cohort.marked import marked_by_boxes
+        >>> from softoverlap.images import BoxFile
+        >>> file = BoxFile(torch.tensor([[0.0, 0, 0, 2, 2, 2]]).double())
+        >>> boxes = marked_by_boxes(file, spacing=(1.0, 1.0, 1.0))
+        >>> box_lesions(boxes, boxes, settings=ScoreSettings()).lesions[0]["box_iou"]
         1.0
     """
-    iou, dice = _overlaps(pred, truth)
-    outcomes = match_quality(
-        iou,
-        iou >= settings.hit_iou,
-        boxes=pred.boxes,
-        scores=pred.scores,
-        lesion_boxes=truth.boxes,
-        existence=truth.existence,
-        sizes=truth.volumes,
+    limit = MAX_LESION_MM if settings.max_lesion_mm is None else settings.max_lesion_mm
+    truth = truth.without(limit, settings.ignore_below_existence)
+    hit, target = hit_of_boxes(settings), _target(truth)
+    outcomes, by_centre = (_outcomes(pred, truth, target, rule) for rule in (hit, BY_CENTRE))
+    counts = torch.tensor([not reason for reason in truth.reasons], dtype=torch.bool)
+    near = _near(hit, pred.boxes, target)
+    matches = LesionMatches(
+        kind=kind,
+        outcomes=outcomes,
+        volumes=pred.volumes,
+        left_out=left_out(outcomes, near, truth.reasons),
+        by_centre=by_centre,
+        covered=[
+            coverage(truth, number, pred)
+            for number, reason in enumerate(truth.reasons)
+            if reason == TOO_LARGE
+        ],
+        score_threshold=pred.stored.score_threshold,
+        threshold_rule=pred.stored.threshold_rule,
+        own_box=int((counts & ~_reach_themselves(truth, target, hit)).sum()),
+        smallest_anchor=_beyond_smallest_anchor(pred, truth, hit, counts),
     )
-    lesions = []
-    for number, box in enumerate(outcomes.box_of_lesion):
-        hit = box is not None
-        lesions.append(
+    return LesionTables(_rows(pred, truth, target, near, matches), matches)
+
+
+def _target(truth: Marked) -> dict[str, Any]:
+    target: dict[str, Any] = {
+        "box": truth.boxes,
+        "label": torch.zeros(len(truth.boxes)),
+        "existence": torch.tensor(truth.existence, dtype=torch.float64),
+        "ignored": torch.tensor([bool(reason) for reason in truth.reasons], dtype=torch.bool),
+        "spacing": truth.spacing,
+    }
+    return target if truth.lesions is None else {**target, "lesions": truth.lesions}
+
+
+def _outcomes(pred: Marked, truth: Marked, target: dict[str, Any], hit: Hit) -> Outcomes:
+    """Boxes without scores are one group, as boxes of equal scores are."""
+    none = torch.zeros(len(pred.boxes), dtype=torch.float64)
+    scores = none if pred.scores is None else pred.scores.double()
+    found = {"box": pred.boxes, "label": torch.zeros(len(pred.boxes)), "label_scores": scores}
+    outcomes = match_scan(found, target, hit=hit, weight="existence")
+    sizes = torch.tensor(truth.volumes, dtype=torch.float64)
+    return replace(
+        outcomes, sizes=sizes, scores=none + torch.nan if pred.scores is None else scores
+    )
+
+
+def _rows(
+    pred: Marked,
+    truth: Marked,
+    target: dict[str, Any],
+    near: Bool[Tensor, "lesions boxes"],
+    matches: LesionMatches,
+) -> list[Row]:
+    iou = _quality(Hit(box_iou, 1.0), pred.boxes, target)
+    taken = matches.outcomes.box_of_lesion
+    centre_of = [None] * len(taken) if matches.by_centre is None else matches.by_centre.box_of_lesion
+    rows = []
+    for number, reason in enumerate(truth.reasons):
+        box = _best(near[number], pred.scores) if reason else taken[number]
+        centre = centre_of[number]
+        found = box is not None
+        rows.append(
             {
                 "lesion": number,
                 "volume_mm3": truth.volumes[number],
-                "soft_dice": float(dice[number, box]) if hit else 0.0,
-                "soft_iou": float(iou[number, box]) if hit else 0.0,
-                "detected": hit,
+                "box_iou": float(iou[number, box]) if found else 0.0,
+                "detected": found,
+                "score": _score(pred, box),
+                "found_by_centre": centre is not None,
+                "centre_score": _score(pred, centre),
+                "not_counted": reason or None,
                 "existence": truth.existence[number],
-                "n_pred": int(hit),
-                "pred_volume_mm3": pred.volumes[box] if hit else 0.0,
+                "n_pred": int(found),
+                "pred_volume_mm3": pred.volumes[box] if found else 0.0,
                 **place_columns(truth.boxes[number].tolist(), truth.centres[number]),
             }
         )
-    false_mm3 = math.fsum(itertools.compress(pred.volumes, outcomes.false_positive.tolist()))
-    columns = lesion_columns(lesions, outcomes, false_ml=false_mm3 / MM3_PER_ML)
-    return LesionTables(columns, lesions, outcomes)
+    return rows
 
 
-def _overlaps(pred: Marked, truth: Marked) -> tuple[Tensor, Tensor]:
-    """IoU and Dice, true ones by found ones; a mask meets a box by its soft mask."""
-    if not len(pred.boxes) or not len(truth.boxes):
-        nothing = torch.zeros(len(truth.boxes), len(pred.boxes), dtype=torch.float64)
-        return nothing, nothing
-    if truth.lesions is not None:
-        args = (truth.lesions, pred.boxes)
-        return mask_box_iou(*args).double(), mask_box_dice(*args).double()
-    if pred.lesions is not None:
-        args = (pred.lesions, truth.boxes)
-        return mask_box_iou(*args).T.double(), mask_box_dice(*args).T.double()
-    return box_iou(truth.boxes, pred.boxes), box_dice(truth.boxes, pred.boxes)
+def _score(pred: Marked, box: int | None) -> float | None:
+    return None if box is None or pred.scores is None else float(pred.scores[box])
 
 
-def _moved(lesion: Lesion, start: list[int]) -> Lesion:
-    """The lesion of a part in coordinates of the whole image, to be summed in float64."""
-    shift = torch.tensor(start)
-    return replace(
-        lesion,
-        crop=lesion.crop.double(),
-        box=lesion.box + torch.cat([shift, shift]),
-        offset=lesion.offset + shift,
-        centre=lesion.centre + shift,
-    )
+def _quality(hit: Hit, boxes: Tensor, target: dict[str, Any]) -> Float[Tensor, "lesions boxes"]:
+    """How well each box meets each lesion."""
+    if not len(boxes) or not len(target["box"]):
+        return torch.zeros(len(target["box"]), len(boxes), dtype=torch.float64)
+    return hit.quality(boxes, target)
+
+
+def _near(hit: Hit, boxes: Tensor, target: dict[str, Any]) -> Bool[Tensor, "lesions boxes"]:
+    """Which box hits a lesion or is centred in it: what finds one that does not count."""
+    if not len(boxes) or not len(target["box"]) or not bool(target["ignored"].any()):
+        return torch.zeros(len(target["box"]), len(boxes), dtype=torch.bool)
+    return hit.reached(hit.quality(boxes, target)) | centred_in(boxes, target)
+
+
+def _best(near: Bool[Tensor, "boxes"], scores: Tensor | None) -> int | None:
+    """The box of the highest score among some."""
+    if not bool(near.any()):
+        return None
+    ranks = near.double() if scores is None else torch.where(near, scores.double(), -torch.inf)
+    return int(ranks.argmax())
+
+
+def _reach_themselves(
+    truth: Marked, target: dict[str, Any], hit: Hit
+) -> Bool[Tensor, "lesions"]:
+    """Which lesions their own tight box hits; a box always does by an overlap of two boxes."""
+    if isinstance(hit.overlap, BoxOverlap) or not len(truth.boxes):
+        return torch.ones(len(truth.boxes), dtype=torch.bool)
+    return hit.reached(hit.quality(truth.boxes, target)).diagonal()
+
+
+def _beyond_smallest_anchor(
+    pred: Marked, truth: Marked, hit: Hit, counts: Bool[Tensor, "lesions"]
+) -> int | None:
+    """How many lesions no box of the detector's smallest anchor could hit, where that is known."""
+    if pred.stored.smallest_anchor is None or hit.overlap is not box_iou:
+        return None
+    best = best_iou_of_size(truth.boxes, pred.stored.smallest_anchor)
+    return int((counts & ~hit.reached(best)).sum())

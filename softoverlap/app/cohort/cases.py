@@ -4,12 +4,18 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import torch
+
 from softoverlap.app.cohort.box_cases import (
     score_box_files,
     score_boxes_in_masks,
     score_masks_in_boxes,
+    true_lesions,
 )
+from softoverlap.app.cohort.box_lesions import box_lesions
+from softoverlap.app.cohort.hit_rule import is_any_voxel
 from softoverlap.app.cohort.loading import load_masks
+from softoverlap.app.cohort.marked import marked_by_mask
 from softoverlap.app.cohort.mask_lesions import mask_lesions
 from softoverlap.app.cohort.pairing import ScorePair
 from softoverlap.app.cohort.records import CaseResult, ScoreSettings, failed, plain_result
@@ -21,8 +27,8 @@ from softoverlap.app.cohort.voxels import mask_columns
 def score_case(pair: ScorePair, settings: ScoreSettings | None = None) -> CaseResult:
     """Score one case: masks or boxes against masks or boxes.
 
-    Two masks are compared voxel by voxel, and lesion by lesion. If a side is boxes, lesions are
-    matched by soft IoU. Several masks of the truth, or a fourth axis, are raters: the truth is then
+    Two masks are compared voxel by voxel, and lesion by lesion. If a side is boxes, a lesion is hit
+    by a box whose IoU with its tight box is high enough. Several masks of the truth, or a fourth axis, are raters: the truth is then
     their mean, lesions are those of their union, and existence is the share of raters that marked a
     lesion.
 
@@ -93,11 +99,20 @@ def _score_masks(pair: ScorePair, pred: Path, settings: ScoreSettings) -> CaseRe
     for label in settings.labels or (None,):
         prediction, on_prediction = loaded.prediction(label, settings)
         (truth, raters), on_truth = loaded.truth(label, settings)
+        ignored, _ = loaded.ignored(settings)
         rows.note(*on_prediction, *on_truth)
         columns, statistics = mask_columns(
-            prediction, truth, voxel_mm3=voxel_mm3, threshold=settings.threshold
-        )
-        tables = mask_lesions(prediction, truth, raters, spacing=spacing, settings=settings)
+            prediction if ignored is None else torch.minimum(prediction, 1 - ignored), truth,
+            voxel_mm3=voxel_mm3, threshold=settings.threshold,
+        )  # fmt: skip
+        if is_any_voxel(settings):
+            tables = mask_lesions(
+                prediction, truth, raters, spacing=spacing, settings=settings, ignored=ignored
+            )
+        else:
+            found = marked_by_mask(prediction, None, spacing=spacing, settings=settings)
+            lesions, _ = true_lesions(loaded, label, settings)
+            tables = box_lesions(found, lesions, settings=settings, kind="masks")
         rows.add(label, columns, tables, statistics)
     return rows.result()
 

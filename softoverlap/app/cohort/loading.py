@@ -71,7 +71,18 @@ class LoadedMasks:
     def truth(
         self, label: int | None, settings: ScoreSettings
     ) -> Noted[tuple[Tensor, Tensor | None]]:
-        """Probabilities of the truth, and those of the raters if it is their mean."""
+        """Probabilities of the truth less what is ignored, and those of raters if it is their mean."""
+        (truth, raters), notes = self._truth(label, settings)
+        ignored, on_ignored = self.ignored(settings)
+        if ignored is None:
+            return (truth, raters), notes
+        counted = 1 - ignored
+        raters = None if raters is None else torch.minimum(raters, counted)
+        return (torch.minimum(truth, counted), raters), (*notes, *on_ignored)
+
+    def _truth(
+        self, label: int | None, settings: ScoreSettings
+    ) -> Noted[tuple[Tensor, Tensor | None]]:
         values = self.truth_argument, settings.truth_values
         read = [
             _read(volume, values, label, name, settings)
@@ -83,6 +94,16 @@ class LoadedMasks:
             return (masks[0], None), notes
         raters = torch.cat([mask.reshape(-1, *self.reference.grid) for mask in masks])
         return (raters.mean(dim=0), raters), notes
+
+    def ignored(self, settings: ScoreSettings) -> Noted[Tensor | None]:
+        """Where the truth holds labels that are ignored, or None if none are asked for."""
+        masks: list[Tensor] = []
+        notes: tuple[str, ...] = ()
+        for label in settings.ignore:
+            (mask, _), on_mask = self._truth(label, settings)
+            masks.append(mask)
+            notes += on_mask
+        return (torch.stack(masks).amax(dim=0) if masks else None), notes
 
 
 def load_masks(pred: Path | None, truths: Sequence[Path], settings: ScoreSettings) -> LoadedMasks:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -9,10 +10,17 @@ import torch
 from scipy import ndimage
 from torch import Tensor
 
-from softoverlap._units import MM3_PER_ML
 from softoverlap.app.cohort.islands import cut, islands
 from softoverlap.app.cohort.records import ScoreSettings
-from softoverlap.app.cohort.tables import LesionTables, Row, lesion_columns, place_columns
+from softoverlap.app.cohort.tables import (
+    IGNORED,
+    TOO_LARGE,
+    LesionMatches,
+    LesionTables,
+    Row,
+    left_out,
+    place_columns,
+)
 from softoverlap.measures import (
     LesionMap,
     LesionMatch,
@@ -43,6 +51,7 @@ def mask_lesions(
     *,
     spacing: Sequence[float],
     settings: ScoreSettings,
+    ignored: Tensor | None = None,
 ) -> LesionTables:
     """Match the lesions of two masks: a lesion is found if a predicted one shares a voxel with it.
 
@@ -50,6 +59,7 @@ def mask_lesions(
         pred: Probabilities, shape (D, H, W).
         truth: Probabilities, same shape.
         raters: Masks of the raters, shape (R, D, H, W); lesions are then those of their union.
+        ignored: Mask of lesions that do not count, which `truth` does not hold.
         spacing: Edges of a voxel in mm.
         settings: The threshold, the halo and the smallest lesion.
 
@@ -61,7 +71,7 @@ def mask_lesions(
         >>> mask = torch.zeros(4, 4, 4)
         >>> mask[1:3, 1:3, 1:3] = 0.8
         >>> tables = mask_lesions(mask, mask, None, spacing=[1, 1, 1], settings=ScoreSettings())
-        >>> tables.columns["lesions_found"], tables.outcomes.box_of_lesion
+        >>> tables.columns["lesions_found"], tables.matches.outcomes.box_of_lesion
         (1, [0])
     """
     rules = LesionRules(
@@ -71,18 +81,52 @@ def mask_lesions(
     )
     lesions: list[Row] = []
     starts: tuple[list[Voxel], list[Voxel]] = [], []
-    parts, false_mm3 = [], 0.0
-    for scan, matched in _scans(pred, truth, raters, spacing, rules):
-        lesions += map(_lesion_row, lesion_rows(0, 0, scan, matched))
-        parts.append(_outcomes(scan, matched))
-        false_mm3 += _false_mm3(scan)
-        for side, lesion_map in zip(starts, (scan.truth, scan.pred), strict=True):
-            side += _first_voxels(lesion_map.core, scan.origin)
+    parts: list[Outcomes] = []
+    away: list[str | None] = []
+    volumes: list[float] = []
+    for sides in _scans(pred, truth, raters, ignored, spacing, rules):
+        scans = [(scan, matched_lesions(scan)) for scan in sides]
+        part = [_lesion_row(row) for scan in scans for row in lesion_rows(0, 0, *scan)]
+        reasons = _reasons(part, len(scans[0][0].truth), spacing, settings)
+        outcomes, hits = _outcomes(scans, [bool(reason) for reason in reasons])
+        peaks = torch.where(hits, outcomes.scores, -torch.inf)
+        for row, reason, own in zip(part, reasons, peaks, strict=True):
+            row |= {"not_counted": reason or None, "score": _highest(own)}
+        lesions += part
+        parts.append(outcomes)
+        away += left_out(outcomes, hits, reasons)
+        first = scans[0][0]
+        volumes += (first.pred.sizes() * first.voxel_mm3).tolist()
+        for scan, _ in scans:
+            starts[0].extend(_first_voxels(scan.truth.core, scan.origin))
+        starts[1].extend(_first_voxels(first.pred.core, first.origin))
     of_truth, of_pred = (sorted(range(len(side)), key=side.__getitem__) for side in starts)
     lesions = [{"lesion": number, **lesions[row]} for number, row in enumerate(of_truth)]
     outcomes = Outcomes.joined(parts or _NOTHING).as_one_scan(of_pred, of_truth)
-    columns = lesion_columns(lesions, outcomes, false_ml=false_mm3 / MM3_PER_ML)
-    return LesionTables(columns, lesions, outcomes)
+    volumes, away = ([side[row] for row in of_pred] for side in (volumes, away))
+    return LesionTables(lesions, LesionMatches("masks", outcomes, volumes, away))
+
+
+def _reasons(
+    lesions: Sequence[Row], counted: int, spacing: Sequence[float], settings: ScoreSettings
+) -> list[str]:
+    """Why each lesion does not count, empty if it does; those after the counted are ignored."""
+    limit = math.inf if settings.max_lesion_mm is None else settings.max_lesion_mm
+    reasons = []
+    for number, row in enumerate(lesions):
+        edges = (
+            (row[f"axis{axis}_max"] - row[f"axis{axis}_min"]) * edge
+            for axis, edge in enumerate(spacing)
+        )
+        ignored = number >= counted or row["existence"] < settings.ignore_below_existence
+        reasons.append(IGNORED if ignored else TOO_LARGE * (max(edges) > limit))
+    return reasons
+
+
+def _highest(scores: Tensor) -> float | None:
+    """The highest of the scores, None where no predicted lesion touches."""
+    highest = float(scores.max()) if len(scores) else -math.inf
+    return highest if highest > -math.inf else None
 
 
 def _first_voxels(core: np.ndarray, origin: tuple[int, ...]) -> list[Voxel]:
@@ -100,23 +144,36 @@ def _scans(
     pred: Tensor,
     truth: Tensor,
     raters: Tensor | None,
+    ignored: Tensor | None,
     spacing: Sequence[float],
     rules: LesionRules,
-) -> Iterator[tuple[LesionScan, MatchedLesions]]:
-    """The parts of the scan, with places in the whole image."""
+) -> Iterator[list[LesionScan]]:
+    """The parts of the scan with places in the whole image: against the truth, and the ignored."""
     stack = [] if raters is None else [rater.numpy() for rater in raters]
-    masks = [pred.numpy(), truth.numpy(), *stack]
+    sides = [truth.numpy()] if ignored is None else [truth.numpy(), ignored.numpy()]
+    masks = [pred.numpy(), *sides, *stack]
     lowest = rules.halo or float(np.nextafter(0, 1))
     parts = islands([(mask, lowest) for mask in masks], [(mask, rules.threshold) for mask in masks])
     for window, inside in parts:
         cuts = [torch.from_numpy(cut(mask, window, inside)) for mask in masks]
-        marks = torch.stack(cuts[2:]) if stack else None
-        scan = lesion_scan(cuts[0], cuts[1], rules=rules, spacing=spacing, raters=marks)
-        origin = tuple(
-            first + (axis.start or 0) for first, axis in zip(scan.origin, window, strict=True)
-        )
-        scan = LesionScan(scan.pred, scan.truth, origin, scan.voxel_mm3)
-        yield scan, matched_lesions(scan)
+        marks = torch.stack(cuts[1 + len(sides) :]) if stack else None
+        yield [
+            _placed(
+                lesion_scan(
+                    cuts[0], cuts[1 + side], rules=rules, spacing=spacing,
+                    raters=None if side else marks,
+                ),
+                window,
+            )
+            for side in range(len(sides))
+        ]  # fmt: skip
+
+
+def _placed(scan: LesionScan, window: tuple[slice, ...]) -> LesionScan:
+    origin = tuple(
+        first + (axis.start or 0) for first, axis in zip(scan.origin, window, strict=True)
+    )
+    return LesionScan(scan.pred, scan.truth, origin, scan.voxel_mm3)
 
 
 def _lesion_row(match: LesionMatch) -> Row:
@@ -129,24 +186,24 @@ def _lesion_row(match: LesionMatch) -> Row:
     }
 
 
-def _outcomes(scan: LesionScan, matched: MatchedLesions) -> Outcomes:
+def _outcomes(
+    scans: Sequence[tuple[LesionScan, MatchedLesions]], ignored: Sequence[bool]
+) -> tuple[Outcomes, Tensor]:
     """What hits what: a lesion all that it touches, and of these best what it shares most with."""
-    count = len(scan.pred)
-    peaks = ndimage.maximum(scan.pred.values, scan.pred.core, np.arange(1, count + 1))
-    return match_quality(
-        torch.from_numpy(scan.shared().toarray()),
-        torch.from_numpy(scan.touches().toarray() > 0),
-        boxes=_boxes(scan.pred, scan.origin),
+    pred = scans[0][0].pred
+    peaks = ndimage.maximum(pred.values, pred.core, np.arange(1, len(pred) + 1))
+    touches = torch.cat([torch.from_numpy(scan.touches().toarray() > 0) for scan, _ in scans])
+    outcomes = match_quality(
+        torch.cat([torch.from_numpy(scan.shared().toarray()) for scan, _ in scans]),
+        touches,
+        boxes=_boxes(pred, scans[0][0].origin),
         scores=torch.from_numpy(np.asarray(peaks, dtype=np.float64).reshape(-1)),
-        lesion_boxes=_boxes(scan.truth, scan.origin),
-        existence=scan.truth.existence.tolist(),
-        sizes=matched.volumes.tolist(),
+        lesion_boxes=torch.cat([_boxes(scan.truth, scan.origin) for scan, _ in scans]),
+        existence=[share for scan, _ in scans for share in scan.truth.existence.tolist()],
+        sizes=[mm3 for _, matched in scans for mm3 in matched.volumes.tolist()],
+        ignored=ignored,
     )
-
-
-def _false_mm3(scan: LesionScan) -> float:
-    """The volume of predicted lesions that touch no true one."""
-    return float(scan.pred.sizes()[scan.touches().sum(axis=0) == 0].sum()) * scan.voxel_mm3
+    return outcomes, touches
 
 
 def _boxes(lesions: LesionMap, origin: tuple[int, ...]) -> Tensor:

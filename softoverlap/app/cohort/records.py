@@ -10,12 +10,19 @@ from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import version
 from typing import Any
 
-from softoverlap._checks import check_choice, check_threshold, check_weight, refusal
+from softoverlap._checks import (
+    check_choice,
+    check_positive,
+    check_score,
+    check_threshold,
+    check_weight,
+    refusal,
+)
+from softoverlap.app.cohort.hit_rule import DEFAULT_HIT_IOU, check_hit
 from softoverlap.app.cohort.pairing import ScorePair
 from softoverlap.app.cohort.stamps import file_stamps
-from softoverlap.app.cohort.tables import Row, box_rows
+from softoverlap.app.cohort.tables import LesionMatches, Row, box_rows
 from softoverlap.images import GEOMETRIES, VALUES
-from softoverlap.measures import Outcomes
 
 CaseFiles = list[list[str]]
 """Paths of the prediction, none or one, and of the truths."""
@@ -34,11 +41,17 @@ class ScoreSettings:
         halo: Lowest probability that belongs to a lesion, in (0, 1]: voxels from here on to the
             threshold are its soft edge. Above the threshold it counts as the threshold.
         min_mm3: Smallest lesion, in mm³, of truths and predictions.
-        hit_iou: Lowest overlap that makes a found lesion a hit: IoU, or the box's soft IoU with a
-            mask; in (0, 1].
+        hit: What hits a lesion: a criterion, such as `"centre_in_mask"`, or with its threshold, as
+            in `"mask_box_dice:0.3"`. By default any voxel in common between two masks, and where a
+            box takes part a box IoU of at least `hit_iou` with the lesion's tight box.
+        hit_iou: That box IoU, in (0, 1].
+        max_lesion_mm: A lesion is too large for a box where an edge of its tight box is longer: it
+            is reported apart. None means 32 where a box takes part, and no limit between masks.
+        ignore: Labels of lesions that are neither found nor missed.
+        ignore_below_existence: The same of lesions that fewer raters marked than this share.
 
     Raises:
-        ValueError: If a choice is unknown or a number out of range.
+        ValueError: If a choice is unknown, a number out of range or a criterion unknown.
 
     Examples:
         >>> ScoreSettings(threshold=0.3).geometry
@@ -52,7 +65,11 @@ class ScoreSettings:
     halo: float = 0.01
     labels: tuple[int, ...] = ()
     min_mm3: float = 0.0
-    hit_iou: float = 0.1
+    hit: str | None = None
+    hit_iou: float = DEFAULT_HIT_IOU
+    max_lesion_mm: float | None = None
+    ignore: tuple[int, ...] = ()
+    ignore_below_existence: float = 0.0
 
     def __post_init__(self) -> None:
         check_choice("values", self.values, VALUES)
@@ -60,8 +77,18 @@ class ScoreSettings:
         check_choice("geometry", self.geometry, GEOMETRIES)
         check_threshold(threshold=self.threshold, halo=self.halo, hit_iou=self.hit_iou)
         check_weight(min_mm3=self.min_mm3)
-        if any(label < 1 for label in self.labels) or len(set(self.labels)) < len(self.labels):
-            raise refusal("labels", f"must be different and at least 1, got {list(self.labels)}")
+        check_score(ignore_below_existence=self.ignore_below_existence)
+        if self.max_lesion_mm is not None:
+            check_positive(max_lesion_mm=self.max_lesion_mm)
+        for name in ("labels", "ignore"):
+            labels = getattr(self, name)
+            if any(label < 1 for label in labels) or len(set(labels)) < len(labels):
+                raise refusal(name, f"must be different and at least 1, got {list(labels)}")
+        if both := sorted(set(self.labels) & set(self.ignore)):
+            raise refusal("ignore", f"must hold none of `labels=`, got {both}")
+        if self.hit is not None and self.hit_iou != DEFAULT_HIT_IOU:
+            raise refusal("hit", f"must be None where `hit_iou=` is given, got {self.hit!r}")
+        check_hit(self.hit)
 
     def as_dict(self) -> dict[str, Any]:
         """The settings as JSON has them."""
@@ -76,7 +103,7 @@ class CaseResult:
         case: Name of the case.
         rows: Its rows of `cases.csv`: one, or one a label.
         lesions: Its rows of `lesions.csv`.
-        matches: Its `Outcomes` as plain data, one a row, with the names of the row.
+        matches: What hit what, a `LesionMatches` as plain data, one a row, with its names.
         statistics: Sums that can be pooled over cases, by row.
 
     Examples:
@@ -96,9 +123,9 @@ class CaseResult:
         return next((row["error"] for row in self.rows if row.get("error")), None)
 
     @property
-    def outcomes(self) -> list[Outcomes]:
+    def lesion_matches(self) -> list[LesionMatches]:
         """What hit what, of each row."""
-        return [Outcomes.from_dict(match["outcomes"]) for match in self.matches]
+        return [LesionMatches.from_dict(match) for match in self.matches]
 
     @property
     def boxes(self) -> list[Row]:
@@ -106,8 +133,8 @@ class CaseResult:
         names = [{k: match[k] for k in ("case", "label") if k in match} for match in self.matches]
         return [
             {**name, **row}
-            for name, outcomes in zip(names, self.outcomes, strict=True)
-            for row in box_rows(outcomes)
+            for name, matches in zip(names, self.lesion_matches, strict=True)
+            for row in box_rows(matches)
         ]
 
 

@@ -51,7 +51,7 @@ class CaseRows:
         result = self._result
         result.rows.append({**names, **self._head, **columns, **tables.columns})
         result.lesions.extend({**names, **row} for row in tables.lesions)
-        result.matches.append({**names, "outcomes": tables.outcomes.as_dict()})
+        result.matches.append({**names, **tables.matches.as_dict()})
         result.statistics.append({**names, **(statistics or {})})
 
     def note(self, *notes: str) -> None:

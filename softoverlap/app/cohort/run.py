@@ -15,10 +15,11 @@ from softoverlap.app.cohort.cases import score_safely
 from softoverlap.app.cohort.names import SUMMARY
 from softoverlap.app.cohort.outputs import check_outputs, inputs_of, write_outputs
 from softoverlap.app.cohort.pairing import ScorePair
+from softoverlap.app.cohort.operating import SummarySettings
 from softoverlap.app.cohort.records import CaseResult, ScoreSettings, case_files, case_key
 from softoverlap.app.cohort.runners import Runner, serial
 from softoverlap.app.cohort.store import Journal
-from softoverlap.app.cohort.summary import summarize
+from softoverlap.app.cohort.summary import conclude
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,7 @@ def score_cohort(
     output: str | os.PathLike[str],
     settings: ScoreSettings | None = None,
     *,
+    options: SummarySettings | None = None,
     runner: Runner = serial,
     overwrite: bool = False,
     progress: Callable[[CaseResult], None] | None = None,
@@ -71,6 +73,7 @@ def score_cohort(
         pairs: The cases, as of `find_pairs`.
         output: Folder of the results; it is made if need be.
         settings: How to score; the defaults if None.
+        options: How to sum up; the defaults if None. Other options score no case again.
         runner: `serial`, `ProcessPool(workers)` or `DaskRunner(scheduler)`.
         overwrite: Replace the results of an earlier run, as soon as a first case is finished.
         progress: Called with each result as it is finished, earlier ones left out. If it raises,
@@ -121,9 +124,10 @@ def score_cohort(
                 journal.append(keys[result.case], result, files[result.case])
                 (progress or _nothing)(result)
         results = [_known(journal, name, keys) for name in names]
-        summary = _described(summarize(results), settings)
-        write_outputs(output, results, summary)
-    return CohortResult(results, summary, len(pairs) - len(waiting))
+        concluded = conclude(results, options, settings=settings)
+        summary = _described(concluded.summary, settings)
+        write_outputs(output, concluded.results, summary)
+    return CohortResult(concluded.results, summary, len(pairs) - len(waiting))
 
 
 def _is_finished(journal: Journal, pair: ScorePair, keys: dict[str, str]) -> bool:

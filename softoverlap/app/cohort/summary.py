@@ -3,74 +3,142 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, replace
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
 import torch
 
-from softoverlap.app.cohort.records import CaseResult, plain_values
+from softoverlap.app.cohort.detection import Found, detection_summary
+from softoverlap.app.cohort.operating import ChosenPoint, SummarySettings, at_point, choose_point
+from softoverlap.app.cohort.patients import patients_of
+from softoverlap.app.cohort.records import CaseResult, ScoreSettings, plain_values
 from softoverlap.app.cohort.tables import Row
 from softoverlap.app.cohort.voxels import CALIBRATION
 from softoverlap.app.columns import CASES, is_number
-from softoverlap.measures import BoxAP, BoxFROC, compute_bland_altman
+from softoverlap.measures import compute_bland_altman
 
-RESAMPLES = 2000
 CONFIDENCE = 0.95
 
 
-def summarize(
-    results: Sequence[CaseResult], *, seed: int = 0, resamples: int = RESAMPLES
-) -> dict[str, Any]:
-    """Sum up the results of all cases, as `summary.json` has it.
+@dataclass(frozen=True)
+class Concluded:
+    """All cases at their operating point, and what they say together.
+
+    Args:
+        results: The results, in the order in which they came.
+        summary: As `summary.json` has it.
+
+    Examples:
+        >>> Concluded([], {}).summary
+        {}
+    """
+
+    results: list[CaseResult]
+    summary: dict[str, Any]
+
+
+def conclude(
+    results: Sequence[CaseResult],
+    options: SummarySettings | None = None,
+    *,
+    settings: ScoreSettings | None = None,
+) -> Concluded:
+    """Choose from which score found boxes count, and sum up all cases there.
 
     Every column of numbers has its mean, median and standard deviation over the cases that have a
-    value, and the percentile bootstrap interval of mean and median. Where there are scores of
-    found lesions or boxes, FROC and average precision are pooled over all cases; `without_scores`
-    names the cases for which there are none. `n_empty` counts rows whose masks are both empty.
+    value, and the percentile bootstrap interval of mean and median over patients. Lesions are
+    pooled over all cases: sensitivity, precision, F1 and false positives a scan at the operating
+    point, and where scores differ FROC and average precision; `no_curve` says why there are none.
+    `n_empty` counts rows whose masks are both empty.
 
     Args:
         results: The results; failed ones are counted and left out.
-        seed: Seed of the bootstrap.
-        resamples: Draws of the bootstrap.
+        options: How to sum up; the defaults if None.
+        settings: How the cases were scored; the defaults if None.
 
     Returns:
-        Plain values; None for what is not defined. With labels, `labels` holds the same for each.
+        The results at that point, and plain values; None for what is not defined. With labels,
+        `labels` holds the same for each.
+
+    Raises:
+        ValueError: If the files of boxes store different score thresholds, or a score is asked for
+            where there is none.
 
     Examples:
         >>> scores = {"a": 1.0, "b": 0.5}
         >>> results = [CaseResult(c, [{"case": c, "soft_dice": d}]) for c, d in scores.items()]
-        >>> summarize(results)["metrics"]["soft_dice"]["mean"]
+        >>> conclude(results).summary["metrics"]["soft_dice"]["mean"]
         0.75
     """
+    options, settings = options or SummarySettings(), settings or ScoreSettings()
     good = sorted(
         (result for result in results if result.error is None), key=lambda result: result.case
     )
+    labels = sorted({row["label"] for result in good for row in result.rows if "label" in row})
+    points = {
+        label: choose_point(
+            [match for result in _of_label(good, label) for match in result.lesion_matches],
+            options.at_score,
+        )
+        for label in labels or [None]
+    }
+    placed = {result.case: at_point(result, points) for result in good}
+    patients = patients_of([result.case for result in results], options.patients)
     summary: dict[str, Any] = {
         "n": len(good),
         "n_failed": len(results) - len(good),
-        "bootstrap": {"resamples": resamples, "confidence": CONFIDENCE, "seed": seed},
+        "bootstrap": {
+            "resamples": options.resamples, "confidence": CONFIDENCE, "seed": options.seed
+        },
+    }  # fmt: skip
+    parts = {
+        label: _pooled(_of_label(list(placed.values()), label), points[label], patients, settings, options)
+        for label in points
     }
-    labels = sorted({row["label"] for result in good for row in result.rows if "label" in row})
+    counts = _counts(results, good, patients)
+    for part in parts.values():
+        part["counts"] = counts | {"lesions": part["counts"]}
     if labels:
-        parts = {str(label): _of_label(good, label) for label in labels}
-        summary["labels"] = {name: _pooled(part, seed, resamples) for name, part in parts.items()}
+        summary["labels"] = {str(label): part for label, part in parts.items()}
     else:
-        summary.update(_pooled(good, seed, resamples))
-    return plain_values(summary)
+        summary |= parts[None]
+    at_points = [placed.get(result.case, result) for result in results]
+    return Concluded(at_points, plain_values(summary))
+
+
+def summarize(
+    results: Sequence[CaseResult],
+    options: SummarySettings | None = None,
+    *,
+    settings: ScoreSettings | None = None,
+) -> dict[str, Any]:
+    """The summary of `conclude`.
+
+    Examples:
+        >>> summarize([CaseResult("a", [{"case": "a", "soft_dice": 0.5}])])["n"]
+        1
+    """
+    return conclude(results, options, settings=settings).summary
 
 
 def interval(
-    values: Sequence[float], statistic: Any, *, seed: int, resamples: int
+    values: Sequence[float],
+    statistic: Any,
+    *,
+    seed: int,
+    resamples: int,
+    patients: Sequence[Hashable] | None = None,
 ) -> tuple[float, float]:
-    """Percentile bootstrap interval of a statistic over cases; NaN of fewer than two.
+    """Percentile bootstrap interval of a statistic over patients; NaN of fewer than two.
 
     Args:
         values: A number a case.
         statistic: Takes an array and `axis`.
         seed: Seed of the draws.
         resamples: Number of draws.
+        patients: Whose each case is; each case its own by default.
 
     Returns:
         Lower and upper end.
@@ -79,25 +147,70 @@ def interval(
         >>> interval([1.0, 1.0, 1.0], np.mean, seed=0, resamples=100)
         (1.0, 1.0)
     """
-    if len(values) < 2:
+    names = list(dict.fromkeys(range(len(values)) if patients is None else patients))
+    if len(names) < 2:
         return math.nan, math.nan
-    drawn = np.random.default_rng(seed).integers(len(values), size=(resamples, len(values)))
-    samples = statistic(np.asarray(values, dtype=np.float64)[drawn], axis=1)
+    numbers = np.asarray(values, dtype=np.float64)
+    drawn = np.random.default_rng(seed).integers(len(names), size=(resamples, len(names)))
+    if len(names) == len(values):
+        samples = statistic(numbers[drawn], axis=1)
+    else:
+        place = {name: number for number, name in enumerate(names)}
+        owner = np.array([place[patient] for patient in patients or ()])
+        own = [numbers[owner == number] for number in range(len(names))]
+        samples = [
+            statistic(np.concatenate([own[number] for number in draw]), axis=0) for draw in drawn
+        ]
     low, high = np.quantile(samples, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
     return float(low), float(high)
 
 
-def _pooled(results: Sequence[CaseResult], seed: int, resamples: int) -> dict[str, Any]:
+def _counts(
+    results: Sequence[CaseResult], good: Sequence[CaseResult], patients: Mapping[str, str]
+) -> dict[str, Any]:
+    """How many patients and scans were scored, and which scans are missing."""
+    missing = [
+        result.case for result in results
+        if result.error is not None and not all(result.rows[0].get(n) for n in ("pred", "truth"))
+    ]  # fmt: skip
+    return {
+        "patients": len({patients[result.case] for result in good}),
+        "scans": len(good),
+        "cases_failed": len(results) - len(good),
+        "missing": sorted(missing),
+    }
+
+
+def _pooled(
+    results: Sequence[CaseResult],
+    point: ChosenPoint,
+    patients: Mapping[str, str],
+    settings: ScoreSettings,
+    options: SummarySettings,
+) -> dict[str, Any]:
     """The summary of results of one label, or of those without labels."""
     rows = [row for result in results for row in result.rows]
-    parts: dict[str, Any] = {"metrics": _metrics(rows, seed, resamples)}
+    parts: dict[str, Any] = {"metrics": _metrics(rows, patients, options)}
     parts["n_empty"] = sum(_is_empty(row) for row in rows)
     volumes = [
         (row["pred_volume_ml"], row["truth_volume_ml"]) for row in rows if "pred_volume_ml" in row
     ]
     if volumes:
         parts["bland_altman"] = asdict(compute_bland_altman(*zip(*volumes, strict=True)))
-    parts |= _detection(results, seed, min(resamples, 1000))
+    matches = [(result.case, match) for result in results for match in result.lesion_matches]
+    lesions = [row for result in results for row in result.lesions]
+    parts |= detection_summary(
+        Found(
+            cases=[case for case, _ in matches],
+            matches=[match for _, match in matches],
+            lesions=lesions,
+            point=point,
+            patients=[patients[case] for case, _ in matches],
+            settings=settings,
+            options=options,
+        )
+    )
+    parts["counts"] = sum(not row.get("not_counted") for row in lesions)
     parts |= _calibration(part for result in results for part in result.statistics)
     return parts
 
@@ -107,18 +220,24 @@ def _is_empty(row: Row) -> bool:
     return row.get("pred_volume_ml") == row.get("truth_volume_ml") == 0
 
 
-def _metrics(rows: Sequence[Row], seed: int, resamples: int) -> dict[str, Any]:
+def _metrics(
+    rows: Sequence[Row], patients: Mapping[str, str], options: SummarySettings
+) -> dict[str, Any]:
     names = dict.fromkeys(
         name for row in rows for name, value in row.items()
         if is_number(CASES, name) and isinstance(value, int | float)
     )  # fmt: skip
     metrics = {}
     for name in names:
-        values = [float(row[name]) for row in rows if row.get(name) is not None]
+        known = [row for row in rows if row.get(name) is not None]
+        values = [float(row[name]) for row in known]
         ends = [
-            interval(values, statistic, seed=seed, resamples=resamples)
+            interval(
+                values, statistic, seed=options.seed, resamples=options.resamples,
+                patients=[patients[row["case"]] for row in known],
+            )
             for statistic in (np.mean, np.median)
-        ]
+        ]  # fmt: skip
         metrics[name] = {
             "mean": math.fsum(values) / len(values),
             "mean_interval": ends[0],
@@ -132,33 +251,6 @@ def _metrics(rows: Sequence[Row], seed: int, resamples: int) -> dict[str, Any]:
     return metrics
 
 
-def _detection(results: Sequence[CaseResult], seed: int, resamples: int) -> dict[str, Any]:
-    """FROC and average precision over all cases, where what was found has scores."""
-    matches = {result.case: result.outcomes for result in results if result.matches}
-    outcomes = [record for records in matches.values() for record in records]
-    if not outcomes:
-        return {}
-    silent = [
-        case for case, records in matches.items()
-        if any(record.scores.isnan().any() for record in records)
-    ]  # fmt: skip
-    if silent:
-        return {"without_scores": silent}
-    measure = BoxFROC(seed=seed, resamples=resamples if len(outcomes) > 1 else 0)
-    froc = measure.details(outcomes)
-    curve = {
-        name: getattr(froc, name).tolist()
-        for name in ("fps_per_scan", "sensitivities", "thresholds")
-    }
-    curve["thresholds"][0] = None  # above all scores
-    names = ("fp_rates", "sensitivity", "cpm", "scans", "lesions", "boxes")
-    read: dict[str, Any] = {name: getattr(froc, name) for name in names} | {"curve": curve}
-    if froc.interval is not None:
-        read["sensitivity_interval"] = froc.interval.sensitivity
-        read["cpm_interval"] = froc.interval.cpm
-    return {"froc": read, "average_precision": BoxAP().value(outcomes)}
-
-
 def _calibration(statistics: Iterable[dict[str, Any]]) -> dict[str, Any]:
     """The reliability curve over the voxels of all cases."""
     bins = [part["calibration"] for part in statistics if part.get("calibration")]
@@ -169,8 +261,10 @@ def _calibration(statistics: Iterable[dict[str, Any]]) -> dict[str, Any]:
     return {"calibration": {"error": error, **asdict(CALIBRATION.details(sums[None]))}}
 
 
-def _of_label(results: Sequence[CaseResult], label: int) -> list[CaseResult]:
+def _of_label(results: Sequence[CaseResult], label: int | None) -> list[CaseResult]:
     """The results with the rows of one label alone."""
+    if label is None:
+        return list(results)
     names = ("rows", "lesions", "matches", "statistics")
     return [
         replace(result, **{n: _labelled(getattr(result, n), label) for n in names})

@@ -1,0 +1,198 @@
+"""What a summary says of found lesions: the operating point, both figures, sizes, and the curve."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from softoverlap.app.cohort.hit_rule import BY_CENTRE_WORDS, MAX_LESION_MM, hit_words
+from softoverlap.app.cohort.operating import ChosenPoint, SummarySettings
+from softoverlap.app.cohort.records import ScoreSettings
+from softoverlap.app.cohort.tables import IGNORED, TOO_LARGE, LesionMatches, Row
+from softoverlap.measures import FROC, BoxAP, BoxFROC, Outcomes, SizeClasses, operating_point
+
+SIZES = SizeClasses((10.0, 100.0, 1000.0), spacing=1.0)
+"""Classes of lesions by their volume in mm³."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """The matches of a label in all cases, with the rows of its lesions, and how to sum them up."""
+
+    cases: Sequence[str]
+    matches: Sequence[LesionMatches]
+    lesions: Sequence[Row]
+    point: ChosenPoint
+    patients: Sequence[Hashable]
+    settings: ScoreSettings
+    options: SummarySettings
+
+    @property
+    def has_boxes(self) -> bool:
+        """Whether a box takes part in some case."""
+        return any(match.has_boxes for match in self.matches)
+
+
+def detection_summary(found: Found) -> dict[str, Any]:
+    """The parts of a summary that are read from what hit what; nothing where nothing was matched.
+
+    Args:
+        found: The matches.
+
+    Returns:
+        Plain values by the names that `summary.json` has.
+    """
+    if not found.matches:
+        return {}
+    outcomes = [match.outcomes for match in found.matches]
+    parts: dict[str, Any] = {
+        "hit": hit_words(found.settings, boxes=found.has_boxes),
+        "operating_point": _point(found, outcomes),
+        "by_size": _by_size(found),
+        "ignored": _ignored(found),
+    }
+    if found.has_boxes:
+        parts |= {"by_centre": _by_centre(found), "too_large": _too_large(found)}
+        parts["unreachable"] = _unreachable(found)
+    return {name: part for name, part in parts.items() if part} | _curve(found, outcomes)
+
+
+def _point(found: Found, outcomes: Sequence[Outcomes]) -> dict[str, Any]:
+    point = found.point
+    several = len(set(found.patients)) > 1
+    read = operating_point(
+        outcomes,
+        point.at,
+        patients=found.patients,
+        resamples=min(found.options.resamples, 1000) if several else 0,
+        seed=found.options.seed,
+    )
+    names = ("sensitivity", "precision", "f1", "fps_per_scan")
+    ends = {} if read.interval is None else {
+        f"{name}_interval": getattr(read.interval, name) for name in names
+    }  # fmt: skip
+    return {
+        "threshold": point.score,
+        "rule": point.rule,
+        "words": point.words,
+        "optimistic": point.optimistic,
+        **{name: getattr(read, name) for name in names},
+        "hits": read.hits,
+        "false_positives": read.false_positives,
+        **ends,
+    }
+
+
+def _by_centre(found: Found) -> dict[str, Any]:
+    outcomes = [match.by_centre for match in found.matches if match.by_centre is not None]
+    read = operating_point(outcomes, found.point.score)
+    names = ("sensitivity", "precision", "f1", "fps_per_scan")
+    return {**{name: getattr(read, name) for name in names}, "words": BY_CENTRE_WORDS}
+
+
+def _by_size(found: Found) -> list[dict[str, Any]]:
+    """The share of lesions found in each class of size that some lesion has."""
+    volumes = [row["volume_mm3"] for row in found.lesions]
+    if any(mm3 is None or math.isnan(mm3) for mm3 in volumes):
+        return []
+    outside = SIZES.outside(torch.tensor(volumes, dtype=torch.float64))[1:]
+    classes = []
+    for name, away in zip(SIZES.names(3), outside.tolist(), strict=True):
+        rows = [
+            row for row, out in zip(found.lesions, away, strict=True)
+            if not out and not row["not_counted"]
+        ]  # fmt: skip
+        if rows:
+            shares = {"sensitivity": _share(rows, "detected")}
+            if found.has_boxes:
+                shares["by_centre"] = _share(rows, "found_by_centre")
+            classes.append({"size": name, "lesions": len(rows), **shares})
+    return classes
+
+
+def _share(rows: Sequence[Row], name: str) -> float:
+    """Σ existence of the lesions found over Σ existence of all."""
+    total = math.fsum(row["existence"] for row in rows)
+    hit = math.fsum(row["existence"] for row in rows if row.get(name))
+    return hit / total if total else math.nan
+
+
+def _too_large(found: Found) -> dict[str, Any] | None:
+    rows = [row for row in found.lesions if row["not_counted"] == TOO_LARGE]
+    if not rows:
+        return None
+    sums = [match.too_large for match in found.matches]
+    volume, covered = (math.fsum(side) for side in zip(*sums, strict=True))
+    limit = found.settings.max_lesion_mm
+    return {
+        "lesions": len(rows),
+        "max_lesion_mm": MAX_LESION_MM if limit is None else limit,
+        "volume_covered": covered / volume if volume else math.nan,
+        "boxes": _boxes_on(found, TOO_LARGE),
+    }
+
+
+def _ignored(found: Found) -> dict[str, Any] | None:
+    rows = [row for row in found.lesions if row["not_counted"] == IGNORED]
+    if not rows:
+        return None
+    return {
+        "lesions": len(rows),
+        "found": sum(bool(row["detected"]) for row in rows),
+        "boxes": _boxes_on(found, IGNORED),
+    }
+
+
+def _boxes_on(found: Found, reason: str) -> int:
+    """How many found boxes that count took, or lie on, lesions of this kind alone."""
+    return sum(match.left_out_for(reason) for match in found.matches)
+
+
+def _unreachable(found: Found) -> dict[str, Any]:
+    own = [match.own_box for match in found.matches if match.own_box is not None]
+    smallest = [m.smallest_anchor for m in found.matches if m.smallest_anchor is not None]
+    return {"own_box": sum(own), "smallest_anchor": sum(smallest) if smallest else None}
+
+
+def _curve(found: Found, outcomes: Sequence[Outcomes]) -> dict[str, Any]:
+    """FROC and average precision over all cases, or why there is neither."""
+    silent = [
+        case for case, match in zip(found.cases, outcomes, strict=True)
+        if bool(match.scores.isnan().any())
+    ]  # fmt: skip
+    if silent:
+        names = ", ".join(silent[:5]) + (", …" if len(silent) > 5 else "")
+        return {"no_curve": f"Neither FROC nor CPM nor AP: boxes have no scores in {names}."}
+    several = len(set(found.patients)) > 1
+    measure = BoxFROC(
+        fp_rates=found.options.fp_rates,
+        seed=found.options.seed,
+        resamples=min(found.options.resamples, 1000) if several else 0,
+    )
+    froc = measure.details(outcomes, patients=found.patients)
+    if not froc.has_curve:
+        what = "nothing was found" if not froc.boxes else "all that was found has the same score"
+        return {"no_curve": f"Neither FROC nor CPM nor AP: {what}."}
+    return {
+        "froc": _froc(froc),
+        "average_precision": BoxAP().value(outcomes),
+        "average_precision_iou": hit_words(found.settings, boxes=found.has_boxes)["threshold"],
+    }
+
+
+def _froc(froc: FROC) -> dict[str, Any]:
+    curve: Mapping[str, Any] = {
+        name: getattr(froc, name).tolist()
+        for name in ("fps_per_scan", "sensitivities", "thresholds")
+    }
+    curve["thresholds"][0] = None  # above all scores
+    names = ("fp_rates", "sensitivity", "cpm", "scans", "lesions", "boxes", "coarse_rates")
+    read: dict[str, Any] = {name: getattr(froc, name) for name in names} | {"curve": curve}
+    if froc.interval is not None:
+        read["sensitivity_interval"] = froc.interval.sensitivity
+        read["cpm_interval"] = froc.interval.cpm
+    return read
