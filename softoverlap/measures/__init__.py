@@ -22,6 +22,8 @@ from softoverlap.measures.detection import (
     BoxMeasure,
     BoxOutcome,
     FROCInterval,
+    OperatingPoint,
+    OperatingPointInterval,
     Outcomes,
     ScoreExistence,
     ScoreExistenceCorrelation,
@@ -31,6 +33,8 @@ from softoverlap.measures.detection import (
     compute_score_existence_correlation,
     match_quality,
     match_scan,
+    operating_point,
+    operating_rule,
 )
 from softoverlap.measures.hit import HIT_CRITERIA, Hit
 from softoverlap.measures.inputs import MaskBatch, MaskPair, Spacing, reaches, voxel_spacing
@@ -107,6 +111,8 @@ __all__ = [
     "MatchedLesions",
     "Measure",
     "NearMeasure",
+    "OperatingPoint",
+    "OperatingPointInterval",
     "Outcomes",
     "PanopticFigures",
     "PanopticQuality",
@@ -141,6 +147,8 @@ __all__ = [
     "match_quality",
     "match_scan",
     "matched_lesions",
+    "operating_point",
+    "operating_rule",
     "reaches",
     "summed_together",
     "voxel_spacing",
