@@ -90,10 +90,26 @@ def box_lines(file: BoxFile) -> list[str]:
     elif len(boxes):
         median = statistics.median(file.scores.tolist())
         lines += [f"{_scores(file.scores, 'scores   ')}, median {median:.4g}"]
+    lines += _operating_lines(file)
     if file.labels is not None and len(boxes):
         lines += [f"labels   {', '.join(map(str, file.labels.unique().tolist()))}"]
     affine = "none: their position in mm is unknown" if file.affine is None else "known (RAS)"
     return [*lines, f"affine   {affine}"]
+
+
+def _operating_lines(file: BoxFile) -> list[str]:
+    """The score threshold, the lesions that are ignored, and the smallest anchor, if known."""
+    lines = []
+    if file.score_threshold is not None:
+        rule = f" ({file.threshold_rule})" if file.threshold_rule else ""
+        above, count = int(file.above.sum()), len(file.boxes)
+        lines += [f"above    {above} of {count} at or above {file.score_threshold:.4g}{rule}"]
+    if file.ignored is not None:
+        lines += [f"ignored  {int(file.ignored.sum())} of {len(file.boxes)}"]
+    if file.smallest_anchor is not None:
+        edges = " x ".join(f"{edge:.4g}" for edge in file.smallest_anchor)
+        lines += [f"anchor   smallest {edges} voxels"]
+    return lines
 
 
 def _boxes(count: int) -> str:

@@ -24,6 +24,8 @@ class BoxFormat:
     """Whether one file can hold many cases."""
     others: tuple[str, ...] = ()
     """Further suffixes."""
+    keeps: tuple[str, ...] = ()
+    """Which of the fields that few formats have are read back."""
 
     @property
     def suffixes(self) -> tuple[str, ...]:
@@ -31,12 +33,20 @@ class BoxFormat:
         return (self.suffix, *self.others)
 
 
+RARE = {
+    "score_threshold": "the score threshold",
+    "ignored": "which lesions are ignored",
+    "smallest_anchor": "the smallest anchor",
+}
+"""Fields of `BoxFile` that few formats have, in words; the threshold's rule goes with it."""
+
+
 FORMATS: dict[str, BoxFormat] = {
-    "json": BoxFormat(ours.read, ours.write, ".json"),
+    "json": BoxFormat(ours.read, ours.write, ".json", keeps=tuple(RARE)),
     "monai": BoxFormat(monai.read, monai.write, ".json", many=True),
     "nndetection": BoxFormat(nndetection.read, nndetection.write, ".npz", others=(".json",)),
-    "coco": BoxFormat(coco.read, coco.write, ".json", many=True),
-    "csv": BoxFormat(table.read, table.write, ".csv", many=True),
+    "coco": BoxFormat(coco.read, coco.write, ".json", many=True, keeps=("ignored",)),
+    "csv": BoxFormat(table.read, table.write, ".csv", many=True, keeps=("ignored",)),
     "slicer": BoxFormat(markups.read, markups.write, ".mrk.json"),
     "labelmap": BoxFormat(label_map.read, label_map.write, ".nii.gz", others=(".nii",)),
 }
@@ -73,6 +83,17 @@ def _format_of(content: Any) -> str | None:
         return "nndetection"
     tests = {"slicer": markups.is_markups, "coco": coco.is_coco, "monai": monai.is_list}
     return next((name for name, fits in tests.items() if fits(content)), None)
+
+
+def notes_on_dropped(path: Path, name: str, files: Mapping[str, BoxFile]) -> tuple[str, ...]:
+    """A note on what the files hold and this format does not."""
+    dropped = [
+        words
+        for field, words in RARE.items()
+        if field not in FORMATS[name].keeps
+        and any(getattr(file, field) is not None for file in files.values())
+    ]
+    return (f"{path}: {name} does not keep {', '.join(dropped)}",) if dropped else ()
 
 
 def format_to_write(path: Path, name: str | None) -> str:

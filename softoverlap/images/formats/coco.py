@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from jaxtyping import Float64
+from jaxtyping import Bool, Float64
 from torch import Tensor
 
 from softoverlap._checks import check_choice, refusal
@@ -50,8 +50,10 @@ def write(path: Path, files: Mapping[str, BoxFile], hints: Hints) -> None:
         known |= set(labels)
         rows = _to_coco(file.boxes, order).tolist()
         scores = [None] * len(rows) if file.scores is None else file.scores.tolist()
-        for row, label, score in zip(rows, labels, scores, strict=True):
-            annotations.append(_annotation(len(annotations) + 1, number, row, label, score))
+        crowds = [False] * len(rows) if file.ignored is None else file.ignored.tolist()
+        for row, label, score, crowd in zip(rows, labels, scores, crowds, strict=True):
+            next_id = len(annotations) + 1
+            annotations.append(_annotation(next_id, number, row, label, score, crowd))
     categories = [{"id": label, "name": f"class {label}"} for label in sorted(known)]
     content = {
         "info": {"description": "boxes of softoverlap, in voxels", "axis_order": order},
@@ -73,7 +75,7 @@ def _image(path: Path, number: int, file: BoxFile, order: str, hints: Hints) -> 
 
 
 def _annotation(
-    number: int, image: int, row: list[float], label: int, score: float | None
+    number: int, image: int, row: list[float], label: int, score: float | None, crowd: bool
 ) -> dict[str, Any]:
     edges = row[len(row) // 2 :]
     area = edges[0] * edges[1] * (edges[2] if len(edges) == 3 else 1.0)
@@ -83,7 +85,7 @@ def _annotation(
         "category_id": label,
         "bbox": row,
         "area": area,
-        "iscrowd": 0,
+        "iscrowd": int(crowd),
     }
     return annotation if score is None else {**annotation, "score": score}
 
@@ -180,5 +182,12 @@ def _file(
         column(labels, "label", len(rows), path, whole=True),
         affine_of(image.get("affine"), path),
         case,
+        ignored=_crowds(rows),
     )
     return replace(file, affine=affine_for(path, file, hints))
+
+
+def _crowds(rows: list[Mapping[str, Any]]) -> Bool[Tensor, "boxes"] | None:
+    """Which boxes are crowds, if any is."""
+    crowds = torch.tensor([row.get("iscrowd", 0) == 1 for row in rows], dtype=torch.bool)
+    return crowds if crowds.any() else None

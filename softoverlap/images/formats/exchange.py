@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from jaxtyping import Shaped
 from torch import Tensor
@@ -12,7 +13,12 @@ from torch import Tensor
 from softoverlap._checks import check_boxes, check_choice
 from softoverlap._types import Boxes, plain
 from softoverlap.images.formats import coco
-from softoverlap.images.formats.choice import FORMATS, format_of, format_to_write
+from softoverlap.images.formats.choice import (
+    FORMATS,
+    format_of,
+    format_to_write,
+    notes_on_dropped,
+)
 from softoverlap.images.formats.record import BoxFile, Hints, bare_name, numbers
 from softoverlap.images.formats.world import FRAMES
 from softoverlap.images.geometry import check_affine
@@ -192,12 +198,23 @@ def write_box_files(
     """
     path = Path(path)
     named = {
-        case: _checked(file.boxes, file.scores, file.labels, file.affine, case)
+        case: _checked(file.boxes, file.scores, file.labels, file.affine, case, **_rare(file))
         for case, file in files.items()
     }
-    kind, hints = FORMATS[format_to_write(path, format)], _hints(image, None, frame, axis_order)
+    name, hints = format_to_write(path, format), _hints(image, None, frame, axis_order)
     _check_image(path, named, hints)
-    kind.write(path, named, hints)
+    FORMATS[name].write(path, named, hints)
+    warn_of(notes_on_dropped(path, name, named))
+
+
+def _rare(file: BoxFile) -> dict[str, Any]:
+    """The fields that few formats have."""
+    return {
+        "score_threshold": file.score_threshold,
+        "threshold_rule": file.threshold_rule,
+        "ignored": None if file.ignored is None else plain(file.ignored).detach().cpu(),
+        "smallest_anchor": file.smallest_anchor,
+    }
 
 
 def _checked(
@@ -206,6 +223,7 @@ def _checked(
     labels: Tensor | None,
     affine: Tensor | None,
     case: str | None,
+    **rare: Any,
 ) -> BoxFile:
     """The record of one case, in float64 on the CPU, if its values can be written."""
     check_boxes(boxes=boxes, validate=True)
@@ -217,6 +235,7 @@ def _checked(
         None if labels is None else plain(labels).detach().cpu().long(),
         None if affine is None else check_affine(affine),
         case,
+        **rare,
     )
 
 
@@ -234,6 +253,8 @@ def write_boxes(
     axis_order: str | None = None,
 ) -> None:
     """Write the boxes of one scan, completely or not at all.
+
+    `write_box_files` also writes a score threshold, ignored lesions and the smallest anchor.
 
     Args:
         path: The file; an existing one is replaced.

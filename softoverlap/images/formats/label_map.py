@@ -44,6 +44,8 @@ from softoverlap.lesion import Lesion
 _MOST = 65535
 """Largest value of a label map."""
 
+_OVERLAP = "overlap and lose voxels to those of higher score"
+
 _NAMED = 10
 """Number of boxes that a warning lists."""
 
@@ -258,7 +260,7 @@ def _whole(file: BoxFile) -> Int64[Tensor, "boxes 6"]:
 
 
 def _notes_on_losses(path: Path, file: BoxFile, values: np.ndarray) -> tuple[str, ...]:
-    """Notes on the boxes that the scan cuts, and on those without a voxel left."""
+    """Notes on the boxes that the scan cuts, that overlap, and that have no voxel left."""
     low, high = _whole(file).chunk(2, dim=1)
     beyond = (low < 0) | (high > torch.tensor(values.shape))
     cut = [index + 1 for index in beyond.any(dim=1).nonzero().flatten().tolist()]
@@ -266,6 +268,7 @@ def _notes_on_losses(path: Path, file: BoxFile, values: np.ndarray) -> tuple[str
     case, notes = case_of(path, file), []
     for numbers, singular, plural in (
         (cut, "reaches beyond the scan and was cut", "reach beyond the scan and were cut"),
+        (_overlapping(file, values.shape), "overlaps", _OVERLAP),
         (lost, "has no voxel of its own", "have no voxel of their own"),
     ):
         if numbers:
@@ -273,6 +276,16 @@ def _notes_on_losses(path: Path, file: BoxFile, values: np.ndarray) -> tuple[str
             words = words if len(numbers) == 1 else f"{len(numbers)} boxes of {case} {plural}"
             notes.append(f"{path}: {words}: number {_listed(numbers)}")
     return tuple(notes)
+
+
+def _overlapping(file: BoxFile, shape: Sequence[int]) -> list[int]:
+    """Numbers of the boxes that share a voxel with another."""
+    depth = np.zeros(shape, dtype=np.uint16)
+    edges = _whole(file).clamp(min=0).tolist()
+    windows = [tuple(map(slice, row[:3], row[3:])) for row in edges]
+    for window in windows:
+        depth[window] += 1
+    return [n for n, window in enumerate(windows, start=1) if (depth[window] > 1).any()]
 
 
 def _listed(numbers: Sequence[int]) -> str:

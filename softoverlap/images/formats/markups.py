@@ -31,6 +31,7 @@ from softoverlap.images.formats.record import (
 )
 from softoverlap.images.formats.world import FRAMES, box_corners, voxel_boxes
 from softoverlap.images.geometry import boxes_to_world, check_affine
+from softoverlap.images.noted import warn_of
 
 MARKUPS_SCHEMA = (
     "https://raw.githubusercontent.com/slicer/slicer/master/Modules/Loadable/Markups/"
@@ -180,11 +181,23 @@ def _texts(
 
 
 def write(path: Path, files: Mapping[str, BoxFile], hints: Hints) -> None:
-    """Write one case as ROIs."""
+    """Write one case as ROIs, without the candidates below its score threshold."""
     file = only_file(path, files)
     check_ndim(path, file, 3)
-    affine = needed_affine(path, file, hints)
-    write_markups(path, file.boxes, affine, scores=file.scores, labels=file.labels)
+    affine, above = needed_affine(path, file, hints), file.above
+    scores, labels = (v if v is None else v[above] for v in (file.scores, file.labels))
+    write_markups(path, file.boxes[above], affine, scores=scores, labels=labels)
+    warn_of(_notes_on_candidates(path, file))
+
+
+def _notes_on_candidates(path: Path, file: BoxFile) -> tuple[str, ...]:
+    """A note if boxes were left out."""
+    left = len(file.boxes) - int(file.above.sum())
+    if not left:
+        return ()
+    words = "1 box" if left == 1 else f"{left} boxes"
+    case, threshold = case_of(path, file), file.score_threshold
+    return (f"{path}: {words} of {case} below the score threshold {threshold:g} left out",)
 
 
 def is_markups(content: Any) -> bool:

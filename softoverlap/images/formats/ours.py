@@ -10,7 +10,12 @@ A file holds one JSON object, described by `softoverlap/images/boxes.schema.json
 | `ndim` | number of axes |
 | `axes` | names of a box's numbers: all minima, then all maxima, in tensor axis order |
 | `affine` | rows of the (4, 4) affine from voxel indices (centres) to RAS mm, or null |
-| `boxes` | a list of objects: `box` (2 · ndim numbers), and if known `score` and `label` |
+| `boxes` | a list of objects: `box` (2 · ndim numbers), and if known `score`, `label`, `ignored` |
+| `score_threshold` | if known: boxes of this score or more are findings, the others candidates |
+| `threshold_rule` | if known: how the threshold was chosen, in words |
+| `smallest_anchor` | if known: edges of the detector's smallest anchor in voxels, `ndim` numbers |
+
+`ignored` is true for a lesion that is neither hit, false nor missed, and false where it is absent.
 
 Numbers are written with enough digits to be read back exactly.
 """
@@ -31,6 +36,7 @@ from softoverlap.images.formats.record import (
     case_of,
     checked_boxes,
     column,
+    flags,
     load_json,
     naming,
     number_rows,
@@ -62,7 +68,8 @@ def write(path: Path, files: Mapping[str, BoxFile], hints: Hints) -> None:
     file = only_file(path, files)
     ndim = file.boxes.shape[1] // 2
     rows: list[dict[str, Any]] = [{"box": row} for row in file.boxes.tolist()]
-    for key, values in (("score", file.scores), ("label", file.labels)):
+    known = ("score", file.scores), ("label", file.labels), ("ignored", file.ignored)
+    for key, values in known:
         for row, value in zip(rows, [] if values is None else values.tolist(), strict=False):
             row[key] = value
     affine = affine_for(path, file, hints)
@@ -74,9 +81,21 @@ def write(path: Path, files: Mapping[str, BoxFile], hints: Hints) -> None:
         "ndim": ndim,
         "axes": axis_names(ndim),
         "affine": None if affine is None else affine.tolist(),
+        **_operating_point(file),
         "boxes": rows,
     }
     save_json(path, content)
+
+
+def _operating_point(file: BoxFile) -> dict[str, Any]:
+    """What is known about the detector that found the boxes."""
+    anchor = None if file.smallest_anchor is None else list(file.smallest_anchor)
+    known = {
+        "score_threshold": file.score_threshold,
+        "threshold_rule": file.threshold_rule,
+        "smallest_anchor": anchor,
+    }
+    return {key: value for key, value in known.items() if value is not None}
 
 
 def read(path: Path, hints: Hints) -> dict[str, BoxFile]:
@@ -105,10 +124,15 @@ def _box_file(content: dict[str, Any], path: Path) -> BoxFile:
     boxes = number_rows([row["box"] for row in rows], 2 * ndim, path)
     scores = [row["score"] for row in rows if "score" in row]
     labels = [row["label"] for row in rows if "label" in row]
+    anchor = content.get("smallest_anchor")
     return BoxFile(
         checked_boxes(boxes, path),
         column(scores, "score", len(rows), path),
         column(labels, "label", len(rows), path, whole=True),
         affine_of(content["affine"], path),
         case,
+        score_threshold=content.get("score_threshold"),
+        threshold_rule=content.get("threshold_rule"),
+        ignored=flags([row.get("ignored") for row in rows], "ignored", path),
+        smallest_anchor=tuple(anchor) if isinstance(anchor, list) else anchor,
     )

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from jaxtyping import Float64, Int64
+from jaxtyping import Bool, Float64, Int64
 from torch import Tensor
 
 from softoverlap._checks import check_boxes, check_tensors
@@ -35,10 +35,21 @@ class BoxFile:
         affine: Voxel indices to RAS mm, float64, shape (4, 4), or None.
         case: Name of the scan, or None.
         notes: What a user should know about how the file was read.
+        score_threshold: Score from which on a box is a finding, or None; boxes below it are
+            candidates, kept for curves over all thresholds.
+        threshold_rule: How the threshold was chosen, such as `"f1 on 3 validation scans"`.
+        ignored: True for lesions that are neither hit, false nor missed, shape (N,), or None.
+        smallest_anchor: Edges of the detector's smallest anchor in voxels, one an axis, or None.
+
+    Raises:
+        TypeError: If a field after `notes` has another type.
+        ValueError: If a field after `notes` has another shape or is out of range, or there is a
+            threshold without scores, or a rule without a threshold.
 
     Examples:
-        >>> BoxFile(torch.zeros(0, 6, dtype=torch.float64)).scores is None
-        True
+        >>> boxes, scores = torch.tensor([[0.0, 4], [5, 9]]), torch.tensor([0.9, 0.1])
+        >>> BoxFile(boxes.double(), scores.double(), score_threshold=0.5).above
+        tensor([ True, False])
     """
 
     boxes: Float64[Tensor, "boxes coords"]
@@ -47,6 +58,57 @@ class BoxFile:
     affine: Float64[Tensor, "4 4"] | None = None
     case: str | None = None
     notes: tuple[str, ...] = ()
+    score_threshold: float | int | None = None
+    threshold_rule: str | None = None
+    ignored: Bool[Tensor, "boxes"] | None = None
+    smallest_anchor: tuple[float | int, ...] | None = None
+
+    def __post_init__(self) -> None:
+        _check_threshold(self)
+        if self.ignored is not None:
+            _check_ignored(self.ignored, len(self.boxes))
+        if self.smallest_anchor is not None:
+            _check_anchor(self.smallest_anchor, self.boxes.shape[1] // 2)
+
+    @property
+    def above(self) -> Bool[Tensor, "boxes"]:
+        """Which boxes are findings: all, if there is no threshold."""
+        if self.score_threshold is None or self.scores is None:
+            return torch.ones(len(self.boxes), dtype=torch.bool, device=self.boxes.device)
+        return self.scores >= self.score_threshold
+
+
+def _check_threshold(file: BoxFile) -> None:
+    threshold, rule = file.score_threshold, file.threshold_rule
+    if rule is not None and not isinstance(rule, str):
+        raise TypeError(f"threshold_rule must be words, got {rule!r}")
+    if threshold is None:
+        if rule is not None:
+            raise ValueError(f"threshold_rule must go with a score_threshold, got {rule!r} alone")
+        return
+    if not _is_finite(threshold):
+        raise ValueError(f"score_threshold must be a finite number, got {threshold!r}")
+    if file.scores is None and len(file.boxes):
+        raise ValueError(f"score_threshold must go with scores, got {threshold:g} and none")
+
+
+def _check_ignored(ignored: Any, count: int) -> None:
+    check_tensors(ignored=ignored)
+    if ignored.dtype != torch.bool:
+        raise TypeError(f"ignored must be booleans, got dtype {ignored.dtype}")
+    if tuple(ignored.shape) != (count,):
+        raise ValueError(f"ignored must have shape ({count},), got {tuple(ignored.shape)}")
+
+
+def _check_anchor(edges: Any, ndim: int) -> None:
+    if not isinstance(edges, tuple) or not all(_is_finite(edge) and edge > 0 for edge in edges):
+        raise ValueError(f"smallest_anchor must hold edges above 0 in voxels, got {edges!r}")
+    if len(edges) != ndim:
+        raise ValueError(f"smallest_anchor must hold one edge for each of {ndim} axes, got {edges}")
+
+
+def _is_finite(number: Any) -> bool:
+    return type(number) in (int, float) and math.isfinite(number)
 
 
 @dataclass(frozen=True)
@@ -136,6 +198,16 @@ def column(
     if not all(type(value) in kinds and math.isfinite(value) for value in known):
         raise ValueError(f"{path} must have {words} numbers as {key}, got {list(known)}")
     return _tensor(list(known), key, path, torch.int64 if whole else torch.float64)
+
+
+def flags(known: Sequence[Any], key: str, path: Path) -> Bool[Tensor, "boxes"] | None:
+    """True or False for each box, where None is False; None if all are None."""
+    if all(value is None for value in known):
+        return None
+    wrong = next((value for value in known if not isinstance(value, bool | None)), None)
+    if wrong is not None:
+        raise ValueError(f"{path} must have true or false as {key}, got {wrong!r}")
+    return torch.tensor([bool(value) for value in known])
 
 
 def affine_of(rows: Any, path: Path) -> Float64[Tensor, "4 4"] | None:

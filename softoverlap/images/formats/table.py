@@ -1,7 +1,8 @@
 """CSV: one row per box, with case, score, label and corners in voxels.
 
 The columns are those of `detections.csv`: `case`, `score`, `label`, `axis0_min`, `axis1_min`, ...,
-`axis0_max`, ... Other columns are ignored; `case`, `score` and `label` may be missing or empty.
+`axis0_max`, ... A column `ignored` (True or False) says which lesions are neither hit, false nor
+missed. Other columns are not read; `case`, `score`, `label` and `ignored` may be missing or empty.
 A table has no affine, and a case without boxes has no row.
 """
 
@@ -20,6 +21,7 @@ from softoverlap.images.formats.record import (
     case_of,
     checked_boxes,
     column,
+    flags,
     number_rows,
 )
 from softoverlap.images.tables import axis_names, write_table
@@ -31,16 +33,20 @@ def write(path: Path, files: Mapping[str, BoxFile], hints: Hints) -> None:
     if len(dimensions) != 1:
         raise ValueError(f"{path} must get boxes of one dimension, got {sorted(dimensions)}")
     names = axis_names(dimensions.pop())
+    header = ["case", "score", "label", *names]
+    if any(file.ignored is not None for file in files.values()):
+        header.append("ignored")
     rows = [row for file in files.values() for row in _rows(case_of(path, file), file)]
-    write_table(path, ["case", "score", "label", *names], rows)
+    write_table(path, header, [row[: len(header)] for row in rows])
 
 
 def _rows(case: str, file: BoxFile) -> list[list[Any]]:
     empty = [""] * len(file.boxes)
     scores = empty if file.scores is None else file.scores.tolist()
     labels = empty if file.labels is None else file.labels.tolist()
-    lines = zip(scores, labels, file.boxes.tolist(), strict=True)
-    return [[case, score, label, *box] for score, label, box in lines]
+    ignored = empty if file.ignored is None else file.ignored.tolist()
+    lines = zip(scores, labels, file.boxes.tolist(), ignored, strict=True)
+    return [[case, score, label, *box, flag] for score, label, box, flag in lines]
 
 
 def read(path: Path, hints: Hints) -> dict[str, BoxFile]:
@@ -94,8 +100,16 @@ def _file(
         column(columns["label"], "label", len(lines), path, whole=True),
         None,
         case or None,
+        ignored=flags([_flag(path, line, row) for line, row in lines], "ignored", path),
     )
     return replace(file, affine=affine_for(path, file, hints))
+
+
+def _flag(path: Path, line: int, row: Mapping[str, Any]) -> bool | None:
+    text = (row.get("ignored") or "").strip().lower()
+    if text not in ("", "true", "false", "1", "0"):
+        raise ValueError(f"{path} must have True or False as ignored in line {line}, got {text!r}")
+    return text in ("true", "1") if text else None
 
 
 def _number(path: Path, line: int, row: Mapping[str, Any], name: str, kind: type) -> Any:

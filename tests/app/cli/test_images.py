@@ -129,6 +129,23 @@ def test_boxes_are_counted_with_their_scores(tmp_path):
     assert "boxes    0\n" in run("inspect", path)
 
 
+def test_inspect_tells_the_threshold_what_is_ignored_and_the_smallest_anchor(tmp_path):
+    boxes = torch.tensor([[0.0, 0, 0, 2, 2, 2], [3, 3, 3, 4, 4, 4]], dtype=torch.float64)
+    file = BoxFile(
+        boxes,
+        torch.tensor([0.9, 0.1], dtype=torch.float64),
+        score_threshold=0.42,
+        threshold_rule="f1 on 3 validation scans",
+        ignored=torch.tensor([False, True]),
+        smallest_anchor=(5.0, 5.0, 2.5),
+    )
+    write_box_files(tmp_path / "a.json", {"a": file})
+    text = run("inspect", tmp_path / "a.json")
+    assert "above    1 of 2 at or above 0.42 (f1 on 3 validation scans)\n" in text
+    assert "ignored  1 of 2\n" in text
+    assert "anchor   smallest 5 x 5 x 2.5 voxels\n" in text
+
+
 def boxes_of_cases(path, counts, **options):
     """A file of several cases with so many boxes each."""
     box = torch.tensor([[4.0, 4, 3, 7, 7, 6]], dtype=torch.float64)

@@ -48,10 +48,25 @@ def test_whole_boxes_that_do_not_overlap_read_back_from_a_label_map(tmp_path):
     assert_same(read_boxes(path), boxes)
     assert read_boxes(path).case == "b"
     boxes[1] = torch.tensor([0.0, 0, 0, 2, 3, 4])
-    with pytest.warns(UserWarning, match="1 box of b has no voxel of its own: number 1"):
+    with (
+        pytest.warns(UserWarning, match="1 box of b has no voxel of its own: number 1"),
+        pytest.warns(UserWarning, match="2 boxes of b overlap and lose voxels .* number 1, 2"),
+    ):
         write_boxes(path, boxes, scores=SCORES, image=scan)
     with pytest.warns(UserWarning, match="lists values without a voxel: 1"):
         assert read_boxes(path).scores.tolist() == SCORES[1:].tolist()  # the higher score won
+
+
+def test_boxes_that_overlap_are_named_where_a_label_map_is_written_and_others_are_not(tmp_path):
+    save_nifti(tmp_path / "scan.nii.gz", torch.zeros(9, 9, 9), torch.eye(4))
+    apart, first, second = [6.0, 6, 6, 9, 9, 9], [0.0, 0, 0, 3, 3, 3], [2.0, 2, 2, 5, 5, 5]
+    touching = [3.0, 0, 0, 5, 2, 2]  # a face in common, no voxel
+    boxes, path = torch.tensor([apart, first, second, touching]), tmp_path / "c.nii.gz"
+    with pytest.warns(UserWarning, match="overlap") as caught:
+        write_boxes(path, boxes, image=tmp_path / "scan.nii.gz")
+    assert [str(one.message) for one in caught] == [
+        f"{path}: 2 boxes of c overlap and lose voxels to those of higher score: number 2, 3"
+    ]
 
 
 def test_a_label_map_paints_the_voxels_whose_centre_a_box_holds(tmp_path):
@@ -81,6 +96,7 @@ def test_boxes_that_the_edge_of_the_scan_cuts_are_named_and_those_within_are_not
     said = [str(one.message).removeprefix(f"{path}: ") for one in caught]
     assert said == [
         "3 boxes of a reach beyond the scan and were cut: number 1, 3, 4",
+        "2 boxes of a overlap and lose voxels to those of higher score: number 1, 2",
         "2 boxes of a have no voxel of their own: number 1, 4",
     ]
 
