@@ -189,11 +189,17 @@ CASES = (
         "mean gap between predicted and true probability near lesions",
         better="lower", shown=["summary"],
     ),
-    Column("lesions", "True lesions", "number of true lesions", shown=["table"]),
+    Column("lesions", "True lesions", "number of true lesions that count", shown=["table"]),
     Column(
         "lesions_found", "Lesions found",
         "number of true lesions that were found; between masks one predicted lesion may find "
         "several",
+        better="higher", shown=["table"],
+    ),
+    Column(
+        "found_by_centre", "Found by centre",
+        "number of true lesions with a box whose centre lies within the larger of the lesion's "
+        "radius and 2 mm",
         better="higher", shown=["table"],
     ),
     Column(
@@ -203,15 +209,44 @@ CASES = (
         better="higher", shown=["summary", "chart"],
     ),
     Column(
-        "pred_lesions", "Predicted lesions", "number of predicted lesions or boxes, of any score"
+        "pred_lesions", "Predicted lesions",
+        "number of predicted lesions, or of boxes at or above the operating point's score",
     ),
     Column(
         "false_positives", "False positives",
-        "number of predicted lesions or boxes that hit no true lesion",
+        "number of predicted lesions, or of boxes at or above the operating point's score, that "
+        "hit no true lesion",
         better="lower", shown=_FIGURE,
     ),
     Column(
         "false_positive_ml", "False-positive volume", "volume of the false positives", "ml",
+        better="lower",
+    ),
+    Column(
+        "box_iou", "Box IoU of found lesions",
+        "mean IoU of the lesions' tight boxes with the boxes that found them",
+        better="higher", shown=["summary"],
+    ),
+    Column(
+        "ignored_lesions", "Ignored lesions",
+        "number of true lesions that are neither found nor missed",
+    ),
+    Column(
+        "too_large_lesions", "Lesions too large for a box",
+        "number of true lesions with an edge above the limit, which are reported apart",
+    ),
+    Column(
+        "too_large_covered", "Covered share of large lesions",
+        "share of the volume of lesions too large for a box that the found boxes cover",
+        better="higher",
+    ),
+    Column(
+        "lesions_beyond_own_box", "Lesions beyond their own box",
+        "number of true lesions that not even their own tight box could hit", better="lower",
+    ),
+    Column(
+        "lesions_below_smallest_anchor", "Lesions below the smallest anchor",
+        "number of true lesions that no box of the detector's smallest anchor could hit",
         better="lower",
     ),
     Column(
@@ -237,14 +272,30 @@ LESIONS = (
     ),
     Column("volume_mm3", "Lesion volume", "volume of the true lesion", "mm³", shown=["table"]),
     Column(
-        "soft_dice", "Soft Dice", "soft Dice with what was found there, 0 if nothing was",
+        "soft_dice", "Soft Dice", "soft Dice with what was found there, 0 if nothing was; of masks",
         better="higher", shown=["table"],
     ),
     Column(
-        "soft_iou", "Soft IoU", "soft IoU with what was found there, 0 if nothing was",
+        "soft_iou", "Soft IoU", "soft IoU with what was found there, 0 if nothing was; of masks",
+        better="higher", shown=["table"],
+    ),
+    Column(
+        "box_iou", "Box IoU",
+        "IoU of its tight box with the box that found it, 0 if none did; where a side is boxes",
         better="higher", shown=["table"],
     ),
     Column("detected", "Found", "whether the lesion was found", shown=["table"], kind="text"),
+    Column(
+        "found_by_centre", "Found by centre",
+        "whether the centre of a box lies within the larger of the lesion's radius and 2 mm",
+        kind="text",
+    ),
+    Column(
+        "not_counted", "Not counted",
+        "why the lesion does not count: ignored, or too large for a box", kind="text",
+    ),
+    Column("score", "Score", "score of what found it"),
+    Column("centre_score", "Score by centre", "score of the box that found it by its centre"),
     Column(
         "existence", "Existence", "share of the raters that marked the lesion", shown=["table"]
     ),
@@ -270,7 +321,13 @@ BOXES = (
         always=True,
     ),
     Column(
-        "outcome", "Outcome", "hit, duplicate (its lesion is taken) or false positive",
+        "above", "Above", "whether the score is at or above that of the operating point",
+        kind="text", always=True,
+    ),
+    Column(
+        "outcome", "Outcome",
+        "hit, duplicate (its lesion is taken), false positive, or ignored (on a lesion that does "
+        "not count)",
         kind="text", always=True,
     ),
     Column(

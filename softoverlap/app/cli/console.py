@@ -7,7 +7,7 @@ import os
 import time
 import traceback
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
@@ -201,9 +201,10 @@ class RateBar(_Bar):
 
 
 def print_metrics(summary: Mapping[str, Any], *, title: str = "") -> None:
-    """Print a table of means with intervals, and of figures pooled over cases."""
+    """Print what was found at the operating point, then means over cases and pooled curves."""
+    _print_found(summary, title)
     percent = f"{100 * summary.get('bootstrap', {}).get('confidence', 0.95):g} % interval"
-    table = Table("", "mean", percent, "median", "cases", title=title or None)
+    table = Table("", "mean", percent, "median", "cases", title="means over cases")
     for column in table.columns[1:]:
         column.justify = "right"
     shown = [name for name in shown_in(CASES, "summary") if name in summary["metrics"]]
@@ -212,19 +213,73 @@ def print_metrics(summary: Mapping[str, Any], *, title: str = "") -> None:
         ends = _interval(metric["mean_interval"])
         numbers = (f"{metric['mean']:.4g}", ends, f"{metric['median']:.4g}", str(metric["n"]))
         table.add_row(name, *numbers)
-    froc = summary.get("froc", {})
-    if froc.get("cpm") is not None:
-        ends = _interval(froc.get("cpm_interval"))
-        table.add_row("CPM (FROC)", f"{froc['cpm']:.4g}", ends, "", str(froc["scans"]))
-    if summary.get("average_precision") is not None:
-        table.add_row("average precision", f"{summary['average_precision']:.4g}", "", "", "")
     if table.row_count:
         Console(width=None if console.is_terminal else 100, highlight=False).print(table)
     if empty := summary.get("n_empty"):
         say(f"{plural(empty, 'case')} with empty prediction and truth: their overlaps count as 1")
-    if silent := summary.get("without_scores"):
-        names = ", ".join(silent[:5]) + (", …" if len(silent) > 5 else "")
-        say(f"no FROC and no average precision, since boxes have no scores in {names}")
+    if words := summary.get("no_curve"):
+        say(words)
+
+
+def _print_found(summary: Mapping[str, Any], title: str) -> None:
+    """Sensitivity, precision, F1 and false positives a scan, and by which rule and score."""
+    point, counts = summary.get("operating_point"), summary.get("counts", {})
+    if not point:
+        return
+    percent = f"{100 * summary.get('bootstrap', {}).get('confidence', 0.95):g} % interval"
+    head = f"{plural(counts['lesions'], 'lesion')} in {plural(counts['scans'], 'scan')}"
+    head += f" of {plural(counts['patients'], 'patient')}"
+    head = f"{title}: {head}" if title else head
+    table = Table("", "by the rule", percent, "by centre", title=head)
+    for column in table.columns[1:]:
+        column.justify = "right"
+    by_centre = summary.get("by_centre", {})
+    for name, words in _HEADLINE.items():
+        ends = _interval(point.get(f"{name}_interval"))
+        table.add_row(words, _figure(point[name]), ends, _figure(by_centre.get(name)))
+    froc = summary.get("froc", {})
+    if froc.get("cpm") is not None:
+        table.add_row("CPM (FROC)", _figure(froc["cpm"]), _interval(froc.get("cpm_interval")), "")
+    if summary.get("average_precision") is not None:
+        iou = summary.get("average_precision_iou")
+        name = "average precision" if iou is None else f"AP@{iou:g}"
+        table.add_row(name, _figure(summary["average_precision"]), "", "")
+    Console(width=None if console.is_terminal else 100, highlight=False).print(table)
+    say(f"a hit: {summary['hit']['words']}")
+    say(point["words"])
+    for words in _left_out(summary):
+        say(words)
+    if counts["patients"] < 10 and point.get("sensitivity_interval"):
+        say(f"intervals of {plural(counts['patients'], 'patient')} are rough")
+
+
+_HEADLINE = {
+    "sensitivity": "sensitivity",
+    "precision": "precision",
+    "f1": "F1",
+    "fps_per_scan": "false positives a scan",
+}
+
+
+def _left_out(summary: Mapping[str, Any]) -> Iterator[str]:
+    """What stands apart from the headline."""
+    if large := summary.get("too_large"):
+        yield (
+            f"{plural(large['lesions'], 'lesion')} with an edge above "
+            f"{large['max_lesion_mm']:g} mm left out as too large for a box: "
+            f"{large['volume_covered']:.0%} of their volume covered"
+        )
+    if ignored := summary.get("ignored"):
+        yield f"{plural(ignored['lesions'], 'lesion')} ignored, {ignored['found']} of them found"
+    beyond = summary.get("unreachable", {})
+    if count := beyond.get("own_box"):
+        yield f"{plural(count, 'lesion')} that not even their own box could hit by this rule"
+    if count := beyond.get("smallest_anchor"):
+        yield f"{plural(count, 'lesion')} that no box of the smallest anchor could hit by this rule"
+
+
+def _figure(value: float | None) -> str:
+    return "" if value is None else f"{value:.4g}"
 
 
 def _interval(ends: Sequence[float | None] | None) -> str:

@@ -20,7 +20,14 @@ from softoverlap.app.cli.console import (
 )
 
 if TYPE_CHECKING:
-    from softoverlap.app.cohort import CohortResult, PairTable, Runner, ScorePair, ScoreSettings
+    from softoverlap.app.cohort import (
+        CohortResult,
+        PairTable,
+        Runner,
+        ScorePair,
+        ScoreSettings,
+        SummarySettings,
+    )
 
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 
@@ -76,9 +83,48 @@ def score(
         float, typer.Option(help="Lowest probability of a lesion's soft edge, in (0, 1].")
     ] = 0.01,
     min_mm3: Annotated[float, typer.Option(help="Smallest lesion in mm³.")] = 0.0,
+    hit: Annotated[
+        str | None,
+        typer.Option(
+            help="What hits a lesion: NAME or NAME:THRESHOLD. By default box IoU of at least 0.1, "
+            "as in nnDetection, and between masks any voxel in common. See below."
+        ),
+    ] = None,
     hit_iou: Annotated[
         float, typer.Option(help="Lowest IoU that makes a box a hit, in (0, 1].")
     ] = 0.1,
+    max_lesion_mm: Annotated[
+        float | None,
+        typer.Option(
+            help="Lesions with a longer edge are too large for a box, and reported apart: 32 by "
+            "default where a side is boxes."
+        ),
+    ] = None,
+    ignore: Annotated[
+        str | None, typer.Option(help="Labels of TRUTH that are neither found nor missed: 2,3.")
+    ] = None,
+    ignore_below_existence: Annotated[
+        float,
+        typer.Option(help="The same of lesions that a smaller share of the raters marked."),
+    ] = 0.0,
+    at_score: Annotated[
+        str | None,
+        typer.Option(
+            help="Score from which boxes count: a number, f1 or fp:1 (chosen on these cases, "
+            "which is optimistic). By default as stored with the boxes, else f1."
+        ),
+    ] = None,
+    patients: Annotated[
+        Path | None,
+        typer.Option(
+            help="CSV with the columns case, patient, for intervals by patient; by default the "
+            "BIDS subject, or the case."
+        ),
+    ] = None,
+    fp_rates: Annotated[
+        str | None,
+        typer.Option(help="False positives a scan at which FROC is read: 0.125,0.25,0.5,1,2,4,8."),
+    ] = None,
     workers: Annotated[int, typer.Option(min=1, help="Processes on this computer.")] = 1,
     scheduler: Annotated[
         str | None,
@@ -88,7 +134,7 @@ def score(
         bool, typer.Option("--overwrite", help="Replace the results of an earlier run.")
     ] = False,
 ) -> None:
-    """Score predictions against the truth: soft masks, boxes, or one of each.
+    r"""Score predictions against the truth: soft masks, boxes, or one of each.
 
     PRED and TRUTH are two files, two folders or two patterns. In folders, the name
     of a case is its file name without suffix; subfolders are searched too. Truths
@@ -102,9 +148,18 @@ def score(
     summary.json   means and intervals, FROC, calibration, volumes
     scores.jsonl   the journal, which keeps every finished case
 
-    A lesion of a mask is found if a predicted lesion shares a voxel with it. For
-    lesion_recall, one predicted lesion can find several. For FROC, and whenever
-    boxes are scored, it finds one at most, so the sensitivity can be lower.
+    A lesion of a mask is found if a predicted lesion shares a voxel with it. Where
+    a side is boxes, it is found by a box whose IoU with its tight box (the mask cut
+    at --threshold) is at least 0.1; a second figure counts boxes whose centre lies
+    within the larger of the lesion's radius and 2 mm. --hit takes another rule:
+
+    \b
+    box_iou:X              IoU of the boxes; 0.1 in nnDetection, 0.5 in COCO
+    mask_box_dice:X        Dice of the box and the soft mask
+    relative_mask_box_dice:X   the same, divided by the best that any box reaches
+    centre_in_mask:X       probability of the mask at the centre of the box
+    centre_within_radius   centre within the lesion's radius, as in LUNA16
+    any_voxel              anything in common, as in lesion-wise challenges
 
     Ctrl-C stops after the case in hand, a second one at once. The same command
     continues, and tries failed cases again. The exit status is 0 if all cases were
@@ -121,17 +176,21 @@ def score(
 
     settings = ScoreSettings(
         values=values, truth_values=truth_values, geometry=geometry, threshold=threshold,
-        labels=_numbers(labels), halo=halo, min_mm3=min_mm3, hit_iou=hit_iou,
+        labels=_numbers(labels, "labels"), halo=halo, min_mm3=min_mm3, hit=hit, hit_iou=hit_iou,
+        max_lesion_mm=max_lesion_mm, ignore=_numbers(ignore, "ignore"),
+        ignore_below_existence=ignore_below_existence,
     )  # fmt: skip
     check_label_maps(settings)
     runner = _runner(workers, scheduler)
     pairs = _pairs(pred, truth, table, pred_pattern, truth_pattern, output)
+    options = _options(at_score, patients, fp_rates, [pair.case for pair in pairs.pairs])
     if dry_run:
         _list(pairs)
     elif output is None:
         raise ValueError("--output must name a folder for the results, unless --dry-run is passed")
     else:
-        _finish(_run(pairs.pairs, output, settings, runner, overwrite, table), output)
+        inputs = [path for path in (table, patients) if path is not None]
+        _finish(_run(pairs.pairs, output, (settings, options), runner, overwrite, inputs), output)
 
 
 def _pairs(
@@ -165,11 +224,28 @@ def _runner(workers: int, scheduler: str | None) -> Runner:
     return ProcessPool(workers) if workers > 1 else serial
 
 
-def _numbers(labels: str | None) -> tuple[int, ...]:
+def _options(
+    at_score: str | None, patients: Path | None, fp_rates: str | None, cases: Sequence[str]
+) -> SummarySettings:
+    from softoverlap.app.cohort import SummarySettings, read_patients
+
+    rates: dict[str, Any] = {}
+    if fp_rates is not None:
+        try:
+            rates = {"fp_rates": tuple(float(part) for part in fp_rates.split(","))}
+        except ValueError:
+            raise ValueError(
+                f"--fp-rates must be numbers such as 0.5,1,2, got {fp_rates!r}"
+            ) from None
+    known = None if patients is None else read_patients(patients, cases)
+    return SummarySettings(at_score=at_score, patients=known, **rates)
+
+
+def _numbers(labels: str | None, option: str) -> tuple[int, ...]:
     """`1,2,3` as numbers."""
     parts = [] if labels is None else [part.strip() for part in labels.split(",")]
     if not all(part.isdigit() for part in parts):
-        raise ValueError(f"--labels must be whole numbers such as 1,2,3, got {labels!r}")
+        raise ValueError(f"--{option} must be whole numbers such as 1,2,3, got {labels!r}")
     return tuple(map(int, parts))
 
 
@@ -193,10 +269,10 @@ def _list(table: PairTable) -> None:
 def _run(
     pairs: Sequence[ScorePair],
     output: Path,
-    settings: ScoreSettings,
+    settings: tuple[ScoreSettings, SummarySettings],
     runner: Runner,
     overwrite: bool,
-    table: Path | None,
+    inputs: Sequence[Path],
 ) -> CohortResult:
     """Score; whatever ends the run, the message says what is kept."""
     from softoverlap.app.cohort import score_cohort
@@ -205,9 +281,9 @@ def _run(
     try:
         with bar:
             return score_cohort(
-                pairs, output, settings, runner=runner, overwrite=overwrite, report=say,
+                pairs, output, settings[0], options=settings[1], runner=runner,
+                overwrite=overwrite, report=say, inputs=inputs, start=bar.skip,
                 progress=lambda result: bar(result.case, result.error),
-                start=bar.skip, inputs=() if table is None else (table,),
             )  # fmt: skip
     except KeyboardInterrupt:
         raise KeyboardInterrupt(_kept(output, bar, overwrite)) from None

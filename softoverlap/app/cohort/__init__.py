@@ -2,10 +2,11 @@
 
 from softoverlap.app.cohort.cases import score_case
 from softoverlap.app.cohort.dask import DaskRunner
-from softoverlap.app.cohort.loading import check_label_maps
 from softoverlap.app.cohort.hit_rule import CRITERIA
+from softoverlap.app.cohort.loading import check_label_maps
 from softoverlap.app.cohort.operating import SummarySettings
 from softoverlap.app.cohort.pairing import PairTable, ScorePair, find_pairs, read_pairs
+from softoverlap.app.cohort.patients import read_patients
 from softoverlap.app.cohort.records import CaseResult, ScoreSettings
 from softoverlap.app.cohort.run import CohortResult, score_cohort
 from softoverlap.app.cohort.runners import ProcessPool, Runner, serial
@@ -27,6 +28,7 @@ __all__ = [
     "check_label_maps",
     "find_pairs",
     "read_pairs",
+    "read_patients",
     "score_case",
     "score_cohort",
     "serial",

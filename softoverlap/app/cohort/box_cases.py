@@ -25,8 +25,8 @@ from softoverlap.images import (
     bare_name,
     check_one_channel,
     format_of,
-    noted_box_files,
     lesion_spacing,
+    noted_box_files,
 )
 
 BOXES, BOXES_IN_MASKS, MASKS_IN_BOXES = "boxes", "boxes in masks", "masks in boxes"
@@ -73,7 +73,8 @@ def score_masks_in_boxes(pair: ScorePair, pred: Path, settings: ScoreSettings) -
     Returns:
         A row a label.
     """
-    of_pred = replace(settings, truth_values=settings.values, ignore=())  # the mask is the prediction
+    # the one mask is the prediction
+    of_pred = replace(settings, truth_values=settings.values, ignore=())
     loaded = replace(load_masks(None, [pred], of_pred), truth_argument="values")
     check_one_channel(loaded.reference, name=str(pred))
     placed = place_boxes(

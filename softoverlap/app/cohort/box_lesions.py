@@ -72,7 +72,7 @@ def box_lesions(
         own_box=int((counts & ~_reach_themselves(truth, target, hit)).sum()),
         smallest_anchor=_beyond_smallest_anchor(pred, truth, hit, counts),
     )
-    return LesionTables(_rows(pred, truth, target, near, matches), matches)
+    return LesionTables(_rows(pred, truth, target, near, outcomes, by_centre), matches)
 
 
 def _target(truth: Marked) -> dict[str, Any]:
@@ -103,11 +103,12 @@ def _rows(
     truth: Marked,
     target: dict[str, Any],
     near: Bool[Tensor, "lesions boxes"],
-    matches: LesionMatches,
+    outcomes: Outcomes,
+    by_centre: Outcomes,
 ) -> list[Row]:
     iou = _quality(Hit(box_iou, 1.0), pred.boxes, target)
-    taken = matches.outcomes.box_of_lesion
-    centre_of = [None] * len(taken) if matches.by_centre is None else matches.by_centre.box_of_lesion
+    taken = outcomes.box_of_lesion
+    centre_of = by_centre.box_of_lesion
     rows = []
     for number, reason in enumerate(truth.reasons):
         box = _best(near[number], pred.scores) if reason else taken[number]
@@ -158,9 +159,7 @@ def _best(near: Bool[Tensor, "boxes"], scores: Tensor | None) -> int | None:
     return int(ranks.argmax())
 
 
-def _reach_themselves(
-    truth: Marked, target: dict[str, Any], hit: Hit
-) -> Bool[Tensor, "lesions"]:
+def _reach_themselves(truth: Marked, target: dict[str, Any], hit: Hit) -> Bool[Tensor, "lesions"]:
     """Which lesions their own tight box hits; a box always does by an overlap of two boxes."""
     if isinstance(hit.overlap, BoxOverlap) or not len(truth.boxes):
         return torch.ones(len(truth.boxes), dtype=torch.bool)

@@ -28,9 +28,9 @@ def score_case(pair: ScorePair, settings: ScoreSettings | None = None) -> CaseRe
     """Score one case: masks or boxes against masks or boxes.
 
     Two masks are compared voxel by voxel, and lesion by lesion. If a side is boxes, a lesion is hit
-    by a box whose IoU with its tight box is high enough. Several masks of the truth, or a fourth axis, are raters: the truth is then
-    their mean, lesions are those of their union, and existence is the share of raters that marked a
-    lesion.
+    by a box whose IoU with its tight box is high enough. Several masks of the truth, or a fourth
+    axis, are raters: the truth is then their mean, lesions are those of their union, and existence
+    is the share of raters that marked a lesion.
 
     Args:
         pair: The files.

@@ -27,8 +27,8 @@ def coverage(truth: Marked, number: int, pred: Marked) -> Coverage:
         >>> from softoverlap.app.cohort.marked import marked_by_boxes
         >>> from softoverlap.images import BoxFile
         >>> whole, half = (
-        ...     marked_by_boxes(BoxFile(torch.tensor([[0.0, 0, 0, x, 2, 2]]).double()), spacing=None)
-        ...     for x in (4, 2)
+        ...     marked_by_boxes(BoxFile(torch.tensor([[0.0, 0, 0, edge, 2, 2]])), spacing=None)
+        ...     for edge in (4, 2)
         ... )
         >>> coverage(whole, 0, half)
         {'volume_mm3': 16.0, 'steps': [(None, 8.0)]}

@@ -35,7 +35,7 @@ def check_hit(text: str | None) -> None:
     Examples:
         >>> check_hit("box_iou:2")
         Traceback (most recent call last):
-        ValueError: hit must be NAME or NAME:THRESHOLD, got 'box_iou:2': threshold must be an IoU ...
+        ValueError: hit must be NAME or NAME:THRESHOLD, got 'box_iou:2': ...
     """
     if text is not None:
         _parsed(text)
@@ -75,9 +75,7 @@ def hit_words(settings: ScoreSettings, *, boxes: bool) -> dict[str, Any]:
     hit = hit_of_boxes(settings)
     name = "box_iou" if settings.hit is None else settings.hit.partition(":")[0]
     if hit.overlap is box_iou:
-        words = (
-            f"box IoU of at least {hit.threshold:g} with the lesion's tight box (mask {cut})"
-        )
+        words = f"box IoU of at least {hit.threshold:g} with the lesion's tight box (mask {cut})"
     elif hit.overlap is centre_within_radius:
         words = BY_CENTRE_WORDS
     else:

@@ -71,7 +71,7 @@ class LoadedMasks:
     def truth(
         self, label: int | None, settings: ScoreSettings
     ) -> Noted[tuple[Tensor, Tensor | None]]:
-        """Probabilities of the truth less what is ignored, and those of raters if it is their mean."""
+        """Probabilities of the truth less what is ignored; those of raters if it is their mean."""
         (truth, raters), notes = self._truth(label, settings)
         ignored, on_ignored = self.ignored(settings)
         if ignored is None:

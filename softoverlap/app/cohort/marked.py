@@ -76,9 +76,7 @@ class Marked:
 
     def without(self, limit_mm: float, least_existence: float) -> Marked:
         """The same with those that do not count: too large for a box, or marked by too few."""
-        reasons = zip(
-            self.reasons, self.edges_mm.amax(dim=1).tolist(), self.existence, strict=True
-        )
+        reasons = zip(self.reasons, self.edges_mm.amax(dim=1).tolist(), self.existence, strict=True)
         return replace(
             self,
             not_counted=tuple(

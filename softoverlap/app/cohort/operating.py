@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from softoverlap._checks import refusal
@@ -71,7 +71,9 @@ class ChosenPoint:
     optimistic: bool = False
 
 
-def choose_point(matches: Sequence[LesionMatches], at_score: float | int | str | None) -> ChosenPoint:
+def choose_point(
+    matches: Sequence[LesionMatches], at_score: float | int | str | None
+) -> ChosenPoint:
     """The score from which boxes count in all of these cases.
 
     Args:
@@ -122,9 +124,7 @@ def at_point(result: CaseResult, points: Mapping[Any, ChosenPoint]) -> CaseResul
     if not result.matches:
         return result
     rows, lesions, matches = [], [], []
-    for row, match, stored in zip(
-        result.rows, result.lesion_matches, result.matches, strict=True
-    ):
+    for row, match, stored in zip(result.rows, result.lesion_matches, result.matches, strict=True):
         own = [lesion for lesion in result.lesions if _same_label(lesion, row)]
         tables = LesionTables(own, match).at(points[row.get("label")].score)
         rows.append({**row, **tables.columns})

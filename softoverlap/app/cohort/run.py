@@ -13,9 +13,9 @@ from typing import Any
 
 from softoverlap.app.cohort.cases import score_safely
 from softoverlap.app.cohort.names import SUMMARY
+from softoverlap.app.cohort.operating import SummarySettings
 from softoverlap.app.cohort.outputs import check_outputs, inputs_of, write_outputs
 from softoverlap.app.cohort.pairing import ScorePair
-from softoverlap.app.cohort.operating import SummarySettings
 from softoverlap.app.cohort.records import CaseResult, ScoreSettings, case_files, case_key
 from softoverlap.app.cohort.runners import Runner, serial
 from softoverlap.app.cohort.store import Journal

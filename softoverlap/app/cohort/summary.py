@@ -94,8 +94,8 @@ def conclude(
         },
     }  # fmt: skip
     parts = {
-        label: _pooled(_of_label(list(placed.values()), label), points[label], patients, settings, options)
-        for label in points
+        label: _pooled(_of_label(list(placed.values()), label), point, patients, settings, options)
+        for label, point in points.items()
     }
     counts = _counts(results, good, patients)
     for part in parts.values():

@@ -100,7 +100,7 @@ class LesionMatches:
         return math.fsum(lesion["volume_mm3"] for lesion in self.covered), math.fsum(reached)
 
     def left_out_for(self, reason: str) -> int:
-        """How many found ones, of those at or above the score, lie on lesions of this kind alone."""
+        """How many found ones at or above the score lie on lesions of this kind alone."""
         return list(compress(self.left_out, self.above.tolist())).count(reason)
 
     def _counts(self, score: float | None) -> bool:
@@ -253,7 +253,9 @@ def _kept(outcomes: Outcomes, kept: Bool[Tensor, "boxes"]) -> Outcomes:
 _OF_BOXES = ("boxes", "labels", "scores", "outcome", "lesion")
 
 
-def left_out(outcomes: Outcomes, near: Bool[Tensor, "lesions boxes"], reasons: Sequence[str]) -> list[str | None]:
+def left_out(
+    outcomes: Outcomes, near: Bool[Tensor, "lesions boxes"], reasons: Sequence[str]
+) -> list[str | None]:
     """Of each found one that does not count, on which kind of lesion it lies."""
     kinds = [TOO_LARGE, IGNORED]
     on = {

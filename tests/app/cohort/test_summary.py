@@ -39,7 +39,7 @@ def results_of(values, name="soft_dice"):
 
 @given(numbers)
 def test_figures_of_a_column(values):
-    metric = summarize(results_of(values), resamples=20)["metrics"]["soft_dice"]
+    metric = summarize(results_of(values), SummarySettings(resamples=20))["metrics"]["soft_dice"]
     assert metric["mean"] == pytest.approx(np.mean(values), abs=1e-9)
     assert metric["median"] == pytest.approx(np.median(values), abs=1e-9)
     assert metric["sd"] == pytest.approx(np.std(values, ddof=1), abs=1e-9)
@@ -60,12 +60,12 @@ def test_the_order_of_the_cases_does_not_matter(values, random):
     results = results_of(values)
     shuffled = results.copy()
     random.shuffle(shuffled)
-    assert summarize(shuffled, resamples=50) == summarize(results, resamples=50)
+    assert summarize(shuffled, QUICK) == summarize(results, QUICK)
 
 
 def test_the_seed_is_kept_and_matters():
     results = results_of([0.1, 0.5, 0.7, 0.9])
-    one, again, other = (summarize(results, seed=s) for s in (0, 0, 1))
+    one, again, other = (summarize(results, SummarySettings(seed=s)) for s in (0, 0, 1))
     assert one == again
     assert one["bootstrap"]["seed"] == 0
     assert other["metrics"]["soft_dice"]["mean"] == one["metrics"]["soft_dice"]["mean"]
@@ -114,7 +114,7 @@ def as_scans(results):
 
 def test_froc_and_precision_equal_the_metrics(results):
     """Boxes that overlap stand for lesions that touch: in these cases the two are the same."""
-    summary = summarize(results, resamples=20)
+    summary = summarize(results, SummarySettings(resamples=20))
     scans = as_scans(results)
     froc = compute_froc(*scans, threshold=1e-6)
     assert summary["froc"]["cpm"] == froc.cpm
@@ -146,7 +146,7 @@ def test_a_case_is_matched_once_and_everything_else_is_read(results, tmp_path, m
 
 
 def test_calibration_is_pooled_over_all_voxels(results, tmp_path_factory):
-    found = summarize(results, resamples=20)["calibration"]
+    found = summarize(results, SummarySettings(resamples=20))["calibration"]
     metric = MeasureMetric(CalibrationError(), "dataset")
     from softoverlap.images import load_image
 
@@ -160,7 +160,7 @@ def test_calibration_is_pooled_over_all_voxels(results, tmp_path_factory):
 
 
 def test_volumes_have_their_limits_of_agreement(results):
-    found = summarize(results, resamples=20)["bland_altman"]
+    found = summarize(results, SummarySettings(resamples=20))["bland_altman"]
     rows = [one.rows[0] for one in results if one.error is None]
     bias = [row["volume_bias_ml"] for row in rows]
     assert found["n"] == len(bias)
