@@ -12,7 +12,7 @@ import torch
 
 from softoverlap.app.cohort.detection import Found, detection_summary
 from softoverlap.app.cohort.operating import ChosenPoint, SummarySettings, at_point, choose_point
-from softoverlap.app.cohort.patients import patients_of
+from softoverlap.app.cohort.patients import patient_of
 from softoverlap.app.cohort.records import CaseResult, ScoreSettings, plain_values
 from softoverlap.app.cohort.tables import Row
 from softoverlap.app.cohort.voxels import CALIBRATION
@@ -85,7 +85,8 @@ def conclude(
         for label in labels or [None]
     }
     placed = {result.case: at_point(result, points) for result in good}
-    patients = patients_of([result.case for result in results], options.patients)
+    known = options.patients or {}
+    patients = {r.case: known.get(r.case) or patient_of(r.case) for r in results}
     summary: dict[str, Any] = {
         "n": len(good),
         "n_failed": len(results) - len(good),
