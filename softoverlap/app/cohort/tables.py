@@ -1,4 +1,4 @@
-"""Rows of lesions and of found boxes, as `lesions.csv` and `boxes.csv` have them."""
+"""Rows of `lesions.csv` and `boxes.csv`, and the columns of a case that count lesions."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ _LESIONWISE_DICE = LesionwiseDice(dilation=0, min_mm3=0.0)
 
 @dataclass(frozen=True)
 class LesionTables:
-    """What is said of a case's lesions.
+    """The tables of the lesions of a case.
 
     Args:
         columns: Counts and means, for the case's row.
-        lesions: A row a true lesion.
-        outcomes: What became of each found lesion or box.
+        lesions: One row per true lesion.
+        outcomes: Whether each predicted lesion or box is a hit.
     """
 
     columns: Row
@@ -44,7 +44,7 @@ def place_columns(box: Sequence[int | float], centre: Sequence[float] | None = N
 
 
 def box_rows(outcomes: Outcomes) -> list[Row]:
-    """A row of `boxes.csv` for each found box or lesion of one scan.
+    """A row of `boxes.csv` for each predicted box or lesion of one scan.
 
     Examples:
         >>> import torch
