@@ -200,9 +200,9 @@ def _of_boxes(file: BoxFile, label: int | None) -> Marked:
     if label is not None and len(file.boxes):
         if file.labels is None:
             raise ValueError(f"boxes of {file.case} must have labels to select them with `labels=`")
-        kept = file.labels == label
-        scores = None if file.scores is None else file.scores[kept]
-        file = BoxFile(file.boxes[kept], scores, file.labels[kept], file.affine, file.case)
+        rows = file.labels == label
+        scores = None if file.scores is None else file.scores[rows]
+        file = BoxFile(file.boxes[rows], scores, file.labels[rows], file.affine, file.case)
     return marked_by_boxes(
         file, voxel_mm3=math.nan if file.affine is None else voxel_volume(file.affine)
     )

@@ -108,8 +108,8 @@ class Journal:
 
     def finished(self, case: str, key: str) -> CaseResult | None:
         """The result of a case that is finished with this key, or None."""
-        known = self._known.get(case)
-        return known.result if known and known.key == key else None
+        entry = self._known.get(case)
+        return entry.result if entry and entry.key == key else None
 
     def others(self, cases: Collection[str]) -> list[str]:
         """Cases in the journal that are not among these."""
@@ -118,10 +118,10 @@ class Journal:
     def check_files(self, files: Mapping[str, CaseFiles]) -> None:
         """Refuse cases that were scored from other paths: they belong to another cohort."""
         for case, now in files.items():
-            known = self._known.get(case)
-            if known is None or known.result.error is not None:
+            entry = self._known.get(case)
+            if entry is None or entry.result.error is not None:
                 continue
-            for before, paths in zip(known.files, now, strict=False):
+            for before, paths in zip(entry.files, now, strict=False):
                 if before and paths and before != paths:
                     raise ValueError(
                         f"{self.path.parent} must hold results of the same files, got case {case} "
@@ -198,8 +198,8 @@ def _check_header(
     header: dict[str, Any], expected: dict[str, Any], path: Path, *, overwrite: bool
 ) -> None:
     """Refuse a file that is no journal, and unless it is overwritten, one of other results."""
-    ours = header.get("format") == FORMAT and isinstance(header.get("settings"), dict)
-    if not ours or (header.get("version") != VERSION and not overwrite):
+    is_journal = header.get("format") == FORMAT and isinstance(header.get("settings"), dict)
+    if not is_journal or (header.get("version") != VERSION and not overwrite):
         raise ValueError(
             f"{path} must begin as a journal of version {VERSION}, got another file: remove it or "
             "pass another `output=`"

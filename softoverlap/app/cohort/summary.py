@@ -138,12 +138,12 @@ def _detection(results: Sequence[CaseResult], seed: int, resamples: int) -> dict
     outcomes = [record for records in matches.values() for record in records]
     if not outcomes:
         return {}
-    silent = [
+    without_scores = [
         case for case, records in matches.items()
         if any(record.scores.isnan().any() for record in records)
     ]  # fmt: skip
-    if silent:
-        return {"without_scores": silent}
+    if without_scores:
+        return {"without_scores": without_scores}
     measure = BoxFROC(seed=seed, resamples=resamples if len(outcomes) > 1 else 0)
     froc = measure.details(outcomes)
     curve = {
@@ -152,11 +152,11 @@ def _detection(results: Sequence[CaseResult], seed: int, resamples: int) -> dict
     }
     curve["thresholds"][0] = None  # above all scores
     names = ("fp_rates", "sensitivity", "cpm", "scans", "lesions", "boxes")
-    read: dict[str, Any] = {name: getattr(froc, name) for name in names} | {"curve": curve}
+    detection: dict[str, Any] = {name: getattr(froc, name) for name in names} | {"curve": curve}
     if froc.interval is not None:
-        read["sensitivity_interval"] = froc.interval.sensitivity
-        read["cpm_interval"] = froc.interval.cpm
-    return {"froc": read, "average_precision": BoxAP().value(outcomes)}
+        detection["sensitivity_interval"] = froc.interval.sensitivity
+        detection["cpm_interval"] = froc.interval.cpm
+    return {"froc": detection, "average_precision": BoxAP().value(outcomes)}
 
 
 def _calibration(statistics: Iterable[dict[str, Any]]) -> dict[str, Any]:
