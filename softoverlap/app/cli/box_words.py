@@ -76,8 +76,8 @@ def _case_lines(files: Mapping[str, BoxFile]) -> list[str]:
         words = f"{_boxes(len(file.boxes))} in {ndim}D{_edges(_sizes(file), 'voxels')}"
         scores = "" if file.scores is None else _scores(file.scores, ", scores ")
         lines.append(f"case     {case}: {words}{scores}")
-    left = len(files) - MOST_CASES
-    return [*lines, f"case     and {left} more"] if left > 0 else lines
+    omitted = len(files) - MOST_CASES
+    return [*lines, f"case     and {omitted} more"] if omitted > 0 else lines
 
 
 def box_lines(file: BoxFile) -> list[str]:

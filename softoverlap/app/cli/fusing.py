@@ -153,10 +153,10 @@ def _row(case: str, paths: Sequence[Path], output: Path, fusion: Fusion) -> dict
 
 def _note_odd_counts(rows: Sequence[dict[str, object]]) -> None:
     """Note the cases with an unusual number of raters: a file may be missing."""
-    good = [row for row in rows if not row["error"]]
-    counts = Counter(row["raters"] for row in good)
+    fused = [row for row in rows if not row["error"]]
+    counts = Counter(row["raters"] for row in fused)
     usual = max(counts, key=lambda count: (counts[count], count), default=None)
-    for row in good:
+    for row in fused:
         if row["raters"] != usual:
             notes = filter(None, (f"most cases have {usual} raters", row["warning"]))
             row["warning"] = "; ".join(map(str, notes))

@@ -166,8 +166,8 @@ def _label_lines(image: Volume) -> list[str]:
         f"label    {label:g}: {plural(count, 'voxel')}, {count * ml:.4g} ml"
         for label, count in pairs[:MOST_LABELS]
     ]
-    left = len(pairs) - MOST_LABELS
-    return [*lines, f"label    and {left} more"] if left > 0 else lines
+    omitted = len(pairs) - MOST_LABELS
+    return [*lines, f"label    and {omitted} more"] if omitted > 0 else lines
 
 
 def find_lesions(image: Volume, mask: Tensor, reading: Reading) -> list[Lesion]:

@@ -80,8 +80,8 @@ def place_boxes(
     check_3d(file, names[0])
     if file.affine is None or affine is None:
         note = f"{names[0]} and {names[1]} are taken to share a voxel grid: one has no affine"
-        known = file.affine if affine is None else affine.double()  # one grid, one size of voxels
-        return PlacedBoxes(replace(file, affine=known), None, (note,))
+        shared = file.affine if affine is None else affine.double()  # one grid, one size of voxels
+        return PlacedBoxes(replace(file, affine=shared), None, (note,))
     matrix = torch.linalg.solve(affine.double(), file.affine)
     matrix[3] = torch.tensor([0.0, 0, 0, 1])
     turned = _nearest_turn(matrix, shape)
@@ -139,8 +139,8 @@ def _displacement(matrix: Tensor, turned: Tensor, shape: Sequence[int]) -> float
     if not torch.linalg.det(turned).abs() > 0.5:  # two axes point along one: far from any grid
         return float("inf")
     image = torch.tensor([[0.0, 0, 0, *map(float, shape)]], dtype=torch.float64)
-    own = _mapped(image, torch.linalg.inv(turned))  # the image in voxels of the boxes
-    return float((boxes_to_world(own, matrix) - boxes_to_world(own, turned)).abs().max())
+    in_boxes = _mapped(image, torch.linalg.inv(turned))  # the image in voxels of the boxes
+    return float((boxes_to_world(in_boxes, matrix) - boxes_to_world(in_boxes, turned)).abs().max())
 
 
 def _growth(boxes: Tensor, placed: Tensor, matrix: Tensor) -> list[str]:

@@ -1,8 +1,8 @@
 """Score cases on many machines, with Dask distributed (the extra `cohort`).
 
-Paths are sent and rows come back. Cases travel in batches, since a task of Dask costs several
-milliseconds, and only a few batches are under way at a time. Workers must see the files under the
-same paths, and have softoverlap installed.
+Paths are sent to the workers, which return rows. Cases are sent in batches, since each Dask task
+costs several milliseconds, and only a few batches are submitted at a time. Workers must see the
+files under the same paths and have softoverlap installed.
 """
 
 from __future__ import annotations
@@ -33,16 +33,16 @@ SECONDS_BETWEEN_LOOKS = 0.02
 class DaskRunner:
     """Score cases on the workers of a Dask scheduler.
 
-    A worker that is killed costs nothing but time: its batches go to another. A case that ends
-    every worker it comes to is found by scoring the cases of its batch one at a time, and reported.
+    If a worker is killed, another one takes over its batches. If a batch kills every worker that
+    takes it, its cases are scored one at a time, and the case at fault is reported as failed.
 
     Args:
-        scheduler: `local:N` for N processes of this machine, or a scheduler's address, such as
+        scheduler: `local:N` for N processes on this machine, or the address of a scheduler, such as
             `tcp://10.0.0.1:8786`.
-        batch: Cases in a batch; by default few enough that every worker gets four.
+        batch: Cases per batch; by default few enough that every worker gets four batches.
 
     Raises:
-        ValueError: If the number of workers or of cases in a batch is no positive number.
+        ValueError: If the number of workers or of cases per batch is not positive.
         ImportError: If Dask distributed is not installed.
 
     Examples:
@@ -59,7 +59,7 @@ class DaskRunner:
         self.batch = batch
 
     def __call__(self, pairs: Sequence[ScorePair], score: Score, report: Report) -> Results:
-        """Score all cases; results come as their batches are done."""
+        """Score all cases; results are yielded when their batch is done."""
         if not pairs:
             return
         with _client(self.scheduler, self.local) as client:
@@ -79,7 +79,7 @@ class DaskRunner:
         suspects: list[ScorePair],
         report: Report,
     ) -> Results:
-        """Results of all batches but those that were given up, which are added to the suspects."""
+        """Yield the results of all batches; cases of batches that failed are added to suspects."""
         workers = len(client.scheduler_info(n_workers=-1)["workers"])
         if not workers:
             report(f"{self.scheduler} has no worker yet: waiting for one")
@@ -104,7 +104,7 @@ class DaskRunner:
                 yield from results
 
     def _wait(self, client: Client, done: Any, report: Report) -> None:
-        """Until something is done; whoever waits is told where there is no worker left."""
+        """Wait until a batch is done; report if there is no worker left."""
         checked = time.monotonic()
         while not done.has_ready():
             time.sleep(SECONDS_BETWEEN_LOOKS)
@@ -115,7 +115,7 @@ class DaskRunner:
 
 
 def score_batch(pairs: Sequence[ScorePair], score: Score) -> list[CaseResult]:
-    """Score cases one after the other with one thread of torch; what a worker does.
+    """Score cases one after another with one PyTorch thread: the task of a worker.
 
     Args:
         pairs: The cases.
@@ -139,7 +139,7 @@ def _submit(client: Client, cases: Sequence[ScorePair], score: Score) -> Future:
 
 
 def _alone(client: Client, pair: ScorePair, score: Score) -> CaseResult:
-    """The result of a case while nothing else is under way: what is killed, it has killed."""
+    """The result of a case that runs alone: if a worker is killed, this case is the cause."""
     results = _result(_submit(client, [pair], score))
     if results is not None:
         return results[0]
@@ -147,7 +147,7 @@ def _alone(client: Client, pair: ScorePair, score: Score) -> CaseResult:
 
 
 def _result(future: Future) -> list[CaseResult] | None:
-    """What the workers returned; None if Dask gave up after it had killed several of them."""
+    """The results of a batch; None if Dask gave up because it killed several workers."""
     error: Any = future.exception()
     if error is None:
         return future.result()
@@ -162,7 +162,7 @@ def _result(future: Future) -> list[CaseResult] | None:
 
 @contextlib.contextmanager
 def _client(scheduler: str, workers: int | None) -> Iterator[Client]:
-    """A client of the scheduler; a local cluster ends with it."""
+    """A client of the scheduler; a local cluster is closed with it."""
     distributed = _import_distributed()
     with contextlib.ExitStack() as stack:
         address: Any = scheduler
@@ -170,7 +170,7 @@ def _client(scheduler: str, workers: int | None) -> Iterator[Client]:
             with interrupts_held():
                 cluster = distributed.LocalCluster(
                     n_workers=workers, threads_per_worker=1, processes=True, dashboard_address=None,
-                    silence_logs=logging.CRITICAL,  # what matters is reported here
+                    silence_logs=logging.CRITICAL,  # problems are reported by this runner
                 )  # fmt: skip
             address = stack.enter_context(cluster)
         try:
@@ -185,7 +185,7 @@ def _client(scheduler: str, workers: int | None) -> Iterator[Client]:
 
 
 def _local_workers(scheduler: str) -> int | None:
-    """N of `local:N`, None for an address."""
+    """The N in `local:N`; None for an address."""
     kind, _, number = scheduler.partition(":")
     if kind != "local":
         return None

@@ -1,4 +1,4 @@
-"""A large scan in parts that share no lesion, so that finding lesions needs no copies of it."""
+"""Divide a large scan into parts that share no lesion, so that it need not be copied whole."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 from scipy import ndimage
 
 VOXELS_IN_ONE = 1 << 22
-"""Scans up to this size are not parted."""
+"""Scans up to this size are not divided."""
 
 Window = tuple[slice, ...]
 
@@ -17,17 +17,17 @@ Window = tuple[slice, ...]
 def islands(
     occupied: list[tuple[np.ndarray, float]], cores: list[tuple[np.ndarray, float]]
 ) -> Iterator[tuple[Window, np.ndarray | None]]:
-    """The connected parts of what is occupied, 26-connected, of those that hold a core.
+    """The 26-connected parts of the occupied voxels that contain a core.
 
-    A lesion with its halo lies in one of them, with all lesions that it may meet. A small scan is
-    one part.
+    A lesion, its halo and all lesions that it may meet lie in the same part. A small scan is one
+    part.
 
     Args:
-        occupied: Masks of one shape, each with the lowest value that counts as occupied.
-        cores: The same with the lowest value of a core.
+        occupied: Masks of one shape, each with the lowest value of an occupied voxel.
+        cores: The same masks, each with the lowest value of a core voxel.
 
     Yields:
-        The window of a part, and which of its voxels belong to it: None for all.
+        The window of a part, and which of its voxels belong to the part; None means all.
 
     Examples:
         >>> mask = np.zeros((4, 4, 4))
@@ -48,16 +48,16 @@ def islands(
 
 
 def cut(values: Any, window: Window, inside: np.ndarray | None) -> np.ndarray:
-    """The values of a part, 0 where a voxel belongs to another.
+    """The values of a part, 0 at voxels of other parts.
 
-    The precision stays: 0.7 in float32 is below 0.7 once it is widened.
+    The type stays the same: a 0.7 in float32 becomes less than 0.7 in float64.
     """
     part = np.asarray(values[window])
     return part if inside is None else np.where(inside, part, part.dtype.type(0))
 
 
 def _any_above(masks: list[tuple[np.ndarray, float]]) -> np.ndarray:
-    """Where any of the masks reaches its value."""
+    """Voxels where any mask reaches its lowest value."""
     reached = masks[0][0] >= masks[0][1]
     for values, lowest in masks[1:]:
         reached |= values >= lowest

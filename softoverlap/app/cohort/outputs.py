@@ -1,4 +1,4 @@
-"""The files of a run: tables of cases, lesions and boxes, and the summary; whole or not at all."""
+"""The files of a run: tables of cases, lesions and boxes, and a summary, each written in full."""
 
 from __future__ import annotations
 
@@ -17,14 +17,15 @@ from softoverlap.images import whole_file, write_table
 
 
 def write_outputs(folder: Path, results: Sequence[CaseResult], summary: dict[str, Any]) -> None:
-    """Write all tables and the summary, numbers in full precision.
+    """Write all tables and the summary, with numbers in full precision.
 
-    The summary goes first and comes last: where it is, the tables are those of its run.
+    An old summary is removed first, and the new one is written last. So if there is a summary, the
+    tables belong to the same run.
 
     Args:
         folder: An existing folder.
-        results: The results, in the order in which they shall stand.
-        summary: What `summary.json` holds.
+        results: The results, in the order of the rows.
+        summary: The content of `summary.json`.
 
     Examples:
         >>> import tempfile
@@ -43,17 +44,17 @@ def write_outputs(folder: Path, results: Sequence[CaseResult], summary: dict[str
 
 
 def check_outputs(folder: Path, inputs: Iterable[Path], *, overwrite: bool) -> None:
-    """Nothing that is read or that others wrote is written over; nothing is removed here.
+    """Refuse to overwrite inputs or files of others; nothing is removed here.
 
     Args:
-        folder: Folder of the results.
+        folder: Folder for the results.
         inputs: Files that the run reads.
         overwrite: Whether tables without a journal may be replaced.
 
     Raises:
         NotADirectoryError: If the folder is a file.
-        FileExistsError: If there are results of another kind and `overwrite` is False.
-        ValueError: If an output would take the place of an input.
+        FileExistsError: If there are results without a journal and `overwrite` is False.
+        ValueError: If an output would replace an input.
 
     Examples:
         >>> check_outputs(Path("results"), [Path("results/cases.csv")], overwrite=True)
@@ -75,7 +76,7 @@ def check_outputs(folder: Path, inputs: Iterable[Path], *, overwrite: bool) -> N
 
 
 def inputs_of(pairs: Iterable[ScorePair]) -> list[Path]:
-    """All files that the cases are made of.
+    """All files of the cases.
 
     Examples:
         >>> inputs_of([ScorePair("a", None, (Path("a.nii"),))])
@@ -90,5 +91,5 @@ def _write_table(path: Path, table: Sequence[Column], rows: Sequence[Row]) -> No
 
 
 def _cell(value: Any) -> Any:
-    """Names of files are separated by semicolons."""
+    """The value of a cell; file names are separated by semicolons."""
     return ";".join(value) if isinstance(value, list) else value

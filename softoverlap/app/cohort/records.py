@@ -1,4 +1,4 @@
-"""What goes into the scoring of a case, and what comes out: plain data, for files and wires."""
+"""The settings and the result of scoring a case: plain data, to be stored and sent."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ CaseFiles = list[list[str]]
 
 @dataclass(frozen=True)
 class ScoreSettings:
-    """How cases are scored; the same for all cases of a run.
+    """How cases are scored, the same for all cases of a run.
 
     Args:
-        values: What the predictions' values are: auto, probabilities, percent, 0-255 or labels.
-        truth_values: The same of the truths.
+        values: Kind of the predictions' values: auto, probabilities, percent, 0-255 or labels.
+        truth_values: The same for the truths.
         geometry: strict, index (trust the voxel grid) or resample.
         threshold: Lowest probability inside a lesion and a hard mask, in (0, 1].
-        labels: Classes of label maps, each scored by itself; none for a single mask.
+        labels: Classes of label maps, each scored separately; none for a single mask.
         halo: Lowest probability that belongs to a lesion, in (0, 1]: voxels from here on to the
             threshold are its soft edge. Above the threshold it counts as the threshold.
         min_mm3: Smallest lesion, in mm³, of truths and predictions.
@@ -91,17 +91,17 @@ class ScoreSettings:
         check_hit(self.hit)
 
     def as_dict(self) -> dict[str, Any]:
-        """The settings as JSON has them."""
+        """The settings with the types of JSON."""
         return json.loads(json.dumps(asdict(self)))
 
 
 @dataclass(frozen=True)
 class CaseResult:
-    """What scoring a case gave: rows of plain values, None for what is not defined.
+    """The result of scoring a case: rows of plain values; None means not defined.
 
     Args:
         case: Name of the case.
-        rows: Its rows of `cases.csv`: one, or one a label.
+        rows: Its rows of `cases.csv`: one, or one per label.
         lesions: Its rows of `lesions.csv`.
         matches: What hit what, a `LesionMatches` as plain data, one a row, with its names.
         statistics: Sums that can be pooled over cases, by row.
@@ -156,7 +156,7 @@ def file_columns(pair: ScorePair) -> Row:
 
 
 def plain_result(result: CaseResult) -> CaseResult:
-    """The same with every NaN and infinity as None, as JSON and CSV will have them."""
+    """The same with None for NaN and infinity, for JSON and CSV."""
     return replace(
         result,
         rows=plain_values(result.rows),
@@ -181,7 +181,7 @@ def plain_values(value: Any) -> Any:
 
 
 def case_key(pair: ScorePair, settings: ScoreSettings) -> str:
-    """A hash of version, settings, files and their times: the same key, the same result."""
+    """A hash of version, settings and stamps of the files; equal keys mean equal results."""
     stamps: list[Any] = [version("softoverlap"), settings.as_dict(), pair.case, pair.error]
     for path in (pair.pred, *pair.truth):
         stamps.append([] if path is None else file_stamps(path))
@@ -189,7 +189,7 @@ def case_key(pair: ScorePair, settings: ScoreSettings) -> str:
 
 
 def case_files(pair: ScorePair) -> CaseFiles:
-    """Where the prediction and the truths of a case lie; each may be empty.
+    """Absolute paths of the prediction and of the truths of a case; each may be empty.
 
     Examples:
         >>> from pathlib import Path

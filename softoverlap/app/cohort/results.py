@@ -1,4 +1,4 @@
-"""The rows of a case, put together label by label."""
+"""The rows of a case, collected label by label."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class CaseRows:
         pair: The files.
         kind: What is compared, in words: `masks`, `boxes in masks`, …
         displacement: Largest displacement between the grids, in voxels, or None if unknown.
-        notes: What a user should know.
+        notes: Remarks for the user.
 
     Examples:
         >>> rows = CaseRows(ScorePair("a", None, ()), "masks", 0.0, [])
@@ -46,7 +46,7 @@ class CaseRows:
         tables: LesionTables,
         statistics: dict[str, Any] | None = None,
     ) -> None:
-        """The rows of a label, or of the one mask that there is."""
+        """Add the rows of a label, or of the only mask."""
         names = {"case": self.pair.case} | ({} if label is None else {"label": label})
         result = self._result
         result.rows.append({**names, **self._head, **columns, **tables.columns})
@@ -55,11 +55,11 @@ class CaseRows:
         result.statistics.append({**names, **(statistics or {})})
 
     def note(self, *notes: str) -> None:
-        """More that a user should know about the case."""
+        """Add remarks on the case."""
         self._notes += notes
 
     def result(self) -> CaseResult:
-        """All rows; each has the notes as its warning, every note once."""
+        """All rows; the notes are the warning of each, without duplicates."""
         notes = dict.fromkeys(" ".join(note.split()) for note in self._notes)
         for row in self._result.rows:
             row["warning"] = "; ".join(notes) or None
@@ -67,5 +67,5 @@ class CaseRows:
 
 
 def _without_noise(displacement: float | None) -> float | None:
-    """Affines in float32 are never nearer to each other than this."""
+    """The displacement, 0 if it is only the rounding of float32 affines."""
     return displacement if displacement is None or displacement >= 1e-6 else 0.0

@@ -1,4 +1,4 @@
-"""Score a cohort into a folder of results, so that a second run goes on where the first ended."""
+"""Score a cohort into a folder of results; a second run continues where the first stopped."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ from softoverlap.app.cohort.summary import conclude
 
 @dataclass(frozen=True)
 class CohortResult:
-    """What scoring a cohort gave.
+    """The result of scoring a cohort.
 
     Args:
-        results: A result a case, in the order of the cases.
-        summary: As `summary.json` has it.
-        resumed: How many cases an earlier run had finished.
+        results: One result per case, in the order of the cases.
+        summary: The content of `summary.json`.
+        resumed: Number of cases that an earlier run had finished.
 
     Examples:
         >>> lost = CaseResult("a", [{"case": "a", "error": "no truth"}])
@@ -60,36 +60,37 @@ def score_cohort(
     start: Callable[[int], None] | None = None,
     inputs: Sequence[Path] = (),
 ) -> CohortResult:
-    """Score all cases into a folder; each is kept as soon as it is finished.
+    """Score all cases into a folder; each result is saved as soon as it is finished.
 
-    The folder holds `cases.csv`, `lesions.csv`, `boxes.csv` and `summary.json` at the end, and
-    `scores.jsonl`, the journal, from the start. A run that was cut off is called again with the
-    same arguments: cases in the journal are not scored again, unless they failed or their files
-    changed. Other files or settings are refused.
+    The journal, `scores.jsonl`, is written from the start; `cases.csv`, `lesions.csv`, `boxes.csv`
+    and `summary.json` are written at the end. To continue an interrupted run, call this function
+    again with the same arguments: cases in the journal are not scored again, unless they failed or
+    their files changed. Other files or settings are an error.
 
-    In a script, a runner with processes needs the guard `if __name__ == "__main__":`.
+    In a script, a runner that starts processes needs the guard `if __name__ == "__main__":`.
 
     Args:
-        pairs: The cases, as of `find_pairs`.
-        output: Folder of the results; it is made if need be.
+        pairs: The cases, for example from `find_pairs`.
+        output: Folder for the results; created if it does not exist.
         settings: How to score; the defaults if None.
         options: How to sum up; the defaults if None. Other options score no case again.
         runner: `serial`, `ProcessPool(workers)` or `DaskRunner(scheduler)`.
-        overwrite: Replace the results of an earlier run, as soon as a first case is finished.
-        progress: Called with each result as it is finished, earlier ones left out. If it raises,
-            the run ends there; finished cases are kept.
-        report: Called with words on what went wrong and was mended, such as a killed process.
-        start: Called before the first case with the number of cases that are finished already.
-        inputs: Other files that must not be written over, such as the table of the cases.
+        overwrite: Replace the results of an earlier run, as soon as the first case is finished.
+        progress: Called with each new result. If it raises, the run ends there; finished cases are
+            kept.
+        report: Called with a message about each problem that was solved, such as a killed process.
+        start: Called before the first case with the number of cases that are already finished.
+        inputs: Other files that must not be overwritten, such as the table of the cases.
 
     Returns:
         The results and their summary.
 
     Raises:
-        ValueError: If there is no case, two have one name, the folder holds results of other
-            settings, files or versions, or an output would take the place of an input.
+        ValueError: If there is no case, two cases have the same name, the folder holds results of
+            other settings, files, columns or versions, or an output would replace an input.
         FileExistsError: If the folder holds results without a journal.
-        OSError: If the disk is full, or another run writes the folder; finished cases are kept.
+        OSError: If the disk is full, or another run is writing to the folder; finished cases are
+            kept.
 
     Examples:
         >>> import tempfile
@@ -110,8 +111,8 @@ def score_cohort(
         if left := journal.others(names):
             shown = ", ".join(left[:3]) + (", …" if len(left) > 3 else "")
             (report or _nothing)(
-                f"cases of earlier runs that are not among these stay in the journal and leave the "
-                f"tables: {shown} ({len(left)} in all)"
+                "the journal keeps cases of earlier runs that are not in this one, the tables do "
+                f"not: {shown} ({len(left)} in all)"
             )
         keys = {pair.case: case_key(pair, settings) for pair in pairs}
         waiting = [pair for pair in pairs if not _is_finished(journal, pair, keys)]
@@ -120,7 +121,7 @@ def score_cohort(
         with contextlib.closing(runner(waiting, score, report or _nothing)) as coming:
             for result in coming:
                 if overwrite:
-                    (output / SUMMARY).unlink(missing_ok=True)  # the journal is another now
+                    (output / SUMMARY).unlink(missing_ok=True)  # it belongs to the earlier run
                 journal.append(keys[result.case], result, files[result.case])
                 (progress or _nothing)(result)
         results = [_known(journal, name, keys) for name in names]
@@ -131,7 +132,7 @@ def score_cohort(
 
 
 def _is_finished(journal: Journal, pair: ScorePair, keys: dict[str, str]) -> bool:
-    """Failed cases are tried again: the disk may be back, the memory free."""
+    """Whether a case is scored; a failed one is tried again, since the cause may be gone."""
     result = journal.finished(pair.case, keys[pair.case])
     return result is not None and result.error is None
 
@@ -144,10 +145,10 @@ def _known(journal: Journal, case: str, keys: dict[str, str]) -> CaseResult:
 
 
 def _described(summary: dict[str, Any], settings: ScoreSettings) -> dict[str, Any]:
-    """The summary after what it was made with."""
+    """The summary, preceded by its format, version and settings."""
     head = {"format": "softoverlap-summary", "version": version("softoverlap")}
     return {**head, "settings": settings.as_dict(), **summary}
 
 
 def _nothing(_: object) -> None:
-    """Nobody wants to know."""
+    """Do nothing: the default of callbacks."""

@@ -1,7 +1,7 @@
-"""Ways to get many cases done: one after the other, or in processes of this machine.
+"""Ways to score many cases: one after another, or in several processes on this machine.
 
-A runner takes the cases and a function that scores one and never raises, and yields results as
-they come, in any order, each case once. `softoverlap.app.cohort.dask` has one for many machines.
+A runner takes the cases and a function that scores one case and never raises. It yields one result
+per case, in any order. The runner for many machines is in `softoverlap.app.cohort.dask`.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ Results = Generator[CaseResult, None, None]
 Runner = Callable[[Sequence[ScorePair], Score, Report], Results]
 
 ATTEMPTS = 2
-"""How often a case that ended its process is tried alone before it counts as failed."""
+"""How often a case whose process was killed is tried alone before it counts as failed."""
 
 
 def serial(pairs: Sequence[ScorePair], score: Score, report: Report) -> Results:
-    """Score one case after the other in this process.
+    """Score one case after another in this process.
 
     Args:
         pairs: The cases.
@@ -50,16 +50,16 @@ def serial(pairs: Sequence[ScorePair], score: Score, report: Report) -> Results:
 
 
 class ProcessPool:
-    """Score cases in processes of this machine, each with one thread of torch.
+    """Score cases in several processes on this machine, with one PyTorch thread each.
 
-    A process that is killed costs nothing but time: its case is scored again, alone, and one that
-    ends its process again is reported as failed.
+    If a process is killed, its case is scored again, alone. If that process is killed too, the case
+    is reported as failed.
 
     Args:
         workers: Number of processes.
 
     Raises:
-        ValueError: If there is no worker.
+        ValueError: If the number is below 1.
 
     Examples:
         >>> ProcessPool(2).workers
@@ -72,22 +72,22 @@ class ProcessPool:
         self.workers = workers
 
     def __call__(self, pairs: Sequence[ScorePair], score: Score, report: Report) -> Results:
-        """Score all cases; results come as they are done."""
+        """Score all cases; each result is yielded when it is done."""
         crew = _Crew(pairs, score)
         yield from crew.results(self.workers)
         if crew.suspects:
             names = ", ".join(pair.case for pair in crew.suspects)
-            report(f"a process was killed; its cases are scored again: {names}")
+            report(f"processes were killed; these cases are scored again: {names}")
         for suspect in crew.suspects:
             yield _alone(suspect, score)
 
 
 class _Worker:
-    """A process that scores a case at a time.
+    """A process that scores one case at a time.
 
-    Its pipe is its own, and no other process holds the far end: if it is killed, even in the middle
-    of an answer, the near end tells so. In a queue that several share, half an answer is waited on
-    for ever.
+    Each worker has its own pipe, and no other process holds the far end. So if a worker is killed,
+    even in the middle of an answer, reading from the near end fails. A queue shared by several
+    processes would wait forever for the rest of the answer.
     """
 
     def __init__(self, score: Score) -> None:
@@ -100,13 +100,13 @@ class _Worker:
         self.pair: ScorePair | None = None
 
     def begin(self, pair: ScorePair) -> None:
-        """Score a case; that a killed process cannot take it is found when it should answer."""
+        """Send a case to score; if the process was killed, `answer` raises."""
         self.pair = pair
         with contextlib.suppress(OSError):
             self.pipe.send(pair)
 
     def answer(self) -> CaseResult | None:
-        """Wait for a result, at first for the word that it has started.
+        """Wait for a result; the first answer is None, which says that the process has started.
 
         Raises:
             ChildProcessError: If the process has ended.
@@ -118,14 +118,14 @@ class _Worker:
             raise ChildProcessError(f"exit code {self.process.exitcode}") from error
 
     def end(self) -> None:
-        """End the process, whatever it does."""
+        """End the process, whatever it is doing."""
         self.process.terminate()
         self.process.join()
         self.pipe.close()
 
 
 class _Crew:
-    """Workers, and the cases that wait for them; those whose worker was killed are suspects."""
+    """Workers and the cases that wait for one; cases whose worker was killed are suspects."""
 
     def __init__(self, pairs: Sequence[ScorePair], score: Score) -> None:
         self.score, self.waiting = score, deque(pairs)
@@ -134,7 +134,7 @@ class _Crew:
         self.lost_at_start = 0
 
     def results(self, count: int) -> Results:
-        """Results as they come; each worker has its next case before its result is handed on."""
+        """Yield results as they come; a worker gets its next case before its result is yielded."""
         try:
             for _ in range(min(count, len(self.waiting))):
                 self._hire()
@@ -152,7 +152,7 @@ class _Crew:
         self.workers[worker.pipe] = worker
 
     def _result(self, worker: _Worker) -> CaseResult | None:
-        """The result, if it is one; the worker goes on with the next case."""
+        """The worker's result, if it has one; it continues with the next case."""
         try:
             result = worker.answer()
         except ChildProcessError as error:
@@ -165,7 +165,7 @@ class _Crew:
         return result
 
     def _replace(self, worker: _Worker, error: ChildProcessError) -> None:
-        """Another worker in place of one that was killed; not for ever where none can start."""
+        """Replace a worker that was killed; give up if processes cannot start at all."""
         del self.workers[worker.pipe]
         if worker.pair is not None:
             self.suspects.append(worker.pair)
@@ -173,15 +173,15 @@ class _Crew:
             self.lost_at_start += 1
         if self.lost_at_start > ATTEMPTS:
             raise ChildProcessError(
-                f"processes must start, got {error}; a script that scores with several needs the "
-                "guard if __name__ == '__main__':"
+                f"processes must start, got {error}; a script that scores in several processes "
+                "needs the guard if __name__ == '__main__':"
             ) from error
         if self.waiting:
             self._hire()
 
 
 def _alone(pair: ScorePair, score: Score) -> CaseResult:
-    """Score a case in a process of its own, so that what kills the process is known."""
+    """Score a case in its own process: if that is killed, this case is the cause."""
     for _ in range(ATTEMPTS):
         worker = _Worker(score)
         try:
@@ -203,11 +203,11 @@ def _alone(pair: ScorePair, score: Score) -> CaseResult:
 
 @contextlib.contextmanager
 def interrupts_held() -> Iterator[None]:
-    """What is started here never gets Ctrl-C, which is the parent's; the parent gets it after."""
+    """Processes started here never receive Ctrl-C; the parent receives it afterwards."""
     if not hasattr(signal, "pthread_sigmask"):  # Windows
         yield
         return
-    resource_tracker.ensure_running()  # else the first process starts it, which ends the holding
+    resource_tracker.ensure_running()  # else the first process starts it, and that unblocks SIGINT
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
@@ -216,7 +216,7 @@ def interrupts_held() -> Iterator[None]:
 
 
 def _work(pipe: Connection, score: Score) -> None:
-    """In a new process: score with one thread what comes, and end with the parent."""
+    """In a new process: score the cases that arrive, with one thread, and end with the parent."""
     import torch
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -229,7 +229,7 @@ def _work(pipe: Connection, score: Score) -> None:
 
 
 def _end_with_parent() -> None:
-    """A killed parent leaves no workers behind."""
+    """End this process when the parent ends, even if that is killed."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         parent.join()

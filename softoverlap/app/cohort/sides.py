@@ -109,8 +109,8 @@ def find_side(
     files = _files(folder, output)
     side = _matching(folder, rule, files) if rule else _images(folder, files)
     if not side.files:
-        what = f"files that match {pattern}" if pattern else "images or files of boxes"
-        raise refusal(name, f"must hold {what}, found none in {folder}")
+        expected = f"files that match {pattern}" if pattern else "images or files of boxes"
+        raise refusal(name, f"must hold {expected}, found none in {folder}")
     return side
 
 
@@ -151,9 +151,9 @@ def _files(folder: Path, output: str | os.PathLike[str] | None) -> list[Path]:
     for path in paths:
         place = path.relative_to(folder)
         hidden = any(part.startswith(".") for part in place.parts)
-        ours = place.name in OUTPUTS and place.parent in runs
-        ours = ours or (results is not None and place.is_relative_to(results))
-        if not (hidden or ours) and path.is_file():
+        is_result = place.name in OUTPUTS and place.parent in runs
+        is_result = is_result or (results is not None and place.is_relative_to(results))
+        if not (hidden or is_result) and path.is_file():
             kept.append(path)
     return kept
 

@@ -1,4 +1,4 @@
-"""Whether a case's files are still those that were scored: names, sizes and times of change."""
+"""Stamps that show whether the files of a case have changed: names, sizes and times."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 Stamp = tuple[str, int, int, int]
-"""Path, size, and the times at which content and file were changed; -1 where it is gone."""
+"""Path, size, and the times of the last change of content and of file; -1 if the file is gone."""
 
 _HEADERS = {
     ".mhd": ("=", "elementdatafile"),
@@ -18,13 +18,14 @@ _HEADERS = {
     ".nrrd": (":", "datafile"),
 }
 _NUMBER = re.compile(r"%\d*d")
-_LONGEST = 1 << 16  # of a header's line: data may stand behind it
+_LONGEST = 1 << 16  # bytes of a header line: binary data may follow the header
 
 
 def file_stamps(path: Path) -> list[Stamp]:
-    """Stamps of a file, of the data apart from its header, or of a folder's files (a DICOM series).
+    """Stamps of a file and its separate data files, or of the files in a folder (a DICOM series).
 
-    A file that was replaced by one of the same size and time still has another time of change.
+    If a file is replaced by one of the same size and modification time, the time at which the file
+    itself was changed still differs.
 
     Examples:
         >>> [(Path(name).name, *rest) for name, *rest in file_stamps(Path("gone.nii"))]
@@ -47,15 +48,15 @@ def _stamp(file: Path) -> Stamp:
 
 
 def _data_apart(path: Path) -> list[Path]:
-    """The files that the header of a MetaImage or NRRD file names: one, a list, or a pattern."""
+    """The data files that the header of a MetaImage or NRRD file names."""
     if path.suffix.lower() not in _HEADERS:
         return []
     sign, field = _HEADERS[path.suffix.lower()]
     with path.open("rb") as file:
         lines = (line.decode("latin-1") for line in iter(lambda: file.readline(_LONGEST), b""))
         for line in lines:
-            name, found, value = line.partition(sign)
-            if found and name.strip().lower().replace(" ", "") == field:
+            name, separator, value = line.partition(sign)
+            if separator and name.strip().lower().replace(" ", "") == field:
                 return _data_files(path.parent, value.strip(), lines)
             if not line.strip():  # the header of an NRRD file ends here
                 return []
@@ -63,7 +64,7 @@ def _data_apart(path: Path) -> list[Path]:
 
 
 def _data_files(folder: Path, value: str, lines: Iterator[str]) -> list[Path]:
-    """A file, those of the lines below, or all whose name has a number in this place."""
+    """One file, the files listed in the following lines, or all files that match a pattern."""
     words = value.split()
     if not words or words[0].upper() == "LOCAL":
         return []

@@ -32,14 +32,14 @@ CONTENTS = [
 
 @dataclass(frozen=True)
 class JournalEntry:
-    """A finished case: its key, what scoring gave, and the files that it was scored from."""
+    """A finished case: its key, its result, and the files it was scored from."""
 
     key: str
     result: CaseResult
     files: CaseFiles
 
     def is_sound(self) -> bool:
-        """Whether what was read has the types of what was written."""
+        """Whether the entry has the types that were written."""
         lists = [self.files, *(getattr(self.result, name) for name in _FIELDS)]
         return (
             isinstance(self.key, str)
@@ -91,7 +91,7 @@ class Journal:
         self._header = {**_HEAD, "softoverlap": version("softoverlap")}
         self._header |= {"settings": settings.as_dict(), "contents": CONTENTS}
         # Never unlinked: the lock is on the file, not on its name.
-        # Without a buffer: what a full disk refused must not be tried again later.
+        # Unbuffered: what a full disk refused must not be written later.
         self._file = self.path.open("a+b", buffering=0)
         try:
             _lock(self._file, self.path)
@@ -108,20 +108,20 @@ class Journal:
 
     def finished(self, case: str, key: str) -> CaseResult | None:
         """The result of a case that is finished with this key, or None."""
-        known = self._known.get(case)
-        return known.result if known and known.key == key else None
+        entry = self._known.get(case)
+        return entry.result if entry and entry.key == key else None
 
     def others(self, cases: Collection[str]) -> list[str]:
-        """Cases of earlier runs that are not among these."""
+        """Cases in the journal that are not among these."""
         return sorted(set(self._known) - set(cases))
 
     def check_files(self, files: Mapping[str, CaseFiles]) -> None:
-        """Refuse cases that were scored from other paths: they would replace another cohort."""
+        """Refuse cases that were scored from other paths: they belong to another cohort."""
         for case, now in files.items():
-            known = self._known.get(case)
-            if known is None or known.result.error is not None:
+            entry = self._known.get(case)
+            if entry is None or entry.result.error is not None:
                 continue
-            for before, paths in zip(known.files, now, strict=False):
+            for before, paths in zip(entry.files, now, strict=False):
                 if before and paths and before != paths:
                     raise ValueError(
                         f"{self.path.parent} must hold results of the same files, got case {case} "
@@ -130,7 +130,7 @@ class Journal:
                     )
 
     def append(self, key: str, result: CaseResult, files: CaseFiles | None = None) -> None:
-        """Keep the result of a case; a later one of the same case takes its place."""
+        """Save the result of a case; it replaces an earlier result of that case."""
         entry = JournalEntry(key, result, files or [])
         if self._keep is not None:
             self._file.truncate(self._keep)
@@ -141,7 +141,7 @@ class Journal:
         self._known[result.case] = entry
 
     def _write(self, content: dict[str, Any]) -> None:
-        """A line, whole or not at all."""
+        """Write a whole line, or nothing."""
         line = json.dumps(content, allow_nan=False).encode() + b"\n"
         start = self._file.seek(0, os.SEEK_END)
         try:
@@ -153,7 +153,7 @@ class Journal:
             raise
 
     def _read(self, *, overwrite: bool) -> int:
-        """Learn what an earlier run has finished; how many bytes of the file shall stay."""
+        """Read the finished cases of an earlier run; return how many bytes of the file to keep."""
         self._file.seek(0)
         text = self._file.read()
         if _is_unfinished_header(text):
@@ -169,13 +169,13 @@ class Journal:
 
 
 def _is_unfinished_header(text: bytes) -> bool:
-    """Whether there is nothing, or the beginning of a journal whose first line was cut off."""
+    """Whether the file is empty, or a journal whose first line was cut off."""
     head = json.dumps(_HEAD).encode()[:-1]
     return b"\n" not in text and (head.startswith(text) or text.startswith(head))
 
 
 def _entry(line: bytes) -> JournalEntry | None:
-    """A finished case; None if a crash of the machine has damaged it: then it is scored again."""
+    """A finished case; None if the line is damaged: then the case is scored again."""
     content = _json_object(line)
     try:
         key, files = content.pop("key"), content.pop("files")
@@ -186,7 +186,7 @@ def _entry(line: bytes) -> JournalEntry | None:
 
 
 def _json_object(line: bytes) -> dict[str, Any]:
-    """The object of a line, empty if it is none."""
+    """The JSON object in a line, empty if there is none."""
     try:
         content = json.loads(line)
     except ValueError:
@@ -198,8 +198,8 @@ def _check_header(
     header: dict[str, Any], expected: dict[str, Any], path: Path, *, overwrite: bool
 ) -> None:
     """Refuse a file that is no journal, and unless it is overwritten, one of other results."""
-    ours = header.get("format") == FORMAT and isinstance(header.get("settings"), dict)
-    if not ours or (header.get("version") != VERSION and not overwrite):
+    is_journal = header.get("format") == FORMAT and isinstance(header.get("settings"), dict)
+    if not is_journal or (header.get("version") != VERSION and not overwrite):
         raise ValueError(
             f"{path} must begin as a journal of version {VERSION}, got another file: remove it or "
             "pass another `output=`"
@@ -229,7 +229,7 @@ def _refuse_changes(path: Path, what: str, changes: list[str]) -> None:
 
 
 def _lock(file: IO[bytes], path: Path) -> None:
-    """One run at a time; the lock ends with the process. Some network drives have no locks."""
+    """Allow one run at a time; the lock ends with the process. Some network drives have none."""
     if fcntl is None:
         return
     try:

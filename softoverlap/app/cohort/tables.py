@@ -1,4 +1,4 @@
-"""Rows of lesions and of found boxes, as `lesions.csv` and `boxes.csv` have them."""
+"""Rows of `lesions.csv` and `boxes.csv`, and the columns of a case that count lesions."""
 
 from __future__ import annotations
 
@@ -126,7 +126,7 @@ class LesionMatches:
 
 @dataclass(frozen=True)
 class LesionTables:
-    """What is said of a case's lesions.
+    """The tables of the lesions of a case.
 
     Args:
         lesions: A row a true lesion.

@@ -47,8 +47,8 @@ class DemoOptions:
 
     def with_training(self, **settings: Any) -> DemoOptions:
         """The same with other settings of `TrainingConfig`; None leaves one as it is."""
-        given = {name: value for name, value in settings.items() if value is not None}
-        return replace(self, config=replace(self.config, **given))
+        changes = {name: value for name, value in settings.items() if value is not None}
+        return replace(self, config=replace(self.config, **changes))
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -61,16 +61,16 @@ def claim(output: Path, options: DemoOptions, resume: bool) -> None:
     marker = output / _MARKER
     if output.is_dir() and any(output.iterdir()) and not marker.exists():
         raise FileExistsError(f"output {output} must be empty or hold a demo, found other files")
-    wanted = {"seed": options.seed, "scans": [options.train_scans, options.test_scans]}
-    wanted["shape"] = list(options.shape)
+    demo = {"seed": options.seed, "scans": [options.train_scans, options.test_scans]}
+    demo["shape"] = list(options.shape)
     output.mkdir(parents=True, exist_ok=True)
-    same = marker.exists() and json.loads(marker.read_text(encoding="utf-8")) == wanted
-    if resume and marker.exists() and not same:
+    same_demo = marker.exists() and json.loads(marker.read_text(encoding="utf-8")) == demo
+    if resume and marker.exists() and not same_demo:
         raise ValueError(f"options must be those of the demo in {output} to resume it")
     if not resume:
         for name in ("checkpoint.pt", "metrics.json", "report.html"):
             (output / name).unlink(missing_ok=True)
-        for name in ("detections", "overlays", "results", *(() if same else ("phantoms",))):
+        for name in ("detections", "overlays", "results", *(() if same_demo else ("phantoms",))):
             shutil.rmtree(output / name, ignore_errors=True)
     with whole_file(marker) as unfinished:
-        unfinished.write_text(json.dumps(wanted), encoding="utf-8")
+        unfinished.write_text(json.dumps(demo), encoding="utf-8")

@@ -51,14 +51,13 @@ class CaseVolumes:
         """The same with each volume changed."""
         names = ("image", "truth", "found")
         volumes = {name: getattr(self, name) for name in names}
-        return replace(
-            self, **{name: None if one is None else change(one) for name, one in volumes.items()}
-        )
+        present = {name: volume for name, volume in volumes.items() if volume is not None}
+        return replace(self, **{name: change(volume) for name, volume in present.items()})
 
     def turned(self) -> CaseVolumes:
         """The same with axes permuted and flipped for display."""
         affine = reorient_to(Volume(self.background, self.affine), DISPLAY).affine
-        turned = self.map(lambda one: reorient_to(Volume(one, self.affine), DISPLAY).data)
+        turned = self.map(lambda values: reorient_to(Volume(values, self.affine), DISPLAY).data)
         return replace(turned, affine=affine)
 
 
@@ -75,18 +74,18 @@ def load_volumes(
     named = (truths_of(row), pred)
     truths, preds = (_found(filter(_may_be_mask, names), folder) for names in named)
     masks = list(filter(_is_image, truths))
-    found = next(filter(_is_image, preds), None)
-    if not masks and found is None:
+    pred_image = next(filter(_is_image, preds), None)
+    if not masks and pred_image is None:
         if image is None:
             raise ValueError("boxes alone, and no scan is known: name the images")
         return _scan_alone(image, _found(itertools.chain(*named), folder), row)
-    first = masks[0] if masks else found
+    first = masks[0] if masks else pred_image
     assert first is not None
     grid = load_image(first)
     volumes = CaseVolumes(
         grid.affine,
         truth=_mask(masks, first, row, settings, "truth_values") if masks else None,
-        found=None if found is None else _mask([found], first, row, settings, "values"),
+        found=None if pred_image is None else _mask([pred_image], first, row, settings, "values"),
     )
     return volumes if image is None else _with_image(volumes, grid, image)
 
@@ -169,12 +168,12 @@ class ScanFinder:
         """The scan, or None and why."""
         if self.pattern is None:
             return None, ""
-        found = self._named(case)
-        if len(found) == 1:
-            return found[0], ""
-        if not found:
+        scans = self._named(case)
+        if len(scans) == 1:
+            return scans[0], ""
+        if not scans:
             return None, "No scan is known for this case."
-        return None, f"{len(found)} scans could be this case's, {found[0].name} among them."
+        return None, f"{len(scans)} scans could be this case's, {scans[0].name} among them."
 
     def check_any(self, cases: Sequence[str]) -> None:
         """What was given must be the scan of one of the cases at least."""

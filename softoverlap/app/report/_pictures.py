@@ -62,8 +62,8 @@ def case_picture(
     volumes = load_volumes(row, settings, image, folder)
     shown = volumes.turned()
     marks = _marks(lesions, boxes, least_score)
-    before = volumes.affine if volumes.boxes_affine is None else volumes.boxes_affine
-    turn = (before, shown.affine)
+    boxes_affine = volumes.affine if volumes.boxes_affine is None else volumes.boxes_affine
+    turn = (boxes_affine, shown.affine)
     marks = replace(
         marks, truth=moved_boxes(marks.truth, *turn), found=moved_boxes(marks.found, *turn)
     )
@@ -71,7 +71,7 @@ def case_picture(
     if focus is not None:
         point = torch.tensor([*focus.point, *focus.point], dtype=torch.float64)[None]
         middle = moved_boxes(point, *turn)[0, :3].tolist()
-        zoom = _zoom(focus, before)
+        zoom = _zoom(focus, boxes_affine)
     with rc_context(_DARK):
         figure = _drawn(shown, marks, middle, zoom)
         return _data_uri(figure), volumes.note
@@ -98,7 +98,7 @@ def _drawn(
         for at, edge in zip(centre, spacing, strict=True)
     ]
     start = torch.tensor([side.start for side in window] * 2, dtype=torch.float64)
-    part = volumes.map(lambda one: one[tuple(window)])
+    part = volumes.map(lambda volume: volume[tuple(window)])
     inside = [_meets(group - start, part.background.shape) for group in (marks.truth, marks.found)]
     figure = plot_case(
         part.background,
@@ -122,10 +122,10 @@ def _marks(lesions: Table, boxes: Table, least_score: float) -> Marks:
     shares = [row.get("existence") for row, _ in truth]
     shares = [share if isinstance(share, float) else 1.0 for share in shares]
     scored = boxes.numbers("score", *axis_names(3))
-    found = [values for _, values in scored if values[0] >= least_score]
+    scored_boxes = [values for _, values in scored if values[0] >= least_score]
     if len(scored) < len(boxes.rows):  # boxes without scores are all drawn
-        found = [(0.0, *values) for _, values in boxes.numbers(*axis_names(3))]
-    surest = sorted(found, key=lambda values: -values[0])[:MOST_BOXES]
+        scored_boxes = [(0.0, *values) for _, values in boxes.numbers(*axis_names(3))]
+    surest = sorted(scored_boxes, key=lambda values: -values[0])[:MOST_BOXES]
     return Marks(
         _boxes([values for _, values in truth]),
         torch.tensor(shares) if any(share != 1 for share in shares) else None,

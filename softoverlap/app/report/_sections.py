@@ -80,8 +80,8 @@ def settings_section(results: Results) -> Markup:
         (name, (", ".join(map(str, value)) or "none") if isinstance(value, list) else value)
         for name, value in results.settings.items()
     ]
-    made = f"softoverlap {results.version}" if results.version else "softoverlap"
-    return joined([element("p", f"Scored with {made}."), table(("Setting", "Value"), rows)])
+    version = f"softoverlap {results.version}" if results.version else "softoverlap"
+    return joined([element("p", f"Scored with {version}."), table(("Setting", "Value"), rows)])
 
 
 def _figure(drawing: Drawing, chart: Chart, *, name: str) -> Markup:

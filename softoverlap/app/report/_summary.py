@@ -65,8 +65,8 @@ class Detection:
 
     def least_score(self, rate: float) -> float:
         """The score from which on boxes leave at most so many false positives a scan."""
-        kept = self.froc.thresholds[self.froc.fps_per_scan <= rate]
-        return float(kept.min()) if len(kept) else math.inf
+        thresholds = self.froc.thresholds[self.froc.fps_per_scan <= rate]
+        return float(thresholds.min()) if len(thresholds) else math.inf
 
 
 @dataclass(frozen=True)

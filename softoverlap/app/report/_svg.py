@@ -88,7 +88,8 @@ def _add_tips(root: Element, gid: str, words: Sequence[str]) -> None:
     """A title in each point of the artist, in the order in which they were drawn."""
     group = next(element for element in root.iter() if element.get("id") == gid)
     hidden = {point for defs in group.iter("defs") for point in defs.iter()}
-    points = [one for one in group.iter() if one.tag in ("use", "path") and one not in hidden]
+    shapes = [element for element in group.iter() if element.tag in ("use", "path")]
+    points = [shape for shape in shapes if shape not in hidden]
     for point, word in zip(points, words, strict=True):
         ElementTree.SubElement(point, "title").text = word
 
@@ -101,10 +102,10 @@ def _rename_ids(root: Element, name: str) -> None:
             if key == "href" and value.startswith("#"):
                 used.add(value[1:])
                 element.set(key, f"#{name}-{value[1:]}")
-            elif found := _REFERENCE.search(value):
-                used.add(found[1])
-                element.set(key, f"url(#{name}-{found[1]})")
+            elif reference := _REFERENCE.search(value):
+                used.add(reference[1])
+                element.set(key, f"url(#{name}-{reference[1]})")
     for element in root.iter():
-        known = element.attrib.pop("id", None)
-        if known in used:
-            element.set("id", f"{name}-{known}")
+        old_id = element.attrib.pop("id", None)
+        if old_id in used:
+            element.set("id", f"{name}-{old_id}")

@@ -228,11 +228,11 @@ def resumable(path: Path, config: TrainingConfig, names: list[str]) -> dict[str,
             f"checkpoint {path} must be resumed with the scans it was started with, "
             f"{len(values['scans'])} scans, got {len(names)} or other names"
         )
-    stored = restored(values, path).config.to_dict()
-    asked = config.to_dict()
-    for name, value in asked.items():
-        if name not in _MAY_CHANGE and stored[name] != value:
-            raise refusal(name, f"must stay {stored[name]} to resume {path}, got {value}")
+    stored_settings = restored(values, path).config.to_dict()
+    settings = config.to_dict()
+    for name, value in settings.items():
+        if name not in _MAY_CHANGE and stored_settings[name] != value:
+            raise refusal(name, f"must stay {stored_settings[name]} to resume {path}, got {value}")
     try:
         values["step"], values["seconds"] = int(values["step"]), float(values["seconds"])
     except (TypeError, ValueError) as error:

@@ -165,7 +165,7 @@ def test_tables_hold_the_cases_that_are_asked_for(tmp_path):
     told = []
     score_cohort(made_up(2), tmp_path, runner=runner, report=told.append)
     (words,) = told
-    assert "cases of earlier runs that are not among these stay in the journal" in words
+    assert "the journal keeps cases of earlier runs that are not in this one" in words
     assert "(2 in all)" in words
     with (tmp_path / "cases.csv").open() as file:
         assert [row["case"] for row in csv.DictReader(file)] == ["case-000", "case-001"]

@@ -169,14 +169,14 @@ def _box(row: Row) -> dict[str, Any] | None:
     edges = [row.get(name) for name in axis_names(3)]
     if not all(isinstance(edge, float) for edge in edges):
         return None
-    found = "box" in row
+    is_predicted = "box" in row
     detected = text(row, "detected").lower() in ("true", "1")
     return {
-        "kind": "found" if found else "truth",
-        "number": row.get("box" if found else "lesion"),
+        "kind": "found" if is_predicted else "truth",
+        "number": row.get("box" if is_predicted else "lesion"),
         "box": edges,
-        "score": row.get("score") if found else None,
-        "outcome": text(row, "outcome") if found else "found" if detected else "missed",
+        "score": row.get("score") if is_predicted else None,
+        "outcome": text(row, "outcome") if is_predicted else "found" if detected else "missed",
     }
 
 
