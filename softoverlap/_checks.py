@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection
+from dataclasses import fields
 from numbers import Real
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -169,6 +170,22 @@ def check_same_rows(**tensors: Tensor) -> None:
     counts = {name: tensor.shape[0] for name, tensor in tensors.items()}
     if len(set(counts.values())) > 1:
         raise ValueError(f"{' and '.join(counts)} must have as many rows, got {counts}")
+
+
+def check_boolean(**values: object) -> None:
+    """Every value is True or False, not just something that is true."""
+    for name, value in values.items():
+        if not isinstance(value, bool):
+            raise refusal(name, f"must be True or False, got {value!r}", TypeError)
+
+
+def check_booleans(settings: Any) -> None:
+    """Every field of a dataclass that is annotated as a truth value, or as one or None, is so."""
+    for field in fields(settings):
+        value = getattr(settings, field.name)
+        optional = field.type in ("bool | None", bool | None)
+        if field.type in ("bool", bool) or (optional and value is not None):
+            check_boolean(**{field.name: value})
 
 
 def check_number(**values: object) -> None:

@@ -288,6 +288,17 @@ def test_bad_input_is_named(loss):
 
 
 @pytest.mark.bad_input
+@pytest.mark.parametrize("loss", LOSSES)
+def test_a_switch_is_true_or_false(loss):
+    shown = inspect.signature(loss).parameters.items()
+    switches = [name for name, parameter in shown if isinstance(parameter.default, bool)]
+    assert len(switches) >= 6
+    for switch in [*switches, "validate"]:
+        with pytest.raises(TypeError, match=f"{switch} must be True or False, got 'no'"):
+            loss(**{switch: "no"})
+
+
+@pytest.mark.bad_input
 def test_bad_arguments_are_named():
     with pytest.raises(ValueError, match="at most one of sigmoid, softmax, other_act"):
         SoftDiceLoss(sigmoid=True, softmax=True)

@@ -174,3 +174,16 @@ def test_calls_with_other_classes_than_before_are_named(name):
 def test_a_metric_that_saw_nothing_says_so(name):
     with pytest.raises(ValueError, match="at least one scan" if name in OF_BOXES else "nothing"):
         METRICS[name]().aggregate()
+
+
+@pytest.mark.bad_input
+@pytest.mark.parametrize("name", [*OF_MASKS, *OF_RATERS])
+def test_a_switch_of_a_measure_is_true_or_false(name):
+    metric = METRICS[name]()
+    switches = [field.name for field in dataclasses.fields(metric.measure) if "bool" in field.type]
+    assert {"include_background", "validate"} <= set(switches)
+    for switch in switches:
+        with pytest.raises(TypeError, match=f"{switch} must be True or False, got 'no'"):
+            dataclasses.replace(metric.measure, **{switch: "no"})
+    with pytest.raises(TypeError, match="get_not_nans must be True or False, got 'no'"):
+        softoverlap.for_monai.MeasureMetric(metric.measure, get_not_nans="no")
