@@ -203,6 +203,14 @@ def check_score(**values: float) -> None:
             raise refusal(name, f"must be a score in [0, 1] or NaN, got {value!r}")
 
 
+def check_within(low: float, high: float, **values: float) -> None:
+    """Every value lies in [low, high]."""
+    for name, value in values.items():
+        check_number(**{name: value})
+        if not low <= value <= high:
+            raise refusal(name, f"must lie in [{low:g}, {high:g}], got {value!r}")
+
+
 def check_threshold(**thresholds: float) -> None:
     """Every threshold lies in (0, 1]: at 0 every voxel would be inside."""
     for name, value in thresholds.items():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import pickle
+from functools import partial
 
 import numpy as np
 import pytest
@@ -193,6 +194,7 @@ ABOVE = float("inf")
         (checks.check_threshold, [1e-9, 0.5, 1, np.float32(0.5)], [0, -0.1, 1.1, ABOVE]),
         (checks.check_weight, [0, 0.5, 7, np.float64(2)], [-1e-9, ABOVE]),
         (checks.check_positive, [1e-9, 7], [0, -1, ABOVE]),
+        (partial(checks.check_within, -1, 1), [-1, 0, 1], [-1.1, 1.1, float("nan")]),
         (checks.check_score, [0, 0.5, 1, float("nan")], [-0.1, 1.1, ABOVE]),
     ],
 )
