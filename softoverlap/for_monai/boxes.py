@@ -129,7 +129,7 @@ class FROCMetric(OutcomesMetric):
     __signature__ = signature(BoxFROC)  # what editors and `help` show
 
     def __init__(self, **options: Any) -> None:
-        super().__init__(BoxFROC(**options))
+        super().__init__(BoxFROC(**_known(FROCMetric, options)))
 
     def curve(self) -> FROC:
         """The whole FROC of all scans that all ranks have seen."""
@@ -164,8 +164,16 @@ class BoxAPMetric(OutcomesMetric):
     __signature__ = signature(BoxAP)
 
     def __init__(self, **options: Any) -> None:
-        super().__init__(BoxAP(**options))
+        super().__init__(BoxAP(**_known(BoxAPMetric, options)))
 
     def average_precision(self) -> AveragePrecision:
         """Average precision of each class over all scans that all ranks have seen."""
         return self.details()
+
+
+def _known(kind: type, options: dict[str, Any]) -> dict[str, Any]:
+    """The options, if the signature of the metric has them all."""
+    for name in options:
+        if name not in signature(kind).parameters:
+            raise TypeError(f"{kind.__name__}() got an unexpected keyword argument {name!r}")
+    return options

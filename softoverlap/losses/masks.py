@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from inspect import signature
 
 import torch
 from jaxtyping import Float
@@ -184,6 +185,12 @@ class SoftIoULoss(SoftDiceLoss):
     """
 
     always_iou = True
+    __signature__ = signature(SoftDiceLoss).replace(
+        parameters=[
+            parameter.replace(default=True) if parameter.name == "jaccard" else parameter
+            for parameter in signature(SoftDiceLoss).parameters.values()
+        ]
+    )
 
 
 class SoftTverskyLoss(MaskLoss):

@@ -187,3 +187,10 @@ def test_a_switch_of_a_measure_is_true_or_false(name):
             dataclasses.replace(metric.measure, **{switch: "no"})
     with pytest.raises(TypeError, match="get_not_nans must be True or False, got 'no'"):
         softoverlap.for_monai.MeasureMetric(metric.measure, get_not_nans="no")
+
+
+@pytest.mark.bad_input
+@pytest.mark.parametrize("name", [n for n in softoverlap.for_monai.__all__ if n.endswith("Metric")])
+def test_a_misspelt_argument_names_the_metric_that_was_called(name):
+    with pytest.raises(TypeError, match=rf"^{name}(\.__init__)?\(\) got an unexpected .* 'typo'"):
+        getattr(softoverlap.for_monai, name)(typo=1)
