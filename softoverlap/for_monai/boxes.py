@@ -55,6 +55,7 @@ class OutcomesMetric(CumulativeRows):
 
         Raises:
             TypeError: If either is not a list, or another argument is given.
+            ValueError: If the scans are not such, or have other axes than those of before.
         """
         if kwargs:
             raise TypeError(
@@ -74,7 +75,16 @@ class OutcomesMetric(CumulativeRows):
         raise TypeError(f"y_pred must be a list of dicts, one a scan, got {type(y_pred).__name__}")
 
     def _compute_list(self, y_pred: Any, y: Any = None, **kwargs: object) -> list[Any]:
-        return list(self.measure.statistics(y_pred, y).rows())
+        outcomes = self.measure.statistics(y_pred, y)
+        rows = list(outcomes.rows())
+        columns = rows[0].shape[1]
+        before = self._buffers[0][0].shape[1] if self._buffers else columns
+        if columns != before:  # two an axis
+            raise ValueError(
+                f"y must hold boxes of as many axes as before, "
+                f"{outcomes.ndim + (before - columns) // 2}, got {outcomes.ndim}"
+            )
+        return rows
 
     def outcomes(self) -> Outcomes:
         """What hit what in all scans that all ranks have seen."""

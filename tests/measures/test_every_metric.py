@@ -194,3 +194,17 @@ def test_a_switch_of_a_measure_is_true_or_false(name):
 def test_a_misspelt_argument_names_the_metric_that_was_called(name):
     with pytest.raises(TypeError, match=rf"^{name}(\.__init__)?\(\) got an unexpected .* 'typo'"):
         getattr(softoverlap.for_monai, name)(typo=1)
+
+
+@pytest.mark.bad_input
+@pytest.mark.parametrize("name", OF_BOXES)
+def test_scans_of_other_axes_than_before_are_named(name):
+    metric = METRICS[name]()
+    for boxes in item_of(name, 0):
+        assert boxes[0]["box"].shape[1] == 6
+    metric(*item_of(name, 0))
+    flat = [[scan | {"box": scan["box"][:, [0, 1, 3, 4]]} for scan in s] for s in item_of(name, 0)]
+    with pytest.raises(ValueError, match="y must hold boxes of as many axes as before, 3, got 2"):
+        metric(*flat)
+    metric.reset()
+    metric(*flat)
