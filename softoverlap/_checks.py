@@ -15,6 +15,8 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
+_SWITCH, _SWITCH_OR_NONE = ("bool", bool), ("bool | None", bool | None)  # annotations
+
 Refusal = TypeVar("Refusal", bound=Exception)
 
 
@@ -183,8 +185,7 @@ def check_booleans(settings: Any) -> None:
     """Every field of a dataclass that is annotated as a truth value, or as one or None, is so."""
     for field in fields(settings):
         value = getattr(settings, field.name)
-        optional = field.type in ("bool | None", bool | None)
-        if field.type in ("bool", bool) or (optional and value is not None):
+        if field.type in _SWITCH or (field.type in _SWITCH_OR_NONE and value is not None):
             check_boolean(**{field.name: value})
 
 
