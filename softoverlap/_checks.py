@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection
+from dataclasses import fields
 from numbers import Real
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
+
+_SWITCH, _SWITCH_OR_NONE = ("bool", bool), ("bool | None", bool | None)  # annotations
 
 Refusal = TypeVar("Refusal", bound=Exception)
 
@@ -171,6 +174,21 @@ def check_same_rows(**tensors: Tensor) -> None:
         raise ValueError(f"{' and '.join(counts)} must have as many rows, got {counts}")
 
 
+def check_boolean(**values: object) -> None:
+    """Every value is True or False, not just something that is true."""
+    for name, value in values.items():
+        if not isinstance(value, bool):
+            raise refusal(name, f"must be True or False, got {value!r}", TypeError)
+
+
+def check_booleans(settings: Any) -> None:
+    """Every field of a dataclass that is annotated as a truth value, or as one or None, is so."""
+    for field in fields(settings):
+        value = getattr(settings, field.name)
+        if field.type in _SWITCH or (field.type in _SWITCH_OR_NONE and value is not None):
+            check_boolean(**{field.name: value})
+
+
 def check_number(**values: object) -> None:
     """Every value is a real number; a truth value is none."""
     for name, value in values.items():
@@ -184,6 +202,14 @@ def check_score(**values: float) -> None:
         check_number(**{name: value})
         if not (0 <= value <= 1 or math.isnan(value)):
             raise refusal(name, f"must be a score in [0, 1] or NaN, got {value!r}")
+
+
+def check_within(low: float, high: float, **values: float) -> None:
+    """Every value lies in [low, high]."""
+    for name, value in values.items():
+        check_number(**{name: value})
+        if not low <= value <= high:
+            raise refusal(name, f"must lie in [{low:g}, {high:g}], got {value!r}")
 
 
 def check_threshold(**thresholds: float | int) -> None:

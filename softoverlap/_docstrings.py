@@ -1,10 +1,12 @@
-"""Docstrings of a family: what is said of a member, within what is said of all of them."""
+"""How the members of a family show themselves: docstrings, and the name in an error."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable
 from inspect import cleandoc, signature
+from types import FunctionType
+from typing import Any
 
 _ORDER = ("Args", "Returns", "Raises", "References", "Examples")
 
@@ -18,9 +20,28 @@ class Family:
 
     def __init_subclass__(cls, **options: object) -> None:
         super().__init_subclass__(**options)
+        own_init(cls)
         base = cls.__mro__[1]
         if base is not Family and cls.__doc__ and base.__doc__:
             cls.__doc__ = joined(cls.__doc__, base.__doc__, signature(cls).parameters)
+
+
+def own_init(cls: type) -> None:
+    """Let a class own the `__init__` that it inherits, so that a misspelt argument names the class.
+
+    Python's message is that of the function: `SoftDiceLoss.__init__() got an unexpected keyword
+    argument`, though `SoftIoULoss` was called.
+    """
+    theirs: Any = cls.__init__
+    if "__init__" in vars(cls) or not isinstance(theirs, FunctionType):
+        return
+    parts = (theirs.__code__, theirs.__globals__, "__init__", theirs.__defaults__)
+    mine: Any = FunctionType(*parts, theirs.__closure__)
+    mine.__kwdefaults__, mine.__annotations__ = theirs.__kwdefaults__, theirs.__annotations__
+    mine.__doc__, mine.__module__ = theirs.__doc__, cls.__module__
+    mine.__qualname__ = f"{cls.__qualname__}.__init__"
+    vars(mine).update(vars(theirs))
+    cls.__init__ = mine
 
 
 def joined(own: str, shared: str, arguments: Iterable[str]) -> str:

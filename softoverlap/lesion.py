@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor
 
-from softoverlap._checks import check_tensors
+from softoverlap._checks import check_tensors, check_within
 
 
 @dataclass(frozen=True, eq=False)
@@ -170,8 +170,7 @@ def _check_patch(
             raise TypeError(f"{name} must hold {ndim} integers, one an axis, got {list(values)}")
     if min(size) < 1:
         raise ValueError(f"size must be at least 1 on every axis, got {list(size)}")
-    if not 0 <= min_visible <= 1:
-        raise ValueError(f"min_visible must lie in [0, 1], got {min_visible}")
+    check_within(0, 1, min_visible=min_visible)
 
 
 def _centre_like(lesion: Lesion) -> Tensor:

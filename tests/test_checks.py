@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import pickle
+from functools import partial
 
 import numpy as np
 import pytest
@@ -192,6 +194,7 @@ ABOVE = float("inf")
         (checks.check_threshold, [1e-9, 0.5, 1, np.float32(0.5)], [0, -0.1, 1.1, ABOVE]),
         (checks.check_weight, [0, 0.5, 7, np.float64(2)], [-1e-9, ABOVE]),
         (checks.check_positive, [1e-9, 7], [0, -1, ABOVE]),
+        (partial(checks.check_within, -1, 1), [-1, 0, 1], [-1.1, 1.1, float("nan")]),
         (checks.check_score, [0, 0.5, 1, float("nan")], [-0.1, 1.1, ABOVE]),
     ],
 )
@@ -202,6 +205,23 @@ def test_numbers_have_their_range(check, good, bad):
         refused(check, other=good[0], setting=value, words=("setting must", f"got {value}"))
     for value in ("0.5", None, True, [0.5], 1j):
         refused(check, setting=value, kind=TypeError, words=("setting must be a number",))
+
+
+def test_a_switch_is_true_or_false_and_not_what_python_takes_for_it():
+    checks.check_boolean(setting=True, other=False)
+    for value in ("no", 0, 1.0, None, np.bool_(True)):
+        words = ("setting must be True or False", f"got {value!r}")
+        refused(checks.check_boolean, setting=value, kind=TypeError, words=words)
+
+
+def test_switches_among_settings_are_found_by_their_annotation():
+    kinds = [("bool", "switch"), (bool, "switch"), ("bool | None", "rest"), (bool | None, "rest")]
+    for kind, name in kinds:
+        settings = dataclasses.make_dataclass("Settings", [("count", int), (name, kind)])
+        checks.check_booleans(settings(1, True))
+        refused(checks.check_booleans, settings(1, "no"), kind=TypeError, words=(f"{name} must",))
+        if name == "rest":
+            checks.check_booleans(settings(1, None))
 
 
 @pytest.mark.parametrize("check", [checks.check_threshold, checks.check_weight])

@@ -9,6 +9,7 @@ from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
 
 from softoverlap import boxes as geometry
+from softoverlap._checks import check_number
 from softoverlap.anchors.matches import BACKGROUND, IGNORE, Matcher, Scene, resolve_claims
 
 _ELEMENTS_PER_BLOCK = 1 << 18  # what a cache holds
@@ -46,6 +47,7 @@ class MaxOverlapMatcher(Matcher):
     """
 
     def __init__(self, low: float, high: float, *, allow_low_quality_matches: bool = True) -> None:
+        check_number(low=low, high=high)
         if not 0 <= low <= high <= 1:
             raise ValueError(f"low and high must satisfy 0 <= low <= high <= 1, got {low}, {high}")
         self.low = low

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from softoverlap._checks import check_choice, check_probabilities, check_weight
+from softoverlap._checks import check_choice, check_probabilities, check_weight, check_within
 from softoverlap.anchors import _shares
 from softoverlap.anchors.matches import IGNORE, Matches
 
@@ -103,8 +103,7 @@ class AnchorWeighting:
         check_choice("target", self.target, _TARGETS)
         check_choice("cls_weight", self.cls_weight, _CLS_WEIGHTS)
         check_choice("box_weight", self.box_weight, _BOX_WEIGHTS)
-        if not 0 <= self.floor <= 1:
-            raise ValueError(f"floor must lie in [0, 1], got {self.floor}")
+        check_within(0, 1, floor=self.floor)
         check_weight(gamma=self.gamma, eta=self.eta)
         band = self.ignore_band
         if band is not None and not (len(band) == 2 and 0 < band[0] <= band[1] <= 1):

@@ -55,6 +55,7 @@ class OutcomesMetric(CumulativeRows):
 
         Raises:
             TypeError: If either is not a list, or another argument is given.
+            ValueError: If the scans are not such, or have other axes than those of before.
         """
         if kwargs:
             raise TypeError(
@@ -74,7 +75,16 @@ class OutcomesMetric(CumulativeRows):
         raise TypeError(f"y_pred must be a list of dicts, one a scan, got {type(y_pred).__name__}")
 
     def _compute_list(self, y_pred: Any, y: Any = None, **kwargs: object) -> list[Any]:
-        return list(self.measure.statistics(y_pred, y).rows())
+        outcomes = self.measure.statistics(y_pred, y)
+        rows = list(outcomes.rows())
+        columns = rows[0].shape[1]
+        before = self._buffers[0][0].shape[1] if self._buffers else columns
+        if columns != before:  # two an axis
+            raise ValueError(
+                f"y must hold boxes of as many axes as before, "
+                f"{outcomes.ndim + (before - columns) // 2}, got {outcomes.ndim}"
+            )
+        return rows
 
     def outcomes(self) -> Outcomes:
         """What hit what in all scans that all ranks have seen."""
@@ -129,7 +139,7 @@ class FROCMetric(OutcomesMetric):
     __signature__ = signature(BoxFROC)  # what editors and `help` show
 
     def __init__(self, **options: Any) -> None:
-        super().__init__(BoxFROC(**options))
+        super().__init__(BoxFROC(**_known(FROCMetric, options)))
 
     def curve(self) -> FROC:
         """The whole FROC of all scans that all ranks have seen."""
@@ -164,8 +174,16 @@ class BoxAPMetric(OutcomesMetric):
     __signature__ = signature(BoxAP)
 
     def __init__(self, **options: Any) -> None:
-        super().__init__(BoxAP(**options))
+        super().__init__(BoxAP(**_known(BoxAPMetric, options)))
 
     def average_precision(self) -> AveragePrecision:
         """Average precision of each class over all scans that all ranks have seen."""
         return self.details()
+
+
+def _known(kind: type, options: dict[str, Any]) -> dict[str, Any]:
+    """The options, if the signature of the metric has them all."""
+    for name in options:
+        if name not in signature(kind).parameters:
+            raise TypeError(f"{kind.__name__}() got an unexpected keyword argument {name!r}")
+    return options

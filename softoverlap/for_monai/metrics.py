@@ -11,6 +11,7 @@ from monai.metrics.metric import IterationMetric
 from monai.utils.enums import MetricReduction
 from torch import Tensor
 
+from softoverlap._checks import check_boolean
 from softoverlap.for_monai.reduction import DATASET_REDUCTIONS, checked_reduction, reduce_scores
 from softoverlap.for_monai.rows import CumulativeRows
 from softoverlap.measures import Measure
@@ -55,7 +56,7 @@ class MeasureMetric(CumulativeRows):
             the reduction leaves one score a channel; not rounded.
 
     Raises:
-        TypeError: If `measure` is none.
+        TypeError: If `measure` is none, or `get_not_nans` neither True nor False.
         ValueError: If `reduction` is unknown or the measure has none such; on use, what the
             measure raises.
 
@@ -78,6 +79,7 @@ class MeasureMetric(CumulativeRows):
         super().__init__()
         if not isinstance(measure, Measure):
             raise TypeError(f"measure must be a measure such as SoftDice(), got {measure!r}")
+        check_boolean(get_not_nans=get_not_nans)
         self.measure = measure
         self.reduction = self._checked(reduction)
         self.get_not_nans = get_not_nans

@@ -11,6 +11,7 @@ from monai.utils.enums import MetricReduction
 from torch import Tensor
 
 from softoverlap._checks import check_no_components
+from softoverlap._docstrings import own_init
 from softoverlap.for_monai.metrics import MeasureMetric
 from softoverlap.for_monai.reduction import DATASET_REDUCTIONS, checked_reduction, reduce_scores
 from softoverlap.measures import (
@@ -28,6 +29,9 @@ class _SoftMetric(MeasureMetric):
     """What the soft metrics share: the arguments of MONAI's `DiceMetric`."""
 
     kind: type[SoftDice | SoftIoU | SoftTversky]
+
+    def __init_subclass__(cls) -> None:
+        own_init(cls)
 
     def __init__(
         self,

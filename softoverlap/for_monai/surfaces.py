@@ -169,6 +169,7 @@ class ThresholdedSurfaceDice(SurfaceMeasure):
     def __post_init__(self) -> None:
         super().__post_init__()
         for tolerance in self._tolerances(1):
+            check_number(tolerance=tolerance)
             if not 0 <= tolerance < math.inf:
                 raise ValueError(
                     f"tolerance must hold finite numbers of at least 0, got {tolerance}"
@@ -200,9 +201,8 @@ class ThresholdedSurfaceDice(SurfaceMeasure):
             )
 
     def _tolerances(self, classes: int) -> Sequence[float]:
-        if isinstance(self.tolerance, int | float):
-            return [self.tolerance] * classes
-        return self.tolerance
+        several = isinstance(self.tolerance, Sequence) and not isinstance(self.tolerance, str)
+        return self.tolerance if several else [self.tolerance] * classes  # pyright: ignore
 
 
 @dataclass(frozen=True, kw_only=True)

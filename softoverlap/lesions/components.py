@@ -272,7 +272,10 @@ def _reaching(values: Tensor, threshold: float) -> np.ndarray:
 
 def check_low(low: float | None, threshold: float) -> None:
     """Check that the lower threshold of hysteresis is not above the other."""
-    if low is not None and not 0 < low <= threshold:
+    if low is None:
+        return
+    check_number(low=low)
+    if not 0 < low <= threshold:
         raise refusal("low", f"must lie in (0, {threshold:g}], up to the threshold, got {low!r}")
 
 

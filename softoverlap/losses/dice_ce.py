@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from softoverlap._checks import check_choice, check_weight
+from softoverlap._checks import check_choice, check_weight, check_within
 from softoverlap._types import Masks, Targets, plain
 from softoverlap.losses.masks import MaskLoss, SoftDiceLoss, checked_weight
 from softoverlap.losses.reduction import reduction_name
@@ -63,8 +63,7 @@ class SoftDiceCELoss(MaskLoss):
         check_weight(lambda_dice=lambda_dice, lambda_ce=lambda_ce)
         reduction = reduction_name(reduction)
         check_choice("reduction", reduction, ("mean", "sum"))
-        if not 0 <= label_smoothing <= 1:
-            raise ValueError(f"label_smoothing must lie in [0, 1], got {label_smoothing}")
+        check_within(0, 1, label_smoothing=label_smoothing)
         weight = checked_weight(weight)
         foreground = weight
         if weight is not None and weight.numel() > 1 and not include_background:

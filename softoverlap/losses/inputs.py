@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from softoverlap._checks import check_rank, check_real, check_same_shape
+from softoverlap._checks import check_booleans, check_rank, check_real, check_same_shape
 from softoverlap._types import accumulation_dtype, plain
 from softoverlap.masks import counted_masks, counted_voxels, one_hot
 
@@ -27,6 +27,7 @@ class Preparation:
     validate: bool | None
 
     def __post_init__(self) -> None:
+        check_booleans(self)
         if self.other_act is not None and not callable(self.other_act):
             raise TypeError(f"other_act must be callable, got {type(self.other_act).__name__}")
         asked = {"sigmoid": self.sigmoid, "softmax": self.softmax, "other_act": self.other_act}

@@ -58,8 +58,6 @@ class MaskBoxLoss(ReducedLoss):
     ) -> None:
         super().__init__(reduction, validate=validate)
         check_weight(distance_weight=distance_weight)
-        if not 0 <= empty <= 1:
-            raise ValueError(f"empty must lie in [0, 1], got {empty}")
         self.distance_weight = distance_weight
         self.overlap = self.overlap.with_(empty=empty)
 

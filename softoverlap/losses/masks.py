@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from inspect import signature
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from softoverlap import masks, scores
-from softoverlap._checks import check_choice, check_weight
+from softoverlap._checks import check_boolean, check_choice, check_weight
 from softoverlap._docstrings import Family
 from softoverlap._types import Masks, Targets
 from softoverlap.losses.inputs import Preparation
@@ -50,7 +51,7 @@ class MaskLoss(Family, nn.Module):
             tensors.
 
     Raises:
-        TypeError: If `other_act` is not callable.
+        TypeError: If `other_act` is not callable, or a switch neither True nor False.
         ValueError: If arguments exclude each other or are out of range; `squared_pred` excludes
             `intersection`.
     """
@@ -71,6 +72,7 @@ class MaskLoss(Family, nn.Module):
         """Take what all of them are told."""
         self.prepare, self.form, self.batch = prepare, form, batch
         self.reduction = reduction_name(reduction)
+        check_boolean(batch=batch)
         check_weight(smooth_nr=smooth[0], smooth_dr=smooth[1])
         self.smooth_nr, self.smooth_dr = map(float, smooth)
         self.register_buffer("class_weight", weight)
@@ -154,6 +156,7 @@ class SoftDiceLoss(MaskLoss):
         validate: bool | None = None,
     ) -> None:
         super().__init__()
+        check_boolean(squared_pred=squared_pred, jaccard=jaccard, soft_label=soft_label)
         prepare = Preparation(
             include_background, to_onehot_y, sigmoid, softmax, other_act, ignore_index, validate
         )
@@ -182,6 +185,12 @@ class SoftIoULoss(SoftDiceLoss):
     """
 
     always_iou = True
+    __signature__ = signature(SoftDiceLoss).replace(
+        parameters=[
+            parameter.replace(default=True) if parameter.name == "jaccard" else parameter
+            for parameter in signature(SoftDiceLoss).parameters.values()
+        ]
+    )
 
 
 class SoftTverskyLoss(MaskLoss):
@@ -222,6 +231,7 @@ class SoftTverskyLoss(MaskLoss):
         validate: bool | None = None,
     ) -> None:
         super().__init__()
+        check_boolean(soft_label=soft_label)
         check_weight(alpha=alpha, beta=beta)
         prepare = Preparation(
             include_background, to_onehot_y, sigmoid, softmax, other_act, ignore_index, validate

@@ -10,6 +10,8 @@ import numpy as np
 from scipy import stats
 from torch import Tensor
 
+from softoverlap._checks import check_number
+
 Measured = Sequence[float] | np.ndarray | Tensor
 Interval = tuple[float, float]
 _WIDTH = 1.96  # standard deviations between the mean difference and a limit of agreement
@@ -89,6 +91,7 @@ def compute_bland_altman(
         raise ValueError(
             f"target must hold as many values as pred, {len(first)}, got {len(second)}"
         )
+    check_number(confidence=confidence)
     if not 0 < confidence < 1:
         raise ValueError(f"confidence must lie in (0, 1), got {confidence!r}")
     differences = first - second

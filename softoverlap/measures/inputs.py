@@ -5,6 +5,7 @@ Labels never become one-hot: sixty classes of a label map would take sixty times
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from types import EllipsisType
@@ -192,7 +193,7 @@ def slabs(masks: Tensor) -> Iterator[Part]:
     at_once = VOXELS_AT_ONCE if masks.device.type == "cpu" else VOXELS_PER_LAUNCH
     spatial = masks.shape[2:]
     axis = max(range(len(spatial)), key=masks.stride()[2:].__getitem__)
-    voxels = len(masks) * int(np.prod(spatial))
+    voxels = len(masks) * math.prod(spatial)
     step = max(1, at_once * spatial[axis] // max(voxels, 1))
     for start in range(0, max(spatial[axis], 1), step):
         yield (*[slice(None)] * axis, slice(start, start + step), ...)

@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from softoverlap._checks import check_score
+from softoverlap._checks import check_booleans, check_score
 from softoverlap._types import VoxelWeights
 from softoverlap.measures.inputs import MaskBatch, MaskPair, mask_batch
 
@@ -56,10 +56,7 @@ class Measure(ABC):
     validate: bool | None = None
 
     def __post_init__(self) -> None:
-        if not isinstance(self.include_background, bool):
-            raise TypeError(
-                f"include_background must be True or False, got {self.include_background!r}"
-            )
+        check_booleans(self)
         _check_integer(num_classes=self.num_classes)
         if self.num_classes is not None and self.num_classes < 1:
             raise ValueError(f"num_classes must be at least 1, got {self.num_classes}")

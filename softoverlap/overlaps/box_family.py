@@ -59,7 +59,7 @@ class BoxLikeOverlap(Overlap):
     def _of_pairs(
         self, pred: Tensor, target: Tensor, validate: bool | None, parameters: Mapping[str, Any]
     ) -> Tensor:
-        definition = self.defined(parameters)
+        definition = self.defined(parameters, self.pairs.__name__)
         self.check(validate, pred=pred, target=target)
         check_same_rows(pred=pred, target=target)
         return _total(definition, plain(pred), plain(target)).to(score_dtype(pred, target))

@@ -125,7 +125,7 @@ class MaskBoxOverlap(Overlap):
     def _of_pairs(
         self, masks: AnyMasks, boxes: Tensor, validate: bool | None, parameters: Mapping[str, Any]
     ) -> Tensor:
-        ratio = self.defined(parameters)
+        ratio = self.defined(parameters, self.pairs.__name__)
         volume, boxes = prepared(masks, boxes, validate)
         score = aligned_ratios(ratio, volume, boxes)
         if self._penalty is None:

@@ -7,12 +7,14 @@ keyword arguments are the overlap's parameters.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping
 from functools import lru_cache, partial
 from inspect import Parameter, Signature, cleandoc, signature
 from math import isfinite
 from typing import Any, TypeVar
 
+from softoverlap._checks import check_within, refusal
 from softoverlap._docstrings import joined
 
 _NAMED: dict[str, Overlap] = {}
@@ -59,7 +61,14 @@ class Form:
             __module__=overlap._definition.__module__,
             __doc__=joined(doc, family, [one.name for one in shown]),
             __signature__=Signature(shown, return_annotation=call.return_annotation),
+            __annotations__={one.name: one.annotation for one in shown}
+            | {"return": call.return_annotation},
+            __globals__=self._globals(overlap._definition),
         )
+
+    def _globals(self, definition: Callable[..., Any]) -> dict[str, Any]:
+        """Where the annotations of call and parameters are found, as `get_type_hints` asks."""
+        return getattr(definition, "__globals__", {}) | vars(sys.modules[type(self).__module__])
 
 
 class Overlap(Form):
@@ -163,20 +172,27 @@ class Overlap(Form):
             >>> mask_box_tversky.with_(alpha=0.3, beta=0.7)
             mask_box_tversky.with_(alpha=0.3, beta=0.7)
         """
-        return _derived(self._named, tuple(self._values(parameters).items()))  # pyright: ignore
+        values = self._values(parameters, f"{self.name}.with_")
+        return _derived(self._named, tuple(values.items()))  # pyright: ignore
 
-    def defined(self, parameters: Mapping[str, Any]) -> Callable[..., Any]:
-        """The definition with its parameters, some of them given by the caller."""
-        values = self._values(parameters)
+    def defined(
+        self, parameters: Mapping[str, Any], called: str | None = None
+    ) -> Callable[..., Any]:
+        """The definition with its parameters, some of them given by the caller of what is named."""
+        values = self._values(parameters, called or self.name)
         return partial(self._definition, **values) if values else self._definition
 
-    def _values(self, given: Mapping[str, Any]) -> dict[str, Any]:
+    def _values(self, given: Mapping[str, Any], called: str) -> dict[str, Any]:
         if not given:
             return self._parameters
-        for name in given:
+        for name, value in given.items():
             if name not in self._parameters:
-                raise TypeError(f"{self.name}() got an unexpected keyword argument {name!r}")
+                raise TypeError(f"{called}() got an unexpected keyword argument {name!r}")
+            if value != value:  # and so no overlap would equal itself
+                raise refusal(name, f"must be a number, got {value}")
         values = {**self._parameters, **given}
+        if "empty" in given:
+            check_within(0, 1, empty=given["empty"])
         if self._check is not None:
             self._check(**values)
         return values

@@ -39,9 +39,3 @@ def classes(boxes: Tensor, labels: Tensor | None, validate: bool | None) -> Tens
     check_tensors(labels=labels)
     one_a_box(boxes, validate, labels=labels)
     return plain(labels).to(boxes.device)
-
-
-def check_threshold(iou_threshold: float, lowest: float = 0.0) -> None:
-    """The threshold is a value that the overlap can take."""
-    if not lowest <= iou_threshold <= 1:
-        raise ValueError(f"iou_threshold must lie in [{lowest:g}, 1], got {iou_threshold}")

@@ -6,11 +6,11 @@ import torch
 from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 
-from softoverlap._checks import check_boxes, check_tensors
+from softoverlap._checks import check_boxes, check_tensors, check_within
 from softoverlap._types import accumulation_dtype, plain
 from softoverlap.overlaps import box_iou, box_pair_iou
 from softoverlap.suppression._greedy import clash_of, owners, suppress
-from softoverlap.suppression._inputs import check_threshold, classes, not_negative, one_a_box
+from softoverlap.suppression._inputs import classes, not_negative, one_a_box
 
 
 def weighted_box_clustering(
@@ -73,7 +73,7 @@ def weighted_box_clustering(
     """
     check_tensors(boxes=boxes, scores=scores)
     check_boxes(boxes=boxes, validate=validate)
-    check_threshold(iou_threshold)
+    check_within(0, 1, iou_threshold=iou_threshold)
     labels = classes(boxes, labels, validate)
     weights = torch.ones_like(scores) if weights is None else weights
     expected = torch.zeros_like(scores) if expected is None else expected

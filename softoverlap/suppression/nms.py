@@ -7,11 +7,11 @@ from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 
 from softoverlap import rotated, scores as ratios
-from softoverlap._checks import check_boxes, check_rotated_boxes, check_tensors
+from softoverlap._checks import check_boxes, check_rotated_boxes, check_tensors, check_within
 from softoverlap._types import accumulation_dtype, plain
 from softoverlap.overlaps import BoxOverlap, Form, box_iou, rotated_box_iou
 from softoverlap.suppression._greedy import Clash, PairwiseScore, clash_of, meeting_clash, suppress
-from softoverlap.suppression._inputs import check_threshold, classes, one_a_box
+from softoverlap.suppression._inputs import classes, one_a_box
 
 _SLACK = 1 + 1e-9  # rounding never makes the bound of an overlap too low
 
@@ -35,8 +35,8 @@ def box_nms(
     Args:
         boxes: Boxes in any one unit, shape (N, 2 * ndim).
         scores: Confidence, shape (N,).
-        iou_threshold: Highest overlap that two kept boxes may have; in [0, 1] for IoU, for another
-            overlap any value up to 1.
+        iou_threshold: Highest overlap that two kept boxes may have, in the overlap's range: [0, 1]
+            for IoU, [-1, 1] for GIoU, up to 1 for a function of your own.
         labels: Classes; boxes of different classes never drop each other. Shape (N,).
         overlap: Pairwise overlap of kept boxes (first) and candidates, for instance `box_giou`,
             `box_ciou.with_(gate=0.5)`, or `box_iof` to drop boxes that cover a kept one; or a
@@ -67,7 +67,8 @@ def box_nms(
         raise TypeError(f"overlap must be a function such as box_giou, got {overlap!r}")
     if isinstance(overlap, Form) and not isinstance(overlap, BoxOverlap):
         raise ValueError(f"overlap must be one of boxes such as box_giou, got {overlap!r}")
-    check_threshold(iou_threshold, 0.0 if overlap is box_iou else -float("inf"))
+    low, high = overlap.range if isinstance(overlap, BoxOverlap) else (-float("inf"), 1.0)
+    check_within(low, high, iou_threshold=iou_threshold)
     labels = classes(boxes, labels, validate)
     one_a_box(boxes, validate, scores=scores)
     wide = plain(boxes).detach().to(accumulation_dtype(boxes))
@@ -113,7 +114,7 @@ def rotated_nms(
     """
     check_tensors(boxes=boxes, scores=scores)
     check_rotated_boxes(boxes=boxes, validate=validate)
-    check_threshold(iou_threshold)
+    check_within(0, 1, iou_threshold=iou_threshold)
     labels = classes(boxes, labels, validate)
     one_a_box(boxes, validate, scores=scores)
     wide = plain(boxes).detach().to(torch.float64)

@@ -12,10 +12,11 @@ from softoverlap._checks import (
     check_positive,
     check_tensors,
     check_weight,
+    check_within,
 )
 from softoverlap._types import accumulation_dtype, plain
 from softoverlap.overlaps import box_iou
-from softoverlap.suppression._inputs import check_threshold, classes, not_negative, one_a_box
+from softoverlap.suppression._inputs import classes, not_negative, one_a_box
 
 
 def soft_nms(
@@ -69,7 +70,7 @@ def soft_nms(
     check_choice("decay", decay, ("gaussian", "linear"))
     check_positive(sigma=sigma)
     check_weight(score_threshold=score_threshold)
-    check_threshold(iou_threshold)
+    check_within(0, 1, iou_threshold=iou_threshold)
     labels = classes(boxes, labels, validate)
     one_a_box(boxes, validate, scores=scores)
     not_negative(validate, scores=scores)

@@ -346,6 +346,9 @@ def test_tolerances_and_percentiles_that_make_no_sense_are_named():
     for wrong in (-1.0, [-1.0], [math.inf], math.nan):
         with pytest.raises(ValueError, match="tolerance must hold finite numbers"):
             surface_dice_of(maps, maps, tolerance=wrong, **given)
+    for wrong in ("x", None, ["x"]):
+        with pytest.raises(TypeError, match="tolerance must be a number, got"):
+            surface_dice_of(maps, maps, tolerance=wrong, **given)
     with pytest.raises(ValueError, match="a number for each of 1 classes, got 2"):
         surface_dice_of(maps, maps, tolerance=[1.0, 1.0], **given)
     for wrong in (0, 101, -1, 0.95):

@@ -14,6 +14,7 @@ from monai.bundle import ConfigParser
 from monai.data import MetaTensor
 from monai.utils import LossReduction
 
+from softoverlap import losses
 from softoverlap.losses import SoftDiceCELoss, SoftDiceLoss, SoftIoULoss, SoftTverskyLoss
 
 LOSSES = [SoftDiceLoss, SoftIoULoss, SoftTverskyLoss, SoftDiceCELoss]
@@ -285,6 +286,31 @@ def test_bad_input_is_named(loss):
         loss(to_onehot_y=True)(prediction, torch.full((1, 1, 4), 7))
     with pytest.raises(ValueError, match=r"input must have shape \(B, C, \*spatial\)"):
         loss()(torch.zeros(3), torch.zeros(3))
+
+
+@pytest.mark.bad_input
+@pytest.mark.parametrize("loss", LOSSES)
+def test_a_switch_is_true_or_false(loss):
+    shown = inspect.signature(loss).parameters.items()
+    switches = [name for name, parameter in shown if isinstance(parameter.default, bool)]
+    assert len(switches) >= 6
+    for switch in [*switches, "validate"]:
+        with pytest.raises(TypeError, match=f"{switch} must be True or False, got 'no'"):
+            loss(**{switch: "no"})
+
+
+@pytest.mark.bad_input
+@pytest.mark.parametrize("name", [n for n in losses.__all__ if n.endswith("Loss")])
+def test_a_misspelt_argument_names_the_loss_that_was_called(name):
+    with pytest.raises(TypeError, match=rf"^{name}\.__init__\(\) got an unexpected .* 'typo'"):
+        getattr(losses, name)(typo=1)
+
+
+def test_the_iou_loss_shows_that_it_is_one():
+    assert inspect.signature(SoftIoULoss).parameters["jaccard"].default is True
+    assert inspect.signature(SoftDiceLoss).parameters["jaccard"].default is False
+    for loss in (SoftIoULoss(), SoftIoULoss(jaccard=False), SoftDiceLoss(jaccard=True)):
+        assert "jaccard=True" in repr(loss)
 
 
 @pytest.mark.bad_input

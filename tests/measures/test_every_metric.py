@@ -174,3 +174,37 @@ def test_calls_with_other_classes_than_before_are_named(name):
 def test_a_metric_that_saw_nothing_says_so(name):
     with pytest.raises(ValueError, match="at least one scan" if name in OF_BOXES else "nothing"):
         METRICS[name]().aggregate()
+
+
+@pytest.mark.bad_input
+@pytest.mark.parametrize("name", [*OF_MASKS, *OF_RATERS])
+def test_a_switch_of_a_measure_is_true_or_false(name):
+    metric = METRICS[name]()
+    switches = [field.name for field in dataclasses.fields(metric.measure) if "bool" in field.type]
+    assert {"include_background", "validate"} <= set(switches)
+    for switch in switches:
+        with pytest.raises(TypeError, match=f"{switch} must be True or False, got 'no'"):
+            dataclasses.replace(metric.measure, **{switch: "no"})
+    with pytest.raises(TypeError, match="get_not_nans must be True or False, got 'no'"):
+        softoverlap.for_monai.MeasureMetric(metric.measure, get_not_nans="no")
+
+
+@pytest.mark.bad_input
+@pytest.mark.parametrize("name", [n for n in softoverlap.for_monai.__all__ if n.endswith("Metric")])
+def test_a_misspelt_argument_names_the_metric_that_was_called(name):
+    with pytest.raises(TypeError, match=rf"^{name}(\.__init__)?\(\) got an unexpected .* 'typo'"):
+        getattr(softoverlap.for_monai, name)(typo=1)
+
+
+@pytest.mark.bad_input
+@pytest.mark.parametrize("name", OF_BOXES)
+def test_scans_of_other_axes_than_before_are_named(name):
+    metric = METRICS[name]()
+    for boxes in item_of(name, 0):
+        assert boxes[0]["box"].shape[1] == 6
+    metric(*item_of(name, 0))
+    flat = [[scan | {"box": scan["box"][:, [0, 1, 3, 4]]} for scan in s] for s in item_of(name, 0)]
+    with pytest.raises(ValueError, match="y must hold boxes of as many axes as before, 3, got 2"):
+        metric(*flat)
+    metric.reset()
+    metric(*flat)

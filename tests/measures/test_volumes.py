@@ -255,6 +255,8 @@ def test_measurements_that_do_not_pair_are_named():
         compute_bland_altman(torch.ones(1, 1), [1.0])
     with pytest.raises(ValueError, match=r"confidence must lie in \(0, 1\), got 95"):
         compute_bland_altman([1.0], [1.0], confidence=95)
+    with pytest.raises(TypeError, match="confidence must be a number, got '0.95'"):
+        compute_bland_altman([1.0], [1.0], confidence="0.95")
 
 
 @pytest.mark.bad_input

@@ -12,6 +12,7 @@ import pickle
 import pydoc
 import subprocess
 import sys
+import typing
 from functools import partial
 from pathlib import Path
 
@@ -114,6 +115,14 @@ def test_a_form_shows_signature_and_docstring_like_a_function(form):
 
 
 @pytest.mark.parametrize("form", FORMS, ids=repr)
+def test_the_types_of_a_form_are_read_like_those_of_a_function(form):
+    hints, shown = typing.get_type_hints(form), inspect.signature(form)
+    assert list(hints) == [*shown.parameters, "return"]
+    assert hints["validate"] == (bool | None)
+    assert not any(isinstance(hint, str) for hint in hints.values())
+
+
+@pytest.mark.parametrize("form", FORMS, ids=repr)
 def test_doctest_finds_the_examples_of_both_forms(form):
     finder = doctest.DocTestFinder(exclude_empty=True)
     module = importlib.import_module(form.__module__)
@@ -192,8 +201,30 @@ def test_a_parameter_that_is_not_there_is_refused_like_that_of_a_function():
     sets = two_sets(box_iou)
     with pytest.raises(TypeError, match=r"box_iou\(\) got an unexpected keyword argument 'gate'"):
         box_iou(*sets, gate=0.5)
-    with pytest.raises(TypeError, match=r"box_iou\(\) got an unexpected keyword argument 'gate'"):
+    with pytest.raises(TypeError, match=r"^box_iou\.with_\(\) got an unexpected .* 'gate'"):
         box_iou.with_(gate=0.5)
+    for form in (box_iou.pairs, mask_dice, mask_box_dice, mask_box_dice.pairs):
+        with pytest.raises(TypeError, match=rf"^{form.__name__}\(\) got an unexpected .* 'gate'"):
+            form(*sets, gate=0.5)
+
+
+@pytest.mark.bad_input
+@pytest.mark.parametrize("overlap", NAMED, ids=repr)
+def test_a_parameter_is_a_number_in_its_range(overlap):
+    for name in overlap.parameters:
+        with pytest.raises(ValueError, match=f"^{name} must be a number, got nan"):
+            overlap.with_(**{name: math.nan})
+    if "empty" in overlap.parameters:
+        for call in (overlap.with_, partial(overlap.pairs, *two_sets(overlap))):
+            for wrong in (-0.1, 1.1, math.inf):
+                with pytest.raises(ValueError, match=r"^empty must lie in \[0, 1\], got"):
+                    call(empty=wrong)
+            with pytest.raises(TypeError, match="^empty must be a number, got 'x'"):
+                call(empty="x")
+
+
+def test_a_parameter_out_of_range_is_refused_in_every_form():
+    sets = two_sets(box_nwd)
     with pytest.raises(ValueError, match="gate must lie in"):
         box_ciou.with_(gate=1.5)
     with pytest.raises(ValueError, match="constant must be above 0"):

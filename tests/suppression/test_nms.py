@@ -13,6 +13,7 @@ from hypothesis import given, strategies as st
 
 from softoverlap import boxes as geometry
 from softoverlap.overlaps import (
+    box_ciou,
     box_giou,
     box_iof,
     box_iou,
@@ -453,6 +454,16 @@ def test_scores_of_another_length_are_refused(name):
         call(torch.tensor(box), torch.tensor([0.5, 0.6]))
     with pytest.raises(ValueError, match=r"labels must have shape \(1,\)"):
         call(torch.tensor(box), torch.tensor([0.5]), labels=torch.tensor([1, 2]))
+
+
+@pytest.mark.bad_input
+@pytest.mark.parametrize(("overlap", "low"), [(box_iou, "0"), (box_giou, "-1"), (box_ciou, "-1.5")])
+def test_a_threshold_lies_in_the_range_of_the_overlap(overlap, low):
+    box, score = torch.tensor([[0.0, 1.0]]), torch.tensor([0.5])
+    assert box_nms(box, score, float(low), overlap=overlap).tolist() == [0]
+    for wrong in (float(low) - 0.1, 1.1, float("nan")):
+        with pytest.raises(ValueError, match=rf"iou_threshold must lie in \[{low}, 1\], got"):
+            box_nms(box, score, wrong, overlap=overlap)
 
 
 @pytest.mark.bad_input

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import sparse
 
-from softoverlap._checks import check_choice
+from softoverlap._checks import check_choice, check_threshold
 from softoverlap.measures.criteria import any_voxel
 from softoverlap.measures.hit import Hit
 from softoverlap.measures.lesionwise.maps import LesionScan, matched, merged_overlap, ratio
@@ -30,6 +30,8 @@ def lesion_hit(hit: Hit | MaskOverlap | str, hit_threshold: float | None = None)
         if hit.overlap is not any_voxel and not isinstance(hit.overlap, MaskOverlap):
             raise ValueError(f"hit must be of any_voxel or masks, such as mask_dice, got {hit}")
         return hit
+    if not isinstance(hit, MaskOverlap | str):
+        raise TypeError(f"hit must be a Hit, an overlap of masks or its name, got {hit!r}")
     names = overlap_names(MaskOverlap)
     if isinstance(hit, str):
         check_choice(
@@ -45,8 +47,7 @@ def lesion_hit(hit: Hit | MaskOverlap | str, hit_threshold: float | None = None)
             )
         return TOUCH
     level = 0.1 if hit_threshold is None else hit_threshold
-    if not 0 < level <= 1:
-        raise ValueError(f"hit_threshold must lie in (0, 1], got {level!r}")
+    check_threshold(hit_threshold=level)
     return Hit(overlap_named(hit, MaskOverlap), level)
 
 

@@ -17,7 +17,7 @@ from scipy.optimize import linear_sum_assignment
 from scipy.sparse import csgraph
 from torch import Tensor
 
-from softoverlap._checks import check_choice, check_weight
+from softoverlap._checks import check_choice, check_number, check_threshold, check_weight
 from softoverlap.lesions import component_maps, marked_voxels, neighbourhood
 from softoverlap.measures.inputs import in_dtype, reaches
 from softoverlap.overlaps import MaskOverlap, mask_iou
@@ -38,9 +38,8 @@ class LesionRules:
 
     def __post_init__(self) -> None:
         thresholds = {"threshold": self.threshold, "target_threshold": self.of_target}
-        for name, value in thresholds.items():
-            if not 0 < value <= 1:
-                raise ValueError(f"{name} must lie in (0, 1], got {value!r}")
+        check_threshold(**thresholds)
+        check_number(halo=self.halo)
         if not 0 <= self.halo <= min(thresholds.values()):
             raise ValueError(
                 f"halo must lie in [0, {min(thresholds.values())}], from 0 to the threshold, "

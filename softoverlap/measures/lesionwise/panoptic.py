@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from softoverlap._checks import check_choice
+from softoverlap._checks import check_choice, check_number
 from softoverlap.measures.lesionwise.maps import LesionScan, ratio
 from softoverlap.measures.lesionwise.measure import LesionMeasure
 from softoverlap.measures.measure import WithEmpty
@@ -87,6 +87,7 @@ class PanopticQuality(WithEmpty, LesionMeasure):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_choice("metric_name", self.metric_name, QUALITIES)
+        check_number(match_iou=self.match_iou)
         if not 0.5 <= self.match_iou < 1:
             raise ValueError(
                 f"match_iou must lie in [0.5, 1), where a match is unique, got {self.match_iou!r}"

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from softoverlap._checks import check_choice
+from softoverlap._checks import check_choice, check_number
 from softoverlap._types import VoxelWeights
 from softoverlap.measures.hit import Hit
 from softoverlap.measures.inputs import Spacing
@@ -206,6 +206,7 @@ def _figures(counts: Float[Tensor, "4"]) -> RecallFigures:
 def _checked_edges(edges: Sequence[float]) -> tuple[float, ...]:
     if not isinstance(edges, Iterable):
         raise TypeError(f"edges must be a sequence of volumes in mm³, got {edges!r}")
+    check_number(**{f"edges[{place}]": edge for place, edge in enumerate(edges)})
     rising = tuple(map(float, edges))
     bounds = (0.0, *rising, float("inf"))
     if not all(low < high for low, high in pairwise(bounds)):

@@ -701,6 +701,27 @@ def test_volumes_need_a_spacing(make):
 
 
 @pytest.mark.bad_input
+@pytest.mark.parametrize("measure", [FalsePositives, LesionRecall, LesionwiseDice, PanopticQuality])
+def test_what_is_no_number_is_named(measure):
+    names = ["threshold", "target_threshold", "halo"]
+    names += ["match_iou"] if measure is PanopticQuality else []
+    for name in names:
+        for wrong in ("x", (0.5,), True):
+            with pytest.raises(TypeError, match=f"^{name} must be a number, got"):
+                measure(**{name: wrong})
+
+
+@pytest.mark.bad_input
+def test_edges_and_hits_of_another_type_are_named():
+    with pytest.raises(TypeError, match=r"edges\[0\] must be a number, got 'x'"):
+        LesionRecall(edges="x")
+    with pytest.raises(TypeError, match="hit must be a Hit, an overlap of masks or its name, got"):
+        LesionRecall(hit=0.5)
+    with pytest.raises(TypeError, match="hit_threshold must be a number, got 'x'"):
+        LesionRecall(hit="dice", hit_threshold="x")
+
+
+@pytest.mark.bad_input
 def test_bad_arguments_of_one_metric_are_named():
     maps = torch.full((1, 1, 4), 0.5)
     for make, message in (
