@@ -17,6 +17,7 @@ from softoverlap.app.cohort import (
     summarize,
 )
 from softoverlap.app.cohort.box_grid import place_boxes
+from softoverlap.app.cohort.tables import LesionMatches
 from softoverlap.images import BoxFile, write_boxes, write_markups
 from softoverlap.measures import match_quality
 
@@ -41,7 +42,7 @@ def test_boxes_of_every_format_that_tells_itself_are_scored(tmp_path, found, tru
     paths = written(tmp_path / "pred", found), written(tmp_path / "truth", truth)
     (pair,) = find_pairs(*(path.parent for path in paths))
     result = score_case(ScorePair("a", paths[0], (paths[1],)))
-    assert [row["soft_iou"] for row in result.lesions] == pytest.approx([1.0, 1.0], abs=1e-5)
+    assert [row["box_iou"] for row in result.lesions] == pytest.approx([1.0, 1.0], abs=1e-5)
     volumes = [3 * (3 * 4 * 4), 3 * (2 * 3 * 4)]
     assert [row["volume_mm3"] for row in result.lesions] == pytest.approx(volumes, rel=1e-5)
     assert pair.error is None
@@ -100,21 +101,33 @@ def scan(case, score):
         scores=None if score is None else torch.tensor([score]).double(),
         lesion_boxes=BOXES[:1], existence=[1.0], sizes=[48.0],
     )  # fmt: skip
-    match = {"case": case, "outcomes": outcomes.as_dict()}
-    return CaseResult(case, [{"case": case, "lesions": 1}], matches=[match])
+    matches = LesionMatches("boxes", outcomes, [48.0], by_centre=outcomes)
+    lesion = {"detected": True, "found_by_centre": True, "not_counted": None, "existence": 1.0}
+    lesion |= {"case": case, "volume_mm3": 48.0, "score": score, "box_iou": 1.0}
+    return CaseResult(
+        case, [{"case": case, "lesions": 1}], [lesion], [{"case": case, **matches.as_dict()}]
+    )
 
 
-def test_one_scan_has_no_interval():
-    found = summarize([scan("a", 0.5)])
+def test_one_patient_has_no_interval():
+    found = summarize([scan("sub-1_a", 0.5), scan("sub-1_b", 0.4)])
     assert found["froc"]["cpm"] == 1.0
     assert "cpm_interval" not in found["froc"]
-    assert "cpm_interval" in summarize([scan("a", 0.5), scan("b", 0.5)])["froc"]
+    assert "cpm_interval" in summarize([scan("a", 0.5), scan("b", 0.4)])["froc"]
 
 
 def test_cases_whose_boxes_have_no_scores_are_named():
     found = summarize([scan("a", 0.5), scan("b", None), scan("c", 0.1)])
     assert "froc" not in found
-    assert found["without_scores"] == ["b"]
+    assert found["no_curve"] == "Neither FROC nor CPM nor AP: boxes have no scores in b."
+
+
+def test_equal_scores_are_a_point_and_no_curve():
+    found = summarize([scan("a", 0.5), scan("b", 0.5)])
+    assert "froc" not in found
+    assert "average_precision" not in found
+    assert found["no_curve"].endswith("all that was found has the same score.")
+    assert found["operating_point"]["sensitivity"] == found["operating_point"]["f1"] == 1.0
 
 
 def test_empty_masks_are_counted():

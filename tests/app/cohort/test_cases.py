@@ -369,8 +369,10 @@ def test_boxes_against_a_mask(tmp_path, flipped):
     (row,) = result.rows
     assert (row["kind"], row["lesions_found"], row["false_positives"]) == ("boxes in masks", 2, 1)
     assert [box["outcome"] for box in result.boxes] == ["hit", "hit", "false positive"]
-    # a cuboid of probability p in its tight box: IoU p V / V
-    assert [lesion["soft_iou"] for lesion in result.lesions] == pytest.approx([0.8, 0.6], abs=1e-6)
+    # the rule is of boxes: how sure the mask is within its own is another matter
+    assert [lesion["box_iou"] for lesion in result.lesions] == pytest.approx([1, 1], abs=1e-6)
+    assert [lesion["score"] for lesion in result.lesions] == pytest.approx([0.9, 0.8])
+    assert all("soft_iou" not in lesion for lesion in result.lesions)
     assert row["geometry_displacement_voxels"] == pytest.approx(0, abs=1e-5)
 
 
@@ -453,17 +455,8 @@ def test_a_mask_against_boxes(tmp_path):
     pair = ScorePair("a", save(tmp_path / "a.nii.gz", pred), (tmp_path / "truth.json",))
     result = score_case(pair)
     assert result.rows[0]["kind"] == "masks in boxes"
-    assert [row["soft_dice"] for row in result.lesions] == pytest.approx(
-        [2 * m / (m + v) for m, v in _masses(pred)], abs=1e-6
-    )
+    assert [row["box_iou"] for row in result.lesions] == [1.0, 1.0]
     assert [row["score"] for row in result.boxes] == [1.0, 1.0]
-
-
-def _masses(mask):
-    """Mass and volume of the tight box of each lesion."""
-    for low, high in (box.chunk(2) for box in boxes_of(mask).long()):
-        part = mask[tuple(slice(*edge) for edge in zip(low, high, strict=True))]
-        yield part.sum().item(), part.numel()
 
 
 def test_boxes_against_boxes(tmp_path):
@@ -474,7 +467,7 @@ def test_boxes_against_boxes(tmp_path):
     pair = ScorePair("a", tmp_path / "found.json", (tmp_path / "truth.json",))
     result = score_case(pair)
     assert [row["outcome"] for row in result.boxes] == ["hit", "duplicate"]
-    assert [row["soft_iou"] for row in result.lesions] == [0.5, 0.0]
+    assert [row["box_iou"] for row in result.lesions] == [0.5, 0.0]
     assert "one has no affine" in result.rows[0]["warning"]
 
 

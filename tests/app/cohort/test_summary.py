@@ -16,6 +16,7 @@ from softoverlap.app.cohort import (
     ScoreSettings,
     score_case,
     score_cohort,
+    SummarySettings,
     serial,
     summarize,
 )
@@ -30,6 +31,7 @@ from softoverlap.measures.detection import matching
 from softoverlap.measures.detection.matching import greedy
 from tests.support.cohort_makers import masks, pairs_of, spoil, write_cohort, write_pair
 
+QUICK = SummarySettings(resamples=50)
 numbers = st.lists(st.floats(-100, 100), min_size=2, max_size=30)
 
 
