@@ -1,8 +1,9 @@
 """FROC of found boxes, over all scans, those without lesions included.
 
-In each scan the boxes are taken by descending score (equal scores in the order given), and each
-takes the free lesion of its own label that it hits best. A box that hits only lesions that are
-already taken is a duplicate, neither true nor false; one that hits no lesion is a false positive.
+In each scan the boxes are taken by descending score, and each takes the free lesion of its own
+label that it hits best; boxes of equal score take as many as they can, whatever their order. A box
+that hits only lesions that are already taken is a duplicate, neither true nor false; one that hits
+no lesion is a false positive. Lesions may be ignored: neither they nor boxes on them count.
 """
 
 from __future__ import annotations
@@ -167,8 +168,8 @@ class BoxFROC(BoxMeasure):
 
 
 def counted(pooled: Outcomes) -> Bool[Tensor, "lesions"]:
-    """Whether each lesion counts: one that nobody saw does not."""
-    return pooled.existence > 0
+    """Whether each lesion counts: one that nobody saw, or that is ignored, does not."""
+    return pooled.worth > 0
 
 
 def events_of(
@@ -177,7 +178,7 @@ def events_of(
     boxes: Bool[Tensor, "boxes"] | None = None,
 ) -> Events:
     """What the boxes add at the first threshold, all or some, of all lesions or some."""
-    worth = pooled.existence if lesions is None else torch.where(lesions, pooled.existence, 0)
+    worth = pooled.worth if lesions is None else torch.where(lesions, pooled.worth, 0)
     kept = slice(None) if boxes is None else boxes
     return Events(
         scores=pooled.scores[kept],
@@ -227,7 +228,10 @@ def compute_froc(
             "label", shape (N,); "label_scores", shape (N,), higher is better.
         targets: A dict a scan, in the same order: "box", shape (M, 2 * ndim), in voxels; "label",
             shape (M,); where known "existence", in [0, 1], shape (M,), or "lesions", a list of the
-            M `Lesion` of the boxes, in their order, that hold it; and whatever else `hit` needs.
+            M `Lesion` of the boxes, in their order, that hold it; where some do not count
+            "ignored", booleans (M,): such a lesion is neither hit nor missed, and a box that hits
+            it, or has its centre in it, and takes no other is neither true nor false, however many
+            there are; and whatever else `hit` needs.
             `lesion_target(lesions_from_mask(mask, spacing=...))` makes one from a soft mask. Scans
             without lesions have M = 0 and count.
         hit: What hits: a `Hit`; one of our overlaps, `box_iou` by default; a name, such as
