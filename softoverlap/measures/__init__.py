@@ -36,7 +36,8 @@ from softoverlap.measures.detection import (
     operating_point,
     operating_rule,
 )
-from softoverlap.measures.hit import HIT_CRITERIA, Hit
+from softoverlap.measures.detection.sizes import SizeClasses
+from softoverlap.measures.hit import HIT_CRITERIA, Hit, hit_of
 from softoverlap.measures.inputs import MaskBatch, MaskPair, Spacing, reaches, voxel_spacing
 from softoverlap.measures.lesionwise.dice import (
     LesionCounts,
@@ -123,6 +124,7 @@ __all__ = [
     "Scan",
     "ScoreExistence",
     "ScoreExistenceCorrelation",
+    "SizeClasses",
     "SoftDice",
     "SoftIoU",
     "SoftTversky",
@@ -142,6 +144,7 @@ __all__ = [
     "compute_score_existence_correlation",
     "compute_soft_dice",
     "compute_soft_iou",
+    "hit_of",
     "lesion_rows",
     "lesion_scan",
     "match_quality",

@@ -6,7 +6,6 @@ from softoverlap.app.cohort.hit_rule import CRITERIA
 from softoverlap.app.cohort.loading import check_label_maps
 from softoverlap.app.cohort.operating import SummarySettings
 from softoverlap.app.cohort.pairing import PairTable, ScorePair, find_pairs, read_pairs
-from softoverlap.app.cohort.patients import read_patients
 from softoverlap.app.cohort.patients import patient_of, read_patients
 from softoverlap.app.cohort.records import CaseResult, ScoreSettings
 from softoverlap.app.cohort.run import CohortResult, score_cohort

@@ -21,8 +21,8 @@ from softoverlap.app.cohort.tables import (
     left_out,
     place_columns,
 )
-from softoverlap.measures import Hit, Outcomes, best_iou_of_size, centred_in, match_scan
-from softoverlap.overlaps import BoxOverlap, box_iou
+from softoverlap.measures import Hit, Outcomes, centred_in, match_scan
+from softoverlap.overlaps import BoxOverlap, best_iou_of_size, box_iou
 
 
 def box_lesions(

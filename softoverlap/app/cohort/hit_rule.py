@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import torch
 from torch import Tensor
 
 from softoverlap._checks import refusal
-from softoverlap.mask_boxes import mask_box_mass
 from softoverlap.measures import HIT_CRITERIA, Hit, centre_within_radius, hit_of
-from softoverlap.overlaps import box_iou
+from softoverlap.overlaps import box_iou, mask_box_mass
 
 if TYPE_CHECKING:
     from softoverlap.app.cohort.records import ScoreSettings
@@ -103,8 +101,3 @@ def _any_common(boxes: Tensor, target: dict[str, Any]) -> Tensor:
     if "lesions" in target:
         return mask_box_mass(target["lesions"], boxes.double()) > 0
     return box_iou(target["box"].double(), boxes.double()) > 0
-
-
-def spacing_or_unit(spacing: torch.Tensor | tuple[float, ...] | None) -> tuple[float, ...]:
-    """Edges of a voxel in mm; 1 where they are unknown."""
-    return (1.0, 1.0, 1.0) if spacing is None else tuple(map(float, spacing))

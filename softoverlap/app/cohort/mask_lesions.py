@@ -201,7 +201,7 @@ def _outcomes(
         lesion_boxes=torch.cat([_boxes(scan.truth, scan.origin) for scan, _ in scans]),
         existence=[share for scan, _ in scans for share in scan.truth.existence.tolist()],
         sizes=[mm3 for _, matched in scans for mm3 in matched.volumes.tolist()],
-        ignored=ignored,
+        ignored=torch.tensor(ignored, dtype=torch.bool),
     )
     return outcomes, touches
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from softoverlap._checks import refusal
-from softoverlap.app.cohort.records import CaseResult
+from softoverlap.app.cohort.records import CaseResult, plain_result
 from softoverlap.app.cohort.tables import LesionMatches, LesionTables, Row
 from softoverlap.measures import FP_RATES, OperatingPoint, operating_point, operating_rule
 
@@ -130,7 +130,8 @@ def at_point(result: CaseResult, points: Mapping[Any, ChosenPoint]) -> CaseResul
         rows.append({**row, **tables.columns})
         lesions += tables.lesions
         matches.append({**stored, "at": tables.matches.at})
-    return replace(result, rows=rows, lesions=lesions, matches=matches)
+    changed = replace(result, rows=rows, lesions=lesions, matches=matches)
+    return plain_result(changed)
 
 
 def _same_label(lesion: Row, row: Row) -> bool:

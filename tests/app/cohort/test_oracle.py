@@ -16,8 +16,6 @@ from softoverlap.app.cohort import (
 )
 from softoverlap.images import (
     load_image,
-    noted_probabilities,
-    read_box_files,
     save_nifti,
     write_box_files,
 )
@@ -68,18 +66,15 @@ def boxes_of(masks, folder, form, **options):
             labels=torch.ones(len(boxes), dtype=torch.int64),
             affine=image.affine,
             case=case,
-            shape=tuple(image.data.shape),
         )
-        write_box_files(folder / f"{case}{FORMATS[form].suffix}", {case: file}, form)
+        target = folder / f"{case}{FORMATS[form].suffix}"
+        write_box_files(target, {case: file}, format=form, image=path)
     return folder
 
 
 def perfect(output, pred, truth, settings=None):
     """Score, and check every figure that says how much was found."""
-    if isinstance(pred, list):
-        pairs = pred
-    else:
-        pairs = find_pairs(str(pred), str(truth)).pairs
+    pairs = pred if isinstance(pred, list) else find_pairs(str(pred), str(truth)).pairs
     result = score_cohort(pairs, output, settings or ScoreSettings(), options=QUICK)
     assert not result.failed, [row["error"] for case in result.failed for row in case.rows]
     summary = result.summary
@@ -104,7 +99,8 @@ def perfect(output, pred, truth, settings=None):
 
 
 def test_masks_against_themselves(tmp_path):
-    truth = truth_in(tmp_path / "truth") if (tmp_path / "truth").mkdir() is None else None
+    (tmp_path / "truth").mkdir()
+    truth = truth_in(tmp_path / "truth")
     summary = perfect(tmp_path / "out", truth, truth_in_copy(tmp_path, truth))
     assert summary["froc"]["lesions"] == 8
 
@@ -148,8 +144,10 @@ def test_masks_against_the_boxes_made_from_them(tmp_path, form):
     perfect(tmp_path / "out", one_each(masks, boxes), boxes)
 
 
-@pytest.mark.parametrize("truth_form", FORMS)
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize(
+    ("form", "truth_form"),
+    sorted({pair for form in FORMS for pair in ((form, form), (form, "json"), ("json", form))}),
+)
 def test_boxes_against_boxes(tmp_path, form, truth_form):
     (tmp_path / "masks").mkdir()
     masks = truth_in(tmp_path / "masks")

@@ -14,9 +14,9 @@ from scipy import stats
 from softoverlap.app.cohort import (
     CaseResult,
     ScoreSettings,
+    SummarySettings,
     score_case,
     score_cohort,
-    SummarySettings,
     serial,
     summarize,
 )
