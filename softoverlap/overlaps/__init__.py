@@ -15,6 +15,7 @@ from softoverlap.overlaps.box_distances import (
 )
 from softoverlap.overlaps.box_family import BoxLikeOverlap, BoxOverlap, RotatedBoxOverlap, Terms
 from softoverlap.overlaps.boxes import (
+    best_iou_of_size,
     box_dice,
     box_giou,
     box_iof,
@@ -60,6 +61,7 @@ __all__ = [
     "Overlap",
     "RotatedBoxOverlap",
     "Terms",
+    "best_iou_of_size",
     "box_ciou",
     "box_dice",
     "box_diou",

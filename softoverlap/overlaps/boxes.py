@@ -6,6 +6,7 @@ in float32, float64 stays float64.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 
 import torch
@@ -13,7 +14,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from softoverlap import boxes as geometry, scores
-from softoverlap._checks import check_boxes
+from softoverlap._checks import check_boxes, check_positive
 from softoverlap._types import Boxes, plain
 from softoverlap.overlaps.box_family import BoxOverlap, Terms, at_most_the_iou
 
@@ -138,3 +139,35 @@ def _equality(a: Tensor, b: Tensor, size_a: Tensor, size_b: Tensor) -> Tensor | 
         return None
     dtype = torch.promote_types(size_a.dtype, size_b.dtype)
     return geometry.equal(a, b).to(dtype)
+
+
+def best_iou_of_size(lesion_boxes: Boxes, size: Sequence[float]) -> Float[Tensor, "boxes"]:
+    """The highest IoU with each box that any box of given edges can have.
+
+    A box of the size of a detector's smallest anchor says which lesions are out of its reach. The
+    best one shares the lesser of both edges on every axis.
+
+    Args:
+        lesion_boxes: Boxes, minima, then maxima, shape (N, 2 * ndim).
+        size: Edges of the other box, one an axis, above 0.
+
+    Returns:
+        IoU in [0, 1], shape (N,), in float32 or wider.
+
+    Raises:
+        ValueError: If the shape of the boxes is wrong, or the size has not one edge above 0 for
+            each axis.
+
+    Examples:
+        >>> import torch
+        >>> best_iou_of_size(torch.tensor([[0.0, 0.0, 4.0, 1.0], [3.0, 3.0, 5.0, 5.0]]), (2, 2))
+        tensor([0.3333, 1.0000])
+    """
+    check_boxes(lesion_boxes=lesion_boxes)
+    edges = torch.stack(geometry.edges(plain(lesion_boxes)), dim=1)
+    if len(size) != edges.shape[1]:
+        raise ValueError(f"size must hold {edges.shape[1]} edges, one an axis, got {tuple(size)}")
+    check_positive(**{f"size[{axis}]": float(edge) for axis, edge in enumerate(size)})
+    other = edges.new_tensor(size)
+    shared = edges.minimum(other).prod(dim=1)
+    return scores.iou(shared, edges.prod(dim=1), other.prod(), empty=0.0)

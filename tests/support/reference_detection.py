@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from functools import partial
 
+from hypothesis import reject
+
 from tests.support.reference import reference_box_iou
 
 
@@ -13,40 +15,108 @@ def reference_outcomes(
 ):
     """For each box (score, label, outcome, lesion), by descending score.
 
-    A lesion outside `sizes` is ignored, and so are a box that takes it and a box of such a size
-    that takes nothing (COCO).
+    Boxes of equal score are matched together: as many hits as possible, then the highest sum of
+    quality, found by trying all. A lesion outside `sizes` is ignored, and so are a box that takes
+    it and a box of such a size that takes nothing (COCO). A box that takes nothing and meets one of
+    the target's "ignored" lesions is ignored too.
     """
-    low, high = sizes
-    scores, taken, outcomes = prediction["label_scores"].tolist(), set(), []
-    for box in sorted(range(len(scores)), key=lambda i: -scores[i]):
-        hits = {}
-        for lesion in range(len(target["label"])):
-            absent = by_existence and target["existence"][lesion] == 0
-            if target["label"][lesion] == prediction["label"][box] and not absent:
-                if overlap is None:
-                    pair = prediction["box"][box].tolist(), target["box"][lesion].tolist()
-                    score = reference_box_iou(*pair)
-                else:
-                    score = overlap(box, lesion)
-                if score >= threshold:
-                    hits[lesion] = score
-        free = {lesion: score for lesion, score in hits.items() if lesion not in taken}
-        counting = {
-            lesion: score
-            for lesion, score in free.items()
-            if low <= reference_volume(target["box"][lesion].tolist()) < high
+    scores, labels = prediction["label_scores"].tolist(), prediction["label"].tolist()
+    fitting = [_fits(box, sizes) for box in target["box"].tolist()]
+    reached = [_reached(prediction, target, box, threshold, overlap) for box in range(len(scores))]
+    hits = [_counted(target, own, by_existence) for own in reached]
+    taken, rows = set(), []
+    for score in sorted(set(scores), reverse=True):
+        group = [box for box in range(len(scores)) if scores[box] == score]
+        alone = {
+            box: _unmatched(prediction, target, box, reached[box], hits[box], sizes)
+            for box in group
         }
-        choice = counting or free
-        best = max(choice, key=lambda lesion, choice=choice: choice[lesion]) if choice else None
-        if choice:
-            taken.add(best)
-            outcome = "true" if counting else "ignored"
-        elif not low <= reference_volume(prediction["box"][box].tolist()) < high:
-            outcome = "ignored"
+        ways = list(_ways_of_a_group(group, hits, fitting, taken, alone))
+        if len(group) > 1 and len({tuple(sorted(map(str, way.values()))) for way in ways}) > 1:
+            reject()  # equally good matches: any of them will do
+        taken |= {lesion for _, lesion in ways[0].values() if lesion is not None}
+        rows += [(score, labels[box], *ways[0][box]) for box in group]
+    return rows
+
+
+def _reached(prediction, target, box, threshold, overlap):
+    """The lesions of its label that a box hits, and how well."""
+    reached = {}
+    for lesion, label in enumerate(target["label"].tolist()):
+        if overlap is None:
+            pair = prediction["box"][box].tolist(), target["box"][lesion].tolist()
+            quality = reference_box_iou(*pair)
         else:
-            outcome = "duplicate" if hits else "false"
-        outcomes.append((scores[box], int(prediction["label"][box]), outcome, best))
-    return outcomes
+            quality = overlap(box, lesion)
+        if label == prediction["label"][box] and quality >= threshold:
+            reached[lesion] = quality
+    return reached
+
+
+def _counted(target, reached, by_existence):
+    """Those that are there, and not ignored."""
+    return {
+        lesion: quality
+        for lesion, quality in reached.items()
+        if not _is_ignored(target, lesion)
+        and not (by_existence and target["existence"][lesion] == 0)
+    }
+
+
+def _unmatched(prediction, target, box, reached, hits, sizes):
+    """What a box is that takes nothing."""
+    edges = prediction["box"][box].tolist()
+    met = any(
+        _is_ignored(target, lesion) and (lesion in reached or reference_centred(edges, place))
+        for lesion, place in enumerate(target["box"].tolist())
+        if target["label"][lesion] == prediction["label"][box]
+    )
+    if met or not _fits(edges, sizes):
+        return "ignored", None
+    return "duplicate" if hits else "false", None
+
+
+def _fits(box, sizes):
+    return sizes[0] <= reference_volume(box) < sizes[1]
+
+
+def _ways_of_a_group(group, hits, fitting, taken, alone):
+    """Each best way: lesions that count first, others to the boxes that are left."""
+    free = {lesion for lesion in range(len(fitting)) if lesion not in taken}
+    counting = {lesion for lesion in free if fitting[lesion]}
+    for first in _best_ways(group, hits, counting):
+        left = [box for box in group if box not in first]
+        for second in _best_ways(left, hits, free - counting):
+            yield {
+                **alone,
+                **{box: ("ignored", lesion) for box, lesion in second.items()},
+                **{box: ("true", lesion) for box, lesion in first.items()},
+            }
+
+
+def _best_ways(boxes, hits, free):
+    """Every way of giving boxes different free lesions that is best: most, then highest sum."""
+    ways = [{}]
+    for box in boxes:
+        ways += [
+            {**way, box: lesion}
+            for way in ways
+            for lesion in hits[box]
+            if lesion in free and lesion not in way.values()
+        ]
+    most = [way for way in ways if len(way) == max(map(len, ways))]
+    sums = [sum(hits[box][lesion] for box, lesion in way.items()) for way in most]
+    return [way for way, total in zip(most, sums, strict=True) if total >= max(sums) - 1e-9]
+
+
+def reference_centred(box, lesion):
+    """Whether the centre of a box lies in that of a lesion."""
+    half = len(box) // 2
+    centres = [(low + high) / 2 for low, high in zip(box[:half], box[half:], strict=True)]
+    return all(
+        low <= at < high
+        for at, low, high in zip(centres, lesion[:half], lesion[half:], strict=True)
+    )
 
 
 def reference_volume(box):
@@ -76,6 +146,7 @@ def reference_froc(predictions, targets, threshold, rates, *, weigh=None, overla
         worth(scan, lesion)
         for scan, target in enumerate(targets)
         for lesion in range(len(target["label"]))
+        if not _is_ignored(target, lesion)
     )
     if total == 0:
         return [math.nan] * len(rates)
@@ -110,12 +181,18 @@ def reference_ap(predictions, targets, threshold, label, *, sizes=(0, math.inf))
 
 
 def reference_recall(predictions, targets, threshold, label, limit, *, sizes=(0, math.inf)):
-    """The share of a class's lesions that the best boxes of each scan find; None for no lesion."""
+    """The share of a class's lesions that the best boxes of each scan find; None for no lesion.
+
+    Of equal scores at the cut each counts the share that fits.
+    """
     hits = 0
     for prediction, target in zip(predictions, targets, strict=True):
         rows = reference_outcomes(prediction, target, threshold, sizes=sizes)
-        own = [outcome for _, one, outcome, _ in rows if one == label]
-        hits += own[:limit].count("true")
+        own = [(score, outcome) for score, one, outcome, _ in rows if one == label]
+        for score, outcome in own:
+            above = sum(other > score for other, _ in own)
+            equal = sum(other == score for other, _ in own)
+            hits += (outcome == "true") * min(1, max(0, (limit - above) / equal))
     total = reference_count(targets, label, sizes)
     return hits / total if total else None
 
@@ -125,8 +202,15 @@ def reference_count(targets, label, sizes):
     return sum(
         int(one == label) and low <= reference_volume(box) < high
         for target in targets
-        for one, box in zip(target["label"].tolist(), target["box"].tolist(), strict=True)
+        for lesion, (one, box) in enumerate(
+            zip(target["label"].tolist(), target["box"].tolist(), strict=True)
+        )
+        if not _is_ignored(target, lesion)
     )
+
+
+def _is_ignored(target, lesion):
+    return "ignored" in target and bool(target["ignored"][lesion])
 
 
 def reference_ranks(values):

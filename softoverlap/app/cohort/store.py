@@ -18,7 +18,7 @@ try:
 except ImportError:  # not on Windows, where nothing keeps two runs apart
     fcntl = None
 
-FORMAT, VERSION = "softoverlap-scores", 3
+FORMAT, VERSION = "softoverlap-scores", 4
 _HEAD = {"format": FORMAT, "version": VERSION}
 _FIELDS = ("rows", "lesions", "matches", "statistics")
 

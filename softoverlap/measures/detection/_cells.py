@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from softoverlap.measures.detection._curves import class_name
@@ -16,24 +16,30 @@ from softoverlap.measures.detection.sizes import ALL
 
 @dataclass(frozen=True, eq=False)
 class Cell:
-    """One class at one threshold in one size class, which some lesion has."""
+    """One class at one threshold in one size class, which some lesion has.
+
+    `above` is how many boxes of its scan and class have a higher score than a box, `equal` how many
+    have its score.
+    """
 
     label: int | str
     threshold: float
     size: str
     scores: Float[Tensor, "boxes"]
     hits: Bool[Tensor, "boxes"]
-    rank: Int[Tensor, "boxes"]
+    above: Float[Tensor, "boxes"]
+    equal: Float[Tensor, "boxes"]
     lesions: int
 
 
 def cells_of(pooled: Outcomes, class_names: Sequence[str] | None) -> Iterator[Cell]:
     """Every cell with a lesion; boxes that it ignores are left out."""
-    rank, outside = _ranks(pooled), pooled.size_classes.outside(pooled.sizes)
+    above, equal = _places(pooled)
+    left_out = pooled.size_classes.outside(pooled.sizes) | pooled.ignored
     names = [ALL, *pooled.size_classes.names(pooled.ndim)]
     for label in pooled.lesion_labels.unique().tolist():
         own = pooled.labels == label
-        counts = ((pooled.lesion_labels == label) & ~outside).sum(dim=1).tolist()
+        counts = ((pooled.lesion_labels == label) & ~left_out).sum(dim=1).tolist()
         for row, (size, lesions) in enumerate(zip(names, counts, strict=True)):
             for column, threshold in enumerate(pooled.thresholds if lesions else ()):
                 outcome = pooled.outcome[:, row, column]
@@ -44,19 +50,17 @@ def cells_of(pooled: Outcomes, class_names: Sequence[str] | None) -> Iterator[Ce
                     size=size,
                     scores=pooled.scores[kept],
                     hits=outcome[kept] == TRUE_POSITIVE,
-                    rank=rank[kept],
+                    above=above[kept],
+                    equal=equal[kept],
                     lesions=lesions,
                 )
 
 
-def _ranks(pooled: Outcomes) -> Int[Tensor, "boxes"]:
-    """Place of each box by descending score among those of its scan and class, from 0."""
-    order = pooled.scores.argsort(descending=True, stable=True)
-    for key in (pooled.labels, pooled.scan_of_box):
-        order = order[key[order].argsort(stable=True)]
-    groups = torch.stack([pooled.scan_of_box.double(), pooled.labels], dim=1)[order]
-    _, counts = groups.unique_consecutive(dim=0, return_counts=True)
-    first = (counts.cumsum(0) - counts).repeat_interleave(counts)
-    rank = torch.empty(len(order), dtype=torch.int64)
-    rank[order] = torch.arange(len(order)) - first
-    return rank
+def _places(pooled: Outcomes) -> tuple[Float[Tensor, "boxes"], Float[Tensor, "boxes"]]:
+    """How many boxes of its scan and class have a higher score than each box, and its own."""
+    keys = torch.stack([pooled.scan_of_box.double(), pooled.labels, -pooled.scores], dim=1)
+    steps, step, equal = keys.unique(dim=0, return_inverse=True, return_counts=True)
+    _, counts = steps[:, :2].unique_consecutive(dim=0, return_counts=True)
+    before = equal.cumsum(0) - equal  # of all scans and classes, in their order
+    first = before[(counts.cumsum(0) - counts).repeat_interleave(counts)]
+    return (before - first)[step].double(), equal[step].double()

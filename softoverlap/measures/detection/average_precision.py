@@ -99,7 +99,7 @@ class BoxAP(BoxMeasure):
         return AveragePrecision(
             mean=_curves.mean(everywhere.values()),
             per_class=_curves.means_by(everywhere, 0),
-            lesions=len(pooled.lesion_boxes),
+            lesions=int((~pooled.ignored).sum()),
             scans=len(pooled.scans),
             boxes=len(pooled.boxes),
             per_threshold=_curves.means_by(everywhere, 1),
@@ -129,7 +129,7 @@ def compute_average_precision(
     Precision at a recall is the highest one reached at that recall or above, and the area is
     summed over every step of recall (the all-point form of Pascal VOC 2010). Boxes of equal score
     make one operating point. A duplicate is false, and so is every box in a scan without lesions.
-    Every lesion counts 1, whatever its existence.
+    Every lesion counts 1, whatever its existence, unless it is ignored.
 
     Size classes follow COCO: a lesion of another size is ignored, and so are a box that takes such
     a lesion and an unmatched box whose own size lies outside the class. A box takes an ignored

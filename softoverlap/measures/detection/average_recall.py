@@ -109,7 +109,7 @@ class BoxAR(BoxMeasure):
             per_threshold=_curves.means_by(top, 1),
             per_size=_curves.means_by(sized, 2),
             scores=scores,
-            lesions=len(pooled.lesion_boxes),
+            lesions=int((~pooled.ignored).sum()),
             scans=len(pooled.scans),
             boxes=len(pooled.boxes),
         )
@@ -133,9 +133,10 @@ def compute_average_recall(
 ) -> AverageRecall:
     """COCO's AR: the share of lesions found by the best 1, 10, 100 boxes of each scan and class.
 
-    Of each scan and class the boxes with the highest scores count (equal scores in the order
-    given), and recall is averaged over the thresholds and the classes that occur. Matching and
-    size classes are those of `compute_average_precision`.
+    Of each scan and class the boxes with the highest scores count, and recall is averaged over the
+    thresholds and the classes that occur. Where the cut falls between boxes of equal score, each of
+    them counts the share that fits, as on average over their orders. Matching and size classes are
+    those of `compute_average_precision`.
 
     Args:
         predictions: As in `compute_froc`.
@@ -183,7 +184,8 @@ def compute_average_recall(
 
 
 def _recall(cell: Cell, limit: int) -> float:
-    return int((cell.hits & (cell.rank < limit)).sum()) / cell.lesions
+    fits = ((limit - cell.above) / cell.equal).clamp(0, 1)
+    return (cell.hits * fits).sum().item() / cell.lesions
 
 
 def _checked_limits(max_detections: Sequence[int]) -> tuple[int, ...]:

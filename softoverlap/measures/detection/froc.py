@@ -1,8 +1,9 @@
 """FROC of found boxes, over all scans, those without lesions included.
 
-In each scan the boxes are taken by descending score (equal scores in the order given), and each
-takes the free lesion of its own label that it hits best. A box that hits only lesions that are
-already taken is a duplicate, neither true nor false; one that hits no lesion is a false positive.
+In each scan the boxes are taken by descending score, and each takes the free lesion of its own
+label that it hits best; boxes of equal score take as many as they can, whatever their order. A box
+that hits only lesions that are already taken is a duplicate, neither true nor false; one that hits
+no lesion is a false positive. Lesions may be ignored: neither they nor boxes on them count.
 """
 
 from __future__ import annotations
@@ -76,7 +77,7 @@ class BoxFROC(BoxMeasure):
         """The whole curve, with those of its classes and size classes."""
         pooled = self.pooled(outcomes)
         sizes = pooled.size_classes
-        exists = pooled.existence > 0
+        exists = pooled.worth > 0
         labels = pooled.lesion_labels[exists].unique().tolist() if self.per_class else []
         by_size = zip(sizes.names(pooled.ndim), sizes.outside(pooled.sizes)[1:], strict=True)
         of_size = {name: self._curve(pooled, lesions=~outside) for name, outside in by_size}
@@ -108,7 +109,7 @@ class BoxFROC(BoxMeasure):
             events.scores, events.found, events.false, scans=len(pooled.scans), total=total
         )
         readings = _curves.read_at(fps_per_scan, sensitivities, rates)
-        exists = pooled.existence > 0
+        exists = pooled.worth > 0
         return FROC(
             fp_rates=tuple(rates.tolist()),
             sensitivity=readings,
@@ -151,7 +152,7 @@ def events_of(
     boxes: Bool[Tensor, "boxes"] | None = None,
 ) -> Events:
     """What the boxes add at the first threshold, all or some, of all lesions or some."""
-    worth = pooled.existence if lesions is None else torch.where(lesions, pooled.existence, 0)
+    worth = pooled.worth if lesions is None else torch.where(lesions, pooled.worth, 0)
     kept = slice(None) if boxes is None else boxes
     return Events(
         scores=pooled.scores[kept],
@@ -200,7 +201,10 @@ def compute_froc(
             "label", shape (N,); "label_scores", shape (N,), higher is better.
         targets: A dict a scan, in the same order: "box", shape (M, 2 * ndim), in voxels; "label",
             shape (M,); where known "existence", in [0, 1], shape (M,), or "lesions", a list of the
-            M `Lesion` of the boxes, in their order, that hold it; and whatever else `hit` needs.
+            M `Lesion` of the boxes, in their order, that hold it; where some do not count
+            "ignored", booleans (M,): such a lesion is neither hit nor missed, and a box that hits
+            it, or has its centre in it, and takes no other is neither true nor false, however many
+            there are; and whatever else `hit` needs.
             `lesion_target(lesions_from_mask(mask, spacing=...))` makes one from a soft mask. Scans
             without lesions have M = 0 and count.
         hit: What hits: a `Hit`; one of our overlaps, `box_iou` by default; a name, such as

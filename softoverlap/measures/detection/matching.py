@@ -1,4 +1,4 @@
-"""Which found box hits which lesion: the greedy pass that FROC, AP, AR and the cohort share."""
+"""Which found box hits which lesion: the matching that FROC, AP, AR and the cohort share."""
 
 from __future__ import annotations
 
@@ -7,25 +7,21 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int, Shaped
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from softoverlap._checks import check_choice
 from softoverlap._types import plain
-from softoverlap.measures.detection.outcomes import (
-    DUPLICATE,
-    FALSE_POSITIVE,
-    IGNORED,
-    TRUE_POSITIVE,
-    Outcomes,
-)
+from softoverlap.measures.criteria import centred_in
+from softoverlap.measures.detection._assignment import greedy
+from softoverlap.measures.detection.outcomes import IGNORED, Outcomes
 from softoverlap.measures.detection.scans import (
     check_scan,
     check_scans,
     column,
     existence_of,
+    ignored_of,
     several,
 )
 from softoverlap.measures.detection.sizes import ANY_SIZE, SizeClasses
@@ -96,14 +92,19 @@ class Matching:
         if self.weight is not None:
             existence = existence_of(target, name, required=self.needs_existence)
         sizes, scores = self.sizes.lesion_sizes(target), column(prediction["label_scores"])
-        quality, hits = self._hits(prediction, target)
-        ignored = self.sizes.outside(sizes)
-        outcome, lesion = greedy(quality, hits & (existence > 0)[:, None], ignored, scores)
+        ignored, boxes = ignored_of(target, name), column(prediction["box"])
+        quality, hits, same = self._hits(prediction, target)
+        counted = hits & ((existence > 0) & ~ignored)[:, None]
+        outcome, lesion = greedy(quality, counted, self.sizes.outside(sizes), scores, boxes)
+        none = lesion < 0
+        if ignored.any():
+            met = hits | (same & centred_in(boxes, target))
+            outcome[none & _meeting(met, ignored)] = IGNORED
         if self.sizes.edges:
             outside = self.sizes.outside(self.sizes.box_sizes(prediction["box"], target))
-            outcome[outside.mT[:, :, None] & (lesion < 0)] = IGNORED
+            outcome[outside.mT[:, :, None] & none] = IGNORED
         return Outcomes(
-            boxes=column(prediction["box"]),
+            boxes=boxes,
             labels=column(prediction["label"]),
             scores=scores,
             outcome=outcome,
@@ -112,6 +113,7 @@ class Matching:
             lesion_labels=column(target["label"]),
             existence=existence,
             sizes=sizes,
+            ignored=ignored,
             scans=torch.tensor([hits.shape[:0:-1]]),
             thresholds=self.thresholds,
             size_classes=self.sizes,
@@ -119,15 +121,20 @@ class Matching:
 
     def _hits(
         self, prediction: Scan, target: Scan
-    ) -> tuple[Float[Tensor, "lesions boxes"], Bool[Tensor, "thresholds lesions boxes"]]:
-        """How well each box meets each lesion, and whether it hits; labels must agree."""
+    ) -> tuple[
+        Float[Tensor, "lesions boxes"],
+        Bool[Tensor, "thresholds lesions boxes"],
+        Bool[Tensor, "lesions boxes"],
+    ]:
+        """How well each box meets each lesion, whether it hits, and whether labels agree."""
         lesions, boxes = column(target["label"]), column(prediction["label"])
         if not len(lesions) or not len(boxes):
             nothing = torch.zeros(len(self.hits), len(lesions), len(boxes))
-            return nothing[0].double(), nothing.bool()
+            return nothing[0].double(), nothing.bool(), nothing[0].bool()
+        same = lesions[:, None] == boxes[None]
         quality = self.hits[0].quality(plain(prediction["box"]), target)
         hits = torch.stack([hit.reached(quality) for hit in self.hits])
-        return quality.double(), hits & (lesions[:, None] == boxes[None])
+        return quality.double(), hits & same, same
 
 
 def match_scan(
@@ -178,6 +185,8 @@ def match_quality(
     lesion_boxes: Float[Tensor, "lesions coords"],
     existence: Sequence[float],
     sizes: Sequence[float],
+    ignored: Bool[Tensor, "lesions"] | None = None,
+    centred: Bool[Tensor, "lesions boxes"] | None = None,
 ) -> Outcomes:
     """Match a scan of one class where it is known what hits what, and how well.
 
@@ -185,10 +194,14 @@ def match_quality(
         quality: How well each box meets each lesion; the best of those that it hits is taken.
         hits: Which box hits which lesion.
         boxes: Found boxes, in voxels.
-        scores: Their scores; None takes them in the order given.
+        scores: Their scores; boxes without, or of equal score, are matched together, as many as
+            possible.
         lesion_boxes: Boxes of the lesions, in voxels.
         existence: What each lesion counts.
         sizes: Their sizes.
+        ignored: Lesions that are neither hit nor missed, by default none. A box that hits one, or
+            is centred in it, and takes no other lesion is ignored too.
+        centred: Which box has its centre in which lesion, as `centred_in` says; by default none.
 
     Returns:
         The record of the scan.
@@ -203,8 +216,12 @@ def match_quality(
         [0]
     """
     one_class, lesion_class = (boxes.new_zeros(len(rows)) for rows in (boxes, lesion_boxes))
-    ignored = ANY_SIZE.outside(lesion_class)
-    outcome, lesion = greedy(quality, hits[None], ignored, one_class if scores is None else scores)
+    ignored = lesion_class.bool() if ignored is None else ignored
+    levels = one_class if scores is None else scores
+    counted = (hits & ~ignored[:, None])[None]
+    outcome, lesion = greedy(quality, counted, ANY_SIZE.outside(lesion_class), levels, boxes)
+    met = hits if centred is None else hits | centred
+    outcome[(lesion < 0) & _meeting(met[None], ignored)] = IGNORED
     return Outcomes(
         boxes=boxes,
         labels=one_class,
@@ -215,59 +232,16 @@ def match_quality(
         lesion_labels=lesion_class,
         existence=lesion_class.new_tensor(existence),
         sizes=lesion_class.new_tensor(sizes),
+        ignored=ignored,
         scans=torch.tensor([[len(boxes), len(lesion_boxes)]]),
     )
 
 
-def greedy(
-    quality: Shaped[Tensor, "lesions boxes"],
-    hits: Bool[Tensor, "thresholds lesions boxes"],
-    ignored: Bool[Tensor, "sizes lesions"],
-    scores: Float[Tensor, "boxes"],
-) -> tuple[Int[Tensor, "boxes sizes thresholds"], Int[Tensor, "boxes sizes thresholds"]]:
-    """By descending score each box takes the free lesion that it hits best, in every cell.
-
-    Equal scores are taken in the order given. A lesion that a size class ignores is taken only
-    where none that counts is free, as in COCO.
-
-    Returns:
-        Outcome of each box and the lesion that it took, -1 for none.
-    """
-    times, boxes, sizes = len(hits), hits.shape[2], len(ignored)
-    order = scores.argsort(descending=True, stable=True).tolist()
-    outcome, taken = _pass(
-        quality.numpy(),
-        hits.repeat(sizes, 1, 1).numpy(),
-        ignored.repeat_interleave(times, dim=0).numpy(),
-        order,
-    )
-    outcome, taken = (
-        torch.from_numpy(cells.T.reshape(boxes, sizes, times)) for cells in (outcome, taken)
-    )
-    return outcome, taken
-
-
-def _pass(
-    quality: np.ndarray, hits: np.ndarray, ignored: np.ndarray, order: list[int]
-) -> tuple[np.ndarray, np.ndarray]:
-    """Outcomes and lesions taken, shape (cells, boxes)."""
-    cells, lesions, boxes = hits.shape
-    any_hit = hits.any(axis=1)
-    outcome = np.where(any_hit, DUPLICATE, FALSE_POSITIVE)
-    taken, free = np.full((cells, boxes), -1), np.ones((cells, lesions), dtype=bool)
-    hitting = np.any(any_hit, axis=0)
-    for box in order:
-        if not hitting[box]:
-            continue
-        open_lesions = hits[:, :, box] & free
-        counting = open_lesions & ~ignored
-        choice = np.where(counting.any(axis=1, keepdims=True), counting, open_lesions)
-        rows = np.flatnonzero(np.any(choice, axis=1))
-        best = np.where(choice[rows], quality[:, box], -np.inf).argmax(axis=1)
-        free[rows, best] = False
-        taken[rows, box] = best
-        outcome[rows, box] = np.where(ignored[rows, best], IGNORED, TRUE_POSITIVE)
-    return outcome, taken
+def _meeting(
+    met: Bool[Tensor, "thresholds lesions boxes"], ignored: Bool[Tensor, "lesions"]
+) -> Bool[Tensor, "boxes 1 thresholds"]:
+    """Boxes that meet an ignored lesion."""
+    return (met & ignored[:, None]).any(dim=1).mT[:, None]
 
 
 def _several(thresholds: Thresholds) -> tuple[float, ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, NamedTuple
 
 import torch
@@ -20,9 +20,9 @@ _NAMES = {1: "hit", 0: "duplicate", -1: "false positive", 2: "ignored"}
 Rows = tuple[Float[Tensor, "boxes _"], Float[Tensor, "lesions _"], Float[Tensor, "scans 2"]]
 
 _OF_BOXES = ("boxes", "labels", "scores", "outcome", "lesion")
-_OF_LESIONS = ("lesion_boxes", "lesion_labels", "existence", "sizes")
+_OF_LESIONS = ("lesion_boxes", "lesion_labels", "existence", "sizes", "ignored")
 _COLUMNS = (*_OF_BOXES, *_OF_LESIONS, "scans")
-_WHOLE = ("outcome", "lesion", "scans")
+_DTYPES = dict.fromkeys(("outcome", "lesion", "scans"), torch.int64) | {"ignored": torch.bool}
 
 
 class BoxOutcome(NamedTuple):
@@ -64,6 +64,8 @@ class Outcomes:
         existence: What each lesion counts: its existence, or 1; float64, shape (M,).
         sizes: Sizes of the lesions, as the size classes measure them, float64, shape (M,).
         scans: How many boxes and how many lesions each scan has, shape (S, 2).
+        ignored: Lesions that are neither hit nor missed and are in no denominator, shape (M,); by
+            default none.
         thresholds: The lowest scores that hit, NaN where it was no score that decided.
         size_classes: The size classes that follow that of all sizes.
 
@@ -91,8 +93,11 @@ class Outcomes:
     scans: Int[Tensor, "scans 2"]
     thresholds: tuple[float, ...] = (math.nan,)
     size_classes: SizeClasses = ANY_SIZE
+    ignored: Bool[Tensor, "lesions"] = field(default=None)  # pyright: ignore[reportAssignmentType]
 
     def __post_init__(self) -> None:
+        if self.ignored is None:
+            object.__setattr__(self, "ignored", torch.zeros_like(self.existence).bool())
         for names, count in zip((_OF_BOXES, _OF_LESIONS), self.scans.sum(dim=0), strict=True):
             rows = {name: len(getattr(self, name)) for name in names}
             if set(rows.values()) != {int(count)}:
@@ -125,6 +130,11 @@ class Outcomes:
         return [taken.get(row) for row in range(len(self.lesion_boxes))]
 
     @property
+    def worth(self) -> Float[Tensor, "lesions"]:
+        """What each lesion counts, 0 for one that is ignored."""
+        return torch.where(self.ignored, 0.0, self.existence)
+
+    @property
     def false_positive(self) -> Bool[Tensor, "boxes"]:
         """Whether each box is a false positive at the first threshold."""
         return self.outcome[:, 0, 0] == FALSE_POSITIVE
@@ -138,10 +148,11 @@ class Outcomes:
 
     @property
     def recall_by_scan(self) -> Float[Tensor, "scans"]:
-        """The share of its lesions that the boxes of each scan hit, NaN where it has none."""
+        """The share of its lesions that the boxes of each scan hit, NaN where none counts."""
         hits = (self.outcome[:, 0, 0] == TRUE_POSITIVE).double()
-        counts = hits.new_zeros(len(self.scans)).index_add(0, self.scan_of_box, hits)
-        lesions = self.scans[:, 1]
+        nothing = hits.new_zeros(len(self.scans))
+        counts = nothing.index_add(0, self.scan_of_box, hits)
+        lesions = nothing.index_add(0, self.scan_of_lesion, (~self.ignored).double())
         return torch.where(lesions > 0, counts / lesions.clamp(min=1), math.nan)
 
     @property
@@ -198,7 +209,8 @@ class Outcomes:
         """Numbers of each box, each lesion and each scan, float64, for ranks to gather."""
         boxes = [self.labels, self.scores, *self.boxes.mT]
         boxes += [*self.outcome.flatten(1).mT, *self.lesion.flatten(1).mT]
-        lesions = [self.lesion_labels, self.existence, self.sizes, *self.lesion_boxes.mT]
+        lesions = [self.lesion_labels, self.existence, self.sizes, self.ignored.double()]
+        lesions += self.lesion_boxes.mT
         return (
             torch.stack([column.double() for column in boxes], dim=1),
             torch.stack(lesions, dim=1),
@@ -212,7 +224,7 @@ class Outcomes:
         """The outcomes of such rows."""
         boxes, lesions, scans = rows
         shape = (1 + len(size_classes.bounds), len(thresholds))
-        cells, coords = math.prod(shape), max(0, lesions.shape[1] - 3)
+        cells, coords = math.prod(shape), max(0, lesions.shape[1] - 4)
         label, score, box, outcome, taken = boxes.split([1, 1, coords, cells, cells], dim=1)
         return cls(
             boxes=box,
@@ -220,10 +232,11 @@ class Outcomes:
             scores=score[:, 0],
             outcome=outcome.long().unflatten(1, shape),
             lesion=taken.long().unflatten(1, shape),
-            lesion_boxes=lesions[:, 3:],
+            lesion_boxes=lesions[:, 4:],
             lesion_labels=lesions[:, 0],
             existence=lesions[:, 1],
             sizes=lesions[:, 2],
+            ignored=lesions[:, 3].bool(),
             scans=scans.long(),
             thresholds=thresholds,
             size_classes=size_classes,
@@ -240,13 +253,14 @@ class Outcomes:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Outcomes:
-        """The outcomes of such data, equal to the last digit.
+        """The outcomes of such data, equal to the last digit; none is ignored if it says nothing.
 
         Raises:
             KeyError: If something is missing.
             TypeError: If something is not as it was written.
             ValueError: If the columns do not fit each other.
         """
+        values = {"ignored": [False] * len(values["existence"]), **values}
         thresholds = tuple(_numbers(values["thresholds"]))
         sizes = SizeClasses.checked(
             *(values["size_classes"][k] for k in ("edges", "spacing", "of"))
@@ -256,8 +270,7 @@ class Outcomes:
         inner |= {"outcome": cells, "lesion": cells}
         columns = {}
         for name in _COLUMNS:
-            dtype = torch.int64 if name in _WHOLE else torch.float64
-            column = torch.tensor(_numbers(values[name]), dtype=dtype)
+            column = torch.tensor(_numbers(values[name]), dtype=_DTYPES.get(name, torch.float64))
             columns[name] = column.reshape(len(values[name]), *inner.get(name, ()))
         return cls(**columns, thresholds=thresholds, size_classes=sizes)
 

@@ -6,13 +6,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from jaxtyping import Float, Shaped
+from jaxtyping import Bool, Float, Shaped
 from torch import Tensor
 
 from softoverlap._checks import check_boxes, check_probabilities, check_tensors
 from softoverlap._types import plain
 from softoverlap.lesion import Lesion
-from softoverlap.measures.hit import Scan
+from softoverlap.measures.criteria import Scan
 
 PREDICTION_KEYS = ("box", "label", "label_scores")
 TARGET_KEYS = ("box", "label")
@@ -58,6 +58,23 @@ def existence_of(target: Scan, name: str, *, required: bool) -> Float[Tensor, "l
         )
     check_probabilities(**{argument: existence}, validate=True)
     return column(existence)
+
+
+def ignored_of(target: Scan, name: str) -> Bool[Tensor, "lesions"]:
+    """Which lesions are neither hit nor missed: the key, else none of them."""
+    count, ignored = len(target["label"]), target.get("ignored")
+    if ignored is None:
+        return torch.zeros(count, dtype=torch.bool)
+    argument = f"{name}['ignored']"
+    if not isinstance(ignored, Tensor):
+        ignored = torch.tensor(several(argument, ignored, "booleans"))
+    if tuple(ignored.shape) != (count,):
+        raise ValueError(
+            f"{argument} must have shape ({count},), a boolean a lesion, got {tuple(ignored.shape)}"
+        )
+    if count and ignored.dtype != torch.bool:
+        raise TypeError(f"{argument} must hold booleans, got dtype {ignored.dtype}")
+    return plain(ignored).detach().cpu().bool()
 
 
 def check_scans(predictions: Sequence[Scan], targets: Sequence[Scan]) -> None:

@@ -79,7 +79,7 @@ class ScoreExistence(BoxMeasure):
     def details(self, outcomes: Outcomes | Sequence[Outcomes]) -> ScoreExistenceCorrelation:
         """Both coefficients, and what they are formed of."""
         pooled = self.pooled(outcomes)
-        outcome, existence = pooled.outcome[:, 0, 0], pooled.existence
+        outcome, existence = pooled.outcome[:, 0, 0], pooled.worth
         wrong = pooled.false_positive & (self.false_positives == "zero")
         kept = (outcome == TRUE_POSITIVE) | wrong
         scores = pooled.scores[kept]

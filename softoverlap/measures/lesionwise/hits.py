@@ -32,11 +32,8 @@ def lesion_hit(hit: Hit | MaskOverlap | str, hit_threshold: float | None = None)
         return hit
     names = overlap_names(MaskOverlap)
     if isinstance(hit, str):
-        check_choice(
-            "hit",
-            hit,
-            ("touch", "any_voxel", *names, *(name.removeprefix("mask_") for name in names)),
-        )
+        short = (name.removeprefix("mask_") for name in names)
+        check_choice("hit", hit, ("touch", "any_voxel", *names, *short))
     if hit in ("touch", "any_voxel"):
         if hit_threshold is not None:
             raise ValueError(

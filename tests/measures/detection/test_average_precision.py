@@ -1,5 +1,6 @@
 """AP and AR at several thresholds and sizes, against the slow way, COCO's and scikit-learn's."""
 
+import itertools
 import math
 
 import numpy as np
@@ -258,11 +259,13 @@ def test_recall_counts_the_best_boxes_of_each_scan_and_class():
     assert result.per_class == {0: 1.0, 1: 1.0}
 
 
-def test_equal_scores_at_the_cut_are_kept_in_the_order_given():
+def test_equal_scores_at_the_cut_count_the_share_that_fits_whatever_their_order():
     truth = [lesions([cube(0)])]
-    for boxes, expected in (([cube(0), cube(9)], 1.0), ([cube(9), cube(0)], 0.0)):
-        result = compute_average_recall([found(boxes, [0.5, 0.5])], truth, max_detections=(1,))
-        assert result.mean == expected
+    for boxes in itertools.permutations([cube(0), cube(9), cube(20)]):
+        recall = compute_average_recall(
+            [found(boxes, [0.5] * 3)], truth, max_detections=(1, 2, 3)
+        ).per_detections
+        assert recall == pytest.approx({1: 1 / 3, 2: 2 / 3, 3: 1.0})
 
 
 @given(cohorts(distinct_scores=True), st.randoms(use_true_random=False))

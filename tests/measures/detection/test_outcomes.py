@@ -29,7 +29,7 @@ from tests.support.reference_detection import reference_outcomes
 
 COLUMNS = (
     "boxes", "labels", "scores", "outcome", "lesion",
-    "lesion_boxes", "lesion_labels", "existence", "sizes", "scans",
+    "lesion_boxes", "lesion_labels", "existence", "sizes", "scans", "ignored",
 )  # fmt: skip
 SIZES = {"size_edges": (20.0, 60.0)}
 READINGS = (
@@ -118,10 +118,19 @@ def test_a_scan_is_matched_as_the_reference_does(cohort):
     words = {1: "true", 0: "duplicate", -1: "false"}
     for prediction, target in zip(*cohort, strict=True):
         outcomes = match_scan(prediction, target)
-        order = outcomes.scores.argsort(descending=True, stable=True)
         rows = reference_outcomes(prediction, target, 0.1)
-        ours = [(words[int(outcomes.outcome[box])], int(outcomes.lesion[box])) for box in order]
-        assert ours == [(outcome, -1 if lesion is None else lesion) for *_, outcome, lesion in rows]
+        ours = [
+            (score, words[outcome], lesion)
+            for score, outcome, lesion in zip(
+                outcomes.scores.tolist(),
+                outcomes.outcome.flatten().tolist(),
+                outcomes.lesion.flatten().tolist(),
+                strict=True,
+            )
+        ]
+        assert sorted(ours) == sorted(
+            (score, outcome, -1 if lesion is None else lesion) for score, _, outcome, lesion in rows
+        )
         for lesion, box in enumerate(outcomes.box_of_lesion):
             taken = (outcomes.lesion[:, 0, 0] == lesion).nonzero().flatten().tolist()
             assert taken == ([] if box is None else [box])
@@ -172,13 +181,13 @@ def test_quality_ranks_what_is_hit_and_nothing_else():
     assert_equal(stored(outcomes), outcomes)
 
 
-def test_boxes_without_scores_are_matched_in_their_order_and_have_no_curve():
+def test_boxes_without_scores_are_matched_together_and_have_no_curve():
     boxes = torch.tensor([cube(0), cube(0)]).double()
     outcomes = match_quality(
         torch.ones(1, 2), torch.ones(1, 2).bool(), boxes=boxes, scores=None,
         lesion_boxes=boxes[:1], existence=[1.0], sizes=[64.0],
     )  # fmt: skip
-    assert outcomes.outcome.flatten().tolist() == [1, 0]
+    assert sorted(outcomes.outcome.flatten().tolist()) == [0, 1]
     assert stored(outcomes).scores.isnan().all()
     for measure, _ in READINGS:
         with pytest.raises(ValueError, match="outcomes must have a score for each box"):
@@ -198,7 +207,7 @@ def test_damaged_records_are_refused():
     good = outcomes.as_dict()
     for change, error, words in (
         ({"scores": []}, ValueError, "scores.* must have 1 rows"),
-        ({"scans": [[1, 2]]}, ValueError, "sizes must have 2 rows"),
+        ({"scans": [[1, 2]]}, ValueError, "ignored must have 2 rows"),
         ({"scores": ["high"]}, (TypeError, ValueError), None),
         ({"size_classes": {"edges": []}}, KeyError, "spacing"),
     ):
