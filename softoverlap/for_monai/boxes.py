@@ -119,7 +119,7 @@ class FROCMetric(OutcomesMetric):
     is what MONAI's handlers log; `details` gives the whole FROC.
 
     Args:
-        options: Those of `compute_froc`, by name.
+        options: Those of `compute_froc`, by name, but for `patients`, who belong to the scans.
 
     Raises:
         TypeError: As in `compute_froc`.

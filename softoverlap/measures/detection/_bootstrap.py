@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -43,7 +43,7 @@ def times_drawn(
     return times.scatter_add_(1, draws, torch.ones_like(times))[:, patient_of_scan]
 
 
-def numbered(patients: Sequence[Hashable] | None, scans: int) -> Int[Tensor, "scans"]:
+def numbered(patients: Iterable[Hashable] | None, scans: int) -> Int[Tensor, "scans"]:
     """The number of each scan's patient; without patients, each scan is one of its own."""
     if patients is None:
         return torch.arange(scans)

@@ -8,7 +8,7 @@ no lesion is a false positive. Lesions may be ignored: neither they nor boxes on
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -77,7 +77,7 @@ class BoxFROC(BoxMeasure):
         return Matching.of(self.hit, self.threshold, sizes=sizes, weight=self.weight)
 
     def details(
-        self, outcomes: Outcomes | Sequence[Outcomes], patients: Sequence[Hashable] | None = None
+        self, outcomes: Outcomes | Sequence[Outcomes], patients: Iterable[Hashable] | None = None
     ) -> FROC:
         """The whole curve, with those of its classes and size classes.
 
@@ -205,7 +205,7 @@ def compute_froc(
     resamples: int = 0,
     confidence: float = 0.95,
     seed: int = 0,
-    patients: Sequence[Hashable] | None = None,
+    patients: Iterable[Hashable] | None = None,
 ) -> FROC:
     """Sensitivity at given rates of false positives a scan, and their mean (CPM).
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -141,7 +141,7 @@ def operating_point(
     outcomes: Outcomes | Sequence[Outcomes],
     at: float | int | str | None,
     *,
-    patients: Sequence[Hashable] | None = None,
+    patients: Iterable[Hashable] | None = None,
     resamples: int = 0,
     confidence: float = 0.95,
     seed: int = 0,

@@ -235,7 +235,8 @@ def test_a_tensor_or_array_of_patients_is_read_by_its_values():
     cohort = big_cohort(scans=12)
     numbers = [0, 0, 0, 1, 1, 2, 2, 2, 2, 3, 3, 3]
     expected = compute_froc(*cohort, resamples=20, patients=numbers).interval.cpm
-    assert compute_froc(*cohort, resamples=20, patients=np.array(numbers)).interval.cpm == expected
+    for patients in (np.array(numbers), torch.tensor(numbers)):
+        assert compute_froc(*cohort, resamples=20, patients=patients).interval.cpm == expected
 
 
 @pytest.mark.bad_input
