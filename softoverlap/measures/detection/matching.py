@@ -26,6 +26,7 @@ from softoverlap.measures.detection.scans import (
 )
 from softoverlap.measures.detection.sizes import ANY_SIZE, SizeClasses
 from softoverlap.measures.hit import AnyHit, Hit, Scan, hit_of
+from softoverlap.overlaps import box_iou
 
 Thresholds = float | Sequence[float] | str
 
@@ -34,6 +35,10 @@ PRESETS = {
     "nndetection": tuple(round(0.05 * step, 2) for step in range(2, 11)),
 }
 """IoU thresholds by name: 0.5 to 0.95, and 0.1 to 0.5."""
+
+_TIE = 1e-9
+"""What the IoU of boxes adds to how well they meet: of equals, the nearer lesion is taken. A box
+within two lesions has an IoF of 1 with both, and a criterion of booleans ranks nothing."""
 
 
 @dataclass(frozen=True)
@@ -134,7 +139,9 @@ class Matching:
         same = lesions[:, None] == boxes[None]
         quality = self.hits[0].quality(plain(prediction["box"]), target)
         hits = torch.stack([hit.reached(quality) for hit in self.hits])
-        return quality.double(), hits & same, same
+        pair = column(prediction["box"]), column(target["box"])
+        nearness = _TIE * box_iou(*pair, validate=False).mT
+        return quality.double() + nearness, hits & same, same
 
 
 def match_scan(
