@@ -60,7 +60,7 @@ from softoverlap.images.nifti import forms_apart, save_nifti
 from softoverlap.images.noted import Noted
 from softoverlap.images.phantom_files import write_phantoms
 from softoverlap.images.rater_files import RaterStack, is_label_map, label_to_read, load_raters
-from softoverlap.images.sources import check_names, find_files, is_dicom_folder
+from softoverlap.images.sources import check_names, find_files, is_dangling, is_dicom_folder
 from softoverlap.images.tables import axis_names, write_table
 from softoverlap.images.values import VALUES, as_probabilities, noted_probabilities, value_kind
 
@@ -108,6 +108,7 @@ __all__ = [
     "geometry_hint",
     "growth_of",
     "image_name",
+    "is_dangling",
     "is_dicom_folder",
     "is_image_name",
     "is_label_map",

@@ -131,7 +131,7 @@ def score(
     elif output is None:
         raise ValueError("--output must name a folder for the results, unless --dry-run is passed")
     else:
-        _finish(_run(pairs.pairs, output, settings, runner, overwrite, table), output)
+        _finish(_run(pairs.pairs, output, settings, runner, overwrite, table), output, pairs.hint)
 
 
 def _pairs(
@@ -186,8 +186,24 @@ def _list(table: PairTable) -> None:
         say(f"{plural(len(table.passed_by), 'file')} skipped")
     for file in table.passed_by:
         say(f"  {file.path}: {file.reason}")
+    _say_missing({pair.case: pair.error for pair in table.unmatched}, table.hint)
     if table.unmatched:
         raise typer.Exit(SOME_FAILED)
+
+
+def _say_missing(errors: dict[str, str | None], hint: str) -> None:
+    """How many cases lack a side and which, and the patterns that would pair more."""
+    from softoverlap.app.cohort import NO_PREDICTION, NO_TRUTH
+
+    parts = []
+    for reason in (NO_PREDICTION, NO_TRUTH):
+        names = [case for case, error in errors.items() if error == reason]
+        shown = ", ".join(names[:5]) + (", …" if len(names) > 5 else "")
+        parts += [f"{plural(len(names), 'case')} with {reason}: {shown}"] if names else []
+    if parts:
+        say("; ".join(parts))
+    if hint:
+        say(f"to pair more files, {hint}")
 
 
 def _run(
@@ -225,8 +241,8 @@ def _kept(output: Path, bar: RateBar, overwrite: bool) -> str:
     return f"{words}, without --overwrite" if overwrite else words
 
 
-def _finish(result: CohortResult, output: Path) -> None:
-    """Print the summary; exit with status 1 if a case failed."""
+def _finish(result: CohortResult, output: Path, hint: str) -> None:
+    """Print the summary, what is missing last; exit with status 1 if a case failed."""
     scored = len(result.results) - len(result.failed)
     parts: dict[str, Any] = result.summary.get("labels") or {"": result.summary}
     for name, part in parts.items():
@@ -238,5 +254,6 @@ def _finish(result: CohortResult, output: Path) -> None:
     warned = sum(any(row.get("warning") for row in case.rows) for case in result.results)
     if warned:
         say(f"{plural(warned, 'case')} with a warning: see cases.csv")
+    _say_missing({case.case: case.error for case in result.failed}, hint)
     if result.failed:
         raise typer.Exit(SOME_FAILED)

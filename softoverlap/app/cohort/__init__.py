@@ -3,7 +3,8 @@
 from softoverlap.app.cohort.cases import score_case
 from softoverlap.app.cohort.dask import DaskRunner
 from softoverlap.app.cohort.loading import check_label_maps
-from softoverlap.app.cohort.pairing import PairTable, ScorePair, find_pairs, read_pairs
+from softoverlap.app.cohort.pair_table import read_pairs
+from softoverlap.app.cohort.pairing import NO_PREDICTION, NO_TRUTH, PairTable, ScorePair, find_pairs
 from softoverlap.app.cohort.records import CaseResult, ScoreSettings
 from softoverlap.app.cohort.run import CohortResult, score_cohort
 from softoverlap.app.cohort.runners import ProcessPool, Runner, serial
@@ -12,6 +13,8 @@ from softoverlap.app.cohort.summary import summarize
 
 __all__ = [
     "BOX_SUFFIXES",
+    "NO_PREDICTION",
+    "NO_TRUTH",
     "CaseResult",
     "CohortResult",
     "DaskRunner",

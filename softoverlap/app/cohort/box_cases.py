@@ -14,6 +14,7 @@ from softoverlap.app.cohort.box_grid import check_3d, place_boxes
 from softoverlap.app.cohort.box_lesions import Marked, box_lesions, marked_by_boxes, marked_by_mask
 from softoverlap.app.cohort.loading import LoadedMasks, load_masks
 from softoverlap.app.cohort.pairing import ScorePair
+from softoverlap.app.cohort.patterns import one_form
 from softoverlap.app.cohort.records import CaseResult, ScoreSettings
 from softoverlap.app.cohort.results import CaseRows
 from softoverlap.images import (
@@ -141,13 +142,14 @@ def read_case_boxes(path: Path, case: str, affine: Tensor | None) -> BoxFile:
             after it.
     """
     kind = format_of(path)
-    files = noted_box_files(path, kind, Hints(affine=affine if kind == "slicer" else None))
+    stored = noted_box_files(path, kind, Hints(affine=affine if kind == "slicer" else None))
+    files = {one_form(name): file for name, file in stored.items()}
     if case in files:
         return files[case]
     if FORMATS[kind].many and not (len(files) == 1 and _is_unnamed(path, case, files)):
         return _no_boxes(path, case, kind, files)
     (file,) = files.values()
-    if file.case not in (None, case, _file_case(path)):
+    if file.case is not None and one_form(file.case) not in (case, one_form(_file_case(path))):
         return _with_note(file, f"{path} says that it is of case {file.case}, not {case}")
     return file
 
