@@ -10,6 +10,7 @@ from softoverlap.images.alignment import (
     reorient_to,
 )
 from softoverlap.images.cases import LoadedCase, load_case, split_by_patient
+from softoverlap.images.common_grid import CommonGrid, on_common_grid
 from softoverlap.images.files import check_written, whole_file
 from softoverlap.images.folders import (
     Case,
@@ -56,6 +57,7 @@ from softoverlap.images.images import (
     noted_image,
     noted_one_volume,
 )
+from softoverlap.images.lost_affine import lost_affine
 from softoverlap.images.nifti import forms_apart, save_nifti
 from softoverlap.images.noted import Noted
 from softoverlap.images.phantom_files import write_phantoms
@@ -79,6 +81,7 @@ __all__ = [
     "BoxFile",
     "Case",
     "CaseTable",
+    "CommonGrid",
     "Hints",
     "LoadedCase",
     "Noted",
@@ -118,10 +121,12 @@ __all__ = [
     "load_nifti",
     "load_one_volume",
     "load_raters",
+    "lost_affine",
     "noted_box_files",
     "noted_image",
     "noted_one_volume",
     "noted_probabilities",
+    "on_common_grid",
     "patient_of",
     "read_box_files",
     "read_boxes",

@@ -55,7 +55,8 @@ def score_boxes_in_masks(pair: ScorePair, pred: Path, settings: ScoreSettings) -
         boxes = _of_boxes(placed.file, label)
         truth, on_truth = _of_mask(loaded, label, settings)
         rows.note(*on_truth)
-        rows.add(label, {}, box_lesions(boxes, truth, settings=settings))
+        tables = box_lesions(boxes, truth, settings=settings)
+        rows.add(label, {}, tables.moved(loaded.start))
     return rows.result()
 
 

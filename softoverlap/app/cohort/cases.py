@@ -98,7 +98,7 @@ def _score_masks(pair: ScorePair, pred: Path, settings: ScoreSettings) -> CaseRe
             prediction, truth, voxel_mm3=voxel_mm3, threshold=settings.threshold
         )
         tables = mask_lesions(prediction, truth, raters, spacing=spacing, settings=settings)
-        rows.add(label, columns, tables, statistics)
+        rows.add(label, columns, tables.moved(loaded.start), statistics)
     return rows.result()
 
 

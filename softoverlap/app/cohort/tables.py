@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
+
+import torch
 
 from softoverlap.images import axis_names
 from softoverlap.measures import Outcomes
@@ -26,6 +28,21 @@ class LesionTables:
     columns: Row
     lesions: list[Row]
     outcomes: Outcomes
+
+    def moved(self, start: Sequence[int]) -> LesionTables:
+        """The same with all places in the voxels of another grid, where this grid has its first."""
+        if not any(start):
+            return self
+        by = {f"centre_axis{axis}": at for axis, at in enumerate(start)}
+        by |= dict(zip(axis_names(3), (*start, *start), strict=True))
+        lesions = [
+            {name: value + by[name] if name in by else value for name, value in row.items()}
+            for row in self.lesions
+        ]
+        shift = torch.tensor([*start, *start])
+        names = ("boxes", "lesion_boxes")
+        places = {name: getattr(self.outcomes, name) + shift for name in names}
+        return LesionTables(self.columns, lesions, replace(self.outcomes, **places))
 
 
 def place_columns(box: Sequence[int | float], centre: Sequence[float] | None = None) -> Row:
