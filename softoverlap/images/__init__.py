@@ -11,6 +11,7 @@ from softoverlap.images.alignment import (
 )
 from softoverlap.images.cases import LoadedCase, load_case, split_by_patient
 from softoverlap.images.common_grid import CommonGrid, on_common_grid
+from softoverlap.images.default_affine import lost_affine
 from softoverlap.images.files import check_written, whole_file
 from softoverlap.images.folders import (
     Case,
@@ -57,7 +58,6 @@ from softoverlap.images.images import (
     noted_image,
     noted_one_volume,
 )
-from softoverlap.images.lost_affine import lost_affine
 from softoverlap.images.nifti import forms_apart, save_nifti
 from softoverlap.images.noted import Noted
 from softoverlap.images.phantom_files import write_phantoms

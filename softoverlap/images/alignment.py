@@ -12,8 +12,8 @@ from torch import Tensor
 from softoverlap._checks import check_choice
 from softoverlap._types import plain
 from softoverlap.images._itk import from_itk, to_itk
+from softoverlap.images.default_affine import lost_affine
 from softoverlap.images.geometry import SAME_GRID, Volume, boxes_to_world, check_affine
-from softoverlap.images.lost_affine import lost_affine
 
 GEOMETRIES = ("strict", "index", "resample")
 """What `align_to` can do if grids differ."""

@@ -22,8 +22,8 @@ from softoverlap.images.alignment import (
     reorient_to,
     share_space,
 )
+from softoverlap.images.default_affine import lost_affine
 from softoverlap.images.geometry import SAME_GRID, Volume
-from softoverlap.images.lost_affine import lost_affine
 
 _SMALL = 1 << 26
 """A common grid of up to so many voxels is never too large."""

@@ -152,6 +152,11 @@ def test_a_lost_affine_is_named_with_its_cure_and_index_takes_it(kind, turned):
     assert "`geometry='index'`" in str(caught.value)
 
 
+def test_a_crop_of_a_scan_in_voxel_coordinates_is_not_called_lost():
+    scan = Volume(whole().data, affine())
+    assert lost_affine(scan, cropped(scan, (2, 2, 2), (6, 6, 6)), ("a", "b")) == ""
+
+
 def test_a_lost_affine_is_told_where_the_masks_meet():
     truth = Volume(whole().data, affine((1, 1, 2.5), (-3, 2, 1)))
     common = on_one(truth, Volume(truth.data, affine()))

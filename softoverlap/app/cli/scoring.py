@@ -66,7 +66,8 @@ def score(
         str,
         typer.Option(
             help="If grids differ: strict (an error), index (trust the voxel grid, up to one "
-            "voxel) or resample (trust the affines)."
+            "voxel, or where an affine was lost) or resample (trust the affines; scores are "
+            "formed on the union of the grids)."
         ),
     ] = "strict",
     threshold: Annotated[
@@ -91,8 +92,10 @@ def score(
     """Score predictions against the truth: soft masks, boxes, or one of each.
 
     PRED and TRUTH are two files, two folders or two patterns. In folders, the name
-    of a case is its file name without suffix; subfolders are searched too. Truths
-    named CASE_rater1, CASE_rater2, ... or a fourth axis are raters of one case.
+    of a case is its file name without suffix; subfolders are searched too. Files
+    of `softoverlap boxes` and `detect`, CASE_boxes.json, are of CASE. Truths named
+    CASE_rater1, CASE_rater2, ... or a fourth axis are raters of one case. BIDS
+    files whose names differ are paired by subject, session and run.
 
     Results in OUTPUT:
 
@@ -113,6 +116,8 @@ def score(
 
     softoverlap score pred/ truth/ --dry-run
     softoverlap score pred/ truth/ --output results --workers 8
+    softoverlap score found/ truth/ --output results
+    softoverlap score bids/derivatives/net bids --output results
     softoverlap score "pred/{case}_prob.nii.gz" "truth/{case}_seg.nii.gz" --output results
     softoverlap score --table pairs.csv --output results --geometry index
     softoverlap score pred/ truth/ --output results --scheduler tcp://10.0.0.1:8786

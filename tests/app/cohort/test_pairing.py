@@ -9,22 +9,7 @@ import pytest
 
 from softoverlap.app.cohort import find_pairs, read_pairs
 from softoverlap.app.cohort.names import OUTPUTS
-
-
-def make(folder, *names):
-    for name in names:
-        path = folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.touch()
-    return folder
-
-
-def paired(table):
-    return {pair.case: (pair.pred, *pair.truth) for pair in table.matched}
-
-
-def errors(table):
-    return {pair.case: pair.error for pair in table.unmatched}
+from tests.support.pairs import errors, make, paired
 
 
 def test_files_of_one_name_are_a_pair_whatever_their_format(tmp_path):

@@ -9,7 +9,7 @@ import unicodedata
 import pytest
 
 from softoverlap.app.cohort import find_pairs, read_pairs
-from tests.app.cohort.test_pairing import errors, make, paired
+from tests.support.pairs import errors, make, paired
 
 
 def names_of(table):

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float64
 from torch import Tensor
 
-from softoverlap.images.geometry import Volume
+from softoverlap.images.geometry import SAME_GRID, Volume
 
 _NEAR = 1e-6
 
@@ -20,7 +20,8 @@ def lost_affine(moving: Volume, reference: Volume, names: tuple[str, str]) -> st
         names: What the two are called.
 
     Returns:
-        What is wrong and how to save the mask instead; empty if neither or both look so.
+        What is wrong and how to save the mask instead; empty if neither or both look so, or one is
+        a part of the other's voxel grid.
 
     Examples:
         >>> mask = torch.zeros(2, 2, 2)
@@ -30,13 +31,20 @@ def lost_affine(moving: Volume, reference: Volume, names: tuple[str, str]) -> st
         'the affine of a.nii looks as if it was lost when the mask was saved'
     """
     lost = [_is_default(volume) for volume in (moving, reference)]
-    if lost[0] == lost[1]:
+    if lost[0] == lost[1] or _is_part(moving, reference):
         return ""
     name, other = names if lost[0] else names[::-1]
     return (
         f"the affine of {name} looks as if it was lost when the mask was saved: store it with that "
         f"of {other}, such as nibabel.Nifti1Image(mask, nibabel.load(scan).affine)"
     )
+
+
+def _is_part(moving: Volume, reference: Volume) -> bool:
+    """Whether two shapes are on one grid of voxels: then one was cropped, and both are right."""
+    step = torch.linalg.solve(reference.affine, moving.affine)[:3]
+    whole = bool((step - step.round()).abs().max() <= SAME_GRID)
+    return whole and moving.grid != reference.grid
 
 
 def _is_default(volume: Volume) -> bool:
