@@ -10,6 +10,8 @@ from softoverlap.images.alignment import (
     reorient_to,
 )
 from softoverlap.images.cases import LoadedCase, load_case, split_by_patient
+from softoverlap.images.common_grid import CommonGrid, on_common_grid
+from softoverlap.images.default_affine import lost_affine
 from softoverlap.images.files import check_written, whole_file
 from softoverlap.images.folders import (
     Case,
@@ -61,7 +63,7 @@ from softoverlap.images.nifti import forms_apart, save_nifti
 from softoverlap.images.noted import Noted
 from softoverlap.images.phantom_files import write_phantoms
 from softoverlap.images.rater_files import RaterStack, is_label_map, label_to_read, load_raters
-from softoverlap.images.sources import check_names, find_files, is_dicom_folder
+from softoverlap.images.sources import check_names, find_files, is_dangling, is_dicom_folder
 from softoverlap.images.tables import axis_names, write_table
 from softoverlap.images.values import VALUES, as_probabilities, noted_probabilities, value_kind
 
@@ -80,6 +82,7 @@ __all__ = [
     "BoxFile",
     "Case",
     "CaseTable",
+    "CommonGrid",
     "Hints",
     "LoadedCase",
     "Noted",
@@ -109,6 +112,7 @@ __all__ = [
     "geometry_hint",
     "growth_of",
     "image_name",
+    "is_dangling",
     "is_dicom_folder",
     "is_image_name",
     "is_label_map",
@@ -119,10 +123,12 @@ __all__ = [
     "load_nifti",
     "load_one_volume",
     "load_raters",
+    "lost_affine",
     "noted_box_files",
     "noted_image",
     "noted_one_volume",
     "noted_probabilities",
+    "on_common_grid",
     "patient_of",
     "read_box_files",
     "read_boxes",

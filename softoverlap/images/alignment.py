@@ -12,6 +12,7 @@ from torch import Tensor
 from softoverlap._checks import check_choice
 from softoverlap._types import plain
 from softoverlap.images._itk import from_itk, to_itk
+from softoverlap.images.default_affine import lost_affine
 from softoverlap.images.geometry import SAME_GRID, Volume, boxes_to_world, check_affine
 
 GEOMETRIES = ("strict", "index", "resample")
@@ -103,6 +104,9 @@ def align_to(
     | `"index"` | 1 voxel | voxels are compared by index, with the reference's affine |
     | `"resample"` | any, if the volumes overlap | values are interpolated by the affines |
 
+    A mask that was saved without its affine has the identity, or what nibabel computes without one.
+    Messages say so; `"index"` then compares voxels as they are stored, at any distance.
+
     Args:
         moving: The volume to align.
         reference: The volume with the target grid; its values are not used.
@@ -130,23 +134,27 @@ def align_to(
     """
     check_choice("geometry", geometry, GEOMETRIES)
     turned = reorient_to(moving, reference.affine)
-    displacement = _displacement(turned, reference)
+    displacement = displacement_between(turned, reference)
     same_shape = turned.grid == reference.grid
-    apart = (
-        f"{names[0]} lies up to {displacement:.3g} voxels from the grid of {names[1]} "
-        "(largest displacement of a corner along an axis)"
-    )
-    if not same_shape and geometry != "resample":
-        raise ValueError(_shapes(turned, reference, names, geometry))
+    apart = displaced(displacement, names)
     if same_shape and displacement <= SAME_GRID:
         return AlignedVolume(replace(turned, affine=reference.affine), displacement)
+    lost = lost_affine(moving, reference, names)
+    if lost and geometry == "index" and displacement > TRUSTED_GRID and _same(moving, reference):
+        kept = replace(moving, data=plain(moving.data), affine=reference.affine)
+        return AlignedVolume(kept, displacement, (f"{apart}: compared voxel by voxel", lost))
+    if not same_shape and geometry != "resample":
+        raise ValueError(_shapes(turned, reference, names, geometry) + (lost and f"; {lost}"))
     if geometry == "resample":
         volume = _resampled(turned, reference, nearest, names)
         outside = _left_out(_share_outside(turned, reference, nearest), names)
         return AlignedVolume(volume, displacement, (f"{apart}: resampled{outside}",))
     limit = CLOSE_GRID if geometry == "strict" else TRUSTED_GRID
     if displacement > limit:
-        hint = geometry_hint(displacement, geometry, meet=_meet(turned, reference))
+        hint = geometry_hint(
+            displacement, geometry, meet=share_space(turned, reference),
+            lost=lost, same=_same(moving, reference),
+        )  # fmt: skip
         raise ValueError(f"{apart}, more than the {limit:g} that is allowed{hint}")
     volume = replace(turned, affine=reference.affine)
     return AlignedVolume(volume, displacement, (f"{apart}: not moved",))
@@ -158,13 +166,21 @@ def _nearest_order(nearness: list[list[float]]) -> tuple[int, ...]:
     return max(orders, key=lambda order: sum(map(list.__getitem__, nearness, order)))
 
 
-def _displacement(moving: Volume, reference: Volume) -> float:
+def displaced(displacement: float, names: tuple[str, str]) -> str:
+    """How far two grids lie apart, in words."""
+    return (
+        f"{names[0]} lies up to {displacement:.3g} voxels from the grid of {names[1]} "
+        "(largest displacement of a corner along an axis)"
+    )
+
+
+def displacement_between(moving: Volume, reference: Volume) -> float:
     """Between the corners of two volumes with the same axis order; shapes may differ."""
-    there = _corners_in(moving, reference.affine)
-    return float((there - _corners_in(reference, reference.affine)).abs().max())
+    there = corners_in(moving, reference.affine)
+    return float((there - corners_in(reference, reference.affine)).abs().max())
 
 
-def _corners_in(volume: Volume, affine: Float64[Tensor, "4 4"]) -> Float64[Tensor, "8 3"]:
+def corners_in(volume: Volume, affine: Float64[Tensor, "4 4"]) -> Float64[Tensor, "8 3"]:
     """The corners of a volume in voxel indices of a grid."""
     box = torch.tensor([[0.0, 0.0, 0.0, *map(float, volume.grid)]], dtype=torch.float64)
     world = boxes_to_world(box, volume.affine)[0]
@@ -174,7 +190,7 @@ def _corners_in(volume: Volume, affine: Float64[Tensor, "4 4"]) -> Float64[Tenso
 def _shapes(moving: Volume, reference: Volume, names: tuple[str, str], geometry: str) -> str:
     hint = (
         ": choose `geometry='resample'` if the affines are right"
-        if _meet(moving, reference)
+        if share_space(moving, reference)
         else ""
     )
     return (
@@ -183,21 +199,42 @@ def _shapes(moving: Volume, reference: Volume, names: tuple[str, str], geometry:
     )
 
 
-def geometry_hint(displacement: float, geometry: str, *, meet: bool = True) -> str:
-    """The choices that would work; `meet` says whether the volumes overlap."""
+def geometry_hint(
+    displacement: float, geometry: str, *, meet: bool = True, lost: str = "", same: bool = True
+) -> str:
+    """The choices that would work.
+
+    Args:
+        displacement: Largest displacement of a corner, in voxels.
+        geometry: What was chosen.
+        meet: Whether the volumes overlap.
+        lost: Words on an affine that was lost, as of `lost_affine`.
+        same: Whether the shapes as stored are the same, so that voxels can be compared.
+
+    Returns:
+        The end of a message.
+    """
     words = []
     if geometry == "strict" and displacement <= TRUSTED_GRID:
         words.append(f"index trusts the voxel grid, up to {TRUSTED_GRID:g} voxel")
+    elif geometry == "strict" and lost and same:
+        words.append("index trusts the voxel grid where an affine was lost")
     if meet:
         words.append("resample trusts the affines")
+    told = f"; {lost}" if lost else ""
     if not words:
-        return f" by `geometry={geometry!r}`, and the volumes share no space"
-    return f" by {geometry}; choose with `geometry=`: {', '.join(words)}"
+        return f" by `geometry={geometry!r}`, and the volumes share no space{told}"
+    return f" by {geometry}{told}; choose with `geometry=`: {', '.join(words)}"
 
 
-def _meet(moving: Volume, reference: Volume) -> bool:
+def _same(moving: Volume, reference: Volume) -> bool:
+    """Whether both hold as many voxels along each axis, as they are stored."""
+    return moving.grid == reference.grid
+
+
+def share_space(moving: Volume, reference: Volume) -> bool:
     """Whether two volumes overlap."""
-    box = _corners_in(moving, reference.affine)
+    box = corners_in(moving, reference.affine)
     size = torch.tensor(reference.grid, dtype=torch.float64)
     return not bool((box.amax(dim=0) <= -0.5).any() or (box.amin(dim=0) >= size - 0.5).any())
 
@@ -226,7 +263,7 @@ def _left_out(share: float, names: tuple[str, str]) -> str:
 
 def _resampled(moving: Volume, reference: Volume, nearest: bool, names: tuple[str, str]) -> Volume:
     """The values at the voxels of the reference, channel by channel."""
-    if not _meet(moving, reference):
+    if not share_space(moving, reference):
         raise ValueError(f"{names[0]} and {names[1]} must share some space, got volumes apart")
     data = plain(moving.data).detach().cpu()
     kept = data.dtype

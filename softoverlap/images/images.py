@@ -76,7 +76,8 @@ def noted_image(
     """`load_image` that returns its warnings as notes."""
     path = Path(path)
     if not path.exists():
-        raise FileNotFoundError(f"{path} must be an image, found no such file")
+        found = "a link whose target is missing" if path.is_symlink() else "no such file"
+        raise FileNotFoundError(f"{path} must be an image, found {found}")
     values, affine, notes = _read(path, dtype)
     if values.ndim == 4 and len(values) == 1:
         values = values[0]

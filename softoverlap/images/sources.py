@@ -48,6 +48,16 @@ def find_files(
     return list(files.values())
 
 
+def is_dangling(path: Path) -> bool:
+    """Whether it is a link whose target is missing, such as a file that DataLad did not fetch.
+
+    Examples:
+        >>> is_dangling(Path("gone.nii"))
+        False
+    """
+    return path.is_symlink() and not path.exists()
+
+
 def is_dicom_folder(path: Path) -> bool:
     """Whether a folder directly contains DICOM slices, and no other image."""
     if not path.is_dir():
@@ -82,7 +92,8 @@ def _matches(
     if not (path.is_dir() or is_pattern):
         return [path]
     files = path.iterdir() if path.is_dir() else map(Path, glob.glob(source))
-    fits = [file for file in files if file.is_file() and file.name.lower().endswith(suffixes)]
+    there = (file for file in files if file.is_file() or is_dangling(file))
+    fits = [file for file in there if file.name.lower().endswith(suffixes)]
     kept = [f for f in fits if not (f.name.startswith(".") or f.name.lower().endswith(without))]
     if not kept and is_dicom_folder(path):
         return [path]

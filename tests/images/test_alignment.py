@@ -326,8 +326,7 @@ def test_a_mask_that_lies_inside_loses_no_mass_and_an_empty_one_has_none():
     ],
 )
 def test_only_choices_that_would_work_are_offered(geometry, shift, offered):
-    there, here = torch.eye(4, dtype=torch.float64), torch.eye(4, dtype=torch.float64)
-    here[0, 3] = shift
+    there, here = affine(origin=(5, 0, 0)), affine(origin=(5 + shift, 0, 0))
     moving, reference = Volume(torch.ones(8, 8, 8), here), Volume(torch.ones(8, 8, 8), there)
     with pytest.raises(ValueError, match="lies up to") as caught:
         align_to(moving, reference, geometry=geometry)

@@ -73,7 +73,8 @@ def score(
         str,
         typer.Option(
             help="If grids differ: strict (an error), index (trust the voxel grid, up to one "
-            "voxel) or resample (trust the affines)."
+            "voxel, or where an affine was lost) or resample (trust the affines; scores are "
+            "formed on the union of the grids)."
         ),
     ] = "strict",
     threshold: Annotated[
@@ -137,8 +138,10 @@ def score(
     r"""Score predictions against the truth: soft masks, boxes, or one of each.
 
     PRED and TRUTH are two files, two folders or two patterns. In folders, the name
-    of a case is its file name without suffix; subfolders are searched too. Truths
-    named CASE_rater1, CASE_rater2, ... or a fourth axis are raters of one case.
+    of a case is its file name without suffix; subfolders are searched too. Files
+    of `softoverlap boxes` and `detect`, CASE_boxes.json, are of CASE. Truths named
+    CASE_rater1, CASE_rater2, ... or a fourth axis are raters of one case. BIDS
+    files whose names differ are paired by subject, session and run.
 
     Results in OUTPUT:
 
@@ -168,6 +171,8 @@ def score(
 
     softoverlap score pred/ truth/ --dry-run
     softoverlap score pred/ truth/ --output results --workers 8
+    softoverlap score found/ truth/ --output results
+    softoverlap score bids/derivatives/net bids --output results
     softoverlap score "pred/{case}_prob.nii.gz" "truth/{case}_seg.nii.gz" --output results
     softoverlap score --table pairs.csv --output results --geometry index
     softoverlap score pred/ truth/ --output results --scheduler tcp://10.0.0.1:8786
@@ -190,7 +195,8 @@ def score(
         raise ValueError("--output must name a folder for the results, unless --dry-run is passed")
     else:
         inputs = [path for path in (table, patients) if path is not None]
-        _finish(_run(pairs.pairs, output, (settings, options), runner, overwrite, inputs), output)
+        result = _run(pairs.pairs, output, (settings, options), runner, overwrite, inputs)
+        _finish(result, output, pairs.hint)
 
 
 def _pairs(
@@ -262,8 +268,24 @@ def _list(table: PairTable) -> None:
         say(f"{plural(len(table.passed_by), 'file')} skipped")
     for file in table.passed_by:
         say(f"  {file.path}: {file.reason}")
+    _say_missing({pair.case: pair.error for pair in table.unmatched}, table.hint)
     if table.unmatched:
         raise typer.Exit(SOME_FAILED)
+
+
+def _say_missing(errors: dict[str, str | None], hint: str) -> None:
+    """How many cases lack a side and which, and the patterns that would pair more."""
+    from softoverlap.app.cohort import NO_PREDICTION, NO_TRUTH
+
+    parts = []
+    for reason in (NO_PREDICTION, NO_TRUTH):
+        names = [case for case, error in errors.items() if error == reason]
+        shown = ", ".join(names[:5]) + (", …" if len(names) > 5 else "")
+        parts += [f"{plural(len(names), 'case')} with {reason}: {shown}"] if names else []
+    if parts:
+        say("; ".join(parts))
+    if hint:
+        say(f"to pair more files, {hint}")
 
 
 def _run(
@@ -301,8 +323,8 @@ def _kept(output: Path, bar: RateBar, overwrite: bool) -> str:
     return f"{words}, without --overwrite" if overwrite else words
 
 
-def _finish(result: CohortResult, output: Path) -> None:
-    """Print the summary; exit with status 1 if a case failed."""
+def _finish(result: CohortResult, output: Path, hint: str) -> None:
+    """Print the summary, what is missing last; exit with status 1 if a case failed."""
     scored = len(result.results) - len(result.failed)
     parts: dict[str, Any] = result.summary.get("labels") or {"": result.summary}
     for name, part in parts.items():
@@ -314,5 +336,6 @@ def _finish(result: CohortResult, output: Path) -> None:
     warned = sum(any(row.get("warning") for row in case.rows) for case in result.results)
     if warned:
         say(f"{plural(warned, 'case')} with a warning: see cases.csv")
+    _say_missing({case.case: case.error for case in result.failed}, hint)
     if result.failed:
         raise typer.Exit(SOME_FAILED)

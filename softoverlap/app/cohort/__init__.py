@@ -5,7 +5,8 @@ from softoverlap.app.cohort.dask import DaskRunner
 from softoverlap.app.cohort.hit_rule import CRITERIA
 from softoverlap.app.cohort.loading import check_label_maps
 from softoverlap.app.cohort.operating import SummarySettings
-from softoverlap.app.cohort.pairing import PairTable, ScorePair, find_pairs, read_pairs
+from softoverlap.app.cohort.pair_table import read_pairs
+from softoverlap.app.cohort.pairing import NO_PREDICTION, NO_TRUTH, PairTable, ScorePair, find_pairs
 from softoverlap.app.cohort.patients import patient_of, read_patients
 from softoverlap.app.cohort.records import CaseResult, ScoreSettings
 from softoverlap.app.cohort.run import CohortResult, score_cohort
@@ -16,6 +17,8 @@ from softoverlap.app.cohort.summary import summarize
 __all__ = [
     "BOX_SUFFIXES",
     "CRITERIA",
+    "NO_PREDICTION",
+    "NO_TRUTH",
     "CaseResult",
     "CohortResult",
     "DaskRunner",

@@ -15,6 +15,7 @@ from softoverlap.app.cohort.box_lesions import box_lesions
 from softoverlap.app.cohort.loading import LoadedMasks, load_masks
 from softoverlap.app.cohort.marked import Marked, marked_by_boxes, marked_by_mask
 from softoverlap.app.cohort.pairing import ScorePair
+from softoverlap.app.cohort.patterns import one_form
 from softoverlap.app.cohort.records import CaseResult, ScoreSettings
 from softoverlap.app.cohort.results import CaseRows
 from softoverlap.images import (
@@ -58,7 +59,8 @@ def score_boxes_in_masks(pair: ScorePair, pred: Path, settings: ScoreSettings) -
         boxes = _of_boxes(placed.file, label)
         truth, on_truth = true_lesions(loaded, label, settings)
         rows.note(*on_truth)
-        rows.add(label, {}, box_lesions(boxes, truth, settings=settings, kind=BOXES_IN_MASKS))
+        tables = box_lesions(boxes, truth, settings=settings, kind=BOXES_IN_MASKS)
+        rows.add(label, {}, tables.moved(loaded.start))
     return rows.result()
 
 
@@ -147,13 +149,14 @@ def read_case_boxes(path: Path, case: str, affine: Tensor | None) -> BoxFile:
             after it.
     """
     kind = format_of(path)
-    files = noted_box_files(path, kind, Hints(affine=affine if kind == "slicer" else None))
+    stored = noted_box_files(path, kind, Hints(affine=affine if kind == "slicer" else None))
+    files = {one_form(name): file for name, file in stored.items()}
     if case in files:
         return files[case]
     if FORMATS[kind].many and not (len(files) == 1 and _is_unnamed(path, case, files)):
         return _no_boxes(path, case, kind, files)
     (file,) = files.values()
-    if file.case not in (None, case, _file_case(path)):
+    if file.case is not None and one_form(file.case) not in (case, one_form(_file_case(path))):
         return _with_note(file, f"{path} says that it is of case {file.case}, not {case}")
     return file
 

@@ -14,9 +14,11 @@ from softoverlap.images import (
     SAME_GRID,
     TRUSTED_GRID,
     BoxFile,
+    Volume,
     boxes_to_world,
     geometry_hint,
     growth_of,
+    lost_affine,
 )
 
 GROWTH = 1.01
@@ -87,16 +89,30 @@ def place_boxes(
     turned = _nearest_turn(matrix, shape)
     displacement = _displacement(matrix, turned, shape)
     apart = f"the grid of {names[0]} lies up to {displacement:.3g} voxels off that of {names[1]}"
+    lost = _lost_affine(file.affine, affine, shape, names)
+    if lost and geometry == "index" and displacement > TRUSTED_GRID:
+        notes = f"{apart}: compared voxel by voxel", lost
+        return PlacedBoxes(replace(file, affine=affine.double()), displacement, notes)
     limit = {"strict": CLOSE_GRID, "index": TRUSTED_GRID}.get(geometry)
     if limit is not None and not flips and not torch.equal(turned[:3, :3], torch.eye(3).double()):
         raise ValueError(
             f"{names[0]} must have the axes of {names[1]}, got others: pass `geometry='resample'`"
         )
     if limit is not None and not displacement <= limit:
-        raise ValueError(f"{apart}, more than {limit:g}{geometry_hint(displacement, geometry)}")
+        hint = geometry_hint(displacement, geometry, lost=lost)
+        raise ValueError(f"{apart}, more than {limit:g}{hint}")
     moved = matrix if geometry == "resample" else turned
     placed = replace(file, boxes=_mapped(file.boxes, moved), affine=affine.double())
+    if (
+        lost
+        and flips
+        and len(placed.boxes)
+        and _count_outside(placed.boxes, shape) == len(placed.boxes)
+    ):
+        cure = "or pass `geometry='index'` to compare voxel by voxel"
+        raise ValueError(f"all boxes of {names[0]} lie outside {names[1]}, and {lost}, {cure}")
     notes = [apart] if displacement > SAME_GRID else []
+    notes += [lost] if lost and notes else []
     notes += _growth(file.boxes, placed.boxes, moved)
     notes += _outside(placed.boxes, shape, names) if flips else []
     return PlacedBoxes(placed, displacement, tuple(notes))
@@ -154,9 +170,19 @@ def _growth(boxes: Tensor, placed: Tensor, matrix: Tensor) -> list[str]:
 
 def _outside(boxes: Tensor, shape: Sequence[int], names: tuple[str, str]) -> list[str]:
     """How many boxes share no space with the image."""
-    ends = torch.tensor(list(map(float, shape)), dtype=torch.float64)
-    count = int(((boxes[:, 3:] <= 0) | (boxes[:, :3] >= ends)).any(dim=1).sum())
+    count = _count_outside(boxes, shape)
     return [f"{count} of {len(boxes)} boxes of {names[0]} lie outside {names[1]}"] if count else []
+
+
+def _count_outside(boxes: Tensor, shape: Sequence[int]) -> int:
+    ends = torch.tensor(list(map(float, shape)), dtype=torch.float64)
+    return int(((boxes[:, 3:] <= 0) | (boxes[:, :3] >= ends)).any(dim=1).sum())
+
+
+def _lost_affine(own: Tensor, affine: Tensor, shape: Sequence[int], names: tuple[str, str]) -> str:
+    """Words on an affine that was lost when the mask of the boxes, or the grid's, was saved."""
+    voxels = torch.zeros(1, 1, 1).expand(*shape)  # no memory: only the shape counts
+    return lost_affine(Volume(voxels, own), Volume(voxels, affine.double()), names)
 
 
 def _mapped(boxes: Tensor, matrix: Tensor) -> Tensor:

@@ -113,7 +113,7 @@ def _score_masks(pair: ScorePair, pred: Path, settings: ScoreSettings) -> CaseRe
             found = marked_by_mask(prediction, None, spacing=spacing, settings=settings)
             lesions, _ = true_lesions(loaded, label, settings)
             tables = box_lesions(found, lesions, settings=settings, kind="masks")
-        rows.add(label, columns, tables, statistics)
+        rows.add(label, columns, tables.moved(loaded.start), statistics)
     return rows.result()
 
 

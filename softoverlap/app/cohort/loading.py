@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,15 +14,14 @@ from softoverlap._checks import refusal
 from softoverlap.app.cohort.records import ScoreSettings
 from softoverlap.images import (
     SEGMENTATION_SUFFIX,
-    AlignedVolume,
     Noted,
     Volume,
-    align_to,
     is_label_map,
     label_to_read,
     noted_image,
     noted_one_volume,
     noted_probabilities,
+    on_common_grid,
 )
 
 ONE = 1e-3
@@ -33,7 +33,10 @@ HAZE = 0.5
 
 @dataclass(frozen=True)
 class LoadedMasks:
-    """The masks of a case with the values of their files, on the grid of the truth.
+    """The masks of a case with the values of their files, on one grid.
+
+    That is the grid of the first truth, and if the masks are resampled, as much more of its voxels
+    as hold all masks.
 
     Args:
         pred: The prediction, or None if it is not a mask.
@@ -42,6 +45,7 @@ class LoadedMasks:
         displacement: Largest displacement of any of them, in voxels of the truth's grid.
         notes: What a user should know about the files and their grids.
         truth_argument: The setting that says how to read the truth's values, for messages.
+        start: The first voxel of the grid, in voxels of the first truth's file.
 
     Examples:
         >>> mask = Volume(torch.ones(2, 2, 2), torch.eye(4, dtype=torch.float64))
@@ -56,6 +60,7 @@ class LoadedMasks:
     displacement: float
     notes: tuple[str, ...] = ()
     truth_argument: str = "truth_values"
+    start: tuple[int, ...] = (0, 0, 0)
 
     @property
     def reference(self) -> Volume:
@@ -107,7 +112,7 @@ class LoadedMasks:
 
 
 def load_masks(pred: Path | None, truths: Sequence[Path], settings: ScoreSettings) -> LoadedMasks:
-    """Read the masks of a case and bring them onto the grid of the truth.
+    """Read the masks of a case and bring them onto one grid, see `on_common_grid`.
 
     Args:
         pred: The prediction, or None if it is not a mask.
@@ -126,23 +131,27 @@ def load_masks(pred: Path | None, truths: Sequence[Path], settings: ScoreSetting
         FileNotFoundError: gone.nii must be an image, found no such file
     """
     check_label_maps(settings)
-    first, on_files = _rater_or_raters(truths[0])
-    volumes, aligned = [first], []
-    for path in truths[1:]:
-        rater, notes = _rater_or_raters(path)
-        on_files += notes
-        aligned.append(_on_grid(rater, first, (path, truths[0]), settings, settings.truth_values))
-        volumes.append(aligned[-1].volume)
-    prediction = None
-    if pred is not None:
-        volume, notes = noted_one_volume(pred)
-        on_files += notes
-        aligned.append(_on_grid(volume, first, (pred, truths[0]), settings, settings.values))
-        prediction = aligned[-1].volume
-    names = tuple(map(str, (pred, *truths)))
-    displacement = max((mask.displacement for mask in aligned), default=0.0)
-    on_grids = tuple(note for mask in aligned for note in mask.notes)
-    return LoadedMasks(prediction, tuple(volumes), names, displacement, on_grids + on_files)
+    read = [_rater_or_raters(path) for path in truths]
+    read += [] if pred is None else [noted_one_volume(pred)]
+    (first, *others), on_files = zip(*read, strict=True)
+    label = settings.labels[0] if settings.labels else None
+    kinds = [settings.truth_values] * len(truths) + [settings.values]
+    paths = (*truths, pred) if pred is not None else truths
+    common = on_common_grid(
+        first, others, geometry=settings.geometry,
+        nearest=[is_label_map(kind, label) for kind in kinds[1 : len(paths)]],
+        names=list(map(str, paths)),
+    )  # fmt: skip
+    volumes = [common.reference, *(mask.volume for mask in common.aligned)]
+    notes = [mask.notes for mask in common.aligned] + list(on_files)
+    return LoadedMasks(
+        None if pred is None else volumes.pop(),
+        tuple(volumes),
+        tuple(map(str, (pred, *truths))),
+        max((mask.displacement for mask in common.aligned), default=0.0),
+        tuple(itertools.chain(*notes)),
+        start=common.start,
+    )
 
 
 def check_label_maps(settings: ScoreSettings) -> None:
@@ -177,21 +186,6 @@ def _rater_or_raters(path: Path) -> Noted[Volume]:
             "add up to 1 everywhere, like classes: store a single class, or labels"
         )
     return volume, notes
-
-
-def _on_grid(
-    moving: Volume,
-    reference: Volume,
-    names: tuple[Path, Path],
-    settings: ScoreSettings,
-    values: str,
-) -> AlignedVolume:
-    label = settings.labels[0] if settings.labels else None
-    nearest = is_label_map(values, label)
-    return align_to(
-        moving, reference, geometry=settings.geometry, nearest=nearest,
-        names=(str(names[0]), str(names[1])),
-    )  # fmt: skip
 
 
 def _read(

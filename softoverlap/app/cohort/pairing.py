@@ -1,17 +1,21 @@
-"""Pair predictions with truths: two files, two folders, patterns, or a table."""
+"""Pair predictions with truths: two files, two folders, or patterns."""
 
 from __future__ import annotations
 
 import os
-from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from softoverlap._checks import refusal
-from softoverlap.app.cohort.csv_rows import read_rows
-from softoverlap.app.cohort.sides import SideFile, file_name, find_side
+from softoverlap.app.cohort.bids import pair_by_entities
+from softoverlap.app.cohort.hints import pattern_hint
+from softoverlap.app.cohort.one_file import file_error, is_same_file
+from softoverlap.app.cohort.sides import Side, SideFile, file_name, find_side
 from softoverlap.images import Unpaired, is_dicom_folder
+
+NO_PREDICTION, NO_TRUTH = "no prediction", "no truth"
+"""The errors of cases of which one side has no file."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +50,8 @@ class PairTable:
 
     Args:
         pairs: Every case, by name; those that cannot be scored have an error.
-        passed_by: Files that do not match a pattern, by path.
+        passed_by: Files that do not match a pattern, or that another file stands for, by path.
+        hint: Patterns that pair more of the files, in words, or nothing.
 
     Examples:
         >>> table = PairTable((ScorePair("a", None, (Path("a.nii"),), "no prediction"),))
@@ -56,6 +61,7 @@ class PairTable:
 
     pairs: tuple[ScorePair, ...]
     passed_by: tuple[Unpaired, ...] = ()
+    hint: str = ""
 
     def __iter__(self) -> Iterator[ScorePair]:
         """All cases, so that the table can be passed to `score_cohort`."""
@@ -83,11 +89,14 @@ def find_pairs(
     """Pair predictions with truths, without reading an image.
 
     Both are files (one pair), or each is a folder or a pattern such as `pred/{case}_prob.nii.gz`.
-    Folders are searched with all subfolders. Without a pattern, the name of a case is its file name
-    without suffix; if that occurs twice, it is the path below the folder. Truths named
-    `CASE_rater1`, `CASE_rater2`, … are raters of one case. Folders of DICOM slices are used if
-    there is no other image, files of boxes (.json) if there is no image at all or if a pattern
-    names them. A folder that directly contains DICOM slices counts as a file.
+    Folders are searched with all subfolders, but not with the other side where that lies below.
+    Without a pattern, the name of a case is its file name without suffix; if that occurs twice, it
+    is the path below the folder. `CASE_boxes.json`, as `softoverlap boxes` and `detect` write it,
+    is of CASE, and heat maps beside it are skipped. Truths named `CASE_rater1`, `CASE_rater2`, …
+    are raters of one case. If no name occurs on both sides, files of BIDS are paired by subject,
+    session and run. Folders of DICOM slices are used if there is no other image, files of boxes
+    (.json) if there is no image at all or if a pattern names them. A folder that directly contains
+    DICOM slices counts as a file. Names that differ only in their Unicode form are one name.
 
     Args:
         pred: Predictions.
@@ -99,11 +108,13 @@ def find_pairs(
             If it is one of the folders, or an earlier run wrote there, only results are skipped.
 
     Returns:
-        Every case; one without a partner, or with two files, has an error.
+        Every case; one without a partner, with two files, with one file for both sides, or with a
+        link whose target is missing has an error.
 
     Raises:
         FileNotFoundError: If a file or a folder does not exist.
-        ValueError: If a pattern does not contain `{case}`, or a side has no files.
+        ValueError: If a pattern does not contain `{case}`, a side has no files, no case is on both
+            sides, or both sides are the same.
 
     Examples:
         >>> import tempfile
@@ -119,79 +130,49 @@ def find_pairs(
         [('a', None), ('b', 'no prediction')]
     """
     if _is_file(pred) and _is_file(truth) and not (pred_pattern or truth_pattern):
+        _check_apart(Path(pred), Path(truth), "file")
         return PairTable((ScorePair(file_name(Path(pred)), Path(pred), (Path(truth),)),))
-    preds = find_side(os.fspath(pred), pred_pattern, "pred", raters=False, output=output)
-    truths = find_side(os.fspath(truth), truth_pattern, "truth", raters=True, output=output)
+    texts = os.fspath(pred), os.fspath(truth)
+    if not (pred_pattern or truth_pattern) and all(map(os.path.isdir, texts)):
+        _check_apart(Path(pred), Path(truth), "folder")
+    preds = find_side(
+        texts[0], pred_pattern, "pred", raters=False, other=texts[1], output=output
+    )  # fmt: skip
+    truths = find_side(
+        texts[1], truth_pattern, "truth", raters=True, other=texts[0], output=output
+    )  # fmt: skip
+    return _paired_sides(preds, truths)
+
+
+def _paired_sides(preds: Side, truths: Side) -> PairTable:
+    """Every case of both sides; some have an error."""
+    names = [{file.name for file in side.files} for side in (preds, truths)]
+    if not preds.fixed:
+        preds.call_as_cases(names[1])
     if not truths.fixed:
+        truths.call_as_cases(names[0])
         truths.gather_raters({file.name for file in preds.files})
+    pair_by_entities(preds, truths)
     sides = (preds.by_case(truths), truths.by_case(preds))
-    pairs = [_paired(case, *sides) for case in sorted({*sides[0], *sides[1]})]
     if not set(sides[0]) & set(sides[1]):
-        raise _nothing_matches(sides)
-    return PairTable(tuple(pairs), tuple(preds.passed_by + truths.passed_by))
+        raise _nothing_matches(sides, pattern_hint(preds, truths, more_than=0))
+    pairs = [_paired(case, *sides) for case in sorted({*sides[0], *sides[1]})]
+    errors = {pair.error for pair in pairs}
+    paired = sum(pair.error is None for pair in pairs)
+    odd = {NO_PREDICTION, NO_TRUTH} <= errors
+    hint = pattern_hint(preds, truths, more_than=paired) if odd else ""
+    return PairTable(tuple(pairs), tuple(preds.passed_by + truths.passed_by), hint)
+
+
+def _check_apart(pred: Path, truth: Path, what: str) -> None:
+    """Both sides must not be one file or one folder, by whatever path."""
+    if is_same_file(pred, truth):
+        raise refusal("truth", f"must be another {what} than `pred=`, got {pred} and {truth}")
 
 
 def _is_file(path: str | os.PathLike[str]) -> bool:
     """A file, or the folder of one DICOM series."""
     return Path(path).is_file() or is_dicom_folder(Path(path))
-
-
-def read_pairs(table: str | os.PathLike[str]) -> PairTable:
-    r"""Read pairs from a CSV table with the columns case, pred and truth.
-
-    Args:
-        table: The file. Paths are relative to its folder; masks of several raters are separated by
-            `;`. Other columns are ignored.
-
-    Returns:
-        Every case, in the order of the table. A case with an empty cell, a missing file or two rows
-        has an error.
-
-    Raises:
-        FileNotFoundError: If the table does not exist.
-        ValueError: If it does not have these columns, or has no rows.
-
-    Examples:
-        >>> import tempfile
-        >>> path = Path(tempfile.mkdtemp()) / "pairs.csv"
-        >>> for name in ("a.nii", "a_1.nii", "a_2.nii", "b.nii"):
-        ...     path.with_name(name).touch()
-        >>> _ = path.write_text("case,pred,truth\na,a.nii,a_1.nii;a_2.nii\nb,,b.nii\n")
-        >>> [(pair.case, len(pair.truth), pair.error) for pair in read_pairs(path).pairs]
-        [('a', 2, None), ('b', 1, 'no prediction')]
-    """
-    table = Path(table)
-    rows = read_rows(table, "case", "pred", "truth")
-    counts = Counter(row["case"] for row in rows)
-    return PairTable(tuple(_tabled(rows, counts, table.parent)))
-
-
-def _tabled(rows: list[dict[str, str]], counts: Counter[str], folder: Path) -> Iterator[ScorePair]:
-    """A pair for each case; some have an error."""
-    seen: set[str] = set()
-    for number, row in enumerate(rows, start=2):
-        case, pred = row["case"], row["pred"]
-        truths = [part.strip() for part in row["truth"].split(";") if part.strip()]
-        if case in seen:
-            continue
-        seen.add(case)
-        error = None if case else f"no case in line {number}"
-        if case and counts[case] > 1:
-            error = f"{counts[case]} rows of this case in the table"
-        error = error or (None if pred else "no prediction") or (None if truths else "no truth")
-        paths = [folder / path for path in (pred, *truths)]
-        yield ScorePair(
-            case or f"line {number}",
-            paths[0] if pred else None,
-            tuple(paths[1:]),
-            error or _missing(paths),
-        )
-
-
-def _missing(paths: list[Path]) -> str | None:
-    """A message that lists the missing files, if any."""
-    gone = [str(path) for path in paths if not os.path.exists(path)]
-    return f"found no such file: {', '.join(gone)}" if gone else None
 
 
 def _paired(
@@ -202,14 +183,17 @@ def _paired(
     raters = [_number(truth.rater) for truth in truth_files]
     error = None
     if not pred_files or not truth_files:
-        error = "no prediction" if truth_files else "no truth"
+        error = NO_PREDICTION if truth_files else NO_TRUTH
     elif len(pred_files) > 1:
         error = f"several predictions: {', '.join(str(file.path) for file in pred_files)}"
     elif len(set(raters)) < len(raters) or (None in raters and len(raters) > 1):
         error = f"several truths: {', '.join(str(file.path) for file in truth_files)}"
         error += "; choose with `truth_pattern=`" if any(raters) else ""
     pred = pred_files[0].path if pred_files else None
-    return ScorePair(case, pred, tuple(truth.path for truth in truth_files), error)
+    paths = tuple(truth.path for truth in truth_files)
+    if pred is not None and paths and error is None:
+        error = file_error(pred, paths)
+    return ScorePair(case, pred, paths, error)
 
 
 def _number(rater: str | None) -> int | str | None:
@@ -224,12 +208,15 @@ def _rater_order(file: SideFile) -> tuple[int, str]:
 
 
 def _nothing_matches(
-    sides: tuple[dict[str, list[SideFile]], dict[str, list[SideFile]]],
+    sides: tuple[dict[str, list[SideFile]], dict[str, list[SideFile]]], hint: str
 ) -> ValueError:
     examples = [", ".join(sorted(side)[:3]) + (", …" if len(side) > 3 else "") for side in sides]
+    hint = hint or (
+        "say where the case is in their names with `pred_pattern=` and `truth_pattern=`, for "
+        'example "{case}_pred.nii.gz"'
+    )
     return refusal(
         "truth",
         f"must share at least one case with `pred=`, got predictions of {examples[0]} and truths "
-        f"of {examples[1]}; say where the case is in their names with `pred_pattern=` and "
-        '`truth_pattern=`, for example "{case}_pred.nii.gz"',
+        f"of {examples[1]}; {hint}",
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +12,16 @@ from softoverlap._checks import refusal
 _TOKENS = re.compile(r"(\{[^{}]*\}|\*\*/|\*|\?)")
 _WILDCARDS = {"**/": r"(?:.*/)?", "*": r"[^/]*", "?": r"[^/]"}
 _FIELDS = {"{case}": r"(?P<case>[^/]+)", "{rater}": r"(?P<rater>[^/]+)"}
+
+
+def one_form(name: str) -> str:
+    """The name in Unicode's form NFC: macOS may store the same name in another.
+
+    Examples:
+        >>> one_form("Zoe\u0308") == "Zo\u00eb"
+        True
+    """
+    return unicodedata.normalize("NFC", name)
 
 
 @dataclass(frozen=True)
@@ -34,7 +45,7 @@ class FilePattern:
         """Match the name of a file, or its path below the folder if the pattern has a slash."""
         nested = "/" in self.text
         name = path.relative_to(folder).as_posix() if nested else path.name
-        return self.expression.fullmatch(name)
+        return self.expression.fullmatch(one_form(name))
 
 
 def read_pattern(text: str, *, name: str, rater: bool = False) -> FilePattern:
@@ -58,7 +69,7 @@ def read_pattern(text: str, *, name: str, rater: bool = False) -> FilePattern:
     """
     known = list(_FIELDS) if rater else ["{case}"]
     parts: list[str] = []
-    for token in _TOKENS.split(text):
+    for token in _TOKENS.split(one_form(text)):
         if token.startswith("{") and token not in known:
             raise refusal(name, f"must hold only {' and '.join(known)} in braces, got {token}")
         if token in _FIELDS and _FIELDS[token] in parts:

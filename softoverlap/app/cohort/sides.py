@@ -6,17 +6,24 @@ import os
 import re
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from softoverlap._checks import refusal
 from softoverlap.app.cohort.names import JOURNAL, OUTPUTS
-from softoverlap.app.cohort.patterns import FilePattern, has_wildcards, read_pattern, split_pattern
-from softoverlap.images import IMAGE_SUFFIXES, Unpaired, image_name, is_dicom_folder
+from softoverlap.app.cohort.patterns import (
+    FilePattern,
+    has_wildcards,
+    one_form,
+    read_pattern,
+    split_pattern,
+)
+from softoverlap.images import IMAGE_SUFFIXES, Unpaired, image_name, is_dangling, is_dicom_folder
 
 BOX_SUFFIXES = (".mrk.json", ".json", ".csv", ".npz")
 """Suffixes of files of boxes, the longest first."""
 
+_BOXES, _HEATMAP = "_boxes", "_heatmap"  # as `boxes` and `detect` end the names of their files
 _RATER = re.compile(r"(?P<case>.+)_rater(?P<rater>\d+)")
 
 
@@ -59,6 +66,15 @@ class Side:
     files: list[SideFile]
     fixed: bool
     passed_by: list[Unpaired]
+    folder: Path = field(default_factory=Path)
+    by_path: bool = False
+
+    def call_as_cases(self, others: set[str]) -> None:
+        """CASE_boxes is of CASE, unless the other side has a case CASE_boxes."""
+        for file in self.files:
+            if file.name.endswith(_BOXES) and file.name not in others:
+                file.name = file.name.removesuffix(_BOXES)
+                file.long_name = file.long_name.removesuffix(_BOXES)
 
     def gather_raters(self, others: set[str]) -> None:
         """CASE_rater1 belongs to CASE, unless the other side has a case CASE_rater1."""
@@ -89,15 +105,20 @@ def find_side(
     name: str,
     *,
     raters: bool,
+    other: str = "",
     output: str | os.PathLike[str] | None = None,
 ) -> Side:
-    """All files of one side, except results."""
-    if has_wildcards(text):
+    """All files of one side, except results, and except the other side if it is a folder below."""
+    by_path = has_wildcards(text)
+    if by_path:
         if pattern is not None:
             raise refusal(name, f"must be a folder where `{name}_pattern=` is given, got {text}")
         folder, pattern = split_pattern(text, name=name)
     else:
         folder = Path(text)
+    if is_dangling(folder):
+        complaint = f"must exist, but {folder} is a link whose target is missing"
+        raise refusal(name, complaint, FileNotFoundError)
     if folder.is_file():
         complaint = f"must be a folder, as the other side is one, got the file {folder}"
         raise refusal(name, complaint, FileNotFoundError)
@@ -106,12 +127,24 @@ def find_side(
     rule = None
     if pattern is not None:
         rule = read_pattern(pattern, name=f"{name}_pattern", rater=raters)
-    files = _files(folder, output)
+    named = rule is None or "/" not in rule.text.removeprefix("**/")  # not by a path on purpose
+    files = _files(folder, output, folder_of(other) if named and other else None)
     side = _matching(folder, rule, files) if rule else _images(folder, files)
+    side.folder, side.by_path = folder, by_path
     if not side.files:
         expected = f"files that match {pattern}" if pattern else "images or files of boxes"
         raise refusal(name, f"must hold {expected}, found none in {folder}")
     return side
+
+
+def folder_of(text: str) -> Path:
+    """The folder in which a side is searched.
+
+    Examples:
+        >>> str(folder_of("pred/{case}_prob.nii.gz")), str(folder_of("pred"))
+        ('pred', 'pred')
+    """
+    return split_pattern(text, name="pattern")[0] if has_wildcards(text) else Path(text)
 
 
 def _matching(folder: Path, rule: FilePattern, paths: list[Path]) -> Side:
@@ -129,20 +162,52 @@ def _matching(folder: Path, rule: FilePattern, paths: list[Path]) -> Side:
 
 def _images(folder: Path, all_paths: list[Path]) -> Side:
     """Images, or boxes if there are no images, which often come with JSON files."""
+    passed_by = _beside_boxes(all_paths)
+    left_out = {file.path for file in passed_by}
+    all_paths = [path for path in all_paths if path not in left_out]
     paths = [path for path in all_paths if path.name.lower().endswith(IMAGE_SUFFIXES)]
-    paths = paths or sorted(filter(is_dicom_folder, {path.parent for path in all_paths}))
-    paths = paths or [path for path in all_paths if path.name.lower().endswith((".json", ".npz"))]
+    paths = paths or sorted(filter(_is_series, {path.parent for path in all_paths}))
+    paths = paths or [path for path in all_paths if path.name.lower().endswith(_ALONE)]
+    paths += [path for path in all_paths if not path.suffix and is_dangling(path)]  # a folder's
     files = []
     for path in paths:
-        parent, name = path.relative_to(folder).parent, file_name(path)
-        files.append(SideFile(path, name, (parent / name).as_posix()))
-    return Side(files, fixed=False, passed_by=[])
+        parent, name = path.relative_to(folder).parent, one_form(file_name(path))
+        files.append(SideFile(path, name, one_form((parent / name).as_posix())))
+    return Side(files, fixed=False, passed_by=passed_by)
 
 
-def _files(folder: Path, output: str | os.PathLike[str] | None) -> list[Path]:
-    """Files below the folder in order, without results and names that start with a dot."""
+_ALONE = (".json", ".npz", f"{_BOXES}.csv")
+"""Files of boxes in a folder without images; other tables list many cases, or are no boxes."""
+
+
+def _beside_boxes(paths: list[Path]) -> list[Unpaired]:
+    """What `detect` writes beside CASE_boxes.json: the same for 3D Slicer, and the heat map."""
+    named = {path for path in paths if path.name.endswith((".json", ".npz"))}
+    passed_by = []
+    for path in paths:
+        name = file_name(path)
+        boxes = path.with_name(f"{name}.json")
+        if name.endswith(_BOXES) and path.name.endswith(".mrk.json") and boxes in named:
+            passed_by.append(Unpaired(path, f"{boxes.name} is used"))
+        stem = name.removesuffix(_HEATMAP)
+        ours = {path.with_name(f"{stem}{_BOXES}{end}") for end in (".json", ".mrk.json")} & named
+        if name.endswith(_HEATMAP) and ours:
+            passed_by.append(Unpaired(path, f"{min(ours).name} is used"))
+    return passed_by
+
+
+def _is_series(folder: Path) -> bool:
+    """A folder of DICOM slices, also of slices that are links to nothing."""
+    slices = [path for path in folder.iterdir() if path.name.lower().endswith(".dcm")]
+    return is_dicom_folder(folder) or any(map(is_dangling, slices))
+
+
+def _files(folder: Path, output: str | os.PathLike[str] | None, other: Path | None) -> list[Path]:
+    """Files and dangling links below the folder, without results, dot files and the other side."""
     results = None if output is None else _below(folder, Path(output))
-    paths = sorted(_below_all(folder))
+    below = None if other is None else _below(folder, other)
+    skipped = None if other is None or below in (None, Path()) else os.path.realpath(other)
+    paths = sorted(_below_all(folder, skipped))
     runs = {path.parent.relative_to(folder) for path in paths if path.name == JOURNAL}
     if results == Path():
         runs.add(Path())
@@ -151,16 +216,16 @@ def _files(folder: Path, output: str | os.PathLike[str] | None) -> list[Path]:
     for path in paths:
         place = path.relative_to(folder)
         hidden = any(part.startswith(".") for part in place.parts)
-        is_result = place.name in OUTPUTS and place.parent in runs
-        is_result = is_result or (results is not None and place.is_relative_to(results))
-        if not (hidden or is_result) and path.is_file():
+        ours = place.name in OUTPUTS and place.parent in runs
+        ours = ours or (results is not None and place.is_relative_to(results))
+        if not (hidden or ours) and (path.is_file() or is_dangling(path)):
             kept.append(path)
     return kept
 
 
-def _below_all(folder: Path) -> Iterator[Path]:
+def _below_all(folder: Path, skipped: str | None) -> Iterator[Path]:
     """All files below, also behind links; a folder reached twice counts once."""
-    seen: set[str] = set()
+    seen: set[str] = set() if skipped is None else {skipped}
     for name, folders, files in os.walk(folder, followlinks=True):
         if os.path.realpath(name) in seen:
             folders.clear()

@@ -106,6 +106,11 @@ class LesionMatches:
     def _counts(self, score: float | None) -> bool:
         return self.at is None or score is None or score >= self.at
 
+    def moved(self, start: Sequence[int]) -> LesionMatches:
+        """The same in the voxels of another grid, where this grid has its first."""
+        by_centre = None if self.by_centre is None else _moved(self.by_centre, start)
+        return replace(self, outcomes=_moved(self.outcomes, start), by_centre=by_centre)
+
     def as_dict(self) -> dict[str, Any]:
         """Plain data, as JSON holds it."""
         values = {part.name: getattr(self, part.name) for part in fields(self)}
@@ -145,6 +150,18 @@ class LesionTables:
         """The same where found boxes below a score don't count."""
         matches = replace(self.matches, at=score)
         return LesionTables([_lesion_at(row, score) for row in self.lesions], matches)
+
+    def moved(self, start: Sequence[int]) -> LesionTables:
+        """The same with all places in the voxels of another grid, where this grid has its first."""
+        if not any(start):
+            return self
+        by = {f"centre_axis{axis}": at for axis, at in enumerate(start)}
+        by |= dict(zip(axis_names(3), (*start, *start), strict=True))
+        lesions = [
+            {name: value + by[name] if name in by else value for name, value in row.items()}
+            for row in self.lesions
+        ]
+        return LesionTables(lesions, self.matches.moved(start))
 
 
 def place_columns(box: Sequence[int | float], centre: Sequence[float] | None = None) -> Row:
@@ -248,6 +265,12 @@ def _kept(outcomes: Outcomes, kept: Bool[Tensor, "boxes"]) -> Outcomes:
     columns = {name: getattr(outcomes, name)[kept] for name in _OF_BOXES}
     scans = torch.tensor([[int(kept.sum()), len(outcomes.lesion_boxes)]])
     return replace(outcomes, scans=scans, **columns)
+
+
+def _moved(outcomes: Outcomes, start: Sequence[int]) -> Outcomes:
+    shift = torch.tensor([*start, *start])
+    names = ("boxes", "lesion_boxes")
+    return replace(outcomes, **{name: getattr(outcomes, name) + shift for name in names})
 
 
 _OF_BOXES = ("boxes", "labels", "scores", "outcome", "lesion")

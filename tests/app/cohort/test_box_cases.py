@@ -82,14 +82,14 @@ def test_boxes_outside_the_image_are_told():
 
 @pytest.mark.bad_input
 def test_only_choices_that_work_are_offered():
-    away = torch.eye(4, dtype=torch.float64)
+    grid = torch.eye(4, dtype=torch.float64)
+    grid[1, 3] = 3  # not the identity, which would look as if it was lost
+    away = grid.clone()
     for shift, words in ((0.5, "index trusts the voxel grid"), (50.0, "resample")):
         away[0, 3] = shift
         file = BoxFile(BOXES, affine=away)
         with pytest.raises(ValueError, match=r"voxels off that of scan") as error:
-            place_boxes(
-                file, torch.eye(4), (20, 20, 20), geometry="strict", names=("found", "scan")
-            )
+            place_boxes(file, grid, (20, 20, 20), geometry="strict", names=("found", "scan"))
         assert words in str(error.value)
     assert "index" not in str(error.value)
 

@@ -9,22 +9,7 @@ import pytest
 
 from softoverlap.app.cohort import find_pairs, read_pairs
 from softoverlap.app.cohort.names import OUTPUTS
-
-
-def make(folder, *names):
-    for name in names:
-        path = folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.touch()
-    return folder
-
-
-def paired(table):
-    return {pair.case: (pair.pred, *pair.truth) for pair in table.matched}
-
-
-def errors(table):
-    return {pair.case: pair.error for pair in table.unmatched}
+from tests.support.pairs import errors, make, paired
 
 
 def test_files_of_one_name_are_a_pair_whatever_their_format(tmp_path):
@@ -170,10 +155,10 @@ def test_rows_that_are_no_pair_say_why(tmp_path):
 
 
 def test_a_file_of_a_table_that_is_not_there_is_an_error_of_its_case(tmp_path):
-    make(tmp_path, "a.nii", "dicom/1.dcm")
+    make(tmp_path, "a.nii", "z.nii", "dicom/1.dcm")
     table = tmp_path / "pairs.csv"
     table.write_text(
-        "case,pred,truth\nfile,a.nii,a.nii\nfolder,a.nii,dicom\nno pred,b.nii,a.nii\n"
+        "case,pred,truth\nfile,a.nii,z.nii\nfolder,a.nii,dicom\nno pred,b.nii,a.nii\n"
         "no rater,a.nii,a.nii;c.nii\nneither,x.nii,y.nii\n"
     )
     found = read_pairs(table)
