@@ -141,7 +141,7 @@ def _equality(a: Tensor, b: Tensor, size_a: Tensor, size_b: Tensor) -> Tensor | 
     return geometry.equal(a, b).to(dtype)
 
 
-def best_iou_of_size(lesion_boxes: Boxes, size: Sequence[float]) -> Float[Tensor, "boxes"]:
+def best_iou_of_size(lesion_boxes: Boxes, size: Sequence[float | int]) -> Float[Tensor, "boxes"]:
     """The highest IoU with each box that any box of given edges can have.
 
     A box of the size of a detector's smallest anchor says which lesions are out of its reach. The

@@ -334,7 +334,16 @@ def test_a_hit_that_nothing_could_reach_is_refused():
 
 def test_a_threshold_beside_several_is_refused():
     with pytest.raises(ValueError, match="threshold must be None where thresholds are given"):
-        compute_average_precision(*soft_scan(), threshold=0.5, thresholds="coco")
+        compute_average_precision(
+            *([scan] for scan in soft_scan()), threshold=0.5, thresholds="coco"
+        )
+
+
+def test_of_lesions_that_a_box_hits_equally_well_it_takes_the_nearer():
+    inner = [1, 1, 1, 3, 3, 3]
+    truth = lesions([cube(0), inner])
+    outcomes = match_scan(found([inner, cube(0)], [0.9, 0.8]), truth, hit="box_iof")
+    assert outcomes.lesion.flatten().tolist() == [1, 0]
 
 
 def test_inputs_are_left_as_they_are():
