@@ -134,8 +134,8 @@ def precision_area(
     _, (true, others) = operating_points(scores, hits, ~hits)
     precision = true / (true + others).clamp(min=1)
     envelope = precision.flip(0).cummax(0).values.flip(0)
-    steps = (true / lesions).diff()
-    return min(1.0, (steps * envelope[1:]).sum().item())
+    area = math.fsum((true.diff() * envelope[1:]).tolist())  # of whole steps: 1 where it is perfect
+    return min(1.0, area / lesions)
 
 
 def operating_points(

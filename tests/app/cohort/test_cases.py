@@ -17,7 +17,7 @@ import torch
 from hypothesis import given, strategies as st
 
 from softoverlap.app.cohort import ScorePair, ScoreSettings, islands as parts, score_case, voxels
-from softoverlap.app.cohort.box_lesions import marked_by_mask
+from softoverlap.app.cohort.marked import marked_by_mask
 from softoverlap.app.cohort.mask_lesions import mask_lesions
 from softoverlap.app.cohort.tables import box_rows
 from softoverlap.images import BoxFile, save_nifti, write_box_files, write_boxes, write_markups
@@ -161,7 +161,7 @@ def test_a_scan_in_parts_has_the_same_lesions(monkeypatch, with_raters, min_mm3)
     monkeypatch.setattr(parts, "VOXELS_IN_ONE", 0)
     cut = mask_lesions(pred, truth, raters, **options)
     assert cut.columns == pytest.approx(whole.columns, nan_ok=True)
-    tables = (cut.lesions, whole.lesions), (box_rows(cut.outcomes), box_rows(whole.outcomes))
+    tables = (cut.lesions, whole.lesions), (box_rows(cut.matches), box_rows(whole.matches))
     for ours, theirs in tables:
         assert len(ours) == len(theirs) > (0 if min_mm3 else 10)
         for mine, other in zip(ours, theirs, strict=True):  # in one order, with one numbering
