@@ -21,7 +21,7 @@ from softoverlap.app.cohort import (
     summarize,
 )
 from softoverlap.app.cohort.cases import score_safely
-from softoverlap.app.cohort.summary import interval
+from softoverlap.app.cohort.means import interval
 from softoverlap.app.columns import CASES, find_column
 from softoverlap.app.report import write_report
 from softoverlap.app.report._sections import _HITS
@@ -140,7 +140,7 @@ def test_a_case_is_matched_once_and_everything_else_is_read(results, tmp_path, m
     monkeypatch.setattr(matching, "greedy", counted)
     folder = write_cohort(tmp_path, 3)
     scored = score_cohort(pairs_of(folder), tmp_path / "results")
-    assert scored.summary["froc"]["scans"] == len(calls) == 3
+    assert scored.summary["counts"]["scans"] == len(calls) == 3
     again = score_cohort(pairs_of(folder), tmp_path / "results")  # from the journal
     write_report(tmp_path / "results", tmp_path / "page.html")
     assert again.summary == scored.summary
