@@ -45,7 +45,7 @@ def box_lesions(
         1.0
     """
     truth = truth.judged(settings, boxes=kind != "masks")
-    hit, target = hit_of_boxes(settings), _target(truth)
+    hit, target = hit_of_boxes(settings, masks=truth.lesions is not None), _target(truth)
     outcomes, by_centre = (_outcomes(pred, truth, target, rule) for rule in (hit, BY_CENTRE))
     counts = torch.tensor([not reason for reason in truth.reasons], dtype=torch.bool)
     near = _near(hit, pred.boxes, target)

@@ -11,10 +11,11 @@ from softoverlap._checks import refusal
 from softoverlap.measures import (
     CRITERION_NOTES,
     Hit,
+    centre_in_mask,
     centre_within_radius,
     hit_of,
 )
-from softoverlap.overlaps import box_iou, mask_box_mass
+from softoverlap.overlaps import MaskBoxOverlap, box_iou, mask_box_mass
 
 if TYPE_CHECKING:
     from softoverlap.app.cohort.records import ScoreSettings
@@ -54,15 +55,27 @@ def check_hit(text: str | None) -> None:
         _parsed(text)
 
 
-def hit_of_boxes(settings: ScoreSettings) -> Hit:
+def hit_of_boxes(settings: ScoreSettings, *, masks: bool = True) -> Hit:
     """What hits wherever a box takes part.
+
+    Args:
+        settings: The rule.
+        masks: Whether the true lesions have masks.
+
+    Raises:
+        ValueError: If they have none, and the rule asks for them.
 
     Examples:
         >>> from softoverlap.app.cohort import ScoreSettings
         >>> hit_of_boxes(ScoreSettings()) == Hit(box_iou, 0.1)
         True
     """
-    return Hit(box_iou, settings.hit_iou) if settings.hit is None else _parsed(settings.hit)
+    hit = Hit(box_iou, settings.hit_iou) if settings.hit is None else _parsed(settings.hit)
+    if not masks and (hit.overlap is centre_in_mask or isinstance(hit.overlap, MaskBoxOverlap)):
+        raise refusal(
+            "hit", f"must be a criterion of boxes where the truth is boxes, got {settings.hit!r}"
+        )
+    return hit
 
 
 def is_any_voxel(settings: ScoreSettings) -> bool:

@@ -29,7 +29,7 @@ class SummarySettings:
         seed: Seed of the bootstrap.
 
     Raises:
-        ValueError: If `at_score` is no score and no rule, or a rate is not above 0.
+        ValueError: If `at_score` is no score and no rule, or a rate is negative.
 
     Examples:
         >>> SummarySettings(at_score="fp:1").at_score
