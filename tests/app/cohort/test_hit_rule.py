@@ -156,22 +156,38 @@ def test_the_rule_of_boxes_is_the_library_s(settings, hit):
     assert hit_of_boxes(ScoreSettings(**settings)) == hit
 
 
+TIGHT = "with the lesion's tight box (mask cut at"
+COMMON = "at least one voxel in common between predicted and true lesion (both cut at 0.5)"
+PART = "box and lesion, its soft edge included, have a part in common"
+RADIUS = "centre of the box within the larger of the lesion's radius and 2 mm"
+
+
 @pytest.mark.parametrize(
-    ("settings", "boxes", "criterion", "threshold", "words"),
+    ("settings", "threshold", "words"),
     [
-        ({}, True, "box_iou", 0.1, "box IoU of at least 0.1 with the lesion's tight box (mask cut at 0.5)"),
-        ({"hit_iou": 0.5, "threshold": 0.3}, True, "box_iou", 0.5, "at least 0.5 with the lesion's tight box (mask cut at 0.3)"),
-        ({}, False, "any_voxel", None, "at least one voxel in common between predicted and true lesion (both cut at 0.5)"),
-        ({"hit": "any_voxel"}, True, "any_voxel", None, "box and lesion, its soft edge included, have a part in common"),
-        ({"hit": "centre_within_radius"}, True, "centre_within_radius", 0.5, "within the larger of the lesion's radius and 2 mm"),
-        ({"hit": "centre_within_radius:0.4"}, True, "centre_within_radius", 0.4, "centre within radius of at least 0.4"),
-        ({"hit": "relative_mask_box_dice:0.4"}, True, "relative_mask_box_dice", 0.4, "relative mask box dice of at least 0.4"),
+        ({}, 0.1, f"box IoU of at least 0.1 {TIGHT} 0.5)"),
+        ({"hit_iou": 0.5, "threshold": 0.3}, 0.5, f"box IoU of at least 0.5 {TIGHT} 0.3)"),
+        ({"hit": "any_voxel"}, None, PART),
+        ({"hit": "centre_within_radius"}, 0.5, RADIUS),
+        (
+            {"hit": "centre_within_radius:0.4"}, 0.4,
+            "centre within radius of at least 0.4 (masks cut at 0.5)",
+        ),
+        (
+            {"hit": "relative_mask_box_dice:0.4"}, 0.4,
+            "relative mask box dice of at least 0.4 (masks cut at 0.5)",
+        ),
     ],
 )  # fmt: skip
-def test_the_rule_is_said_in_words(settings, boxes, criterion, threshold, words):
-    told = hit_words(ScoreSettings(**settings), boxes=boxes)
-    assert (told["criterion"], told["threshold"]) == (criterion, threshold)
-    assert words in told["words"]
+def test_the_rule_is_said_in_words(settings, threshold, words):
+    name = settings.get("hit", "box_iou").partition(":")[0]
+    told = hit_words(ScoreSettings(**settings), boxes=True)
+    assert told == {"criterion": name, "threshold": threshold, "words": words}
+
+
+def test_the_rule_between_masks_is_said_in_words():
+    told = hit_words(ScoreSettings(), boxes=False)
+    assert told == {"criterion": "any_voxel", "threshold": None, "words": COMMON}
 
 
 @pytest.mark.parametrize(

@@ -68,7 +68,7 @@ def test_the_point_is_that_of_the_library(tmp_path, at):
         value = getattr(library, name)
         assert point[name] == (None if math.isnan(value) else value), name
     assert (point["hits"], point["false_positives"]) == (library.hits, library.false_positives)
-    chosen = at is None or isinstance(at, str) and not at[0].isdigit()
+    chosen = at is None or (isinstance(at, str) and not at[0].isdigit())
     assert point["optimistic"] == chosen
     assert point["rule"] == (("f1" if at is None else at) if chosen else "given")
     assert ("on these very cases: optimistic" in point["words"]) == chosen
