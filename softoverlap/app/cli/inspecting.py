@@ -1,4 +1,4 @@
-"""What `softoverlap inspect` prints about a file."""
+"""What `softoverlap inspect` finds in a file: a record that is printed, and a row of a table."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
-from softoverlap.app.cli.box_words import BoxReading, describe_boxes
+from softoverlap.app.cli.box_words import BoxReading, box_contents
 from softoverlap.app.cli.console import plural
 
 if TYPE_CHECKING:
@@ -19,6 +19,13 @@ if TYPE_CHECKING:
 
 MOST_LABELS = 20
 """Labels that are listed one by one."""
+
+COLUMNS = (
+    "file", "format", "channels", "shape", "spacing_mm", "axes", "oblique_degrees", "dtype",
+    "values", "lowest", "highest", "not_finite", "labels", "lesions", "volume_ml", "cases", "boxes",
+    "error",
+)  # fmt: skip
+"""The columns of `--csv`. Of boxes, `lowest` and `highest` are those of the scores."""
 
 _FORMATS = {
     ".nii": "NIfTI", ".nii.gz": "NIfTI, compressed", ".nrrd": "NRRD", ".nhdr": "NRRD, header apart",
@@ -74,38 +81,169 @@ def is_image(path: Path) -> bool:
     return path.is_dir() or is_image_name(path) or not path.suffix
 
 
-def describe(path: Path, reading: Reading, box_reading: BoxReading) -> list[str]:
-    """Lines about a file."""
-    from softoverlap.images import load_image
+def contents_of(path: Path, reading: Reading, box_reading: BoxReading) -> Contents:
+    """What the file holds."""
+    from softoverlap.images import load_image, stored_type
 
     if not is_image(path):
-        return describe_boxes(path, box_reading)
+        return box_contents(path, box_reading)
     image = load_image(path, validate=False)
-    return [f"format   {_format(path)}", *grid_lines(image), *value_lines(image, reading)]
+    return image_contents(image, _format(path), stored_type(path), reading)
 
 
-def _format(path: Path) -> str:
-    if path.is_dir():
-        return "DICOM series"
-    name = path.name.lower()
-    return next(word for end, word in reversed(_FORMATS.items()) if name.endswith(end))
+class Contents(Protocol):
+    """What a file holds: all that is printed about it, and its row of a table."""
+
+    def lines(self) -> list[str]:
+        """What is printed."""
+        ...
+
+    def row(self) -> dict[str, object]:
+        """Values by the names of `COLUMNS`."""
+        ...
 
 
-def grid_lines(image: Volume) -> list[str]:
-    """Shape, spacing, axes and position."""
-    from softoverlap.images import axis_codes
+@dataclass(frozen=True)
+class ImageContents:
+    """Grid, values and lesions of an image."""
 
-    shape = " x ".join(map(str, image.grid))
-    spacing = " x ".join(f"{edge:.4g}" for edge in image.spacing)
-    channels = "" if image.data.ndim == 3 else f"{plural(len(image.data), 'channel')} of "
-    place = ", ".join(f"{number:.4g}" for number in image.affine[:3, 3].tolist())
-    turned = _turn(image.affine)
-    oblique = f", oblique by up to {turned:.3g} degrees" if turned > 0.01 else ""
-    axes = f"axes {axis_codes(image.affine)}{oblique}"
-    return [
-        f"grid     {channels}{shape} voxels of {spacing} mm, {axes}",
-        f"place    first voxel's centre at {place} mm (RAS)",
-    ]
+    format: str
+    dtype: str
+    channels: int | None
+    grid: tuple[int, ...]
+    spacing: tuple[float, ...]
+    axes: str
+    oblique: float
+    first_voxel: tuple[float, ...]
+    kind: str
+    ends: tuple[float, float] | None
+    not_finite: int
+    labels: dict[float, int]
+    voxel_ml: float
+    lesions: Lesions | None
+
+    def lines(self) -> list[str]:
+        """What is printed."""
+        lines = [f"format   {self.format}", *self._grid_lines(), *self._value_lines()]
+        return lines if self.lesions is None else [*lines, *self.lesions.lines()]
+
+    def row(self) -> dict[str, object]:
+        """Values by the names of `COLUMNS`."""
+        lowest, highest = self.ends or (None, None)
+        return {
+            "format": self.format,
+            "channels": self.channels or 1,
+            "shape": _by(self.grid),
+            "spacing_mm": _by(self.spacing),
+            "axes": self.axes,
+            "oblique_degrees": self.oblique,
+            "dtype": self.dtype,
+            "values": self.kind,
+            "lowest": lowest,
+            "highest": highest,
+            "not_finite": self.not_finite,
+            "labels": ";".join(f"{label:g}" for label in self.labels),
+            **({} if self.lesions is None else self.lesions.row()),
+        }
+
+    def _grid_lines(self) -> list[str]:
+        """Shape, spacing, axes and position."""
+        spacing = " x ".join(f"{edge:.4g}" for edge in self.spacing)
+        channels = "" if self.channels is None else f"{plural(self.channels, 'channel')} of "
+        place = ", ".join(f"{number:.4g}" for number in self.first_voxel)
+        oblique = f", oblique by up to {self.oblique:.3g} degrees" if self.oblique > 0.01 else ""
+        axes = f"axes {self.axes}{oblique}"
+        return [
+            f"grid     {channels}{_by(self.grid)} voxels of {spacing} mm, {axes}",
+            f"place    first voxel's centre at {place} mm (RAS)",
+        ]
+
+    def _value_lines(self) -> list[str]:
+        """Kind and range of the values, and the size of each label."""
+        ends = "" if self.ends is None else ", from {:.4g} to {:.4g}".format(*self.ends)
+        wrong = self.not_finite
+        finite = f", {plural(wrong, 'voxel')} NaN or infinite" if wrong else ""
+        lines = [f"values   {_KINDS[self.kind]}{ends}{finite}"]
+        for label, count in list(self.labels.items())[:MOST_LABELS]:
+            ml = count * self.voxel_ml
+            lines.append(f"label    {label:g}: {plural(count, 'voxel')}, {ml:.4g} ml")
+        left = len(self.labels) - MOST_LABELS
+        return [*lines, f"label    and {left} more"] if left > 0 else lines
+
+
+@dataclass(frozen=True)
+class Lesions:
+    """Volumes of the lesions of a mask, and how they were found."""
+
+    volumes_mm3: tuple[float, ...]
+    total_ml: float
+    reading: Reading
+
+    def lines(self) -> list[str]:
+        """Number and volumes."""
+        reading, volumes = self.reading, self.volumes_mm3
+        low = "" if reading.low is None else f", down to {reading.low:g}"
+        lines = [f"lesions  {len(volumes)} at {reading.threshold:g} or above{low}"]
+        if volumes:
+            lines[0] += (
+                f": {min(volumes):.4g} to {max(volumes):.4g} mm³, "
+                f"median {statistics.median(volumes):.4g} mm³"
+            )
+        return [*lines, f"volume   {self.total_ml:.4g} ml (sum of probabilities)"]
+
+    def row(self) -> dict[str, object]:
+        """Values by the names of `COLUMNS`."""
+        return {"lesions": len(self.volumes_mm3), "volume_ml": self.total_ml}
+
+
+def image_contents(image: Volume, format: str, dtype: str, reading: Reading) -> ImageContents:
+    """What an image holds."""
+    import torch
+
+    from softoverlap._units import MM3_PER_ML
+    from softoverlap.images import axis_codes, value_kind
+
+    kind, data = value_kind(image.data), image.data
+    wrong = data.numel() - int(torch.isfinite(data).sum())
+    low, high = map(float, data.aminmax())
+    single = data.ndim == 3
+    mask = as_mask(image, reading, kind) if single else None
+    return ImageContents(
+        format=format,
+        dtype=dtype,
+        channels=None if single else len(data),
+        grid=image.grid,
+        spacing=image.spacing,
+        axes=axis_codes(image.affine),
+        oblique=_turn(image.affine),
+        first_voxel=tuple(image.affine[:3, 3].tolist()),
+        kind=kind,
+        ends=None if wrong else (low, high),
+        not_finite=wrong,
+        labels=_voxels_of_labels(data) if single and kind == "labels" else {},
+        voxel_ml=image.voxel_mm3 / MM3_PER_ML,
+        lesions=None if mask is None else _measured(image, mask, reading),
+    )
+
+
+def _measured(image: Volume, mask: Tensor, reading: Reading) -> Lesions:
+    """The lesions' volumes, and that of the whole mask."""
+    from softoverlap._units import MM3_PER_ML
+
+    volumes = tuple(lesion.volume_mm3 for lesion in find_lesions(image, mask, reading))
+    return Lesions(volumes, float(mask.double().sum()) * image.voxel_mm3 / MM3_PER_ML, reading)
+
+
+def _voxels_of_labels(data: Tensor) -> dict[float, int]:
+    """The number of voxels of each label but 0."""
+    labels, counts = data.unique(return_counts=True)
+    pairs = zip(labels.tolist(), counts.tolist(), strict=True)
+    return {label: count for label, count in pairs if label}
+
+
+def _by(sizes: Sequence[float]) -> str:
+    """`12 x 10 x 8`."""
+    return " x ".join(map(str, sizes))
 
 
 def _turn(affine: Tensor) -> float:
@@ -116,23 +254,11 @@ def _turn(affine: Tensor) -> float:
     return float(torch.rad2deg(torch.acos(axes.abs().amax(dim=0).clamp(max=1))).max())
 
 
-def value_lines(image: Volume, reading: Reading) -> list[str]:
-    """Kind and range of the values, and the lesions."""
-    import torch
-
-    from softoverlap.images import value_kind
-
-    kind = value_kind(image.data)
-    wrong = image.data.numel() - int(torch.isfinite(image.data).sum())
-    ends = "" if wrong else ", from {:.4g} to {:.4g}".format(*map(float, image.data.aminmax()))
-    finite = f", {plural(wrong, 'voxel')} NaN or infinite" if wrong else ""
-    lines = [f"values   {_KINDS[kind]}{ends}{finite}"]
-    if image.data.ndim != 3:
-        return lines
-    if kind == "labels":
-        lines += _label_lines(image)
-    mask = as_mask(image, reading, kind)
-    return lines if mask is None else [*lines, *lesion_lines(image, mask, reading)]
+def _format(path: Path) -> str:
+    if path.is_dir():
+        return "DICOM series"
+    name = path.name.lower()
+    return next(word for end, word in reversed(_FORMATS.items()) if name.endswith(end))
 
 
 _KINDS = {
@@ -155,21 +281,6 @@ def as_mask(image: Volume, reading: Reading, kind: str) -> Tensor | None:
     return as_probabilities(image, values=reading.values, label=reading.label, name="the file")
 
 
-def _label_lines(image: Volume) -> list[str]:
-    """Voxels and volume of each label."""
-    from softoverlap._units import MM3_PER_ML
-
-    labels, counts = image.data.unique(return_counts=True)
-    pairs = [pair for pair in zip(labels.tolist(), counts.tolist(), strict=True) if pair[0]]
-    ml = image.voxel_mm3 / MM3_PER_ML
-    lines = [
-        f"label    {label:g}: {plural(count, 'voxel')}, {count * ml:.4g} ml"
-        for label, count in pairs[:MOST_LABELS]
-    ]
-    left = len(pairs) - MOST_LABELS
-    return [*lines, f"label    and {left} more"] if left > 0 else lines
-
-
 def find_lesions(image: Volume, mask: Tensor, reading: Reading) -> list[Lesion]:
     """The lesions of a mask, as `softoverlap.lesions_from_mask` finds them."""
     from softoverlap.lesions import lesions_from_mask
@@ -177,20 +288,3 @@ def find_lesions(image: Volume, mask: Tensor, reading: Reading) -> list[Lesion]:
     return lesions_from_mask(
         mask, spacing=image.lesion_spacing, threshold=reading.threshold, low=reading.low
     )
-
-
-def lesion_lines(image: Volume, mask: Tensor, reading: Reading) -> list[str]:
-    """Number and volumes."""
-    from softoverlap._units import MM3_PER_ML
-
-    lesions = find_lesions(image, mask, reading)
-    total = float(mask.double().sum()) * image.voxel_mm3 / MM3_PER_ML
-    low = "" if reading.low is None else f", down to {reading.low:g}"
-    lines = [f"lesions  {len(lesions)} at {reading.threshold:g} or above{low}"]
-    if lesions:
-        volumes = [lesion.volume_mm3 for lesion in lesions]
-        lines[0] += (
-            f": {min(volumes):.4g} to {max(volumes):.4g} mm³, "
-            f"median {statistics.median(volumes):.4g} mm³"
-        )
-    return [*lines, f"volume   {total:.4g} ml (sum of probabilities)"]

@@ -39,8 +39,9 @@ class SoftRetinaNetDetector(RetinaNetDetector):
     In training it takes a target for each image: `{"box": (M, 2 * ndim), "label": (M,),
     "lesions": list[Lesion] | None}` (see `lesion_target`) and returns a dict of losses. Anchors
     are matched by the overlap of their box with the lesions' soft masks, relative to the best
-    overlap that each lesion allows; where `"lesions"` is None, by the overlap of boxes, which
-    found lesions better in the one study so far (`docs/soft_anchors.md`). Images without lesions train too: every loss stays attached to both heads.
+    overlap that each lesion allows; where `"lesions"` is None, by the overlap of boxes. On phantoms
+    the latter found more lesions at few false positives; see `docs/soft_anchors.md`. Images without
+    lesions train too: every loss stays attached to both heads.
 
     A lesion that the patch cuts and whose box is whole (`crop_lesion(keep_box=True)`) is not
     punished for what the patch hides; see `docs/decisions/0007-amodal-boxes.md`.
