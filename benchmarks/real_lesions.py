@@ -31,7 +31,6 @@ CLASSES = {"< 10 mm³": 10, "10–30": 30, "30–100": 100, "100–300": 300, "�
 DIAL = {"precision": (0.7, 0.8), "recall": (0.2, 0.3)}
 MEASURES = {
     "served": "Share of lesions with a positive",
-    "met": "Share of lesions that a positive meets",
     "quality": "Best positive's quality, median (1: no box could do better)",
     "mean_quality": "All positives' quality, mean",
     "positives": "Positives per lesion, mean",
