@@ -69,13 +69,15 @@ class BoxContents:
         if self.sizes_mm is not None:
             return {"format": "3D Slicer's markups", "boxes": len(self.sizes_mm)}
         files = self.files.values()
-        scores = [score for file in files if file.scores is not None for score in file.scores]
-        labels = {int(k) for file in files if file.labels is not None for k in file.labels}
+        scores = [
+            score for file in files if file.scores is not None for score in file.scores.tolist()
+        ]
+        labels = {k for file in files if file.labels is not None for k in file.labels.tolist()}
         return {
             "format": "boxes",
             "values": "scores" if scores else None,
-            "lowest": float(min(scores)) if scores else None,
-            "highest": float(max(scores)) if scores else None,
+            "lowest": min(scores, default=None),
+            "highest": max(scores, default=None),
             "labels": ";".join(map(str, sorted(labels))),
             "cases": len(files),
             "boxes": sum(len(file.boxes) for file in files),

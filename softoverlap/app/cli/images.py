@@ -17,14 +17,8 @@ from softoverlap.app.cli.cases import check_folder
 from softoverlap.app.cli.console import SOME_FAILED, message_of, one_line_errors, plural, say
 from softoverlap.app.cli.drawing import draw
 from softoverlap.app.cli.fusing import Fusion, fuse_files, fuse_folder, parse_weights, say_fused
-from softoverlap.app.cli.inspecting import (
-    COLUMNS,
-    Reading,
-    check_values,
-    contents_of,
-    is_image,
-    named_files,
-)
+from softoverlap.app.cli.image_words import Reading, check_values
+from softoverlap.app.cli.inspecting import COLUMNS, contents_of, is_image, named_files
 from softoverlap.app.cli.interrupts import finish_first, stop_if_interrupted
 
 Values = Annotated[
