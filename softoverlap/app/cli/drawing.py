@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from softoverlap.app.cli.box_words import BoxReading, read_files
-from softoverlap.app.cli.inspecting import Reading, as_mask, find_lesions, is_image
+from softoverlap.app.cli.image_words import Reading, as_mask, find_lesions
+from softoverlap.app.cli.inspecting import is_image
 
 if TYPE_CHECKING:
     from torch import Tensor

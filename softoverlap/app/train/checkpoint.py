@@ -19,6 +19,8 @@ from softoverlap.images import whole_file
 _FORMAT = "softoverlap detector"
 _VERSION = 1
 _KEYS = ("config", "spacing", "intensity", "weights")
+_BEFORE_NAMED = {"box_weight": "quality"}
+"""Settings of checkpoints that were written before these had a name."""
 _MISFITS = (TypeError, ValueError, KeyError, AttributeError, RuntimeError, OverflowError)
 
 
@@ -83,7 +85,7 @@ def build_detector(
             anchor_sizes=config.anchor_sizes,
             iou_branch=config.iou_branch,
         )
-    weighting = AnchorWeighting(target=config.score_target)
+    weighting = AnchorWeighting(target=config.score_target, box_weight=config.box_weight)
     detector = SoftRetinaNetDetector(network, weighting=weighting)
     detector.set_box_selector_parameters(
         score_thresh=config.score_threshold, nms_thresh=config.nms_threshold
@@ -172,7 +174,7 @@ def restored(values: dict[str, Any], path: str | os.PathLike[str]) -> LesionDete
 
 
 def _built(values: dict[str, Any]) -> LesionDetector:
-    config = TrainingConfig.from_dict(values["config"])
+    config = TrainingConfig.from_dict({**_BEFORE_NAMED, **values["config"]})
     spacing, axes = [float(edge) for edge in values["spacing"]], values.get("axes")
     if len(spacing) != 3 or not all(0 < edge < float("inf") for edge in spacing):
         raise ValueError(f"spacing must hold three lengths in mm, got {values['spacing']}")
