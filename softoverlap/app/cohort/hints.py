@@ -34,7 +34,7 @@ def pattern_hint(preds: Side, truths: Side, *, more_than: int) -> str:
     Returns:
         Words with one pattern or two, or an empty text.
     """
-    best: tuple[tuple[float, ...], _Reading, _Reading] | None = None
+    best: tuple[tuple[float | int, ...], _Reading, _Reading] | None = None
     fewest = min(len(_paths(preds)), len(_paths(truths)), _LOOKED_AT)
     readings = list(_readings(truths))
     for pred in _readings(preds):
@@ -56,7 +56,7 @@ def pattern_hint(preds: Side, truths: Side, *, more_than: int) -> str:
     return f"pass {' and '.join(named)}, which pairs {count} case{'s' * (count > 1)}"
 
 
-def _worth(pred: _Reading, truth: _Reading, shared: frozenset[str]) -> tuple[float, ...]:
+def _worth(pred: _Reading, truth: _Reading, shared: frozenset[str]) -> tuple[float | int, ...]:
     """Many pairs, few files left over, no word at the end of all cases, long cases, and so on."""
     ends = {_PIECES.findall(case)[-1] for case in shared}
     repeated = len(shared) > 1 == len(ends) and not min(ends).isdigit()
