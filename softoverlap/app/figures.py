@@ -5,6 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+POINT_FIGURES = {
+    "sensitivity": "Sensitivity",
+    "precision": "Precision",
+    "f1": "F1",
+    "fps_per_scan": "False positives a scan",
+}
+"""The figures of an operating point by their keys in `summary.json`, with their names in print."""
+
 Ends = Sequence[float | None] | None
 """Both ends of an interval, None or NaN where it is not defined."""
 

@@ -18,6 +18,7 @@ from softoverlap.app.report._charts import (
     reliability_chart,
     scatter_chart,
 )
+from softoverlap.app.report._headline import with_stop
 from softoverlap.app.report._html import Markup, element, joined
 from softoverlap.app.report._results import Results, Row, meaningful, text
 from softoverlap.app.report._summary import Detection, Part
@@ -157,9 +158,11 @@ def _froc(results: Results, part: Part) -> Drawing:
     if detection is None:
         why = part.detected.no_curve or "The predictions have no scores to rank them by."
         if point is None:
-            return Drawing("FROC", why, None)
+            return Drawing("FROC", with_stop(why), None)
         words = "Sensitivity and false positives a scan; bars are bootstrap intervals."
-        return Drawing("In place of FROC", f"{why} {words}", lambda: point_chart(point.figures))
+        return Drawing(
+            "In place of FROC", f"{with_stop(why)} {words}", lambda: point_chart(point.figures)
+        )
     if not detection.froc.lesions:
         return Drawing("FROC", "There is no lesion to find.", None)
     kinds = {text(row, "kind") for row in results.scored.rows}

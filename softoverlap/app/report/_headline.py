@@ -7,9 +7,9 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from softoverlap.app.columns import CASES, find_column
-from softoverlap.app.figures import between, number, plural, rounded
+from softoverlap.app.figures import POINT_FIGURES, between, number, plural, rounded
 from softoverlap.app.report._html import Markup, element, joined, table
-from softoverlap.app.report._operating import FIGURES, Detected, Estimate, OperatingPoint
+from softoverlap.app.report._operating import Detected, Estimate, OperatingPoint
 from softoverlap.app.report._results import Results, text
 from softoverlap.app.report._summary import Detection, Part
 
@@ -31,14 +31,14 @@ def headline(results: Results, part: Part) -> Markup:
     if detected.point is not None:
         pieces.append(element("h3", "Lesions of all scans pooled"))
         pieces.append(_tiles(_point_tiles(detected, detected.point, percent)))
-    pieces += [element("p", words) for words in _rule_words(detected)]
+    sentences = [element("p", words) for words in _rule_words(detected)]
     if detected.point is not None and detected.point.optimistic:
-        pieces.append(element("p", *_optimism(detected.point), class_="caution"))
+        sentences.append(element("p", *_optimism(detected.point), class_="caution"))
     if part.detection is not None:
-        pieces.append(element("p", _curve_words(part.detection, percent)))
-    pieces += [element("p", words) for words in _apart(detected)]
-    if detected.by_size:
-        pieces.append(_size_table(detected))
+        sentences.append(element("p", _curve_words(part.detection, percent)))
+    sentences += [element("p", words) for words in _apart(detected)]
+    sizes = [_size_table(detected)] if detected.by_size else []
+    pieces.append(element("div", element("div", *sentences), *sizes, class_="beside"))
     return joined(pieces)
 
 
@@ -64,7 +64,7 @@ def baseline_table(training: Mapping[str, Any], part: Part) -> Markup:
         trained |= {"cpm": part.detection.froc.cpm}
         trained |= {f"ap@{0.1 if math.isnan(iou) else iou:g}": part.detection.average_precision}
     rows = {"trained detector": trained, **baselines}
-    titles = {**FIGURES, "cpm": "CPM", "ap@0.1": "AP at box IoU 0.1"}
+    titles = {**POINT_FIGURES, "cpm": "CPM", "ap@0.1": "AP at box IoU 0.1"}
     shown = [key for key in titles if any(key in values for values in baselines.values())]
     if not shown:
         return Markup("")
@@ -104,7 +104,7 @@ def _mean_tiles(part: Part, names: tuple[str, ...], percent: str) -> list[Markup
 def _point_tiles(detected: Detected, point: OperatingPoint, percent: str) -> list[Markup]:
     """A tile a figure, with the same figure by centre below it."""
     tiles = []
-    for name, title in FIGURES.items():
+    for name, title in POINT_FIGURES.items():
         one = point.figures[name]
         second = detected.by_centre.get(name)
         words = "" if second is None else f"by centre {rounded(second, one.interval)}"
@@ -128,16 +128,16 @@ def _tiles(tiles: list[Markup]) -> Markup:
 def _rule_words(detected: Detected) -> Iterator[str]:
     """What a hit is, what the second figure is, and which boxes count."""
     if detected.hit:
-        yield f"A hit: {_without_stop(detected.hit)}."
+        yield with_stop(f"A hit: {detected.hit}")
     if detected.centre_words and detected.by_centre:
-        yield f"By centre: {_without_stop(detected.centre_words)}."
+        yield with_stop(f"By centre: {detected.centre_words}")
     if (point := detected.point) is not None:
         every = "Every box or predicted lesion counts, of any score"
         least = f"Scores of at least {number(point.threshold)} count"
         words = every if math.isnan(point.threshold) else least
-        yield f"{words}{f': {_without_stop(point.words)}' if point.words else ''}."
+        yield with_stop(f"{words}{f': {point.words}' if point.words else ''}")
     if detected.no_curve:
-        yield f"{_without_stop(detected.no_curve)}."
+        yield with_stop(detected.no_curve)
 
 
 def _optimism(point: OperatingPoint) -> tuple[Markup, str]:
@@ -150,11 +150,9 @@ def _curve_words(detection: Detection, percent: str) -> str:
     cpm = f"CPM {rounded(froc.cpm, ends)}"
     if ends is not None:
         cpm += f" ({percent} {between(ends)})"
-    iou = "" if math.isnan(detection.ap_iou) else f" at box IoU {detection.ap_iou:g}"
-    return (
-        f"Over all scores: {cpm}, average precision{iou} {number(detection.average_precision)}, "
-        f"of {plural(froc.boxes, 'prediction')}."
-    )
+    iou = "" if math.isnan(detection.ap_iou) else f" (box IoU {detection.ap_iou:g})"
+    precision = f"average precision{iou} {number(detection.average_precision)}"
+    return f"Over all scores: {cpm}; {precision}; {plural(froc.boxes, 'prediction')}."
 
 
 def _apart(detected: Detected) -> Iterator[str]:
@@ -200,5 +198,6 @@ def _are(count: int, noun: str) -> str:
     return f"{count} {noun}{'es' if noun.endswith('x') else 's'} are"
 
 
-def _without_stop(words: str) -> str:
-    return words.strip().rstrip(".")
+def with_stop(words: str) -> str:
+    """A sentence of the summary with its full stop, which it may have already."""
+    return f"{words.strip().rstrip('.')}."

@@ -6,15 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from softoverlap.app.figures import POINT_FIGURES
 from softoverlap.app.report._values import Interval, as_interval, as_number
-
-FIGURES = {
-    "sensitivity": "Sensitivity",
-    "precision": "Precision",
-    "f1": "F1",
-    "fps_per_scan": "False positives a scan",
-}
-"""The figures of an operating point, with their names in print."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +72,7 @@ def read_detected(part: Mapping[str, Any]) -> Detected:
         hit=str((part.get("hit") or {}).get("words", "")),
         counts=_counts(part.get("counts") or {}),
         point=_point(part.get("operating_point")),
-        by_centre={name: as_number(centre[name]) for name in FIGURES if name in centre},
+        by_centre={name: as_number(centre[name]) for name in POINT_FIGURES if name in centre},
         centre_words=str(centre.get("words", "")),
         by_size=tuple(_size_class(row) for row in part.get("by_size") or ()),
         no_curve=str(part.get("no_curve") or ""),
@@ -98,7 +91,7 @@ def _point(point: Mapping[str, Any] | None) -> OperatingPoint | None:
         return None
     figures = {
         name: Estimate(as_number(point[name]), as_interval(point.get(f"{name}_interval")))
-        for name in FIGURES
+        for name in POINT_FIGURES
     }
     return OperatingPoint(
         threshold=as_number(point.get("threshold")),
