@@ -101,10 +101,12 @@ def _basis(summary: Mapping[str, Any], part: Mapping[str, Any]) -> Iterator[str]
         yield f"{_listed(parts)} {verb} scored."
     missing = counts.get("missing") or []
     failed = counts.get("cases_failed", summary.get("n_failed", 0)) or 0
-    if failed:
-        yield f"{plural(int(failed), 'case')} could not be scored."
+    if failed > len(missing):
+        yield f"{plural(int(failed) - len(missing), 'case')} could not be scored."
     if missing:
-        yield f"No prediction was there for {_listed([str(name) for name in missing])}."
+        names = _listed([str(name) for name in missing])
+        verb = "was" if len(missing) == 1 else "were"
+        yield f"{plural(len(missing), 'scan')} {verb} missing: {names}."
 
 
 def _apart(part: Mapping[str, Any]) -> Iterator[str]:
@@ -172,6 +174,7 @@ def _rows(part: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
     """Name, estimate and interval of each figure."""
     point, froc = part.get("operating_point") or {}, part.get("froc") or {}
     centre, metrics = part.get("by_centre") or {}, part.get("metrics") or {}
+    means = [name for name in shown_in(CASES, "summary") if _has_meaning(name, metrics)]
     iou = part.get("average_precision_iou")
     ap = "Average precision" if iou is None else f"Average precision (box IoU {iou:g})"
     rows = [
@@ -181,13 +184,23 @@ def _rows(part: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
           for name, title in POINT_FIGURES.items()),
         ("CPM", froc.get("cpm"), froc.get("cpm_interval")),
         (ap, part.get("average_precision"), None),
-        *((f"{find_column(CASES, name).heading} (mean)", metrics[name]["mean"],
-           metrics[name]["mean_interval"])
-          for name in shown_in(CASES, "summary") if name in metrics),
+        *((_heading(name), metrics[name]["mean"], metrics[name]["mean_interval"])
+          for name in means),
     ]  # fmt: skip
     for title, value, ends in rows:
         if value is not None:
             yield title, rounded(value, ends), between(ends)
+
+
+def _heading(name: str) -> str:
+    """`Volume bias (mean, ml)`."""
+    column = find_column(CASES, name)
+    return f"{column.title} (mean{f', {column.unit}' if column.unit else ''})"
+
+
+def _has_meaning(name: str, metrics: Mapping[str, Any]) -> bool:
+    """Whether there are values that a perfect prediction brings to 1: boxes in masks do not."""
+    return name in metrics and ("soft_dice" in metrics or not find_column(CASES, name).of_masks)
 
 
 def _with_interval(summary: Mapping[str, Any], point: Mapping[str, Any], name: str) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from softoverlap.app.columns import CASES, LESIONS, RANKED_BY, Column, find_column
-from softoverlap.app.figures import between, number, plural
+from softoverlap.app.figures import between, number, plural, rounded
 from softoverlap.app.report._charts import (
     Chart,
     Point,
@@ -139,12 +139,14 @@ def _agreement(results: Results, part: Part) -> Drawing:
         )
         for row, (pred, truth) in volumes
     ]
+    limits = ((figures.lower, figures.lower_interval), (figures.upper, figures.upper_interval))
+    lower, upper = (rounded(value, ends) for value, ends in limits)
     words = (
-        f"Soft volumes of {plural(figures.n, 'case')}: bias {number(figures.mean_difference)} ml "
-        f"({between(figures.mean_interval)}), limits of agreement "
-        f"{between((figures.lower, figures.upper))} ml, concordance "
-        f"{number(figures.concordance)}. Bands are {100 * results.confidence:g} % intervals "
-        "by the normal model of Bland and Altman; those of the summary are by bootstrap."
+        f"Soft volumes of {plural(figures.n, 'case')}: bias "
+        f"{rounded(figures.mean_difference, figures.mean_interval)} ml "
+        f"({between(figures.mean_interval)}), limits of agreement {lower} to {upper} ml, "
+        f"concordance {number(figures.concordance)}. Bands are {100 * results.confidence:g} % "
+        "intervals by the normal model of Bland and Altman; those of the summary are by bootstrap."
     )
     return Drawing(title, words, lambda: agreement_chart(points, figures))
 

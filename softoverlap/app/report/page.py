@@ -164,7 +164,7 @@ def _sections(
         of_part = results.of_part(part)
         name = f": label {part.name}" if part.name else ""
         content = [
-            summary_section(results, part),
+            summary_section(of_part, part),
             chart_section(of_part, part, prefix=f"p{place}c"),
         ]
         sections.append(_section(f"summary{place or ''}", f"Summary{name}", *content))
