@@ -26,9 +26,7 @@ def report(
     ] = None,
     worst: Annotated[
         int,
-        typer.Option(
-            min=0, help="Number of cases to draw; of misses and false positives, at most 6."
-        ),
+        typer.Option(min=0, help="Cases to draw; of misses and false positives, at most 6."),
     ] = 12,
     title: Annotated[
         str | None, typer.Option(help="Title of the page; by default the name of the folder.")

@@ -172,7 +172,11 @@ def froc_chart(
         if all(map(math.isfinite, (height, low, high))) and rate > 0:
             axes.vlines(rate, low, high, color=BLUE, alpha=0.45, linewidth=3)
         if rate in detection.coarse_rates:
-            hollow = {"markerfacecolor": "white", "markeredgecolor": BLUE, "linestyle": "none"}
+            hollow: Style = {
+                "markerfacecolor": "white",
+                "markeredgecolor": BLUE,
+                "linestyle": "none",
+            }
             axes.plot([rate], [height], marker="o", markersize=6, zorder=4, **hollow)
     if point is not None:
         x, y = point["fps_per_scan"].value, point["sensitivity"].value
