@@ -17,22 +17,21 @@ if TYPE_CHECKING:
 
 def draw(path: Path, box_reading: BoxReading, picture: Path, reading: Reading) -> None:
     """Draw three planes through the largest lesion, the best box, or the middle."""
-    from softoverlap.app.report import name_planes, plot_case, save_figure
+    from softoverlap.app.report import plot_case, save_figure
 
     scan = box_reading.image
     title = path.name if scan is None else f"{path.name} on {scan.name}"
     if not is_image(path):
         turned, boxes, scores = _boxes_and_scan(path, box_reading)
         figure = plot_case(
-            turned.data, spacing=turned.spacing, found_boxes=boxes, scores=scores, title=title
+            turned.data, affine=turned.affine, found_boxes=boxes, scores=scores, title=title
         )
     else:
         mask, below = _mask_and_scan(path, scan, reading)
         figure = plot_case(
-            below.data, spacing=below.spacing, soft_mask=mask, title=title,
+            below.data, affine=below.affine, soft_mask=mask, title=title,
             centre=None if mask is None else _largest(below, mask, reading),
         )  # fmt: skip
-    name_planes(figure)
     save_figure(figure, picture)
 
 

@@ -149,6 +149,8 @@ def score(
     lesions.csv    one row per true lesion
     boxes.csv      one row per predicted lesion or box
     summary.json   means and intervals, FROC, calibration, volumes
+    methods.txt    a paragraph for a methods section
+    results.tex    a table in LaTeX
     scores.jsonl   the journal, which keeps every finished case
 
     A lesion of a mask is found if a predicted lesion shares a voxel with it. Where

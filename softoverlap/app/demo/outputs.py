@@ -85,7 +85,7 @@ def draw(
         shown = detected.scores >= least
         figure = plot_case(
             scan.image.data,
-            spacing=scan.image.spacing,
+            affine=scan.image.affine,
             soft_mask=_soft_mask(scan),
             truth_boxes=torch.stack([lesion.box for lesion in scan.lesions]),
             existence=torch.tensor([lesion.existence for lesion in scan.lesions]),

@@ -24,7 +24,7 @@ from softoverlap.app.cohort.cases import score_safely
 from softoverlap.app.cohort.summary import interval
 from softoverlap.app.columns import CASES, find_column
 from softoverlap.app.report import write_report
-from softoverlap.app.report._sections import _HITS
+from softoverlap.app.report._drawings import _ONE_EACH
 from softoverlap.for_monai import MeasureMetric
 from softoverlap.measures import CalibrationError, compute_average_precision, compute_froc
 from softoverlap.measures.detection import matching
@@ -202,6 +202,6 @@ def test_one_prediction_over_two_lesions_finds_both_and_takes_one(tmp_path):
     assert result.rows[0]["lesion_recall"] == 1.0
     froc = summarize([result])["froc"]
     assert max(froc["curve"]["sensitivities"]) == 0.5
-    page = " ".join((find_column(CASES, "lesion_recall").meaning, _HITS["masks"]))
+    page = " ".join((find_column(CASES, "lesion_recall").meaning, _ONE_EACH))
     assert "may exceed the sensitivity of FROC" in page
     assert "each prediction takes one lesion; in lesion recall it may find several" in page
