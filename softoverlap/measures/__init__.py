@@ -14,6 +14,8 @@ from softoverlap.measures.detection import (
     BoxMeasure,
     BoxOutcome,
     FROCInterval,
+    OperatingPoint,
+    OperatingPointInterval,
     Outcomes,
     ScoreExistence,
     ScoreExistenceCorrelation,
@@ -23,6 +25,8 @@ from softoverlap.measures.detection import (
     compute_score_existence_correlation,
     match_quality,
     match_scan,
+    operating_point,
+    operating_rule,
 )
 from softoverlap.measures.hit import HIT_CRITERIA, Hit, Scan, centre_in_mask
 from softoverlap.measures.inputs import MaskBatch, MaskPair, Spacing, reaches, voxel_spacing
@@ -98,6 +102,8 @@ __all__ = [
     "MatchedLesions",
     "Measure",
     "NearMeasure",
+    "OperatingPoint",
+    "OperatingPointInterval",
     "Outcomes",
     "PanopticFigures",
     "PanopticQuality",
@@ -130,6 +136,8 @@ __all__ = [
     "match_quality",
     "match_scan",
     "matched_lesions",
+    "operating_point",
+    "operating_rule",
     "reaches",
     "summed_together",
     "voxel_spacing",

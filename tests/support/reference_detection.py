@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from fractions import Fraction
 from functools import partial
 
 from tests.support.reference import reference_box_iou
@@ -158,3 +159,52 @@ def reference_kendall(a, b):
             tied_a += first == 0
             tied_b += second == 0
     return order / math.sqrt((pairs - tied_a) * (pairs - tied_b))
+
+
+def reference_operating_point(scans, at):
+    """The figures at a threshold, or at the one that a rule chooses; `scans` are single Outcomes.
+
+    The largest F1 is sought in fractions, where equal is equal.
+    """
+
+    def exact(value):
+        return Fraction(value).limit_denominator(1000)
+
+    rows = [
+        (score, outcome, exact(scan.existence[lesion].item()) if outcome == 1 else 0)
+        for scan in scans
+        for score, outcome, lesion in zip(
+            scan.scores.tolist(),
+            scan.outcome[:, 0, 0].tolist(),
+            scan.lesion[:, 0, 0].tolist(),
+            strict=True,
+        )
+    ]
+    existence = [exact(value) for scan in scans for value in scan.existence.tolist()]
+    total, lesions = sum(existence), sum(value > 0 for value in existence)
+
+    def figures(threshold):
+        kept = [row for row in rows if row[0] >= threshold]
+        hits, false = (sum(row[1] == kind for row in kept) for kind in (1, -1))
+        sensitivity = sum(row[2] for row in kept) / total if total else None
+        precision = Fraction(hits, hits + false) if hits + false else None
+        f1 = 0 if total or hits + false else None
+        if hits:
+            f1 = 2 / (1 / sensitivity + 1 / precision)
+        return {
+            "threshold": threshold, "sensitivity": sensitivity, "precision": precision, "f1": f1,
+            "fps_per_scan": Fraction(false, len(scans)), "hits": hits, "false_positives": false,
+            "lesions": lesions, "scans": len(scans),
+        }  # fmt: skip
+
+    steps = [math.inf, *sorted({row[0] for row in rows}, reverse=True)]
+    if at == "f1":
+        chosen = max((figures(step) for step in steps), key=lambda values: values["f1"] or 0)
+    elif isinstance(at, str):
+        within = [
+            values for values in map(figures, steps) if values["fps_per_scan"] <= float(at[3:])
+        ]
+        chosen = within[-1]
+    else:
+        chosen = figures(-math.inf if at is None else at)
+    return {name: math.nan if v is None else float(v) for name, v in chosen.items()}

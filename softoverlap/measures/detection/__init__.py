@@ -14,6 +14,12 @@ from softoverlap.measures.detection.average_recall import (
 from softoverlap.measures.detection.froc import FP_RATES, BoxFROC, compute_froc
 from softoverlap.measures.detection.matching import match_quality, match_scan
 from softoverlap.measures.detection.measure import BoxMeasure
+from softoverlap.measures.detection.operating_point import (
+    OperatingPoint,
+    OperatingPointInterval,
+    operating_point,
+    operating_rule,
+)
 from softoverlap.measures.detection.outcomes import BoxOutcome, Outcomes
 from softoverlap.measures.detection.score_existence import (
     ScoreExistence,
@@ -32,6 +38,8 @@ __all__ = [
     "BoxMeasure",
     "BoxOutcome",
     "FROCInterval",
+    "OperatingPoint",
+    "OperatingPointInterval",
     "Outcomes",
     "ScoreExistence",
     "ScoreExistenceCorrelation",
@@ -41,4 +49,6 @@ __all__ = [
     "compute_score_existence_correlation",
     "match_quality",
     "match_scan",
+    "operating_point",
+    "operating_rule",
 ]

@@ -1,9 +1,9 @@
-"""How FROC readings spread when scans are drawn again, all draws in one go."""
+"""How readings of found boxes spread when patients are drawn again, all draws in one go."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,16 +12,50 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from softoverlap.measures.detection._curves import score_order
+from softoverlap.measures.detection.scans import several
 
 _ELEMENTS_AT_ONCE = 1 << 21
 _GRID = 64
 
 
-def draw_scans(order: Sequence[int], resamples: int, seed: int) -> Int[Tensor, "resamples scans"]:
-    """As many scans as there are, with replacement, for each resample; numbers of `order`."""
+def check_resampling(resamples: int, confidence: float) -> None:
+    """So many draws, and a share of them."""
+    if resamples < 0:
+        raise ValueError(f"resamples must be at least 0, got {resamples}")
+    if not 0 < confidence < 1:
+        raise ValueError(f"confidence must lie in (0, 1), got {confidence}")
+
+
+def draw_patients(
+    order: Sequence[int], resamples: int, seed: int
+) -> Int[Tensor, "resamples drawn"]:
+    """As many as there are, with replacement, for each resample; numbers of `order`."""
     generator = torch.Generator().manual_seed(seed)
     drawn = torch.randint(len(order), (resamples, len(order)), generator=generator)
     return torch.tensor(order)[drawn]
+
+
+def times_drawn(
+    draws: Int[Tensor, "resamples drawn"], patient_of_scan: Int[Tensor, "scans"]
+) -> Float[Tensor, "resamples scans"]:
+    """How often each scan counts, if its patient is drawn so often."""
+    times = torch.zeros(draws.shape, dtype=torch.float64)
+    return times.scatter_add_(1, draws, torch.ones_like(times))[:, patient_of_scan]
+
+
+def numbered(patients: Sequence[Hashable] | None, scans: int) -> Int[Tensor, "scans"]:
+    """The number of each scan's patient; without patients, each scan is one of its own."""
+    if patients is None:
+        return torch.arange(scans)
+    listed = several("patients", getattr(patients, "tolist", lambda: patients)(), "patients")
+    if len(listed) != scans:
+        raise ValueError(f"patients must hold one for each of {scans} scans, got {len(listed)}")
+    for patient in listed:
+        if not isinstance(patient, Hashable):
+            kind = type(patient).__name__
+            raise TypeError(f"patients must be hashable, such as names, got a {kind}")
+    numbers: dict[Hashable, int] = {}
+    return torch.tensor([numbers.setdefault(patient, len(numbers)) for patient in listed])
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,38 +76,55 @@ class Events:
     scan: Int[Tensor, "boxes"]
     totals: Float[Tensor, "scans"]
 
-    def order_by_content(self) -> list[int]:
-        """Scans sorted by what they hold, so that draws don't depend on how they came in."""
+    def drawn(
+        self, resamples: int, seed: int, patient_of_scan: Int[Tensor, "scans"]
+    ) -> Float[Tensor, "resamples scans"]:
+        """How often each scan counts in each resample of as many patients as there are."""
+        draws = draw_patients(self.order_by_content(patient_of_scan), resamples, seed)
+        return times_drawn(draws, patient_of_scan)
+
+    def order_by_content(self, patient_of_scan: Int[Tensor, "scans"]) -> list[int]:
+        """Patients sorted by what they hold, so that draws don't depend on how scans came in."""
         rows = torch.stack([self.scores, self.found, self.false.double()], dim=1)
         parts = rows.split(self.scan.bincount(minlength=len(self.totals)).tolist())
-        keys = [
-            (total, part.numpy().tobytes())
-            for total, part in zip(self.totals.tolist(), parts, strict=True)
-        ]
-        return sorted(range(len(keys)), key=keys.__getitem__)
+        contents: dict[int, list[tuple[float, bytes]]] = {}
+        scans = zip(patient_of_scan.tolist(), self.totals.tolist(), parts, strict=True)
+        for patient, total, part in scans:
+            contents.setdefault(patient, []).append((total, part.numpy().tobytes()))
+        return sorted(contents, key=lambda patient: sorted(contents[patient]))
 
-    def sensitivities(
-        self, draws: Int[Tensor, "resamples scans"], rates: Float[Tensor, "rates"]
-    ) -> Float[Tensor, "resamples rates"]:
-        """The sensitivity at each rate for each draw of scans, NaN where it holds no lesion."""
-        times = torch.zeros(draws.shape, dtype=torch.float64)
-        times.scatter_add_(1, draws, torch.ones_like(times))
+    def reached(
+        self, times: Float[Tensor, "resamples scans"], *kinds: Float[Tensor, "boxes"]
+    ) -> Iterator[tuple[Tensor, list[Float[Tensor, "part points"]]]]:
+        """Parts of `times`, and how much of each kind reaches each distinct score in them."""
         order, last = score_order(self.scores)
-        scan, found, false = self.scan[order], self.found[order], self.false[order].double()
-        results = []
+        scan, kinds = self.scan[order], tuple(kind[order] for kind in kinds)
         for part in times.split(max(1, _ELEMENTS_AT_ONCE // max(1, len(scan)))):
             weights = part[:, scan]
-            wrong = _reached(weights * false, last) / draws.shape[1]
+            yield part, [_reached(weights * kind, last) for kind in kinds]
+
+    def sensitivities(
+        self, times: Float[Tensor, "resamples scans"], rates: Float[Tensor, "rates"]
+    ) -> Float[Tensor, "resamples rates"]:
+        """The sensitivity at each rate, scans counted so often, NaN where they hold no lesion."""
+        results = []
+        for part, (false, found) in self.reached(times, self.false.double(), self.found):
+            wrong = false / part.sum(dim=1, keepdim=True)
             points = torch.searchsorted(wrong, rates.repeat(len(part), 1), right=True) - 1
-            # Added up one scan after the other: a matrix product's order depends on its size.
-            totals = (part * self.totals).cumsum(1)[:, -1]
-            results.append(_share(_reached(weights * found, last).gather(1, points), totals))
+            results.append(share(found.gather(1, points), self.total(part)[:, None]))
         return torch.cat(results)
 
+    def total(self, times: Float[Tensor, "resamples scans"]) -> Float[Tensor, "resamples"]:
+        """What there is to find, scans counted so often."""
+        # Added up one scan after the other: a matrix product's order depends on its size.
+        return (times * self.totals).cumsum(1)[:, -1]
 
-def _share(found: Float[Tensor, "part rates"], total: Float[Tensor, "part"]) -> Tensor:
-    total = total[:, None]
-    return torch.where(total > 0, (found / torch.where(total > 0, total, 1)).clamp(max=1), math.nan)
+
+def share(
+    part: Float[Tensor, "*#shape"], whole: Float[Tensor, "*#shape"]
+) -> Float[Tensor, "*shape"]:
+    """Part of a whole, at most 1 whatever the rounding, NaN of nothing."""
+    return torch.where(whole > 0, (part / torch.where(whole > 0, whole, 1)).clamp(max=1), math.nan)
 
 
 def _reached(values: Float[Tensor, "part boxes"], last: Int[Tensor, "points"]) -> Tensor:

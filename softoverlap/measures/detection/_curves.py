@@ -17,7 +17,7 @@ Points = tuple[Float[Tensor, "points"], Float[Tensor, "points"], Float[Tensor, "
 
 @dataclass(frozen=True, eq=False)
 class FROCInterval:
-    """Percentile interval of a FROC's readings over scans drawn again.
+    """Percentile interval of a FROC's readings over scans, or patients, drawn again.
 
     Args:
         confidence: Share of the resamples between the ends.
@@ -74,8 +74,8 @@ class FROC:
         ...     sensitivities=torch.tensor([0.5]), thresholds=torch.tensor([0.9]),
         ...     scans=1, lesions=2,
         ... )
-        >>> curve.cpm
-        0.5
+        >>> curve.cpm, curve.has_curve, curve.coarse_rates
+        (0.5, False, ())
     """
 
     fp_rates: tuple[float, ...]
@@ -91,6 +91,16 @@ class FROC:
     interval: FROCInterval | None = None
     per_class: dict[int | str, FROC] = field(default_factory=dict)
     per_size: dict[str, FROC] = field(default_factory=dict)
+
+    @property
+    def has_curve(self) -> bool:
+        """Whether the boxes have more than one distinct score; else there is one point to read."""
+        return int(self.thresholds.isfinite().sum()) > 1
+
+    @property
+    def coarse_rates(self) -> tuple[float, ...]:
+        """The `fp_rates` below one false positive in all scans, which read no more than none."""
+        return tuple(rate for rate in self.fp_rates if rate < 1 / self.scans)
 
 
 def froc_points(

@@ -7,15 +7,21 @@ already taken is a duplicate, neither true nor false; one that hits no lesion is
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, replace
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from softoverlap.measures.detection import _curves
-from softoverlap.measures.detection._bootstrap import Events, band_rates, draw_scans, percentiles
+from softoverlap.measures.detection._bootstrap import (
+    Events,
+    band_rates,
+    check_resampling,
+    numbered,
+    percentiles,
+)
 from softoverlap.measures.detection._curves import FROC, FROCInterval
 from softoverlap.measures.detection.matching import Matching
 from softoverlap.measures.detection.measure import BoxMeasure
@@ -62,29 +68,37 @@ class BoxFROC(BoxMeasure):
     def __post_init__(self) -> None:
         _curves.checked_rates(self.fp_rates)
         _curves.checked_names(self.class_names)
-        if self.resamples < 0:
-            raise ValueError(f"resamples must be at least 0, got {self.resamples}")
-        if not 0 < self.confidence < 1:
-            raise ValueError(f"confidence must lie in (0, 1), got {self.confidence}")
+        check_resampling(self.resamples, self.confidence)
         super().__post_init__()
 
     def _matching(self) -> Matching:
         sizes = SizeClasses.checked(self.size_edges, self.spacing, self.size_of)
         return Matching.of(self.hit, self.threshold, sizes=sizes, weight=self.weight)
 
-    def details(self, outcomes: Outcomes | Sequence[Outcomes]) -> FROC:
-        """The whole curve, with those of its classes and size classes."""
+    def details(
+        self, outcomes: Outcomes | Sequence[Outcomes], patients: Sequence[Hashable] | None = None
+    ) -> FROC:
+        """The whole curve, with those of its classes and size classes.
+
+        Scans of one of the `patients`, one a scan, are drawn together.
+        """
         pooled = self.pooled(outcomes)
+        patient_of_scan = numbered(patients, len(pooled.scans))
         sizes = pooled.size_classes
-        exists = pooled.existence > 0
-        labels = pooled.lesion_labels[exists].unique().tolist() if self.per_class else []
+        labels = pooled.lesion_labels[counted(pooled)].unique().tolist() if self.per_class else []
         by_size = zip(sizes.names(pooled.ndim), sizes.outside(pooled.sizes)[1:], strict=True)
-        of_size = {name: self._curve(pooled, lesions=~outside) for name, outside in by_size}
+        of_size = {
+            name: self._curve(pooled, patient_of_scan, lesions=~outside)
+            for name, outside in by_size
+        }
         return replace(
-            self._curve(pooled),
+            self._curve(pooled, patient_of_scan),
             per_class={
                 _curves.class_name(label, self.class_names): self._curve(
-                    pooled, lesions=pooled.lesion_labels == label, boxes=pooled.labels == label
+                    pooled,
+                    patient_of_scan,
+                    lesions=pooled.lesion_labels == label,
+                    boxes=pooled.labels == label,
                 )
                 for label in labels
             },
@@ -93,11 +107,13 @@ class BoxFROC(BoxMeasure):
 
     def value(self, outcomes: Outcomes | Sequence[Outcomes]) -> float:
         """The CPM, for which no scans are drawn."""
-        return replace(self, resamples=0)._curve(self.pooled(outcomes)).cpm
+        pooled = self.pooled(outcomes)
+        return replace(self, resamples=0)._curve(pooled, numbered(None, len(pooled.scans))).cpm
 
     def _curve(
         self,
         pooled: Outcomes,
+        patient_of_scan: Int[Tensor, "scans"],
         lesions: Bool[Tensor, "lesions"] | None = None,
         boxes: Bool[Tensor, "boxes"] | None = None,
     ) -> FROC:
@@ -108,7 +124,7 @@ class BoxFROC(BoxMeasure):
             events.scores, events.found, events.false, scans=len(pooled.scans), total=total
         )
         readings = _curves.read_at(fps_per_scan, sensitivities, rates)
-        exists = pooled.existence > 0
+        counts = counted(pooled)
         return FROC(
             fp_rates=tuple(rates.tolist()),
             sensitivity=readings,
@@ -117,17 +133,22 @@ class BoxFROC(BoxMeasure):
             sensitivities=sensitivities,
             thresholds=thresholds,
             scans=len(pooled.scans),
-            lesions=int((exists if lesions is None else exists & lesions).sum()),
+            lesions=int((counts if lesions is None else counts & lesions).sum()),
             existence=total,
             boxes=len(events.scores),
-            interval=self._interval(events, rates) if self.resamples else None,
+            interval=self._interval(events, rates, patient_of_scan) if self.resamples else None,
         )
 
-    def _interval(self, events: Events, rates: Float[Tensor, "rates"]) -> FROCInterval:
-        """Percentiles over draws of scans."""
-        draws = draw_scans(events.order_by_content(), self.resamples, self.seed)
+    def _interval(
+        self,
+        events: Events,
+        rates: Float[Tensor, "rates"],
+        patient_of_scan: Int[Tensor, "scans"],
+    ) -> FROCInterval:
+        """Percentiles over draws of patients."""
+        times = events.drawn(self.resamples, self.seed, patient_of_scan)
         grid = band_rates(rates)
-        samples = events.sensitivities(draws, torch.cat([rates, grid]))
+        samples = events.sensitivities(times, torch.cat([rates, grid]))
         samples = samples[~samples[:, 0].isnan()]
         read, band = samples.split([len(rates), len(grid)], dim=1)
         read = torch.cat([read, read.mean(dim=1, keepdim=True)], dim=1)
@@ -143,6 +164,11 @@ class BoxFROC(BoxMeasure):
             low=low,
             high=high,
         )
+
+
+def counted(pooled: Outcomes) -> Bool[Tensor, "lesions"]:
+    """Whether each lesion counts: one that nobody saw does not."""
+    return pooled.existence > 0
 
 
 def events_of(
@@ -178,6 +204,7 @@ def compute_froc(
     resamples: int = 0,
     confidence: float = 0.95,
     seed: int = 0,
+    patients: Sequence[Hashable] | None = None,
 ) -> FROC:
     """Sensitivity at given rates of false positives a scan, and their mean (CPM).
 
@@ -191,9 +218,9 @@ def compute_froc(
     box that hits nothing else is a false positive. Where all existences are 1, as by default, this
     is the usual FROC.
 
-    The interval is a percentile bootstrap over scans. The draws are those of `seed`, from scans
-    sorted by what they hold, so that neither the order in which they came nor the number of ranks
-    matters.
+    The interval is a percentile bootstrap over patients, whose scans are drawn together; without
+    `patients`, over scans. The draws are those of `seed`, from patients sorted by what they hold,
+    so that neither the order in which scans came nor the number of ranks matters.
 
     Args:
         predictions: A dict a scan with MONAI's keys: "box", shape (N, 2 * ndim), in voxels;
@@ -222,7 +249,8 @@ def compute_froc(
         class_names: Names of the labels 0, 1, ...; without, results stand under the label.
         resamples: Number of bootstrap resamples, 1000 is usual; 0 for no interval.
         confidence: Share of the resamples within the interval.
-        seed: Of the generator that draws scans.
+        seed: Of the generator that draws.
+        patients: Whose each scan is, a name or number a scan; each scan its own by default.
 
     Returns:
         Sensitivities in [0, 1] at each rate, their mean, and the whole curve; NaN where there is
@@ -233,7 +261,8 @@ def compute_froc(
             returns neither booleans nor scores, or a list is a single value.
         ValueError: If there is no scan, keys or shapes are wrong, a value is not finite, an
             existence lies outside [0, 1], a label is not whole, "lesions" are not those of the
-            boxes in their order, a rate is negative, or an option is out of range.
+            boxes in their order, `patients` are not one a scan, a rate is negative, or an option
+            is out of range.
 
     References:
         Setio et al., LUNA16, https://arxiv.org/abs/1612.08012 (rates, CPM and bootstrap)
@@ -279,4 +308,4 @@ def compute_froc(
         confidence=confidence,
         seed=seed,
     )
-    return measure.details(measure.statistics(predictions, targets))
+    return measure.details(measure.statistics(predictions, targets), patients)

@@ -10,7 +10,7 @@ from hypothesis import given, settings, strategies as st
 
 from softoverlap.for_monai import FROCMetric
 from softoverlap.measures import BoxFROC, compute_froc
-from softoverlap.measures.detection._bootstrap import draw_scans
+from softoverlap.measures.detection._bootstrap import draw_patients, numbered, times_drawn
 from softoverlap.measures.detection.froc import events_of
 from tests.support.box_cohorts import RATES, cohort_of, cohorts, cube, found, lesions
 from tests.support.lesion_makers import lesion_from_crop
@@ -170,9 +170,9 @@ def test_the_size_of_a_mask_is_the_sum_of_its_probabilities():
 def test_the_interval_equals_a_loop_that_draws_the_scans_again():
     predictions, targets = big_cohort()
     outcomes = BoxFROC().statistics(predictions, targets)
-    draws = draw_scans(range(40), 25, seed=3)
+    draws = draw_patients(range(40), 25, seed=3)
     rates = torch.tensor(RATES).double()
-    samples = events_of(outcomes).sensitivities(draws, rates)
+    samples = events_of(outcomes).sensitivities(times_drawn(draws, torch.arange(40)), rates)
     for draw, sample in zip(draws.tolist(), samples.tolist(), strict=True):
         drawn = [targets[k] for k in draw]
         expected = reference_froc(
@@ -185,8 +185,8 @@ def test_the_interval_holds_percentiles_of_the_resamples_and_its_band_agrees():
     measure = BoxFROC(fp_rates=RATES, resamples=200, seed=5)
     outcomes = measure.statistics(*big_cohort())
     froc, events = measure.details(outcomes), events_of(outcomes)
-    draws = draw_scans(events.order_by_content(), 200, 5)
-    samples = events.sensitivities(draws, torch.tensor(RATES).double()).numpy()
+    times = events.drawn(200, 5, torch.arange(40))
+    samples = events.sensitivities(times, torch.tensor(RATES).double()).numpy()
     low, high = np.quantile(samples, [0.025, 0.975], axis=0)
     ends = np.array(froc.interval.sensitivity)
     assert ends == pytest.approx(np.stack([low, high], axis=1), abs=1e-12)
@@ -197,6 +197,70 @@ def test_the_interval_holds_percentiles_of_the_resamples_and_its_band_agrees():
     assert froc.interval.low[at].tolist() == pytest.approx(low, abs=1e-12)
     assert froc.interval.high[at].tolist() == pytest.approx(high, abs=1e-12)
     assert froc.interval.cpm[0] < froc.cpm < froc.interval.cpm[1]
+
+
+def test_the_interval_by_patient_equals_a_loop_that_draws_patients_with_all_their_scans():
+    predictions, targets = big_cohort(scans=24)
+    patients = [f"patient {number % 7}" for number in range(24)]
+    outcomes = BoxFROC().statistics(predictions, targets)
+    patient_of_scan = numbered(patients, 24)
+    order = events_of(outcomes).order_by_content(patient_of_scan)
+    assert sorted(order) == list(range(7))
+    samples = []
+    for drawn in draw_patients(order, 60, seed=3).tolist():
+        scans = [scan for patient in drawn for scan in range(patient, 24, 7)]
+        truths = [targets[scan] for scan in scans]
+        found_in = [predictions[scan] for scan in scans]
+        samples.append(reference_froc(found_in, truths, 0.1, RATES, weigh=existence_in(truths)))
+    expected = np.quantile(np.array(samples), [0.025, 0.975], axis=0).T
+    options = {"fp_rates": RATES, "resamples": 60, "seed": 3}
+    froc = compute_froc(predictions, targets, patients=patients, **options)
+    assert np.array(froc.interval.sensitivity) == pytest.approx(expected, abs=1e-12)
+    assert BoxFROC(**options).details(outcomes, patients).interval.cpm == froc.interval.cpm
+    backwards = compute_froc(predictions[::-1], targets[::-1], patients=patients[::-1], **options)
+    assert backwards.interval.cpm == pytest.approx(froc.interval.cpm, abs=1e-12)
+
+
+def test_a_patient_for_each_scan_changes_nothing_and_one_patient_has_no_spread():
+    cohort = big_cohort()
+    froc = compute_froc(*cohort, resamples=50)
+    alone = compute_froc(*cohort, resamples=50, patients=range(40)).interval
+    assert alone.sensitivity == froc.interval.sensitivity
+    assert torch.equal(alone.low, froc.interval.low)
+    one = compute_froc(*cohort, resamples=50, patients=["the only one"] * 40).interval
+    assert one.sensitivity == tuple((reading, reading) for reading in froc.sensitivity)
+
+
+def test_a_tensor_or_array_of_patients_is_read_by_its_values():
+    cohort = big_cohort(scans=12)
+    numbers = [0, 0, 0, 1, 1, 2, 2, 2, 2, 3, 3, 3]
+    expected = compute_froc(*cohort, resamples=20, patients=numbers).interval.cpm
+    assert compute_froc(*cohort, resamples=20, patients=np.array(numbers)).interval.cpm == expected
+
+
+@pytest.mark.bad_input
+def test_patients_that_are_not_one_a_scan_are_named():
+    cohort = big_cohort(scans=3)
+    with pytest.raises(ValueError, match="patients must hold one for each of 3 scans, got 2"):
+        compute_froc(*cohort, patients=["a", "b"])
+    with pytest.raises(TypeError, match="patients must be a list of patients, got 'abc'"):
+        compute_froc(*cohort, patients="abc")
+    with pytest.raises(TypeError, match="patients must be hashable, such as names, got a list"):
+        compute_froc(*cohort, patients=[["a"], ["b"], ["c"]])
+
+
+def test_there_is_a_curve_only_where_scores_differ():
+    truth = [lesions([cube(0), cube(10)])]
+    for scores, expected in (([0.5, 0.5], False), ([0.5, 0.6], True)):
+        froc = compute_froc([found([cube(0), cube(20)], scores)], truth)
+        assert froc.has_curve == expected
+    assert not compute_froc([found([], [])], truth).has_curve
+
+
+def test_rates_below_one_false_positive_in_all_scans_are_coarse():
+    scans = [found([], [])] * 49, [lesions([cube(0)])] * 49
+    froc = compute_froc(*scans, fp_rates=(0.0, 1 / 64, 1 / 49, 1.0))
+    assert froc.coarse_rates == (0.0, 1 / 64)  # 49 * (1 / 49) is less than 1 in floats
 
 
 def test_the_interval_depends_on_the_seed_alone_and_not_on_the_order_of_scans():
