@@ -4,6 +4,7 @@ from softoverlap.app.cohort.cases import score_case
 from softoverlap.app.cohort.dask import DaskRunner
 from softoverlap.app.cohort.loading import check_label_maps
 from softoverlap.app.cohort.pairing import PairTable, ScorePair, find_pairs, read_pairs
+from softoverlap.app.cohort.patients import patient_of, read_patients
 from softoverlap.app.cohort.records import CaseResult, ScoreSettings
 from softoverlap.app.cohort.run import CohortResult, score_cohort
 from softoverlap.app.cohort.runners import ProcessPool, Runner, serial
@@ -22,7 +23,9 @@ __all__ = [
     "ScoreSettings",
     "check_label_maps",
     "find_pairs",
+    "patient_of",
     "read_pairs",
+    "read_patients",
     "score_case",
     "score_cohort",
     "serial",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import os
 from collections import Counter
 from collections.abc import Iterator
@@ -10,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from softoverlap._checks import refusal
+from softoverlap.app.cohort.csv_rows import read_rows
 from softoverlap.app.cohort.sides import SideFile, file_name, find_side
 from softoverlap.images import Unpaired, is_dicom_folder
 
@@ -161,22 +161,8 @@ def read_pairs(table: str | os.PathLike[str]) -> PairTable:
         [('a', 2, None), ('b', 1, 'no prediction')]
     """
     table = Path(table)
-    if not table.is_file():
-        raise FileNotFoundError(f"{table} must be a CSV table, found no such file")
-    try:
-        with table.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file)
-            rows, columns = list(reader), reader.fieldnames or []
-    except (csv.Error, UnicodeDecodeError) as error:
-        raise ValueError(f"{table} must be a CSV table in UTF-8, got: {error}") from error
-    if not {"case", "pred", "truth"} <= set(columns):
-        raise ValueError(
-            f"{table} must have the columns case, pred and truth, separated by commas, "
-            f"got {', '.join(columns) or 'none'}"
-        )
-    if not rows:
-        raise ValueError(f"{table} must have one row per case, got none")
-    counts = Counter((row["case"] or "").strip() for row in rows)
+    rows = read_rows(table, "case", "pred", "truth")
+    counts = Counter(row["case"] for row in rows)
     return PairTable(tuple(_tabled(rows, counts, table.parent)))
 
 
@@ -184,8 +170,8 @@ def _tabled(rows: list[dict[str, str]], counts: Counter[str], folder: Path) -> I
     """A pair for each case; some have an error."""
     seen: set[str] = set()
     for number, row in enumerate(rows, start=2):
-        case, pred = (row["case"] or "").strip(), (row["pred"] or "").strip()
-        truths = [part.strip() for part in (row["truth"] or "").split(";") if part.strip()]
+        case, pred = row["case"], row["pred"]
+        truths = [part.strip() for part in row["truth"].split(";") if part.strip()]
         if case in seen:
             continue
         seen.add(case)

@@ -84,7 +84,7 @@ def run_demo(
         >>> import tempfile
         >>> from dataclasses import replace
         >>> options = DemoOptions.fast().with_training(steps=1)
-        >>> options = replace(options, train_scans=1, test_scans=1, overlays=0)
+        >>> options = replace(options, train_scans=1, validation_scans=1, test_scans=1, overlays=0)
         >>> result = run_demo(tempfile.mkdtemp() + "/demo", options, device="cpu")
         >>> result.metrics["scans"]
         1

@@ -12,7 +12,6 @@ from torch import Tensor
 from softoverlap.measures.detection._bootstrap import Events, share
 
 _EQUAL = 1e-12  # F1 of which one is larger by rounding alone
-_FIGURES = ("sensitivity", "precision", "f1", "fps_per_scan")
 
 
 class Sums(NamedTuple):
@@ -30,17 +29,19 @@ def sums_at(
     """At a threshold, or at the one that the rule chooses in each draw."""
     if not isinstance(rule, str):
         return _sums_above(events, times, -math.inf if rule is None else rule)
-    kinds = ((events.found > 0).double(), events.found, events.false.double())
+    kinds = [(events.found > 0).double(), events.found, events.false.double()]
+    if rule != "f1":
+        kinds.append(torch.ones_like(events.found))
     thresholds = torch.cat([torch.tensor([math.inf]).double(), events.scores.unique().flip(0)])
     parts: list[Sums] = []
-    for part, reached in events.reached(times, *kinds, torch.ones_like(events.found)):
+    for part, (hits, found, false, *kept) in events.reached(times, *kinds):
         if rule == "f1":
-            at = _best_f1(*reached[:3], events.total(part)[:, None])
+            at = _best_f1(hits, found, false, events.total(part)[:, None])
         else:
-            at = _last_within(reached[2] / part.sum(dim=1, keepdim=True), float(rule[3:]))
-        # The same point is reached by every lower score of a scan that was not drawn.
-        at = torch.searchsorted(reached[3], reached[3].gather(1, at))
-        sums = (kind.gather(1, at)[:, 0] for kind in reached[:3])
+            at = _last_within(false / part.sum(dim=1, keepdim=True), float(rule[3:]))
+            # Lower scores of scans that were not drawn reach the same point.
+            at = torch.searchsorted(kept[0], kept[0].gather(1, at))
+        sums = (kind.gather(1, at)[:, 0] for kind in (hits, found, false))
         parts.append(Sums(thresholds[at[:, 0]], *sums))
     return Sums(*(torch.cat(columns) for columns in zip(*parts, strict=True)))
 
@@ -79,16 +80,22 @@ def _f1(hits: Tensor, found: Tensor, false: Tensor, total: Tensor) -> Tensor:
     return torch.where((hits + false > 0) | (total > 0), ratio, math.nan)
 
 
-def figures_of(
-    events: Events, times: Float[Tensor, "resamples scans"], sums: Sums
-) -> dict[str, Float[Tensor, "resamples"]]:
+class Figures(NamedTuple):
     """The figures of each draw."""
+
+    sensitivity: Float[Tensor, "resamples"]
+    precision: Float[Tensor, "resamples"]
+    f1: Float[Tensor, "resamples"]
+    fps_per_scan: Float[Tensor, "resamples"]
+
+
+def figures_of(events: Events, times: Float[Tensor, "resamples scans"], sums: Sums) -> Figures:
+    """The figures of each draw, from what reaches its threshold."""
     _, hits, found, false = sums
     total = events.total(times)
-    figures = (
-        share(found, total),
-        share(hits, hits + false),
-        _f1(hits, found, false, total),
-        false / times.sum(dim=1),
+    return Figures(
+        sensitivity=share(found, total),
+        precision=share(hits, hits + false),
+        f1=_f1(hits, found, false, total),
+        fps_per_scan=false / times.sum(dim=1),
     )
-    return dict(zip(_FIGURES, figures, strict=True))

@@ -200,9 +200,13 @@ def operating_point(
     events, patient_of_scan = events_of(pooled), numbered(patients, len(pooled.scans))
     once = torch.ones(1, len(pooled.scans), dtype=torch.float64)
     sums = sums_at(events, once, rule)
+    figures = figures_of(events, once, sums)
     point = OperatingPoint(
         threshold=sums.threshold.item(),
-        **{name: figure.item() for name, figure in figures_of(events, once, sums).items()},
+        sensitivity=figures.sensitivity.item(),
+        precision=figures.precision.item(),
+        f1=figures.f1.item(),
+        fps_per_scan=figures.fps_per_scan.item(),
         hits=int(sums.hits),
         false_positives=int(sums.false),
         lesions=int(counted(pooled).sum()),
@@ -224,12 +228,15 @@ def _interval(
     """Percentiles of each figure over the draws that define it."""
     sums = sums_at(events, times, rule)
     figures = figures_of(events, times, sums)
-    ends = {name: _ends(figure[~figure.isnan()], confidence) for name, figure in figures.items()}
+    ends = [_ends(figure[~figure.isnan()], confidence) for figure in figures]
     return OperatingPointInterval(
         confidence=confidence,
-        resamples=int((~figures["sensitivity"].isnan()).sum()),
+        resamples=int((~figures.sensitivity.isnan()).sum()),
         threshold=_drawn_ends(sums.threshold, confidence),
-        **ends,
+        sensitivity=ends[0],
+        precision=ends[1],
+        f1=ends[2],
+        fps_per_scan=ends[3],
     )
 
 
