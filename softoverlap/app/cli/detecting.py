@@ -288,8 +288,8 @@ def demo(
         say("--fast: a quick check, not a result")
     training = result.metrics["training"]
     cut = "" if training["stopped_by"] == "steps" else ", cut short by --minutes"
-    steps = f"{training['steps']} of {training['planned']} steps"
-    say(f"trained {steps} in {clock(training['seconds'])}{cut}; all in {output}")
+    done = f"trained {training['steps']} of {training['planned']} steps"
+    say(f"{done} in {clock(training['seconds'])}{cut}; all in {output}")
     say(f"open {output / 'report.html'} in a browser")
 
 

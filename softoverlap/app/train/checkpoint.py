@@ -191,6 +191,7 @@ def _built(values: dict[str, Any]) -> LesionDetector:
         raise ValueError(f"score_threshold must be a finite number or None, got {threshold!r}")
     if rule is not None and not isinstance(rule, str):
         raise TypeError(f"threshold_rule must be words or None, got {rule!r}")
+    threshold = None if threshold is None else float(threshold)
     return replace(model, score_threshold=threshold, threshold_rule=rule)
 
 

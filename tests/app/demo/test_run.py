@@ -91,7 +91,7 @@ def test_the_page_and_its_results_are_of_all_unseen_scans(demo):
 
 @pytest.mark.slow
 def test_metrics_and_page_give_one_number(demo):
-    folder, result, _ = demo
+    folder, _, _ = demo
     summary = json.loads((folder / "results" / "summary.json").read_text())
     metrics = json.loads((folder / "metrics.json").read_text())
     if "hit" not in summary:
