@@ -102,7 +102,7 @@ def check_finite(*, validate: bool | None = None, **tensors: Tensor) -> None:
             raise ValueError(f"{name} must hold finite values, got NaN or infinity")
 
 
-def check_gate(gate: float | None) -> None:
+def check_gate(gate: float | int | None) -> None:
     """CIoU's gate is an IoU or None."""
     if gate is not None and not 0 <= gate <= 1:
         raise refusal("gate", f"must lie in [0, 1] or be None, got {gate}")
@@ -186,7 +186,7 @@ def check_score(**values: float) -> None:
             raise refusal(name, f"must be a score in [0, 1] or NaN, got {value!r}")
 
 
-def check_threshold(**thresholds: float) -> None:
+def check_threshold(**thresholds: float | int) -> None:
     """Every threshold lies in (0, 1]: at 0 every voxel would be inside."""
     for name, value in thresholds.items():
         check_number(**{name: value})
