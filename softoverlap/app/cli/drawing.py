@@ -36,7 +36,7 @@ def draw(path: Path, box_reading: BoxReading, picture: Path, reading: Reading) -
 
 
 def _boxes_and_scan(path: Path, reading: BoxReading) -> tuple[Volume, Tensor, Tensor | None]:
-    """The scan in display orientation, and the boxes of the case in its voxels, best first."""
+    """The scan in display orientation, and the findings of the case in its voxels, best first."""
     from softoverlap.app.report import DISPLAY, moved_boxes
     from softoverlap.images import load_one_volume, reorient_to
 
@@ -51,11 +51,12 @@ def _boxes_and_scan(path: Path, reading: BoxReading) -> tuple[Volume, Tensor, Te
     file = next(iter(files.values()))
     image = _on_grid_of(file, load_one_volume(reading.image), path, reading.image)
     turned = reorient_to(image, DISPLAY)
-    boxes = moved_boxes(file.boxes, image.affine, turned.affine)
+    boxes = moved_boxes(file.boxes, image.affine, turned.affine)[file.above]
     if file.scores is None:
         return turned, boxes, None
-    best = file.scores.argsort(descending=True)
-    return turned, boxes[best], file.scores[best]
+    scores = file.scores[file.above]
+    best = scores.argsort(descending=True)
+    return turned, boxes[best], scores[best]
 
 
 def _mask_and_scan(path: Path, scan: Path | None, reading: Reading) -> tuple[Tensor | None, Volume]:

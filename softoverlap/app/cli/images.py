@@ -72,9 +72,10 @@ def inspect(
     --frame of MONAI's lists, the --axis-order of COCO, the --image of boxes in mm.
     Without --image, 3D Slicer's markups are given by their sizes in mm.
 
-    The picture shows the largest lesion or the best box. If a file cannot be read,
-    the command names it, goes on with the others and exits with status 1; its row
-    of the table has the error.
+    The picture shows the largest lesion or the best box; of boxes with a score
+    threshold it shows those at or above it. If a file cannot be read, the command
+    names it, goes on with the others and exits with status 1; its row of the table
+    has the error.
 
     softoverlap inspect scan.nii.gz mask.nrrd found/sub-01_boxes.json
     softoverlap inspect "masks/*.nii.gz" --threshold 0.3

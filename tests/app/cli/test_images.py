@@ -226,6 +226,26 @@ def test_boxes_of_a_turned_grid_are_drawn_where_they_lie(tmp_path, monkeypatch, 
         assert seen["found_boxes"][0].tolist() == pytest.approx(expected, abs=1e-6)
 
 
+def test_boxes_below_the_score_threshold_are_not_drawn(tmp_path, monkeypatch):
+    from softoverlap.app import report
+
+    seen, plot_case = {}, report.plot_case
+
+    def remembered(image, **options):
+        seen.update(options)
+        return plot_case(image, **options)
+
+    monkeypatch.setattr(report, "plot_case", remembered)
+    scan = saved(tmp_path / "scan.nii", torch.rand(12, 10, 8))
+    boxes = torch.tensor([[1.0, 1, 1, 3, 3, 3], [4, 4, 3, 7, 7, 6], [0, 0, 0, 9, 9, 7]])
+    scores = torch.tensor([0.5, 0.9, 0.1], dtype=torch.float64)
+    file = BoxFile(boxes.double(), scores, affine=STRAIGHT.double(), score_threshold=0.5)
+    write_box_files(tmp_path / "b.json", {"b": file})
+    run("inspect", tmp_path / "b.json", "--image", scan, "--picture", tmp_path / "p.png")
+    assert seen["scores"].tolist() == [0.9, 0.5]
+    assert len(seen["found_boxes"]) == 2
+
+
 def test_a_scan_in_whole_numbers_is_not_told_as_labels(tmp_path):
     generator = torch.Generator().manual_seed(0)
     ct = (1000 + 30 * torch.randn(12, 10, 8, generator=generator)).round().short().numpy()
