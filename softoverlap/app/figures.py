@@ -13,11 +13,11 @@ POINT_FIGURES = {
 }
 """The figures of an operating point by their keys in `summary.json`, with their names in print."""
 
-Ends = Sequence[float | None] | None
+Ends = Sequence[float | int | None] | None
 """Both ends of an interval, None or NaN where it is not defined."""
 
 
-def number(value: float | None, digits: int = 3) -> str:
+def number(value: float | int | None, digits: int = 3) -> str:
     """A number of so many significant digits, a dash where it is not defined.
 
     Examples:
@@ -31,7 +31,7 @@ def number(value: float | None, digits: int = 3) -> str:
     return _signed(f"{value:.{digits}g}")
 
 
-def rounded(value: float | None, ends: Ends, digits: int = 3) -> str:
+def rounded(value: float | int | None, ends: Ends, digits: int = 3) -> str:
     """A figure to the digit at which the width of its interval has its first or second digit.
 
     The second digit is shown where the first is below 6: a width of 0.19 leaves two decimals, one

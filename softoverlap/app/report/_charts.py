@@ -180,7 +180,8 @@ def froc_chart(
             axes.plot([rate], [height], marker="o", markersize=6, zorder=4, **hollow)
     if point is not None:
         x, y = point["fps_per_scan"].value, point["sensitivity"].value
-        if x > 0 and math.isfinite(y):
+        if math.isfinite(x) and math.isfinite(y):
+            x = max(x, axes.get_xlim()[0])  # a logarithmic axis has no 0
             axes.plot([x], [y], marker="D", markersize=7, color=VERMILION, zorder=5, clip_on=False)
     return Chart(figure)
 

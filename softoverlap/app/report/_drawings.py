@@ -159,7 +159,8 @@ def _froc(results: Results, part: Part) -> Drawing:
     detection, point = part.detection, part.detected.point
     if detection is None:
         why = part.detected.no_curve or "The predictions have no scores to rank them by."
-        if point is None:
+        axes = ("fps_per_scan", "sensitivity")
+        if point is None or any(math.isnan(point.figures[name].value) for name in axes):
             return Drawing("FROC", with_stop(why), None)
         words = "Sensitivity and false positives a scan; bars are bootstrap intervals."
         return Drawing(

@@ -100,6 +100,10 @@ def test_where_there_is_no_curve_the_point_is_drawn(tmp_path):
     assert "All scores are equal. Sensitivity and false positives a scan; bars" in page.words
     assert "sensitivity 0.75 at 0.5 false positives a scan" in page.words
     assert "CPM" not in page.words
+    point = {**headline()["operating_point"], "sensitivity": None}
+    bare = page_of(tmp_path, no_curve="All scores are equal", **headline(operating_point=point))
+    assert "FROC: All scores are equal." in bare.words
+    assert "Sensitivity – 90 % interval" in bare.words
     alone = page_of(tmp_path, no_curve="All scores are equal", metrics={}).words
     assert "FROC: All scores are equal." in alone
 
