@@ -207,8 +207,7 @@ def _agreement(results: Results, part: Part) -> Drawing:
 
 _HITS = {
     "masks": (
-        "A hit is a predicted lesion that shares a voxel with the true one. Here each "
-        "prediction takes one lesion; in lesion recall it may find several."
+        "A hit is a predicted lesion that shares a voxel with a true one; it may find several."
     ),
     "boxes": "A hit is a box IoU of at least {}.",
     "boxes in masks": "A hit is a soft IoU of box and mask of at least {}.",
