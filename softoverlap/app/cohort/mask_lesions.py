@@ -106,7 +106,7 @@ def mask_lesions(
     of_truth, of_pred = (sorted(range(len(side)), key=side.__getitem__) for side in starts)
     lesions = [{"lesion": number, **lesions[row]} for number, row in enumerate(of_truth)]
     outcomes = Outcomes.joined(parts or _NOTHING).as_one_scan(of_pred, of_truth)
-    volumes, away = ([side[row] for row in of_pred] for side in (volumes, away))
+    volumes, away = [volumes[row] for row in of_pred], [away[row] for row in of_pred]
     return LesionTables(lesions, LesionMatches("masks", outcomes, volumes, away))
 
 

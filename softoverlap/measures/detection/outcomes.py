@@ -23,8 +23,10 @@ _OF_BOXES = ("boxes", "labels", "scores", "outcome", "lesion")
 _OF_LESIONS = ("lesion_boxes", "lesion_labels", "existence", "sizes", "ignored", "found_by")
 _COLUMNS = (*_OF_BOXES, *_OF_LESIONS, "scans")
 _OPTIONAL = ("ignored", "found_by")
-_DTYPES = dict.fromkeys(("outcome", "lesion", "found_by", "scans"), torch.int64)
-_DTYPES |= {"ignored": torch.bool}
+_DTYPES: dict[str, torch.dtype] = {
+    **dict.fromkeys(("outcome", "lesion", "found_by", "scans"), torch.int64),
+    "ignored": torch.bool,
+}
 
 
 class BoxOutcome(NamedTuple):
@@ -288,7 +290,8 @@ class Outcomes:
     def from_dict(cls, values: Mapping[str, Any]) -> Outcomes:
         """The outcomes of such data, equal to the last digit.
 
-        Data without them have no ignored lesion, and each box took its `lesion` alone.
+        Older data may lack `ignored`, then no lesion is, and `found_by`, then a box took its
+        `lesion` alone.
 
         Raises:
             KeyError: If something is missing.

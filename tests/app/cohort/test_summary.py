@@ -21,11 +21,17 @@ from softoverlap.app.cohort import (
     summarize,
 )
 from softoverlap.app.cohort.cases import score_safely
+from softoverlap.app.cohort.mask_lesions import mask_lesions
 from softoverlap.app.cohort.summary import interval
 from softoverlap.app.report import write_report
 from softoverlap.for_monai import MeasureMetric
 from softoverlap.images import save_nifti
-from softoverlap.measures import CalibrationError, compute_average_precision, compute_froc
+from softoverlap.measures import (
+    CalibrationError,
+    compute_average_precision,
+    compute_froc,
+    operating_point,
+)
 from softoverlap.measures.detection import matching
 from softoverlap.measures.detection._assignment import shared
 from softoverlap.overlaps import box_iou
@@ -276,3 +282,22 @@ def test_raters_and_ignored_lesions_count_alike_in_every_figure(tmp_path, thresh
     assert [part["sensitivity"] for part in summary["by_size"]] == [1.0]
     assert summary["operating_point"]["hits"] == 1
     assert summary["operating_point"]["false_positives"] == int(threshold < 0.8)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_rows_and_outcomes_of_masks_agree_at_every_score(seed):
+    """In a cohort with boxes too, lesions of masks below the operating point do not count."""
+    generator = torch.Generator().manual_seed(seed)
+    pred, truth = torch.rand(2, 12, 11, 10, generator=generator)
+    pred, truth = torch.where(pred > 0.9, pred, 0), torch.where(truth > 0.95, truth, 0)
+    whole = mask_lesions(pred, truth, None, spacing=(1.0, 1.0, 1.0), settings=ScoreSettings())
+    found = []
+    for score in (None, 0.0, *sorted(row["score"] for row in whole.lesions if row["score"]), 1.1):
+        tables = whole.at(score)
+        point = operating_point(whole.matches.outcomes, score)
+        kept = operating_point(tables.matches.counted, None)
+        found.append(point.sensitivity)
+        assert tables.columns["lesion_recall"] == point.sensitivity == kept.sensitivity
+        assert tables.columns["false_positives"] == point.false_positives == kept.false_positives
+        assert point.hits == kept.hits
+    assert found[0] == found[1] > found[-1] == 0
