@@ -206,8 +206,7 @@ CASES = (
     ),
     Column(
         "lesion_recall", "Lesion recall",
-        "share of the true lesions that were found; may exceed the sensitivity of FROC, where one "
-        "predicted lesion takes one true lesion",
+        "share of the true lesions that were found",
         better="higher", shown=["summary", "chart"],
     ),
     Column(
@@ -333,7 +332,8 @@ BOXES = (
         kind="text", always=True,
     ),
     Column(
-        "lesion", "Lesion", "number of the true lesion that it hit", kind="index", always=True
+        "lesion", "Lesion", "number of the true lesion that it hit, of several the best",
+        kind="index", always=True,
     ),
     *_EDGES,
 )  # fmt: skip

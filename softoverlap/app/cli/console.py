@@ -246,7 +246,11 @@ def _print_found(summary: Mapping[str, Any], title: str) -> None:
         table.add_row(name, _figure(summary["average_precision"]), "", "")
     Console(width=None if console.is_terminal else 100, highlight=False).print(table)
     say(f"a hit: {summary['hit']['words']}")
-    say(point["words"])
+    every = point["threshold"] is None
+    which = (
+        "every prediction counts" if every else f"scores of at least {point['threshold']:.4g} count"
+    )
+    say(f"{which}: {point['words']}")
     for words in _left_out(summary):
         say(words)
     if counts["patients"] < 10 and point.get("sensitivity_interval"):

@@ -153,10 +153,11 @@ def score(
     results.tex    a table in LaTeX
     scores.jsonl   the journal, which keeps every finished case
 
-    A lesion of a mask is found if a predicted lesion shares a voxel with it. Where
-    a side is boxes, it is found by a box whose IoU with its tight box (the mask cut
-    at --threshold) is at least 0.1; a second figure counts boxes whose centre lies
-    within the larger of the lesion's radius and 2 mm. --hit takes another rule:
+    Between masks, a lesion is found if a predicted lesion shares a voxel with it,
+    and one predicted lesion may find several. Where a side is boxes, a lesion is
+    found by a box whose IoU with its tight box (the mask cut at --threshold) is at
+    least 0.1, and a box finds one lesion; a second figure counts boxes whose centre
+    lies within the larger of the lesion's radius and 2 mm. --hit takes another rule:
 
     \b
     box_iou:X              IoU of the boxes; 0.1 in nnDetection, 0.5 in COCO

@@ -67,7 +67,7 @@ class ChosenPoint:
     score: float | None = None
     at: float | str | None = None
     rule: str = "all"
-    words: str = "every predicted lesion counts"
+    words: str = "masks are cut by their own threshold"
     optimistic: bool = False
 
 
@@ -103,7 +103,7 @@ def choose_point(
     if any(score is not None for score, _ in stored):
         return _stored(stored)
     if not _scored_boxes(matches):
-        return ChosenPoint(words="every box counts, since boxes have no scores")
+        return ChosenPoint(words="boxes have no scores")
     return _asked(matches, "f1")
 
 
@@ -141,12 +141,12 @@ def _same_label(lesion: Row, row: Row) -> bool:
 def _asked(matches: Sequence[LesionMatches], rule: float | str | None) -> ChosenPoint:
     if not isinstance(rule, str):
         score = float(rule) if rule is not None else None
-        return ChosenPoint(score, score, "given", f"score of at least {score:.4g}, as given")
+        return ChosenPoint(score, score, "given", "as given")
     point: OperatingPoint = operating_point([match.outcomes for match in matches], rule)
     what = "the highest F1" if rule == "f1" else f"at most {rule[3:]} false positives a scan"
-    words = f"score of at least {point.threshold:.4g}, {what} on these very cases: optimistic"
+    words = f"{what} on these very cases, which is optimistic"
     if math.isinf(point.threshold):
-        words = f"no box counts: no score reaches {what} on these cases"
+        words = f"no score reaches {what} on these cases, so no box counts"
     return ChosenPoint(point.threshold, rule, rule, words, optimistic=True)
 
 
@@ -158,8 +158,7 @@ def _stored(stored: set[tuple[float | None, str | None]]) -> ChosenPoint:
             f"must be given where files of boxes store different score thresholds, got {scores}",
         )
     ((score, rule),) = stored
-    by = f" ({rule})" if rule else ""
-    words = f"score of at least {score:.4g}, stored with the boxes{by}"
+    words = f"stored with the boxes ({rule})" if rule else "stored with the boxes"
     return ChosenPoint(score, score, "stored", words)
 
 

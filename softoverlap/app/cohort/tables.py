@@ -208,10 +208,6 @@ def lesion_columns(lesions: Sequence[Row], matches: LesionMatches) -> Row:
     `min_mm3` 0 it is `compute_lesionwise_dice(dilation=0, min_mm3=0)`. With another `min_mm3` they
     differ: here lesions of either mask are left out by their soft volume, there true ones alone,
     by the voxels at or above the threshold.
-
-    `lesion_recall` and FROC count by two rules between masks, where a lesion is found if any
-    predicted one shares a voxel with it, so that one prediction may find several; FROC, as for
-    boxes, lets each prediction take one lesion, so that its sensitivity may stay below the recall.
     """
     rows = [row for row in lesions if not row["not_counted"]]
     detected, outcomes = [row for row in rows if row["detected"]], matches.counted
@@ -262,18 +258,14 @@ def _kept(outcomes: Outcomes, kept: Bool[Tensor, "boxes"]) -> Outcomes:
     """Some of the boxes of one scan, and all of its lesions."""
     if bool(kept.all()):
         return outcomes
-    columns = {name: getattr(outcomes, name)[kept] for name in _OF_BOXES}
-    scans = torch.tensor([[int(kept.sum()), len(outcomes.lesion_boxes)]])
-    return replace(outcomes, scans=scans, **columns)
+    boxes = kept.nonzero().flatten().tolist()
+    return outcomes.as_one_scan(boxes, range(len(outcomes.lesion_boxes)))
 
 
 def _moved(outcomes: Outcomes, start: Sequence[int]) -> Outcomes:
     shift = torch.tensor([*start, *start])
     names = ("boxes", "lesion_boxes")
     return replace(outcomes, **{name: getattr(outcomes, name) + shift for name in names})
-
-
-_OF_BOXES = ("boxes", "labels", "scores", "outcome", "lesion")
 
 
 def left_out(

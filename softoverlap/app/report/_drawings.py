@@ -151,10 +151,6 @@ def _agreement(results: Results, part: Part) -> Drawing:
     return Drawing(title, words, lambda: agreement_chart(points, figures))
 
 
-_ONE_EACH = "Here each prediction takes one lesion; in lesion recall it may find several."
-"""Said of masks, where two rules count lesions."""
-
-
 def _froc(results: Results, part: Part) -> Drawing:
     detection, point = part.detection, part.detected.point
     if detection is None:
@@ -171,13 +167,13 @@ def _froc(results: Results, part: Part) -> Drawing:
     kinds = {text(row, "kind") for row in results.scored.rows}
     name = "predicted lesions" if kinds <= {"masks", "masks in boxes"} else "all boxes"
     figures = None if point is None else point.figures
-    words = " ".join(_froc_words(results, detection, masks=kinds == {"masks"}))
+    words = " ".join(_froc_words(results, detection))
     if figures is not None:
         words += " The diamond is the operating point."
     return Drawing("FROC", words, lambda: froc_chart(detection, name, figures))
 
 
-def _froc_words(results: Results, detection: Detection, *, masks: bool) -> Iterator[str]:
+def _froc_words(results: Results, detection: Detection) -> Iterator[str]:
     """The readings of the curve, and what is to be known of them."""
     froc = detection.froc
     readings = ", ".join(
@@ -185,8 +181,6 @@ def _froc_words(results: Results, detection: Detection, *, masks: bool) -> Itera
         for rate, height in zip(froc.fp_rates, froc.sensitivity, strict=True)
     )
     yield f"Sensitivity by false positives per scan: {readings}."
-    if masks:
-        yield _ONE_EACH
     if detection.coarse_rates:
         rates = ", ".join(f"{rate:g}" for rate in detection.coarse_rates)
         yield (

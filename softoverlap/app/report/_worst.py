@@ -92,7 +92,7 @@ def of_case(table: Table, row: Row) -> Table:
 
 def _is_ignored(row: Row) -> bool:
     """Whether a lesion does not count; the column is there where some lesion does not."""
-    return row.get("ignored") not in (None, "", "False")
+    return bool(row.get("not_counted"))
 
 
 def _number(row: Row) -> str:

@@ -161,7 +161,7 @@ def lesion(number, volume, detected, **more):
 
 def test_the_largest_misses_and_the_surest_false_positives_come_first(tmp_path):
     lesions = [lesion(0, 9, True), lesion(1, 5, False), lesion(2, 7, False)]
-    lesions.append(lesion(3, 99, False, ignored=True))
+    lesions.append(lesion(3, 99, False, not_counted="ignored"))
     false = {"case": "a", "outcome": "false positive", **edges((1, 1, 1), (3, 3, 3))}
     boxes = [{**false, "score": 0.5}, {**false, "score": 0.75}, {**false, "score": 0.1}]
     boxes = [{**box, "above": box["score"] > 0.2} for box in boxes]
