@@ -230,20 +230,16 @@ def _print_found(summary: Mapping[str, Any], title: str) -> None:
     head = f"{plural(counts['lesions'], 'lesion')} in {plural(counts['scans'], 'scan')}"
     head += f" of {plural(counts['patients'], 'patient')}"
     head = f"{title}: {head}" if title else head
-    table = Table("", "by the rule", percent, "by centre", title=head)
+    by_centre = summary.get("by_centre", {})
+    table = Table("", "by the rule", percent, *(["by centre"] if by_centre else []), title=head)
     for column in table.columns[1:]:
         column.justify = "right"
-    by_centre = summary.get("by_centre", {})
     for name, words in _HEADLINE.items():
         ends = _interval(point.get(f"{name}_interval"))
-        table.add_row(words, _figure(point[name]), ends, _figure(by_centre.get(name)))
-    froc = summary.get("froc", {})
-    if froc.get("cpm") is not None:
-        table.add_row("CPM (FROC)", _figure(froc["cpm"]), _interval(froc.get("cpm_interval")), "")
-    if summary.get("average_precision") is not None:
-        iou = summary.get("average_precision_iou")
-        name = "average precision" if iou is None else f"AP@{iou:g}"
-        table.add_row(name, _figure(summary["average_precision"]), "", "")
+        second = [_figure(by_centre[name])] if by_centre else []
+        table.add_row(words, _figure(point[name]), ends, *second)
+    for row in _curve_rows(summary):
+        table.add_row(*row)
     Console(width=None if console.is_terminal else 100, highlight=False).print(table)
     say(f"a hit: {summary['hit']['words']}")
     every = point["threshold"] is None
@@ -255,6 +251,17 @@ def _print_found(summary: Mapping[str, Any], title: str) -> None:
         say(words)
     if counts["patients"] < 10 and point.get("sensitivity_interval"):
         say(f"intervals of {plural(counts['patients'], 'patient')} are rough")
+
+
+def _curve_rows(summary: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
+    """CPM and average precision, where there is a curve."""
+    froc = summary.get("froc", {})
+    if froc.get("cpm") is not None:
+        yield "CPM (FROC)", _figure(froc["cpm"]), _interval(froc.get("cpm_interval"))
+    if summary.get("average_precision") is not None:
+        iou = summary.get("average_precision_iou")
+        name = "average precision" if iou is None else f"AP@{iou:g}"
+        yield name, _figure(summary["average_precision"])
 
 
 _HEADLINE = {

@@ -124,10 +124,18 @@ def score_box_files(pair: ScorePair, pred: Path, settings: ScoreSettings) -> Cas
         truth = replace(truth, affine=placed.file.affine)
     notes = (*placed.notes, *truth.notes, *predicted.notes)
     rows = CaseRows(pair, BOXES, placed.displacement, notes)
+    if truth.affine is None:
+        rows.note(_NO_SPACING)
     for label in settings.labels or (None,):
         sides = _of_boxes(placed.file, label), _of_boxes(truth, label, ignore=settings.ignore)
         rows.add(label, {}, box_lesions(*sides, settings=settings, kind=BOXES))
     return rows.result()
+
+
+_NO_SPACING = (
+    "the boxes have no affine: volumes are unknown, and a voxel counts as 1 mm where lesions are "
+    "too large for a box or found by their centre"
+)
 
 
 def read_case_boxes(path: Path, case: str, affine: Tensor | None) -> BoxFile:
@@ -145,8 +153,7 @@ def read_case_boxes(path: Path, case: str, affine: Tensor | None) -> BoxFile:
 
     Raises:
         ValueError: If a list of many cases lacks this one, or a table names no case and is not
-        named
-            after it.
+            named after it.
     """
     kind = format_of(path)
     stored = noted_box_files(path, kind, Hints(affine=affine if kind == "slicer" else None))
@@ -221,8 +228,7 @@ def _labelled(file: BoxFile, label: int | None, ignore: Sequence[int]) -> BoxFil
             f"boxes of {file.case} must have labels to select them with `{argument}=`, found none"
         )
     ignored = torch.isin(file.labels, torch.tensor(ignore, dtype=file.labels.dtype))
-    kept = ignored | torch.full_like(ignored, True) if label is None else file.labels == label
-    kept |= ignored
+    kept = torch.ones_like(ignored) if label is None else ignored | (file.labels == label)
     if file.ignored is not None:
         ignored |= file.ignored
     return replace(

@@ -10,17 +10,11 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from softoverlap.app.cohort.coverage import coverage
-from softoverlap.app.cohort.hit_rule import BY_CENTRE, MAX_LESION_MM, hit_of_boxes
+from softoverlap.app.cohort.hit_rule import BY_CENTRE, TOO_LARGE, hit_of_boxes
 from softoverlap.app.cohort.marked import Marked
+from softoverlap.app.cohort.matches import LesionMatches, left_out
 from softoverlap.app.cohort.records import ScoreSettings
-from softoverlap.app.cohort.tables import (
-    TOO_LARGE,
-    LesionMatches,
-    LesionTables,
-    Row,
-    left_out,
-    place_columns,
-)
+from softoverlap.app.cohort.tables import LesionTables, Row, place_columns
 from softoverlap.measures import Hit, Outcomes, centred_in, match_scan
 from softoverlap.overlaps import BoxOverlap, best_iou_of_size, box_iou
 
@@ -28,9 +22,9 @@ from softoverlap.overlaps import BoxOverlap, best_iou_of_size, box_iou
 def box_lesions(
     pred: Marked, truth: Marked, *, settings: ScoreSettings, kind: str = "boxes"
 ) -> LesionTables:
-    """Match what was found with what is there, where at least one side is boxes.
+    """Match what was found with what is there, each lesion of a mask by its tight box.
 
-    A found lesion stands for its tight box. By descending score each found box takes the free
+    By descending score each found box takes the free
     lesion that it hits best; the rule is that of the settings, and a second time the centre's.
 
     Args:
@@ -50,8 +44,7 @@ def box_lesions(
         >>> box_lesions(boxes, boxes, settings=ScoreSettings()).lesions[0]["box_iou"]
         1.0
     """
-    limit = MAX_LESION_MM if settings.max_lesion_mm is None else settings.max_lesion_mm
-    truth = truth.without(limit, settings.ignore_below_existence)
+    truth = truth.judged(settings, boxes=kind != "masks")
     hit, target = hit_of_boxes(settings), _target(truth)
     outcomes, by_centre = (_outcomes(pred, truth, target, rule) for rule in (hit, BY_CENTRE))
     counts = torch.tensor([not reason for reason in truth.reasons], dtype=torch.bool)

@@ -41,9 +41,9 @@ def score_case(pair: ScorePair, settings: ScoreSettings | None = None) -> CaseRe
         `warning`.
 
     Raises:
-        FileNotFoundError: If a file does not exist. ValueError: If the pair has an error, or a file
-        cannot be read or does not fit the other. The
-            message names the file.
+        FileNotFoundError: If a file does not exist.
+        ValueError: If the pair has an error, or a file cannot be read or does not fit the other.
+            The message names the file.
 
     Examples:
         >>> import tempfile, torch
@@ -96,10 +96,10 @@ def _score_masks(pair: ScorePair, pred: Path, settings: ScoreSettings) -> CaseRe
     loaded = load_masks(pred, pair.truth, settings)
     spacing, voxel_mm3 = loaded.reference.lesion_spacing, loaded.reference.voxel_mm3
     rows = CaseRows(pair, "masks", loaded.displacement, loaded.notes)
+    ignored, _ = loaded.ignored(settings)
     for label in settings.labels or (None,):
         prediction, on_prediction = loaded.prediction(label, settings)
         (truth, raters), on_truth = loaded.truth(label, settings)
-        ignored, _ = loaded.ignored(settings)
         rows.note(*on_prediction, *on_truth)
         columns, statistics = mask_columns(
             prediction if ignored is None else torch.minimum(prediction, 1 - ignored), truth,

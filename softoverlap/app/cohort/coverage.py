@@ -6,13 +6,14 @@ import torch
 from torch import Tensor
 
 from softoverlap.app.cohort.marked import Marked
-from softoverlap.app.cohort.tables import Coverage
+from softoverlap.app.cohort.matches import Coverage
 
 
 def coverage(truth: Marked, number: int, pred: Marked) -> Coverage:
     """The volume of a lesion, and how much of it is covered from each score on, in mm³.
 
-    A voxel is covered where a box holds its centre; a lesion without a mask fills its box.
+    A voxel is covered where a box holds its centre; a lesion without a mask has the voxels that its
+    own box covers.
 
     Args:
         truth: The true lesions.
@@ -53,16 +54,18 @@ def _mask(truth: Marked, number: int) -> tuple[Tensor, Tensor]:
     if truth.lesions is not None:
         lesion = truth.lesions[number]
         return lesion.crop.double().clone(), lesion.offset.double()
-    low, high = truth.boxes[number].chunk(2)
-    first = low.floor()
-    sides = (high.ceil() - first).clamp(min=0).long().tolist()
-    return torch.ones(*sides, dtype=torch.float64), first
+    first, end = _voxels(truth.boxes[number])
+    return torch.ones(*(end - first).clamp(min=0).tolist(), dtype=torch.float64), first.double()
 
 
 def _window(box: Tensor, shape: torch.Size) -> tuple[slice, ...]:
-    """The voxels whose centre a box holds."""
-    low, high = ((edge - 0.5).ceil().long().tolist() for edge in box.chunk(2))
-    return tuple(
-        slice(min(max(first, 0), side), max(min(last, side), 0))
-        for first, last, side in zip(low, high, shape, strict=True)
-    )
+    """The voxels of a crop that a box covers."""
+    sides = torch.tensor(shape)
+    first, end = (edge.clamp(min=0).minimum(sides).tolist() for edge in _voxels(box))
+    return tuple(slice(*ends) for ends in zip(first, end, strict=True))
+
+
+def _voxels(box: Tensor) -> tuple[Tensor, Tensor]:
+    """The first voxel whose centre a box holds on each axis, and the first one beyond them."""
+    first, end = (box - 0.5).ceil().long().chunk(2)
+    return first, end

@@ -9,14 +9,26 @@ from typing import Any
 
 import torch
 
-from softoverlap.app.cohort.hit_rule import BY_CENTRE_WORDS, MAX_LESION_MM, hit_words
+from softoverlap.app.cohort.hit_rule import (
+    BY_CENTRE_WORDS,
+    IGNORED,
+    TOO_LARGE,
+    hit_words,
+    largest_mm,
+)
+from softoverlap.app.cohort.matches import LesionMatches
 from softoverlap.app.cohort.operating import ChosenPoint, SummarySettings
 from softoverlap.app.cohort.records import ScoreSettings
-from softoverlap.app.cohort.tables import IGNORED, TOO_LARGE, LesionMatches, Row
+from softoverlap.app.cohort.tables import Row
 from softoverlap.measures import FROC, BoxAP, BoxFROC, Outcomes, SizeClasses, operating_point
 
 SIZES = SizeClasses((10.0, 100.0, 1000.0), spacing=1.0)
 """Classes of lesions by their volume in mm³."""
+
+MOST_DRAWS = 1000
+"""Draws for curves and points, which cost more than means."""
+
+_FIGURES = ("sensitivity", "precision", "f1", "fps_per_scan")
 
 
 @dataclass(frozen=True)
@@ -35,6 +47,11 @@ class Found:
     def has_boxes(self) -> bool:
         """Whether a box takes part in some case."""
         return any(match.has_boxes for match in self.matches)
+
+    @property
+    def resamples(self) -> int:
+        """Draws of a bootstrap over patients: none of a single one."""
+        return min(self.options.resamples, MOST_DRAWS) if len(set(self.patients)) > 1 else 0
 
 
 def detection_summary(found: Found) -> dict[str, Any]:
@@ -63,35 +80,28 @@ def detection_summary(found: Found) -> dict[str, Any]:
 
 def _point(found: Found, outcomes: Sequence[Outcomes]) -> dict[str, Any]:
     point = found.point
-    several = len(set(found.patients)) > 1
     read = operating_point(
-        outcomes,
-        point.at,
-        patients=found.patients,
-        resamples=min(found.options.resamples, 1000) if several else 0,
+        outcomes, point.at, patients=found.patients, resamples=found.resamples,
         seed=found.options.seed,
-    )
-    names = ("sensitivity", "precision", "f1", "fps_per_scan")
-    ends = {} if read.interval is None else {
-        f"{name}_interval": getattr(read.interval, name) for name in names
-    }  # fmt: skip
-    return {
+    )  # fmt: skip
+    part = {
         "threshold": point.score,
         "rule": point.rule,
         "words": point.words,
         "optimistic": point.optimistic,
-        **{name: getattr(read, name) for name in names},
+        **{name: getattr(read, name) for name in _FIGURES},
         "hits": read.hits,
         "false_positives": read.false_positives,
-        **ends,
     }
+    if read.interval is not None:
+        part |= {f"{name}_interval": getattr(read.interval, name) for name in _FIGURES}
+    return part
 
 
 def _by_centre(found: Found) -> dict[str, Any]:
     outcomes = [match.by_centre for match in found.matches if match.by_centre is not None]
     read = operating_point(outcomes, found.point.score)
-    names = ("sensitivity", "precision", "f1", "fps_per_scan")
-    return {**{name: getattr(read, name) for name in names}, "words": BY_CENTRE_WORDS}
+    return {**{name: getattr(read, name) for name in _FIGURES}, "words": BY_CENTRE_WORDS}
 
 
 def _by_size(found: Found) -> list[dict[str, Any]]:
@@ -127,10 +137,9 @@ def _too_large(found: Found) -> dict[str, Any] | None:
         return None
     sums = [match.too_large for match in found.matches]
     volume, covered = (math.fsum(side) for side in zip(*sums, strict=True))
-    limit = found.settings.max_lesion_mm
     return {
         "lesions": len(rows),
-        "max_lesion_mm": MAX_LESION_MM if limit is None else limit,
+        "max_lesion_mm": largest_mm(found.settings, boxes=True),
         "volume_covered": covered / volume if volume else math.nan,
         "boxes": _boxes_on(found, TOO_LARGE),
     }
@@ -167,20 +176,18 @@ def _curve(found: Found, outcomes: Sequence[Outcomes]) -> dict[str, Any]:
     if silent:
         names = ", ".join(silent[:5]) + (", …" if len(silent) > 5 else "")
         return {"no_curve": f"Neither FROC nor CPM nor AP: boxes have no scores in {names}."}
-    several = len(set(found.patients)) > 1
     measure = BoxFROC(
-        fp_rates=found.options.fp_rates,
-        seed=found.options.seed,
-        resamples=min(found.options.resamples, 1000) if several else 0,
+        fp_rates=found.options.fp_rates, seed=found.options.seed, resamples=found.resamples
     )
     froc = measure.details(outcomes, patients=found.patients)
     if not froc.has_curve:
         what = "nothing was found" if not froc.boxes else "all that was found has the same score"
         return {"no_curve": f"Neither FROC nor CPM nor AP: {what}."}
+    hit = hit_words(found.settings, boxes=found.has_boxes)
     return {
         "froc": _froc(froc),
         "average_precision": BoxAP().value(outcomes),
-        "average_precision_iou": hit_words(found.settings, boxes=found.has_boxes)["threshold"],
+        "average_precision_iou": hit["threshold"] if hit["criterion"] == "box_iou" else None,
     }
 
 

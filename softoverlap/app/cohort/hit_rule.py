@@ -1,13 +1,19 @@
-"""The rule by which a cohort's lesions are found, as the settings say it, and in words."""
+"""Which of a cohort's lesions count, what finds them, and the words for it."""
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
 from softoverlap._checks import refusal
-from softoverlap.measures import HIT_CRITERIA, Hit, centre_within_radius, hit_of
+from softoverlap.measures import (
+    CRITERION_NOTES,
+    Hit,
+    centre_within_radius,
+    hit_of,
+)
 from softoverlap.overlaps import box_iou, mask_box_mass
 
 if TYPE_CHECKING:
@@ -18,10 +24,19 @@ DEFAULT_HIT_IOU = 0.1
 MAX_LESION_MM = 32.0
 """The longest edge of a lesion's tight box, in mm, that a box is asked to find."""
 
+IGNORED, TOO_LARGE = "ignored", "too large"
+"""Why a lesion does not count."""
+
 BY_CENTRE = Hit(centre_within_radius)
 """The second figure beside every score of boxes."""
 
-CRITERIA = (*HIT_CRITERIA, ANY_VOXEL)
+BY_CENTRE_WORDS = "centre of the box within the larger of the lesion's radius and 2 mm"
+
+CRITERIA = tuple(CRITERION_NOTES)
+"""The names that the setting `hit` takes."""
+
+_ROUNDING = 1 + 1e-6
+"""An edge of 32 voxels of 1 mm may be 32.000001 mm, as affines have it."""
 
 
 def check_hit(text: str | None) -> None:
@@ -52,11 +67,47 @@ def hit_of_boxes(settings: ScoreSettings) -> Hit:
 
 def is_any_voxel(settings: ScoreSettings) -> bool:
     """Whether a voxel in common is enough between two masks."""
-    return settings.hit is None or settings.hit.partition(":")[0] == ANY_VOXEL
+    return settings.hit in (None, ANY_VOXEL)
+
+
+def largest_mm(settings: ScoreSettings, *, boxes: bool) -> float:
+    """The longest edge of a lesion that counts, in mm.
+
+    Args:
+        settings: The limit, if one is given.
+        boxes: Whether a side is boxes.
+
+    Examples:
+        >>> from softoverlap.app.cohort import ScoreSettings
+        >>> [largest_mm(ScoreSettings(), boxes=boxes) for boxes in (True, False)]
+        [32.0, inf]
+    """
+    if settings.max_lesion_mm is not None:
+        return settings.max_lesion_mm
+    return MAX_LESION_MM if boxes else math.inf
+
+
+def why_not_counted(
+    longest_mm: float, existence: float, settings: ScoreSettings, *, boxes: bool
+) -> str:
+    """Why a lesion does not count, empty if it does.
+
+    Examples:
+        >>> from softoverlap.app.cohort import ScoreSettings
+        >>> why_not_counted(40.0, 1.0, ScoreSettings(), boxes=True)
+        'too large'
+    """
+    if existence < settings.ignore_below_existence:
+        return IGNORED
+    return TOO_LARGE if longest_mm > _ROUNDING * largest_mm(settings, boxes=boxes) else ""
 
 
 def hit_words(settings: ScoreSettings, *, boxes: bool) -> dict[str, Any]:
     """The rule as `summary.json` has it.
+
+    Args:
+        settings: The rule.
+        boxes: Whether lesions are matched by boxes.
 
     Examples:
         >>> from softoverlap.app.cohort import ScoreSettings
@@ -64,34 +115,35 @@ def hit_words(settings: ScoreSettings, *, boxes: bool) -> dict[str, Any]:
         "box IoU of at least 0.1 with the lesion's tight box (mask cut at 0.5)"
     """
     cut = f"cut at {settings.threshold:g}"
-    if not boxes and is_any_voxel(settings):
+    if not boxes:
         words = f"at least one voxel in common between predicted and true lesion (both {cut})"
         return {"criterion": ANY_VOXEL, "threshold": None, "words": words}
-    if is_any_voxel(settings) and settings.hit is not None:
-        words = "box and lesion have a part in common"
-        return {"criterion": ANY_VOXEL, "threshold": None, "words": words}
     hit = hit_of_boxes(settings)
-    name = "box_iou" if settings.hit is None else settings.hit.partition(":")[0]
+    name = (settings.hit or "box_iou").partition(":")[0]
+    if name == ANY_VOXEL:
+        words = "box and lesion, its soft edge included, have a part in common"
+        return {"criterion": ANY_VOXEL, "threshold": None, "words": words}
+    return {"criterion": name, "threshold": hit.threshold, "words": _words(name, hit, cut)}
+
+
+def _words(name: str, hit: Hit, cut: str) -> str:
     if hit.overlap is box_iou:
-        words = f"box IoU of at least {hit.threshold:g} with the lesion's tight box (mask {cut})"
-    elif hit.overlap is centre_within_radius:
-        words = BY_CENTRE_WORDS
-    else:
-        words = f"{name.replace('_', ' ')} of at least {hit.threshold:g} (masks {cut})"
-    return {"criterion": name, "threshold": hit.threshold, "words": words}
-
-
-BY_CENTRE_WORDS = "centre of the box within the larger of the lesion's radius and 2 mm"
+        return f"box IoU of at least {hit.threshold:g} with the lesion's tight box (mask {cut})"
+    if hit == BY_CENTRE:
+        return BY_CENTRE_WORDS
+    return f"{name.replace('_', ' ')} of at least {hit.threshold:g} (masks {cut})"
 
 
 def _parsed(text: str) -> Hit:
-    name, _, level = text.partition(":")
-    if name == ANY_VOXEL and not level:
-        return Hit(_any_common, 1.0)
-    if name not in HIT_CRITERIA:
+    name, colon, level = text.partition(":")
+    if name not in CRITERIA:
         raise refusal("hit", f"must be one of {', '.join(CRITERIA)}, got {name!r}")
+    if name == ANY_VOXEL:
+        if colon:
+            raise refusal("hit", f"must be {ANY_VOXEL} without a threshold, got {text!r}")
+        return Hit(_any_common, 1.0)
     try:
-        return hit_of(name, float(level) if level else None)
+        return hit_of(name, float(level) if colon else None)
     except ValueError as error:
         raise refusal("hit", f"must be NAME or NAME:THRESHOLD, got {text!r}: {error}") from error
 

@@ -101,12 +101,12 @@ class LoadedMasks:
         return (raters.mean(dim=0), raters), notes
 
     def ignored(self, settings: ScoreSettings) -> Noted[Tensor | None]:
-        """Where the truth holds labels that are ignored, or None if none are asked for."""
+        """Where the truth, or any rater, has a label that is ignored; None if none is asked for."""
         masks: list[Tensor] = []
         notes: tuple[str, ...] = ()
         for label in settings.ignore:
-            (mask, _), on_mask = self._truth(label, settings)
-            masks.append(mask)
+            (mask, raters), on_mask = self._truth(label, settings)
+            masks.append(mask if raters is None else raters.amax(dim=0))
             notes += on_mask
         return (torch.stack(masks).amax(dim=0) if masks else None), notes
 
@@ -155,10 +155,11 @@ def load_masks(pred: Path | None, truths: Sequence[Path], settings: ScoreSetting
 
 
 def check_label_maps(settings: ScoreSettings) -> None:
-    """Check that several labels are used only with label maps.
+    """Check that several labels, and labels that are ignored, are used only with label maps.
 
     Raises:
-        ValueError: If there are several labels for values that are not labels.
+        ValueError: If there are several labels for values that are not labels, or ignored ones for
+            a truth that has none.
 
     Examples:
         >>> check_label_maps(ScoreSettings(labels=(1, 2), values="percent"))
@@ -173,6 +174,12 @@ def check_label_maps(settings: ScoreSettings) -> None:
                 f"must be one label, or `{name}=` auto or labels, got labels "
                 f"{', '.join(map(str, settings.labels))} of {values}, which are one map",
             )
+    if settings.ignore and settings.truth_values not in ("auto", "labels"):
+        raise refusal(
+            "ignore",
+            "must be labels of a truth of `truth_values=` auto or labels, got "
+            f"{settings.truth_values}",
+        )
 
 
 def _rater_or_raters(path: Path) -> Noted[Volume]:

@@ -10,9 +10,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from softoverlap.app.cohort.hit_rule import IGNORED, why_not_counted
 from softoverlap.app.cohort.islands import cut, islands
 from softoverlap.app.cohort.records import ScoreSettings
-from softoverlap.app.cohort.tables import IGNORED, TOO_LARGE
 from softoverlap.boxes import centres, volume
 from softoverlap.images import BoxFile
 from softoverlap.lesion import Lesion
@@ -74,17 +74,14 @@ class Marked:
         low, high = self.boxes.chunk(2, dim=1)
         return (high - low) * torch.tensor(self.spacing, dtype=torch.float64)
 
-    def without(self, limit_mm: float, least_existence: float) -> Marked:
-        """The same with those that do not count: too large for a box, or marked by too few."""
-        reasons = zip(self.reasons, self.edges_mm.amax(dim=1).tolist(), self.existence, strict=True)
-        return replace(
-            self,
-            not_counted=tuple(
-                reason
-                or (IGNORED if existence < least_existence else TOO_LARGE * (edge > limit_mm))
-                for reason, edge, existence in reasons
-            ),
+    def judged(self, settings: ScoreSettings, *, boxes: bool) -> Marked:
+        """The same, where those too large for a box or marked by too few do not count either."""
+        rows = zip(self.reasons, self.edges_mm.amax(dim=1).tolist(), self.existence, strict=True)
+        reasons = (
+            reason or why_not_counted(longest, existence, settings, boxes=boxes)
+            for reason, longest, existence in rows
         )
+        return replace(self, not_counted=tuple(reasons))
 
     def with_ignored(self, others: Marked) -> Marked:
         """These, and others that are ignored."""

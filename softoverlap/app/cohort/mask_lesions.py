@@ -10,17 +10,11 @@ import torch
 from scipy import ndimage
 from torch import Tensor
 
+from softoverlap.app.cohort.hit_rule import IGNORED, why_not_counted
 from softoverlap.app.cohort.islands import cut, islands
+from softoverlap.app.cohort.matches import LesionMatches, left_out
 from softoverlap.app.cohort.records import ScoreSettings
-from softoverlap.app.cohort.tables import (
-    IGNORED,
-    TOO_LARGE,
-    LesionMatches,
-    LesionTables,
-    Row,
-    left_out,
-    place_columns,
-)
+from softoverlap.app.cohort.tables import LesionTables, Row, place_columns
 from softoverlap.measures import (
     LesionMap,
     LesionMatch,
@@ -106,23 +100,24 @@ def mask_lesions(
     of_truth, of_pred = (sorted(range(len(side)), key=side.__getitem__) for side in starts)
     lesions = [{"lesion": number, **lesions[row]} for number, row in enumerate(of_truth)]
     outcomes = Outcomes.joined(parts or _NOTHING).as_one_scan(of_pred, of_truth)
-    volumes, away = [volumes[row] for row in of_pred], [away[row] for row in of_pred]
-    return LesionTables(lesions, LesionMatches("masks", outcomes, volumes, away))
+    matches = LesionMatches(
+        "masks", outcomes, [volumes[row] for row in of_pred], [away[row] for row in of_pred]
+    )
+    return LesionTables(lesions, matches)
 
 
 def _reasons(
     lesions: Sequence[Row], counted: int, spacing: Sequence[float], settings: ScoreSettings
 ) -> list[str]:
     """Why each lesion does not count, empty if it does; those after the counted are ignored."""
-    limit = math.inf if settings.max_lesion_mm is None else settings.max_lesion_mm
     reasons = []
     for number, row in enumerate(lesions):
         edges = (
             (row[f"axis{axis}_max"] - row[f"axis{axis}_min"]) * edge
             for axis, edge in enumerate(spacing)
         )
-        ignored = number >= counted or row["existence"] < settings.ignore_below_existence
-        reasons.append(IGNORED if ignored else TOO_LARGE * (max(edges) > limit))
+        own = why_not_counted(max(edges), row["existence"], settings, boxes=False)
+        reasons.append(own if number < counted else IGNORED)
     return reasons
 
 

@@ -8,9 +8,10 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from softoverlap._checks import refusal
+from softoverlap.app.cohort.matches import LesionMatches
 from softoverlap.app.cohort.records import CaseResult, plain_result
-from softoverlap.app.cohort.tables import LesionMatches, LesionTables, Row
-from softoverlap.measures import FP_RATES, OperatingPoint, operating_point, operating_rule
+from softoverlap.app.cohort.tables import LesionTables, Row
+from softoverlap.measures import FP_RATES, BoxFROC, operating_point, operating_rule
 
 RESAMPLES = 2000
 
@@ -28,7 +29,7 @@ class SummarySettings:
         seed: Seed of the bootstrap.
 
     Raises:
-        ValueError: If `at_score` is no score and no rule.
+        ValueError: If `at_score` is no score and no rule, or a rate is not above 0.
 
     Examples:
         >>> SummarySettings(at_score="fp:1").at_score
@@ -46,6 +47,7 @@ class SummarySettings:
             operating_rule(self.at_score)
         except (TypeError, ValueError) as error:
             raise refusal("at_score", str(error).removeprefix("at ")) from error
+        BoxFROC(fp_rates=self.fp_rates)
 
 
 @dataclass(frozen=True)
@@ -72,39 +74,45 @@ class ChosenPoint:
 
 
 def choose_point(
-    matches: Sequence[LesionMatches], at_score: float | int | str | None
+    matches: Mapping[str, LesionMatches], at_score: float | int | str | None
 ) -> ChosenPoint:
     """The score from which boxes count in all of these cases.
 
     Args:
-        matches: What hit what, by case.
+        matches: What hit what, by the name of the case.
         at_score: As in `SummarySettings`.
 
     Returns:
         The point.
 
     Raises:
-        ValueError: If lesions of masks alone shall be cut at a score, boxes without scores too, or
+        ValueError: If lesions of masks alone, or boxes without scores, shall be cut at a score, or
             files of boxes store different scores.
 
     Examples:
-        >>> choose_point([], None).rule
+        >>> choose_point({}, None).rule
         'all'
     """
-    if not any(match.has_boxes for match in matches):
-        if at_score is not None and matches:
+    silent = [case for case, match in matches.items() if match.outcomes.scores.isnan().any()]
+    if at_score is not None and matches:
+        if not any(match.has_boxes for match in matches.values()):
             raise refusal(
                 "at_score", f"must be None between masks, which `threshold=` cuts, got {at_score!r}"
             )
+        if silent:
+            raise refusal(
+                "at_score",
+                f"must be None where boxes have no scores, as in {_some(silent)}, got {at_score!r}",
+            )
+        return _asked(list(matches.values()), operating_rule(at_score))
+    found = {case: match for case, match in matches.items() if match.kind in _OF_FOUND_BOXES}
+    if any(match.score_threshold is not None for match in found.values()):
+        return _stored(found)
+    if len(found) < len(matches) or not found:
         return ChosenPoint()
-    if at_score is not None:
-        return _asked(matches, operating_rule(at_score))
-    stored = {(match.score_threshold, match.threshold_rule) for match in matches}
-    if any(score is not None for score, _ in stored):
-        return _stored(stored)
-    if not _scored_boxes(matches):
+    if silent:
         return ChosenPoint(words="boxes have no scores")
-    return _asked(matches, "f1")
+    return _asked(list(found.values()), "f1")
 
 
 def at_point(result: CaseResult, points: Mapping[Any, ChosenPoint]) -> CaseResult:
@@ -130,8 +138,8 @@ def at_point(result: CaseResult, points: Mapping[Any, ChosenPoint]) -> CaseResul
         rows.append({**row, **tables.columns})
         lesions += tables.lesions
         matches.append({**stored, "at": tables.matches.at})
-    changed = replace(result, rows=rows, lesions=lesions, matches=matches)
-    return plain_result(changed)
+    # no plain value stands for infinity, the score from which no box counts
+    return replace(plain_result(replace(result, rows=rows, lesions=lesions)), matches=matches)
 
 
 def _same_label(lesion: Row, row: Row) -> bool:
@@ -140,30 +148,40 @@ def _same_label(lesion: Row, row: Row) -> bool:
 
 def _asked(matches: Sequence[LesionMatches], rule: float | str | None) -> ChosenPoint:
     if not isinstance(rule, str):
-        score = float(rule) if rule is not None else None
-        return ChosenPoint(score, score, "given", "as given")
-    point: OperatingPoint = operating_point([match.outcomes for match in matches], rule)
+        return ChosenPoint(rule, rule, "given", "as given")
+    score = operating_point([match.outcomes for match in matches], rule).threshold
     what = "the highest F1" if rule == "f1" else f"at most {rule[3:]} false positives a scan"
     words = f"{what} on these very cases, which is optimistic"
-    if math.isinf(point.threshold):
-        words = f"no score reaches {what} on these cases, so no box counts"
-    return ChosenPoint(point.threshold, rule, rule, words, optimistic=True)
+    if math.isinf(score):
+        words = f"no score gains anything under the rule of {what} on these cases"
+    return ChosenPoint(score, rule, rule, words, optimistic=True)
 
 
-def _stored(stored: set[tuple[float | None, str | None]]) -> ChosenPoint:
-    if len(stored) > 1:
-        scores = ", ".join(sorted({"none" if s is None else f"{s:g}" for s, _ in stored}))
+def _stored(matches: Mapping[str, LesionMatches]) -> ChosenPoint:
+    """The score that all files store; how it was chosen may be said in different words."""
+    cases: dict[float | None, list[str]] = {}
+    for case, match in matches.items():
+        cases.setdefault(match.score_threshold, []).append(case)
+    if len(cases) > 1:
+        scores = ", ".join(
+            f"{'none' if score is None else format(score, 'g')} ({_some(names)})"
+            for score, names in cases.items()
+        )
         raise refusal(
             "at_score",
             f"must be given where files of boxes store different score thresholds, got {scores}",
         )
-    ((score, rule),) = stored
-    words = f"stored with the boxes ({rule})" if rule else "stored with the boxes"
+    (score,) = cases
+    rules = dict.fromkeys(match.threshold_rule for match in matches.values())
+    by = ", ".join(rule for rule in rules if rule)
+    words = f"stored with the boxes ({by})" if by else "stored with the boxes"
     return ChosenPoint(score, score, "stored", words)
 
 
-def _scored_boxes(matches: Sequence[LesionMatches]) -> bool:
-    """Whether a file of boxes was found, with a score for each; masks were cut already."""
-    return all(match.kind in ("boxes", "boxes in masks") for match in matches) and not any(
-        bool(match.outcomes.scores.isnan().any()) for match in matches
-    )
+def _some(cases: Sequence[str]) -> str:
+    """The first names of a list."""
+    return ", ".join(cases[:_SHOWN]) + (", …" if len(cases) > _SHOWN else "")
+
+
+_SHOWN = 3
+_OF_FOUND_BOXES = ("boxes", "boxes in masks")

@@ -19,9 +19,10 @@ from softoverlap._checks import (
     refusal,
 )
 from softoverlap.app.cohort.hit_rule import DEFAULT_HIT_IOU, check_hit
+from softoverlap.app.cohort.matches import LesionMatches
 from softoverlap.app.cohort.pairing import ScorePair
 from softoverlap.app.cohort.stamps import file_stamps
-from softoverlap.app.cohort.tables import LesionMatches, Row, box_rows
+from softoverlap.app.cohort.tables import Row, box_rows
 from softoverlap.images import GEOMETRIES, VALUES
 
 CaseFiles = list[list[str]]
@@ -43,10 +44,11 @@ class ScoreSettings:
         min_mm3: Smallest lesion, in mm³, of truths and predictions.
         hit: What hits a lesion: a criterion, such as `"centre_in_mask"`, or with its threshold, as
             in `"mask_box_dice:0.3"`. By default any voxel in common between two masks, and where a
-            box takes part a box IoU of at least `hit_iou` with the lesion's tight box.
+            box takes part a box IoU of at least `hit_iou` with the lesion's tight box. With another
+            criterion than `"any_voxel"`, predicted lesions of a mask stand for their tight boxes.
         hit_iou: That box IoU, in (0, 1].
         max_lesion_mm: A lesion is too large for a box where an edge of its tight box is longer: it
-            is reported apart. None means 32 where a box takes part, and no limit between masks.
+            is reported apart. None means 32 where a side is boxes, and no limit between masks.
         ignore: Labels of lesions that are neither found nor missed.
         ignore_below_existence: The same of lesions that fewer raters marked than this share.
 

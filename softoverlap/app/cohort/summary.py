@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-import numpy as np
 import torch
 
 from softoverlap.app.cohort.detection import Found, detection_summary
+from softoverlap.app.cohort.means import CONFIDENCE, column_means
 from softoverlap.app.cohort.operating import ChosenPoint, SummarySettings, at_point, choose_point
 from softoverlap.app.cohort.patients import patient_of
 from softoverlap.app.cohort.records import CaseResult, ScoreSettings, plain_values
 from softoverlap.app.cohort.tables import Row
 from softoverlap.app.cohort.voxels import CALIBRATION
-from softoverlap.app.columns import CASES, is_number
 from softoverlap.measures import compute_bland_altman
-
-CONFIDENCE = 0.95
 
 
 @dataclass(frozen=True)
@@ -76,17 +72,18 @@ def conclude(
     good = sorted(
         (result for result in results if result.error is None), key=lambda result: result.case
     )
-    labels = sorted({row["label"] for result in good for row in result.rows if "label" in row})
-    points = {
-        label: choose_point(
-            [match for result in _of_label(good, label) for match in result.lesion_matches],
-            options.at_score,
-        )
-        for label in labels or [None]
-    }
+    labels: list[Any] = sorted({r["label"] for one in good for r in one.rows if "label" in r})
+    points = {label: _point(good, label, options) for label in labels or [None]}
     placed = {result.case: at_point(result, points) for result in good}
     known = options.patients or {}
     patients = {r.case: known.get(r.case) or patient_of(r.case) for r in results}
+    counts = _counts(results, good, patients)
+    parts = {
+        label: _pooled(
+            _of_label(list(placed.values()), label), point, patients, counts, (settings, options)
+        )
+        for label, point in points.items()
+    }
     summary: dict[str, Any] = {
         "n": len(good),
         "n_failed": len(results) - len(good),
@@ -94,17 +91,8 @@ def conclude(
             "resamples": options.resamples, "confidence": CONFIDENCE, "seed": options.seed
         },
     }  # fmt: skip
-    parts = {
-        label: _pooled(_of_label(list(placed.values()), label), point, patients, settings, options)
-        for label, point in points.items()
-    }
-    counts = _counts(results, good, patients)
-    for part in parts.values():
-        part["counts"] = counts | {"lesions": part["counts"]}
-    if labels:
-        summary["labels"] = {str(label): part for label, part in parts.items()}
-    else:
-        summary |= parts[None]
+    by_label = {"labels": {str(label): part for label, part in parts.items()}}
+    summary |= by_label if labels else parts[None]
     at_points = [placed.get(result.case, result) for result in results]
     return Concluded(at_points, plain_values(summary))
 
@@ -124,46 +112,10 @@ def summarize(
     return conclude(results, options, settings=settings).summary
 
 
-def interval(
-    values: Sequence[float],
-    statistic: Any,
-    *,
-    seed: int,
-    resamples: int,
-    patients: Sequence[Hashable] | None = None,
-) -> tuple[float, float]:
-    """Percentile bootstrap interval of a statistic over patients; NaN of fewer than two.
-
-    Args:
-        values: A number a case.
-        statistic: Takes an array and `axis`.
-        seed: Seed of the draws.
-        resamples: Number of draws.
-        patients: Whose each case is; each case its own by default.
-
-    Returns:
-        Lower and upper end.
-
-    Examples:
-        >>> interval([1.0, 1.0, 1.0], np.mean, seed=0, resamples=100)
-        (1.0, 1.0)
-    """
-    names = list(dict.fromkeys(range(len(values)) if patients is None else patients))
-    if len(names) < 2:
-        return math.nan, math.nan
-    numbers = np.asarray(values, dtype=np.float64)
-    drawn = np.random.default_rng(seed).integers(len(names), size=(resamples, len(names)))
-    if len(names) == len(values):
-        samples = statistic(numbers[drawn], axis=1)
-    else:
-        place = {name: number for number, name in enumerate(names)}
-        owner = np.array([place[patient] for patient in patients or ()])
-        own = [numbers[owner == number] for number in range(len(names))]
-        samples = [
-            statistic(np.concatenate([own[number] for number in draw]), axis=0) for draw in drawn
-        ]
-    low, high = np.quantile(samples, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
-    return float(low), float(high)
+def _point(results: Sequence[CaseResult], label: Any, options: SummarySettings) -> ChosenPoint:
+    """From which score the boxes of a label count."""
+    matches = {one.case: match for one in _of_label(results, label) for match in one.lesion_matches}
+    return choose_point(matches, options.at_score)
 
 
 def _counts(
@@ -186,20 +138,24 @@ def _pooled(
     results: Sequence[CaseResult],
     point: ChosenPoint,
     patients: Mapping[str, str],
-    settings: ScoreSettings,
-    options: SummarySettings,
+    counts: Mapping[str, Any],
+    settings: tuple[ScoreSettings, SummarySettings],
 ) -> dict[str, Any]:
     """The summary of results of one label, or of those without labels."""
     rows = [row for result in results for row in result.rows]
-    parts: dict[str, Any] = {"metrics": _metrics(rows, patients, options)}
-    parts["n_empty"] = sum(_is_empty(row) for row in rows)
+    lesions = [row for result in results for row in result.lesions]
+    counted = sum(not row.get("not_counted") for row in lesions)
+    parts: dict[str, Any] = {
+        "counts": {**counts, "lesions": counted},
+        "metrics": column_means(rows, patients, settings[1]),
+        "n_empty": sum(_is_empty(row) for row in rows),
+    }
     volumes = [
         (row["pred_volume_ml"], row["truth_volume_ml"]) for row in rows if "pred_volume_ml" in row
     ]
     if volumes:
         parts["bland_altman"] = asdict(compute_bland_altman(*zip(*volumes, strict=True)))
     matches = [(result.case, match) for result in results for match in result.lesion_matches]
-    lesions = [row for result in results for row in result.lesions]
     parts |= detection_summary(
         Found(
             cases=[case for case, _ in matches],
@@ -207,11 +163,10 @@ def _pooled(
             lesions=lesions,
             point=point,
             patients=[patients[case] for case, _ in matches],
-            settings=settings,
-            options=options,
+            settings=settings[0],
+            options=settings[1],
         )
     )
-    parts["counts"] = sum(not row.get("not_counted") for row in lesions)
     parts |= _calibration(part for result in results for part in result.statistics)
     return parts
 
@@ -219,37 +174,6 @@ def _pooled(
 def _is_empty(row: Row) -> bool:
     """Nothing in prediction and truth: overlaps are 1 by definition."""
     return row.get("pred_volume_ml") == row.get("truth_volume_ml") == 0
-
-
-def _metrics(
-    rows: Sequence[Row], patients: Mapping[str, str], options: SummarySettings
-) -> dict[str, Any]:
-    names = dict.fromkeys(
-        name for row in rows for name, value in row.items()
-        if is_number(CASES, name) and isinstance(value, int | float)
-    )  # fmt: skip
-    metrics = {}
-    for name in names:
-        known = [row for row in rows if row.get(name) is not None]
-        values = [float(row[name]) for row in known]
-        ends = [
-            interval(
-                values, statistic, seed=options.seed, resamples=options.resamples,
-                patients=[patients[row["case"]] for row in known],
-            )
-            for statistic in (np.mean, np.median)
-        ]  # fmt: skip
-        metrics[name] = {
-            "mean": math.fsum(values) / len(values),
-            "mean_interval": ends[0],
-            "median": float(np.median(values)),
-            "median_interval": ends[1],
-            "sd": float(np.std(values, ddof=1)) if len(values) > 1 else math.nan,
-            "min": min(values),
-            "max": max(values),
-            "n": len(values),
-        }
-    return metrics
 
 
 def _calibration(statistics: Iterable[dict[str, Any]]) -> dict[str, Any]:

@@ -22,7 +22,7 @@ from softoverlap.app.cohort import (
 )
 from softoverlap.app.cohort.cases import score_safely
 from softoverlap.app.cohort.mask_lesions import mask_lesions
-from softoverlap.app.cohort.summary import interval
+from softoverlap.app.cohort.means import interval
 from softoverlap.app.report import write_report
 from softoverlap.for_monai import MeasureMetric
 from softoverlap.images import save_nifti
