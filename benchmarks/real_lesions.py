@@ -1,10 +1,10 @@
-"""Which anchors serve real lesions: MONAI's ATSS, hard IoU 0.5 and ours, on 20 patients with MS.
+"""Which anchors serve real lesions: MONAI's two matchers and ours, on 20 patients with MS.
 
 Lesions are those of the raters' consensus at 1 mm (Lesjak et al. 2017, in
 `../shared/data/open_ms`), 26-connected, with boxes of at most 32 mm. Anchors are those of
 `lesion_retinanet`: strides 4 and 8, edges 5, 8 and 12 on the fine level, twice that on the coarse
 one; of the image only the part around the lesions is covered, which leaves no anchor out that is
-near one.
+near one. MONAI's matchers are set as its detector sets them, ATSS also as its class does.
 """
 
 from __future__ import annotations
@@ -31,7 +31,6 @@ CLASSES = {"< 10 mm³": 10, "10–30": 30, "30–100": 100, "100–300": 300, "�
 DIAL = {"precision": (0.7, 0.8), "recall": (0.2, 0.3)}
 MEASURES = {
     "served": "Share of lesions with a positive",
-    "met": "Share of lesions with a positive that is no fallback",
     "quality": "Best positive's quality, median (1: no box could do better)",
     "mean_quality": "All positives' quality, mean",
     "positives": "Positives per lesion, mean",
@@ -41,12 +40,14 @@ MEASURES = {
 def matchers() -> dict[str, Callable[..., Tensor]]:
     """Lesion of each anchor, -1 or -2 for none, from quality, boxes, anchors and places."""
 
-    def monai(quality: Tensor, boxes: Tensor, anchors: Tensor, places: Sequence[int]) -> Tensor:
-        return MonaiMatcher(4).compute_matches(boxes, anchors, places, PER_PLACE)[1]
+    def monai(centres_inside: bool) -> Callable[..., Tensor]:
+        matcher = MonaiMatcher(4, center_in_gt=centres_inside)
+        return lambda quality, boxes, anchors, places: matcher.compute_matches(
+            boxes, anchors, places, PER_PLACE
+        )[1]
 
-    def hard(quality: Tensor, boxes: Tensor, anchors: Tensor, places: Sequence[int]) -> Tensor:
-        matcher = MaxOverlapMatcher(0.5, 0.5, allow_low_quality_matches=False)
-        return _index(matcher, box_iou(boxes, anchors), boxes, anchors, places)
+    def threshold(quality: Tensor, boxes: Tensor, anchors: Tensor, places: Sequence[int]) -> Tensor:
+        return index_of_torchvision(box_iou(boxes, anchors), 0.5)
 
     def soft(matcher: Callable) -> Callable[..., Tensor]:
         return lambda *case: _index(matcher, *case)
@@ -56,11 +57,22 @@ def matchers() -> dict[str, Callable[..., Tensor]]:
         for low, high in DIAL.values()
     }
     return {
-        "MONAI's ATSS": monai,
-        "hard IoU ≥ 0.5": hard,
+        "MONAI's ATSS": monai(centres_inside=False),
+        "MONAI's ATSS, `center_in_gt=True`": monai(centres_inside=True),
+        "box IoU ≥ 0.5, or the best anchor": threshold,
         "`ATSSMatcher()`, soft": soft(ATSSMatcher()),
         **ends,
     }
+
+
+def index_of_torchvision(iou: Tensor, positive: float) -> Tensor:
+    """As torchvision's `Matcher` with low-quality matches, MONAI's `set_regular_matcher`.
+
+    An anchor that fits a lesion best goes to the lesion that fits the anchor best.
+    """
+    best, lesion = iou.max(dim=0)
+    kept = (best >= positive) | (iou == iou.amax(dim=1, keepdim=True)).any(dim=0)
+    return torch.where(kept, lesion, -1)
 
 
 def _index(

@@ -43,6 +43,9 @@ class AnchorWeights:
 class AnchorWeighting:
     """How the quality of a match becomes a classification target and weights.
 
+    By default every positive counts 1, as in RetinaNet: of the targets and weights that
+    `docs/soft_anchors.md` compares, these found lesions best.
+
     Args:
         target: Classification target of a positive anchor: `"hard"` is 1 (RetinaNet),
             `"existence"` the share of raters that marked the lesion, `"quality"` the overlap
@@ -90,9 +93,9 @@ class AnchorWeighting:
         (tensor([0.8000, 0.0000, 0.0000]), tensor([1., 1., 0.]))
     """
 
-    target: str = "existence_quality"
+    target: str = "hard"
     cls_weight: str = "one"
-    box_weight: str = "quality"
+    box_weight: str = "one"
     floor: float = 0.1
     gamma: float = 2.0
     eta: float = 1.5
@@ -121,8 +124,8 @@ class AnchorWeighting:
 
         Raises:
             TypeError: If `existence` is not a tensor.
-            ValueError: If a match names a lesion that has no existence, or an existence lies
-                outside [0, 1].
+            ValueError: If an existence lies outside [0, 1], or `target` takes it into account
+                and a match names a lesion that has none.
         """
         check_probabilities(existence=existence)
         positive = matches.positive

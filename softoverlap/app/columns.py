@@ -29,6 +29,7 @@ class Column:
         kind: "number" for what has a mean over cases, "index" for numbers that name a row, "text"
             for the rest.
         always: Whether the file has the column even where no row has a value.
+        of_masks: Whether it says little where boxes meet masks: the best box falls short of 1.
 
     Examples:
         >>> column = Column("volume_ml", "Volume", "size of the lesion", "ml", better="higher")
@@ -46,6 +47,7 @@ class Column:
     shown: Collection[Place] = ()
     kind: Literal["number", "index", "text"] = "number"
     always: bool = False
+    of_masks: bool = False
 
     @property
     def heading(self) -> str:
@@ -204,8 +206,7 @@ CASES = (
     ),
     Column(
         "lesion_recall", "Lesion recall",
-        "share of the true lesions that were found; may exceed the sensitivity of FROC, where one "
-        "predicted lesion takes one true lesion",
+        "share of the true lesions that were found",
         better="higher", shown=["summary", "chart"],
     ),
     Column(
@@ -250,15 +251,15 @@ CASES = (
         better="lower",
     ),
     Column(
-        "lesion_dice", "Dice of true lesions",
+        "lesion_dice", "Dice over true lesions",
         "mean soft Dice over the true lesions, 0 for a missed one; false positives do not count",
-        better="higher", shown=_SCORE,
+        better="higher", shown=_SCORE, of_masks=True,
     ),
     Column(
-        "lesionwise_dice", "Lesion-wise Dice",
+        "lesionwise_dice", "Dice over true lesions and false positives",
         "sum of the soft Dice of the lesions found, divided by the number of true lesions and "
-        "false positives, as in BraTS",
-        better="higher", shown=_SCORE,
+        "false positives, as lesion-wise Dice in BraTS",
+        better="higher", shown=_FIGURE, of_masks=True,
     ),
 )  # fmt: skip
 """`cases.csv`: a row for each case and label."""
@@ -273,11 +274,11 @@ LESIONS = (
     Column("volume_mm3", "Lesion volume", "volume of the true lesion", "mm³", shown=["table"]),
     Column(
         "soft_dice", "Soft Dice", "soft Dice with what was found there, 0 if nothing was; of masks",
-        better="higher", shown=["table"],
+        better="higher", shown=["table"], of_masks=True,
     ),
     Column(
         "soft_iou", "Soft IoU", "soft IoU with what was found there, 0 if nothing was; of masks",
-        better="higher", shown=["table"],
+        better="higher", shown=["table"], of_masks=True,
     ),
     Column(
         "box_iou", "Box IoU",
@@ -331,7 +332,8 @@ BOXES = (
         kind="text", always=True,
     ),
     Column(
-        "lesion", "Lesion", "number of the true lesion that it hit", kind="index", always=True
+        "lesion", "Lesion", "number of the true lesion that it hit, of several the best",
+        kind="index", always=True,
     ),
     *_EDGES,
 )  # fmt: skip

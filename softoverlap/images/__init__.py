@@ -58,6 +58,7 @@ from softoverlap.images.images import (
     load_one_volume,
     noted_image,
     noted_one_volume,
+    stored_type,
 )
 from softoverlap.images.nifti import forms_apart, save_nifti
 from softoverlap.images.noted import Noted
@@ -137,6 +138,7 @@ __all__ = [
     "roi_sizes",
     "save_nifti",
     "split_by_patient",
+    "stored_type",
     "tables_beside",
     "value_kind",
     "voxel_volume",

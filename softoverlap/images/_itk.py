@@ -5,6 +5,7 @@ SimpleITK is imported inside the functions, since it takes 0.3 s that NIfTI file
 
 from __future__ import annotations
 
+import re
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -27,6 +28,7 @@ READERS = {
     ".mha": "MetaImageIO",
     ".mhd": "MetaImageIO",
 }
+_PREFIXES = {"unsigned": "uint", "signed": "int", "float": "float"}
 _LPS = torch.diag(torch.tensor([-1.0, -1.0, 1.0, 1.0], dtype=torch.float64))
 
 
@@ -45,21 +47,36 @@ def quiet_itk() -> Iterator[None]:
 
 def read_itk(path: Path) -> tuple[np.ndarray, Float64[Tensor, "4 4"]]:
     """Values (D, H, W) or (C, D, H, W) in the axis order of the affine, and the affine in RAS."""
-    import SimpleITK
-
     if READERS[path.suffix.lower()] == "MetaImageIO":
         _check_stream(path)
-    reader = SimpleITK.ImageFileReader()
-    reader.SetFileName(str(path))
-    reader.SetImageIO(READERS[path.suffix.lower()])
     try:
-        image = reader.Execute()
+        image = _reader(path).Execute()
     except RuntimeError as error:
         kind = path.suffix[1:].upper()
         raise ValueError(
             f"{path} must be a readable {kind} file, got: {itk_reason(error)}"
         ) from error
     return from_itk(image, str(path))
+
+
+def itk_type(path: Path) -> str:
+    """The type of the values as NumPy calls it, from the header alone."""
+    import SimpleITK
+
+    reader = _reader(path)
+    reader.ReadImageInformation()
+    words = SimpleITK.GetPixelIDValueAsString(reader.GetPixelID())
+    found = re.search(r"(\d+)-bit (unsigned|signed|float)", words)  # "vector of 16-bit signed …"
+    return words if found is None else f"{_PREFIXES[found[2]]}{found[1]}"
+
+
+def _reader(path: Path) -> SimpleITK.ImageFileReader:
+    import SimpleITK
+
+    reader = SimpleITK.ImageFileReader()
+    reader.SetFileName(str(path))
+    reader.SetImageIO(READERS[path.suffix.lower()])
+    return reader
 
 
 def from_itk(image: SimpleITK.Image, name: str) -> tuple[np.ndarray, Float64[Tensor, "4 4"]]:

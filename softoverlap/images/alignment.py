@@ -144,7 +144,9 @@ def align_to(
         kept = replace(moving, data=plain(moving.data), affine=reference.affine)
         return AlignedVolume(kept, displacement, (f"{apart}: compared voxel by voxel", lost))
     if not same_shape and geometry != "resample":
-        raise ValueError(_shapes(turned, reference, names, geometry) + (lost and f"; {lost}"))
+        cure = ", or choose `geometry='index'`" if lost and _same(moving, reference) else ""
+        told = lost and f"; {lost}{cure}"
+        raise ValueError(_shapes(turned, reference, names, geometry) + told)
     if geometry == "resample":
         volume = _resampled(turned, reference, nearest, names)
         outside = _left_out(_share_outside(turned, reference, nearest), names)

@@ -11,10 +11,10 @@ from jaxtyping import Float64
 from torch import Tensor
 
 from softoverlap.images._dicom import is_wide, read_dicom
-from softoverlap.images._itk import READERS, read_itk
+from softoverlap.images._itk import READERS, itk_type, read_itk
 from softoverlap.images._pixels import converted
 from softoverlap.images.geometry import Volume, check_one_channel
-from softoverlap.images.nifti import NIFTI_SUFFIXES, is_nifti_name, read_nifti
+from softoverlap.images.nifti import NIFTI_SUFFIXES, is_nifti_name, nifti_type, read_nifti
 from softoverlap.images.noted import Noted, warned
 
 IMAGE_SUFFIXES = (*NIFTI_SUFFIXES, *READERS)
@@ -129,6 +129,29 @@ def noted_one_volume(path: str | os.PathLike[str]) -> Noted[Volume]:
     volume, notes = noted_image(path)
     check_one_channel(volume, name=str(path))
     return volume, notes
+
+
+def stored_type(path: str | os.PathLike[str]) -> str | None:
+    """The type in which a file holds its values, before any scaling.
+
+    Args:
+        path: An image file that `load_image` reads, or a DICOM folder.
+
+    Returns:
+        NumPy's name of the type, such as `"uint8"`; None for DICOM.
+
+    Examples:
+        >>> import tempfile
+        >>> from softoverlap.images import save_nifti
+        >>> path = Path(tempfile.mkdtemp()) / "mask.nii.gz"
+        >>> save_nifti(path, torch.ones(4, 3, 2, dtype=torch.bool), torch.eye(4))
+        >>> stored_type(path)
+        'uint8'
+    """
+    path = Path(path)
+    if path.is_dir():
+        return None
+    return nifti_type(path) if is_nifti_name(path) else itk_type(path)
 
 
 def image_name(path: str | os.PathLike[str]) -> str:

@@ -46,6 +46,12 @@ def read_nifti(path: Path) -> tuple[np.ndarray, Float64[Tensor, "4 4"], tuple[st
     return _channels_first(values), _affine_in_mm(image, path), _notes_on_forms(image, path)
 
 
+def nifti_type(path: Path) -> str:
+    """The type of the values as NumPy calls it, from the header alone."""
+    header: nibabel.Nifti1Header = nibabel.load(path).header  # type: ignore[attr-defined]
+    return header.get_data_dtype().name
+
+
 def forms_apart(image: nibabel.Nifti1Pair) -> float:
     """The largest distance between the corners of an image by sform and by qform.
 

@@ -32,10 +32,14 @@ def test_background_weighs_one_and_ignored_anchors_nothing():
 
 
 def test_only_positives_regress():
-    weights = AnchorWeighting()(MATCHES, EXISTENCE)
+    weights = AnchorWeighting(box_weight="quality")(MATCHES, EXISTENCE)
     assert weights.box_weight.tolist() == pytest.approx([0.9, 0.5, 0.1, 0, 0])
     weights = AnchorWeighting(box_weight="one")(MATCHES, EXISTENCE)
     assert weights.box_weight.tolist() == [1, 1, 1, 0, 0]
+
+
+def test_by_default_every_positive_counts_one_as_in_retinanet():
+    assert AnchorWeighting() == AnchorWeighting(target="hard", cls_weight="one", box_weight="one")
 
 
 def test_no_lesion_needs_no_existence():
@@ -45,8 +49,9 @@ def test_no_lesion_needs_no_existence():
 
 
 def test_a_lesion_without_existence_is_refused():
-    with pytest.raises(ValueError, match="existence must hold a value for each lesion"):
-        AnchorWeighting()(MATCHES, torch.ones(1))
+    for target in ("existence", "existence_quality"):
+        with pytest.raises(ValueError, match="existence must hold a value for each lesion"):
+            AnchorWeighting(target=target)(MATCHES, torch.ones(1))
 
 
 @pytest.mark.parametrize(

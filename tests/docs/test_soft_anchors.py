@@ -12,6 +12,7 @@ import pytest
 import torch
 from scipy import stats
 
+from softoverlap.anchors import AnchorWeighting
 from softoverlap.measures import Outcomes
 
 ROOT = Path(__file__).parents[2]
@@ -39,11 +40,33 @@ def test_the_table_is_the_stored_run(study):
 
 def test_the_stored_run_has_the_setting_that_the_page_and_the_script_tell(study):
     setting = STORED["setting"]
-    assert setting["config"] == study.SETTINGS[setting["name"]].config.to_dict()
+    config = study.SETTINGS[setting["name"]].config.to_dict()
+    shared = setting["config"].keys() - {"score_target"}  # each arm sets its own weighting
+    assert {name: setting["config"][name] for name in shared} == {
+        name: config[name] for name in shared
+    }
     for number in (setting["train_scans"], setting["test_scans"], setting["config"]["steps"]):
         assert f"{number} " in PAGE
     assert (ROOT / "docs/figures/soft_anchors.png").exists()
     assert "figures/soft_anchors.png" in PAGE
+
+
+def test_the_readme_says_what_soft_matching_did_in_the_stored_run():
+    readme = " ".join((ROOT / "README.md").read_text().split())
+    hard, soft = (STORED["arms"][arm] for arm in ("hard ATSS", "soft"))
+    cpm, ap = ((arm["mean"] for arm in (hard[name], soft[name])) for name in ("CPM", "AP@0.1"))
+    assert "a CPM of {:.3f} (soft: {:.3f})".format(*cpm) in readme
+    assert "an AP of {:.3f} (soft: {:.3f}) at IoU 0.1".format(*ap) in readme
+
+
+def test_the_default_weighting_is_that_of_the_arm_that_found_lesions_best(study):
+    for name in ("CPM", "AP@0.1"):
+        assert max(STORED["arms"], key=lambda arm: STORED["arms"][arm][name]["mean"]) == "hard ATSS"
+    scans = study.scans(0, 1, (48, 48, 32))
+    config = study.SETTINGS["fast"].config
+    best = study.detector_of("hard ATSS", config, scans).detector.weighting
+    assert best == AnchorWeighting()
+    assert best == AnchorWeighting(target=config.score_target, box_weight=config.box_weight)
 
 
 def scan_of(scores, agreement, outcome, lesions):

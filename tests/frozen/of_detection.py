@@ -237,8 +237,9 @@ def _weighted(dtype: torch.dtype) -> dict[str, Any]:
     options["cls_quality"] = {"cls_weight": "quality", "floor": 0.4}
     options["band"] = {"ignore_band": (0.3, 0.7)}
     options["per_lesion"] = {"normalize_per_lesion": True}
+    base = {"target": "existence_quality", "box_weight": "quality"}
     return {
-        kind: api.AnchorWeighting(**chosen)(_some_matches(dtype), existence)
+        kind: api.AnchorWeighting(**{**base, **chosen})(_some_matches(dtype), existence)
         for kind, chosen in options.items()
     }
 
@@ -275,17 +276,24 @@ def _detector_losses() -> dict[str, Any]:
     images = uniform(15, 2, 1, 16, 16, 16)
     targets = [api.lesion_target(lesions(3)[:2]), api.lesion_target([])]
     made: dict[str, Any] = {}
+    soft = api.AnchorWeighting(target="existence_quality", box_weight="quality")
     options: dict[str, dict[str, Any]] = {
         "default": {},
-        "box_iou": {"overlap": "box_iou", "matcher": api.MaxOverlapMatcher(0.2, 0.4)},
+        "soft": {"weighting": soft},
+        "box_iou": {
+            "overlap": "box_iou",
+            "matcher": api.MaxOverlapMatcher(0.2, 0.4),
+            "weighting": soft,
+        },
         "aligned": {
             "overlap": api.mask_box_tversky.with_(alpha=0.3),
             "matcher": api.TaskAlignedMatcher(5),
+            "weighting": soft,
         },
         "weighting": {"weighting": api.AnchorWeighting(target="quality", box_weight="rank")},
     }
     for kind, chosen in options.items():
-        detector = api.SoftRetinaNetDetector(_network(kind == "default"), **chosen)
+        detector = api.SoftRetinaNetDetector(_network(kind in ("default", "soft")), **chosen)
         losses = detector(images, targets)
         sum(losses.values()).backward()
         sums = [float(parameter.grad.abs().sum()) for parameter in detector.parameters()]

@@ -152,6 +152,16 @@ def test_a_lost_affine_is_named_with_its_cure_and_index_takes_it(kind, turned):
     assert "`geometry='index'`" in str(caught.value)
 
 
+@pytest.mark.bad_input
+def test_a_lost_affine_of_a_scan_with_swapped_axes_is_told_too():
+    sagittal = Volume(whole().data, affine((1, 1, 2.5), (3, 2, 1))[:, [1, 0, 2, 3]])
+    lost = Volume(sagittal.data, affine())
+    with pytest.raises(ValueError, match="must have the shape .* or choose `geometry='index'`"):
+        align_to(lost, sagittal)
+    kept = align_to(lost, sagittal, geometry="index").volume.data
+    assert torch.equal(kept, sagittal.data)
+
+
 def test_a_crop_of_a_scan_in_voxel_coordinates_is_not_called_lost():
     scan = Volume(whole().data, affine())
     assert lost_affine(scan, cropped(scan, (2, 2, 2), (6, 6, 6)), ("a", "b")) == ""

@@ -9,6 +9,12 @@ from hypothesis import strategies as st
 RATES = (1 / 8, 1 / 4, 1 / 2, 1.0, 2.0, 4.0, 8.0)
 
 
+_COLUMNS = (
+    "boxes", "labels", "scores", "outcome", "lesion",
+    "lesion_boxes", "lesion_labels", "existence", "sizes", "scans", "ignored", "found_by",
+)  # fmt: skip
+
+
 def found(boxes, scores, labels=None):
     """A prediction of boxes (6 numbers each)."""
     labels = torch.zeros(len(boxes)) if labels is None else labels
@@ -68,3 +74,13 @@ def _random_boxes(generator, count, whole):
         return np.concatenate([starts, starts + generator.integers(2, 6, (count, 3))], axis=1)
     starts = generator.uniform(0, 12, (count, 3))
     return np.concatenate([starts, starts + generator.uniform(2, 6, (count, 3))], axis=1)
+
+
+def assert_equal(ours, theirs):
+    """Every column of two records of outcomes is the same, to its type."""
+    for name in _COLUMNS:
+        column, other = getattr(ours, name), getattr(theirs, name)
+        assert column.dtype == other.dtype
+        torch.testing.assert_close(column, other, rtol=0, atol=0, equal_nan=True, msg=name)
+    assert repr(ours.thresholds) == repr(theirs.thresholds)  # NaN is not equal to itself
+    assert ours.size_classes == theirs.size_classes

@@ -292,3 +292,35 @@ def reference_operating_point(scans, at):
     else:
         chosen = figures(-math.inf if at is None else at)
     return {name: math.nan if v is None else float(v) for name, v in chosen.items()}
+
+
+def reference_touching(scans, rates):
+    """Between masks, at each score: a lesion is found if anything kept touches it.
+
+    A scan is (hits, scores, existence, ignored), with a row of `hits` for each lesion. The result
+    holds the points (score, hits, false, sensitivity), the readings at the rates, and the AP.
+    """
+    total, lesions = 0.0, 0
+    for _, _, existence, ignored in scans:
+        total += sum(e for e, out in zip(existence, ignored, strict=True) if not out)
+        lesions += sum(not out for out in ignored)
+    points, counts = [(math.inf, 0, 0, 0.0 if total else math.nan)], [0]
+    for step in sorted({score for scan in scans for score in scan[1]}, reverse=True):
+        true = false = count = 0
+        found = 0.0
+        for hits, scores, existence, ignored in scans:
+            kept = [box for box, score in enumerate(scores) if score >= step]
+            for box in kept:
+                on = {ignored[row] for row in range(len(hits)) if hits[row][box]}
+                true, false = true + (False in on), false + (not on)
+            for row, touching in enumerate(hits):
+                if not ignored[row] and any(touching[box] for box in kept):
+                    found, count = found + existence[row], count + 1
+        points.append((step, true, false, found / total if total else math.nan))
+        counts.append(count)
+    read = [max(p[3] for p in points if p[2] / len(scans) <= rate) for rate in rates]
+    precision = [true / (true + false) if true + false else 0 for _, true, false, _ in points]
+    area = sum(
+        (counts[n] - counts[n - 1]) * max(precision[n:]) for n in range(1, len(points))
+    )  # fmt: skip
+    return points, read, area / lesions if lesions else math.nan

@@ -64,6 +64,31 @@ def pooled():
     }  # fmt: skip
 
 
+def headline(**changes):
+    """What a summary tells of one score threshold; a key that is changed to None is left out."""
+    point = {"sensitivity": 0.75, "precision": 0.6, "f1": 0.667, "fps_per_scan": 0.5}
+    ends = {"sensitivity": [0.6, 0.9], "precision": [0.5, 0.7], "f1": [0.6, 0.72]}
+    ends["fps_per_scan"] = [0.25, None]
+    parts = {
+        "hit": {"criterion": "box_iou", "threshold": 0.1, "words": "box IoU of at least 0.1"},
+        "counts": {
+            "patients": 3, "scans": 4, "lesions": 5, "cases_failed": 1, "missing": ["sub-98"],
+        },
+        "operating_point": {
+            "threshold": 0.5, "rule": "f1", "words": "highest F1 on the scored cases",
+            "optimistic": True, "hits": 3, "false_positives": 2, **point,
+            **{f"{name}_interval": pair for name, pair in ends.items()},
+        },
+        "by_centre": {**point, "sensitivity": 0.875, "words": "centre within 2 mm"},
+        "by_size": [{"size": "<10 mm³", "lesions": 2, "sensitivity": 0.5, "by_centre": None}],
+        "too_large": {"lesions": 2, "max_lesion_mm": 32.0, "volume_covered": 0.61, "boxes": 7},
+        "ignored": {"lesions": 3, "found": 1, "boxes": 1},
+        "unreachable": {"own_box": 1, "smallest_anchor": 12},
+        "average_precision_iou": 0.1,
+    }  # fmt: skip
+    return {key: part for key, part in {**parts, **changes}.items() if part is not None}
+
+
 def write_results(folder, cases=None, lesions=(), boxes=(), **parts):
     """A folder of results; without cases, that of `masks`."""
     folder.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""What `softoverlap inspect` prints about files of boxes, of one case or many."""
+"""What `softoverlap inspect` finds in files of boxes, of one case or many."""
 
 from __future__ import annotations
 
@@ -46,25 +46,51 @@ def read_files(path: Path, reading: BoxReading) -> dict[str, BoxFile]:
     return read_box_files(path, image=reading.image, **options)
 
 
-def describe_boxes(path: Path, reading: BoxReading) -> list[str]:
-    """Lines about a file of boxes."""
-    if reading.image is None and path.name.lower().endswith(".mrk.json"):
-        return _markup_lines(path)
-    files = read_files(path, reading)
-    if len(files) == 1:
-        return box_lines(next(iter(files.values())))
-    return _case_lines(files)
+@dataclass(frozen=True, eq=False)
+class BoxContents:
+    """The boxes of each case of a file; of markups without their scan, only the sizes in mm."""
+
+    files: Mapping[str, BoxFile]
+    sizes_mm: Tensor | None = None
+
+    def lines(self) -> list[str]:
+        """What is printed."""
+        if self.sizes_mm is not None:
+            return [
+                "format   3D Slicer's markups, in mm (--image SCAN adds the voxels)",
+                f"boxes    {len(self.sizes_mm)}{_edges(self.sizes_mm, 'mm')}",
+            ]
+        if len(self.files) == 1:
+            return box_lines(next(iter(self.files.values())))
+        return _case_lines(self.files)
+
+    def row(self) -> dict[str, object]:
+        """Values by the names of the table's columns."""
+        if self.sizes_mm is not None:
+            return {"format": "3D Slicer's markups", "boxes": len(self.sizes_mm)}
+        files = self.files.values()
+        scores = [
+            score for file in files if file.scores is not None for score in file.scores.tolist()
+        ]
+        labels = {k for file in files if file.labels is not None for k in file.labels.tolist()}
+        return {
+            "format": "boxes",
+            "values": "scores" if scores else None,
+            "lowest": min(scores, default=None),
+            "highest": max(scores, default=None),
+            "labels": ";".join(map(str, sorted(labels))),
+            "cases": len(files),
+            "boxes": sum(len(file.boxes) for file in files),
+        }
 
 
-def _markup_lines(path: Path) -> list[str]:
-    """Without the scan, ROIs have a size in mm but no position in voxels."""
+def box_contents(path: Path, reading: BoxReading) -> BoxContents:
+    """What a file of boxes holds."""
     from softoverlap.images import roi_sizes
 
-    sizes = roi_sizes(path)
-    return [
-        "format   3D Slicer's markups, in mm (--image SCAN adds the voxels)",
-        f"boxes    {len(sizes)}{_edges(sizes, 'mm')}",
-    ]
+    if reading.image is None and path.name.lower().endswith(".mrk.json"):
+        return BoxContents({}, roi_sizes(path))
+    return BoxContents(read_files(path, reading))
 
 
 def _case_lines(files: Mapping[str, BoxFile]) -> list[str]:

@@ -9,8 +9,18 @@ from typing import TYPE_CHECKING
 from softoverlap.app.cli.console import CountBar, plural, print_evaluations, say
 
 if TYPE_CHECKING:
-    from softoverlap.app.train import LesionDetector, TrainingConfig, TrainingScan
+    from softoverlap.app.train import (
+        Detections,
+        Evaluation,
+        LesionDetector,
+        TrainingConfig,
+        TrainingScan,
+    )
     from softoverlap.images import Case, CaseTable
+
+
+MOST_JUDGES = 20
+"""Training scans on which a threshold is chosen where no scan is held out."""
 
 
 def list_cases(table: CaseTable, config: TrainingConfig) -> bool:
@@ -114,6 +124,21 @@ def limit_boxes(model: LesionDetector, score: float | None, most: int) -> None:
     )
 
 
+def found_boxes(detections: Detections | None) -> str:
+    """How many boxes were found, and how many of them are candidates alone."""
+    if detections is None:
+        return "no boxes"
+    count, above = len(detections.box), int(detections.above.sum())
+    if detections.score_threshold is None:
+        return _boxes(count)
+    level = f"at or above {detections.score_threshold:.4g}"
+    return f"{_boxes(above)} {level}, {plural(count - above, 'candidate')} below"
+
+
+def _boxes(count: int) -> str:
+    return f"{count} box" if count == 1 else f"{count} boxes"
+
+
 def free_checkpoint(output: Path, *, resume: bool, overwrite: bool) -> Path:
     """The path of the checkpoint; an existing one needs `resume` or `overwrite`."""
     if resume and overwrite:
@@ -129,6 +154,29 @@ def free_checkpoint(output: Path, *, resume: bool, overwrite: bool) -> Path:
             f"--resume needs {checkpoint}, found none: leave it out to start anew"
         )
     return checkpoint
+
+
+def threshold_or_rule(at_score: str) -> float | str:
+    """How to choose the score threshold, checked."""
+    from softoverlap._checks import refusal
+    from softoverlap.measures import operating_rule
+
+    try:
+        at = operating_rule(at_score)
+    except ValueError as error:
+        raise refusal("at_score", str(error).removeprefix("at ")) from error
+    assert at is not None  # as only None is
+    return at
+
+
+def is_judged(checkpoint: Path, at: float | str, validation: Path | None) -> bool:
+    """Whether the threshold was chosen in this way, and the results of validation are there."""
+    from softoverlap.app.train import read_checkpoint
+
+    values = read_checkpoint(checkpoint)
+    rule = values.get("threshold_rule") or ""
+    given = rule == "given" and values.get("score_threshold") == at
+    return (given or rule.startswith(f"{at} on ")) and (validation is None or validation.exists())
 
 
 def is_finished(checkpoint: Path, config: TrainingConfig, names: list[str]) -> bool:
@@ -180,18 +228,27 @@ def check_lesions(scans: list[TrainingScan], config: TrainingConfig) -> None:
     say(f"{plural(lesions, 'lesion')} in {plural(len(scans), 'scan')} to train on")
 
 
-def validate(model: LesionDetector, scans: list[TrainingScan], output: Path) -> None:
-    """Evaluate the detector on unseen scans: print a table, write `validation.json`."""
-    from softoverlap.app.train import detect as find, evaluate
-    from softoverlap.for_monai import lesion_target
+def validate(
+    model: LesionDetector, scans: list[TrainingScan], unseen: list[TrainingScan], at: float | str
+) -> tuple[LesionDetector, Evaluation]:
+    """Choose the score threshold on unseen scans, without any on some that were trained on."""
+    from softoverlap.app.train import choose_threshold
+
+    judges, kind = (unseen, "validation") if unseen else (scans[:MOST_JUDGES], "training")
+    with CountBar("choosing the threshold", len(judges), quiet=True) as bar:
+        model, result = choose_threshold(model, judges, at, kind=kind, progress=bar)
+    rule, threshold = model.threshold_rule, model.score_threshold
+    if threshold is None:
+        say(f"score threshold: none, since no box hits a lesion ({rule})")
+    else:
+        say(f"score threshold: {threshold:.4g} ({rule})")
+    return model, result
+
+
+def write_validation(output: Path, result: Evaluation) -> None:
+    """Print a table, write `validation.json`."""
     from softoverlap.images import whole_file
 
-    predictions = []
-    with CountBar("validating", len(scans), quiet=True) as bar:
-        for scan in scans:
-            predictions.append(find(model, scan.image).prediction)
-            bar(scan.name)
-    result = evaluate(predictions, [lesion_target(scan.lesions) for scan in scans])
     print_evaluations({"validation": result})
     with whole_file(output / "validation.json") as unfinished:
         unfinished.write_text(json.dumps(result.summary, indent=1), encoding="utf-8")

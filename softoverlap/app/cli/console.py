@@ -242,7 +242,11 @@ def _print_found(summary: Mapping[str, Any], title: str) -> None:
         table.add_row(*row)
     Console(width=None if console.is_terminal else 100, highlight=False).print(table)
     say(f"a hit: {summary['hit']['words']}")
-    say(point["words"])
+    every = point["threshold"] is None
+    which = (
+        "every prediction counts" if every else f"scores of at least {point['threshold']:.4g} count"
+    )
+    say(f"{which}: {point['words']}")
     for words in _left_out(summary):
         say(words)
     if counts["patients"] < 10 and point.get("sensitivity_interval"):
@@ -301,17 +305,20 @@ def clock(seconds: float) -> str:
     return f"{int(seconds) // 60}:{int(seconds) % 60:02d}"
 
 
+_AP = ("AP@0.1", "AP@0.5")
+
+
 def print_evaluations(evaluations: Mapping[str, Evaluation]) -> None:
-    """Print a table of sensitivities, CPM and average precision, one row per method."""
+    """Print a table with the operating point, CPM and average precision, one row per method."""
     first = next(iter(evaluations.values()))
-    scans, lesions = first.froc.scans, first.froc.lesions
-    table = Table(title=f"{lesions} lesions in {scans} unseen scans: sensitivity at FP a scan")
+    scans, lesions = plural(first.froc.scans, "unseen scan"), plural(first.froc.lesions, "lesion")
+    table = Table(title=f"{lesions} in {scans}")
     table.add_column("method")
-    for rate in first.froc.fp_rates:
-        table.add_column(f"{rate:g}", justify="right")
-    for name in ("CPM", "AP@0.1", "AP@0.5"):
+    for name in ("score from", "sensitivity", "precision", "F1", "FP a scan", "CPM", *_AP):
         table.add_column(name, justify="right")
     for name, result in evaluations.items():
-        numbers: list[Any] = [*result.froc.sensitivity, result.froc.cpm, result.ap10, result.ap50]
+        point = result.point
+        numbers = [point.threshold, point.sensitivity, point.precision, point.f1]
+        numbers += [point.fps_per_scan, result.froc.cpm, result.ap10, result.ap50]
         table.add_row(name, *(f"{number:.3f}" for number in numbers))
     Console(width=None if console.is_terminal else 120, highlight=False).print(table)

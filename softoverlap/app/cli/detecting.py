@@ -15,13 +15,17 @@ from softoverlap.app.cli.cases import (
     check_checkpoint,
     check_folder,
     check_lesions,
+    found_boxes,
     free_checkpoint,
     is_finished,
+    is_judged,
     limit_boxes,
     list_cases,
     load,
     split,
+    threshold_or_rule,
     validate,
+    write_validation,
 )
 from softoverlap.app.cli.console import (
     SOME_FAILED,
@@ -40,6 +44,13 @@ Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")]
 Patch = Annotated[int, typer.Option(help="Voxels along each edge of a patch, a multiple of 8.")]
 Batch = Annotated[int, typer.Option(min=1, help="Patches per step.")]
 Steps = Annotated[int, typer.Option(min=1, help="Steps of the optimizer.")]
+AtScore = Annotated[
+    str,
+    typer.Option(
+        help="How the score threshold is chosen: f1 (highest F1), fp:1 (at most one false positive "
+        "a scan, or another number), or the threshold itself."
+    ),
+]
 Resume = Annotated[bool, typer.Option("--resume", help="Continue from the last checkpoint.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace an earlier result.")]
 
@@ -70,6 +81,7 @@ def train(
         str,
         typer.Option(help="Normalise each scan by itself (scan: MR) or all alike (fixed: CT)."),
     ] = "scan",
+    at_score: AtScore = "f1",
     seed: Seed = 0,
     device: Device = "auto",
     resume: Resume = False,
@@ -98,16 +110,25 @@ def train(
     same axis order. A warning names the scans that differ.
 
     OUTPUT/checkpoint.pt holds all that `softoverlap detect` needs, including
-    spacing and intensities. Ctrl-C keeps it after the step in hand, and --resume
+    spacing, intensities and the score threshold. The threshold is chosen on the
+    scans to validate on, without any on scans that were trained on, which is
+    optimistic. OUTPUT/validation.json says how good the detector is there, at this
+    threshold and at others. Ctrl-C keeps the checkpoint after the step in hand, and --resume
     continues from it.
 
     softoverlap train --data FOLDER --dry-run
     softoverlap train --data FOLDER --output runs/mine --minutes 60
     softoverlap train --data FOLDER --output runs/mine --minutes 60 --resume
     """
-    from softoverlap.app.train import TrainingConfig, pick_device, train as run_training
+    from softoverlap.app.train import (
+        TrainingConfig,
+        keep_threshold,
+        pick_device,
+        train as run_training,
+    )
     from softoverlap.images import find_cases
 
+    at = threshold_or_rule(at_score)
     config = TrainingConfig(
         patch_size=patch, batch_size=batch, steps=steps, max_minutes=minutes, seed=seed,
         learning_rate=learning_rate, intensity=intensity, mask_threshold=threshold,
@@ -119,8 +140,11 @@ def train(
     checkpoint = free_checkpoint(output, resume=resume, overwrite=overwrite)
     pick_device(device)
     cases, held_out = split(find_cases(data), validation, seed)
-    judged = not held_out or (output / "validation.json").exists()
-    if resume and is_finished(checkpoint, config, [case.name for case in cases]) and judged:
+    if (
+        resume
+        and is_finished(checkpoint, config, [case.name for case in cases])
+        and is_judged(checkpoint, at, output / "validation.json" if held_out else None)
+    ):
         return
     scans = load([*cases, *held_out], config)
     scans, unseen = scans[: len(cases)], scans[len(cases) :]
@@ -132,9 +156,11 @@ def train(
         model = run_training(
             scans, config, device=device, checkpoint=checkpoint, resume=resume, progress=bar
         )
+    model, result = validate(model, scans, unseen, at)
+    keep_threshold(checkpoint, model)
     say(f"checkpoint: {checkpoint}")
     if unseen:
-        validate(model, unseen, output)
+        write_validation(output, result)
 
 
 @app.command()
@@ -160,12 +186,14 @@ def detect(
     Reads NIfTI, NRRD, MHA, MHD and folders with one DICOM series. For each scan it
     writes, on the scan's grid:
 
-    SCAN_boxes.json        boxes in voxels, with scores
-    SCAN_boxes.mrk.json    the same for 3D Slicer
+    SCAN_boxes.json        boxes in voxels, with scores and the score threshold
+    SCAN_boxes.mrk.json    those at or above the threshold, for 3D Slicer
     SCAN_heatmap.nii.gz    highest score at each voxel
 
-    Boxes are written down to the lowest score of the checkpoint (0.02 if train
-    made it): raise --score to get fewer. The heat map is interpolated, so its
+    Boxes at or above the threshold that `softoverlap train` chose are findings;
+    a checkpoint without one makes all of them findings. Candidates are written
+    down to the lowest score of the checkpoint (0.02 if train made it), for curves
+    over all thresholds: raise --score to get fewer. The heat map is interpolated, so its
     peaks are slightly lower than the score of the best box.
 
     All scans share detections.csv and scans.csv. A scan that cannot be read gets
@@ -186,9 +214,7 @@ def detect(
     with CountBar("scan", len(scans)) as bar:
 
         def report(result: FileResult) -> None:
-            number = 0 if result.detections is None else len(result.detections.box)
-            boxes = f"{number} box" if number == 1 else f"{number} boxes"
-            bar(f"{result.path.name}: {result.error or boxes}")
+            bar(f"{result.path.name}: {result.error or found_boxes(result.detections)}")
             if result.note:
                 say(f"warning: {result.path.name}: {result.note}")
 
@@ -221,8 +247,9 @@ def demo(
 ) -> None:
     """Train and test on simulated scans, in about six minutes on two cores.
 
-    Writes simulated scans (phantoms) as NIfTI, trains on them, finds lesions in
-    unseen ones, and compares with an untrained network and an intensity threshold.
+    Writes simulated scans (phantoms) as NIfTI, trains on some, chooses the score
+    threshold on others, finds lesions in unseen ones, and compares with an
+    untrained network and an intensity threshold.
     All files are in the output folder; they replace those of an earlier demo. The
     same seed and options give the same results:
 
@@ -233,9 +260,10 @@ def demo(
     detections/                         boxes for 3D Slicer, heat maps as NIfTI
     phantoms/, checkpoint.pt            the simulated scans, and the detector
 
-    The figures of the page are those of `softoverlap score`: a hit is a soft IoU
-    of 0.1 between box and raters' mean, and a lesion counts by the share of raters
-    that marked it. In metrics.json a hit is a box IoU of 0.1, and lesions count 1.
+    All figures are those of `softoverlap score`, here, in metrics.json and on the
+    page: a box hits a lesion if the IoU of their boxes is at least 0.1, and a lesion
+    counts by the share of raters that marked it (in average precision each counts
+    1). Where time ended the training before its last step, that is said.
 
     softoverlap demo
     softoverlap demo --seed 1 --output runs/demo1
@@ -259,7 +287,9 @@ def demo(
     if fast:
         say("--fast: a quick check, not a result")
     training = result.metrics["training"]
-    say(f"trained {training['steps']} steps in {clock(training['seconds'])}; all in {output}")
+    cut = "" if training["stopped_by"] == "steps" else ", cut short by --minutes"
+    done = f"trained {training['steps']} of {training['planned']} steps"
+    say(f"{done} in {clock(training['seconds'])}{cut}; all in {output}")
     say(f"open {output / 'report.html'} in a browser")
 
 

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from softoverlap.app.cli.box_words import BoxReading, read_files
-from softoverlap.app.cli.inspecting import Reading, as_mask, find_lesions, is_image
+from softoverlap.app.cli.image_words import Reading, as_mask, find_lesions
+from softoverlap.app.cli.inspecting import is_image
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -16,27 +17,26 @@ if TYPE_CHECKING:
 
 def draw(path: Path, box_reading: BoxReading, picture: Path, reading: Reading) -> None:
     """Draw three planes through the largest lesion, the best box, or the middle."""
-    from softoverlap.app.report import name_planes, plot_case, save_figure
+    from softoverlap.app.report import plot_case, save_figure
 
     scan = box_reading.image
     title = path.name if scan is None else f"{path.name} on {scan.name}"
     if not is_image(path):
         turned, boxes, scores = _boxes_and_scan(path, box_reading)
         figure = plot_case(
-            turned.data, spacing=turned.spacing, found_boxes=boxes, scores=scores, title=title
+            turned.data, affine=turned.affine, found_boxes=boxes, scores=scores, title=title
         )
     else:
         mask, below = _mask_and_scan(path, scan, reading)
         figure = plot_case(
-            below.data, spacing=below.spacing, soft_mask=mask, title=title,
+            below.data, affine=below.affine, soft_mask=mask, title=title,
             centre=None if mask is None else _largest(below, mask, reading),
         )  # fmt: skip
-    name_planes(figure)
     save_figure(figure, picture)
 
 
 def _boxes_and_scan(path: Path, reading: BoxReading) -> tuple[Volume, Tensor, Tensor | None]:
-    """The scan in display orientation, and the boxes of the case in its voxels, best first."""
+    """The scan in display orientation, and the findings of the case in its voxels, best first."""
     from softoverlap.app.report import DISPLAY, moved_boxes
     from softoverlap.images import load_one_volume, reorient_to
 
@@ -51,11 +51,12 @@ def _boxes_and_scan(path: Path, reading: BoxReading) -> tuple[Volume, Tensor, Te
     file = next(iter(files.values()))
     image = _on_grid_of(file, load_one_volume(reading.image), path, reading.image)
     turned = reorient_to(image, DISPLAY)
-    boxes = moved_boxes(file.boxes, image.affine, turned.affine)
+    boxes = moved_boxes(file.boxes, image.affine, turned.affine)[file.above]
     if file.scores is None:
         return turned, boxes, None
-    best = file.scores.argsort(descending=True)
-    return turned, boxes[best], file.scores[best]
+    scores = file.scores[file.above]
+    best = scores.argsort(descending=True)
+    return turned, boxes[best], scores[best]
 
 
 def _mask_and_scan(path: Path, scan: Path | None, reading: Reading) -> tuple[Tensor | None, Volume]:

@@ -17,13 +17,8 @@ from softoverlap.app.cli.cases import check_folder
 from softoverlap.app.cli.console import SOME_FAILED, message_of, one_line_errors, plural, say
 from softoverlap.app.cli.drawing import draw
 from softoverlap.app.cli.fusing import Fusion, fuse_files, fuse_folder, parse_weights, say_fused
-from softoverlap.app.cli.inspecting import (
-    Reading,
-    check_values,
-    describe,
-    is_image,
-    named_files,
-)
+from softoverlap.app.cli.image_words import Reading, check_values
+from softoverlap.app.cli.inspecting import COLUMNS, contents_of, is_image, named_files
 from softoverlap.app.cli.interrupts import finish_first, stop_if_interrupted
 
 Values = Annotated[
@@ -50,6 +45,9 @@ def inspect(
         float | None,
         typer.Option(help="Hysteresis: lesions with a voxel at --threshold extend down to this."),
     ] = None,
+    table: Annotated[
+        Path | None, typer.Option("--csv", help="Write a table too, with a row for each file.")
+    ] = None,
     picture: Annotated[
         Path | None, typer.Option(help="Draw the file in three planes, as PNG; for one file.")
     ] = None,
@@ -74,22 +72,31 @@ def inspect(
     --frame of MONAI's lists, the --axis-order of COCO, the --image of boxes in mm.
     Without --image, 3D Slicer's markups are given by their sizes in mm.
 
-    The picture shows the largest lesion or the best box. If a file cannot be read,
-    the command names it, goes on with the others and exits with status 1.
+    The picture shows the largest lesion or the best box; of boxes with a score
+    threshold it shows those at or above it. If a file cannot be read, the command
+    names it, goes on with the others and exits with status 1; its row of the table
+    has the error.
 
     softoverlap inspect scan.nii.gz mask.nrrd found/sub-01_boxes.json
     softoverlap inspect "masks/*.nii.gz" --threshold 0.3
+    softoverlap inspect masks boxes.csv --csv files.csv
     softoverlap inspect mask.nii.gz --image scan.nii.gz --picture case.png
     """
     paths = named_files(files)
     reading = Reading(values, label, threshold, low)
     box_reading = BoxReading(image, None if frame is None else frame.upper(), axis_order)
     _check_picture(paths, picture, image, overwrite=overwrite)
-    failed = 0
-    with finish_first("file"):
-        for path in paths:
-            failed += not _say_file(path, reading, box_reading)
-            stop_if_interrupted()
+    _check_table(paths, table, image, overwrite=overwrite)
+    rows: list[dict[str, object]] = []
+    try:
+        with finish_first("file"):
+            for path in paths:
+                rows.append(_say_file(path, reading, box_reading))
+                stop_if_interrupted()
+    finally:
+        if table is not None:
+            _write_rows(table, rows)
+    failed = sum("error" in row for row in rows)
     if failed:
         say(f"{failed} of {plural(len(paths), 'file')} cannot be read")
         raise typer.Exit(SOME_FAILED)
@@ -115,17 +122,38 @@ def _check_picture(
     check_written([picture], [*paths, *([] if image is None else [image])], overwrite=overwrite)
 
 
-def _say_file(path: Path, reading: Reading, box_reading: BoxReading) -> bool:
-    """Print the contents of a file, or the error; return whether it could be read."""
+def _check_table(
+    paths: list[Path], table: Path | None, image: Path | None, *, overwrite: bool
+) -> None:
+    """The table does not replace an input."""
+    from softoverlap.images import check_written
+
+    if table is None:
+        return
+    if table.suffix.lower() != ".csv":
+        raise ValueError(f"--csv must end in .csv, got {table}")
+    check_written([table], [*paths, *([] if image is None else [image])], overwrite=overwrite)
+
+
+def _say_file(path: Path, reading: Reading, box_reading: BoxReading) -> dict[str, object]:
+    """Print the contents of a file, or the error; return its row of the table."""
     say(str(path))
     try:
-        lines = describe(path, reading, box_reading)
+        contents = contents_of(path, reading, box_reading)
     except (ValueError, OSError) as error:
         say(f"  failed: {message_of(error)}")
-        return False
-    for line in lines:
+        return {"file": path, "error": message_of(error)}
+    for line in contents.lines():
         say(f"  {line}")
-    return True
+    return {"file": path, **contents.row()}
+
+
+def _write_rows(table: Path, rows: list[dict[str, object]]) -> None:
+    """The table of the files that were looked at."""
+    from softoverlap.images import write_table
+
+    write_table(table, COLUMNS, [[row.get(name) for name in COLUMNS] for row in rows])
+    say(f"table: {table}")
 
 
 @app.command()

@@ -24,7 +24,10 @@ def report(
         str | None,
         typer.Option(help="Scans to draw behind the masks: a folder, or a pattern with {case}."),
     ] = None,
-    worst: Annotated[int, typer.Option(min=0, help="Number of cases to draw.")] = 12,
+    worst: Annotated[
+        int,
+        typer.Option(min=0, help="Cases to draw; of misses and false positives, at most 6."),
+    ] = 12,
     title: Annotated[
         str | None, typer.Option(help="Title of the page; by default the name of the folder.")
     ] = None,
@@ -46,8 +49,9 @@ def report(
     """Write the results of a cohort as one HTML page.
 
     The page opens in any browser, without network. It holds the summary with its
-    intervals, charts, the worst cases with pictures in three planes, and tables of
-    cases and lesions to sort and filter. You can mail it and print it.
+    intervals, charts, the worst misses, false positives and cases with pictures in
+    three planes, and tables of cases and lesions to sort and filter. You can mail it
+    and print it.
 
     The masks that were scored are read again for the pictures. A scan is drawn
     behind them if --images has one with the name of the case.

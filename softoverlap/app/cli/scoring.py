@@ -143,13 +143,16 @@ def score(
     lesions.csv    one row per true lesion
     boxes.csv      one row per predicted lesion or box
     summary.json   means and intervals, FROC, calibration, volumes
+    methods.txt    a paragraph for a methods section
+    results.tex    a table in LaTeX
     scores.jsonl   the journal, which keeps every finished case
 
-    Between masks, a lesion is found if a predicted one shares a voxel with it.
-    Where a side is boxes, it is found by a box whose IoU with its tight box
-    (the mask cut at --threshold) is at least 0.1; a second figure counts boxes
+    Between masks, a lesion is found if a predicted one shares a voxel with it,
+    and one predicted lesion may find several. Where a side is boxes, a lesion
+    is found by a box whose IoU with its tight box (the mask cut at --threshold)
+    is at least 0.1, and a box finds one lesion; a second figure counts boxes
     whose centre lies within the larger of the lesion's radius and 2 mm. Boxes
-    are counted from one score on: see --at-score.
+    count from one score on: see --at-score.
 
     --hit takes another rule, by its name or as NAME:THRESHOLD. Without one, 0.1
     hits, or the lesion's radius. Between masks, tight boxes are then compared.

@@ -99,7 +99,8 @@ def place_boxes(
             f"{names[0]} must have the axes of {names[1]}, got others: pass `geometry='resample'`"
         )
     if limit is not None and not displacement <= limit:
-        hint = geometry_hint(displacement, geometry, lost=lost)
+        away = _count_outside(_mapped(file.boxes, matrix), shape) == len(file.boxes)
+        hint = geometry_hint(displacement, geometry, meet=not (lost and away), lost=lost)
         raise ValueError(f"{apart}, more than {limit:g}{hint}")
     moved = matrix if geometry == "resample" else turned
     placed = replace(file, boxes=_mapped(file.boxes, moved), affine=affine.double())

@@ -34,29 +34,29 @@ def pattern_hint(preds: Side, truths: Side, *, more_than: int) -> str:
     Returns:
         Words with one pattern or two, or an empty text.
     """
-    best: tuple[tuple[float, ...], _Reading, _Reading] | None = None
-    fewest = min(len(_paths(preds)), len(_paths(truths)))
+    best: tuple[tuple[float | int, ...], _Reading, _Reading] | None = None
+    fewest = min(len(_paths(preds)), len(_paths(truths)), _LOOKED_AT)
     readings = list(_readings(truths))
     for pred in _readings(preds):
         for truth in readings:
             shared = pred.cases & truth.cases
-            if len(shared) <= more_than or 2 * len(shared) < fewest or _by_chance(pred, truth):
+            if not shared or 2 * len(shared) < fewest or _by_chance(pred, truth):
                 continue
             worth = _worth(pred, truth, shared)
             if best is None or worth > best[0]:
                 best = worth, pred, truth
     if best is None:
         return ""
-    named = [
-        _argument(name, side, reading.pattern)
-        for name, side, reading in zip(("pred", "truth"), (preds, truths), best[1:], strict=True)
-        if reading.pattern is not None
-    ]
-    count = len(best[1].cases & best[2].cases)
+    sides = list(zip(("pred", "truth"), (preds, truths), best[1:], strict=True))
+    read = [_read(side, reading.pattern, _paths(side)) for _, side, reading in sides]
+    count = len(read[0] & read[1])
+    named = [_argument(n, side, one.pattern) for n, side, one in sides if one.pattern is not None]
+    if count <= more_than:
+        return ""
     return f"pass {' and '.join(named)}, which pairs {count} case{'s' * (count > 1)}"
 
 
-def _worth(pred: _Reading, truth: _Reading, shared: frozenset[str]) -> tuple[float, ...]:
+def _worth(pred: _Reading, truth: _Reading, shared: frozenset[str]) -> tuple[float | int, ...]:
     """Many pairs, few files left over, no word at the end of all cases, long cases, and so on."""
     ends = {_PIECES.findall(case)[-1] for case in shared}
     repeated = len(shared) > 1 == len(ends) and not min(ends).isdigit()
@@ -89,17 +89,23 @@ def _paths(side: Side) -> list[Path]:
 
 def _readings(side: Side) -> Iterator[_Reading]:
     """All ways in which the names of the first files suggest to read those of the side."""
-    if not side.fixed:
-        yield _Reading(None, frozenset(file.name for file in side.files))
     paths = _paths(side)[:_LOOKED_AT]
-    patterns: dict[str, None] = {}
+    patterns: dict[str | None, None] = {} if side.fixed else {None: None}
     for path in [*paths[: _MODELS - 1], paths[-1]]:
         patterns |= dict.fromkeys(_patterns(path.relative_to(side.folder)))
     for pattern in patterns:
-        rule = read_pattern(pattern, name="pattern")
-        found = Counter(match["case"] for path in paths if (match := rule.match(path, side.folder)))
-        if found and max(found.values()) == 1:
-            yield _Reading(pattern, frozenset(found))
+        if cases := _read(side, pattern, paths):
+            yield _Reading(pattern, cases)
+
+
+def _read(side: Side, pattern: str | None, paths: list[Path]) -> frozenset[str]:
+    """The cases of a side's files by a pattern, or as they are named; none if two are of one."""
+    if pattern is None:
+        return frozenset(file.name for file in side.files)
+    rule = read_pattern(pattern, name="pattern")
+    matches = (rule.match(path, side.folder) for path in paths)
+    found = Counter(match["case"] for match in matches if match)
+    return frozenset(found) if found and max(found.values()) == 1 else frozenset()
 
 
 def _patterns(path: Path) -> Iterator[str]:

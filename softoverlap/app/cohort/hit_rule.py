@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 
 from softoverlap._checks import refusal
+from softoverlap._units import MAX_LESION_MM
 from softoverlap.measures import (
     CRITERION_NOTES,
     Hit,
@@ -22,8 +23,6 @@ if TYPE_CHECKING:
 
 ANY_VOXEL = "any_voxel"
 DEFAULT_HIT_IOU = 0.1
-MAX_LESION_MM = 32.0
-"""The longest edge of a lesion's tight box, in mm, that a box is asked to find."""
 
 IGNORED, TOO_LARGE = "ignored", "too large"
 """Why a lesion does not count."""

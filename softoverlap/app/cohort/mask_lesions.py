@@ -49,6 +49,9 @@ def mask_lesions(
 ) -> LesionTables:
     """Match the lesions of two masks: a lesion is found if a predicted one shares a voxel with it.
 
+    It is found by the one of the highest score; a predicted lesion may find several, and is a hit
+    wherever it touches one that counts.
+
     Args:
         pred: Probabilities, shape (D, H, W).
         truth: Probabilities, same shape.
@@ -184,7 +187,7 @@ def _lesion_row(match: LesionMatch) -> Row:
 def _outcomes(
     scans: Sequence[tuple[LesionScan, MatchedLesions]], ignored: Sequence[bool]
 ) -> tuple[Outcomes, Tensor]:
-    """What hits what: a lesion all that it touches, and of these best what it shares most with."""
+    """What hits what: a lesion all that it touches, of these best what it shares most with."""
     pred = scans[0][0].pred
     peaks = ndimage.maximum(pred.values, pred.core, np.arange(1, len(pred) + 1))
     touches = torch.cat([torch.from_numpy(scan.touches().toarray() > 0) for scan, _ in scans])
@@ -197,6 +200,7 @@ def _outcomes(
         existence=[share for scan, _ in scans for share in scan.truth.existence.tolist()],
         sizes=[mm3 for _, matched in scans for mm3 in matched.volumes.tolist()],
         ignored=torch.tensor(ignored, dtype=torch.bool),
+        shared=True,
     )
     return outcomes, touches
 

@@ -140,15 +140,11 @@ def _kept(outcomes: Outcomes, kept: Bool[Tensor, "boxes"]) -> Outcomes:
     """Some of the boxes of one scan, and all of its lesions."""
     if bool(kept.all()):
         return outcomes
-    columns = {name: getattr(outcomes, name)[kept] for name in _OF_BOXES}
-    scans = torch.tensor([[int(kept.sum()), len(outcomes.lesion_boxes)]])
-    return replace(outcomes, scans=scans, **columns)
+    boxes = kept.nonzero().flatten().tolist()
+    return outcomes.as_one_scan(boxes, range(len(outcomes.lesion_boxes)))
 
 
 def _moved(outcomes: Outcomes, start: Sequence[int]) -> Outcomes:
     shift = torch.tensor([*start, *start])
     names = ("boxes", "lesion_boxes")
     return replace(outcomes, **{name: getattr(outcomes, name) + shift for name in names})
-
-
-_OF_BOXES = ("boxes", "labels", "scores", "outcome", "lesion")

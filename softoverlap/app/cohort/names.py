@@ -4,4 +4,6 @@ from softoverlap.app.columns import TABLES
 
 SUMMARY = "summary.json"
 JOURNAL = "scores.jsonl"
-OUTPUTS = (*TABLES, SUMMARY, JOURNAL)
+METHODS = "methods.txt"
+LATEX = "results.tex"
+OUTPUTS = (*TABLES, SUMMARY, METHODS, LATEX, JOURNAL)

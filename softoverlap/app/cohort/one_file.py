@@ -20,11 +20,13 @@ def is_same_file(first: Path, second: Path) -> bool:
         >>> is_same_file(Path("a.nii"), Path("./a.nii")), is_same_file(Path("a.nii"), Path("b.nii"))
         (True, False)
     """
-    shared = _places(first) & _places(second)
-    if any(_STORE not in place.as_posix() for place in shared):
+    if not (first.exists() and second.exists()):
+        return os.path.abspath(first) == os.path.abspath(second)
+    if not os.path.samefile(first, second):
+        return False
+    if _STORE not in os.path.realpath(first):
         return True
-    there = not shared and first.exists() and second.exists()
-    return there and os.path.samefile(first, second)
+    return any(_STORE not in place.as_posix() for place in _places(first) & _places(second))
 
 
 def file_error(pred: Path, truths: Iterable[Path]) -> str | None:

@@ -69,7 +69,7 @@ class ChosenPoint:
     score: float | None = None
     at: float | str | None = None
     rule: str = "all"
-    words: str = "every predicted lesion counts"
+    words: str = "masks are cut by their own threshold"
     optimistic: bool = False
 
 
@@ -111,7 +111,7 @@ def choose_point(
     if len(found) < len(matches) or not found:
         return ChosenPoint()
     if silent:
-        return ChosenPoint(words="every box counts, since boxes have no scores")
+        return ChosenPoint(words="boxes have no scores")
     return _asked(list(found.values()), "f1")
 
 
@@ -148,12 +148,12 @@ def _same_label(lesion: Row, row: Row) -> bool:
 
 def _asked(matches: Sequence[LesionMatches], rule: float | str | None) -> ChosenPoint:
     if not isinstance(rule, str):
-        return ChosenPoint(rule, rule, "given", f"score of at least {rule:.4g}, as given")
+        return ChosenPoint(rule, rule, "given", "as given")
     score = operating_point([match.outcomes for match in matches], rule).threshold
     what = "the highest F1" if rule == "f1" else f"at most {rule[3:]} false positives a scan"
-    words = f"score of at least {score:.4g}, {what} on these very cases: optimistic"
+    words = f"{what} on these very cases, which is optimistic"
     if math.isinf(score):
-        words = f"no box counts: no score gains anything under the rule of {what} on these cases"
+        words = f"no score gains anything under the rule of {what} on these cases"
     return ChosenPoint(score, rule, rule, words, optimistic=True)
 
 
@@ -174,7 +174,7 @@ def _stored(matches: Mapping[str, LesionMatches]) -> ChosenPoint:
     (score,) = cases
     rules = dict.fromkeys(match.threshold_rule for match in matches.values())
     by = ", ".join(rule for rule in rules if rule)
-    words = f"score of at least {score:.4g}, stored with the boxes" + (f" ({by})" if by else "")
+    words = f"stored with the boxes ({by})" if by else "stored with the boxes"
     return ChosenPoint(score, score, "stored", words)
 
 

@@ -1,4 +1,4 @@
-"""The files of a run: tables of cases, lesions and boxes, and a summary, each written in full."""
+"""The files of a run: tables, words for a paper, and the summary; whole or not at all."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from softoverlap._checks import refusal
-from softoverlap.app.cohort.names import JOURNAL, OUTPUTS, SUMMARY
+from softoverlap.app.cohort.methods import latex_table, methods_text
+from softoverlap.app.cohort.names import JOURNAL, LATEX, METHODS, OUTPUTS, SUMMARY
 from softoverlap.app.cohort.pairing import ScorePair
 from softoverlap.app.cohort.records import CaseResult
 from softoverlap.app.cohort.tables import Row
@@ -17,7 +18,7 @@ from softoverlap.images import whole_file, write_table
 
 
 def write_outputs(folder: Path, results: Sequence[CaseResult], summary: dict[str, Any]) -> None:
-    """Write all tables and the summary, with numbers in full precision.
+    """Write all tables and the summary in full precision, `methods.txt` and `results.tex` rounded.
 
     An old summary is removed first, and the new one is written last. So if there is a summary, the
     tables belong to the same run.
@@ -39,8 +40,13 @@ def write_outputs(folder: Path, results: Sequence[CaseResult], summary: dict[str
     for (name, table), field in zip(TABLES.items(), fields, strict=True):
         rows = [row for result in results for row in getattr(result, field)]
         _write_table(folder / name, table, rows)
-    with whole_file(folder / SUMMARY) as unfinished:
-        unfinished.write_text(json.dumps(summary, indent=1, allow_nan=False), encoding="utf-8")
+    for name, words in (
+        (METHODS, methods_text(summary)),
+        (LATEX, latex_table(summary)),
+        (SUMMARY, json.dumps(summary, indent=1, allow_nan=False)),
+    ):
+        with whole_file(folder / name) as unfinished:
+            unfinished.write_text(words, encoding="utf-8")
 
 
 def check_outputs(folder: Path, inputs: Iterable[Path], *, overwrite: bool) -> None:

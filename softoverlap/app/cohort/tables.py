@@ -100,10 +100,6 @@ def lesion_columns(lesions: Sequence[Row], matches: LesionMatches) -> Row:
     `min_mm3` 0 it is `compute_lesionwise_dice(dilation=0, min_mm3=0)`. With another `min_mm3` they
     differ: here lesions of either mask are left out by their soft volume, there true ones alone,
     by the voxels at or above the threshold.
-
-    `lesion_recall` and FROC count by two rules between masks, where a lesion is found if any
-    predicted one shares a voxel with it, so that one prediction may find several; FROC, as for
-    boxes, lets each prediction take one lesion, so that its sensitivity may stay below the recall.
     """
     rows = [row for row in lesions if not row["not_counted"]]
     detected, outcomes = [row for row in rows if row["detected"]], matches.counted

@@ -22,6 +22,7 @@ class DemoOptions:
         seed: Seed of phantoms, weights and patches, at least 0.
         train_scans: Phantoms to train on.
         test_scans: Unseen phantoms to judge by.
+        validation_scans: Further unseen phantoms, to choose the score threshold on.
         overlays: Scans to draw.
         config: Settings of the training; its seed is replaced by `seed`.
 
@@ -33,6 +34,7 @@ class DemoOptions:
     seed: int = 0
     train_scans: int = 64
     test_scans: int = 24
+    validation_scans: int = 8
     overlays: int = 6
     config: TrainingConfig = field(default_factory=lambda: TrainingConfig(max_minutes=4.5))
 
@@ -43,7 +45,9 @@ class DemoOptions:
     def fast(seed: int = 0) -> DemoOptions:
         """A few scans and steps: enough to see every file, too little to find lesions."""
         config = TrainingConfig(patch_size=32, batch_size=2, steps=60, max_minutes=4.5)
-        return DemoOptions(seed, train_scans=6, test_scans=4, overlays=2, config=config)
+        return DemoOptions(
+            seed, train_scans=6, test_scans=4, validation_scans=2, overlays=2, config=config
+        )
 
     def with_training(self, **settings: Any) -> DemoOptions:
         """The same with other settings of `TrainingConfig`; None leaves one as it is."""
@@ -61,8 +65,8 @@ def claim(output: Path, options: DemoOptions, resume: bool) -> None:
     marker = output / _MARKER
     if output.is_dir() and any(output.iterdir()) and not marker.exists():
         raise FileExistsError(f"output {output} must be empty or hold a demo, found other files")
-    demo = {"seed": options.seed, "scans": [options.train_scans, options.test_scans]}
-    demo["shape"] = list(options.shape)
+    scans = [options.train_scans, options.validation_scans, options.test_scans]
+    demo = {"seed": options.seed, "scans": scans, "shape": list(options.shape)}
     output.mkdir(parents=True, exist_ok=True)
     same_demo = marker.exists() and json.loads(marker.read_text(encoding="utf-8")) == demo
     if resume and marker.exists() and not same_demo:

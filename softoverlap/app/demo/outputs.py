@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from softoverlap.app.train import Detections, Evaluation, TrainingScan
-from softoverlap.images import axis_names, write_table
+from softoverlap.images import axis_names, whole_file, write_table
 
 
 def write_tables(
@@ -62,7 +64,8 @@ def draw(
 ) -> None:
     """Write `froc.png`, and `overlays/` of the first scans with lesions.
 
-    Boxes are drawn from the score on that leaves one false positive a scan.
+    Boxes are drawn from the score threshold on; where validation gave none, from the score on that
+    leaves one false positive a scan.
 
     Args:
         output: An existing folder.
@@ -77,15 +80,15 @@ def draw(
         plot_froc({name: result.froc for name, result in evaluations.items()}), output / "froc.png"
     )
     (output / "overlays").mkdir(exist_ok=True)
-    curve = evaluations["trained"].froc
-    least = float(curve.thresholds[curve.fps_per_scan <= 1].min())
+    curve, chosen = evaluations["trained"].froc, detections[0].score_threshold
+    least = float(curve.thresholds[curve.fps_per_scan <= 1].min()) if chosen is None else chosen
     pairs = zip(scans, detections, strict=True)
     drawn = [(scan, detected) for scan, detected in pairs if scan.lesions][:count]
     for scan, detected in drawn:
         shown = detected.scores >= least
         figure = plot_case(
             scan.image.data,
-            spacing=scan.image.spacing,
+            affine=scan.image.affine,
             soft_mask=_soft_mask(scan),
             truth_boxes=torch.stack([lesion.box for lesion in scan.lesions]),
             existence=torch.tensor([lesion.existence for lesion in scan.lesions]),
@@ -96,13 +99,16 @@ def draw(
         save_figure(figure, output / "overlays" / f"{scan.name}.png")
 
 
-def write_page(output: Path) -> None:
+def write_page(output: Path, metrics: Mapping[str, Any]) -> None:
     """Score the found boxes as `softoverlap score` does, into `results/`, and write `report.html`.
 
-    The truth is what the raters drew, from the files: the page knows what a user's would know.
+    The truth is what the raters drew, from the files: the page knows what a user's would know. What
+    it cannot know, how long the training was and how good the baselines are, lies beside the
+    results in `training.json`.
 
     Args:
         output: The demo's folder, with its phantoms and detections.
+        metrics: What `metrics.json` holds.
     """
     from softoverlap.app.cohort import find_pairs, score_cohort
     from softoverlap.app.report import write_report
@@ -113,6 +119,10 @@ def write_page(output: Path) -> None:
         truth_pattern="{case}_rater{rater}.nii.gz",
     ).pairs  # fmt: skip
     score_cohort(pairs, output / "results", overwrite=True)
+    training = {name: metrics["training"][name] for name in ("steps", "planned", "stopped_by")}
+    with whole_file(output / "results" / "training.json") as unfinished:
+        known = {**training, "baselines": metrics["baselines"]}
+        unfinished.write_text(json.dumps(known, indent=1, allow_nan=False), encoding="utf-8")
     write_report(
         output / "results", output / "report.html", images=unseen / "images",
         title="softoverlap demo: lesions found in unseen phantoms", overwrite=True,

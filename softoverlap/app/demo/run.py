@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import math
 import platform
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
@@ -14,7 +15,7 @@ import monai
 import torch
 
 import softoverlap
-from softoverlap.app.demo.baselines import Threshold, fit_threshold, untrained
+from softoverlap.app.demo.baselines import Threshold, fit_threshold, judge, untrained
 from softoverlap.app.demo.options import DemoOptions, claim
 from softoverlap.app.demo.outputs import draw, write_page, write_tables
 from softoverlap.app.train import (
@@ -22,16 +23,18 @@ from softoverlap.app.train import (
     LesionDetector,
     Progress,
     TrainingScan,
+    choose_threshold,
     detect_files,
     evaluate,
+    keep_threshold,
     read_checkpoint,
+    scan_target,
     train,
     training_scan,
 )
-from softoverlap.for_monai import lesion_target
 from softoverlap.images import find_cases, load_case, whole_file, write_phantoms
 
-UNSEEN = 1_000_000
+UNSEEN, VALIDATION = 1_000_000, 2_000_000
 """Added to the seed for the scans that judge: another panel of raters, other scans."""
 
 
@@ -59,6 +62,9 @@ def run_demo(
 ) -> DemoResult:
     """Train a detector on phantoms and judge it on unseen ones, beside two baselines.
 
+    The score threshold of each is that of the highest F1 on validation phantoms, which are apart
+    from those to train on and from those to judge by.
+
     Args:
         output: Folder for everything. One of an earlier demo is replaced.
         options: Size of the demo; by default `DemoOptions()`.
@@ -78,7 +84,7 @@ def run_demo(
         >>> import tempfile
         >>> from dataclasses import replace
         >>> options = DemoOptions.fast().with_training(steps=1)
-        >>> options = replace(options, train_scans=1, test_scans=1, overlays=0)
+        >>> options = replace(options, train_scans=1, validation_scans=1, test_scans=1, overlays=0)
         >>> result = run_demo(tempfile.mkdtemp() + "/demo", options, device="cpu")
         >>> result.metrics["scans"]
         1
@@ -88,24 +94,29 @@ def run_demo(
     options, output = options or DemoOptions(), Path(output)
     claim(output, options, resume)
     checkpoint = output / "checkpoint.pt"
-    say(f"writing {options.train_scans} + {options.test_scans} phantoms to {output / 'phantoms'}")
-    seen, unseen = _phantoms(output / "phantoms", options)
+    count = options.train_scans + options.validation_scans + options.test_scans
+    say(f"writing {count} phantoms to {output / 'phantoms'}")
+    seen, validation, unseen = _phantoms(output / "phantoms", options)
     say(f"training on {sum(len(scan.lesions) for scan in seen)} lesions")
     model = train(
         seen, options.config, device=device, checkpoint=checkpoint,
         resume=resume, progress=progress,
     )  # fmt: skip
+    model, _ = choose_threshold(model, validation)
+    keep_threshold(checkpoint, model)
     say(f"detecting in {len(unseen)} unseen scans")
     paths = [case.image for case in find_cases(output / "phantoms" / "unseen").cases]
     results = detect_files(model, paths, output / "detections", overwrite=True)
     detections = [result.detections for result in results if result.detections is not None]
     say("comparing with an untrained network and with a threshold")
-    targets = [lesion_target(scan.lesions) for scan in unseen]
     threshold = fit_threshold(seen[:12])
+    found, targets = [one.prediction for one in detections], [scan_target(one) for one in unseen]
     evaluations = {
-        "trained": evaluate([detected.prediction for detected in detections], targets),
-        "untrained": evaluate(untrained(model, unseen), targets),
-        "threshold": evaluate([threshold.boxes(scan) for scan in unseen], targets),
+        "trained": evaluate(found, targets, at=_or_best(model.score_threshold)),
+        **{
+            name: judge(find, unseen, _or_best(judge(find, validation).point.threshold))
+            for name, find in (("untrained", untrained(model)), ("threshold", threshold.boxes))
+        },
     }
     metrics = _metrics(options, evaluations, threshold, model, checkpoint)
     say(f"writing tables and pictures to {output}")
@@ -114,21 +125,28 @@ def run_demo(
     with whole_file(output / "metrics.json") as unfinished:
         unfinished.write_text(json.dumps(metrics, indent=1, allow_nan=False), encoding="utf-8")
     say(f"writing the page to {output / 'report.html'}")
-    write_page(output)
+    write_page(output, metrics)
     return DemoResult(evaluations, metrics)
 
 
-def _phantoms(folder: Path, options: DemoOptions) -> tuple[list[TrainingScan], list[TrainingScan]]:
-    """Write the scans to train on and the unseen ones, and read them back."""
-    write_phantoms(folder / "train", options.train_scans, options.seed, shape=options.shape)
-    unseen_seed = options.seed + UNSEEN
-    write_phantoms(folder / "unseen", options.test_scans, unseen_seed, shape=options.shape)
-    train_cases, unseen_cases = (find_cases(folder / part).cases for part in ("train", "unseen"))
-    threshold = options.config.mask_threshold
-    return (
-        [training_scan(load_case(case, threshold=threshold)) for case in train_cases],
-        [training_scan(load_case(case, threshold=threshold)) for case in unseen_cases],
-    )
+def _or_best(threshold: float | None) -> float | str:
+    """The threshold, or where validation gave none, the best on the scans to judge by."""
+    return "f1" if threshold is None or not math.isfinite(threshold) else threshold
+
+
+def _phantoms(folder: Path, options: DemoOptions) -> list[list[TrainingScan]]:
+    """Write the scans to train on, to validate on and to judge by, and read them back."""
+    parts = {
+        "train": (options.train_scans, 0),
+        "validation": (options.validation_scans, VALIDATION),
+        "unseen": (options.test_scans, UNSEEN),
+    }
+    scans = []
+    for part, (count, apart) in parts.items():
+        write_phantoms(folder / part, count, options.seed + apart, shape=options.shape)
+        cases, threshold = find_cases(folder / part).cases, options.config.mask_threshold
+        scans.append([training_scan(load_case(case, threshold=threshold)) for case in cases])
+    return scans
 
 
 def _metrics(
@@ -143,10 +161,12 @@ def _metrics(
         "untrained": evaluations["untrained"].summary,
         "threshold": {**evaluations["threshold"].summary, **asdict(threshold)},
     }
-    reached = read_checkpoint(checkpoint)
+    reached, planned = read_checkpoint(checkpoint), options.config.steps
     training = {
         "scans": options.train_scans,
         "steps": reached["step"],
+        "planned": planned,
+        "stopped_by": "steps" if reached["step"] >= planned else "time",
         "seconds": reached["seconds"],
         "device": _device_name(model.device),
         "config": options.config.to_dict(),
@@ -154,6 +174,7 @@ def _metrics(
     versions = {module.__name__: module.__version__ for module in (softoverlap, torch, monai)}
     return {
         **evaluations["trained"].summary,
+        "threshold_rule": model.threshold_rule,
         "seed": options.seed,
         "baselines": baselines,
         "training": training,

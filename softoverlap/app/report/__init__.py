@@ -1,6 +1,6 @@
 """Pictures of scans and curves, and the page of a cohort; only this room imports matplotlib."""
 
-from softoverlap.app.report.display import DISPLAY, moved_boxes, name_planes
+from softoverlap.app.report.display import DISPLAY, moved_boxes
 from softoverlap.app.report.froc_plot import plot_froc
 from softoverlap.app.report.page import Report, write_report
 from softoverlap.app.report.plots import plot_case, save_figure
@@ -12,7 +12,6 @@ __all__ = [
     "Viewer",
     "ViewerServer",
     "moved_boxes",
-    "name_planes",
     "plot_case",
     "plot_froc",
     "read_viewer",

@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from softoverlap.app.report._html import number
+from softoverlap.app.figures import number, rounded
+from softoverlap.app.report._operating import Estimate
 from softoverlap.app.report._style import (
     BLUE,
     ORANGE,
@@ -93,9 +94,7 @@ def scatter_chart(
     axes.grid(alpha=0.3)
     _name(axes, x, y)
     if len(points) > 1:
-        legend = figure.legend(loc="outside upper right", ncols=2, fontsize=9, frameon=False)
-        for words in legend.get_texts():
-            words.set_parse_math(False)
+        _legend(figure)
     return Chart(figure, tips)
 
 
@@ -105,25 +104,18 @@ def agreement_chart(points: Sequence[Point], figures: Agreement) -> Chart:
     lines = (
         (figures.mean_difference, figures.mean_interval, "bias", BLUE, "-"),
         (figures.upper, figures.upper_interval, "+1.96 SD", VERMILION, "--"),
-        (figures.lower, figures.lower_interval, "−1.96 SD", VERMILION, "--"),
+        (figures.lower, figures.lower_interval, "−1.96 SD", VERMILION, ":"),
     )
     for height, interval, words, color, dashes in lines:
         if math.isfinite(height):
-            axes.axhline(height, color=color, linestyle=dashes, linewidth=1.2)
-            axes.annotate(
-                f"{words}: {number(height, 3)}",
-                (1, height),
-                xycoords=axes.get_yaxis_transform(),
-                xytext=(0, 2),
-                textcoords="offset points",
-                horizontalalignment="right",
-                fontsize=9,
-            )
+            name = f"{words} {number(height)}"
+            axes.axhline(height, color=color, linestyle=dashes, linewidth=1.2, label=name)
         if all(map(math.isfinite, interval)):
             axes.axhspan(*interval, color=color, alpha=0.12, linewidth=0)
     tips = _scatter(axes, "cases", points, color=BLUE)
     _name(axes, "Mean of both volumes (ml)", "Prediction minus truth (ml)")
     axes.margins(y=0.12)
+    _legend(figure)
     return Chart(figure, tips)
 
 
@@ -164,21 +156,55 @@ def _count_axis(axes: Axes, counts: Sequence[float]) -> None:
     axes.yaxis.set_minor_formatter(NullFormatter())
 
 
-def froc_chart(detection: Detection, name: str) -> Chart:
-    """`plot_froc` at the size of the others, with the intervals of the rates that are read."""
+def froc_chart(
+    detection: Detection, name: str, point: Mapping[str, Estimate] | None = None
+) -> Chart:
+    """`plot_froc` at the size of the others, with intervals, and the operating point on it."""
+    froc = detection.froc
     with rc_context(_STYLE):
-        figure = plot_froc({name: detection.froc})
+        figure = plot_froc({name: froc})
     figure.set_size_inches(4.6, 3.6)
     for words in figure.legends[0].get_texts():
         words.set_fontsize(9)
     axes = figure.axes[0]
-    if detection.sensitivity_interval is not None:
-        froc, intervals = detection.froc, detection.sensitivity_interval
-        readings = zip(froc.fp_rates, froc.sensitivity, intervals, strict=True)
-        for rate, height, (low, high) in readings:
-            if all(map(math.isfinite, (height, low, high))) and rate > 0:
-                axes.vlines(rate, low, high, color=BLUE, alpha=0.45, linewidth=3)
+    ends = detection.sensitivity_interval or ((math.nan, math.nan),) * len(froc.fp_rates)
+    for rate, height, (low, high) in zip(froc.fp_rates, froc.sensitivity, ends, strict=True):
+        if all(map(math.isfinite, (height, low, high))) and rate > 0:
+            axes.vlines(rate, low, high, color=BLUE, alpha=0.45, linewidth=3)
+        if rate in detection.coarse_rates:
+            hollow: Style = {
+                "markerfacecolor": "white",
+                "markeredgecolor": BLUE,
+                "linestyle": "none",
+            }
+            axes.plot([rate], [height], marker="o", markersize=6, zorder=4, **hollow)
+    if point is not None:
+        x, y = point["fps_per_scan"].value, point["sensitivity"].value
+        if math.isfinite(x) and math.isfinite(y):
+            x = max(x, axes.get_xlim()[0])  # a logarithmic axis has no 0
+            axes.plot([x], [y], marker="D", markersize=7, color=VERMILION, zorder=5, clip_on=False)
     return Chart(figure)
+
+
+def point_chart(point: Mapping[str, Estimate]) -> Chart:
+    """Sensitivity at false positives a scan: the one point where scores make no curve."""
+    figure, axes = _figure()
+    x, y = point["fps_per_scan"], point["sensitivity"]
+    if all(map(math.isfinite, (*x.interval, y.value))):
+        axes.hlines(y.value, *x.interval, color=BLUE, alpha=0.45, linewidth=3)
+    if all(map(math.isfinite, (*y.interval, x.value))):
+        axes.vlines(x.value, *y.interval, color=BLUE, alpha=0.45, linewidth=3)
+    words = (
+        f"sensitivity {rounded(y.value, y.interval)} at {rounded(x.value, x.interval)} false "
+        "positives a scan"
+    )
+    tips = _scatter(axes, "point", [Point(x.value, y.value, words)], color=BLUE, s=60.0, alpha=1.0)
+    axes.set_ylim(-0.02, 1.02)
+    right = max((end for end in (x.value, *x.interval) if math.isfinite(end)), default=0.0)
+    axes.set_xlim(-0.03 * max(right, 1.0), 1.2 * max(right, 1.0))
+    axes.grid(alpha=0.3)
+    _name(axes, "False positives a scan", "Sensitivity")
+    return Chart(figure, tips)
 
 
 def _figure(height: float = 3.4) -> tuple[Figure, Axes]:
@@ -186,6 +212,13 @@ def _figure(height: float = 3.4) -> tuple[Figure, Axes]:
         figure = Figure(figsize=(4.6, height), layout="constrained")
         FigureCanvasAgg(figure)
         return figure, figure.add_subplot()
+
+
+def _legend(figure: Figure) -> None:
+    """Above the axes, where it covers nothing."""
+    legend = figure.legend(loc="outside upper right", ncols=3, fontsize=9, frameon=False)
+    for words in legend.get_texts():
+        words.set_parse_math(False)
 
 
 def _name(axes: Axes, x: str, y: str) -> None:

@@ -6,7 +6,6 @@ import base64
 import hashlib
 import html
 import json
-import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -74,23 +73,3 @@ def content_hash(text: str) -> str:
     """How a content security policy names an inline style or script."""
     digest = hashlib.sha256(text.encode()).digest()
     return f"'sha256-{base64.b64encode(digest).decode()}'"
-
-
-def number(value: float, digits: int = 4) -> str:
-    """A number for people, a dash where it is not defined.
-
-    Examples:
-        >>> number(0.123456), number(float("nan"))
-        ('0.1235', '–')
-    """
-    return f"{value:.{digits}g}".replace("-", "−") if math.isfinite(value) else "–"
-
-
-def interval(ends: tuple[float, float]) -> str:
-    """`0.71 to 0.83`, a dash where it is not defined."""
-    return f"{number(ends[0])} to {number(ends[1])}" if all(map(math.isfinite, ends)) else "–"
-
-
-def plural(count: int, noun: str) -> str:
-    """`1 case`, `2 cases`."""
-    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"

@@ -33,7 +33,9 @@ def checked_image(image: Tensor, **masks: Tensor | None) -> Tensor:
     return plain(image).detach().float()
 
 
-def checked_spacing(spacing: Sequence[float]) -> tuple[float, ...]:
+def checked_spacing(spacing: Sequence[float] | None) -> tuple[float, ...]:
+    if spacing is None:
+        raise ValueError("spacing must be given where affine is not, got neither")
     edges = tuple(float(edge) for edge in spacing)
     if len(edges) != 3 or not all(math.isfinite(edge) and edge > 0 for edge in edges):
         raise ValueError(f"spacing must hold three positive numbers in mm, got {edges}")

@@ -1,22 +1,23 @@
-"""A picture of a case: three planes through what went worst, on a dark ground."""
+"""Pictures of a case: three planes through what went wrong, each with what is enlarged of it."""
 
 from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any
 
+import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 
-from softoverlap.app.report._case_files import CaseVolumes, load_volumes
-from softoverlap.app.report._results import Row, Table
-from softoverlap.app.report._style import Figure, Style, rc_context
-from softoverlap.app.report._worst import Focus
-from softoverlap.app.report.display import moved_boxes, name_planes
+from softoverlap.app.report._case_files import CaseVolumes, ScanFinder, load_volumes
+from softoverlap.app.report._results import Results, Row, Table, label_name, text
+from softoverlap.app.report._style import Figure, FigureCanvasAgg, Style, rc_context
+from softoverlap.app.report._worst import Focus, of_case
+from softoverlap.app.report.display import moved_boxes
 from softoverlap.app.report.plots import plot_case
 from softoverlap.images import axis_names
 
@@ -33,6 +34,28 @@ _DARK: Style = dict.fromkeys(_WHITE, "white") | dict.fromkeys(_BLACK, "black")
 
 
 @dataclass(frozen=True)
+class Panel:
+    """A plane as data URIs, whole and enlarged, with what each shows.
+
+    Where the scan is hardly larger than what would be enlarged of it, that is left empty.
+    """
+
+    name: str
+    whole: str
+    enlarged: str
+    about: str
+
+
+@dataclass(frozen=True)
+class Picture:
+    """The planes of a case, or why there are none; what is to be known of them."""
+
+    panels: tuple[Panel, ...]
+    why: str
+    note: str
+
+
+@dataclass(frozen=True)
 class Marks:
     """Boxes of a case in voxels, with what is written at them."""
 
@@ -42,39 +65,58 @@ class Marks:
     scores: Tensor | None
 
 
-def case_picture(
-    row: Row,
-    lesions: Table,
-    boxes: Table,
-    *,
-    settings: Mapping[str, Any],
-    image: Path | None,
-    folder: Path,
-    focus: Focus | None,
-    least_score: float,
-) -> tuple[str, str]:
-    """The picture as a data URI, and a note, empty if there is none.
+class CaseDrawer:
+    """Draws cases of a folder of results, and keeps the volumes of the last one.
 
-    Raises:
-        OSError: If a file is gone.
-        ValueError: If a file cannot be read, or there is nothing to draw on.
+    Args:
+        results: The results.
+        finder: Finds the scan of a case.
     """
-    volumes = load_volumes(row, settings, image, folder)
-    shown = volumes.turned()
-    marks = _marks(lesions, boxes, least_score)
-    boxes_affine = volumes.affine if volumes.boxes_affine is None else volumes.boxes_affine
-    turn = (boxes_affine, shown.affine)
-    marks = replace(
-        marks, truth=moved_boxes(marks.truth, *turn), found=moved_boxes(marks.found, *turn)
-    )
-    middle, zoom = [length / 2 for length in shown.background.shape], None
-    if focus is not None:
-        point = torch.tensor([*focus.point, *focus.point], dtype=torch.float64)[None]
-        middle = moved_boxes(point, *turn)[0, :3].tolist()
-        zoom = _zoom(focus, boxes_affine)
-    with rc_context(_DARK):
-        figure = _drawn(shown, marks, middle, zoom)
-        return _data_uri(figure), volumes.note
+
+    def __init__(self, results: Results, finder: ScanFinder) -> None:
+        self.results, self.finder = results, finder
+        self._last: tuple[Row | None, CaseVolumes | None, str] = (None, None, "")
+
+    def __call__(self, row: Row, focus: Focus | None) -> Picture:
+        """Draw a case about a point; what goes wrong is told in the picture's place."""
+        try:
+            volumes, note = self._volumes(row)
+            panels = self._panels(row, volumes, focus)
+        except (ValueError, OSError) as error:
+            return Picture((), " ".join(str(error).split()), "")
+        return Picture(panels, "", " ".join(filter(None, (note, volumes.note))))
+
+    def least_score(self, row: Row) -> float:
+        """From which score on boxes are drawn: the operating point's, 0 where all count."""
+        mine = label_name(row)
+        points = (part.detected.point for part in self.results.parts if part.name == mine)
+        point = next(points, None)
+        return 0.0 if point is None or math.isnan(point.threshold) else point.threshold
+
+    def _volumes(self, row: Row) -> tuple[CaseVolumes, str]:
+        last, volumes, note = self._last
+        if last is not row or volumes is None:
+            image, note = self.finder(text(row, "case"))
+            volumes = load_volumes(row, self.results.settings, image, self.results.folder)
+            self._last = row, volumes, note
+        return volumes, note
+
+    def _panels(self, row: Row, volumes: CaseVolumes, focus: Focus | None) -> tuple[Panel, ...]:
+        shown = volumes.turned()
+        lesions, boxes = of_case(self.results.lesions, row), of_case(self.results.boxes, row)
+        marks = _marks(lesions, boxes, self.least_score(row))
+        before = volumes.affine if volumes.boxes_affine is None else volumes.boxes_affine
+        turn = (before, shown.affine)
+        marks = replace(
+            marks, truth=moved_boxes(marks.truth, *turn), found=moved_boxes(marks.found, *turn)
+        )
+        middle, zoom = [length / 2 for length in shown.background.shape], None
+        if focus is not None:
+            point = torch.tensor([*focus.point, *focus.point], dtype=torch.float64)[None]
+            middle = moved_boxes(point, *turn)[0, :3].tolist()
+            zoom = _zoom(focus, before)
+        with rc_context(_DARK):
+            return _split(_drawn(shown, marks, middle, zoom))
 
 
 def _zoom(focus: Focus, affine: Tensor) -> float:
@@ -100,9 +142,11 @@ def _drawn(
     start = torch.tensor([side.start for side in window] * 2, dtype=torch.float64)
     part = volumes.map(lambda volume: volume[tuple(window)])
     inside = [_meets(group - start, part.background.shape) for group in (marks.truth, marks.found)]
-    figure = plot_case(
+    affine = volumes.affine.clone()
+    affine[:3, 3] += affine[:3, :3] @ start[:3].to(affine.dtype)
+    return plot_case(
         part.background,
-        spacing=spacing,
+        affine=affine,
         soft_mask=part.truth,
         found_mask=part.found,
         truth_boxes=(marks.truth - start)[inside[0]],
@@ -112,8 +156,6 @@ def _drawn(
         centre=[at - side.start for at, side in zip(centre, window, strict=True)],
         zoom=zoom,
     )
-    name_planes(figure)
-    return figure
 
 
 def _marks(lesions: Table, boxes: Table, least_score: float) -> Marks:
@@ -143,11 +185,28 @@ def _meets(boxes: Tensor, shape: Sequence[int]) -> Tensor:
     return ((boxes[:, :3] < high) & (boxes[:, 3:] > 0)).all(dim=1)
 
 
-def _data_uri(figure: Figure) -> str:
+def _split(figure: Figure) -> tuple[Panel, ...]:
+    """The figure cut into its planes, so that a narrow page can put them below each other."""
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    pixels = np.asarray(canvas.buffer_rgba())[..., :3]
+    height = len(pixels)
+    parts = []
+    for axes in figure.axes:
+        box = axes.get_window_extent()
+        rows = slice(max(height - math.ceil(box.y1), 0), height - math.floor(box.y0))
+        columns = slice(max(math.floor(box.x0), 0), math.ceil(box.x1))
+        parts.append(_data_uri(pixels[rows, columns]))
+    names = [axes.get_title() for axes in figure.axes]
+    enlarged = zip(parts[3:], names[3:], strict=True) if parts[3:] else (("", ""),) * 3
+    return tuple(
+        Panel(name, whole, *more)
+        for name, whole, more in zip(names[:3], parts[:3], enlarged, strict=True)
+    )
+
+
+def _data_uri(pixels: np.ndarray) -> str:
     """A JPEG with full colours, since thin lines lose theirs otherwise."""
     file = io.BytesIO()
-    figure.savefig(
-        file, format="jpeg", dpi=100, facecolor="black",
-        pil_kwargs={"quality": 88, "subsampling": 0},
-    )  # fmt: skip
+    Image.fromarray(pixels).save(file, format="jpeg", quality=88, subsampling=0)
     return "data:image/jpeg;base64," + base64.b64encode(file.getvalue()).decode()

@@ -67,9 +67,23 @@ def draw_image(
     axes.autoscale(False)  # contours reach beyond the edge, and would leave a blank rim
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_locator(MaxNLocator(6, integer=True))
-    axes.set_title(f"axis {plane.axis} at {plane.index}", fontsize=10)
-    axes.set_ylabel(f"axis {plane.rows} (voxels)")
-    axes.set_xlabel(f"axis {plane.columns} (voxels)")
+
+
+def name_plane(axes: Axes, plane: Plane, title: str, sides: tuple[str, str] | None) -> None:
+    """The title; then the patient's sides where they are known, else the tensor's axes."""
+    axes.set_title(title, fontsize=10)
+    if sides is None:
+        axes.set_ylabel(f"axis {plane.rows} (voxels)")
+        axes.set_xlabel(f"axis {plane.columns} (voxels)")
+        return
+    axes.set_xticks([])
+    axes.set_yticks([])
+    ground = {"facecolor": "black", "alpha": 0.5, "pad": 1.5, "edgecolor": "none"}
+    for side, x, alignment in zip(sides, (0.02, 0.98), ("left", "right"), strict=True):
+        axes.text(  # in the corners, where no line of the crosshair runs
+            x, 0.98, side, transform=axes.transAxes, color="white", fontsize=14, bbox=ground,
+            horizontalalignment=alignment, verticalalignment="top",
+        )  # fmt: skip
 
 
 def draw_contours(

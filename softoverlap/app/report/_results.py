@@ -7,12 +7,12 @@ import csv
 import json
 import math
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from softoverlap.app.columns import TABLES
+from softoverlap.app.columns import TABLES, Column, Place, find_column, shown_in
 from softoverlap.app.report._summary import Part, read_part
 
 Cell = str | float | tuple[str, ...] | None
@@ -58,6 +58,8 @@ class Results:
     lesions: Table
     boxes: Table
     parts: tuple[Part, ...]
+    training: Mapping[str, Any] = field(default_factory=dict)
+    """How the detector was trained, where the demo tells it."""
 
     @property
     def failed(self) -> Table:
@@ -78,6 +80,14 @@ class Results:
         names = ("cases", "lesions", "boxes")
         tables = {name: getattr(self, name).where(mine) for name in names}
         return replace(self, **tables, parts=(part,))
+
+
+def meaningful(results: Results, table: Sequence[Column], place: Place) -> list[str]:
+    """The columns seen there, without the overlaps that no box could bring to 1 with a mask."""
+    kinds = {text(row, "kind") for row in results.scored.rows}
+    mixed = kinds & {"boxes in masks", "masks in boxes"}
+    shown = shown_in(table, place)
+    return [name for name in shown if not (mixed and find_column(table, name).of_masks)]
 
 
 def label_name(row: Row) -> str:
@@ -125,6 +135,7 @@ def _put_together(
             lesions=lesions,
             boxes=boxes,
             parts=tuple(read_part(str(name), part) for name, part in labels.items()),
+            training=_read_training(folder / "training.json"),
         )
     except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
         raise ValueError(
@@ -141,6 +152,15 @@ def _read_summary(path: Path) -> Mapping[str, Any]:
     if not isinstance(summary, dict) or summary.get("format") != "softoverlap-summary":
         raise ValueError(f"{path} must be a summary of softoverlap score, got another file")
     return summary
+
+
+def _read_training(path: Path) -> Mapping[str, Any]:
+    """What the demo says of its training; empty where there is no such file, or it is damaged."""
+    try:
+        training = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return training if isinstance(training, dict) else {}
 
 
 def _read_table(path: Path) -> Table:

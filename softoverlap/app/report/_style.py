@@ -41,7 +41,8 @@ BLUE, ORANGE, SKY, GREEN, VERMILION, PURPLE = (
 )
 CURVES = (BLUE, VERMILION, GREEN, ORANGE, PURPLE, SKY)
 DASHES = ("-", "--", "-.", ":")
-MASK, TRUTH, FOUND = SKY, GREEN, ORANGE
+TRUTH, FOUND = "#35C48D", ORANGE
+"""The colours of what is true and of what was found: on the page, in pictures and in the viewer."""
 
 __all__ = [
     "BLUE",
@@ -49,7 +50,6 @@ __all__ = [
     "DASHES",
     "FOUND",
     "GREEN",
-    "MASK",
     "ORANGE",
     "PURPLE",
     "SKY",

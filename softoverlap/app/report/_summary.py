@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 
+from softoverlap.app.report._operating import Detected, read_detected
+from softoverlap.app.report._values import Interval, as_interval, as_number, as_numbers
 from softoverlap.measures import FROC
-
-Interval = tuple[float, float]
 
 
 @dataclass(frozen=True)
@@ -62,11 +62,10 @@ class Detection:
     sensitivity_interval: tuple[Interval, ...] | None
     cpm_interval: Interval | None
     average_precision: float
-
-    def least_score(self, rate: float) -> float:
-        """The score from which on boxes leave at most so many false positives a scan."""
-        thresholds = self.froc.thresholds[self.froc.fps_per_scan <= rate]
-        return float(thresholds.min()) if len(thresholds) else math.inf
+    ap_iou: float
+    """The box IoU from which on AP counts a hit; NaN where it is not told."""
+    coarse_rates: tuple[float, ...]
+    """Rates that stand for less than one false positive in the data set."""
 
 
 @dataclass(frozen=True)
@@ -79,6 +78,7 @@ class Part:
     agreement: Agreement | None
     reliability: Reliability | None
     detection: Detection | None
+    detected: Detected
 
 
 def read_part(name: str, part: Mapping[str, Any]) -> Part:
@@ -92,12 +92,13 @@ def read_part(name: str, part: Mapping[str, Any]) -> Part:
         agreement=None if agreement is None else _agreement(agreement),
         reliability=None if calibration is None else _reliability(calibration),
         detection=None if part.get("froc") is None else _detection(part),
+        detected=read_detected(part),
     )
 
 
 def _metric(value: Mapping[str, Any]) -> Metric:
-    numbers = {name: _number(value[name]) for name in ("mean", "median", "sd", "min", "max")}
-    intervals = {name: _interval(value[name]) for name in ("mean_interval", "median_interval")}
+    numbers = {name: as_number(value[name]) for name in ("mean", "median", "sd", "min", "max")}
+    intervals = {name: as_interval(value[name]) for name in ("mean_interval", "median_interval")}
     return Metric(**numbers, **intervals, n=int(value["n"]))  # pyright: ignore[reportArgumentType]
 
 
@@ -106,30 +107,30 @@ def _agreement(value: Mapping[str, Any]) -> Agreement:
     ends = ("mean_interval", "lower_interval", "upper_interval")
     return Agreement(
         n=int(value["n"]),
-        **{name: _number(value[name]) for name in names},  # pyright: ignore[reportArgumentType]
-        **{name: _interval(value[name]) for name in ends},  # pyright: ignore[reportArgumentType]
+        **{name: as_number(value[name]) for name in names},  # pyright: ignore[reportArgumentType]
+        **{name: as_interval(value[name]) for name in ends},  # pyright: ignore[reportArgumentType]
     )
 
 
 def _reliability(value: Mapping[str, Any]) -> Reliability:
-    columns = [_numbers(value[name]) for name in ("edges", "predicted", "observed", "counts")]
+    columns = [as_numbers(value[name]) for name in ("edges", "predicted", "observed", "counts")]
     if len({len(columns[0]) - 1, *map(len, columns[1:])}) > 1:
         raise ValueError("calibration with columns of different lengths")
-    return Reliability(_number(value["error"]), *columns)
+    return Reliability(as_number(value["error"]), *columns)
 
 
 def _detection(part: Mapping[str, Any]) -> Detection:
     value = part["froc"]
     rates, heights, scores = (
-        torch.tensor(_numbers(value["curve"][name]), dtype=torch.float64)
+        torch.tensor(as_numbers(value["curve"][name]), dtype=torch.float64)
         for name in ("fps_per_scan", "sensitivities", "thresholds")
     )
     if not len(rates) == len(heights) == len(scores) > 0:
         raise ValueError("a FROC with columns of different lengths")
     froc = FROC(
-        fp_rates=_numbers(value["fp_rates"]),
-        sensitivity=_numbers(value["sensitivity"]),
-        cpm=_number(value["cpm"]),
+        fp_rates=as_numbers(value["fp_rates"]),
+        sensitivity=as_numbers(value["sensitivity"]),
+        cpm=as_number(value["cpm"]),
         scans=int(value["scans"]),
         lesions=int(value["lesions"]),
         boxes=int(value["boxes"]),
@@ -141,23 +142,9 @@ def _detection(part: Mapping[str, Any]) -> Detection:
     cpm = value.get("cpm_interval")
     return Detection(
         froc,
-        None if ends is None else tuple(_interval(pair) for pair in ends),
-        None if cpm is None else _interval(cpm),
-        _number(part.get("average_precision")),
+        None if ends is None else tuple(as_interval(pair) for pair in ends),
+        None if cpm is None else as_interval(cpm),
+        as_number(part.get("average_precision")),
+        as_number(part.get("average_precision_iou")),
+        as_numbers(value.get("coarse_rates") or ()),
     )
-
-
-def _number(value: Any) -> float:
-    """A number; null, which stands for what is not defined, is NaN."""
-    if value is not None and (isinstance(value, bool) or not isinstance(value, int | float)):
-        raise TypeError(f"{value!r} in place of a number")
-    return math.nan if value is None else float(value)
-
-
-def _numbers(values: Sequence[Any]) -> tuple[float, ...]:
-    return tuple(_number(value) for value in values)
-
-
-def _interval(ends: Sequence[Any] | None) -> Interval:
-    low, high = (None, None) if ends is None else ends
-    return _number(low), _number(high)

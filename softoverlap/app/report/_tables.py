@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from softoverlap.app.columns import CASES, LESIONS, Column, find_column, shown_in
-from softoverlap.app.report._html import Markup, element, embedded_json, joined, plural
+from softoverlap.app.figures import plural
+from softoverlap.app.report._html import Markup, element, embedded_json, joined
 from softoverlap.app.report._results import Cell, Row, Table
 
 MOST_LESIONS = 20_000

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from softoverlap.app.columns import RANKED_BY
-from softoverlap.app.report._results import Results, Row, Table
+from softoverlap.app.columns import CASES, RANKED_BY
+from softoverlap.app.report._results import Results, Row, Table, meaningful
 from softoverlap.images import axis_names
+
+_CENTRE = tuple(f"centre_axis{axis}" for axis in range(3))
 
 
 @dataclass(frozen=True)
@@ -22,7 +24,9 @@ class Focus:
 
 def ranking(results: Results) -> str | None:
     """The column by which cases are worst, or None if there is no score."""
-    return next((name for name in RANKED_BY if results.scored.numbers(name)), None)
+    told = meaningful(results, CASES, "summary")
+    ranked = (name for name in RANKED_BY if name in told and results.scored.numbers(name))
+    return next(ranked, None)
 
 
 def worst_cases(results: Results, most: int) -> list[Row]:
@@ -41,28 +45,54 @@ def worst_cases(results: Results, most: int) -> list[Row]:
 
 def focus(lesions: Table, boxes: Table) -> Focus | None:
     """The largest missed lesion, else the worst found one, else the surest false positive."""
-    centres = [f"centre_axis{axis}" for axis in range(3)]
-    places = lesions.numbers(*centres, "volume_mm3", "soft_dice")
-    missed = [place for place in places if place[0].get("detected") == "False"]
+    if missed := worst_misses(lesions):
+        return missed[0][1]
+    places = lesions.where(lambda row: not _is_ignored(row)).numbers(
+        *_CENTRE, "volume_mm3", "soft_dice"
+    )
     if places:
-        chosen = max(missed, key=lambda place: place[1][3], default=None)
-        chosen = chosen or min(places, key=lambda place: place[1][4])
-        row, (*point, volume, dice) = chosen
-        state = "missed" if missed else f"found with a soft Dice of {dice:.3g}"
+        row, (*point, volume, dice) = min(places, key=lambda place: place[1][4])
+        state = f"found with a soft Dice of {dice:.3g}"
         return Focus(tuple(point), f"lesion {_number(row)}, {state}, {volume:.4g} mm³", _box(row))
-    false = boxes.where(lambda row: row.get("outcome") == "false positive")
-    wrong = false.numbers(*axis_names(3))
-    if wrong:
-        row, edges = max(wrong, key=lambda place: _score(place[0]))
+    false = worst_false_positives(boxes)
+    return false[0][1] if false else None
+
+
+def worst_misses(lesions: Table) -> list[tuple[Row, Focus]]:
+    """The missed lesions and where they lie, the largest first."""
+    missed = lesions.where(lambda row: row.get("detected") == "False" and not _is_ignored(row))
+    places = missed.numbers(*_CENTRE, "volume_mm3")
+    places.sort(key=lambda place: -place[1][3])
+    return [
+        (row, Focus(tuple(point), f"lesion {_number(row)}, missed, {volume:.4g} mm³", _box(row)))
+        for row, (*point, volume) in places
+    ]
+
+
+def worst_false_positives(boxes: Table) -> list[tuple[Row, Focus]]:
+    """The false positives at the operating point and where they lie, the surest first."""
+    false = boxes.where(
+        lambda row: row.get("outcome") == "false positive" and row.get("above") != "False"
+    )
+    places = sorted(false.numbers(*axis_names(3)), key=lambda place: -_score(place[0]))
+    found = []
+    for row, edges in places:
         middle = tuple((low + high) / 2 for low, high in zip(edges[:3], edges[3:], strict=True))
-        return Focus(middle, f"a false positive of score {_score(row):.3g}", edges)
-    return None
+        scored = isinstance(row.get("score"), float)
+        words = f"a false positive of score {_score(row):.3g}" if scored else "a false positive"
+        found.append((row, Focus(middle, words, edges)))
+    return found
 
 
 def of_case(table: Table, row: Row) -> Table:
     """The table's rows of a case, and of its label."""
     keys: Sequence[str] = ("case", "label")
     return table.where(lambda other: all(other.get(key) == row.get(key) for key in keys))
+
+
+def _is_ignored(row: Row) -> bool:
+    """Whether a lesion does not count; the column is there where some lesion does not."""
+    return bool(row.get("not_counted"))
 
 
 def _number(row: Row) -> str:

@@ -115,10 +115,12 @@
     }
 
     function drawRow(row) {
-      const cells = visible().map((_, at) => {
+      const cells = visible().map((column, at) => {
         const value = shown(row.cells[at]);
         const content = at === 0 && row.link ? make("a", { href: `#${row.link}`, textContent: value }) : value;
-        return make("td", { className: numeric[at] ? "number" : "" }, content);
+        const cell = make("td", { className: numeric[at] ? "number" : "" }, content);
+        cell.dataset.name = column.name; // a narrow page shows it in place of the heading
+        return cell;
       });
       return make("tr", { className: errors >= 0 && row.cells[errors] !== null ? "failed" : "" }, ...cells);
     }

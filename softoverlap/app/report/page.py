@@ -8,17 +8,27 @@ from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 
+from softoverlap.app.figures import plural
 from softoverlap.app.report._case_files import ScanFinder
-from softoverlap.app.report._html import Markup, content_hash, element, joined, plural
+from softoverlap.app.report._drawings import chart_section
+from softoverlap.app.report._html import Markup, content_hash, element, joined
+from softoverlap.app.report._pictures import CaseDrawer
 from softoverlap.app.report._results import Cell, Results, read_results, text
 from softoverlap.app.report._sections import (
-    chart_section,
     failed_section,
     settings_section,
     summary_section,
 )
+from softoverlap.app.report._style import FOUND, TRUTH
 from softoverlap.app.report._tables import case_table, lesion_table
-from softoverlap.app.report._worst_cards import DrawnCase, draw_worst, worst_section
+from softoverlap.app.report._worst_cards import (
+    DrawnCase,
+    Findings,
+    draw_findings,
+    draw_worst,
+    findings_section,
+    worst_section,
+)
 from softoverlap.images import check_written, whole_file
 
 
@@ -53,16 +63,17 @@ def write_report(
 ) -> Report:
     r"""Write one HTML page of the results of `softoverlap score`.
 
-    The page holds the summary with its intervals, charts, the worst cases with pictures in three
-    planes, and tables of cases and lesions to sort and filter. It needs no other file and no
-    network. What is not in the results is left out with a sentence.
+    The page holds the summary with its intervals, charts, the worst misses, false positives and
+    cases with pictures in three planes, and tables of cases and lesions to sort and filter. It
+    needs no other file and no network. What is not in the results is left out with a sentence.
 
     Args:
         results: Folder of the results.
         output: The page, ending in .html; by default `report.html` in that folder.
         images: Scans to draw behind the masks: a folder whose files are named after their cases,
             or a pattern with `{case}`; without, masks are drawn alone.
-        worst: Number of cases to draw, at least 0.
+        worst: Number of cases to draw, at least 0; and of misses and of false positives, of which
+            at most six are drawn.
         title: The page's title; by default the folder's name after the word Scores.
         overwrite: Replace an earlier page.
         progress: Called with the name of each case that is drawn.
@@ -92,11 +103,13 @@ def write_report(
     path = _free_path(scored.folder, output, overwrite)
     finder = ScanFinder(images)
     finder.check_any([str(row["case"]) for row in scored.cases.rows])
-    drawn = draw_worst(scored, finder, worst, progress or _nothing)
+    drawer = CaseDrawer(scored, finder)
+    drawn = draw_worst(scored, drawer, worst, progress or _nothing)
+    findings = draw_findings(scored, drawer, worst)
     name = title or f"Scores: {scored.folder.resolve().name}"
     with whole_file(path) as unfinished:
-        unfinished.write_text(_page(scored, drawn, name), encoding="utf-8")
-    without = {case.name: case.why for case in drawn if not case.picture}
+        unfinished.write_text(_page(scored, drawn, findings, name), encoding="utf-8")
+    without = {case.name: case.picture.why for case in drawn if not case.picture.panels}
     return Report(path, len(drawn) - len(without), without)
 
 
@@ -112,9 +125,15 @@ def _free_path(folder: Path, output: str | os.PathLike[str] | None, overwrite: b
     return path
 
 
-def _page(results: Results, drawn: Sequence[DrawnCase], title: str) -> str:
+def _page(
+    results: Results,
+    drawn: Sequence[DrawnCase],
+    findings: tuple[Findings, Findings],
+    title: str,
+) -> str:
     """The whole file."""
     style, script = (_resource(name) for name in ("page.css", "page.js"))
+    style = f":root {{ --truth: {TRUTH}; --found: {FOUND}; }}\n{style}"
     policy = (
         f"default-src 'none'; style-src {content_hash(style)}; script-src {content_hash(script)}; "
         "img-src data:; base-uri 'none'; form-action 'none'"
@@ -130,33 +149,34 @@ def _page(results: Results, drawn: Sequence[DrawnCase], title: str) -> str:
             element("style", Markup(style)),
         ]
     )
-    body = joined([_header(results, title), element("main", *_sections(results, drawn))])
+    body = joined([_header(results, title), element("main", *_sections(results, drawn, findings))])
     foot = element("script", Markup(script))
     head, body = element("head", head), element("body", body, foot)
     return f"<!doctype html>\n{element('html', head, body, lang='en')}\n"
 
 
-def _sections(results: Results, drawn: Sequence[DrawnCase]) -> list[Markup]:
+def _sections(
+    results: Results, drawn: Sequence[DrawnCase], findings: tuple[Findings, Findings]
+) -> list[Markup]:
     """The page's sections, with what is most asked for first."""
-    sections = [
-        _section("failed", "Cases that failed", failed_section(results))
-        if results.failed.rows
-        else Markup("")
-    ]
+    sections = []
     for place, part in enumerate(results.parts):
         of_part = results.of_part(part)
         name = f": label {part.name}" if part.name else ""
         content = [
-            summary_section(results, part),
+            summary_section(of_part, part),
             chart_section(of_part, part, prefix=f"p{place}c"),
         ]
         sections.append(_section(f"summary{place or ''}", f"Summary{name}", *content))
+    if results.failed.rows:
+        sections.append(_section("failed", "Cases that failed", failed_section(results)))
     links: dict[tuple[Cell, Cell], str] = {
         (case.row.get("case"), case.row.get("label")): f"worst-{place}"
         for place, case in enumerate(drawn)
     }
     return [
         *sections,
+        _section("findings", "Worst misses and false positives", *findings_section(*findings)),
         _section("worst", "The worst cases", *worst_section(results, drawn)),
         _section("cases", "All cases", case_table(results.cases, links)),
         _section("lesions", "All lesions", lesion_table(results.lesions)),
@@ -174,10 +194,13 @@ def _header(results: Results, title: str) -> Markup:
     failed = {text(row, "case") for row in results.failed.rows}
     warned = {text(row, "case") for row in rows if row.get("warning")}
     cases = {text(row, "case") for row in rows}
-    counts = f"{plural(len(cases - failed), 'case')} scored, {len(failed)} failed"
+    missing = {name for part in results.parts for name in part.detected.counts.missing}
+    counts = f"{plural(len(cases - failed), 'case')} scored"
+    counts += _named("failed", failed - missing) + _named("missing", missing)
     if warned:
         counts += f", {len(warned)} with a warning"
-    ways = [("summary", "Summary"), ("worst", "Worst cases"), ("cases", "Cases")]
+    ways = [("summary", "Summary"), ("findings", "Misses and false positives")]
+    ways += [("worst", "Worst cases"), ("cases", "Cases")]
     ways += [("lesions", "Lesions"), ("settings", "Settings")]
     links = (element("a", name, href=f"#{at}") for at, name in ways)
     if failed:
@@ -189,6 +212,14 @@ def _header(results: Results, title: str) -> Markup:
         element("p", counts + ".", class_="counts"),
         element("nav", *links, theme, aria_label="Sections"),
     )
+
+
+def _named(what: str, cases: set[str], most: int = 5) -> str:
+    """`, 2 failed (a, b)`; no names where there is none, and not all of very many."""
+    names = ", ".join(sorted(cases)[:most]) + (", …" if len(cases) > most else "")
+    if not cases and what != "failed":
+        return ""
+    return f", {len(cases)} {what}{f' ({names})' if names else ''}"
 
 
 def _resource(name: str) -> str:

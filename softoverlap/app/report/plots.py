@@ -20,9 +20,9 @@ from softoverlap.app.report._inputs import (
     checked_zoom,
 )
 from softoverlap.app.report._planes import LEVEL_WIDTHS, LEVELS, Plane
+from softoverlap.app.report._scene import Scene
 from softoverlap.app.report._style import (
     FOUND,
-    MASK,
     TRUTH,
     Axes,
     Figure,
@@ -36,7 +36,8 @@ from softoverlap.images import whole_file
 def plot_case(
     image: Float[Tensor, "depth height width"],
     *,
-    spacing: Sequence[float],
+    spacing: Sequence[float] | None = None,
+    affine: Shaped[Tensor, "4 4"] | None = None,
     soft_mask: Float[Tensor, "depth height width"] | None = None,
     found_mask: Float[Tensor, "depth height width"] | None = None,
     truth_boxes: Shaped[Tensor, "lesions 6"] | None = None,
@@ -49,12 +50,14 @@ def plot_case(
 ) -> Figure:
     """A scan in three orthogonal planes: image, soft contours, true and found boxes.
 
-    A box is drawn in the planes that cut it. The planes are those of the tensor's axes, in voxel
-    coordinates (voxel `i` fills `[i, i + 1)`), at the aspect that voxels have in millimetres.
+    A box is drawn in the planes that cut it. With an affine, the planes are axial, coronal and
+    sagittal, turned as radiologists look (the patient's right on the left), with their place in
+    mm. Without, they are those of the tensor's axes, at the aspect that `spacing` gives.
 
     Args:
         image: Intensities in any unit, shape (D, H, W).
-        spacing: Voxel edges in mm, in tensor axis order, length 3.
+        spacing: Voxel edges in mm, in tensor axis order, length 3; needed without an affine.
+        affine: Voxel indices to RAS mm, shape (4, 4).
         soft_mask: Probabilities, shape (D, H, W); drawn as contours at 0.25, 0.5 and 0.75.
         found_mask: Probabilities that were predicted, same shape; drawn alike in another colour.
         truth_boxes: True boxes in voxels, shape (M, 6).
@@ -73,7 +76,8 @@ def plot_case(
     Raises:
         TypeError: If an argument has the wrong type.
         ValueError: If shapes disagree, a value is not finite, a probability lies outside [0, 1],
-            the centre outside the image, or zoom not a positive number.
+            the centre outside the image, zoom is not a positive number, or neither spacing nor
+            affine is given.
 
     Examples:
         >>> import torch
@@ -81,38 +85,23 @@ def plot_case(
         >>> figure = plot_case(image, spacing=(3.0, 1.0, 1.0), truth_boxes=box)
         >>> [axes.get_title() for axes in figure.axes]
         ['axis 0 at 3', 'axis 1 at 6', 'axis 2 at 6']
+        >>> figure = plot_case(image, affine=torch.eye(4), truth_boxes=box)
+        >>> [axes.get_title() for axes in figure.axes]
+        ['axial, S 6 mm', 'coronal, A 6 mm', 'sagittal, R 3 mm']
     """
     image = checked_image(image, soft_mask=soft_mask, found_mask=found_mask)
-    spacing = checked_spacing(spacing)
-    truth = checked_boxes("truth_boxes", truth_boxes, "existence", existence)
-    found = checked_boxes("found_boxes", found_boxes, "scores", scores)
-    point = _planes.default_centre(image, truth, found) if centre is None else centre
-    planes = checked_planes(image, point, clip=centre is None)
-    cube = None if zoom is None else zoom_about(point, image.shape, spacing, checked_zoom(zoom))
-    figure, all_axes = _all_axes(image, spacing, enlarged=cube is not None)
-    window = _planes.grey_window(image)
-    for number, (axes, plane) in enumerate(zip(all_axes, itertools.cycle(planes), strict=False)):
-        place = cube if number < 3 else None
-        thickness = 1.0 if place is None else 0.5
-        _planes.draw_image(axes, plane, image, spacing=spacing, window=window)
-        for mask, color in ((soft_mask, MASK), (found_mask, FOUND)):
-            if mask is not None:
-                _planes.draw_contours(axes, plane, plain(mask), color=color, thickness=thickness)
-        if place is not None:
-            draw_place(axes, plane, place)
-            continue
-        _draw_both(axes, plane, truth, found, scores=scores, existence=existence)
-        if cube is not None:
-            enlarge(axes, plane, cube)
-    cut = [None if boxes is None else _cut(boxes, planes) for boxes in (truth, found)]
-    handles = [
-        *_contour_handles(soft_mask, planes, color=MASK, name="soft mask"),
-        *_contour_handles(found_mask, planes, color=FOUND, name="found mask"),
-        *_box_handles(*cut, scores=scores, existence=existence),
-    ]
-    if handles:
-        columns = len(handles) if len(handles) < 6 else (len(handles) + 1) // 2
-        figure.legend(handles=handles, loc="outside lower center", ncols=columns, fontsize=9)
+    scene = Scene(
+        image,
+        (1.0, 1.0, 1.0) if spacing is None and affine is not None else checked_spacing(spacing),
+        (soft_mask, found_mask),
+        checked_boxes("truth_boxes", truth_boxes, "existence", existence),
+        checked_boxes("found_boxes", found_boxes, "scores", scores),
+        centre,
+    )
+    if affine is not None:
+        scene = scene.turned(affine)
+    edge = None if zoom is None else checked_zoom(zoom)
+    figure = _drawn(scene, edge, scores=scores, existence=existence)
     if title is not None:
         figure.suptitle(title, fontsize=11, parse_math=False)
     return figure
@@ -142,6 +131,58 @@ def save_figure(figure: Figure, path: str | os.PathLike[str], *, dpi: float = 15
         raise ValueError(f"path must end in .png, got {os.fspath(path)}")
     with whole_file(path) as unfinished:
         figure.savefig(unfinished, format="png", dpi=dpi)
+
+
+def _drawn(
+    scene: Scene, zoom: float | None, *, scores: Tensor | None, existence: Tensor | None
+) -> Figure:
+    """The planes, enlarged ones below them, and the legend of what they show."""
+    planes = checked_planes(scene.image, scene.point, clip=scene.centre is None)
+    point, shape = scene.point, scene.image.shape
+    cube = None if zoom is None else zoom_about(point, shape, scene.spacing, zoom)
+    figure, all_axes = _all_axes(scene.image, scene.spacing, enlarged=cube is not None)
+    window = _planes.grey_window(scene.image)
+    for number, (axes, plane) in enumerate(zip(all_axes, itertools.cycle(planes), strict=False)):
+        place = cube if number < 3 else None
+        _draw_ground(axes, plane, scene, window, thickness=1.0 if place is None else 0.5)
+        if place is not None:
+            draw_place(axes, plane, place)
+            continue
+        _draw_both(axes, plane, scene.truth, scene.found, scores=scores, existence=existence)
+        if cube is not None:
+            enlarge(axes, plane, cube)
+    _add_legend(figure, scene, planes, scores=scores, existence=existence)
+    return figure
+
+
+def _draw_ground(
+    axes: Axes, plane: Plane, scene: Scene, window: tuple[float, float], *, thickness: float
+) -> None:
+    """The slice, its name, its sides, and the contours of both masks."""
+    _planes.draw_image(axes, plane, scene.image, spacing=scene.spacing, window=window)
+    _planes.name_plane(axes, plane, scene.title(plane), scene.sides(plane))
+    for mask, color in zip(scene.masks, (TRUTH, FOUND), strict=True):
+        if mask is not None:
+            _planes.draw_contours(axes, plane, plain(mask), color=color, thickness=thickness)
+
+
+def _add_legend(
+    figure: Figure,
+    scene: Scene,
+    planes: Sequence[Plane],
+    *,
+    scores: Tensor | None,
+    existence: Tensor | None,
+) -> None:
+    cut = [None if boxes is None else _cut(boxes, planes) for boxes in (scene.truth, scene.found)]
+    handles = [
+        *_contour_handles(scene.masks[0], planes, color=TRUTH, name="soft mask"),
+        *_contour_handles(scene.masks[1], planes, color=FOUND, name="found mask"),
+        *_box_handles(*cut, scores=scores, existence=existence),
+    ]
+    if handles:
+        columns = len(handles) if len(handles) < 6 else (len(handles) + 1) // 2
+        figure.legend(handles=handles, loc="outside lower center", ncols=columns, fontsize=9)
 
 
 def _all_axes(

@@ -3,17 +3,19 @@
 from softoverlap.app.train.checkpoint import (
     LesionDetector,
     build_detector,
+    keep_threshold,
     load_checkpoint,
     read_checkpoint,
     save_checkpoint,
 )
 from softoverlap.app.train.config import TrainingConfig, pick_device
-from softoverlap.app.train.evaluation import Evaluation, evaluate
+from softoverlap.app.train.evaluation import Evaluation, evaluate, scan_target
 from softoverlap.app.train.files import FileResult, detect_files, find_scans, write_detections
 from softoverlap.app.train.inference import Detections, detect
 from softoverlap.app.train.patches import PatchSampler
 from softoverlap.app.train.scans import Intensity, TrainingScan, training_scan
 from softoverlap.app.train.schedule import Progress, learning_rate
+from softoverlap.app.train.threshold import choose_threshold
 from softoverlap.app.train.training import resumable, train
 
 __all__ = [
@@ -27,16 +29,19 @@ __all__ = [
     "TrainingConfig",
     "TrainingScan",
     "build_detector",
+    "choose_threshold",
     "detect",
     "detect_files",
     "evaluate",
     "find_scans",
+    "keep_threshold",
     "learning_rate",
     "load_checkpoint",
     "pick_device",
     "read_checkpoint",
     "resumable",
     "save_checkpoint",
+    "scan_target",
     "train",
     "training_scan",
     "write_detections",

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,8 @@ from softoverlap.images import whole_file
 _FORMAT = "softoverlap detector"
 _VERSION = 1
 _KEYS = ("config", "spacing", "intensity", "weights")
+_BEFORE_NAMED = {"box_weight": "quality"}
+"""Settings of checkpoints that were written before these had a name."""
 _MISFITS = (TypeError, ValueError, KeyError, AttributeError, RuntimeError, OverflowError)
 
 
@@ -32,6 +35,8 @@ class LesionDetector:
         spacing: Voxel edges in mm, one an axis.
         intensity: Normalisation of intensities.
         axes: Where the voxel axes of the training's scans point, such as `"RAS"`, or None.
+        score_threshold: Score from which on a box is a finding, or None; see `choose_threshold`.
+        threshold_rule: How the threshold was chosen, such as `"f1 on 3 validation scans"`, or None.
 
     Examples:
         >>> model = build_detector(TrainingConfig(), (1.0, 1.0, 1.0), Intensity("scan"))
@@ -44,6 +49,8 @@ class LesionDetector:
     spacing: tuple[float, ...]
     intensity: Intensity
     axes: str | None = None
+    score_threshold: float | None = None
+    threshold_rule: str | None = None
 
     @property
     def device(self) -> torch.device:
@@ -83,7 +90,7 @@ def build_detector(
             anchor_sizes=config.anchor_sizes,
             iou_branch=config.iou_branch,
         )
-    weighting = AnchorWeighting(target=config.score_target)
+    weighting = AnchorWeighting(target=config.score_target, box_weight=config.box_weight)
     detector = SoftRetinaNetDetector(network, weighting=weighting)
     detector.set_box_selector_parameters(
         score_thresh=config.score_threshold, nms_thresh=config.nms_threshold
@@ -120,6 +127,8 @@ def save_checkpoint(path: str | os.PathLike[str], model: LesionDetector, **more:
         "spacing": list(model.spacing),
         "intensity": asdict(model.intensity),
         "axes": model.axes,
+        "score_threshold": model.score_threshold,
+        "threshold_rule": model.threshold_rule,
         "weights": model.detector.network.state_dict(),
         **more,
     }
@@ -172,13 +181,46 @@ def restored(values: dict[str, Any], path: str | os.PathLike[str]) -> LesionDete
 
 
 def _built(values: dict[str, Any]) -> LesionDetector:
-    config = TrainingConfig.from_dict(values["config"])
+    config = TrainingConfig.from_dict({**_BEFORE_NAMED, **values["config"]})
     spacing, axes = [float(edge) for edge in values["spacing"]], values.get("axes")
     if len(spacing) != 3 or not all(0 < edge < float("inf") for edge in spacing):
         raise ValueError(f"spacing must hold three lengths in mm, got {values['spacing']}")
     if axes is not None and not isinstance(axes, str):
         raise TypeError(f"axes must be a word such as RAS, got {axes!r}")
-    return build_detector(config, spacing, Intensity(**values["intensity"]), axes=axes)
+    model = build_detector(config, spacing, Intensity(**values["intensity"]), axes=axes)
+    threshold, rule = values.get("score_threshold"), values.get("threshold_rule")  # older: neither
+    if threshold is not None and not math.isfinite(threshold):
+        raise ValueError(f"score_threshold must be a finite number or None, got {threshold!r}")
+    if rule is not None and not isinstance(rule, str):
+        raise TypeError(f"threshold_rule must be words or None, got {rule!r}")
+    threshold = None if threshold is None else float(threshold)
+    return replace(model, score_threshold=threshold, threshold_rule=rule)
+
+
+def keep_threshold(path: str | os.PathLike[str], model: LesionDetector) -> None:
+    """Write the detector's score threshold into the checkpoint of its training.
+
+    Args:
+        path: The checkpoint; all else in it stays.
+        model: The detector, as `choose_threshold` gives it.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it is no checkpoint of this package.
+
+    Examples:
+        >>> import tempfile
+        >>> path = Path(tempfile.mkdtemp()) / "checkpoint.pt"
+        >>> model = build_detector(TrainingConfig(), (1.0, 1.0, 2.0), Intensity("scan"))
+        >>> save_checkpoint(path, model)
+        >>> keep_threshold(path, replace(model, score_threshold=0.4, threshold_rule="given"))
+        >>> load_checkpoint(path, device="cpu").score_threshold
+        0.4
+    """
+    values = read_checkpoint(path)
+    chosen = {"score_threshold": model.score_threshold, "threshold_rule": model.threshold_rule}
+    with whole_file(path) as unfinished:
+        torch.save({**values, **chosen}, unfinished)
 
 
 def _reason(error: Exception) -> str:

@@ -51,9 +51,10 @@ class TrainingConfig:
         amodal: Learn the whole box of a lesion that a patch cuts, not the visible part.
         mask_threshold: Lowest probability inside a lesion, in (0, 1], where masks are read for
             this training (`load_case`); kept with the checkpoint.
-        score_target: The target of a box's score: `"existence"`, the share of raters that
-            marked the lesion; `"hard"`, 1; `"quality"` or `"existence_quality"`, which learn more
+        score_target: The target of a box's score: `"hard"`, 1; `"existence"`, the share of
+            raters that marked the lesion; `"quality"` or `"existence_quality"`, which learn more
             slowly (see `AnchorWeighting`).
+        box_weight: The weight of a positive anchor in the regression loss (see `AnchorWeighting`).
         score_threshold: Lowest score of a detection, in [0, 1].
         nms_threshold: Highest IoU of two detections, in [0, 1].
         window_overlap: Least overlap of neighbouring windows of detection, in [0, 1).
@@ -89,7 +90,8 @@ class TrainingConfig:
     iou_branch: bool = False
     amodal: bool = False
     mask_threshold: float = 0.5
-    score_target: str = "existence"
+    score_target: str = "hard"
+    box_weight: str = "one"
     score_threshold: float = 0.02
     nms_threshold: float = 0.2
     window_overlap: float = 0.5
@@ -186,7 +188,7 @@ def _check_ranges(config: TrainingConfig) -> None:
                 raise refusal(name, f"must {expected}, got {getattr(config, name)}")
     check_threshold(mask_threshold=config.mask_threshold)
     check_choice("intensity", config.intensity, ("scan", "fixed"))
-    AnchorWeighting(target=config.score_target)
+    AnchorWeighting(target=config.score_target, box_weight=config.box_weight)
 
 
 def _check_axes(config: TrainingConfig) -> None:

@@ -1,24 +1,38 @@
-"""How good the found boxes are: FROC and average precision of a set of scans."""
+"""How good the found boxes are: an operating point, FROC and average precision of some scans."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
-from softoverlap.measures import FROC, BoxAP, BoxFROC, Outcomes, Scan
+import torch
+
+from softoverlap._units import MAX_LESION_MM
+from softoverlap.app.train.scans import TrainingScan
+from softoverlap.for_monai import lesion_target
+from softoverlap.measures import (
+    FROC,
+    BoxAP,
+    BoxFROC,
+    OperatingPoint,
+    Outcomes,
+    Scan,
+    operating_point,
+)
 
 
 @dataclass(frozen=True, eq=False)
 class Evaluation:
-    """FROC at IoU 0.1, and average precision at IoU 0.1 and 0.5.
+    """FROC at IoU 0.1, one point of it, and average precision at IoU 0.1 and 0.5.
 
     Args:
         froc: The curve, its readings and the CPM.
         ap10: Average precision at IoU 0.1, NaN without lesions.
         ap50: Average precision at IoU 0.5, NaN without lesions.
-        outcomes: What hit what in each scan, at IoU 0.1 and 0.5.
+        outcomes: What hit what in each scan, at IoU 0.1.
+        point: Sensitivity, precision, F1 and false positives a scan at one score threshold.
 
     Examples:
         >>> import torch
@@ -31,12 +45,16 @@ class Evaluation:
     ap10: float
     ap50: float
     outcomes: Outcomes
+    point: OperatingPoint
 
     @property
     def summary(self) -> dict[str, Any]:
         """All numbers by name, in full precision, as JSON holds them: None instead of NaN."""
         readings = zip(self.froc.fp_rates, self.froc.sensitivity, strict=True)
+        point = {name: _or_none(value) for name, value in asdict(self.point).items()}
+        del point["interval"]
         return {
+            "point": point,
             "cpm": _or_none(self.froc.cpm),
             "ap@0.1": _or_none(self.ap10),
             "ap@0.5": _or_none(self.ap50),
@@ -46,15 +64,44 @@ class Evaluation:
         }
 
 
-def evaluate(predictions: Sequence[Scan], targets: Sequence[Scan]) -> Evaluation:
-    """Judge the boxes found in a set of scans; every lesion counts 1, whatever its existence.
+def scan_target(scan: TrainingScan) -> dict[str, Any]:
+    """The target of a scan as `evaluate` takes it.
+
+    Args:
+        scan: The scan with its lesions.
+
+    Returns:
+        What `lesion_target` gives; `"spacing"`, the edges of a voxel in mm; and `"ignored"`, True
+        for lesions too large for a box (an edge above 32 mm), shape (M,).
+
+    Examples:
+        >>> from softoverlap.images import Volume
+        >>> image = Volume(torch.zeros(8, 8, 8), torch.eye(4, dtype=torch.float64))
+        >>> scan_target(TrainingScan("scan", image, []))["ignored"].shape
+        torch.Size([0])
+    """
+    target, spacing = lesion_target(scan.lesions), scan.image.spacing
+    low, high = target["box"].double().chunk(2, dim=1)
+    edges = (high - low) * torch.tensor(spacing, dtype=torch.float64)
+    return {**target, "spacing": spacing, "ignored": (edges > MAX_LESION_MM).any(dim=1)}
+
+
+def evaluate(
+    predictions: Sequence[Scan], targets: Sequence[Scan], *, at: float | int | str | None = "f1"
+) -> Evaluation:
+    """Judge the boxes found in a set of scans, as `softoverlap score` does.
+
+    A box hits if its IoU with the lesion's tight box is at least 0.1. In FROC and at the operating
+    point a lesion counts by its existence, in average precision each counts 1.
 
     Args:
         predictions: A dict a scan, as `compute_froc` takes them.
-        targets: A dict a scan, in the same order, as of `lesion_target`.
+        targets: A dict a scan, in the same order, as of `scan_target` or `lesion_target`.
+        at: Where the operating point lies, as `operating_point` takes it: the score threshold that
+            was chosen on other scans, or a rule that chooses it on these, which flatters.
 
     Returns:
-        FROC and average precision.
+        FROC, the operating point and average precision.
 
     Raises:
         ValueError: If there is no scan, or keys or shapes are wrong.
@@ -66,12 +113,16 @@ def evaluate(predictions: Sequence[Scan], targets: Sequence[Scan]) -> Evaluation
         >>> evaluate([{**nothing, "label_scores": torch.zeros(0)}], [target]).ap10
         0.0
     """
-    precision = BoxAP(thresholds=(0.1, 0.5))
-    outcomes = precision.statistics(predictions, targets)
-    ap = precision.details(outcomes).per_threshold
-    froc = BoxFROC().details(outcomes)  # at the first threshold
-    return Evaluation(froc, ap.get(0.1, math.nan), ap.get(0.5, math.nan), outcomes)
+    froc, strict = BoxFROC(), BoxAP(threshold=0.5)
+    outcomes = froc.statistics(predictions, targets)
+    return Evaluation(
+        froc.details(outcomes),
+        BoxAP().value(outcomes),
+        strict.value(strict.statistics(predictions, targets)),
+        outcomes,
+        operating_point(outcomes, at),
+    )
 
 
-def _or_none(number: float) -> float | None:
-    return None if math.isnan(number) else number
+def _or_none(value: Any) -> Any:
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -26,7 +26,7 @@ from softoverlap.images import (
     image_name,
     load_one_volume,
     save_nifti,
-    write_boxes,
+    write_box_files,
     write_markups,
     write_table,
 )
@@ -95,6 +95,9 @@ def detect_files(
 ) -> list[FileResult]:
     """Find lesions in files, and write boxes, markups and heat maps on their own grids.
 
+    Markups hold the boxes at or above the detector's score threshold, all if it has none; files of
+    boxes and tables hold the candidates below it too, and the threshold.
+
     A file that cannot be read, or whose results cannot be written, gets an error; the others
     continue. A scan whose voxels are all equal gets a note and no boxes. `detections.csv` has a row
     for every box, `scans.csv` one for every file; Ctrl-C writes them for the files that are done.
@@ -155,7 +158,7 @@ def _detect_file(model: LesionDetector, path: Path, output: Path) -> FileResult:
     try:
         image = load_one_volume(path)
         constant = bool((image.data == image.data.flatten()[0]).all())
-        detections = _nothing(image) if constant else detect(model, image)
+        detections = _nothing(model, image) if constant else detect(model, image)
         write_detections(output, image_name(path), detections, image.affine)
     except (ValueError, OSError) as error:
         return FileResult(path, None, str(error))
@@ -163,10 +166,15 @@ def _detect_file(model: LesionDetector, path: Path, output: Path) -> FileResult:
     return FileResult(path, detections, axes=axis_codes(image.affine), note=note)
 
 
-def _nothing(image: Volume) -> Detections:
+def _nothing(model: LesionDetector, image: Volume) -> Detections:
     """No boxes, and an empty heat map."""
     none = torch.zeros(0, 6), torch.zeros(0, dtype=torch.int64), torch.zeros(0)
-    return Detections(*none, heat_map=torch.zeros(image.data.shape))
+    return Detections(
+        *none,
+        heat_map=torch.zeros(image.data.shape),
+        score_threshold=model.score_threshold,
+        threshold_rule=model.threshold_rule,
+    )
 
 
 def result_files(output: Path, name: str) -> tuple[Path, Path, Path]:
@@ -179,7 +187,7 @@ def result_files(output: Path, name: str) -> tuple[Path, Path, Path]:
 def write_detections(
     output: Path, name: str, detections: Detections, affine: Float64[Tensor, "4 4"]
 ) -> None:
-    """Write the boxes as JSON and as 3D Slicer markups, and the heat map as NIfTI.
+    """Write the boxes as JSON, the findings as 3D Slicer markups, and the heat map as NIfTI.
 
     Args:
         output: An existing folder.
@@ -199,29 +207,33 @@ def write_detections(
         3
     """
     boxes, markups, heat_map = result_files(output, name)
-    box, scores = detections.box, detections.scores
-    write_boxes(boxes, box, scores=scores, labels=detections.label, affine=affine, case=name)
-    write_markups(markups, box, affine, scores=scores)
+    above = detections.above
+    write_box_files(boxes, {name: detections.box_file(affine, name)})
+    write_markups(markups, detections.box[above], affine, scores=detections.scores[above])
     save_nifti(heat_map, detections.heat_map, affine)
 
 
 def _write_tables(output: Path, results: Sequence[FileResult]) -> None:
     boxes, scans = [], []
     for result in results:
-        number = "" if result.detections is None else len(result.detections.box)
+        found = result.detections
+        numbers = ("", "") if found is None else (len(found.box), int(found.above.sum()))
         state = "ok" if result.ok else "failed"
         words = result.error or "", result.note or ""
-        scans.append([image_name(result.path), str(result.path), state, number, *words])
+        scans.append([image_name(result.path), str(result.path), state, *numbers, *words])
         if result.detections is not None:
             boxes += box_rows(image_name(result.path), result.detections)
-    write_table(output / "scans.csv", ["case", "file", "state", "boxes", "error", "note"], scans)
-    write_table(output / "detections.csv", ["case", "score", "label", *axis_names(3)], boxes)
+    header = ["case", "file", "state", "boxes", "above", "error", "note"]
+    write_table(output / "scans.csv", header, scans)
+    header = ["case", "score", "label", *axis_names(3), "above"]
+    write_table(output / "detections.csv", header, boxes)
 
 
 def box_rows(name: str, detections: Detections) -> list[list[object]]:
-    """A row for each box: case, score, label, and its coordinates in voxels."""
-    columns = (detections.scores.tolist(), detections.label.tolist(), detections.box.tolist())
-    return [[name, score, label, *box] for score, label, box in zip(*columns, strict=True)]
+    """A row for each box: case, score, label, its coordinates in voxels, whether it is above."""
+    parts = detections.scores, detections.label, detections.box, detections.above
+    rows = zip(*(part.tolist() for part in parts), strict=True)
+    return [[name, score, label, *box, above] for score, label, box, above in rows]
 
 
 def _remove_earlier(scans: Sequence[Path], output: Path) -> None:

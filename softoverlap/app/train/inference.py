@@ -7,13 +7,13 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from softoverlap import boxes as geometry
 from softoverlap.app.train.checkpoint import LesionDetector
 from softoverlap.app.train.scans import zoom, zoom_factor, zoom_size
-from softoverlap.images import Volume, check_one_channel
+from softoverlap.images import BoxFile, Volume, check_one_channel
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,6 +25,9 @@ class Detections:
         label: Classes, shape (N,).
         scores: Confidence in [0, 1], shape (N,).
         heat_map: The highest score of any anchor at each voxel, in [0, 1], shape (D, H, W).
+        score_threshold: Score from which on a box is a finding, not a candidate, or None.
+        threshold_rule: How the threshold was chosen, or None.
+        smallest_anchor: Edges of the detector's smallest anchor in voxels of the scan, or None.
 
     Examples:
         >>> nothing = Detections(
@@ -38,6 +41,24 @@ class Detections:
     label: Int[Tensor, "boxes"]
     scores: Float[Tensor, "boxes"]
     heat_map: Float[Tensor, "depth height width"]
+    score_threshold: float | None = None
+    threshold_rule: str | None = None
+    smallest_anchor: tuple[float, ...] | None = None
+
+    @property
+    def above(self) -> Bool[Tensor, "boxes"]:
+        """Which boxes are findings: all, if there is no threshold."""
+        return self.box_file().above
+
+    def box_file(self, affine: Tensor | None = None, case: str | None = None) -> BoxFile:
+        """The boxes as a file holds them."""
+        threshold = self.score_threshold
+        return BoxFile(
+            self.box.double(), self.scores.double(), self.label.long(), affine, case,
+            score_threshold=threshold,
+            threshold_rule=None if threshold is None else self.threshold_rule,
+            smallest_anchor=self.smallest_anchor,
+        )  # fmt: skip
 
     @property
     def prediction(self) -> dict[str, Tensor]:
@@ -86,6 +107,9 @@ def detect(model: LesionDetector, image: Volume) -> Detections:
         label=prediction["label"].cpu(),
         scores=prediction["label_scores"].float().cpu(),
         heat_map=zoom(heat_map.cpu(), inverse, shape).clamp(0, 1),
+        score_threshold=model.score_threshold,
+        threshold_rule=model.threshold_rule,
+        smallest_anchor=tuple(min(model.config.anchor_sizes) * f for f in factor),
     )
 
 

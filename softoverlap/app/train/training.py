@@ -214,6 +214,8 @@ def _resumed(path: Path, config: TrainingConfig, device: torch.device, names: li
             f"checkpoint {path} must hold the optimizer of its training, got: {error}"
         ) from error
     run.step, run.seconds = values["step"], values["seconds"]
+    if run.done < 1:  # other weights, another threshold
+        run.model = replace(run.model, score_threshold=None, threshold_rule=None)
     return run
 
 

@@ -1,4 +1,4 @@
-"""Which box takes which lesion: by descending score, boxes of equal score together."""
+"""Which box takes which lesion: one each by descending score, or as many as each box hits."""
 
 from __future__ import annotations
 
@@ -44,6 +44,32 @@ def greedy(
     )
     outcome, taken = (torch.from_numpy(cell.T.reshape(count, sizes, times)) for cell in cells)
     return outcome, taken
+
+
+def shared(
+    quality: Shaped[Tensor, "lesions boxes"],
+    hits: Bool[Tensor, "lesions boxes"],
+    scores: Float[Tensor, "boxes"],
+) -> tuple[Int[Tensor, "boxes"], Int[Tensor, "boxes"], Int[Tensor, "lesions"]]:
+    """Each lesion is taken by the box of the highest score that hits it, of equals the best one.
+
+    A box may take several lesions, and is a hit even if others took all that it hits.
+
+    Returns:
+        Outcome of each box, the lesion that it hits best, and the box that took each lesion; -1
+        for none.
+    """
+    level = scores.nan_to_num(nan=-torch.inf).unique(return_inverse=True)[1]
+    place = quality.unique(return_inverse=True)[1]
+    outcome = torch.where(hits.any(dim=0), TRUE_POSITIVE, FALSE_POSITIVE)
+    taken_by = _highest(level * (1 + quality.numel()) + place, hits)
+    return outcome, _highest(place.mT, hits.mT), taken_by
+
+
+def _highest(ranks: Int[Tensor, "rows columns"], among: Bool[Tensor, "rows columns"]) -> Tensor:
+    """The column of the highest rank among some in each row, -1 where there is none."""
+    none = ranks.new_full((len(ranks), 1), -1)
+    return torch.cat([none, torch.where(among, ranks, -1)], dim=1).argmax(dim=1) - 1
 
 
 def _groups(scores: Tensor, boxes: Tensor, quality: Tensor, hits: Tensor) -> list[np.ndarray]:

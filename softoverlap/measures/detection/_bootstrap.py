@@ -65,6 +65,7 @@ class Events:
     Args:
         scores: Score of each box.
         found: What a box adds to the lesions found.
+        hit: Whether it hits a lesion, be it one that another box found.
         false: Whether it is a false positive.
         scan: Number of its scan.
         totals: What there is to find in each scan.
@@ -72,6 +73,7 @@ class Events:
 
     scores: Float[Tensor, "boxes"]
     found: Float[Tensor, "boxes"]
+    hit: Bool[Tensor, "boxes"]
     false: Bool[Tensor, "boxes"]
     scan: Int[Tensor, "boxes"]
     totals: Float[Tensor, "scans"]
@@ -85,7 +87,8 @@ class Events:
 
     def order_by_content(self, patient_of_scan: Int[Tensor, "scans"]) -> list[int]:
         """Patients sorted by what they hold, so that draws don't depend on how scans came in."""
-        rows = torch.stack([self.scores, self.found, self.false.double()], dim=1)
+        columns = (self.scores, self.found, self.false.double(), self.hit.double())
+        rows = torch.stack(columns, dim=1)
         parts = rows.split(self.scan.bincount(minlength=len(self.totals)).tolist())
         contents: dict[int, list[tuple[float, bytes]]] = {}
         scans = zip(patient_of_scan.tolist(), self.totals.tolist(), parts, strict=True)

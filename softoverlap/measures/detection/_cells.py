@@ -18,8 +18,8 @@ from softoverlap.measures.detection.sizes import ALL
 class Cell:
     """One class at one threshold in one size class, which some lesion has.
 
-    `above` is how many boxes of its scan and class have a higher score than a box, `equal` how many
-    have its score.
+    `found` is how many lesions each box took, `above` how many boxes of its scan and class have a
+    higher score than it, `equal` how many have its score.
     """
 
     label: int | str
@@ -27,6 +27,7 @@ class Cell:
     size: str
     scores: Float[Tensor, "boxes"]
     hits: Bool[Tensor, "boxes"]
+    found: Float[Tensor, "boxes"]
     above: Float[Tensor, "boxes"]
     equal: Float[Tensor, "boxes"]
     lesions: int
@@ -43,6 +44,7 @@ def cells_of(pooled: Outcomes, class_names: Sequence[str] | None) -> Iterator[Ce
         for row, (size, lesions) in enumerate(zip(names, counts, strict=True)):
             for column, threshold in enumerate(pooled.thresholds if lesions else ()):
                 outcome = pooled.outcome[:, row, column]
+                found = pooled.found((~left_out[row]).double(), row, column)
                 kept = own & (outcome != IGNORED)
                 yield Cell(
                     label=class_name(label, class_names),
@@ -50,6 +52,7 @@ def cells_of(pooled: Outcomes, class_names: Sequence[str] | None) -> Iterator[Ce
                     size=size,
                     scores=pooled.scores[kept],
                     hits=outcome[kept] == TRUE_POSITIVE,
+                    found=found[kept],
                     above=above[kept],
                     equal=equal[kept],
                     lesions=lesions,

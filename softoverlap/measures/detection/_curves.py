@@ -128,13 +128,20 @@ def read_at(
 
 
 def precision_area(
-    scores: Float[Tensor, "boxes"], hits: Bool[Tensor, "boxes"], lesions: int
+    scores: Float[Tensor, "boxes"],
+    hits: Bool[Tensor, "boxes"],
+    found: Float[Tensor, "boxes"],
+    lesions: int,
 ) -> float:
-    """Area under the precision envelope, over every step of recall; others than hits are false."""
-    _, (true, others) = operating_points(scores, hits, ~hits)
+    """Area under the precision envelope, over every step of recall; others than hits are false.
+
+    `found` is how many lesions each box adds to those found.
+    """
+    _, (true, others, reached) = operating_points(scores, hits, ~hits, found)
     precision = true / (true + others).clamp(min=1)
     envelope = precision.flip(0).cummax(0).values.flip(0)
-    area = math.fsum((true.diff() * envelope[1:]).tolist())  # of whole steps: 1 where it is perfect
+    # Of whole steps: 1 where it is perfect.
+    area = math.fsum((reached.diff() * envelope[1:]).tolist())
     return min(1.0, area / lesions)
 
 

@@ -29,7 +29,7 @@ def sums_at(
     """At a threshold, or at the one that the rule chooses in each draw."""
     if not isinstance(rule, str):
         return _sums_above(events, times, -math.inf if rule is None else rule)
-    kinds = [(events.found > 0).double(), events.found, events.false.double()]
+    kinds = [events.hit.double(), events.found, events.false.double()]
     if rule != "f1":
         kinds.append(torch.ones_like(events.found))
     thresholds = torch.cat([torch.tensor([math.inf]).double(), events.scores.unique().flip(0)])
@@ -49,7 +49,7 @@ def sums_at(
 def _sums_above(events: Events, times: Float[Tensor, "resamples scans"], threshold: float) -> Sums:
     """At a given threshold, or of all boxes, which then need no score."""
     kept = (events.scores >= threshold).double() if threshold > -math.inf else 1.0
-    kinds = torch.stack([(events.found > 0).double(), events.found, events.false.double()])
+    kinds = torch.stack([events.hit.double(), events.found, events.false.double()])
     by_scan = times.new_zeros(3, times.shape[1]).index_add(1, events.scan, kinds * kept)
     sums = (times * by_scan[:, None]).cumsum(2)[..., -1]
     return Sums(times.new_full((len(times),), threshold), *sums)

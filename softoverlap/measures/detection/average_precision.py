@@ -90,7 +90,7 @@ class BoxAP(BoxMeasure):
         pooled = self.pooled(outcomes)
         scores: dict[Any, float] = {
             (cell.label, cell.threshold, cell.size): _curves.precision_area(
-                cell.scores, cell.hits, cell.lesions
+                cell.scores, cell.hits, cell.found, cell.lesions
             )
             for cell in cells_of(pooled, self.class_names)
         }

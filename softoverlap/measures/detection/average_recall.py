@@ -185,7 +185,7 @@ def compute_average_recall(
 
 def _recall(cell: Cell, limit: int) -> float:
     fits = ((limit - cell.above) / cell.equal).clamp(0, 1)
-    return (cell.hits * fits).sum().item() / cell.lesions
+    return (cell.found * fits).sum().item() / cell.lesions
 
 
 def _checked_limits(max_detections: Sequence[int]) -> tuple[int, ...]:

@@ -26,7 +26,7 @@ from softoverlap.measures.detection._bootstrap import (
 from softoverlap.measures.detection._curves import FROC, FROCInterval
 from softoverlap.measures.detection.matching import Matching
 from softoverlap.measures.detection.measure import BoxMeasure
-from softoverlap.measures.detection.outcomes import Outcomes
+from softoverlap.measures.detection.outcomes import TRUE_POSITIVE, Outcomes
 from softoverlap.measures.detection.sizes import SizeClasses
 from softoverlap.measures.hit import AnyHit, Scan
 from softoverlap.measures.inputs import Spacing
@@ -182,7 +182,8 @@ def events_of(
     kept = slice(None) if boxes is None else boxes
     return Events(
         scores=pooled.scores[kept],
-        found=torch.cat([worth, worth.new_zeros(1)])[pooled.row_of_lesion[kept]],  # -1: the last
+        found=pooled.found(worth)[kept],
+        hit=pooled.outcome[kept, 0, 0] == TRUE_POSITIVE,
         false=pooled.false_positive[kept],
         scan=pooled.scan_of_box[kept],
         totals=worth.new_zeros(len(pooled.scans)).index_add(0, pooled.scan_of_lesion, worth),

@@ -14,7 +14,7 @@ from torch import Tensor
 from softoverlap._checks import check_choice
 from softoverlap._types import plain
 from softoverlap.measures.criteria import centred_in
-from softoverlap.measures.detection._assignment import greedy
+from softoverlap.measures.detection._assignment import greedy, shared as match_shared
 from softoverlap.measures.detection.outcomes import IGNORED, Outcomes
 from softoverlap.measures.detection.scans import (
     check_scan,
@@ -194,6 +194,7 @@ def match_quality(
     sizes: Sequence[float],
     ignored: Bool[Tensor, "lesions"] | None = None,
     centred: Bool[Tensor, "lesions boxes"] | None = None,
+    shared: bool = False,
 ) -> Outcomes:
     """Match a scan of one class where it is known what hits what, and how well.
 
@@ -204,11 +205,14 @@ def match_quality(
         scores: Their scores; boxes without, or of equal score, are matched together, as many as
             possible.
         lesion_boxes: Boxes of the lesions, in voxels.
-        existence: What each lesion counts.
+        existence: What each lesion counts; one of existence 0 is not there.
         sizes: Their sizes.
         ignored: Lesions that are neither hit nor missed, by default none. A box that hits one, or
             is centred in it, and takes no other lesion is ignored too.
         centred: Which box has its centre in which lesion, as `centred_in` says; by default none.
+        shared: By default a box takes one lesion at most, and one that hits only what others took
+            is a duplicate. If true, as between masks, a lesion is taken by the box of the highest
+            score that hits it, a box may take several, and every box that hits one is a hit.
 
     Returns:
         The record of the scan.
@@ -225,8 +229,14 @@ def match_quality(
     one_class, lesion_class = (boxes.new_zeros(len(rows)) for rows in (boxes, lesion_boxes))
     ignored = lesion_class.bool() if ignored is None else ignored
     levels = one_class if scores is None else scores
-    counted = (hits & ~ignored[:, None])[None]
-    outcome, lesion = greedy(quality, counted, ANY_SIZE.outside(lesion_class), levels, boxes)
+    worth = lesion_class.new_tensor(existence)
+    counted, taken_by = hits & ((worth > 0) & ~ignored)[:, None], None
+    if shared:
+        columns = match_shared(quality, counted, levels)
+        outcome, lesion, taken_by = (column[:, None, None] for column in columns)
+    else:
+        sizes_outside = ANY_SIZE.outside(lesion_class)
+        outcome, lesion = greedy(quality, counted[None], sizes_outside, levels, boxes)
     met = hits if centred is None else hits | centred
     outcome[(lesion < 0) & _meeting(met[None], ignored)] = IGNORED
     return Outcomes(
@@ -237,9 +247,10 @@ def match_quality(
         lesion=lesion,
         lesion_boxes=lesion_boxes,
         lesion_labels=lesion_class,
-        existence=lesion_class.new_tensor(existence),
+        existence=worth,
         sizes=lesion_class.new_tensor(sizes),
         ignored=ignored,
+        found_by=taken_by,  # pyright: ignore[reportArgumentType]
         scans=torch.tensor([[len(boxes), len(lesion_boxes)]]),
     )
 

@@ -20,9 +20,13 @@ _NAMES = {1: "hit", 0: "duplicate", -1: "false positive", 2: "ignored"}
 Rows = tuple[Float[Tensor, "boxes _"], Float[Tensor, "lesions _"], Float[Tensor, "scans 2"]]
 
 _OF_BOXES = ("boxes", "labels", "scores", "outcome", "lesion")
-_OF_LESIONS = ("lesion_boxes", "lesion_labels", "existence", "sizes", "ignored")
+_OF_LESIONS = ("lesion_boxes", "lesion_labels", "existence", "sizes", "ignored", "found_by")
 _COLUMNS = (*_OF_BOXES, *_OF_LESIONS, "scans")
-_DTYPES = dict.fromkeys(("outcome", "lesion", "scans"), torch.int64) | {"ignored": torch.bool}
+_OPTIONAL = ("ignored", "found_by")
+_DTYPES: dict[str, torch.dtype] = {
+    **dict.fromkeys(("outcome", "lesion", "found_by", "scans"), torch.int64),
+    "ignored": torch.bool,
+}
 
 
 class BoxOutcome(NamedTuple):
@@ -31,7 +35,8 @@ class BoxOutcome(NamedTuple):
     Args:
         score: Its score, or None.
         outcome: "hit", "duplicate", "false positive" or "ignored".
-        lesion: The lesion that it took, by its number in the scan, or None.
+        lesion: The lesion that it took or, where boxes share lesions, that it hits best, by its
+            number in the scan, or None.
         box: Its edges in voxels, all minima, then all maxima.
 
     Examples:
@@ -58,7 +63,8 @@ class Outcomes:
         scores: Their scores, NaN for a box without, float64, shape (N,).
         outcome: 1 for a hit, 0 for a duplicate (what it hits is taken), -1 for a false positive,
             2 for a box that does not count, shape (N, sizes, thresholds).
-        lesion: The lesion that a box took, by its number in the scan, -1 for none; same shape.
+        lesion: The lesion that a box took or, where boxes share lesions, that it hits best, by its
+            number in the scan, -1 for none; same shape.
         lesion_boxes: Boxes of the lesions, in voxels, float64, shape (M, 2 * ndim).
         lesion_labels: Their classes, float64, shape (M,).
         existence: What each lesion counts: its existence, or 1; float64, shape (M,).
@@ -66,6 +72,8 @@ class Outcomes:
         scans: How many boxes and how many lesions each scan has, shape (S, 2).
         ignored: Lesions that are neither hit nor missed and are in no denominator, shape (M,); by
             default none.
+        found_by: The box that took a lesion, by its number in the scan, -1 for none, shape
+            (M, sizes, thresholds); by default as `lesion` says, which holds one lesion a box.
         thresholds: The lowest scores that hit, NaN where it was no score that decided.
         size_classes: The size classes that follow that of all sizes.
 
@@ -94,10 +102,13 @@ class Outcomes:
     thresholds: tuple[float, ...] = (math.nan,)
     size_classes: SizeClasses = ANY_SIZE
     ignored: Bool[Tensor, "lesions"] = field(default=None)  # pyright: ignore[reportAssignmentType]
+    found_by: Int[Tensor, "lesions sizes thresholds"] = field(default=None)  # pyright: ignore[reportAssignmentType]
 
     def __post_init__(self) -> None:
         if self.ignored is None:
             object.__setattr__(self, "ignored", torch.zeros_like(self.existence).bool())
+        if self.found_by is None:
+            object.__setattr__(self, "found_by", self._takers())
         for names, count in zip((_OF_BOXES, _OF_LESIONS), self.scans.sum(dim=0), strict=True):
             rows = {name: len(getattr(self, name)) for name in names}
             if set(rows.values()) != {int(count)}:
@@ -120,14 +131,22 @@ class Outcomes:
 
     @property
     def row_of_lesion(self) -> Int[Tensor, "boxes"]:
-        """The row of the lesion that each box took at the first threshold, -1 for none."""
+        """The row of each box's `lesion` at the first threshold, -1 for none."""
         return _shifted(self.lesion, self._first_lesion)[:, 0, 0]
 
     @property
     def box_of_lesion(self) -> list[int | None]:
         """The row of the box that took each lesion at the first threshold, None for none."""
-        taken = dict(zip(self.row_of_lesion.tolist(), range(len(self.boxes)), strict=True))
-        return [taken.get(row) for row in range(len(self.lesion_boxes))]
+        rows = _shifted(self.found_by, self._first_box)[:, 0, 0]
+        return [None if row < 0 else row for row in rows.tolist()]
+
+    def found(
+        self, worth: Float[Tensor, "lesions"], size: int = 0, threshold: int = 0
+    ) -> Float[Tensor, "boxes"]:
+        """What each box found: Σ worth of the lesions that it took."""
+        rows = _shifted(self.found_by, self._first_box)[:, size, threshold]
+        taken = rows >= 0
+        return worth.new_zeros(len(self.boxes)).index_add(0, rows[taken], worth[taken])
 
     @property
     def worth(self) -> Float[Tensor, "lesions"]:
@@ -149,16 +168,32 @@ class Outcomes:
     @property
     def recall_by_scan(self) -> Float[Tensor, "scans"]:
         """The share of its lesions that the boxes of each scan hit, NaN where none counts."""
-        hits = (self.outcome[:, 0, 0] == TRUE_POSITIVE).double()
-        nothing = hits.new_zeros(len(self.scans))
-        counts = nothing.index_add(0, self.scan_of_box, hits)
-        lesions = nothing.index_add(0, self.scan_of_lesion, (~self.ignored).double())
-        return torch.where(lesions > 0, counts / lesions.clamp(min=1), math.nan)
+        counted = (~self.ignored).double()
+        found = counted * (self.found_by[:, 0, 0] >= 0)
+        hit, lesions = (
+            counted.new_zeros(len(self.scans)).index_add(0, self.scan_of_lesion, each)
+            for each in (found, counted)
+        )
+        return torch.where(lesions > 0, hit / lesions.clamp(min=1), math.nan)
 
     @property
     def _first_lesion(self) -> Int[Tensor, "boxes"]:
         """The row of the first lesion of each box's scan."""
         return (self.scans[:, 1].cumsum(0) - self.scans[:, 1])[self.scan_of_box]
+
+    @property
+    def _first_box(self) -> Int[Tensor, "lesions"]:
+        """The row of the first box of each lesion's scan."""
+        return (self.scans[:, 0].cumsum(0) - self.scans[:, 0])[self.scan_of_lesion]
+
+    def _takers(self) -> Int[Tensor, "lesions sizes thresholds"]:
+        """The box that took each lesion, where each took its `lesion` alone."""
+        rows = _shifted(self.lesion, self._first_lesion)
+        cells = (rows >= 0).nonzero(as_tuple=True)
+        first = self.scans[:, 0].cumsum(0) - self.scans[:, 0]
+        taken = rows.new_full((len(self.existence), *rows.shape[1:]), -1)
+        taken[rows[cells], cells[1], cells[2]] = cells[0] - first[self.scan_of_box[cells[0]]]
+        return taken
 
     @classmethod
     def joined(cls, outcomes: Outcomes | Sequence[Outcomes]) -> Outcomes:
@@ -188,29 +223,26 @@ class Outcomes:
         ]
 
     def as_one_scan(self, boxes: Sequence[int], lesions: Sequence[int]) -> Outcomes:
-        """Parts of one scan as that scan, with its boxes and lesions in another order.
+        """Parts of one scan as that scan, with some of its boxes and lesions in another order.
 
         Args:
-            boxes: Rows of the boxes, in the order in which they shall stand.
-            lesions: Rows of the lesions, in the order in which they shall stand.
+            boxes: Rows of the boxes that are kept, in the order in which they shall stand.
+            lesions: Rows of the lesions that are kept, in the order in which they shall stand.
         """
-        places = torch.full((len(lesions) + 1,), -1)  # none, -1, is the last and stays -1
-        places[list(lesions)] = torch.arange(len(lesions))
-        lesion = places[_shifted(self.lesion, self._first_lesion)]
-        return replace(
-            self,
-            **{name: getattr(self, name)[list(boxes)] for name in _OF_BOXES[:-1]},
-            lesion=lesion[list(boxes)],
-            **{name: getattr(self, name)[list(lesions)] for name in _OF_LESIONS},
-            scans=self.scans.sum(dim=0, keepdim=True),
-        )
+        columns = {name: getattr(self, name)[list(boxes)] for name in _OF_BOXES}
+        columns |= {name: getattr(self, name)[list(lesions)] for name in _OF_LESIONS}
+        taken = _shifted(self.lesion, self._first_lesion)[list(boxes)]
+        columns["lesion"] = _places(lesions, self.scans[:, 1])[taken]
+        taken_by = _shifted(self.found_by, self._first_box)[list(lesions)]
+        columns["found_by"] = _places(boxes, self.scans[:, 0])[taken_by]
+        return replace(self, scans=torch.tensor([[len(boxes), len(lesions)]]), **columns)
 
     def rows(self) -> Rows:
         """Numbers of each box, each lesion and each scan, float64, for ranks to gather."""
         boxes = [self.labels, self.scores, *self.boxes.mT]
         boxes += [*self.outcome.flatten(1).mT, *self.lesion.flatten(1).mT]
         lesions = [self.lesion_labels, self.existence, self.sizes, self.ignored.double()]
-        lesions += self.lesion_boxes.mT
+        lesions += [*self.lesion_boxes.mT, *self.found_by.flatten(1).mT]
         return (
             torch.stack([column.double() for column in boxes], dim=1),
             torch.stack(lesions, dim=1),
@@ -224,19 +256,22 @@ class Outcomes:
         """The outcomes of such rows."""
         boxes, lesions, scans = rows
         shape = (1 + len(size_classes.bounds), len(thresholds))
-        cells, coords = math.prod(shape), max(0, lesions.shape[1] - 4)
+        cells = math.prod(shape)
+        coords = max(0, lesions.shape[1] - 4 - cells)
         label, score, box, outcome, taken = boxes.split([1, 1, coords, cells, cells], dim=1)
+        values, lesion_boxes, taken_by = lesions.split([4, coords, cells], dim=1)
         return cls(
             boxes=box,
             labels=label[:, 0],
             scores=score[:, 0],
             outcome=outcome.long().unflatten(1, shape),
             lesion=taken.long().unflatten(1, shape),
-            lesion_boxes=lesions[:, 4:],
-            lesion_labels=lesions[:, 0],
-            existence=lesions[:, 1],
-            sizes=lesions[:, 2],
-            ignored=lesions[:, 3].bool(),
+            lesion_boxes=lesion_boxes,
+            lesion_labels=values[:, 0],
+            existence=values[:, 1],
+            sizes=values[:, 2],
+            ignored=values[:, 3].bool(),
+            found_by=taken_by.long().unflatten(1, shape),
             scans=scans.long(),
             thresholds=thresholds,
             size_classes=size_classes,
@@ -253,31 +288,42 @@ class Outcomes:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Outcomes:
-        """The outcomes of such data, equal to the last digit; none is ignored if it says nothing.
+        """The outcomes of such data, equal to the last digit.
+
+        Older data may lack `ignored`, then no lesion is, and `found_by`, then a box took its
+        `lesion` alone.
 
         Raises:
             KeyError: If something is missing.
             TypeError: If something is not as it was written.
             ValueError: If the columns do not fit each other.
         """
-        values = {"ignored": [False] * len(values["existence"]), **values}
         thresholds = tuple(_numbers(values["thresholds"]))
         sizes = SizeClasses.checked(
             *(values["size_classes"][k] for k in ("edges", "spacing", "of"))
         )
         cells, coords = (1 + len(sizes.bounds), len(thresholds)), (2 * values["ndim"],)
         inner = {"boxes": coords, "lesion_boxes": coords, "scans": (2,)}
-        inner |= {"outcome": cells, "lesion": cells}
+        inner |= {"outcome": cells, "lesion": cells, "found_by": cells}
         columns = {}
         for name in _COLUMNS:
+            if name in _OPTIONAL and name not in values:
+                continue
             column = torch.tensor(_numbers(values[name]), dtype=_DTYPES.get(name, torch.float64))
             columns[name] = column.reshape(len(values[name]), *inner.get(name, ()))
         return cls(**columns, thresholds=thresholds, size_classes=sizes)
 
 
-def _shifted(lesion: Int[Tensor, "boxes *cells"], first: Int[Tensor, "boxes"]) -> Tensor:
+def _shifted(numbers: Int[Tensor, "rows *cells"], first: Int[Tensor, "rows"]) -> Tensor:
     """Numbers in a scan as rows of all scans; -1 stays."""
-    return torch.where(lesion >= 0, lesion + first[:, None, None], -1)
+    return torch.where(numbers >= 0, numbers + first[:, None, None], -1)
+
+
+def _places(kept: Sequence[int], counts: Int[Tensor, "scans"]) -> Int[Tensor, "rows"]:
+    """The place of each row among those that are kept, -1 for others and, at the end, for none."""
+    places = torch.full((int(counts.sum()) + 1,), -1)
+    places[list(kept)] = torch.arange(len(kept))
+    return places
 
 
 def _nulled(values: Sequence[Any]) -> list[Any]:

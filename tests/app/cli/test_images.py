@@ -226,6 +226,26 @@ def test_boxes_of_a_turned_grid_are_drawn_where_they_lie(tmp_path, monkeypatch, 
         assert seen["found_boxes"][0].tolist() == pytest.approx(expected, abs=1e-6)
 
 
+def test_boxes_below_the_score_threshold_are_not_drawn(tmp_path, monkeypatch):
+    from softoverlap.app import report
+
+    seen, plot_case = {}, report.plot_case
+
+    def remembered(image, **options):
+        seen.update(options)
+        return plot_case(image, **options)
+
+    monkeypatch.setattr(report, "plot_case", remembered)
+    scan = saved(tmp_path / "scan.nii", torch.rand(12, 10, 8))
+    boxes = torch.tensor([[1.0, 1, 1, 3, 3, 3], [4, 4, 3, 7, 7, 6], [0, 0, 0, 9, 9, 7]])
+    scores = torch.tensor([0.5, 0.9, 0.1], dtype=torch.float64)
+    file = BoxFile(boxes.double(), scores, affine=STRAIGHT.double(), score_threshold=0.5)
+    write_box_files(tmp_path / "b.json", {"b": file})
+    run("inspect", tmp_path / "b.json", "--image", scan, "--picture", tmp_path / "p.png")
+    assert seen["scores"].tolist() == [0.9, 0.5]
+    assert len(seen["found_boxes"]) == 2
+
+
 def test_a_scan_in_whole_numbers_is_not_told_as_labels(tmp_path):
     generator = torch.Generator().manual_seed(0)
     ct = (1000 + 30 * torch.randn(12, 10, 8, generator=generator)).round().short().numpy()
@@ -256,6 +276,83 @@ def test_a_bad_file_is_named_and_the_others_go_on(tmp_path):
     assert "1 of 2 files cannot be read" in text
     assert "binary" in run("inspect", good)  # a bracket in a name is no pattern
     assert "found none in" in run("inspect", tmp_path / "*.nrrd", status=2)
+
+
+def rows_of(path):
+    """The rows of a table, each without its empty cells, by the names of the files."""
+    with path.open(newline="", encoding="utf-8") as stream:
+        rows = [{k: v for k, v in row.items() if v} for row in csv.DictReader(stream)]
+    return {Path(row.pop("file")).name: row for row in rows}
+
+
+def test_a_table_has_a_row_a_file_and_a_bad_file_is_a_row_with_its_error(tmp_path):
+    mask = blob(1, 1, 1) + blob(7, 6, 4, size=2, value=0.75)
+    files = [saved(tmp_path / "mask.nii.gz", mask), tmp_path / "a.nii", tmp_path / "labels.nii"]
+    files[1].write_bytes(b"broken")
+    labels = (3 * blob(1, 1, 1) + 2 * blob(7, 6, 4, size=2)).byte()
+    save_nifti(files[2], labels, STRAIGHT)
+    boxes = tmp_path / "b.json"
+    write_boxes(
+        boxes,
+        torch.tensor([[0.0, 0, 0, 2, 3, 4], [1.0, 1, 1, 2, 2, 9]]),
+        scores=torch.tensor([0.25, 0.75]),
+        affine=STRAIGHT,
+    )
+    table = tmp_path / "files.csv"
+    text = run("inspect", *files, boxes, "--csv", table, status=1)
+    assert f"table: {table}" in text
+    assert "1 of 4 files cannot be read" in text
+    rows = rows_of(table)
+    grid = {
+        "channels": "1", "shape": "12 x 10 x 8", "spacing_mm": "1.0 x 2.0 x 3.0", "axes": "RAS",
+        "oblique_degrees": "0.0", "lowest": "0.0", "not_finite": "0",
+    }  # fmt: skip
+    assert rows["mask.nii.gz"] == grid | {
+        "format": "NIfTI, compressed", "dtype": "float32", "values": "probabilities",
+        "highest": "1.0", "lesions": "2", "volume_ml": "0.198",
+    }  # fmt: skip
+    assert rows["labels.nii"] == grid | {
+        "format": "NIfTI",
+        "dtype": "uint8",
+        "values": "labels",
+        "highest": "3.0",
+        "labels": "2;3",
+    }
+    assert rows["b.json"] == {
+        "format": "boxes", "values": "scores", "lowest": "0.25", "highest": "0.75", "cases": "1",
+        "boxes": "2",
+    }  # fmt: skip
+    assert list(rows["a.nii"]) == ["error"]
+    assert "a.nii must be a readable NIfTI file" in rows["a.nii"]["error"]
+
+
+def test_a_table_tells_every_format_and_boxes_of_many_cases(tmp_path):
+    image = itk_image(np.zeros((4, 5, 6), dtype=np.int16))
+    SimpleITK.WriteImage(image, str(tmp_path / "scan.nrrd"))
+    SimpleITK.WriteImage(SimpleITK.Compose(image, image), str(tmp_path / "two.mha"))
+    write_dicom(tmp_path / "ct", np.zeros((3, 4, 4)))
+    many = boxes_of_cases(tmp_path / "all.csv", {"a": 1, "b": 2})
+    markups, table = tmp_path / "a.mrk.json", tmp_path / "files.csv"
+    write_boxes(markups, torch.tensor([[4.0, 4, 3, 7, 6, 6]]), affine=STRAIGHT)
+    names = ("scan.nrrd", "two.mha", "ct")
+    run("inspect", *(tmp_path / name for name in names), many, markups, "--csv", table)
+    rows = rows_of(table)
+    assert (rows["scan.nrrd"]["dtype"], rows["scan.nrrd"]["lesions"]) == ("int16", "0")
+    assert (rows["two.mha"]["dtype"], rows["two.mha"]["channels"]) == ("int16", "2")
+    assert rows["ct"]["format"] == "DICOM series"
+    assert "dtype" not in rows["ct"]
+    assert (rows["all.csv"]["cases"], rows["all.csv"]["boxes"]) == ("2", "3")
+    assert rows["a.mrk.json"] == {"format": "3D Slicer's markups", "boxes": "1"}
+
+
+def test_a_table_replaces_no_input_and_no_earlier_result_unasked(tmp_path):
+    mask, table = saved(tmp_path / "mask.nii", blob(4, 4, 3)), tmp_path / "files.csv"
+    many = boxes_of_cases(tmp_path / "many.csv", {"a": 1, "b": 2})
+    run("inspect", mask, "--csv", table)
+    assert "must not exist yet" in run("inspect", mask, "--csv", table, status=2)
+    assert "must not be replaced" in run("inspect", many, "--csv", many, "--overwrite", status=2)
+    assert "--csv must end in .csv" in run("inspect", mask, "--csv", tmp_path / "t.xls", status=2)
+    run("inspect", mask, "--csv", table, "--overwrite")
 
 
 @pytest.mark.parametrize("matrix", [STRAIGHT, affine((1.0, 2.0, 3.0), (5.4, 6.0, 7.0))])

@@ -113,7 +113,7 @@ ITEM_BY_ITEM = {
     "boxes": ("boxes cohort/truth --output OUT", "softoverlap.app.cli.boxes:boxes_of_mask"),
     "convert": ("convert marks OUT.csv --from json --to csv", "softoverlap.images:read_box_files"),
     "fuse": ("fuse data --output OUT", "softoverlap.app.cli.fusing:fuse_files"),
-    "inspect": ("inspect cohort/truth", "softoverlap.app.cli.images:describe"),
+    "inspect": ("inspect cohort/truth", "softoverlap.app.cli.images:contents_of"),
     "detect": (
         "detect checkpoint.pt data --output OUT --device cpu", "softoverlap.app.train.files:detect",
     ),

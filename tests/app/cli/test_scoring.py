@@ -67,7 +67,8 @@ def test_a_folder_of_good_cases_has_status_0(tmp_path):
     assert "95 % interval" in text
     assert "left" in text
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
-        "boxes.csv", "cases.csv", "lesions.csv", "scores.jsonl", "summary.json",
+        "boxes.csv", "cases.csv", "lesions.csv", "methods.txt", "results.tex", "scores.jsonl",
+        "summary.json",
     ]  # fmt: skip
     assert [row["case"] for row in rows(tmp_path / "out/lesions.csv")][::2] == [
         "case-000", "case-001", "case-002",

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import csv
 import gzip
+import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -355,6 +357,43 @@ def test_an_interruption_before_the_training_promises_no_checkpoint(data, tmp_pa
     text = run("train", "--data", data, *tiny("--output", tmp_path / "out"), status=130)
     assert "interrupted" in text
     assert "checkpoint" not in text
+
+
+def test_the_threshold_is_chosen_on_scans_held_out_and_kept_with_checkpoint_and_boxes(
+    data, tmp_path
+):
+    output = tmp_path / "out"
+    text = run("train", "--data", data, *tiny("--output", output, "--at-score", "fp:1"))
+    assert "score threshold: " in text
+    path = output / "checkpoint.pt"
+    assert read_checkpoint(path)["threshold_rule"] == "fp:1 on 1 validation scan"
+    validation = json.loads((output / "validation.json").read_text())
+    assert validation["point"]["rule"] == "fp:1"
+    assert validation["point"]["fps_per_scan"] <= 1
+    resume = ("train", "--data", data, *tiny("--output", output, "--resume"))
+    assert "reading" not in run(*resume, "--at-score", "fp:1")
+    text = run(*resume, "--at-score", "0.03")  # no step is left, and another threshold is wanted
+    assert "score threshold: 0.03 (given)" in text
+    found = tmp_path / "found"
+    text = run("detect", path, data, "--output", found, "--device", "cpu")
+    boxes = read_boxes(found / "sub-01_boxes.json")
+    assert (boxes.score_threshold, boxes.threshold_rule) == (0.03, "given")
+    assert boxes.smallest_anchor == (5.0, 5.0, 5.0)
+    above, below = int(boxes.above.sum()), int((~boxes.above).sum())
+    assert re.search(rf"sub-01\.nii\.gz: {above} box(es)? at or above 0\.03, {below} cand", text)
+
+
+def test_without_scans_held_out_the_threshold_is_called_one_of_training_scans(data, tmp_path):
+    run("train", "--data", data, *tiny("--output", tmp_path / "out", "--validation", 0))
+    rule = read_checkpoint(tmp_path / "out" / "checkpoint.pt")["threshold_rule"]
+    assert rule == "f1 on 2 training scans"
+
+
+def test_a_wrong_rule_for_the_threshold_is_named(data, tmp_path):
+    arguments = ("train", "--data", data, *tiny("--output", tmp_path / "out"))
+    text = run(*arguments, "--at-score", "best", status=2)
+    assert '--at-score must be a score threshold, "f1" or "fp:" and a number' in text
+    assert not (tmp_path / "out").exists()
 
 
 def test_results_lie_on_the_grid_of_a_scan_without_labels(checkpoint, tmp_path):

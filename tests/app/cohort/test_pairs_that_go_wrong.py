@@ -266,3 +266,11 @@ def test_a_table_in_which_some_match_proposes_what_pairs_more(tmp_path):
     (pattern,) = re.findall(r'`pred_pattern=` "([^"]+)"', table.hint)
     assert len(find_pairs(tmp_path / "p", tmp_path / "t", pred_pattern=pattern).matched) == 3
     assert find_pairs(tmp_path / "p", tmp_path / "t", pred_pattern=pattern).hint == ""
+
+
+@pytest.mark.bad_input
+def test_the_count_of_a_hint_is_that_of_all_files(tmp_path):
+    make(tmp_path, *(f"p/{number:03d}_p.nii" for number in range(450)))
+    make(tmp_path, *(f"t/{number:03d}_t.nii" for number in range(430)))
+    with pytest.raises(ValueError, match="which pairs 430 cases"):
+        find_pairs(tmp_path / "p", tmp_path / "t")

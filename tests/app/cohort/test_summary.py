@@ -21,15 +21,22 @@ from softoverlap.app.cohort import (
     summarize,
 )
 from softoverlap.app.cohort.cases import score_safely
+from softoverlap.app.cohort.mask_lesions import mask_lesions
 from softoverlap.app.cohort.means import interval
-from softoverlap.app.columns import CASES, find_column
 from softoverlap.app.report import write_report
-from softoverlap.app.report._sections import _HITS
 from softoverlap.for_monai import MeasureMetric
-from softoverlap.measures import CalibrationError, compute_average_precision, compute_froc
+from softoverlap.images import save_nifti
+from softoverlap.measures import (
+    CalibrationError,
+    compute_average_precision,
+    compute_froc,
+    operating_point,
+)
 from softoverlap.measures.detection import matching
-from softoverlap.measures.detection.matching import greedy
+from softoverlap.measures.detection._assignment import shared
+from softoverlap.overlaps import box_iou
 from tests.support.cohort_makers import masks, pairs_of, spoil, write_cohort, write_pair
+from tests.support.reference_detection import reference_touching
 
 QUICK = SummarySettings(resamples=50)
 numbers = st.lists(st.floats(-100, 100), min_size=2, max_size=30)
@@ -114,7 +121,7 @@ def as_scans(results):
     return [scan[0] for scan in scans], [scan[1] for scan in scans]
 
 
-def test_froc_and_precision_equal_the_metrics(results):
+def test_froc_and_precision_equal_the_metrics_and_the_reference(results):
     """Boxes that overlap stand for lesions that touch: in these cases the two are the same."""
     summary = summarize(results, SummarySettings(resamples=20))
     scans = as_scans(results)
@@ -123,8 +130,22 @@ def test_froc_and_precision_equal_the_metrics(results):
     assert summary["froc"]["sensitivity"] == list(froc.sensitivity)
     assert summary["froc"]["curve"]["fps_per_scan"] == froc.fps_per_scan.tolist()
     assert summary["froc"]["scans"] == len(scans[0])
-    expected = compute_average_precision(*scans, threshold=1e-6).mean
-    assert summary["average_precision"] == expected
+    touching = [
+        (
+            (box_iou(truth["box"], found["box"]) > 0).tolist(),
+            found["label_scores"].tolist(),
+            [1.0] * len(truth["box"]),
+            [False] * len(truth["box"]),
+        )
+        for found, truth in zip(*scans, strict=True)
+    ]
+    points, read, area = reference_touching(touching, froc.fp_rates)
+    assert summary["froc"]["sensitivity"] == pytest.approx(read, abs=1e-12)
+    assert summary["average_precision"] == pytest.approx(area, abs=1e-12)
+    assert area > compute_average_precision(*scans, threshold=1e-6).mean  # a lesion in pieces
+    point = summary["operating_point"]
+    assert (point["hits"], point["false_positives"]) == points[-1][1:3]
+    assert point["sensitivity"] == pytest.approx(points[-1][3], abs=1e-12)
     assert 0 < froc.cpm < 1
     low, high = summary["froc"]["cpm_interval"]
     assert low <= froc.cpm <= high
@@ -135,9 +156,9 @@ def test_a_case_is_matched_once_and_everything_else_is_read(results, tmp_path, m
 
     def counted(*args, **kwargs):
         calls.append(args)
-        return greedy(*args, **kwargs)
+        return shared(*args, **kwargs)
 
-    monkeypatch.setattr(matching, "greedy", counted)
+    monkeypatch.setattr(matching, "match_shared", counted)
     folder = write_cohort(tmp_path, 3)
     scored = score_cohort(pairs_of(folder), tmp_path / "results")
     assert scored.summary["counts"]["scans"] == len(calls) == 3
@@ -192,16 +213,91 @@ def test_labels_are_summed_up_one_by_one():
     assert means == {"1": 1.25, "2": 2.25}
 
 
-def test_one_prediction_over_two_lesions_finds_both_and_takes_one(tmp_path):
-    truth = torch.zeros(12, 8, 8)
-    truth[1:4, 2:5, 2:5] = truth[7:10, 2:5, 2:5] = 1
-    pred = torch.zeros(12, 8, 8)
+def cubes(*starts, value=1.0):
+    """A mask with cubes of three voxels at these places along the first axis."""
+    mask = torch.zeros(24, 8, 8)
+    for start in starts:
+        mask[start : start + 3, 2:5, 2:5] = value
+    return mask
+
+
+def all_recalls(summary):
+    """What is found of all lesions, by each part of a summary that says it."""
+    sizes = summary["by_size"]
+    by_size = sum(part["lesions"] * part["sensitivity"] for part in sizes)
+    return {
+        "mean recall": summary["metrics"]["lesion_recall"]["mean"],
+        "operating point": summary["operating_point"]["sensitivity"],
+        "froc": max(summary["froc"]["curve"]["sensitivities"]),
+        "by size": by_size / sum(part["lesions"] for part in sizes),
+    }
+
+
+def test_one_prediction_over_two_lesions_finds_both_by_every_figure(tmp_path):
+    pred = cubes(20, value=0.7)
     pred[1:10, 2:5, 2:5] = 0.9
-    write_pair(tmp_path, "a", pred, truth)
+    write_pair(tmp_path, "a", pred, cubes(1, 7, 14))
     result = score_case(pairs_of(tmp_path)[0])
+    summary = summarize([result])
+    assert [row["detected"] for row in result.lesions] == [True, True, False]
+    assert all_recalls(summary) == dict.fromkeys(all_recalls(summary), pytest.approx(2 / 3))
+    point = summary["operating_point"]
+    assert (point["hits"], point["false_positives"], point["precision"]) == (1, 1, 0.5)
+    assert summary["average_precision"] == pytest.approx(2 / 3)
+    assert [row["outcome"] for row in result.boxes] == ["hit", "false positive"]
+
+
+def test_two_predictions_on_one_lesion_are_two_hits(tmp_path):
+    pred = cubes(20, value=0.7)
+    pred[1, 2:5, 2:5], pred[3, 2:5, 2:5] = 0.6, 0.9
+    write_pair(tmp_path, "a", pred, cubes(1))
+    result = score_case(pairs_of(tmp_path)[0])
+    summary = summarize([result])
+    assert set(all_recalls(summary).values()) == {1.0}
+    assert [row["outcome"] for row in result.boxes] == ["hit", "hit", "false positive"]
+    assert [row["lesion"] for row in result.boxes] == [0, 0, None]
+    point = summary["operating_point"]
+    assert (point["hits"], point["false_positives"]) == (2, 1)
+    assert point["precision"] == pytest.approx(2 / 3)
+    assert summary["average_precision"] == 1.0
+
+
+@pytest.mark.parametrize("threshold", [0.5, 0.85])
+def test_raters_and_ignored_lesions_count_alike_in_every_figure(tmp_path, threshold):
+    """Of three lesions one was marked by one of two raters, and one is too large."""
+    pred = cubes(20, value=0.8)
+    pred[1:10, 2:5, 2:5] = 0.9
+    long = cubes(1, 7)
+    long[13:24, 0, 7] = 1
+    write_pair(tmp_path, "a", pred, long)
+    (tmp_path / "truth" / "a.nii.gz").unlink()
+    for number, mask in enumerate((long, long - cubes(7)), start=1):
+        save_nifti(tmp_path / "truth" / f"a_rater{number}.nii.gz", mask, torch.eye(4))
+    settings = ScoreSettings(threshold=threshold, max_lesion_mm=10)
+    result = score_case(pairs_of(tmp_path)[0], settings)
+    summary = summarize([result], settings=settings)
+    assert [row["existence"] for row in result.lesions if not row["not_counted"]] == [1.0, 0.5]
     assert result.rows[0]["lesion_recall"] == 1.0
-    froc = summarize([result])["froc"]
-    assert max(froc["curve"]["sensitivities"]) == 0.5
-    page = " ".join((find_column(CASES, "lesion_recall").meaning, _HITS["masks"]))
-    assert "may exceed the sensitivity of FROC" in page
-    assert "each prediction takes one lesion; in lesion recall it may find several" in page
+    assert summary["operating_point"]["sensitivity"] == 1.0
+    assert [part["sensitivity"] for part in summary["by_size"]] == [1.0]
+    assert summary["operating_point"]["hits"] == 1
+    assert summary["operating_point"]["false_positives"] == int(threshold < 0.8)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_rows_and_outcomes_of_masks_agree_at_every_score(seed):
+    """In a cohort with boxes too, lesions of masks below the operating point do not count."""
+    generator = torch.Generator().manual_seed(seed)
+    pred, truth = torch.rand(2, 12, 11, 10, generator=generator)
+    pred, truth = torch.where(pred > 0.9, pred, 0), torch.where(truth > 0.95, truth, 0)
+    whole = mask_lesions(pred, truth, None, spacing=(1.0, 1.0, 1.0), settings=ScoreSettings())
+    found = []
+    for score in (None, 0.0, *sorted(row["score"] for row in whole.lesions if row["score"]), 1.1):
+        tables = whole.at(score)
+        point = operating_point(whole.matches.outcomes, score)
+        kept = operating_point(tables.matches.counted, None)
+        found.append(point.sensitivity)
+        assert tables.columns["lesion_recall"] == point.sensitivity == kept.sensitivity
+        assert tables.columns["false_positives"] == point.false_positives == kept.false_positives
+        assert point.hits == kept.hits
+    assert found[0] == found[1] > found[-1] == 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import sys
+from dataclasses import replace
 
 import pytest
 import torch
@@ -33,7 +34,10 @@ def test_metrics_hold_the_promised_numbers_in_full_precision(demo):
     assert metrics["cpm"] == result.evaluations["trained"].froc.cpm
     assert {"ap@0.1", "ap@0.5", "sensitivity", "baselines", "training"} <= set(metrics)
     assert set(metrics["baselines"]) == {"untrained", "threshold"}
-    assert metrics["training"]["steps"] == 60
+    training = metrics["training"]
+    assert (training["steps"], training["planned"], training["stopped_by"]) == (60, 60, "steps")
+    assert metrics["point"]["sensitivity"] == result.evaluations["trained"].point.sensitivity
+    assert metrics["threshold_rule"] == "f1 on 2 validation scans"
 
 
 @pytest.mark.slow
@@ -83,6 +87,54 @@ def test_the_page_and_its_results_are_of_all_unseen_scans(demo):
     assert "<h1>softoverlap demo" in page
     assert "No picture" not in page
     assert said[-1].endswith("report.html")
+
+
+@pytest.mark.slow
+def test_metrics_and_page_give_one_number(demo):
+    folder, _, _ = demo
+    summary = json.loads((folder / "results" / "summary.json").read_text())
+    metrics = json.loads((folder / "metrics.json").read_text())
+    assert summary["froc"]["cpm"] == pytest.approx(metrics["cpm"], abs=1e-6)
+    rates = [metrics["sensitivity"][f"{rate:g}"] for rate in summary["froc"]["fp_rates"]]
+    assert summary["froc"]["sensitivity"] == pytest.approx(rates, abs=1e-6)
+    assert summary["average_precision"] == pytest.approx(metrics["ap@0.1"], abs=1e-6)
+    point, shown = metrics["point"], summary["operating_point"]
+    for name in ("threshold", "sensitivity", "precision", "f1", "fps_per_scan"):
+        assert shown[name] == pytest.approx(point[name], abs=1e-6), name
+    assert shown["hits"] == point["hits"]
+    assert shown["false_positives"] == point["false_positives"]
+
+
+@pytest.mark.slow
+def test_the_page_knows_the_training_and_the_baselines(demo):
+    folder, result, _ = demo
+    known = json.loads((folder / "results" / "training.json").read_text())
+    assert (known["steps"], known["planned"], known["stopped_by"]) == (60, 60, "steps")
+    assert known["baselines"] == result.metrics["baselines"]
+    assert {"point", "cpm"} <= set(known["baselines"]["threshold"])
+
+
+@pytest.mark.slow
+def test_boxes_carry_the_threshold_that_validation_phantoms_chose(demo):
+    folder, result, _ = demo
+    threshold = load_checkpoint(folder / "checkpoint.pt", device="cpu").score_threshold
+    files = sorted((folder / "detections").glob("*_boxes.json"))
+    assert {read_boxes(file).score_threshold for file in files} == {threshold}
+    if threshold is not None:
+        assert result.metrics["point"]["threshold"] == threshold
+        assert result.metrics["point"]["rule"] is None
+
+
+@pytest.mark.slow
+def test_time_that_cuts_a_training_short_is_told(tmp_path):
+    options = replace(
+        DemoOptions.fast().with_training(steps=10**6, max_minutes=0.02),
+        train_scans=1, validation_scans=1, test_scans=1, overlays=0,
+    )  # fmt: skip
+    result = run_demo(tmp_path / "demo", options, device="cpu")
+    training = result.metrics["training"]
+    assert training["stopped_by"] == "time"
+    assert training["steps"] < training["planned"] == 10**6
 
 
 @pytest.mark.slow

@@ -9,7 +9,6 @@ import io
 import json
 import math
 import re
-from html.parser import HTMLParser
 
 import numpy as np
 import pytest
@@ -21,6 +20,7 @@ from softoverlap.app.cli import app
 from softoverlap.app.report import _case_files, _charts, _html, write_report
 from softoverlap.app.report._case_files import CaseVolumes, ScanFinder
 from softoverlap.app.report._results import label_name, read_results, truths_of
+from softoverlap.app.report._style import FOUND, TRUTH
 from softoverlap.app.report._summary import Reliability
 from softoverlap.app.report._svg import inline_svg
 from softoverlap.app.report._worst import focus, of_case, worst_cases
@@ -28,39 +28,16 @@ from softoverlap.app.report.display import moved_boxes
 from softoverlap.app.report.viewer.cases import read_cases
 from softoverlap.app.report.viewer.layers import Layer, nifti_bytes
 from softoverlap.images import load_nifti, save_nifti, write_boxes
-from tests.support.report_results import HOSTILE, edges, metric, pooled, write_cohort, write_results
-
-
-class Parsed(HTMLParser):
-    """Elements, texts and the contents of scripts, as a browser takes them apart."""
-
-    def __init__(self, text):
-        super().__init__()
-        self.elements, self.texts, self.raw, self.open = [], [], [], []
-        self.feed(text)
-        self.close()
-
-    def handle_starttag(self, tag, attrs):
-        self.elements.append((tag, dict(attrs)))
-        if tag in ("script", "style"):
-            self.open.append((tag, dict(attrs)))
-
-    def handle_endtag(self, tag):
-        if tag in ("script", "style"):
-            self.open.clear()
-
-    def handle_data(self, data):
-        (self.raw if self.open else self.texts).append((*self.open, data))
-
-    def of(self, tag):
-        return [attrs for name, attrs in self.elements if name == tag]
-
-    @property
-    def words(self):
-        return " ".join(" ".join(data for (*_, data) in self.texts).split())
-
-    def data(self, name):
-        return json.loads(next(data for (_, attrs), data in self.raw if attrs.get("id") == name))
+from tests.support.parsed_pages import Parsed
+from tests.support.report_results import (
+    HOSTILE,
+    edges,
+    headline,
+    metric,
+    pooled,
+    write_cohort,
+    write_results,
+)
 
 
 def page_of(folder, **options):
@@ -91,13 +68,13 @@ def page(cohort):
 
 
 def test_the_summary_has_every_figure_with_its_interval(page):
-    assert "Soft Dice 0.625 0.525 to 0.725 0.625 0.625 to 0.625 0.1 3" in page.words
-    assert "90 % interval" in page.words
-    assert "CPM 0.5 (90 % interval 0.3 to 0.7), average precision 0.375" in page.words
+    assert "Soft Dice 0.62 0.53 to 0.72 0.625 0.625 to 0.625 0.10 3" in page.words
+    assert "Mean, 90 % interval" in page.words
+    assert "CPM 0.50 (90 % interval 0.30 to 0.70); average precision 0.375" in page.words
 
 
 def test_failed_cases_are_counted_and_listed_with_their_errors(page):
-    assert "3 cases scored, 1 failed." in page.words
+    assert "3 cases scored, 1 failed (sub-99)." in page.words
     assert "Case Error sub-99 no truth" in page.words
 
 
@@ -111,8 +88,8 @@ def test_every_chart_is_there_and_says_what_it_shows(page):
         "FROC",
         "Calibration",
     ]
-    assert "limits of agreement −0.75 to 0.5 ml, concordance –" in page.words
-    assert "0.25 at 0.125, 0.75 at 1. A hit is a predicted lesion that shares a" in page.words
+    assert "limits of agreement −0.75 to 0.50 ml, concordance –" in page.words
+    assert "0.25 at 0.125, 0.75 at 1. Here each prediction takes one lesion" in page.words
     assert "1 found" not in page.words
     assert "2 found, 1 missed" in page.words
 
@@ -176,7 +153,29 @@ def test_the_worst_come_first_with_a_picture_each(page, cohort):
     assert re.findall(r"(sub-\d+) Soft Dice", worst) == ["sub-00", "sub-01", "sub-02"]
     assert "through lesion 0, missed, 60 mm³" in worst
     assert "through lesion 0, found with a soft Dice of 0.5, 60 mm³" in worst
-    assert len(page.of("img")) == 3
+    assert worst.count("Enlarged") == 0  # the scans are hardly larger
+    assert [attrs["alt"] for attrs in pictures_of(page, "worst")[:3]] == [
+        "axial, S 4 mm",
+        "coronal, A 4 mm",
+        "sagittal, R 4 mm",
+    ]
+    assert len(pictures_of(page, "worst")) == 3 * 3
+
+
+def pictures_of(page, section):
+    """The images of a section, in order."""
+    found, inside = [], False
+    for tag, attrs in page.elements:
+        if tag == "section":
+            inside = attrs["id"] == section
+        elif tag == "img" and inside:
+            found.append(attrs)
+    return found
+
+
+def drawn(page, section="worst"):
+    """The pixels of a section's first picture, plane after plane."""
+    return [pixels(attrs["src"]) for attrs in pictures_of(page, section)[:3]]
 
 
 def test_a_picture_shows_the_scan_where_it_is_known_and_contours_of_both_masks(cohort):
@@ -184,18 +183,24 @@ def test_a_picture_shows_the_scan_where_it_is_known_and_contours_of_both_masks(c
     scans = page_of(cohort, worst=1, images=cohort.parent / "scans")
     pattern = str(cohort.parent / "scans" / "{case}_flair.nii.gz")
     assert page_of(cohort, worst=1, images=pattern).of("img") == scans.of("img")
-    pictures = [pixels(page.of("img")[0]["src"]) for page in (plain, scans)]
+    pictures = [drawn(page)[0] for page in (plain, scans)]
     grey = [(np.ptp(pixel, axis=2) < 12) & (pixel.mean(axis=2) > 40) for pixel in pictures]
     assert grey[1].mean() > 2 * grey[0].mean()
     for picture in pictures:
-        for color in ((86, 180, 233), (230, 159, 0), (0, 158, 115)):  # truth, found, true box
-            assert (np.abs(picture - color).max(axis=2) < 40).sum() > 100
+        for color in (TRUTH, FOUND):
+            assert count_of(picture, color) > 100
 
 
 def pixels(uri):
     head, _, data = uri.partition(",")
     assert head == "data:image/jpeg;base64"
     return np.asarray(Image.open(io.BytesIO(base64.b64decode(data))), dtype=float)
+
+
+def count_of(picture, color):
+    """How many pixels have a colour, about."""
+    wanted = [int(color[at : at + 2], 16) for at in (1, 3, 5)]
+    return int((np.abs(picture - wanted).max(axis=2) < 40).sum())
 
 
 def test_the_tables_hold_all_rows_with_numbers_as_numbers(page):
@@ -256,16 +261,17 @@ def test_what_is_missing_is_left_out_with_a_sentence(tmp_path):
     assert [attrs["aria-label"].split(".")[0] for attrs in page.of("svg")] == [
         "Distribution of scores"
     ]
-    for title in ("Score against volume", "Agreement of volumes", "FROC", "Calibration"):
-        assert f"Not shown: {title}" in page.words
-    assert page.words.count("Not shown") == 5
+    assert (
+        "Not shown: Score against volume, Lesions against volume, Agreement of volumes "
+        "(Bland–Altman), FROC, Calibration Score against volume: Volumes are known only"
+    ) in page.words
     assert "There are no lesions in lesions.csv." in page.words
     assert "No picture: boxes alone, and no scan is known" in page.words
 
 
 def test_where_all_cases_failed_the_page_says_so(tmp_path):
     page = page_of(write_results(tmp_path, [{"case": "a", "error": "gone"}], metrics={}))
-    assert "0 cases scored, 1 failed." in page.words
+    assert "0 cases scored, 1 failed (a)." in page.words
     assert "No scores: no case could be scored." in page.words
     assert "No case has a score to rank it by." in page.words
     assert not page.of("svg")
@@ -280,7 +286,7 @@ def test_a_picture_that_cannot_be_drawn_is_told_and_the_others_are_drawn(tmp_pat
     assert set(report.without) == {"sub-00", "sub-01"}
     words = Parsed(report.path.read_text()).words
     assert "0_truth.nii.gz is not there any more" in words
-    assert "1_pred.nii.gz" in words.split("No picture:")[2]
+    assert "1_pred.nii.gz" in words.split("The worst cases")[1].split("No picture:")[2]
 
 
 def test_a_scan_that_cannot_be_read_is_told_and_the_masks_are_drawn(tmp_path):
@@ -300,19 +306,21 @@ def test_labels_have_a_part_each_and_pictures_of_their_own_label(tmp_path):
     parts = {str(n): {"metrics": {"soft_dice": metric(n / 4)}} for n in (1, 2)}
     page = page_of(write_results(tmp_path / "results", cases, labels=parts))
     assert "Summary: label 1" in page.words
-    assert "Summary: label 2 Mean" in page.words
+    assert "Summary: label 2 On 1 scan." in page.words
     assert "a, label 1 Soft Dice 0.25" in page.words
     assert [attrs["id"] for attrs in page.of("article")] == ["worst-0", "worst-1"]
-    first, second = (pixels(attrs["src"]) for attrs in page.of("img"))
-    assert not np.array_equal(first, second)
+    first, second = (pictures_of(page, "worst")[at]["src"] for at in (0, 3))
+    assert first != second
     assert "a: Soft Dice 0.25" in page.words
 
 
 def test_boxes_without_scores_are_drawn_all_and_weak_ones_are_left_out(tmp_path):
     folder = write_cohort(tmp_path, count=1)
     table = (folder / "boxes.csv").read_text()
-    words = "with a score of 0.5 or more: over all cases, these leave at most 1 false positive per"
-    assert words in page_of(folder).words
+    summary = json.loads((folder / "summary.json").read_text())
+    summary["operating_point"] = headline()["operating_point"]
+    (folder / "summary.json").write_text(json.dumps(summary))
+    assert "Boxes with a score of 0.5 or more." in page_of(folder).words
     orange = [_orange(folder)]
     for score in ("0.375", ""):
         (folder / "boxes.csv").write_text(table.replace("0.625", score))
@@ -322,8 +330,7 @@ def test_boxes_without_scores_are_drawn_all_and_weak_ones_are_left_out(tmp_path)
 
 
 def _orange(folder):
-    picture = pixels(page_of(folder).of("img")[0]["src"])
-    return int((np.abs(picture - (230, 159, 0)).max(axis=2) < 40).sum())
+    return sum(count_of(picture, FOUND) for picture in drawn(page_of(folder)))
 
 
 def test_planes_are_turned_as_radiologists_look_and_boxes_with_them():
@@ -426,7 +433,7 @@ def test_files_that_are_not_named_by_whole_paths_lie_from_the_results(tmp_path, 
     files = {side: f"../{side}/a.nii.gz" for side in ("pred", "truth")}
     folder = tmp_path / "trial" / "results"
     write_results(folder, [{"case": "a", "soft_dice": 0.5, **files}])
-    assert len(page_of(folder).of("img")) == 1
+    assert len(pictures_of(page_of(folder), "worst")) == 3
     (case,) = read_cases(folder)
     assert {layer.paths[0].resolve().parents[1] for layer in case.layers} == {tmp_path / "trial"}
     (tmp_path / "trial" / "truth" / "a.nii.gz").unlink()
@@ -443,7 +450,7 @@ def test_score_names_files_so_that_the_report_finds_them_from_anywhere(tmp_path,
     (case,) = read_cases(tmp_path / "trial" / "scored")
     assert {layer.paths[0].parents[1] for layer in case.layers} == {tmp_path / "trial"}
     page = page_of(tmp_path / "trial" / "scored")
-    assert len(page.of("img")) == 1
+    assert len(pictures_of(page, "worst")) == 3
 
 
 def boxes_on(folder, affine, name="boxes.json"):
@@ -479,8 +486,9 @@ def test_a_picture_has_boxes_where_their_grid_puts_them(tmp_path):
             [{**row, "truth": row["pred"], "label": "", "lesion_dice": 0.5, "kind": "boxes"}],
             boxes=[{"case": "a", "box": 0, "outcome": "false positive", **edges(low, high)}],
         )
-        (picture,) = page_of(folder, images=tmp_path / "scans").of("img")
-        pictures.append(pixels(picture["src"]))
+        page = page_of(folder, images=tmp_path / "scans")
+        assert drawn(page, "findings")
+        pictures.append(np.concatenate([part.ravel() for part in drawn(page)]))
     np.testing.assert_array_equal(*pictures)
 
 
@@ -645,12 +653,6 @@ def test_json_for_scripts_reads_back_and_holds_no_markup():
     inner = text.removeprefix('<script type="application/json" id="n">').removesuffix("</script>")
     assert json.loads(inner) == value
     assert not set("<>&\u2028") & set(inner)
-
-
-def test_numbers_are_short_and_what_is_not_defined_is_a_dash():
-    values = (0.0, 12345.678, -0.5, math.inf)
-    assert [_html.number(value) for value in values] == ["0", "1.235e+04", "−0.5", "–"]
-    assert _html.interval((0.5, math.nan)) == "–"
 
 
 @pytest.mark.parametrize("name", ["{case}_nosuch.nii.gz", ""])

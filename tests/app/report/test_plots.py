@@ -13,6 +13,7 @@ from matplotlib.colors import to_hex
 from matplotlib.patches import Rectangle
 
 from softoverlap.app.report import plot_case, plot_froc, save_figure
+from softoverlap.app.report._style import FOUND, TRUTH
 from softoverlap.measures import FROCInterval, compute_froc
 
 IMAGE = torch.rand(8, 20, 30, generator=torch.Generator().manual_seed(3))
@@ -298,3 +299,61 @@ def test_wrong_shapes_and_types_are_named():
         plot_froc([froc()])
     with pytest.raises(TypeError, match=r"froc\['ours'\] must be a FROC, got float"):
         plot_froc({"ours": 0.5})
+
+
+RAS = torch.diag(torch.tensor([3.0, 1.0, 0.5, 1.0], dtype=torch.float64))
+
+
+def letters(axes):
+    return [text.get_text() for text in axes.texts]
+
+
+def test_with_an_affine_planes_have_names_sides_and_places_in_mm():
+    figure = plot_case(IMAGE, affine=RAS, truth_boxes=BOX)
+    names = [axes.get_title() for axes in figure.axes]
+    assert names == ["axial, S 5 mm", "coronal, A 6 mm", "sagittal, R 9 mm"]
+    assert [letters(axes) for axes in figure.axes] == [["R", "L"], ["R", "L"], ["A", "P"]]
+    low = RAS.clone()
+    low[:3, 3] = torch.tensor([-30.0, -20, -15])
+    names = [axes.get_title() for axes in plot_case(IMAGE, affine=low, truth_boxes=BOX).axes]
+    assert names == ["axial, I 10 mm", "coronal, P 14 mm", "sagittal, L 21 mm"]
+
+
+def test_with_an_affine_the_scan_is_turned_as_radiologists_look_and_boxes_with_it():
+    given = {"truth_boxes": BOX, "soft_mask": (IMAGE > 0.5).float(), "centre": (3.5, 6.5, 11.5)}
+    figure = plot_case(IMAGE, affine=RAS, **given)
+    shown = IMAGE.permute(2, 1, 0).flip(0, 1, 2)  # from above, the front above, right on the left
+    for axes, slice_ in zip(figure.axes, (shown[18], shown[:, 13], shown[:, :, 4]), strict=True):
+        assert np.array_equal(axes.images[0].get_array(), slice_.numpy())
+    (box,) = rectangles(figure.axes[0])
+    assert box == pytest.approx((3.0, 11.0, 3.0, 5.0))
+    assert figure.axes[0].get_aspect() == pytest.approx(1 / 3)
+    scaled = plot_case(IMAGE, affine=RAS, zoom=6.0, **given)
+    assert [axes.get_title() for axes in scaled.axes[3:]] == ["6 mm about the place"] * 3
+
+
+def test_an_affine_that_runs_the_other_way_shows_the_same():
+    turned = RAS.clone()
+    turned[0, 0], turned[0, 3] = -3.0, 3.0 * (len(IMAGE) - 1)
+    one, other = plot_case(IMAGE, affine=RAS), plot_case(IMAGE.flip(0), affine=turned)
+    for axes, same in zip(one.axes, other.axes, strict=True):
+        assert np.array_equal(axes.images[0].get_array(), same.images[0].get_array())
+        assert letters(axes) == letters(same)
+
+
+@pytest.mark.bad_input
+def test_spacing_or_affine_is_needed():
+    with pytest.raises(ValueError, match="spacing must be given where affine is not, got neither"):
+        plot_case(IMAGE)
+    with pytest.raises(ValueError, match="affine"):
+        plot_case(IMAGE, affine=torch.zeros(4, 4))
+
+
+def test_truth_and_found_have_one_colour_each():
+    mask = torch.zeros(8, 20, 30)
+    mask[2:5, 4:9, 6:16] = 1
+    boxes = {"truth_boxes": BOX, "found_boxes": BOX}
+    axes = plot_case(IMAGE, spacing=SPACING, soft_mask=mask, found_mask=mask, **boxes).axes[0]
+    contours = [to_hex(one.get_edgecolor()[0]) for one in axes.collections]
+    assert contours == [to_hex(patch.get_edgecolor()) for patch in axes.patches]
+    assert contours == [TRUTH.lower(), FOUND.lower()]

@@ -9,6 +9,7 @@ import pytest
 import torch
 from hypothesis import given, strategies as st
 
+from softoverlap.anchors import AnchorWeighting
 from softoverlap.app.train import (
     Intensity,
     PatchSampler,
@@ -152,6 +153,17 @@ def test_a_checkpoint_brings_back_the_same_detections(tmp_path):
     assert torch.equal(first.heat_map, second.heat_map)
 
 
+def test_a_checkpoint_of_before_box_weight_keeps_the_weighting_it_was_trained_with(tmp_path):
+    path, config = tmp_path / "c.pt", TINY.to_dict() | {"score_target": "existence"}
+    del config["box_weight"]
+    save_checkpoint(path, build_detector(TINY, (1.0, 1.0, 1.0), Intensity("scan")))
+    torch.save({**torch.load(path), "config": config}, path)
+    old = load_checkpoint(path, device="cpu")
+    assert (old.config.score_target, old.config.box_weight) == ("existence", "quality")
+    weighting = AnchorWeighting(target="existence", box_weight="quality")
+    assert old.detector.weighting == weighting
+
+
 def test_an_existing_checkpoint_is_never_replaced_unasked(tmp_path):
     path = tmp_path / "c.pt"
     path.write_bytes(b"mine")
@@ -261,6 +273,8 @@ def test_the_axes_of_the_training_are_kept(tmp_path):
         ({"intensity": "ct"}, "intensity must be one of"),
         ({"spacing": (1.0, 0.0, 1.0)}, "spacing must hold three lengths"),
         ({"seed": -1}, "seed must be at least 0"),
+        ({"score_target": "soft"}, "target must be one of"),
+        ({"box_weight": "iou"}, "box_weight must be one of"),
     ],
 )
 def test_settings_out_of_range_are_named(settings, words):

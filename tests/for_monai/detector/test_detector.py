@@ -122,8 +122,8 @@ def test_indices_alone_are_taken_as_perfect_matches():
     assert plain == detector.compute_cls_loss(logits, targets[:1], [perfect])
 
 
-def test_a_better_anchor_weighs_more_in_the_regression():
-    detector = tiny_detector()
+def test_a_better_anchor_weighs_more_in_the_regression_where_asked():
+    detector = tiny_detector(weighting=AnchorWeighting(box_weight="quality"))
     target = lesion_target([ball_lesion(6, [3, 4, 5])])
     anchors = [target["box"].repeat(2, 1) + torch.tensor([[0.0], [2.0]])]
     codes = torch.zeros(1, 2, 6)
@@ -135,8 +135,8 @@ def test_a_better_anchor_weighs_more_in_the_regression():
     assert high == pytest.approx(9 * low.item(), rel=1e-5)
 
 
-def test_a_lesion_that_few_raters_marked_is_pulled_to_a_lower_score():
-    detector = tiny_detector()
+def test_a_lesion_that_few_raters_marked_is_pulled_to_a_lower_score_where_asked():
+    detector = tiny_detector(weighting=AnchorWeighting(target="existence"))
     sure = lesion_target([ball_lesion(6, [3, 4, 5], existence=1.0)])
     doubtful = lesion_target([ball_lesion(6, [3, 4, 5], existence=0.2)])
     match = Matches(torch.ones(1), torch.zeros(1, dtype=torch.int64))

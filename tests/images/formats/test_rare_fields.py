@@ -136,6 +136,7 @@ def test_the_schema_knows_the_fields(tmp_path):
     assert set(content["boxes"][0]) == set(schema["properties"]["boxes"]["items"]["properties"])
 
 
+@pytest.mark.bad_input
 @pytest.mark.parametrize(
     ("change", "message"),
     [

@@ -24,13 +24,9 @@ from softoverlap.measures import (
     match_scan,
 )
 from softoverlap.measures.detection.sizes import SizeClasses
-from tests.support.box_cohorts import cohorts, cube, found, lesions
+from tests.support.box_cohorts import assert_equal, cohorts, cube, found, lesions
 from tests.support.reference_detection import reference_outcomes
 
-COLUMNS = (
-    "boxes", "labels", "scores", "outcome", "lesion",
-    "lesion_boxes", "lesion_labels", "existence", "sizes", "scans", "ignored",
-)  # fmt: skip
 SIZES = {"size_edges": (20.0, 60.0)}
 READINGS = (
     (BoxFROC(resamples=5, per_class=True, **SIZES), compute_froc),
@@ -49,15 +45,6 @@ def options_of(measure):
 def stored(outcomes):
     """Through a file of JSON, which has no NaN."""
     return Outcomes.from_dict(json.loads(json.dumps(outcomes.as_dict(), allow_nan=False)))
-
-
-def assert_equal(ours, theirs):
-    for name in COLUMNS:
-        column, other = getattr(ours, name), getattr(theirs, name)
-        assert column.dtype == other.dtype
-        torch.testing.assert_close(column, other, rtol=0, atol=0, equal_nan=True, msg=name)
-    assert repr(ours.thresholds) == repr(theirs.thresholds)  # NaN is not equal to itself
-    assert ours.size_classes == theirs.size_classes
 
 
 @given(cohorts(), st.sampled_from(READINGS))
@@ -207,7 +194,7 @@ def test_damaged_records_are_refused():
     good = outcomes.as_dict()
     for change, error, words in (
         ({"scores": []}, ValueError, "scores.* must have 1 rows"),
-        ({"scans": [[1, 2]]}, ValueError, "ignored must have 2 rows"),
+        ({"scans": [[1, 2]]}, ValueError, "ignored, found_by must have 2 rows"),
         ({"scores": ["high"]}, (TypeError, ValueError), None),
         ({"size_classes": {"edges": []}}, KeyError, "spacing"),
     ):

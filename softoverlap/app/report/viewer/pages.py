@@ -11,6 +11,7 @@ from importlib.resources.abc import Traversable
 from typing import Any
 
 from softoverlap.app.columns import CASES as COLUMNS, RANKED_BY, file_header, find_column
+from softoverlap.app.report._style import FOUND, TRUTH
 from softoverlap.app.report.viewer.cases import ViewerCase, read_cases
 from softoverlap.app.report.viewer.layers import Layer
 
@@ -65,6 +66,7 @@ class Viewer:
         names = self._score_names()
         content = {
             "title": self.title,
+            "colours": {"found": FOUND, "truth": TRUTH},
             "columns": [_column(name) for name in names],
             "rankedBy": next((name for name in RANKED_BY if name in names), None),
             "cases": cases,

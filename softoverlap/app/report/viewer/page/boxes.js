@@ -2,7 +2,10 @@
 /* Boxes: where their corners lie, and their edges as bars for the 3D view. */
 
 const Boxes = (() => {
-  const COLOURS = { found: "#E69F00", truth: "#35C48D" };
+  const COLOURS = window.softoverlapViewer.colours; // found and truth, as on the page
+  for (const [kind, colour] of Object.entries(COLOURS)) {
+    document.documentElement.style.setProperty(`--${kind}`, colour);
+  }
   const EDGES = []; // pairs of corners; bit k of a corner's number tells its end on axis k
   for (let a = 0; a < 8; a++) {
     for (const bit of [1, 2, 4]) if (!(a & bit)) EDGES.push([a, a | bit]);
@@ -29,12 +32,16 @@ const Boxes = (() => {
         for (const [a, b] of EDGES) addBar(points, faces, box.mm[a], box.mm[b]);
       }
       if (!points.length) continue;
-      const colour = [1, 3, 5].map((at) => parseInt(COLOURS[kind].slice(at, at + 2), 16));
-      const rgba = new Uint8Array([...colour, 255]);
+      const rgba = new Uint8Array([...rgb(COLOURS[kind]), 255]);
       const corners = new Float32Array(points.flat());
       const mesh = new niivue.NVMesh(corners, new Uint32Array(faces), kind, rgba, 1, true, nv.gl);
       nv.meshes.push(mesh);
     }
+  }
+
+  /** Red, green and blue of `#rrggbb`. */
+  function rgb(colour) {
+    return [1, 3, 5].map((at) => parseInt(colour.slice(at, at + 2), 16));
   }
 
   function addBar(points, faces, from, to) {
@@ -64,5 +71,5 @@ const Boxes = (() => {
     return direction.map((value) => (RADIUS_MM * value) / size);
   }
 
-  return { placed, setWires, COLOURS, EDGES };
+  return { placed, setWires, rgb, COLOURS, EDGES };
 })();

@@ -8,7 +8,9 @@
   const LEVELS = [0.25, 0.5, 0.75];
   const COLOURS = { pred: "soft orange", truth: "soft green" };
   const MAPS = ["soft orange", "soft green", "soft blue", "hot", "viridis", "plasma"];
-  const RAMPS = { "soft orange": [230, 159, 0], "soft green": [53, 196, 141], "soft blue": [86, 180, 233] };
+  const RAMPS = {
+    "soft orange": Boxes.rgb(Boxes.COLOURS.found), "soft green": Boxes.rgb(Boxes.COLOURS.truth), "soft blue": [86, 180, 233],
+  };
   const VIEWS = { axial: 0, coronal: 1, sagittal: 2, multi: 3, render: 4 };
 
   const state = { masks: {}, levels: {}, boxes: [], shown: {}, chosen: null };
