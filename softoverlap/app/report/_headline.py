@@ -63,13 +63,21 @@ def baseline_table(training: Mapping[str, Any], part: Part) -> Markup:
         iou = part.detection.ap_iou
         trained |= {"cpm": part.detection.froc.cpm}
         trained |= {f"ap@{0.1 if math.isnan(iou) else iou:g}": part.detection.average_precision}
-    rows = {"trained detector": trained, **baselines}
+    rows = {"trained detector": trained}
+    rows |= {name: _figures_of_baseline(values) for name, values in baselines.items()}
     titles = {**POINT_FIGURES, "cpm": "CPM", "ap@0.1": "AP at box IoU 0.1"}
-    shown = [key for key in titles if any(key in values for values in baselines.values())]
+    shown = [key for key in titles if any(key in rows[name] for name in baselines)]
     if not shown:
         return Markup("")
     cells = ((name, *(number(row.get(key)) for key in shown)) for name, row in rows.items())
     return table(("", *(titles[key] for key in shown)), cells, numbers=len(shown))
+
+
+def _figures_of_baseline(values: Mapping[str, Any]) -> dict[str, float | None]:
+    """Those of the curve, and those at the baseline's own operating point."""
+    point = values.get("point") or {}
+    known = {name: values[name] for name in ("cpm", "ap@0.1") if name in values}
+    return known | {name: point[name] for name in POINT_FIGURES if name in point}
 
 
 def _figures(part: Part) -> Mapping[str, Estimate]:
