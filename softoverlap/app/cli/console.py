@@ -277,11 +277,10 @@ _HEADLINE = {
 def _left_out(summary: Mapping[str, Any]) -> Iterator[str]:
     """What stands apart from the headline."""
     if large := summary.get("too_large"):
-        yield (
-            f"{plural(large['lesions'], 'lesion')} with an edge above "
-            f"{large['max_lesion_mm']:g} mm left out as too large for a box: "
-            f"{large['volume_covered']:.0%} of their volume covered"
-        )
+        words = f"{plural(large['lesions'], 'lesion')} with an edge above "
+        words += f"{large['max_lesion_mm']:g} mm left out as too large for a box"
+        covered = large["volume_covered"]
+        yield words if covered is None else f"{words}: {covered:.0%} of their volume covered"
     if ignored := summary.get("ignored"):
         yield f"{plural(ignored['lesions'], 'lesion')} ignored, {ignored['found']} of them found"
     beyond = summary.get("unreachable", {})

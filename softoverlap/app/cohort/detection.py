@@ -71,10 +71,10 @@ def detection_summary(found: Found) -> dict[str, Any]:
         "operating_point": _point(found, outcomes),
         "by_size": _by_size(found),
         "ignored": _ignored(found),
+        "too_large": _too_large(found),
     }
     if found.has_boxes:
-        parts |= {"by_centre": _by_centre(found), "too_large": _too_large(found)}
-        parts["unreachable"] = _unreachable(found)
+        parts |= {"by_centre": _by_centre(found), "unreachable": _unreachable(found)}
     return {name: part for name, part in parts.items() if part} | _curve(found, outcomes)
 
 

@@ -82,7 +82,7 @@ def is_any_voxel(settings: ScoreSettings) -> bool:
     return settings.hit in (None, ANY_VOXEL)
 
 
-def largest_mm(settings: ScoreSettings, *, boxes: bool) -> float:
+def largest_mm(settings: ScoreSettings, *, boxes: bool) -> float | int:
     """The longest edge of a lesion that counts, in mm.
 
     Args:
@@ -100,7 +100,7 @@ def largest_mm(settings: ScoreSettings, *, boxes: bool) -> float:
 
 
 def why_not_counted(
-    longest_mm: float, existence: float, settings: ScoreSettings, *, boxes: bool
+    longest_mm: float | int, existence: float | int, settings: ScoreSettings, *, boxes: bool
 ) -> str:
     """Why a lesion does not count, empty if it does.
 

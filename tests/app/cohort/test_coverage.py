@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from softoverlap.app.cohort import SummarySettings, summarize
+from softoverlap.app.cohort import ScoreSettings, SummarySettings, summarize
 from softoverlap.app.cohort.coverage import coverage
 from softoverlap.app.cohort.marked import marked_by_boxes
 from softoverlap.images import BoxFile
@@ -127,5 +127,11 @@ def test_masks_have_a_limit_only_where_one_is_asked_for(tmp_path):
     truth = mask_file(tmp_path / "truth" / "a.nii.gz", [LARGE])
     pred = mask_file(tmp_path / "pred" / "a.nii.gz", [HALVES[0]], value=0.9)
     assert scored(pred, truth).rows[0]["lesions"] == 1
-    (row,) = scored(pred, truth, max_lesion_mm=32.0).rows
+    result = scored(pred, truth, max_lesion_mm=32.0)
+    (row,) = result.rows
     assert (row["lesions"], row["false_positives"], row["pred_lesions"]) == (0, 0, 1)
+    assert row["too_large_lesions"] == 1
+    summary = summarize([result], settings=ScoreSettings(max_lesion_mm=32.0))
+    assert summary["too_large"] == {
+        "lesions": 1, "max_lesion_mm": 32.0, "volume_covered": None, "boxes": 1,
+    }  # fmt: skip
