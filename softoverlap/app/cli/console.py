@@ -242,15 +242,17 @@ def _print_found(summary: Mapping[str, Any], title: str) -> None:
         table.add_row(*row)
     Console(width=None if console.is_terminal else 100, highlight=False).print(table)
     say(f"a hit: {summary['hit']['words']}")
-    every = point["threshold"] is None
-    which = (
-        "every prediction counts" if every else f"scores of at least {point['threshold']:.4g} count"
-    )
-    say(f"{which}: {point['words']}")
+    say(f"{_which_count(point)}: {point['words']}")
     for words in _left_out(summary):
         say(words)
     if counts["patients"] < 10 and point.get("sensitivity_interval"):
         say(f"intervals of {plural(counts['patients'], 'patient')} are rough")
+
+
+def _which_count(point: Mapping[str, Any]) -> str:
+    if point["threshold"] is not None:
+        return f"scores of at least {point['threshold']:.4g} count"
+    return "every prediction counts" if point["rule"] == "all" else "no box counts"
 
 
 def _curve_rows(summary: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:

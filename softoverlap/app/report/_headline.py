@@ -140,16 +140,23 @@ def _rule_words(detected: Detected) -> Iterator[str]:
     if detected.centre_words and detected.by_centre:
         yield with_stop(f"By centre: {detected.centre_words}")
     if (point := detected.point) is not None:
-        every = "Every box or predicted lesion counts, of any score"
-        least = f"Scores of at least {number(point.threshold)} count"
-        words = every if math.isnan(point.threshold) else least
+        words = _which_count(point.threshold)
         yield with_stop(f"{words}{f': {point.words}' if point.words else ''}")
     if detected.no_curve:
         yield with_stop(detected.no_curve)
 
 
+def _which_count(threshold: float) -> str:
+    if math.isnan(threshold):
+        return "Every box or predicted lesion counts, of any score"
+    if math.isinf(threshold):
+        return "No box counts"
+    return f"Scores of at least {number(threshold)} count"
+
+
 def _optimism(point: OperatingPoint) -> tuple[Markup, str]:
-    words = f"the threshold {number(point.threshold)} was chosen on these very cases."
+    which = "" if math.isinf(point.threshold) else f"{number(point.threshold)} "
+    words = f"the threshold {which}was chosen on these very cases."
     return element("strong", "Optimistic: "), words
 
 

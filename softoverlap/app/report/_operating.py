@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -20,7 +21,7 @@ class Estimate:
 
 @dataclass(frozen=True)
 class OperatingPoint:
-    """Detection at a score threshold, which is NaN where every box counts."""
+    """Detection at a score threshold, NaN where every box counts, infinite where none does."""
 
     threshold: float
     words: str
@@ -93,8 +94,11 @@ def _point(point: Mapping[str, Any] | None) -> OperatingPoint | None:
         name: Estimate(as_number(point[name]), as_interval(point.get(f"{name}_interval")))
         for name in POINT_FIGURES
     }
+    threshold = as_number(point.get("threshold"))
+    if math.isnan(threshold) and point.get("rule", "all") != "all":
+        threshold = math.inf
     return OperatingPoint(
-        threshold=as_number(point.get("threshold")),
+        threshold=threshold,
         words=str(point.get("words", "")),
         optimistic=bool(point.get("optimistic", False)),
         figures=figures,

@@ -18,6 +18,7 @@ from softoverlap.app.cohort import (
     score_cohort,
     summarize,
 )
+from softoverlap.app.report import write_report
 from softoverlap.measures import match_scan, operating_point
 from tests.support.box_scans import as_boxes, box_file, mask_file
 
@@ -71,7 +72,7 @@ def test_the_point_is_that_of_the_library(tmp_path, at):
     chosen = at is None or (isinstance(at, str) and not at[0].isdigit())
     assert point["optimistic"] == chosen
     assert point["rule"] == (("f1" if at is None else at) if chosen else "given")
-    assert ("on these very cases: optimistic" in point["words"]) == chosen
+    assert ("on these very cases, which is optimistic" in point["words"]) == chosen
     for name in FIGURES:
         low, high = point[f"{name}_interval"]
         assert low is None or low <= point[name] <= high
@@ -126,9 +127,7 @@ def test_the_stored_score_is_taken_and_is_not_optimistic(tmp_path):
     )
     point = run(tmp_path, pairs).summary["operating_point"]
     assert (point["threshold"], point["rule"], point["optimistic"]) == (0.5, "stored", False)
-    assert point["words"] == (
-        "score of at least 0.5, stored with the boxes (f1 on 3 validation scans)"
-    )
+    assert point["words"] == "stored with the boxes (f1 on 3 validation scans)"
     assert point["hits"] == expected(0.5).hits
     asked = run(tmp_path, pairs, at_score=0.85).summary["operating_point"]
     assert (asked["threshold"], asked["rule"]) == (0.85, "given")
@@ -163,7 +162,12 @@ def test_where_nothing_is_hit_no_box_counts(tmp_path):
     result = run(tmp_path, find_pairs(tmp_path / "pred", tmp_path / "truth").pairs)
     point = result.summary["operating_point"]
     assert (point["threshold"], point["sensitivity"], point["false_positives"]) == (None, 0, 0)
-    assert point["words"].startswith("no box counts")
+    assert point["words"].startswith("no score gains anything under the rule of the highest F1")
+    methods = (tmp_path / "out" / "methods.txt").read_text(encoding="utf-8")
+    assert "No box counted (no score gains anything" in methods
+    write_report(tmp_path / "out", tmp_path / "page.html")
+    page = (tmp_path / "page.html").read_text(encoding="utf-8")
+    assert "No box counts: no score gains anything under the rule of" in page
     assert {row["above"] for row in table(tmp_path, "boxes.csv")} == {"False"}
     assert {row["false_positives"] for row in table(tmp_path, "cases.csv")} == {"0"}
     assert result.summary["froc"]["cpm"] == 0
@@ -174,7 +178,7 @@ def test_boxes_without_scores_all_count(tmp_path):
     summary = run(tmp_path, pairs).summary
     point = summary["operating_point"]
     assert (point["threshold"], point["rule"], point["optimistic"]) == (None, "all", False)
-    assert point["words"] == "every box counts, since boxes have no scores"
+    assert point["words"] == "boxes have no scores"
     assert (point["hits"], point["false_positives"]) == (4, 4)
     assert summary["no_curve"].endswith("boxes have no scores in a, b.")
     assert {row["above"] for row in table(tmp_path, "boxes.csv")} == {"True"}

@@ -53,7 +53,8 @@ def test_it_is_said_by_which_rule_and_at_which_threshold(words):
 
 def test_a_threshold_chosen_on_the_scored_cases_is_called_optimistic(words, tmp_path):
     assert "Optimistic: the threshold 0.5 was chosen on these very cases." in words
-    point = {**headline()["operating_point"], "optimistic": False, "threshold": None, "words": ""}
+    point = {**headline()["operating_point"], "threshold": None, "rule": "all", "words": ""}
+    point["optimistic"] = False
     plain = page_of(tmp_path, **headline(operating_point=point)).words
     assert "Optimistic" not in plain
     assert "Every box or predicted lesion counts, of any score." in plain
