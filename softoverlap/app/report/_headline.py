@@ -69,8 +69,8 @@ def baseline_table(training: Mapping[str, Any], part: Part) -> Markup:
     shown = [key for key in titles if any(key in rows[name] for name in baselines)]
     if not shown:
         return Markup("")
-    cells = ((name, *(number(row.get(key)) for key in shown)) for name, row in rows.items())
-    return table(("", *(titles[key] for key in shown)), cells, numbers=len(shown))
+    cells = ((titles[key], *(number(row.get(key)) for row in rows.values())) for key in shown)
+    return table(("", *rows), cells, numbers=len(rows))
 
 
 def _figures_of_baseline(values: Mapping[str, Any]) -> dict[str, float | None]:
