@@ -19,6 +19,7 @@ from rich.table import Table
 from softoverlap.app.cli.flags import flag_of, in_flags, running
 from softoverlap.app.cli.interrupts import finish_first, hear_interrupts, stop_if_interrupted
 from softoverlap.app.columns import CASES, shown_in
+from softoverlap.app.figures import counts_none
 
 if TYPE_CHECKING:
     from softoverlap.app.train import Evaluation, Progress as TrainingProgress
@@ -246,6 +247,7 @@ def _print_found(summary: Mapping[str, Any], title: str) -> None:
     which = (
         "every prediction counts" if every else f"scores of at least {point['threshold']:.4g} count"
     )
+    which = "no prediction counts" if counts_none(point) else which
     say(f"{which}: {point['words']}")
     for words in _left_out(summary):
         say(words)
@@ -275,11 +277,13 @@ _HEADLINE = {
 def _left_out(summary: Mapping[str, Any]) -> Iterator[str]:
     """What stands apart from the headline."""
     if large := summary.get("too_large"):
-        yield (
+        words = (
             f"{plural(large['lesions'], 'lesion')} with an edge above "
-            f"{large['max_lesion_mm']:g} mm left out as too large for a box: "
-            f"{large['volume_covered']:.0%} of their volume covered"
+            f"{large['max_lesion_mm']:g} mm left out as too large"
         )
+        if (covered := large["volume_covered"]) is not None:
+            words += f" for a box: {covered:.0%} of their volume covered"
+        yield words
     if ignored := summary.get("ignored"):
         yield f"{plural(ignored['lesions'], 'lesion')} ignored, {ignored['found']} of them found"
     beyond = summary.get("unreachable", {})

@@ -70,11 +70,11 @@ def detection_summary(found: Found) -> dict[str, Any]:
         "hit": hit_words(found.settings, boxes=found.has_boxes),
         "operating_point": _point(found, outcomes),
         "by_size": _by_size(found),
+        "too_large": _too_large(found),
         "ignored": _ignored(found),
     }
     if found.has_boxes:
-        parts |= {"by_centre": _by_centre(found), "too_large": _too_large(found)}
-        parts["unreachable"] = _unreachable(found)
+        parts |= {"by_centre": _by_centre(found), "unreachable": _unreachable(found)}
     return {name: part for name, part in parts.items() if part} | _curve(found, outcomes)
 
 
@@ -183,6 +183,8 @@ def _curve(found: Found, outcomes: Sequence[Outcomes]) -> dict[str, Any]:
     if not froc.has_curve:
         what = "nothing was found" if not froc.boxes else "all that was found has the same score"
         return {"no_curve": f"Neither FROC nor CPM nor AP: {what}."}
+    if not froc.lesions:
+        return {"no_curve": "Neither FROC nor CPM nor AP: there is no lesion that counts."}
     hit = hit_words(found.settings, boxes=found.has_boxes)
     return {
         "froc": _froc(froc),

@@ -135,6 +135,8 @@ def _rule_words(detected: Detected) -> Iterator[str]:
         every = "Every box or predicted lesion counts, of any score"
         least = f"Scores of at least {number(point.threshold)} count"
         words = every if math.isnan(point.threshold) else least
+        if math.isinf(point.threshold):
+            words = "No box or predicted lesion counts"
         yield with_stop(f"{words}{f': {point.words}' if point.words else ''}")
     if detected.no_curve:
         yield with_stop(detected.no_curve)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from softoverlap.app.figures import POINT_FIGURES
+from softoverlap.app.figures import POINT_FIGURES, counts_none
 from softoverlap.app.report._values import Interval, as_interval, as_number
 
 
@@ -20,7 +21,7 @@ class Estimate:
 
 @dataclass(frozen=True)
 class OperatingPoint:
-    """Detection at a score threshold, which is NaN where every box counts."""
+    """Detection at a score threshold: NaN where every box counts, infinite where none does."""
 
     threshold: float
     words: str
@@ -94,7 +95,7 @@ def _point(point: Mapping[str, Any] | None) -> OperatingPoint | None:
         for name in POINT_FIGURES
     }
     return OperatingPoint(
-        threshold=as_number(point.get("threshold")),
+        threshold=math.inf if counts_none(point) else as_number(point.get("threshold")),
         words=str(point.get("words", "")),
         optimistic=bool(point.get("optimistic", False)),
         figures=figures,

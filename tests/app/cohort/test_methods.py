@@ -44,7 +44,8 @@ def test_what_the_summary_does_not_tell_is_left_out(key):
 
 def test_a_run_without_failures_threshold_or_curve_says_so_in_words():
     counts = {"patients": 1, "scans": 1, "lesions": 1}
-    point = {**headline()["operating_point"], "threshold": None, "optimistic": False, "words": ""}
+    point = {**headline()["operating_point"], "threshold": None, "rule": "all", "words": ""}
+    point["optimistic"] = False
     parts = headline(counts=counts, operating_point=point)
     text = methods_text({**summary(no_curve="All scores are equal", **parts), "n_failed": 0})
     assert "1 scan, 1 patient and 1 lesion were scored." in text

@@ -53,7 +53,8 @@ def test_it_is_said_by_which_rule_and_at_which_threshold(words):
 
 def test_a_threshold_chosen_on_the_scored_cases_is_called_optimistic(words, tmp_path):
     assert "Optimistic: the threshold 0.5 was chosen on these very cases." in words
-    point = {**headline()["operating_point"], "optimistic": False, "threshold": None, "words": ""}
+    point = {**headline()["operating_point"], "optimistic": False, "threshold": None}
+    point |= {"rule": "all", "words": ""}
     plain = page_of(tmp_path, **headline(operating_point=point)).words
     assert "Optimistic" not in plain
     assert "Every box or predicted lesion counts, of any score." in plain
@@ -73,6 +74,14 @@ def test_lesions_that_are_not_in_the_figures_have_a_sentence_each(words, tmp_pat
     few = page_of(tmp_path, **headline(**none)).words
     for sentence in ("too large", "ignored", "beyond the rule", "too small"):
         assert sentence not in few
+
+
+@pytest.mark.parametrize(
+    ("rule", "said"), [("f1", "No box or predicted lesion counts"), ("all", "counts, of any score")]
+)
+def test_without_a_threshold_all_boxes_count_or_none(tmp_path, rule, said):
+    point = {**headline()["operating_point"], "threshold": None, "rule": rule, "optimistic": False}
+    assert said in page_of(tmp_path, **headline(operating_point=point)).words
 
 
 def test_both_figures_stand_by_size(words):
