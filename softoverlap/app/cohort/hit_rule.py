@@ -12,10 +12,11 @@ from softoverlap._units import EDGE_ROUNDING, MAX_LESION_MM
 from softoverlap.measures import (
     CRITERION_NOTES,
     Hit,
+    centre_in_mask,
     centre_within_radius,
     hit_of,
 )
-from softoverlap.overlaps import box_iou, mask_box_mass
+from softoverlap.overlaps import MaskBoxOverlap, box_iou, mask_box_mass
 
 if TYPE_CHECKING:
     from softoverlap.app.cohort.records import ScoreSettings
@@ -59,6 +60,16 @@ def hit_of_boxes(settings: ScoreSettings) -> Hit:
         True
     """
     return Hit(box_iou, settings.hit_iou) if settings.hit is None else _parsed(settings.hit)
+
+
+def needs_masks(hit: Hit) -> bool:
+    """Whether a rule can judge only lesions that have a mask.
+
+    Examples:
+        >>> needs_masks(Hit()), needs_masks(hit_of("centre_in_mask"))
+        (False, True)
+    """
+    return isinstance(hit.overlap, MaskBoxOverlap) or hit.overlap is centre_in_mask
 
 
 def is_any_voxel(settings: ScoreSettings) -> bool:

@@ -1,4 +1,4 @@
-"""What a summary says where no lesion, no box or no score is left to count."""
+"""What a summary says where no lesion, box or score is left to count, or cases differ in kind."""
 
 from __future__ import annotations
 
@@ -78,3 +78,22 @@ def test_the_draws_of_pooled_figures_are_told():
     assert summary["bootstrap"]["resamples"] == 2000
     assert summary["bootstrap"]["pooled_resamples"] == 1000
     assert "(2000 draws, 1000 for pooled figures, seed 0)" in methods_text(summary)
+
+
+def test_cases_of_masks_and_of_boxes_keep_their_rules_apart():
+    mask = torch.zeros(8, 8, 8)
+    mask[1:4, 1:4, 1:4] = 0.9
+    masks = mask_lesions(mask, mask, None, spacing=(1.0, 1.0, 1.0), settings=ScoreSettings())
+    boxes = box_lesions(marked(SMALL, scores=[0.5]), marked(SMALL), settings=ScoreSettings())
+    summary = summarize([of_tables("a", masks), of_tables("b", boxes)])
+    (size,) = summary["by_size"]
+    assert (size["lesions"], size["sensitivity"], size["by_centre"]) == (2, 1.0, 1.0)
+    assert "; between masks, at least one voxel in common" in summary["hit"]["words"]
+
+
+@pytest.mark.parametrize("hit", ["mask_box_dice", "relative_mask_box_iou", "centre_in_mask"])
+@pytest.mark.parametrize("found", [(), (SMALL,)])
+def test_a_rule_of_masks_is_refused_where_the_truth_has_none(hit, found):
+    """Also without a box: a cohort must not be of those cases alone in which nothing was found."""
+    with pytest.raises(ValueError, match=f"^hit must be one of boxes .* got '{hit}'"):
+        box_lesions(marked(*found), marked(SMALL), settings=ScoreSettings(hit=hit))
