@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 POINT_FIGURES = {
     "sensitivity": "Sensitivity",
@@ -12,6 +13,20 @@ POINT_FIGURES = {
     "fps_per_scan": "False positives a scan",
 }
 """The figures of an operating point by their keys in `summary.json`, with their names in print."""
+
+
+def counts_none(point: Mapping[str, Any]) -> bool:
+    """Whether nothing that was found counts at an operating point, as `summary.json` has it.
+
+    No plain value stands for the infinite score that a rule then chooses: it is null, as where all
+    count.
+
+    Examples:
+        >>> [counts_none({"threshold": None, "rule": rule}) for rule in ("f1", "all")]
+        [True, False]
+    """
+    return point.get("threshold") is None and point.get("rule", "all") != "all"
+
 
 Ends = Sequence[float | int | None] | None
 """Both ends of an interval, None or NaN where it is not defined."""

@@ -19,6 +19,7 @@ from rich.table import Table
 from softoverlap.app.cli.flags import flag_of, in_flags, running
 from softoverlap.app.cli.interrupts import finish_first, hear_interrupts, stop_if_interrupted
 from softoverlap.app.columns import CASES, shown_in
+from softoverlap.app.figures import counts_none
 
 if TYPE_CHECKING:
     from softoverlap.app.train import Evaluation, Progress as TrainingProgress
@@ -252,7 +253,7 @@ def _print_found(summary: Mapping[str, Any], title: str) -> None:
 def _which_count(point: Mapping[str, Any]) -> str:
     if point["threshold"] is not None:
         return f"scores of at least {point['threshold']:.4g} count"
-    return "every prediction counts" if point["rule"] == "all" else "no box counts"
+    return "no box counts" if counts_none(point) else "every prediction counts"
 
 
 def _curve_rows(summary: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:

@@ -103,7 +103,12 @@ def place_boxes(
         hint = geometry_hint(displacement, geometry, meet=not (lost and away), lost=lost)
         raise ValueError(f"{apart}, more than {limit:g}{hint}")
     moved = matrix if geometry == "resample" else turned
-    placed = replace(file, boxes=_mapped(file.boxes, moved), affine=affine.double())
+    placed = replace(
+        file,
+        boxes=_mapped(file.boxes, moved),
+        affine=affine.double(),
+        smallest_anchor=_turned_edges(file.smallest_anchor, moved),
+    )
     if (
         lost
         and flips
@@ -117,6 +122,13 @@ def place_boxes(
     notes += _growth(file.boxes, placed.boxes, moved)
     notes += _outside(placed.boxes, shape, names) if flips else []
     return PlacedBoxes(placed, displacement, tuple(notes))
+
+
+def _turned_edges(edges: Sequence[float] | None, matrix: Tensor) -> tuple[float, ...] | None:
+    """The edges of the smallest box around a mapped one."""
+    if edges is None:
+        return None
+    return tuple((matrix[:3, :3].abs() @ torch.tensor(edges, dtype=torch.float64)).tolist())
 
 
 def check_3d(file: BoxFile, name: str) -> None:

@@ -36,6 +36,9 @@ def box_lesions(
     Returns:
         Rows of true lesions, and what hit what.
 
+    Raises:
+        ValueError: If the rule asks for masks of lesions that are boxes.
+
     Examples:
         >>> from softoverlap.app.cohort.marked import marked_by_boxes
         >>> from softoverlap.images import BoxFile

@@ -67,15 +67,24 @@ def detection_summary(found: Found) -> dict[str, Any]:
         return {}
     outcomes = [match.outcomes for match in found.matches]
     parts: dict[str, Any] = {
-        "hit": hit_words(found.settings, boxes=found.has_boxes),
+        "hit": _hit(found),
         "operating_point": _point(found, outcomes),
         "by_size": _by_size(found),
-        "ignored": _ignored(found),
         "too_large": _too_large(found),
+        "ignored": _ignored(found),
     }
     if found.has_boxes:
         parts |= {"by_centre": _by_centre(found), "unreachable": _unreachable(found)}
     return {name: part for name, part in parts.items() if part} | _curve(found, outcomes)
+
+
+def _hit(found: Found) -> dict[str, Any]:
+    """The rule, or both where some cases are of two masks and others of boxes."""
+    hit = hit_words(found.settings, boxes=found.has_boxes)
+    if all(match.has_boxes == found.has_boxes for match in found.matches):
+        return hit
+    between = hit_words(found.settings, boxes=False)["words"]
+    return {**hit, "words": f"{hit['words']}; between masks, {between}"}
 
 
 def _point(found: Found, outcomes: Sequence[Outcomes]) -> dict[str, Any]:
@@ -119,7 +128,8 @@ def _by_size(found: Found) -> list[dict[str, Any]]:
         if rows:
             shares = {"sensitivity": _share(rows, "detected")}
             if found.has_boxes:
-                shares["by_centre"] = _share(rows, "found_by_centre")
+                boxed = [row for row in rows if "found_by_centre" in row]
+                shares["by_centre"] = _share(boxed, "found_by_centre")
             classes.append({"size": name, "lesions": len(rows), **shares})
     return classes
 
@@ -183,6 +193,8 @@ def _curve(found: Found, outcomes: Sequence[Outcomes]) -> dict[str, Any]:
     if not froc.has_curve:
         what = "nothing was found" if not froc.boxes else "all that was found has the same score"
         return {"no_curve": f"Neither FROC nor CPM nor AP: {what}."}
+    if not froc.lesions:
+        return {"no_curve": "Neither FROC nor CPM nor AP: there is no lesion that counts."}
     hit = hit_words(found.settings, boxes=found.has_boxes)
     return {
         "froc": _froc(froc),

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 
 from softoverlap._checks import refusal
-from softoverlap._units import MAX_LESION_MM
+from softoverlap._units import EDGE_ROUNDING, MAX_LESION_MM
 from softoverlap.measures import (
     CRITERION_NOTES,
     Hit,
@@ -34,9 +34,6 @@ BY_CENTRE_WORDS = "centre of the box within the larger of the lesion's radius an
 
 CRITERIA = tuple(CRITERION_NOTES)
 """The names that the setting `hit` takes."""
-
-_ROUNDING = 1 + 1e-6
-"""An edge of 32 voxels of 1 mm may be 32.000001 mm, as affines have it."""
 
 
 def check_hit(text: str | None) -> None:
@@ -111,7 +108,7 @@ def why_not_counted(
     """
     if existence < settings.ignore_below_existence:
         return IGNORED
-    return TOO_LARGE if longest_mm > _ROUNDING * largest_mm(settings, boxes=boxes) else ""
+    return TOO_LARGE if longest_mm > EDGE_ROUNDING * largest_mm(settings, boxes=boxes) else ""
 
 
 def hit_words(settings: ScoreSettings, *, boxes: bool) -> dict[str, Any]:

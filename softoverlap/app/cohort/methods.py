@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from softoverlap.app.columns import CASES, find_column, shown_in
-from softoverlap.app.figures import POINT_FIGURES, between, number, plural, rounded
+from softoverlap.app.figures import POINT_FIGURES, between, counts_none, number, plural, rounded
 
 _SPECIAL = {
     "\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
@@ -125,7 +125,7 @@ def _point_sentences(summary: Mapping[str, Any], part: Mapping[str, Any]) -> Ite
     if not point:
         return
     threshold = point.get("threshold")
-    which = "All predictions counted" if point.get("rule", "all") == "all" else "No box counted"
+    which = "No box counted" if counts_none(point) else "All predictions counted"
     if threshold is not None:
         which = f"Predictions with a score of at least {number(threshold)} counted"
     how = point.get("words")
@@ -164,9 +164,10 @@ def _curve(summary: Mapping[str, Any], part: Mapping[str, Any]) -> Iterator[str]
 def _intervals(summary: Mapping[str, Any], part: Mapping[str, Any]) -> str:
     bootstrap = summary["bootstrap"]
     over = "cases" if (part.get("counts") or {}).get("patients") is None else "patients"
-    draws = bootstrap.get("resamples")
+    draws, pooled = bootstrap.get("resamples"), bootstrap.get("pooled_resamples")
+    fewer = f", {pooled} for pooled figures" if pooled not in (None, draws) else ""
     seed = f", seed {bootstrap['seed']}" if "seed" in bootstrap else ""
-    of = "" if draws is None else f" ({draws} draws{seed})"
+    of = "" if draws is None else f" ({draws} draws{fewer}{seed})"
     return f"Intervals are {_percent(summary)} percentile bootstrap intervals over {over}{of}."
 
 

@@ -44,9 +44,11 @@ class SummarySettings:
 
     def __post_init__(self) -> None:
         try:
-            operating_rule(self.at_score)
+            rule = operating_rule(self.at_score)
         except (TypeError, ValueError) as error:
             raise refusal("at_score", str(error).removeprefix("at ")) from error
+        if isinstance(rule, float) and math.isinf(rule):
+            raise refusal("at_score", f"must be a finite score or a rule, got {self.at_score!r}")
         BoxFROC(fp_rates=self.fp_rates)
 
 
@@ -55,7 +57,7 @@ class ChosenPoint:
     """From which score found boxes count, and why.
 
     Args:
-        score: The score; None if all count.
+        score: The score; None if all count, infinite if none does.
         at: What `operating_point` takes: a rule is chosen anew in each draw.
         rule: f1, fp:1, given, stored or all.
         words: How it was chosen.
@@ -112,6 +114,8 @@ def choose_point(
         return ChosenPoint()
     if silent:
         return ChosenPoint(words="boxes have no scores")
+    if not any(bool(match.outcomes.worth.any()) for match in found.values()):
+        return ChosenPoint(words="there is no lesion by which to choose a score")
     return _asked(list(found.values()), "f1")
 
 
@@ -152,9 +156,9 @@ def _asked(matches: Sequence[LesionMatches], rule: float | str | None) -> Chosen
     score = operating_point([match.outcomes for match in matches], rule).threshold
     what = "the highest F1" if rule == "f1" else f"at most {rule[3:]} false positives a scan"
     words = f"{what} on these very cases, which is optimistic"
-    if math.isinf(score):
+    if math.isinf(score):  # nothing counts, which flatters nobody
         words = f"no score gains anything under the rule of {what} on these cases"
-    return ChosenPoint(score, rule, rule, words, optimistic=True)
+    return ChosenPoint(score, rule, rule, words, optimistic=math.isfinite(score))
 
 
 def _stored(matches: Mapping[str, LesionMatches]) -> ChosenPoint:

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from softoverlap.app.cohort.detection import Found, detection_summary
+from softoverlap.app.cohort.detection import MOST_DRAWS, Found, detection_summary
 from softoverlap.app.cohort.means import CONFIDENCE, column_means
 from softoverlap.app.cohort.operating import ChosenPoint, SummarySettings, at_point, choose_point
 from softoverlap.app.cohort.patients import patient_of
@@ -88,9 +88,12 @@ def conclude(
         "n": len(good),
         "n_failed": len(results) - len(good),
         "bootstrap": {
-            "resamples": options.resamples, "confidence": CONFIDENCE, "seed": options.seed
+            "resamples": options.resamples,
+            "pooled_resamples": min(options.resamples, MOST_DRAWS),
+            "confidence": CONFIDENCE,
+            "seed": options.seed,
         },
-    }  # fmt: skip
+    }
     by_label = {"labels": {str(label): part for label, part in parts.items()}}
     summary |= by_label if labels else parts[None]
     at_points = [placed.get(result.case, result) for result in results]

@@ -116,10 +116,9 @@ def lesion_columns(lesions: Sequence[Row], matches: LesionMatches) -> Row:
         "false_positives": counts.fp,
         "false_positive_ml": math.fsum(compress(matches.volumes, false)) / MM3_PER_ML,
         "ignored_lesions": reasons.count(IGNORED) or None,
+        "too_large_lesions": reasons.count(TOO_LARGE) or None,
     }
-    too_large = reasons.count(TOO_LARGE)
     if not matches.has_boxes:
-        columns |= {"too_large_lesions": too_large} if too_large else {}
         return columns | {
             "lesion_dice": _mean_dice(rows, replace(counts, fp=0)),
             "lesionwise_dice": _mean_dice(detected, counts),
@@ -128,7 +127,6 @@ def lesion_columns(lesions: Sequence[Row], matches: LesionMatches) -> Row:
     return columns | {
         "found_by_centre": sum(row["found_by_centre"] for row in rows),
         "box_iou": _mean([row["box_iou"] for row in detected]),
-        "too_large_lesions": too_large or None,
         "too_large_covered": covered / volume if volume else None,
         "lesions_beyond_own_box": matches.own_box or None,
         "lesions_below_smallest_anchor": matches.smallest_anchor,

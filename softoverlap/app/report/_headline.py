@@ -150,7 +150,7 @@ def _which_count(threshold: float) -> str:
     if math.isnan(threshold):
         return "Every box or predicted lesion counts, of any score"
     if math.isinf(threshold):
-        return "No box counts"
+        return "No box or predicted lesion counts"
     return f"Scores of at least {number(threshold)} count"
 
 

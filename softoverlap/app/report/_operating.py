@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from softoverlap.app.figures import POINT_FIGURES
+from softoverlap.app.figures import POINT_FIGURES, counts_none
 from softoverlap.app.report._values import Interval, as_interval, as_number
 
 
@@ -94,11 +94,8 @@ def _point(point: Mapping[str, Any] | None) -> OperatingPoint | None:
         name: Estimate(as_number(point[name]), as_interval(point.get(f"{name}_interval")))
         for name in POINT_FIGURES
     }
-    threshold = as_number(point.get("threshold"))
-    if math.isnan(threshold) and point.get("rule", "all") != "all":
-        threshold = math.inf
     return OperatingPoint(
-        threshold=threshold,
+        threshold=math.inf if counts_none(point) else as_number(point.get("threshold")),
         words=str(point.get("words", "")),
         optimistic=bool(point.get("optimistic", False)),
         figures=figures,

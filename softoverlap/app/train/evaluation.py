@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from softoverlap._units import MAX_LESION_MM
+from softoverlap._units import EDGE_ROUNDING, MAX_LESION_MM
 from softoverlap.app.train.scans import TrainingScan
 from softoverlap.for_monai import lesion_target
 from softoverlap.measures import (
@@ -83,7 +83,8 @@ def scan_target(scan: TrainingScan) -> dict[str, Any]:
     target, spacing = lesion_target(scan.lesions), scan.image.spacing
     low, high = target["box"].double().chunk(2, dim=1)
     edges = (high - low) * torch.tensor(spacing, dtype=torch.float64)
-    return {**target, "spacing": spacing, "ignored": (edges > MAX_LESION_MM).any(dim=1)}
+    too_large = (edges > EDGE_ROUNDING * MAX_LESION_MM).any(dim=1)
+    return {**target, "spacing": spacing, "ignored": too_large}
 
 
 def evaluate(

@@ -86,9 +86,10 @@ class Events:
         return times_drawn(draws, patient_of_scan)
 
     def order_by_content(self, patient_of_scan: Int[Tensor, "scans"]) -> list[int]:
-        """Patients sorted by what they hold, so that draws don't depend on how scans came in."""
+        """Patients sorted by what they hold, so that draws know no order of scans or boxes."""
         columns = (self.scores, self.found, self.false.double(), self.hit.double())
-        rows = torch.stack(columns, dim=1)
+        by_score = np.lexsort([self.hit, self.false, -self.found, self.scores, self.scan])
+        rows = torch.stack(columns, dim=1)[by_score]
         parts = rows.split(self.scan.bincount(minlength=len(self.totals)).tolist())
         contents: dict[int, list[tuple[float, bytes]]] = {}
         scans = zip(patient_of_scan.tolist(), self.totals.tolist(), parts, strict=True)

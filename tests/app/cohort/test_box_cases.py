@@ -155,3 +155,15 @@ def test_folders_behind_links_are_searched_once(tmp_path):
     paths[1].parent.joinpath("loop").symlink_to(tmp_path / "truth")
     (pair,) = find_pairs(paths[0].parent, tmp_path / "truth")
     assert pair.truth == (tmp_path / "truth" / "deep" / "a.json",)
+
+
+def test_the_smallest_anchor_is_turned_with_the_boxes():
+    """Of a detector whose images have the axes of the truth in another order."""
+    swapped = torch.eye(4, dtype=torch.float64)[[2, 1, 0, 3]]
+    file = BoxFile(BOXES, affine=swapped, smallest_anchor=(2.0, 4.0, 8.0))
+    placed = place_boxes(
+        file, torch.eye(4).double(), (20, 20, 20), geometry="strict", names=("a", "b")
+    )
+    assert placed.file.smallest_anchor == (8.0, 4.0, 2.0)
+    low, high = placed.file.boxes.chunk(2, dim=1)
+    assert (high - low).tolist() == [[4.0, 4.0, 3.0], [4.0, 3.0, 2.0]]

@@ -76,6 +76,14 @@ def test_lesions_that_are_not_in_the_figures_have_a_sentence_each(words, tmp_pat
         assert sentence not in few
 
 
+@pytest.mark.parametrize(
+    ("rule", "said"), [("f1", "No box or predicted lesion counts"), ("all", "counts, of any score")]
+)
+def test_without_a_threshold_all_boxes_count_or_none(tmp_path, rule, said):
+    point = {**headline()["operating_point"], "threshold": None, "rule": rule, "optimistic": False}
+    assert said in page_of(tmp_path, **headline(operating_point=point)).words
+
+
 def test_both_figures_stand_by_size(words):
     assert "Lesion size Lesions Sensitivity By centre <10 mm³ 2 0.5 –" in words
 

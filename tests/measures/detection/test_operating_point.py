@@ -167,6 +167,20 @@ def test_the_order_of_scans_and_how_many_records_they_come_in_do_not_matter(at):
     assert other.interval.f1 != expected.interval.f1
 
 
+@pytest.mark.parametrize("at", ["f1", "fp:1", 0.4])
+def test_the_order_of_boxes_in_a_scan_does_not_matter(at):
+    predictions, targets = big_cohort(seed=3, decimals=1)
+    shuffled = []
+    for number, scan in enumerate(predictions):
+        order = np.random.default_rng(number).permutation(len(scan["box"])).tolist()
+        shuffled.append({key: values[order] for key, values in scan.items()})
+    expected, again = (
+        operating_point(outcomes_of((scans, targets)), at, resamples=60)
+        for scans in (predictions, shuffled)
+    )
+    assert asdict(again) == asdict(expected)
+
+
 def test_draws_read_a_few_at_a_time_give_the_same(monkeypatch):
     outcomes = outcomes_of(big_cohort())
     before = operating_point(outcomes, "f1", resamples=30)
