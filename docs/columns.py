@@ -1,4 +1,4 @@
-"""Write the tables of columns into `docs/cohort.md`: `python docs/columns.py`."""
+"""Write the tables of columns and of criteria into `docs/cohort.md`: `python docs/columns.py`."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from softoverlap.app.columns import TABLES, Column
+from softoverlap.measures import CRITERION_NOTES
 
 PAGE = Path(__file__).with_name("cohort.md")
 
@@ -17,16 +18,30 @@ def markdown(table: Iterable[Column]) -> str:
         (f"`{column.name}`", column.title, column.meaning, column.unit, column.better)
         for column in table
     ]
-    head = ("column", "title", "what it is", "unit", "better")
+    return _lines(("column", "title", "what it is", "unit", "better"), rows)
+
+
+def criteria() -> str:
+    """What each criterion of hits is, and who uses it, as a table in Markdown."""
+    rows = []
+    for name, note in CRITERION_NOTES.items():
+        what, _, who = note.partition(": ")
+        rows.append((f"`{name}`", what, who, "masks" if "mask" in name else "masks or boxes"))
+    return _lines(("`--hit`", "what it is", "who uses it, or why", "the truth is"), rows)
+
+
+def _lines(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
     return "\n".join(f"| {' | '.join(cells)} |" for cells in (head, ("---",) * len(head), *rows))
 
 
 def with_tables(page: str) -> str:
     """The page with each table between its marks written anew."""
-    for name, table in TABLES.items():
-        begin, end = f"<!-- columns of {name} -->", "<!-- end of columns -->"
+    blocks = {f"columns of {name}": ("columns", markdown(table)) for name, table in TABLES.items()}
+    blocks["criteria of hits"] = ("criteria", criteria())
+    for name, (kind, table) in blocks.items():
+        begin, end = f"<!-- {name} -->", f"<!-- end of {kind} -->"
         pattern = f"{re.escape(begin)}.*?{re.escape(end)}"
-        block = f"{begin}\n{markdown(table)}\n{end}"
+        block = f"{begin}\n{table}\n{end}"
         page, count = re.subn(pattern, lambda _, block=block: block, page, flags=re.DOTALL)
         if count != 1:
             raise ValueError(f"{PAGE} must have the mark {begin} once, found {count}")

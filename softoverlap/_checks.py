@@ -196,7 +196,7 @@ def check_number(**values: object) -> None:
             raise refusal(name, f"must be a number, got {value!r}", TypeError)
 
 
-def check_score(**values: float) -> None:
+def check_score(**values: float | int) -> None:
     """Every value is a score in [0, 1], or NaN for none."""
     for name, value in values.items():
         check_number(**{name: value})
@@ -204,7 +204,7 @@ def check_score(**values: float) -> None:
             raise refusal(name, f"must be a score in [0, 1] or NaN, got {value!r}")
 
 
-def check_within(low: float, high: float, **values: float) -> None:
+def check_within(low: float | int, high: float | int, **values: float | int) -> None:
     """Every value lies in [low, high]."""
     for name, value in values.items():
         check_number(**{name: value})
@@ -220,7 +220,7 @@ def check_threshold(**thresholds: float | int) -> None:
             raise refusal(name, f"must lie in (0, 1], got {value!r}")
 
 
-def check_weight(**weights: float) -> None:
+def check_weight(**weights: float | int) -> None:
     """Every weight is a finite number and at least 0."""
     for name, weight in weights.items():
         check_number(**{name: weight})
@@ -228,7 +228,7 @@ def check_weight(**weights: float) -> None:
             raise refusal(name, f"must be at least 0 and finite, got {weight}")
 
 
-def check_positive(**values: float) -> None:
+def check_positive(**values: float | int) -> None:
     """Every value is a finite number above 0."""
     for name, value in values.items():
         check_number(**{name: value})

@@ -20,10 +20,10 @@ CLOSE_MM = 2.0
 """A centre so near to a lesion's is within its radius, however small the lesion."""
 
 CRITERION_NOTES = {
-    "box_iou": "IoU with the lesion's tight box: 0.1 in nnDetection, 0.5 and more in COCO",
+    "box_iou": "IoU with the tight box: 0.1 in nnDetection, 0.5 and more in COCO",
     "box_dice": "Dice with the tight box: IoU on another scale",
     "box_iof": "share of the found box in the tight box: crowds in COCO",
-    "box_giou": "IoU less the empty part of the box around both, so that misses are ranked",
+    "box_giou": "IoU less the empty part of the box around both: ranks misses too",
     "box_diou": "IoU less the distance of the centres: Distance-IoU loss and NMS",
     "box_ciou": "IoU less distance and difference in shape: YOLO's loss",
     "box_eiou": "IoU less the distance of centres and of edges",
@@ -31,13 +31,13 @@ CRITERION_NOTES = {
     "mask_box_dice": "Dice of the box and the lesion's soft mask",
     "mask_box_iou": "IoU of the box and the lesion's soft mask",
     "mask_box_tversky": "Tversky index of the box and the lesion's soft mask",
-    "mask_box_diou": "IoU with the soft mask less the distance from its centre of mass",
-    "relative_mask_box_dice": "mask_box_dice over the best that any box attains",
-    "relative_mask_box_iou": "mask_box_iou over the best that any box attains",
-    "relative_mask_box_tversky": "mask_box_tversky over the best that any box attains",
-    "centre_in_mask": "probability of the voxel under the box's centre: pointing games",
-    "centre_within_radius": "centre within the lesion's radius, at least 2 mm: LUNA16",
-    "any_voxel": "any voxel in common, between two masks: lesion-wise F1 of challenges",
+    "mask_box_diou": "IoU with the soft mask less the distance from its centre",
+    "relative_mask_box_dice": "mask_box_dice over the best of any box",
+    "relative_mask_box_iou": "mask_box_iou over the best of any box",
+    "relative_mask_box_tversky": "mask_box_tversky over the best of any box",
+    "centre_in_mask": "probability under the box's centre: pointing games",
+    "centre_within_radius": "centre within the lesion's radius, or 2 mm: LUNA16",
+    "any_voxel": "any voxel in common: lesion-wise F1 of challenges",
 }
 """What each criterion is, or who uses it, in a few words."""
 

@@ -243,16 +243,17 @@ def _print_found(summary: Mapping[str, Any], title: str) -> None:
         table.add_row(*row)
     Console(width=None if console.is_terminal else 100, highlight=False).print(table)
     say(f"a hit: {summary['hit']['words']}")
-    every = point["threshold"] is None
-    which = (
-        "every prediction counts" if every else f"scores of at least {point['threshold']:.4g} count"
-    )
-    which = "no prediction counts" if counts_none(point) else which
-    say(f"{which}: {point['words']}")
+    say(f"{_which_count(point)}: {point['words']}")
     for words in _left_out(summary):
         say(words)
     if counts["patients"] < 10 and point.get("sensitivity_interval"):
         say(f"intervals of {plural(counts['patients'], 'patient')} are rough")
+
+
+def _which_count(point: Mapping[str, Any]) -> str:
+    if point["threshold"] is not None:
+        return f"scores of at least {point['threshold']:.4g} count"
+    return "no box counts" if counts_none(point) else "every prediction counts"
 
 
 def _curve_rows(summary: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
@@ -277,13 +278,10 @@ _HEADLINE = {
 def _left_out(summary: Mapping[str, Any]) -> Iterator[str]:
     """What stands apart from the headline."""
     if large := summary.get("too_large"):
-        words = (
-            f"{plural(large['lesions'], 'lesion')} with an edge above "
-            f"{large['max_lesion_mm']:g} mm left out as too large"
-        )
-        if (covered := large["volume_covered"]) is not None:
-            words += f" for a box: {covered:.0%} of their volume covered"
-        yield words
+        words = f"{plural(large['lesions'], 'lesion')} with an edge above "
+        words += f"{large['max_lesion_mm']:g} mm left out as too large for a box"
+        covered = large["volume_covered"]
+        yield words if covered is None else f"{words}: {covered:.0%} of their volume covered"
     if ignored := summary.get("ignored"):
         yield f"{plural(ignored['lesions'], 'lesion')} ignored, {ignored['found']} of them found"
     beyond = summary.get("unreachable", {})

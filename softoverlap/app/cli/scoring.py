@@ -10,14 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from softoverlap.app.cli.app import app
-from softoverlap.app.cli.console import (
-    SOME_FAILED,
-    RateBar,
-    one_line_errors,
-    plural,
-    print_metrics,
-    say,
-)
+from softoverlap.app.cli.console import RateBar, one_line_errors, say
+from softoverlap.app.cli.score_words import list_pairs, print_results, what_is_kept
 
 if TYPE_CHECKING:
     from softoverlap.app.cohort import (
@@ -137,11 +131,11 @@ def score(
 ) -> None:
     r"""Score predictions against the truth: soft masks, boxes, or one of each.
 
-    PRED and TRUTH are two files, two folders or two patterns. In folders, the name
-    of a case is its file name without suffix; subfolders are searched too. Files
-    of `softoverlap boxes` and `detect`, CASE_boxes.json, are of CASE. Truths named
-    CASE_rater1, CASE_rater2, ... or a fourth axis are raters of one case. BIDS
-    files whose names differ are paired by subject, session and run.
+    PRED and TRUTH are two files, two folders or two patterns. In folders, the
+    name of a case is its file name without suffix; subfolders are searched too.
+    Files of `softoverlap boxes` and `detect`, CASE_boxes.json, are of CASE.
+    Truths named CASE_rater1, CASE_rater2, ... or a fourth axis are raters of
+    one case. BIDS files whose names differ are paired by subject, session, run.
 
     Results in OUTPUT:
 
@@ -153,24 +147,39 @@ def score(
     results.tex    a table in LaTeX
     scores.jsonl   the journal, which keeps every finished case
 
-    Between masks, a lesion is found if a predicted lesion shares a voxel with it,
-    and one predicted lesion may find several. Where a side is boxes, a lesion is
-    found by a box whose IoU with its tight box (the mask cut at --threshold) is at
-    least 0.1, and a box finds one lesion; a second figure counts boxes whose centre
-    lies within the larger of the lesion's radius and 2 mm. --hit takes another rule:
+    Between masks, a lesion is found if a predicted one shares a voxel with it,
+    and one predicted lesion may find several. Where a side is boxes, a lesion
+    is found by a box whose IoU with its tight box (the mask cut at --threshold)
+    is at least 0.1, and a box finds one lesion; a second figure counts boxes
+    whose centre lies within the larger of the lesion's radius and 2 mm. Boxes
+    count from one score on: see --at-score.
 
-    \b
-    box_iou:X              IoU of the boxes; 0.1 in nnDetection, 0.5 in COCO
-    mask_box_dice:X        Dice of the box and the soft mask
-    relative_mask_box_dice:X   the same, divided by the best that any box reaches
-    centre_in_mask:X       probability of the mask at the centre of the box
-    centre_within_radius   centre within the lesion's radius, as in LUNA16
-    any_voxel              anything in common, as in lesion-wise challenges
+    --hit takes another rule, by its name or as NAME:THRESHOLD. Without one, 0.1
+    hits, or the lesion's radius. Between masks, tight boxes are then compared.
+
+    box_iou: IoU with the tight box: 0.1 in nnDetection, 0.5 and more in COCO
+    box_dice: Dice with the tight box: IoU on another scale
+    box_iof: share of the found box in the tight box: crowds in COCO
+    box_giou: IoU less the empty part of the box around both: ranks misses too
+    box_diou: IoU less the distance of the centres: Distance-IoU loss and NMS
+    box_ciou: IoU less distance and difference in shape: YOLO's loss
+    box_eiou: IoU less the distance of centres and of edges
+    box_nwd: likeness of the boxes as Gaussians: detection of tiny objects
+    mask_box_dice: Dice of the box and the lesion's soft mask
+    mask_box_iou: IoU of the box and the lesion's soft mask
+    mask_box_tversky: Tversky index of the box and the lesion's soft mask
+    mask_box_diou: IoU with the soft mask less the distance from its centre
+    relative_mask_box_dice: mask_box_dice over the best of any box
+    relative_mask_box_iou: mask_box_iou over the best of any box
+    relative_mask_box_tversky: mask_box_tversky over the best of any box
+    centre_in_mask: probability under the box's centre: pointing games
+    centre_within_radius: centre within the lesion's radius, or 2 mm: LUNA16
+    any_voxel: any voxel in common: lesion-wise F1 of challenges
 
     Ctrl-C stops after the case in hand, a second one at once. The same command
-    continues, and tries failed cases again. The exit status is 0 if all cases were
-    scored, 1 if some failed, 2 if the command could not do what was asked, 3 after
-    an unexpected error, and 130 after Ctrl-C.
+    continues, and tries failed cases again. The exit status is 0 if all cases
+    were scored, 1 if some failed, 2 if the command could not do what was asked,
+    3 after an unexpected error, and 130 after Ctrl-C.
 
     softoverlap score pred/ truth/ --dry-run
     softoverlap score pred/ truth/ --output results --workers 8
@@ -193,13 +202,13 @@ def score(
     pairs = _pairs(pred, truth, table, pred_pattern, truth_pattern, output)
     options = _options(at_score, patients, fp_rates, [pair.case for pair in pairs.pairs])
     if dry_run:
-        _list(pairs)
+        list_pairs(pairs)
     elif output is None:
         raise ValueError("--output must name a folder for the results, unless --dry-run is passed")
     else:
         inputs = [path for path in (table, patients) if path is not None]
         result = _run(pairs.pairs, output, (settings, options), runner, overwrite, inputs)
-        _finish(result, output, pairs.hint)
+        print_results(result, output, pairs.hint)
 
 
 def _pairs(
@@ -258,39 +267,6 @@ def _numbers(labels: str | None, option: str) -> tuple[int, ...]:
     return tuple(map(int, parts))
 
 
-def _list(table: PairTable) -> None:
-    """List which files match; exit with status 1 if any do not."""
-    say(f"{plural(len(table.matched), 'case')} matched")
-    for pair in table.matched:
-        say(f"  {pair.case}: {pair.pred} with {', '.join(map(str, pair.truth))}")
-    say(f"{plural(len(table.unmatched), 'case')} not matched")
-    for pair in table.unmatched:
-        files = ", ".join(str(path) for path in (pair.pred, *pair.truth) if path is not None)
-        say(f"  {pair.case}: {pair.error} ({files or 'no file'})")
-    if table.passed_by:
-        say(f"{plural(len(table.passed_by), 'file')} skipped")
-    for file in table.passed_by:
-        say(f"  {file.path}: {file.reason}")
-    _say_missing({pair.case: pair.error for pair in table.unmatched}, table.hint)
-    if table.unmatched:
-        raise typer.Exit(SOME_FAILED)
-
-
-def _say_missing(errors: dict[str, str | None], hint: str) -> None:
-    """How many cases lack a side and which, and the patterns that would pair more."""
-    from softoverlap.app.cohort import NO_PREDICTION, NO_TRUTH
-
-    parts = []
-    for reason in (NO_PREDICTION, NO_TRUTH):
-        names = [case for case, error in errors.items() if error == reason]
-        shown = ", ".join(names[:5]) + (", …" if len(names) > 5 else "")
-        parts += [f"{plural(len(names), 'case')} with {reason}: {shown}"] if names else []
-    if parts:
-        say("; ".join(parts))
-    if hint:
-        say(f"to pair more files, {hint}")
-
-
 def _run(
     pairs: Sequence[ScorePair],
     output: Path,
@@ -311,34 +287,8 @@ def _run(
                 progress=lambda result: bar(result.case, result.error),
             )  # fmt: skip
     except KeyboardInterrupt:
-        raise KeyboardInterrupt(_kept(output, bar, overwrite)) from None
+        raise KeyboardInterrupt(what_is_kept(output, bar, overwrite)) from None
     except OSError as error:
         if error.errno in _NO_SPACE or isinstance(error, ConnectionError):
-            raise OSError(f"{error}; {_kept(output, bar, overwrite)}") from error
+            raise OSError(f"{error}; {what_is_kept(output, bar, overwrite)}") from error
         raise
-
-
-def _kept(output: Path, bar: RateBar, overwrite: bool) -> str:
-    """What is kept after an early end, and how to continue."""
-    if overwrite and bar.count == bar.skipped:
-        return f"no case was finished, and what {output} held is as it was"
-    words = f"finished cases are kept in {output}; the same command goes on from there"
-    return f"{words}, without --overwrite" if overwrite else words
-
-
-def _finish(result: CohortResult, output: Path, hint: str) -> None:
-    """Print the summary, what is missing last; exit with status 1 if a case failed."""
-    scored = len(result.results) - len(result.failed)
-    parts: dict[str, Any] = result.summary.get("labels") or {"": result.summary}
-    for name, part in parts.items():
-        print_metrics(part, title=f"label {name}" if name else "")
-        if name and part["n_empty"] == scored:
-            say(f"warning: no file has label {name}: is this the right label?")
-    earlier = f", {result.resumed} of them by an earlier run" if result.resumed else ""
-    say(f"{plural(scored, 'case')} scored{earlier}, {len(result.failed)} failed; {output}")
-    warned = sum(any(row.get("warning") for row in case.rows) for case in result.results)
-    if warned:
-        say(f"{plural(warned, 'case')} with a warning: see cases.csv")
-    _say_missing({case.case: case.error for case in result.failed}, hint)
-    if result.failed:
-        raise typer.Exit(SOME_FAILED)

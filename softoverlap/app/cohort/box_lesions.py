@@ -9,9 +9,8 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from softoverlap._checks import refusal
 from softoverlap.app.cohort.coverage import coverage
-from softoverlap.app.cohort.hit_rule import BY_CENTRE, TOO_LARGE, hit_of_boxes, needs_masks
+from softoverlap.app.cohort.hit_rule import BY_CENTRE, TOO_LARGE, hit_of_boxes
 from softoverlap.app.cohort.marked import Marked
 from softoverlap.app.cohort.matches import LesionMatches, left_out
 from softoverlap.app.cohort.records import ScoreSettings
@@ -49,10 +48,7 @@ def box_lesions(
         1.0
     """
     truth = truth.judged(settings, boxes=kind != "masks")
-    hit, target = hit_of_boxes(settings), _target(truth)
-    if truth.lesions is None and needs_masks(hit):
-        what = "must be one of boxes or their centres where the truth is boxes without masks"
-        raise refusal("hit", f"{what}, got {settings.hit!r}")
+    hit, target = hit_of_boxes(settings, masks=truth.lesions is not None), _target(truth)
     outcomes, by_centre = (_outcomes(pred, truth, target, rule) for rule in (hit, BY_CENTRE))
     counts = torch.tensor([not reason for reason in truth.reasons], dtype=torch.bool)
     near = _near(hit, pred.boxes, target)

@@ -51,25 +51,27 @@ def check_hit(text: str | None) -> None:
         _parsed(text)
 
 
-def hit_of_boxes(settings: ScoreSettings) -> Hit:
+def hit_of_boxes(settings: ScoreSettings, *, masks: bool = True) -> Hit:
     """What hits wherever a box takes part.
+
+    Args:
+        settings: The rule.
+        masks: Whether the true lesions have masks.
+
+    Raises:
+        ValueError: If they have none, and the rule asks for them.
 
     Examples:
         >>> from softoverlap.app.cohort import ScoreSettings
         >>> hit_of_boxes(ScoreSettings()) == Hit(box_iou, 0.1)
         True
     """
-    return Hit(box_iou, settings.hit_iou) if settings.hit is None else _parsed(settings.hit)
-
-
-def needs_masks(hit: Hit) -> bool:
-    """Whether a rule can judge only lesions that have a mask.
-
-    Examples:
-        >>> needs_masks(Hit()), needs_masks(hit_of("centre_in_mask"))
-        (False, True)
-    """
-    return isinstance(hit.overlap, MaskBoxOverlap) or hit.overlap is centre_in_mask
+    hit = Hit(box_iou, settings.hit_iou) if settings.hit is None else _parsed(settings.hit)
+    if not masks and (hit.overlap is centre_in_mask or isinstance(hit.overlap, MaskBoxOverlap)):
+        raise refusal(
+            "hit", f"must be a criterion of boxes where the truth is boxes, got {settings.hit!r}"
+        )
+    return hit
 
 
 def is_any_voxel(settings: ScoreSettings) -> bool:
@@ -77,7 +79,7 @@ def is_any_voxel(settings: ScoreSettings) -> bool:
     return settings.hit in (None, ANY_VOXEL)
 
 
-def largest_mm(settings: ScoreSettings, *, boxes: bool) -> float:
+def largest_mm(settings: ScoreSettings, *, boxes: bool) -> float | int:
     """The longest edge of a lesion that counts, in mm.
 
     Args:
@@ -95,7 +97,7 @@ def largest_mm(settings: ScoreSettings, *, boxes: bool) -> float:
 
 
 def why_not_counted(
-    longest_mm: float, existence: float, settings: ScoreSettings, *, boxes: bool
+    longest_mm: float | int, existence: float | int, settings: ScoreSettings, *, boxes: bool
 ) -> str:
     """Why a lesion does not count, empty if it does.
 

@@ -125,7 +125,7 @@ def _point_sentences(summary: Mapping[str, Any], part: Mapping[str, Any]) -> Ite
     if not point:
         return
     threshold = point.get("threshold")
-    which = "No prediction counted" if counts_none(point) else "All predictions counted"
+    which = "No box counted" if counts_none(point) else "All predictions counted"
     if threshold is not None:
         which = f"Predictions with a score of at least {number(threshold)} counted"
     how = point.get("words")

@@ -68,8 +68,8 @@ class ChosenPoint:
         'all'
     """
 
-    score: float | None = None
-    at: float | str | None = None
+    score: float | int | None = None
+    at: float | int | str | None = None
     rule: str = "all"
     words: str = "masks are cut by their own threshold"
     optimistic: bool = False

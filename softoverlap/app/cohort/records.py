@@ -63,15 +63,15 @@ class ScoreSettings:
     values: str = "auto"
     truth_values: str = "auto"
     geometry: str = "strict"
-    threshold: float = 0.5
-    halo: float = 0.01
+    threshold: float | int = 0.5
+    halo: float | int = 0.01
     labels: tuple[int, ...] = ()
-    min_mm3: float = 0.0
+    min_mm3: float | int = 0.0
     hit: str | None = None
-    hit_iou: float = DEFAULT_HIT_IOU
-    max_lesion_mm: float | None = None
+    hit_iou: float | int = DEFAULT_HIT_IOU
+    max_lesion_mm: float | int | None = None
     ignore: tuple[int, ...] = ()
-    ignore_below_existence: float = 0.0
+    ignore_below_existence: float | int = 0.0
 
     def __post_init__(self) -> None:
         check_choice("values", self.values, VALUES)

@@ -63,13 +63,21 @@ def baseline_table(training: Mapping[str, Any], part: Part) -> Markup:
         iou = part.detection.ap_iou
         trained |= {"cpm": part.detection.froc.cpm}
         trained |= {f"ap@{0.1 if math.isnan(iou) else iou:g}": part.detection.average_precision}
-    rows = {"trained detector": trained, **baselines}
+    rows = {"trained detector": trained}
+    rows |= {name: _figures_of_baseline(values) for name, values in baselines.items()}
     titles = {**POINT_FIGURES, "cpm": "CPM", "ap@0.1": "AP at box IoU 0.1"}
-    shown = [key for key in titles if any(key in values for values in baselines.values())]
+    shown = [key for key in titles if any(key in rows[name] for name in baselines)]
     if not shown:
         return Markup("")
-    cells = ((name, *(number(row.get(key)) for key in shown)) for name, row in rows.items())
-    return table(("", *(titles[key] for key in shown)), cells, numbers=len(shown))
+    cells = ((titles[key], *(number(row.get(key)) for row in rows.values())) for key in shown)
+    return table(("", *rows), cells, numbers=len(rows))
+
+
+def _figures_of_baseline(values: Mapping[str, Any]) -> dict[str, float | None]:
+    """Those of the curve, and those at the baseline's own operating point."""
+    point = values.get("point") or {}
+    known = {name: values[name] for name in ("cpm", "ap@0.1") if name in values}
+    return known | {name: point[name] for name in POINT_FIGURES if name in point}
 
 
 def _figures(part: Part) -> Mapping[str, Estimate]:
@@ -132,18 +140,23 @@ def _rule_words(detected: Detected) -> Iterator[str]:
     if detected.centre_words and detected.by_centre:
         yield with_stop(f"By centre: {detected.centre_words}")
     if (point := detected.point) is not None:
-        every = "Every box or predicted lesion counts, of any score"
-        least = f"Scores of at least {number(point.threshold)} count"
-        words = every if math.isnan(point.threshold) else least
-        if math.isinf(point.threshold):
-            words = "No box or predicted lesion counts"
+        words = _which_count(point.threshold)
         yield with_stop(f"{words}{f': {point.words}' if point.words else ''}")
     if detected.no_curve:
         yield with_stop(detected.no_curve)
 
 
+def _which_count(threshold: float) -> str:
+    if math.isnan(threshold):
+        return "Every box or predicted lesion counts, of any score"
+    if math.isinf(threshold):
+        return "No box or predicted lesion counts"
+    return f"Scores of at least {number(threshold)} count"
+
+
 def _optimism(point: OperatingPoint) -> tuple[Markup, str]:
-    words = f"the threshold {number(point.threshold)} was chosen on these very cases."
+    which = "" if math.isinf(point.threshold) else f"{number(point.threshold)} "
+    words = f"the threshold {which}was chosen on these very cases."
     return element("strong", "Optimistic: "), words
 
 

@@ -21,7 +21,7 @@ class Estimate:
 
 @dataclass(frozen=True)
 class OperatingPoint:
-    """Detection at a score threshold: NaN where every box counts, infinite where none does."""
+    """Detection at a score threshold, NaN where every box counts, infinite where none does."""
 
     threshold: float
     words: str

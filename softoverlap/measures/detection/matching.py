@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -230,16 +230,16 @@ def match_quality(
     ignored = lesion_class.bool() if ignored is None else ignored
     levels = one_class if scores is None else scores
     worth = lesion_class.new_tensor(existence)
-    counted, taken_by = hits & ((worth > 0) & ~ignored)[:, None], None
+    counted = hits & ((worth > 0) & ~ignored)[:, None]
     if shared:
-        columns = match_shared(quality, counted, levels)
-        outcome, lesion, taken_by = (column[:, None, None] for column in columns)
+        columns = [each[:, None, None] for each in match_shared(quality, counted, levels)]
     else:
-        sizes_outside = ANY_SIZE.outside(lesion_class)
-        outcome, lesion = greedy(quality, counted[None], sizes_outside, levels, boxes)
+        outside = ANY_SIZE.outside(lesion_class)
+        columns = greedy(quality, counted[None], outside, levels, boxes)
+    outcome, lesion, *taken_by = columns
     met = hits if centred is None else hits | centred
     outcome[(lesion < 0) & _meeting(met[None], ignored)] = IGNORED
-    return Outcomes(
+    outcomes = Outcomes(
         boxes=boxes,
         labels=one_class,
         scores=one_class + math.nan if scores is None else scores,
@@ -250,9 +250,9 @@ def match_quality(
         existence=worth,
         sizes=lesion_class.new_tensor(sizes),
         ignored=ignored,
-        found_by=taken_by,  # pyright: ignore[reportArgumentType]
         scans=torch.tensor([[len(boxes), len(lesion_boxes)]]),
     )
+    return replace(outcomes, found_by=taken_by[0]) if taken_by else outcomes
 
 
 def _meeting(

@@ -202,7 +202,9 @@ def test_phantoms_with_raters_and_their_boxes(tmp_path):
         scan = phantoms[number]
         for rater, mask in enumerate(scan.raters, start=1):
             save_nifti(tmp_path / "truth" / f"p{number}_rater{rater}.nii.gz", mask, AFFINE)
-        save_nifti(tmp_path / "mean" / f"p{number}.nii.gz", scan.raters.mean(dim=0), AFFINE)
+        save_nifti(
+            tmp_path / "mean" / f"p{number}.nii.gz", scan.raters.double().mean(dim=0), AFFINE
+        )
     settings = ScoreSettings(threshold=0.01)
     perfect(tmp_path / "out", tmp_path / "mean", tmp_path / "truth", settings)
     boxes = boxes_of(tmp_path / "mean", tmp_path / "boxes", "json", threshold=0.01)

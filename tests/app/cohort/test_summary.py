@@ -273,7 +273,7 @@ def test_raters_and_ignored_lesions_count_alike_in_every_figure(tmp_path, thresh
     (tmp_path / "truth" / "a.nii.gz").unlink()
     for number, mask in enumerate((long, long - cubes(7)), start=1):
         save_nifti(tmp_path / "truth" / f"a_rater{number}.nii.gz", mask, torch.eye(4))
-    settings = ScoreSettings(threshold=threshold, max_lesion_mm=10)
+    settings = ScoreSettings(threshold=threshold, max_lesion_mm=10.0)
     result = score_case(pairs_of(tmp_path)[0], settings)
     summary = summarize([result], settings=settings)
     assert [row["existence"] for row in result.lesions if not row["not_counted"]] == [1.0, 0.5]

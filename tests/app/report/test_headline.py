@@ -53,8 +53,8 @@ def test_it_is_said_by_which_rule_and_at_which_threshold(words):
 
 def test_a_threshold_chosen_on_the_scored_cases_is_called_optimistic(words, tmp_path):
     assert "Optimistic: the threshold 0.5 was chosen on these very cases." in words
-    point = {**headline()["operating_point"], "optimistic": False, "threshold": None}
-    point |= {"rule": "all", "words": ""}
+    point = {**headline()["operating_point"], "threshold": None, "rule": "all", "words": ""}
+    point["optimistic"] = False
     plain = page_of(tmp_path, **headline(operating_point=point)).words
     assert "Optimistic" not in plain
     assert "Every box or predicted lesion counts, of any score." in plain
@@ -150,12 +150,17 @@ def test_overlaps_that_no_box_brings_to_1_are_left_out(tmp_path):
 def test_the_page_of_a_demo_shows_its_training_and_its_baselines(tmp_path):
     training = {
         "steps": 830, "planned": 2000, "stopped_by": "time",
-        "baselines": {"untrained": {"cpm": 0.012}, "threshold": {"cpm": 0.67, "ap@0.1": 0.5}},
+        "baselines": {
+            "untrained": {"cpm": 0.012, "sensitivity": {"1": 0.5}},
+            "threshold": {"cpm": 0.67, "ap@0.1": 0.5, "point": {"precision": 0.25}},
+        },
     }  # fmt: skip
     (tmp_path / "training.json").write_text(json.dumps(training))
     words = page_of(tmp_path, **pooled(), **headline()).words
     assert "trained for 830 of 2000 steps: time cut the training short." in words
-    assert "CPM AP at box IoU 0.1 trained detector 0.5 0.375 untrained 0.012 –" in words
+    assert "trained detector untrained threshold" in words
+    assert "CPM 0.5 0.012 0.67 AP at box IoU 0.1 0.375 – 0.5" in words
+    assert " – 0.25 CPM" in words
     (tmp_path / "training.json").write_text(json.dumps({"steps": 9, "planned": 9}))
     assert "The detector was trained for 9 steps." in page_of(tmp_path).words
     (tmp_path / "training.json").write_text("{")
