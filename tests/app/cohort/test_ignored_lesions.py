@@ -131,7 +131,8 @@ def test_a_cohort_of_ignored_lesions_alone_has_no_sensitivity(tmp_path):
     assert result.rows[0]["lesion_recall"] is None
     summary = summarize([result], SummarySettings(resamples=20))
     assert summary["operating_point"]["sensitivity"] is None
-    assert summary["ignored"] == {"lesions": 1, "found": 0, "boxes": 0}  # no score gains anything
+    assert summary["operating_point"]["rule"] == "all"  # nothing to choose a score by
+    assert summary["ignored"] == {"lesions": 1, "found": 1, "boxes": 1}
     every = summarize([result], SummarySettings(resamples=20, at_score=0))
     assert every["ignored"] == {"lesions": 1, "found": 1, "boxes": 1}
 

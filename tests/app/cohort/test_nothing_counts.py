@@ -53,7 +53,7 @@ def test_a_rule_under_which_nothing_counts_is_not_said_to_count_all():
     point = summary["operating_point"]
     assert (point["rule"], point["threshold"], point["false_positives"]) == ("f1", None, 0)
     assert not point["optimistic"]
-    assert "No prediction counted (no score gains anything" in methods_text(summary)
+    assert "No box counted (no score gains anything" in methods_text(summary)
 
 
 @pytest.mark.parametrize("score", ["inf", "-inf", float("inf")])
@@ -95,5 +95,5 @@ def test_cases_of_masks_and_of_boxes_keep_their_rules_apart():
 @pytest.mark.parametrize("found", [(), (SMALL,)])
 def test_a_rule_of_masks_is_refused_where_the_truth_has_none(hit, found):
     """Also without a box: a cohort must not be of those cases alone in which nothing was found."""
-    with pytest.raises(ValueError, match=f"^hit must be one of boxes .* got '{hit}'"):
+    with pytest.raises(ValueError, match=f"^hit must be a criterion of boxes .* got '{hit}'"):
         box_lesions(marked(*found), marked(SMALL), settings=ScoreSettings(hit=hit))
