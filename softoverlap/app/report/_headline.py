@@ -180,7 +180,7 @@ def _apart(detected: Detected) -> Iterator[str]:
         if math.isfinite(covered):
             words += f" Found boxes cover {100 * covered:.0f} % of the volume."
         boxes = int(large.get("boxes", 0))
-        yield f"{words} {_are(boxes, 'box')} centred there, neither hit nor false."
+        yield f"{words} {_are(boxes, 'box')} on such lesions, neither hit nor false."
     if count := int(ignored.get("lesions", 0)):
         found = int(ignored.get("found", 0))
         yield (

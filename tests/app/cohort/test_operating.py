@@ -167,7 +167,7 @@ def test_where_nothing_is_hit_no_box_counts(tmp_path):
     assert "No box counted (no score gains anything" in methods
     write_report(tmp_path / "out", tmp_path / "page.html")
     page = (tmp_path / "page.html").read_text(encoding="utf-8")
-    assert "No box counts: no score gains anything under the rule of" in page
+    assert "No box or predicted lesion counts: no score gains anything under the rule of" in page
     assert {row["above"] for row in table(tmp_path, "boxes.csv")} == {"False"}
     assert {row["false_positives"] for row in table(tmp_path, "cases.csv")} == {"0"}
     assert result.summary["froc"]["cpm"] == 0

@@ -62,7 +62,7 @@ def test_a_threshold_chosen_on_the_scored_cases_is_called_optimistic(words, tmp_
 
 def test_lesions_that_are_not_in_the_figures_have_a_sentence_each(words, tmp_path):
     assert "2 lesions are too large for a box (an edge above 32 mm) and not in these" in words
-    assert "cover 61 % of the volume. 7 boxes are centred there" in words
+    assert "cover 61 % of the volume. 7 boxes are on such lesions" in words
     assert "3 lesions are ignored, 1 of them found" in words
     assert "1 lesion is beyond the rule" in words
     assert "12 lesions are too small for the detector" in words
