@@ -30,9 +30,7 @@ IGNORED, TOO_LARGE = "ignored", "too large"
 BY_CENTRE = Hit(centre_within_radius)
 """The second figure beside every score of boxes."""
 
-BY_CENTRE_WORDS = (
-    "centre of the box within the larger of the lesion's radius and 2 mm, at the same score"
-)
+BY_CENTRE_WORDS = "centre of the box within the larger of the lesion's radius and 2 mm"
 
 CRITERIA = tuple(CRITERION_NOTES)
 """The names that the setting `hit` takes."""

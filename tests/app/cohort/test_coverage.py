@@ -101,10 +101,10 @@ def test_boxes_below_the_operating_point_cover_nothing(tmp_path):
     ("spacing", "settings", "count"),
     [
         ((1.0, 1.0, 1.0), {}, 1),
-        ((0.8, 1.0, 1.0), {}, None),  # 32 mm long
+        ((0.8, 1.0, 1.0), {}, 0),  # 32 mm long
         ((0.81, 1.0, 1.0), {}, 1),
         ((0.5, 9.0, 1.0), {}, 2),  # 36 mm across
-        ((1.0, 1.0, 1.0), {"max_lesion_mm": 40.0}, None),
+        ((1.0, 1.0, 1.0), {"max_lesion_mm": 40.0}, 0),
         ((1.0, 1.0, 1.0), {"max_lesion_mm": 3.9}, 2),
         (None, {}, 1),  # a voxel counts as 1 mm
     ],

@@ -72,7 +72,8 @@ def test_equal_scores_are_a_point_without_a_curve(tmp_path):
     )
     assert not {"froc", "average_precision", "average_precision_iou"} & set(summary)
     point = summary["operating_point"]
-    assert (point["threshold"], point["sensitivity"], point["precision"]) == (0.5, 1.0, 0.5)
+    assert (point["threshold"], point["sensitivity"], point["precision"]) == (None, 1.0, 0.5)
+    assert (point["rule"], point["optimistic"]) == ("all", False)  # there was nothing to choose
     hard = [mask_file(tmp_path / side / "b.nii.gz", [lesion]) for side in ("pred", "truth")]
     masks = summarize([score_case(ScorePair("b", hard[0], (hard[1],)))], QUICK)
     assert masks["no_curve"] == summary["no_curve"]
