@@ -116,8 +116,10 @@ def lesion_columns(lesions: Sequence[Row], matches: LesionMatches) -> Row:
         "false_positives": counts.fp,
         "false_positive_ml": math.fsum(compress(matches.volumes, false)) / MM3_PER_ML,
         "ignored_lesions": reasons.count(IGNORED) or None,
-        "too_large_lesions": reasons.count(TOO_LARGE) or None,
     }
+    too_large = reasons.count(TOO_LARGE)
+    if too_large or matches.has_boxes:  # between masks there are none without a limit
+        columns["too_large_lesions"] = too_large or None
     if not matches.has_boxes:
         return columns | {
             "lesion_dice": _mean_dice(rows, replace(counts, fp=0)),
