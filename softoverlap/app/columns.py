@@ -217,7 +217,7 @@ CASES = (
         "false_positives", "False positives",
         "number of predicted lesions, or of boxes at or above the operating point's score, that "
         "hit no true lesion",
-        better="lower", shown=_FIGURE,
+        better="lower", shown=["table"],
     ),
     Column(
         "false_positive_ml", "False-positive volume", "volume of the false positives", "ml",
@@ -285,7 +285,12 @@ LESIONS = (
         "IoU of its tight box with the box that found it, 0 if none did; where a side is boxes",
         better="higher", shown=["table"],
     ),
-    Column("detected", "Found", "whether the lesion was found", shown=["table"], kind="text"),
+    Column(
+        "detected", "Found",
+        "whether the lesion was found; of one that does not count, whether a box hits it or is "
+        "centred in it",
+        shown=["table"], kind="text",
+    ),
     Column(
         "found_by_centre", "Found by centre",
         "whether the centre of a box lies within the larger of the lesion's radius and 2 mm",

@@ -64,6 +64,8 @@ def print_results(result: CohortResult, output: Path, hint: str) -> None:
             say(f"warning: no file has label {name}: is this the right label?")
     earlier = f", {result.resumed} of them by an earlier run" if result.resumed else ""
     say(f"{plural(scored, 'case')} scored{earlier}, {len(result.failed)} failed; {output}")
+    if (page := output / "report.html").exists():
+        say(f"{page} shows an earlier scoring: softoverlap report {output} --overwrite renews it")
     warned = sum(any(row.get("warning") for row in case.rows) for case in result.results)
     if warned:
         say(f"{plural(warned, 'case')} with a warning: see cases.csv")

@@ -117,7 +117,7 @@ def _rows(
                 "box_iou": float(iou[number, box]) if found else 0.0,
                 "detected": found,
                 "score": _score(pred, box),
-                "found_by_centre": centre is not None,
+                "found_by_centre": None if reason else centre is not None,
                 "centre_score": _score(pred, centre),
                 "not_counted": reason or None,
                 "existence": truth.existence[number],

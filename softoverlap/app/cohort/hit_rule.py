@@ -30,7 +30,9 @@ IGNORED, TOO_LARGE = "ignored", "too large"
 BY_CENTRE = Hit(centre_within_radius)
 """The second figure beside every score of boxes."""
 
-BY_CENTRE_WORDS = "centre of the box within the larger of the lesion's radius and 2 mm"
+BY_CENTRE_WORDS = (
+    "centre of the box within the larger of the lesion's radius and 2 mm, at the same score"
+)
 
 CRITERIA = tuple(CRITERION_NOTES)
 """The names that the setting `hit` takes."""

@@ -112,11 +112,16 @@ def choose_point(
         return _stored(found)
     if len(found) < len(matches) or not found:
         return ChosenPoint()
-    if silent:
-        return ChosenPoint(words="boxes have no scores")
-    if not any(bool(match.outcomes.worth.any()) for match in found.values()):
+    return ChosenPoint(words="boxes have no scores") if silent else _chosen(list(found.values()))
+
+
+def _chosen(found: Sequence[LesionMatches]) -> ChosenPoint:
+    """The score of the highest F1, where there are scores to choose from."""
+    if len({score for match in found for score in match.outcomes.scores.tolist()}) == 1:
+        return ChosenPoint(words="all boxes have the same score")
+    if not any(bool(match.outcomes.worth.any()) for match in found):
         return ChosenPoint(words="there is no lesion by which to choose a score")
-    return _asked(list(found.values()), "f1")
+    return _asked(found, "f1")
 
 
 def at_point(result: CaseResult, points: Mapping[Any, ChosenPoint]) -> CaseResult:
@@ -155,7 +160,9 @@ def _asked(matches: Sequence[LesionMatches], rule: float | str | None) -> Chosen
         return ChosenPoint(rule, rule, "given", "as given")
     score = operating_point([match.outcomes for match in matches], rule).threshold
     what = "the highest F1" if rule == "f1" else f"at most {rule[3:]} false positives a scan"
-    words = f"{what} on these very cases, which is optimistic"
+    words = (
+        f"{what} on these very cases, which is optimistic; intervals choose it anew in each draw"
+    )
     if math.isinf(score):  # nothing counts, which flatters nobody
         words = f"no score gains anything under the rule of {what} on these cases"
     return ChosenPoint(score, rule, rule, words, optimistic=math.isfinite(score))

@@ -115,11 +115,9 @@ def lesion_columns(lesions: Sequence[Row], matches: LesionMatches) -> Row:
         "pred_lesions": len(outcomes.boxes),
         "false_positives": counts.fp,
         "false_positive_ml": math.fsum(compress(matches.volumes, false)) / MM3_PER_ML,
-        "ignored_lesions": reasons.count(IGNORED) or None,
+        "ignored_lesions": reasons.count(IGNORED),
+        "too_large_lesions": reasons.count(TOO_LARGE),
     }
-    too_large = reasons.count(TOO_LARGE)
-    if too_large or matches.has_boxes:  # between masks there are none without a limit
-        columns["too_large_lesions"] = too_large or None
     if not matches.has_boxes:
         return columns | {
             "lesion_dice": _mean_dice(rows, replace(counts, fp=0)),
@@ -127,7 +125,7 @@ def lesion_columns(lesions: Sequence[Row], matches: LesionMatches) -> Row:
         }
     volume, covered = matches.too_large
     return columns | {
-        "found_by_centre": sum(row["found_by_centre"] for row in rows),
+        "found_by_centre": sum(bool(row["found_by_centre"]) for row in rows),
         "box_iou": _mean([row["box_iou"] for row in detected]),
         "too_large_covered": covered / volume if volume else None,
         "lesions_beyond_own_box": matches.own_box or None,

@@ -112,7 +112,7 @@ def _point_tiles(detected: Detected, point: OperatingPoint, percent: str) -> lis
     for name, title in POINT_FIGURES.items():
         one = point.figures[name]
         second = detected.by_centre.get(name)
-        words = "" if second is None else f"by centre {rounded(second, one.interval)}"
+        words = "" if second is None else f"by centre {number(second)}"
         tiles.append(_tile(title, one, percent, words))
     return tiles
 

@@ -37,7 +37,9 @@ def failed_section(results: Results) -> Markup:
 def settings_section(results: Results) -> Markup:
     """How the cases were scored."""
     rows = [
-        (name, (", ".join(map(str, value)) or "none") if isinstance(value, list) else value)
+        (name, "default" if value is None else value)
+        if not isinstance(value, list)
+        else (name, ", ".join(map(str, value)) or "none")
         for name, value in results.settings.items()
     ]
     version = f"softoverlap {results.version}" if results.version else "softoverlap"
