@@ -28,6 +28,9 @@ def counts_none(point: Mapping[str, Any]) -> bool:
     return point.get("threshold") is None and point.get("rule", "all") != "all"
 
 
+FEW_PATIENTS = 10
+"""Below, a bootstrap interval is rough."""
+
 Ends = Sequence[float | int | None] | None
 """Both ends of an interval, None or NaN where it is not defined."""
 

@@ -19,7 +19,7 @@ from rich.table import Table
 from softoverlap.app.cli.flags import flag_of, in_flags, running
 from softoverlap.app.cli.interrupts import finish_first, hear_interrupts, stop_if_interrupted
 from softoverlap.app.columns import CASES, shown_in
-from softoverlap.app.figures import counts_none
+from softoverlap.app.figures import FEW_PATIENTS, counts_none
 
 if TYPE_CHECKING:
     from softoverlap.app.train import Evaluation, Progress as TrainingProgress
@@ -246,7 +246,7 @@ def _print_found(summary: Mapping[str, Any], title: str) -> None:
     say(f"{_which_count(point)}: {point['words']}")
     for words in _left_out(summary):
         say(words)
-    if counts["patients"] < 10 and point.get("sensitivity_interval"):
+    if counts["patients"] < FEW_PATIENTS and point.get("sensitivity_interval"):
         say(f"intervals of {plural(counts['patients'], 'patient')} are rough")
 
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from softoverlap.app.cohort.records import ScoreSettings
 
 ANY_VOXEL = "any_voxel"
-DEFAULT_HIT_IOU = 0.1
+DEFAULT_HIT_IOU = Hit().threshold
 
 IGNORED, TOO_LARGE = "ignored", "too large"
 """Why a lesion does not count."""

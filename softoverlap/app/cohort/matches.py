@@ -126,14 +126,11 @@ def left_out(
         kind: near[[row for row, reason in enumerate(reasons) if reason == kind]].any(dim=0)
         for kind in kinds
     }
-    away = (outcomes.outcome[:, 0, 0] == _LEFT_OUT).tolist()
+    away = outcomes.left_out.tolist()
     return [
         next((kind for kind in kinds if bool(on[kind][box])), None) if out else None
         for box, out in enumerate(away)
     ]
-
-
-_LEFT_OUT = 2  # as `Outcomes` has it
 
 
 def _kept(outcomes: Outcomes, kept: Bool[Tensor, "boxes"]) -> Outcomes:

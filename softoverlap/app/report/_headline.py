@@ -7,14 +7,11 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from softoverlap.app.columns import CASES, find_column
-from softoverlap.app.figures import POINT_FIGURES, between, number, plural, rounded
+from softoverlap.app.figures import FEW_PATIENTS, POINT_FIGURES, between, number, plural, rounded
 from softoverlap.app.report._html import Markup, element, joined, table
 from softoverlap.app.report._operating import Detected, Estimate, OperatingPoint
 from softoverlap.app.report._results import Results, text
 from softoverlap.app.report._summary import Detection, Part
-
-FEW_PATIENTS = 10
-"""Below, a bootstrap interval is rough."""
 
 _OF_MASKS = ("soft_dice", "hard_dice", "lesion_dice", "volume_bias_ml")
 _OF_BOXES = ("lesion_recall", "false_positives")

@@ -158,6 +158,11 @@ class Outcomes:
         """Whether each box is a false positive at the first threshold."""
         return self.outcome[:, 0, 0] == FALSE_POSITIVE
 
+    @property
+    def left_out(self) -> Bool[Tensor, "boxes"]:
+        """Whether each box does not count at the first threshold."""
+        return self.outcome[:, 0, 0] == IGNORED
+
     def each_box(self) -> Iterator[BoxOutcome]:
         """What became of each box at the first threshold."""
         columns = (self.scores, self.outcome[:, 0, 0], self.lesion[:, 0, 0], self.boxes)

@@ -28,8 +28,8 @@ def words(tmp_path_factory):
 
 def test_each_figure_stands_with_its_interval_and_the_second_figure(words):
     assert "Sensitivity 0.75 90 % interval 0.60 to 0.90 by centre 0.875" in words
-    assert "Precision 0.60 90 % interval 0.50 to 0.70 by centre 0.60" in words
-    assert "F1 0.67 90 % interval 0.60 to 0.72 by centre 0.67" in words
+    assert "Precision 0.60 90 % interval 0.50 to 0.70 by centre 0.6" in words
+    assert "F1 0.67 90 % interval 0.60 to 0.72 by centre 0.667" in words
     assert "False positives a scan 0.5 no interval by centre 0.5" in words
     assert "Lesions of all scans pooled" in words
     assert "Means over cases" in words

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from softoverlap import losses
-from softoverlap.anchors import Matches, best_box
+from softoverlap.anchors import AnchorWeighting, Matches, best_box
 from softoverlap.for_monai import lesion_target
 from softoverlap.mask_boxes import SummedVolume
 from softoverlap.overlaps import mask_box_dice, mask_box_iou
@@ -69,7 +69,7 @@ def test_every_loss_of_boxes_trains_in_3d(loss):
 @pytest.mark.parametrize("loss", BOX_LOSSES, ids=lambda loss: loss.__name__)
 @pytest.mark.parametrize("reduction", ["mean", "sum"])
 def test_a_loss_of_boxes_is_summed_with_the_weights_of_the_anchors(loss, reduction):
-    detector = tiny_detector()
+    detector = tiny_detector(weighting=AnchorWeighting(box_weight="quality"))
     detector.set_box_regression_loss(loss(reduction), encode_gt=False, decode_pred=True)
     target = lesion_target([ball_lesion(6, [3, 4, 5])])
     anchors = target["box"].repeat(3, 1) + torch.tensor([[0.5], [2.0], [9.0]])
