@@ -129,5 +129,7 @@ def test_the_constant_of_nwd_must_be_above_zero(score):
 @pytest.mark.parametrize("gate", [-0.1, 1.5, float("nan")])
 def test_a_gate_that_is_no_iou_is_refused(score, gate):
     box = torch.tensor([[0.0, 0.0, 2.0, 1.0]])
-    with pytest.raises(ValueError, match=r"gate must (lie in \[0, 1\] or be None|be a number), got"):
+    with pytest.raises(
+        ValueError, match=r"gate must (lie in \[0, 1\] or be None|be a number), got"
+    ):
         score(box, box, gate=gate)

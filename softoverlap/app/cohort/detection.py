@@ -110,7 +110,10 @@ def _point(found: Found, outcomes: Sequence[Outcomes]) -> dict[str, Any]:
 def _by_centre(found: Found) -> dict[str, Any]:
     outcomes = [match.by_centre for match in found.matches if match.by_centre is not None]
     read = operating_point(outcomes, found.point.score)
-    return {**{name: getattr(read, name) for name in _FIGURES}, "words": f"{BY_CENTRE_WORDS}, at the same score"}
+    return {
+        **{name: getattr(read, name) for name in _FIGURES},
+        "words": f"{BY_CENTRE_WORDS}, at the same score",
+    }
 
 
 def _by_size(found: Found) -> list[dict[str, Any]]:
