@@ -39,9 +39,8 @@ class SoftRetinaNetDetector(RetinaNetDetector):
     In training it takes a target for each image: `{"box": (M, 2 * ndim), "label": (M,),
     "lesions": list[Lesion] | None}` (see `lesion_target`) and returns a dict of losses. Anchors
     are matched by the overlap of their box with the lesions' soft masks, relative to the best
-    overlap that each lesion allows; where `"lesions"` is None, by the overlap of boxes. On phantoms
-    the latter found more lesions at few false positives; see `docs/soft_anchors.md`. Images without
-    lesions train too: every loss stays attached to both heads.
+    overlap that each lesion allows; where `"lesions"` is None, by that of boxes, which found more
+    on phantoms (`docs/soft_anchors.md`). Images without lesions train too.
 
     A lesion that the patch cuts and whose box is whole (`crop_lesion(keep_box=True)`) is not
     punished for what the patch hides; see `docs/decisions/0007-amodal-boxes.md`.
@@ -61,8 +60,7 @@ class SoftRetinaNetDetector(RetinaNetDetector):
         overlap: Between soft mask and anchor, or its name, as in `anchor_quality`.
         normalize: `"best"` for the overlap relative to the lesion's best, None for the overlap.
         matcher: Which anchor serves which lesion; by default `ATSSMatcher()`.
-        weighting: From quality to targets and weights; by default `AnchorWeighting()`, which
-            counts every positive 1.
+        weighting: From quality to targets and weights; by default `AnchorWeighting()`, each 1.
         score: What ranks detections: `"cls"`, the probability p of the class; `"product"`, p times
             the predicted quality q of the box; `"geometric"`, the root of that product, which
             ranks alike and stays on the scale of p. By default `"geometric"` for a network with an
