@@ -75,6 +75,9 @@ def browser(tmp_path_factory):
     driver.quit()
 
 
+_TWO_FRAMES = "requestAnimationFrame(() => requestAnimationFrame(arguments[0]))"
+
+
 class Page:
     """The viewer in the browser, as a user sees it."""
 
@@ -120,6 +123,7 @@ class Page:
         """The stage as RGB, when two pictures in a row are the same."""
         from PIL import Image
 
+        self.driver.execute_async_script(_TWO_FRAMES)  # what was asked for is drawn in the next
         before = None
         for _ in range(40):
             png = self.driver.find_element(By.ID, "stage").screenshot_as_png
