@@ -133,6 +133,11 @@ class Page:
             before = picture
         raise AssertionError("the picture never comes to rest")
 
+    def other_picture(self, before):
+        """The stage as soon as it differs from before: a browser may be slow to show what it drew."""
+        self.wait(lambda: (self.picture() != before).any())
+        return self.picture()
+
     def errors(self):
         """What the console says."""
         return [entry["message"] for entry in self.driver.get_log("browser")]
@@ -243,9 +248,7 @@ def test_the_controls_change_what_is_drawn(page):
     before = everything
     for step in steps:
         page.set(**step)
-        picture = page.picture()
-        assert (picture != before).any(), step
-        before = picture
+        before = page.other_picture(before)
     assert not near(before, ORANGE).any()
     assert not near(before, GREEN).any()
     page.set(image_opacity=0)
