@@ -134,7 +134,7 @@ class Page:
         raise AssertionError("the picture never comes to rest")
 
     def other_picture(self, before):
-        """The stage as soon as it differs from before: a browser may be slow to show what it drew."""
+        """The stage as soon as it differs: a browser may be slow to show what it drew."""
         self.wait(lambda: (self.picture() != before).any())
         return self.picture()
 
