@@ -201,7 +201,7 @@ def _voxels_of_labels(data: Tensor) -> dict[float, int]:
     return {label: count for label, count in pairs if label}
 
 
-def _by(sizes: Sequence[float]) -> str:
+def _by(sizes: Sequence[float | int]) -> str:
     """`12 x 10 x 8`."""
     return " x ".join(map(str, sizes))
 
