@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.util
 from pathlib import Path
 
 import pytest
 
 from softoverlap.overlaps import mask_box_tversky
+from tests.support.scripts import loaded_script
 
 ROOT = Path(__file__).parents[2]
 PAGE = " ".join((ROOT / "docs/anchors.md").read_text().split())
@@ -15,11 +15,8 @@ PAGE = " ".join((ROOT / "docs/anchors.md").read_text().split())
 
 @pytest.fixture(scope="module")
 def script():
-    path = ROOT / "docs/figures/tversky_pull.py"
-    spec = importlib.util.spec_from_file_location("tversky_pull", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    with loaded_script("docs/figures/tversky_pull.py") as module:
+        yield module
 
 
 def test_the_sides_of_the_page_are_those_of_the_picture(script):

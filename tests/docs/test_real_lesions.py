@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 from pathlib import Path
 
 import pytest
 import torch
+
+from tests.support.scripts import loaded_script
 
 ROOT = Path(__file__).parents[2]
 STORED = json.loads((ROOT / "benchmarks/results/real_lesions.json").read_text())
@@ -18,12 +19,7 @@ HEADING = "## Which anchors serve real lesions"
 
 @pytest.fixture(scope="module")
 def real_lesions():
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(ROOT / "benchmarks")
-        path = ROOT / "benchmarks" / "real_lesions.py"
-        spec = importlib.util.spec_from_file_location("real_lesions", path)
-        module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
+    with loaded_script("benchmarks/real_lesions.py") as module:
         yield module
 
 

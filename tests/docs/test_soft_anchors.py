@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import subprocess
 import sys
@@ -14,6 +13,7 @@ from scipy import stats
 
 from softoverlap.anchors import AnchorWeighting
 from softoverlap.measures import Outcomes
+from tests.support.scripts import loaded_script
 
 ROOT = Path(__file__).parents[2]
 STORED = json.loads((ROOT / "benchmarks/results/soft_anchors.json").read_text())
@@ -22,13 +22,7 @@ PAGE = (ROOT / "docs/soft_anchors.md").read_text()
 
 @pytest.fixture(scope="module")
 def study():
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(ROOT / "benchmarks")
-        path = ROOT / "benchmarks" / "soft_anchors.py"
-        spec = importlib.util.spec_from_file_location("soft_anchors", path)
-        module = importlib.util.module_from_spec(spec)
-        patch.setitem(sys.modules, "soft_anchors", module)  # dataclasses look themselves up
-        spec.loader.exec_module(module)
+    with loaded_script("benchmarks/soft_anchors.py") as module:
         yield module
 
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import math
 
 import nibabel
 import numpy as np
+import pytest
 import torch
+
+from softoverlap.images import read_boxes
 
 BOXES = torch.tensor(
     [[0.125, 1.0, 2.0, 3.3, 4.0, 5.5], [0.0, 0.0, 0.0, 7.0, 8.0, 9.0]], dtype=torch.float64
@@ -50,3 +54,13 @@ def label_map(path, values, affine=None):
     nibabel.save(
         nibabel.Nifti1Image(values.astype(np.uint16), np.eye(4) if affine is None else affine), path
     )
+
+
+def refused_when_changed(path, change, message):
+    """A file of boxes whose content is changed is refused with this message, which names it."""
+    content = json.loads(path.read_text())
+    change(content)
+    path.write_text(json.dumps(content))
+    with pytest.raises(ValueError, match=message) as error:
+        read_boxes(path)
+    assert path.name in str(error.value)

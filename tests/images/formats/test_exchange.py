@@ -17,6 +17,7 @@ from softoverlap.images import (
     write_boxes,
     write_markups,
 )
+from tests.support.box_makers import refused_when_changed
 
 BOXES = torch.tensor([[0.1, 1.0, 2.0, 3.3, 4.0, 5.5], [0.0, 0.0, 0.0, 7.0, 8.0, 9.0]])
 
@@ -143,12 +144,7 @@ def test_the_file_says_what_its_numbers_mean(tmp_path):
 )
 def test_a_file_of_another_kind_is_named_with_what_is_wrong(tmp_path, change, message):
     write_boxes(tmp_path / "a.json", BOXES)
-    content = json.loads((tmp_path / "a.json").read_text())
-    change(content)
-    (tmp_path / "a.json").write_text(json.dumps(content))
-    with pytest.raises(ValueError, match=message) as error:
-        read_boxes(tmp_path / "a.json")
-    assert "a.json" in str(error.value)
+    refused_when_changed(tmp_path / "a.json", change, message)
 
 
 def test_missing_broken_and_foreign_files_are_named(tmp_path):
