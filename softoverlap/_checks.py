@@ -7,13 +7,15 @@ Shapes and types are always checked. Values cost a pass and, on a GPU, a synchro
 from __future__ import annotations
 
 import math
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import fields
 from numbers import Real
 from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
+
+from softoverlap._types import TAKEN, plain
 
 _SWITCH, _SWITCH_OR_NONE = ("bool", bool), ("bool | None", bool | None)  # annotations
 
@@ -43,10 +45,22 @@ def refusal(argument: str, complaint: str, kind: type[Refusal] = ValueError) -> 
 
 
 def check_tensors(**tensors: object) -> None:
-    """Every argument is a tensor."""
+    """Every argument is a dense tensor of real numbers, of a type that is taken."""
+    _check_tensors("numbers", tensors)
+
+
+def _check_tensors(content: str, tensors: Mapping[str, object]) -> None:
     for name, value in tensors.items():
         if not isinstance(value, Tensor):
             raise TypeError(f"{name} must be a torch.Tensor, got {type(value).__name__}")
+        if value.is_complex():
+            raise TypeError(f"{name} must hold real {content}, got dtype {value.dtype}")
+        if value.dtype not in TAKEN:
+            raise TypeError(f"{name} must be of a type that is computed in, got {value.dtype}")
+        if value.layout != torch.strided:
+            raise TypeError(f"{name} must be a dense tensor, got layout {value.layout}")
+        if value.dtype == torch.uint64 and bool((plain(value) < 0).any()):
+            raise ValueError(f"{name} must hold integers below 2**63, got dtype {value.dtype}")
 
 
 def check_same_shape(**tensors: Tensor) -> None:
@@ -66,23 +80,16 @@ def check_rank(minimum: int, layout: str, **tensors: Tensor) -> None:
             raise ValueError(f"{name} must have shape {layout}, got shape {tuple(tensor.shape)}")
 
 
-def check_real(**tensors: Tensor) -> None:
-    """No tensor is complex."""
-    check_tensors(**tensors)
-    for name, tensor in tensors.items():
-        if tensor.is_complex():
-            raise TypeError(f"{name} must hold real numbers, got dtype {tensor.dtype}")
-
-
 def check_probabilities(*, validate: bool | None = None, **masks: Tensor) -> None:
     """All values lie in [0, 1] and none is NaN; half precision is granted 1e-3."""
-    check_real(**masks)
+    check_tensors(**masks)
     if not should_validate(validate, *masks.values()):
         return
     for name, mask in masks.items():
+        mask = plain(mask.detach())
         if mask.numel() == 0 or mask.dtype == torch.bool:
             continue
-        low, high = (bound.item() for bound in torch.aminmax(mask.detach()))
+        low, high = (bound.item() for bound in torch.aminmax(mask))
         slack = 1e-3 if mask.dtype in (torch.float16, torch.bfloat16) else 1e-6
         if low != low or high != high:
             raise ValueError(f"{name} must hold probabilities in [0, 1], got NaN")
@@ -94,12 +101,13 @@ def check_probabilities(*, validate: bool | None = None, **masks: Tensor) -> Non
 
 
 def _labels_hint(mask: Tensor) -> str:
-    whole = not mask.is_floating_point() or bool((mask.detach() == mask.detach().round()).all())
+    whole = not mask.is_floating_point() or bool((mask == mask.round()).all())
     return "; are these labels (num_classes, one-hot) or values of 0-255?" if whole else ""
 
 
 def check_finite(*, validate: bool | None = None, **tensors: Tensor) -> None:
     """No value is NaN or infinite."""
+    check_tensors(**tensors)
     for name, tensor in tensors.items():
         if should_validate(validate, tensor) and not torch.isfinite(tensor.detach()).all():
             raise ValueError(f"{name} must hold finite values, got NaN or infinity")
@@ -117,7 +125,7 @@ def check_boxes(*, validate: bool | None = None, ndim: int | None = None, **boxe
     if not should_validate(validate, *boxes.values()):
         return
     for name, box in boxes.items():
-        box = box.detach()
+        box = plain(box.detach())
         if not torch.isfinite(box).all():
             raise ValueError(f"{name} must hold finite coordinates, got NaN or infinity")
         inverted = (box[:, box.shape[1] // 2 :] < box[:, : box.shape[1] // 2]).any(dim=1)
@@ -137,7 +145,7 @@ def check_solid_boxes(
     if not should_validate(validate, *boxes.values()):
         return
     for name, box in boxes.items():
-        box = box.detach()
+        box = plain(box.detach())
         flat = (box[:, box.shape[1] // 2 :] <= box[:, : box.shape[1] // 2]).any(dim=1)
         if flat.any():
             row = int(flat.nonzero()[0, 0])
@@ -157,13 +165,13 @@ def check_codes(*, validate: bool | None = None, ndim: int | None = None, **code
 
 
 def _check_paired_columns(content: str, ndim: int | None, tensors: dict[str, Tensor]) -> None:
-    check_tensors(**tensors)
+    _check_tensors(content, tensors)
     for name, tensor in tensors.items():
         expected = "(N, 2 * ndim)" if ndim is None else f"(N, {2 * ndim})"
         wrong = tensor.ndim != 2 or tensor.shape[1] == 0 or tensor.shape[1] % 2
         if wrong or (ndim is not None and tensor.shape[1] != 2 * ndim):
             raise ValueError(f"{name} must have shape {expected}, got {tuple(tensor.shape)}")
-        if tensor.is_complex() or tensor.dtype == torch.bool:
+        if tensor.dtype == torch.bool:
             raise TypeError(f"{name} must hold real {content}, got dtype {tensor.dtype}")
 
 
@@ -240,18 +248,18 @@ def check_rotated_boxes(
     *, validate: bool | None = None, parameters: int | None = None, **boxes: Tensor
 ) -> None:
     """Oriented boxes have shape (N, 5) or (N, 7), finite values and edges of at least 0."""
-    check_tensors(**boxes)
+    _check_tensors("parameters", boxes)
     for name, box in boxes.items():
         expected = (5, 7) if parameters is None else (parameters,)
         if box.ndim != 2 or box.shape[1] not in expected:
             layout = " or ".join(f"(N, {count})" for count in expected)
             raise ValueError(f"{name} must have shape {layout}, got {tuple(box.shape)}")
-        if box.is_complex() or box.dtype == torch.bool:
+        if box.dtype == torch.bool:
             raise TypeError(f"{name} must hold real parameters, got dtype {box.dtype}")
     if not should_validate(validate, *boxes.values()):
         return
     for name, box in boxes.items():
-        box, ndim = box.detach(), (box.shape[1] - 1) // 2
+        box, ndim = plain(box.detach()), (box.shape[1] - 1) // 2
         if not torch.isfinite(box).all():
             raise ValueError(f"{name} must hold finite parameters, got NaN or infinity")
         negative = (box[:, ndim : 2 * ndim] < 0).any(dim=1)

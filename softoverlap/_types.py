@@ -1,9 +1,16 @@
-"""Shape aliases, and the dtypes in which sums and scores come back."""
+"""Shape aliases, and all that the package decides about dtypes.
+
+What PyTorch stores but hardly computes in (uint16 and wider) is widened by `plain`. What is not
+`TAKEN` (8-bit floats, complex numbers, quantised ones) is refused by name in `softoverlap._checks`.
+Values are compared with numbers that may not fit in their type by `is_number` and `at_least`.
+"""
 
 from __future__ import annotations
 
+import math
+
 import torch
-from jaxtyping import Float, Shaped
+from jaxtyping import Bool, Float, Shaped
 from torch import Tensor
 
 Masks = Shaped[Tensor, "batch channel *spatial"]
@@ -28,9 +35,58 @@ PerChannel = Float[Tensor, "batch channel"]
 """One number per channel of each item."""
 
 
+_WIDER = {torch.uint16: torch.int32, torch.uint32: torch.int64, torch.uint64: torch.int64}
+_INTEGERS = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
+_FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+
+TAKEN = (torch.bool, *_INTEGERS, *_WIDER, *_FLOATS)
+"""The dtypes of tensors that the package takes."""
+
+
 def plain(tensor: Tensor) -> Tensor:
-    """The same data without a subclass (MONAI's `MetaTensor` slows arithmetic down)."""
-    return tensor if type(tensor) is Tensor else tensor.as_subclass(Tensor)
+    """The same numbers without a subclass (MONAI's `MetaTensor` slows arithmetic down).
+
+    Types that PyTorch stores but cannot compare or add are widened to one that it can.
+    """
+    tensor = tensor if type(tensor) is Tensor else tensor.as_subclass(Tensor)
+    return tensor.to(_WIDER[tensor.dtype]) if tensor.dtype in _WIDER else tensor
+
+
+def is_number(values: Tensor, number: float) -> Bool[Tensor, "..."]:
+    """Where plain values are a number: nowhere if their type cannot hold it.
+
+    PyTorch converts the number to the type of the values: -100 becomes 156 in uint8, 2049 becomes
+    2048 in float16.
+    """
+    if _holds(values.dtype, number):
+        return values == number
+    return torch.zeros_like(values, dtype=torch.bool)
+
+
+def at_least(values: Tensor, number: float) -> Bool[Tensor, "..."]:
+    """Where plain values are at or above a number, be it one that their type cannot hold.
+
+    Floating values are compared with what their own type makes of a fraction.
+    """
+    if _holds(values.dtype, number):
+        return values >= number
+    if values.is_floating_point():
+        return values.double() >= number
+    return torch.full_like(values, number < 0, dtype=torch.bool)
+
+
+def _holds(dtype: torch.dtype, number: float) -> bool:
+    """Whether a type has this very number; fractions are left to PyTorch."""
+    if number != number or abs(number) == math.inf or number != int(number):
+        return True
+    if dtype == torch.bool:
+        return number in (0, 1)
+    whole = abs(int(number))
+    if not dtype.is_floating_point:
+        return torch.iinfo(dtype).min <= number <= torch.iinfo(dtype).max
+    limits = torch.finfo(dtype)
+    steps = whole // max(whole & -whole, 1)  # without the factors of two
+    return whole <= limits.max and steps * limits.eps < 2
 
 
 def accumulation_dtype(*tensors: Tensor) -> torch.dtype:

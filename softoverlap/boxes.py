@@ -110,8 +110,8 @@ def clip(
     boxes: Shaped[Tensor, "*batch coords"], spatial_size: tuple[int, ...]
 ) -> Shaped[Tensor, "*batch coords"]:
     """The part of each box inside an image of this size; a box beyond it becomes flat."""
-    upper = torch.tensor(spatial_size * 2, dtype=boxes.dtype, device=boxes.device)
-    return torch.minimum(boxes.clamp(min=0), upper)
+    upper = torch.tensor(spatial_size * 2, device=boxes.device)  # a narrow type might not hold it
+    return torch.minimum(boxes.clamp(min=0), upper).to(boxes.dtype)
 
 
 def encode_boxes(

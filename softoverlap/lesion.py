@@ -11,6 +11,7 @@ from jaxtyping import Float, Shaped
 from torch import Tensor
 
 from softoverlap._checks import check_tensors, check_within
+from softoverlap._types import plain
 
 
 @dataclass(frozen=True, eq=False)
@@ -139,15 +140,17 @@ def crop_lesion(
         slice(min(max(-low, 0), voxels), max(min(int(edge) - low, voxels), 0))
         for low, edge, voxels in zip(first, size, lesion.crop.shape, strict=True)
     )
-    crop = lesion.crop[window]
+    crop = plain(lesion.crop)[window]
     total, visible = lesion.crop.double().sum().item(), crop.double().sum().item()
-    whole = lesion.box - lesion.box.new_tensor([*start, *start])
+    given = plain(lesion.box)
+    given = given if given.is_floating_point() else given.long()  # to reach below 0 and beyond 255
+    whole = given - given.new_tensor([*start, *start])
     box = whole.clamp(min=0).minimum(whole.new_tensor([*size, *size]))
     flat = bool((box[crop.ndim :] <= box[: crop.ndim]).any())
     shown = lesion.visible * visible / total if total else 0.0
     if visible <= 0 or shown < min_visible * (1 if keep_box else lesion.visible) or flat:
         return None
-    offset = lesion.offset.new_tensor([max(low, 0) for low in first])
+    offset = lesion.offset.long().new_tensor([max(low, 0) for low in first])
     return replace(
         lesion,
         box=whole if keep_box else box,

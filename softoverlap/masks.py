@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from softoverlap._checks import check_probabilities, should_validate
-from softoverlap._types import Masks, PerChannel, accumulation_dtype
+from softoverlap._types import Masks, PerChannel, accumulation_dtype, is_number
 
 
 def size(mask: Masks) -> PerChannel:
@@ -53,10 +53,11 @@ def one_hot(
             f"{name} must have one channel of labels to become one-hot, got {tuple(labels.shape)}"
         )
     known = torch.arange(classes, device=labels.device).view(1, -1, *[1] * (labels.ndim - 2))
-    encoded = labels == known
+    wide = labels.to(accumulation_dtype(labels)) if labels.is_floating_point() else labels
+    encoded = wide == known  # in half precision 2049 would be 2048
     if should_validate(validate, labels):
         unknown = ~encoded.any(dim=1, keepdim=True)
-        unknown = unknown if ignore_index is None else unknown & (labels != ignore_index)
+        unknown = unknown if ignore_index is None else unknown & ~is_number(labels, ignore_index)
         if unknown.any():
             found = labels[unknown][0].item()
             raise ValueError(f"{name} must hold labels from 0 to {classes - 1}, got {found:g}")
@@ -71,7 +72,7 @@ def counted_voxels(labels: Tensor, ignore_index: int | None) -> Tensor | None:
     if ignore_index is None:
         return None
     if labels.shape[1] == 1:
-        return (labels != ignore_index).to(torch.float32)
+        return (~is_number(labels, ignore_index)).to(torch.float32)
     if 0 <= ignore_index < labels.shape[1]:
         return 1 - labels[:, ignore_index : ignore_index + 1].to(accumulation_dtype(labels))
     return (labels.sum(dim=1, keepdim=True) > 0).to(torch.float32)

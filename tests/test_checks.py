@@ -63,9 +63,9 @@ def test_shapes_must_agree_and_have_their_axes():
 def test_complex_numbers_are_refused():
     number = torch.zeros(2, dtype=torch.complex64)
     words = ("mask must hold real numbers", "got dtype torch.complex64")
-    refused(checks.check_real, mask=number, kind=TypeError, words=words)
+    refused(checks.check_tensors, mask=number, kind=TypeError, words=words)
     refused(checks.check_probabilities, mask=number, kind=TypeError, words=words)
-    checks.check_real(mask=torch.zeros(2))
+    checks.check_tensors(mask=torch.zeros(2))
 
 
 @pytest.mark.parametrize(

@@ -48,7 +48,8 @@ def soft_masks_of(
         raise ValueError(_no_masks(lesions, ndim, overlap))
     if not len(lesions):
         return None
-    volume = SummedVolume.from_masks(plain(lesions).to(device), validate=validate)
+    check_probabilities(lesions=lesions, validate=validate)
+    volume = SummedVolume.from_masks(plain(lesions).to(device), validate=False)
     return SoftMasks(volume, _cropped(lesions, volume))
 
 
@@ -62,6 +63,7 @@ def boxes_of(
                 f"lesions must be a sequence of Lesion or boxes (M, {anchors.shape[1]}) for "
                 f"overlap {overlap!r}, got masks of shape {tuple(lesions.shape)}"
             )
+        check_boxes(lesions=lesions, validate=False)
         boxes = plain(lesions).to(anchors.device)
     else:
         found = _checked(lesions, labels)

@@ -140,6 +140,7 @@ class Matcher(ABC):
         index = torch.full((len(anchors),), BACKGROUND, device=anchors.device)
         if not len(boxes):
             return Matches(torch.zeros(len(anchors), device=anchors.device), index)
+        quality, boxes, anchors = plain(quality), plain(boxes), plain(anchors)
         best = quality.amax(dim=0)
         check_qualities(best, validate=validate)
         levels = [places * num_anchors_per_loc for places in num_locations_per_level]

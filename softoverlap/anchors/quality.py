@@ -128,28 +128,42 @@ def _common_ndim(lesions: AnyLesions) -> int | None:
 def _dense_masks(
     overlap: MaskBoxOverlap, volume: SummedVolume, anchors: Tensor, best: list[float] | None
 ) -> Tensor:
+    dtype = _result_dtype(volume, anchors)
+    anchors = _precise(anchors, best, dtype)
     quality = overlap(volume, anchors, validate=False)
     if not overlap.zero_apart:  # without mass nothing is near: the lowest score
         quality.masked_fill_(volume.sizes[:, None] == 0, overlap.range[0])  # ours, and large
     if best is None:
         return quality
     safe = quality.new_tensor([top if top > 0 else 1.0 for top in best])
-    return quality.div_(safe[:, None]).clamp_(max=1)  # ours, and large
+    return quality.div_(safe[:, None]).clamp_(max=1).to(dtype)  # ours, and large
+
+
+def _result_dtype(volume: SummedVolume, anchors: Tensor) -> torch.dtype:
+    return score_dtype(torch.empty(0, dtype=volume.dtype), anchors)
+
+
+def _precise(anchors: Tensor, best: list[float] | None, dtype: torch.dtype) -> Tensor:
+    """In float64 where a lesion is so faint that the result's type holds little of its overlap."""
+    faint = torch.finfo(dtype).tiny / torch.finfo(dtype).eps
+    return anchors.double() if best and any(0 < top < faint for top in best) else anchors
 
 
 def _sparse_masks(
     overlap: MaskBoxOverlap, volume: SummedVolume, anchors: Tensor, best: list[float] | None
 ) -> Tensor:
-    dtype = score_dtype(torch.empty(0, dtype=volume.dtype), anchors)
+    dtype = _result_dtype(volume, anchors)
+    anchors = _precise(anchors, best, dtype)
+    wide = _result_dtype(volume, anchors)
     safe = None
     if best is not None:
-        safe = anchors.new_tensor([top if top > 0 else 1.0 for top in best], dtype=dtype)
+        safe = anchors.new_tensor([top if top > 0 else 1.0 for top in best], dtype=wide)
     entries = []
     for rows, columns in meeting_pairs(volume, anchors):
-        score = overlap.of_rows(volume, anchors, rows, columns).to(dtype)
+        score = overlap.of_rows(volume, anchors, rows, columns).to(wide)
         if safe is not None:
             score = (score / safe[rows]).clamp(max=1)
-        entries.append(_kept(rows, columns, score))
+        entries.append(_kept(rows, columns, score.to(dtype)))
     return _matrix(entries, (len(volume), len(anchors)))
 
 

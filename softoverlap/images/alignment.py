@@ -235,7 +235,9 @@ def _same(moving: Volume, reference: Volume) -> bool:
 
 
 def share_space(moving: Volume, reference: Volume) -> bool:
-    """Whether two volumes overlap."""
+    """Whether two volumes overlap; one without voxels overlaps with none."""
+    if 0 in (*moving.grid, *reference.grid):
+        return False
     box = corners_in(moving, reference.affine)
     size = torch.tensor(reference.grid, dtype=torch.float64)
     return not bool((box.amax(dim=0) <= -0.5).any() or (box.amin(dim=0) >= size - 0.5).any())
@@ -245,7 +247,7 @@ def _share_outside(moving: Volume, reference: Volume, nearest: bool) -> float:
     """Share of the mass in voxels with centres outside the reference; each label counts 1."""
     data = plain(moving.data).detach().cpu()
     mass = (data != 0).double() if nearest else data.double().abs()
-    mass = mass.reshape(-1, *moving.grid).sum(dim=0)
+    mass = mass.sum(dim=0) if mass.ndim > 3 else mass
     step = torch.linalg.solve(reference.affine, moving.affine)
     along = [torch.arange(length, dtype=torch.float64) for length in moving.grid]
     inside = torch.ones(moving.grid, dtype=torch.bool)

@@ -8,8 +8,8 @@ import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor
 
-from softoverlap._checks import check_choice, check_real, check_tensors, refusal
-from softoverlap._types import plain
+from softoverlap._checks import check_choice, check_tensors, refusal
+from softoverlap._types import is_number, plain
 from softoverlap.images.geometry import Volume
 from softoverlap.images.noted import Noted, warned
 
@@ -69,8 +69,8 @@ def value_kind(data: Shaped[Tensor, "*shape"]) -> str:
         >>> value_kind(torch.tensor([0, 1, 2])), value_kind(torch.tensor([0, 255]))
         ('labels', '0-255')
     """
-    check_real(data=data)
-    values = _numbers(data)
+    check_tensors(data=data)
+    values = plain(data).detach()
     if not values.numel() or values.dtype == torch.bool:
         return "binary"
     low, high = (float(bound) for bound in values.aminmax())
@@ -140,8 +140,7 @@ def noted_probabilities(
     tensor = data.data if isinstance(data, Volume) else data
     check_choice("values", values, VALUES)
     check_tensors(**{name: tensor})
-    check_real(**{name: tensor})
-    numbers = _numbers(tensor)
+    numbers = plain(tensor).detach()
     if label is not None:
         values = _with_label(values, label)
     if values == "auto":
@@ -152,13 +151,6 @@ def noted_probabilities(
     if values == "labels":
         return _labelled(numbers, label, name)
     return _scaled(numbers, values, name)
-
-
-def _numbers(tensor: Tensor) -> Tensor:
-    """The plain values, in a type that torch can compare."""
-    rare = (torch.uint16, torch.uint32, torch.uint64)
-    values = plain(tensor).detach()
-    return values.long() if values.dtype in rare else values
 
 
 def _blocks(values: Tensor) -> Iterable[Tensor]:
@@ -228,7 +220,7 @@ def _labelled(numbers: Tensor, label: int | None, name: str) -> Noted[Tensor]:
             raise ValueError(
                 f"{name} must hold labels, whole numbers from 0 on, got {_seen(numbers)}"
             )
-    inside = numbers > 0 if label is None else numbers == label
+    inside = numbers > 0 if label is None else is_number(numbers, label)
     notes = ()
     if label is not None and not inside.any() and numbers.any():
         labels = [f"{value:g}" for value in numbers.unique().tolist() if value]

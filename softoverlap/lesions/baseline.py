@@ -9,6 +9,7 @@ from jaxtyping import Shaped
 from torch import Tensor
 
 from softoverlap._checks import check_choice, check_tensors
+from softoverlap._types import at_least, plain
 from softoverlap.lesions.components import lesions_from_mask
 
 
@@ -44,8 +45,11 @@ def threshold_boxes(
         (tensor([[1., 3.]]), tensor([6.]))
     """
     check_tensors(image=image)
+    image = plain(image)
     check_choice("score", score, ("mean", "max", "volume"))
-    lesions = lesions_from_mask((image >= threshold).float(), spacing=spacing, min_mm3=min_mm3)
+    lesions = lesions_from_mask(
+        at_least(image, threshold).float(), spacing=spacing, min_mm3=min_mm3
+    )
     boxes, scores = [], []
     for lesion in lesions:
         low, high = lesion.box.long().split(image.ndim)

@@ -10,7 +10,13 @@ import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor
 
-from softoverlap._checks import check_choice, check_probabilities, check_rank, check_threshold
+from softoverlap._checks import (
+    check_choice,
+    check_probabilities,
+    check_rank,
+    check_tensors,
+    check_threshold,
+)
 from softoverlap._types import accumulation_dtype, plain
 
 FUSION_METHODS = ("mean", "majority", "weighted", "staple")
@@ -201,6 +207,8 @@ def _checked_raters(raters: Tensor, threshold: float | None, *, hard: bool) -> T
 
 def _checked_shares(weights: Tensor | Sequence[float], count: int) -> Tensor:
     """The weights, as shares of their sum."""
+    if isinstance(weights, Tensor):
+        check_tensors(weights=weights)
     values = torch.as_tensor(weights, dtype=torch.float64)
     if values.shape != (count,):
         raise ValueError(f"weights must have shape ({count},), got {tuple(values.shape)}")

@@ -2,31 +2,49 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
+from dataclasses import replace
 
+import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from softoverlap._checks import check_choice, check_weight, check_within
-from softoverlap._types import Masks, Targets, plain
+from softoverlap._checks import check_choice, check_weight, check_within, should_validate
+from softoverlap._types import Masks, Targets, accumulation_dtype, plain
 from softoverlap.losses.masks import MaskLoss, SoftDiceLoss, checked_weight
 from softoverlap.losses.reduction import reduction_name
+
+_KINDS = ("classes", "regions")
+_OVERLAP = 1.01  # what the channels of a voxel add up to: rounding is no overlap
 
 
 class SoftDiceCELoss(MaskLoss):
     """Weighted sum of `SoftDiceLoss` and cross entropy, in place of MONAI's `DiceCELoss`.
 
-    The cross entropy takes the input as logits, whatever activation the Dice part is given: over
-    classes, or binary for one channel. Both are smallest at the target also where it is soft.
+    The cross entropy takes the input as logits, whatever activation the Dice part is given. Over
+    classes, as MONAI's is, one channel wins each voxel. Over regions it is binary in each channel,
+    which is what regions need that overlap, such as those of BraTS; a single channel always is one.
+    Both parts are smallest at the target also where it is soft, and 0 where nothing counts.
 
     Args:
+        include_background: Whether channel 0 counts; over classes it does in the cross entropy.
         reduction: `"mean"` or `"sum"`.
-        weight: Weight of each class in both parts; for one channel that of the positive voxels in
-            the cross entropy, and of the channel in the Dice part.
+        weight: Weight of each channel in the Dice part, and of each class in the cross entropy;
+            over regions, of the positive voxels of each channel.
         lambda_dice: Weight of the Dice part, at least 0.
         lambda_ce: Weight of the cross entropy, at least 0.
         label_smoothing: Smoothing of the labels in the cross entropy over classes, in [0, 1].
+        ignore_index: Voxels with this label do not count in either part. Of regions in several
+            channels: voxels that hold this number, say 255, in all of them.
+        cross_entropy: `"classes"` or `"regions"`; None for classes, with one warning where the
+            channels of a target overlap.
+
+    Raises:
+        TypeError: If `other_act` is not callable, or a switch neither True nor False.
+        ValueError: If arguments exclude each other or are out of range: `label_smoothing` is of
+            classes, and 0 or 1 in all channels of regions is no mark of ignored voxels.
 
     References:
         Isensee et al., nnU-Net, https://arxiv.org/abs/1809.10486
@@ -36,6 +54,10 @@ class SoftDiceCELoss(MaskLoss):
         >>> logits, target = torch.tensor([[[0.0, 0.0]]]), torch.tensor([[[0.5, 0.5]]])
         >>> SoftDiceCELoss(sigmoid=True)(logits, target)
         tensor(0.6931)
+        >>> regions = torch.tensor([[[1.0, 1.0], [0.0, 1.0]]])  # the second lies in the first
+        >>> loss = SoftDiceCELoss(sigmoid=True, cross_entropy="regions")
+        >>> round(loss(40 * regions - 20, regions).item(), 4)
+        0.0
     """
 
     def __init__(
@@ -56,6 +78,8 @@ class SoftDiceCELoss(MaskLoss):
         lambda_ce: float = 1.0,
         label_smoothing: float = 0.0,
         *,
+        ignore_index: int | None = None,
+        cross_entropy: str | None = None,
         intersection: str | None = None,
         validate: bool | None = None,
     ) -> None:
@@ -64,6 +88,9 @@ class SoftDiceCELoss(MaskLoss):
         reduction = reduction_name(reduction)
         check_choice("reduction", reduction, ("mean", "sum"))
         check_within(0, 1, label_smoothing=label_smoothing)
+        check_choice("cross_entropy", cross_entropy, (*_KINDS, None))
+        if cross_entropy == "regions" and label_smoothing:
+            raise ValueError(f"label_smoothing must be 0 over regions, got {label_smoothing}")
         weight = checked_weight(weight)
         foreground = weight
         if weight is not None and weight.numel() > 1 and not include_background:
@@ -81,9 +108,12 @@ class SoftDiceCELoss(MaskLoss):
             smooth_dr,
             batch,
             foreground,
+            ignore_index=ignore_index,
             intersection=intersection,
             validate=validate,
         )
+        self.dice.prepare = replace(self.dice.prepare, regions=cross_entropy == "regions")
+        self.kind, self._warns = cross_entropy, cross_entropy is None
         self.cross_entropy = nn.CrossEntropyLoss(
             weight=weight, reduction=reduction, label_smoothing=label_smoothing
         )
@@ -92,33 +122,80 @@ class SoftDiceCELoss(MaskLoss):
 
     def extra_repr(self) -> str:
         """What `print` shows of the settings."""
-        return f"lambda_dice={self.lambda_dice}, lambda_ce={self.lambda_ce}"
+        weights = f"lambda_dice={self.lambda_dice}, lambda_ce={self.lambda_ce}"
+        return f"{weights}, cross_entropy={self.kind!r}"
 
     def forward(self, input: Masks, target: Targets) -> Float[Tensor, ""]:
         """The loss of a batch, as of the other losses, of shape ()."""
         dice = self.dice(input, target)
-        logits, truth = plain(input).to(dice.dtype), plain(target)
-        return self.lambda_dice * dice + self.lambda_ce * self._entropy(logits, truth)
+        logits, labels = plain(input).to(dice.dtype), plain(target)
+        self._warn_of_overlap(labels)
+        counted = self.dice.prepare.counted(labels)
+        if counted is not None:
+            left_out = ~(counted > 0)
+            logits, labels = (values.masked_fill(left_out, 0) for values in (logits, labels))
+        binary = logits.shape[1] == 1 or self.kind == "regions"
+        entropy = self._of_regions if binary else self._of_classes
+        return self.lambda_dice * dice + self.lambda_ce * entropy(logits, labels, counted)
 
-    def _entropy(self, logits: Tensor, truth: Tensor) -> Tensor:
-        """Cross entropy over classes, or binary for one channel."""
-        if logits.shape[1] == 1:
-            entropy = self.binary_cross_entropy
-            return F.binary_cross_entropy_with_logits(
-                logits,
-                truth.to(logits.dtype),
-                pos_weight=_cast(entropy.pos_weight, logits),
-                reduction=entropy.reduction,
-            )
-        entropy = self.cross_entropy
-        labels = truth[:, 0].long() if truth.shape[1] == 1 else truth.to(logits.dtype)
-        return F.cross_entropy(
-            logits,
-            labels,
-            weight=_cast(entropy.weight, logits),
-            reduction=entropy.reduction,
-            label_smoothing=entropy.label_smoothing,
+    def _of_regions(self, logits: Tensor, labels: Tensor, counted: Tensor | None) -> Tensor:
+        """Binary cross entropy of each channel that counts."""
+        prepare, channels = self.dice.prepare, logits.shape[1]
+        truth = prepare.masks_of(labels, channels).to(logits)
+        weight = _cast(self.binary_cross_entropy.pos_weight, logits)
+        if weight is not None:
+            weight = weight.expand(channels).view(-1, *[1] * (logits.ndim - 2))
+        entropy = F.binary_cross_entropy_with_logits(
+            logits, truth, pos_weight=weight, reduction="none"
         )
+        if channels > 1 and not prepare.include_background:
+            entropy = entropy[:, 1:]
+        return self._reduced(entropy, None if counted is None else counted.expand_as(entropy))
+
+    def _of_classes(self, logits: Tensor, labels: Tensor, counted: Tensor | None) -> Tensor:
+        """Cross entropy over classes; of labels, each voxel weighs as its class in the mean."""
+        weight = _cast(self.cross_entropy.weight, logits)
+        truth = labels.to(logits.dtype) if labels.shape[1] > 1 else labels[:, 0].long()
+        smoothing = self.cross_entropy.label_smoothing
+        entropy = F.cross_entropy(
+            logits, truth, weight=weight, reduction="none", label_smoothing=smoothing
+        )
+        shares = None if counted is None else counted[:, 0]
+        if weight is None or labels.shape[1] > 1:
+            return self._reduced(entropy, shares)
+        return self._reduced(entropy, shares, weight[truth])
+
+    def _reduced(
+        self, entropy: Tensor, counted: Tensor | None, weight: Tensor | None = None
+    ) -> Tensor:
+        """The sum over what counts, or its mean; 0, attached to the graph, over nothing."""
+        if counted is not None:
+            entropy = entropy * counted
+            weight = counted if weight is None else counted * weight
+        total = entropy.sum()
+        if self.dice.reduction == "sum":
+            return total
+        if weight is None:
+            return total / max(1, entropy.numel())
+        count = weight.to(total.dtype).sum()
+        return total / torch.where(count > 0, count, 1)
+
+    def _warn_of_overlap(self, labels: Tensor) -> None:
+        """Once: a voxel of several regions has no class."""
+        if (
+            not self._warns
+            or labels.shape[1] == 1
+            or not should_validate(self.dice.prepare.validate, labels)
+        ):
+            return
+        counts = labels.detach().to(accumulation_dtype(labels)).sum(dim=1)
+        if bool((counts > _OVERLAP).any()):
+            self._warns = False
+            warnings.warn(
+                "channels of target overlap, and the cross entropy is over classes, as MONAI's is: "
+                "choose cross_entropy='regions' for a binary one in each channel, or 'classes'",
+                stacklevel=5,
+            )
 
 
 def _cast(weight: Tensor | None, like: Tensor) -> Tensor | None:

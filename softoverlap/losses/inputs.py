@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from softoverlap._checks import check_booleans, check_rank, check_real, check_same_shape
-from softoverlap._types import accumulation_dtype, plain
+from softoverlap._checks import check_booleans, check_rank, check_same_shape, refusal
+from softoverlap._types import accumulation_dtype, is_number, plain
 from softoverlap.masks import counted_masks, counted_voxels, one_hot
 
 
@@ -25,6 +25,7 @@ class Preparation:
     other_act: Callable[[Tensor], Tensor] | None
     ignore_index: int | None
     validate: bool | None
+    regions: bool = False
 
     def __post_init__(self) -> None:
         check_booleans(self)
@@ -40,22 +41,34 @@ class Preparation:
     def __call__(self, input: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
         """Probabilities of one shape, in float32 or wider."""
         check_rank(3, "(B, C, *spatial)", input=input, target=target)
-        check_real(input=input, target=target)
         dtype = accumulation_dtype(input, target)
         pred, labels = self._activated(plain(input)), plain(target)
-        channels, truth = pred.shape[1], labels
+        channels = pred.shape[1]
         if channels == 1:
             self._warn_of_ignored()
-        elif self.to_onehot_y:
-            truth = one_hot(
-                labels, channels, ignore_index=self.ignore_index, validate=self.validate
-            )
-        counted = counted_voxels(labels, self.ignore_index)
+        truth, counted = self.masks_of(labels, channels), self.counted(labels)
         if channels > 1 and not self.include_background:
             pred, truth = pred[:, 1:], truth[:, 1:]
         check_same_shape(input=pred, target=truth)
         pred, truth = counted_masks(counted, dtype, self.validate, input=pred, target=truth)
         return pred, truth
+
+    def masks_of(self, labels: Tensor, channels: int) -> Tensor:
+        """A plain target with one channel a class, if it shall become so."""
+        if channels == 1 or not self.to_onehot_y:
+            return labels
+        return one_hot(labels, channels, ignore_index=self.ignore_index, validate=self.validate)
+
+    def counted(self, labels: Tensor) -> Tensor | None:
+        """How much each voxel of a plain target counts; None where all do.
+
+        Regions have voxels of none of them: one is ignored where all its channels say so.
+        """
+        if self.ignore_index is None or not self.regions or labels.shape[1] == 1:
+            return counted_voxels(labels, self.ignore_index)
+        if self.ignore_index in (0, 1):
+            raise refusal("ignore_index", f"must be no value of regions, got {self.ignore_index}")
+        return 1 - is_number(labels, self.ignore_index).all(dim=1, keepdim=True).to(torch.float32)
 
     def _activated(self, logits: Tensor) -> Tensor:
         """Probabilities, in float32 or wider where an activation makes them."""

@@ -14,7 +14,6 @@ from torch import Tensor
 from softoverlap._checks import (
     check_boxes,
     check_probabilities,
-    check_real,
     check_tensors,
     check_weight,
 )
@@ -179,7 +178,6 @@ def _share_of_best(overlap: Tensor, best: Tensor | None, validate: bool | None) 
         raise ValueError(
             f"best must have shape {tuple(overlap.shape)}, one a box, got {tuple(best.shape)}"
         )
-    check_real(best=best)
     check_probabilities(best=best, validate=validate)
     best = plain(best).detach().to(overlap)
     return (overlap / torch.where(best > 0, best, 1)).clamp(max=1)

@@ -12,7 +12,6 @@ from torch import Tensor
 from softoverlap import boxes as geometry
 from softoverlap._checks import (
     check_positive,
-    check_real,
     check_same_shape,
     check_threshold,
     should_validate,
@@ -98,7 +97,6 @@ class PairwiseAffinityLoss(ReducedLoss):
         """
         masks_, boxes_ = checked_pairs(masks, boxes, self.validate)
         check_same_shape(masks=masks, images=images)
-        check_real(images=images)
         if should_validate(self.validate, images) and not torch.isfinite(images).all():
             raise ValueError("images must hold finite intensities, got NaN or infinity")
         images_ = plain(images).detach().to(masks_.dtype)

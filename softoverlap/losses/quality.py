@@ -162,6 +162,17 @@ def iou_aware_score(
     """
     check_weight(power=power)
     check_probabilities(p=p, q=q, validate=validate)
+    if not _broadcast(p.shape, q.shape):
+        raise ValueError(
+            f"q must have a shape that broadcasts with p's, {tuple(p.shape)}, got {tuple(q.shape)}"
+        )
     dtype = accumulation_dtype(p, q)
     score = plain(p).to(dtype) * raised(plain(q).to(dtype), power)
     return score.to(score_dtype(p, q))
+
+
+def _broadcast(first: torch.Size, second: torch.Size) -> bool:
+    """Whether two shapes go together."""
+    return all(
+        1 in edges or len(set(edges)) == 1 for edges in zip(first[::-1], second[::-1], strict=False)
+    )

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from softoverlap._checks import check_choice, check_tensors, should_validate
 from softoverlap._docstrings import Family
+from softoverlap._types import plain
 
 
 class ReducedLoss(Family, nn.Module):
@@ -66,6 +67,7 @@ def checked_weight(weight: Tensor, count: int, validate: bool | None) -> Tensor:
     check_tensors(weight=weight)
     if tuple(weight.shape) != (count,):
         raise ValueError(f"weight must have shape ({count},), one a box, got {tuple(weight.shape)}")
+    weight = plain(weight)
     if should_validate(validate, weight) and not bool((weight >= 0).all()):
         raise ValueError(f"weight must be at least 0, got {weight.min().item():g}")
     return weight

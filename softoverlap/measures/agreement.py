@@ -10,7 +10,7 @@ import numpy as np
 from scipy import stats
 from torch import Tensor
 
-from softoverlap._checks import check_number
+from softoverlap._checks import check_number, check_tensors
 
 Measured = Sequence[float] | np.ndarray | Tensor
 Interval = tuple[float, float]
@@ -117,7 +117,12 @@ def compute_bland_altman(
 
 
 def _measured(values: Measured, name: str) -> np.ndarray:
-    array = values.detach().cpu().numpy() if isinstance(values, Tensor) else np.asarray(values)
+    if isinstance(values, Tensor):
+        check_tensors(**{name: values})
+        values = values.detach().cpu().double().numpy()
+    array = np.asarray(values)
+    if array.dtype.kind not in "biuf":
+        raise TypeError(f"{name} must hold real numbers, got type {array.dtype}")
     if array.ndim != 1:
         raise ValueError(f"{name} must have one axis of values, got shape {array.shape}")
     array = array.astype(np.float64)

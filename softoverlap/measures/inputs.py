@@ -19,11 +19,10 @@ from softoverlap._checks import (
     check_number,
     check_probabilities,
     check_rank,
-    check_real,
     check_same_shape,
     check_tensors,
 )
-from softoverlap._types import plain
+from softoverlap._types import at_least, is_number, plain
 from softoverlap.masks import counted_voxels
 
 Spacing = Sequence[float] | float
@@ -146,7 +145,7 @@ def mask_batch(
 ) -> MaskBatch:
     """A batch whose shapes and labels belong together; values are looked at as they are read."""
     check_rank(3, "(B, C, *spatial)", y_pred=y_pred, y=y)
-    check_real(y_pred=y_pred, y=y)
+    check_tensors(y_pred=y_pred, y=y)
     pred, truth = plain(y_pred).detach(), plain(y).detach()
     classes = pred.shape[1] if num_classes is None else num_classes
     if pred.shape[1] not in (1, classes):
@@ -170,7 +169,7 @@ def mask_batch(
 def class_mask(values: Tensor, number: int, several: bool) -> Tensor:
     """One class as a mask (B, 1, *spatial): a channel, or the voxels of one channel's label."""
     if values.shape[1] == 1 and several:
-        return values == number
+        return is_number(values, number)
     return values[:, number : number + 1]
 
 
@@ -178,11 +177,11 @@ def check_labels(labels: Tensor, classes: int, ignore_index: int | None, name: s
     """All labels are those of a class, or of ignored voxels."""
     for part in slabs(labels):
         values = labels[(slice(None), slice(None), *part)]
-        unknown = (values < 0) | (values >= classes)
+        unknown = (values < 0) | at_least(values, classes)
         if values.is_floating_point():
             unknown |= values != values.floor()
         if ignore_index is not None:
-            unknown &= values != ignore_index
+            unknown &= ~is_number(values, ignore_index)
         if unknown.any():
             label = values[unknown][0].item()
             raise ValueError(f"{name} must hold labels from 0 to {classes - 1}, got {label:g}")
@@ -267,7 +266,7 @@ def checked_mask(mask: Tensor | None, pred: Tensor) -> Tensor | None:
 
 def _not_ignored(labels: Tensor, ignore_index: int) -> Tensor | None:
     if labels.shape[1] == 1:
-        return labels != ignore_index
+        return ~is_number(labels, ignore_index)
     return counted_voxels(labels, ignore_index)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -58,7 +59,8 @@ class VolumeBias(VoxelMeasure):
         spacing = self.spacing if spacing is None else spacing
         edges = voxel_spacing(spacing, y_pred, y, items=batch.items, ndim=len(batch.spatial))
         sizes = self.summed(batch)
-        return sizes * (sizes.new_tensor(edges).prod(dim=1)[:, None, None] / MM3_PER_ML)
+        voxels = sizes.new_tensor([math.prod(edge) for edge in edges])
+        return sizes * (voxels[:, None, None] / MM3_PER_ML)
 
     def sums(self, pair: MaskPair) -> Float[Tensor, "items 2"]:
         """Soft sizes of prediction and target in voxels."""

@@ -46,8 +46,8 @@ class MaskOverlap(Overlap):
         check_rank(3, "(B, C, *spatial)", pred=pred, target=target)
         check_probabilities(pred=pred, target=target, validate=validate)
         pred, target = plain(pred), plain(target)
-        shared = masks.min_intersection(pred, target)
-        score = ratio(shared, masks.size(pred), masks.size(target))
+        sums = masks.min_intersection(pred, target), masks.size(pred), masks.size(target)
+        score = ratio(*(total.double() for total in sums))  # else of subnormal sums is little left
         return score.to(score_dtype(pred, target))
 
     def ratio(self, shared: Tensor, pred: Tensor, target: Tensor, **parameters: float) -> Tensor:

@@ -25,7 +25,7 @@ def not_negative(validate: bool | None, **values: Tensor) -> None:
     for name, value in values.items():
         if not should_validate(validate, value) or not value.numel():
             continue
-        low, high = (bound.item() for bound in torch.aminmax(value.detach()))
+        low, high = (bound.item() for bound in torch.aminmax(plain(value.detach())))
         if low < 0 or high == float("inf"):
             raise ValueError(
                 f"{name} must be at least 0 and finite, got values in [{low:g}, {high:g}]"

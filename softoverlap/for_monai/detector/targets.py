@@ -77,6 +77,7 @@ def _checked(
         )
     box, label = target[keys[0]], target[keys[1]]
     check_tensors(**{f"{name}[{keys[0]!r}]": box, f"{name}[{keys[1]!r}]": label})
+    box, label = plain(box), plain(label)
     box = box.reshape(0, 2 * ndim) if not box.numel() else box
     check_boxes(**{f"{name}[{keys[0]!r}]": box}, ndim=ndim)  # pyright: ignore[reportArgumentType]
     if not bool((box[:, ndim:] > box[:, :ndim]).all()):
@@ -121,6 +122,7 @@ def checked_images(images: list[Tensor] | Tensor) -> list[Tensor] | Tensor:
     if not len(images):
         raise ValueError("input_images must hold at least one image, got none")
     for number, image in enumerate(images):
+        check_tensors(**{f"input_images[{number}]": image})
         if should_validate(None, image) and not bool(torch.isfinite(image).all()):
             raise ValueError(f"input_images[{number}] must hold finite values, got NaN or infinity")
     return plain(images) if isinstance(images, Tensor) else [plain(image) for image in images]
