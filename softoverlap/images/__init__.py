@@ -60,6 +60,7 @@ from softoverlap.images.images import (
     noted_one_volume,
     stored_type,
 )
+from softoverlap.images.limits import ReadLimits, current_limits, read_limits
 from softoverlap.images.nifti import forms_apart, save_nifti
 from softoverlap.images.noted import Noted
 from softoverlap.images.phantom_files import write_phantoms
@@ -88,6 +89,7 @@ __all__ = [
     "LoadedCase",
     "Noted",
     "RaterStack",
+    "ReadLimits",
     "Unpaired",
     "Volume",
     "affine_spacing",
@@ -104,6 +106,7 @@ __all__ = [
     "check_same_grid",
     "check_written",
     "corner_displacement",
+    "current_limits",
     "find_cases",
     "find_files",
     "find_raters",
@@ -134,6 +137,7 @@ __all__ = [
     "read_box_files",
     "read_boxes",
     "read_label_map",
+    "read_limits",
     "reorient_to",
     "roi_sizes",
     "save_nifti",

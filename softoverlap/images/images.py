@@ -78,6 +78,8 @@ def noted_image(
     if not path.exists():
         found = "a link whose target is missing" if path.is_symlink() else "no such file"
         raise FileNotFoundError(f"{path} must be an image, found {found}")
+    if not (path.is_file() or path.is_dir()):  # a pipe may never end
+        raise FileNotFoundError(f"{path} must be an image, found neither a file nor a folder")
     values, affine, notes = _read(path, dtype)
     if values.ndim == 4 and len(values) == 1:
         values = values[0]
@@ -194,11 +196,13 @@ def _read(
 ) -> tuple[np.ndarray, Float64[Tensor, "4 4"], tuple[str, ...]]:
     """Values with the channels first, affine and notes, whatever the format."""
     if path.is_dir():
-        return *read_dicom(path, wide=is_wide(dtype)), ()
+        (values, affine), notes = read_dicom(path, wide=is_wide(dtype), wanted=dtype.itemsize)
+        return values, affine, notes
     if is_nifti_name(path):
         return read_nifti(path)
     if path.suffix.lower() in READERS:
-        return *read_itk(path), ()
+        (values, affine), notes = read_itk(path, wanted=dtype.itemsize)
+        return values, affine, notes
     raise ValueError(
         f"{path} must end in one of {', '.join(IMAGE_SUFFIXES)}, or be a folder with a DICOM series"
     )

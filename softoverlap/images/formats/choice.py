@@ -9,6 +9,7 @@ from typing import Any
 
 from softoverlap._checks import check_choice, refusal
 from softoverlap.images.formats import coco, label_map, markups, monai, nndetection, ours, table
+from softoverlap.images.formats.npz import load_npz
 from softoverlap.images.formats.record import BoxFile, Hints, load_json
 from softoverlap.images.nifti import NIFTI_SUFFIXES, is_nifti_name
 
@@ -64,7 +65,7 @@ def format_of(path: Path) -> str:
         return "csv"
     content: Any = None
     if suffix == ".npz":
-        content = nndetection.load_npz(path)
+        content = load_npz(path)
     elif suffix == ".json":
         content = load_json(path)
     name = _format_of(content)
