@@ -1,0 +1,44 @@
+"""Damaged files of every format that the package reads, the same bytes from the same seed.
+
+Each family is a function that takes a seed and yields `Damaged` files. Nothing large is written:
+what opens to gigabytes is a few megabytes on disk.
+"""
+
+from collections.abc import Callable, Iterator
+from functools import partial
+
+from tests.support.corpus.boxes_json import FORMATS, json_boxes
+from tests.support.corpus.boxes_tables import csv_boxes, npz_boxes
+from tests.support.corpus.dicom import dicom, dicom_files
+from tests.support.corpus.itk_text import meta, nrrd
+from tests.support.corpus.nifti import nifti, nifti2, nifti_bytes, nifti_pair
+from tests.support.corpus.places import box_places, image_places
+from tests.support.corpus.record import Damaged
+
+Family = Callable[[int], Iterator[Damaged]]
+
+IMAGES: dict[str, Family] = {
+    "nifti": nifti,
+    "nifti2": nifti2,
+    "nifti_pair": nifti_pair,
+    "nrrd": nrrd,
+    "meta": meta,
+    "dicom": dicom,
+    "dicom_files": dicom_files,
+    "image_places": image_places,
+}
+"""Families of images, by name."""
+
+BOXES: dict[str, Family] = {
+    **{name: partial(json_boxes, name) for name in FORMATS},
+    "csv": csv_boxes,
+    "npz": npz_boxes,
+    "box_places": box_places,
+}
+"""Families of files of boxes, by name."""
+
+FAMILIES = IMAGES | BOXES
+SEED = 20260801
+"""The seed of the stored figures."""
+
+__all__ = ["BOXES", "FAMILIES", "IMAGES", "SEED", "Damaged", "Family", "nifti_bytes"]
