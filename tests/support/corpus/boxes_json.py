@@ -111,7 +111,7 @@ def json_boxes(name: str, seed: int) -> Iterator[Damaged]:
     rng = random.Random(seed)
     whole, suffix = FORMATS[name]
     for number, text in enumerate(_changed(whole(), rng)):
-        yield _named(f"{name} key {number}", suffix, text)
+        yield _named(f"{name} key {number:03d}", suffix, text)
     text = json.dumps(whole(), indent=1)
     for what, content in _texts(text):
         yield _named(f"{name} {what}", suffix, content)

@@ -34,7 +34,7 @@ def csv_boxes(seed: int) -> Iterator[Damaged]:
         for number, cell in enumerate(rng.sample(_CELLS, 9)):
             rows = [list(row) for row in _ROWS]
             rows[1][column] = cell
-            yield damaged(f"csv {name} wrong {number}", ".csv", _table(_COLUMNS, rows))
+            yield damaged(f"csv {name} wrong {number:02d}", ".csv", _table(_COLUMNS, rows))
         without = [key for key in range(len(_COLUMNS)) if key != column]
         rows = [[row[key] for key in without] for row in _ROWS]
         columns = [_COLUMNS[key] for key in without]
@@ -80,7 +80,7 @@ def npz_boxes(seed: int) -> Iterator[Damaged]:
     rng = random.Random(seed)
     for key in _arrays():
         for number, array in enumerate(_WRONG):
-            yield damaged(f"npz {key} wrong {number}", ".npz", _npz(**{key: array}))
+            yield damaged(f"npz {key} wrong {number:02d}", ".npz", _npz(**{key: array}))
         arrays = {name: array for name, array in _arrays().items() if name != key}
         yield damaged(f"npz {key} missing", ".npz", _zipped(arrays))
     whole = _npz()
@@ -156,7 +156,7 @@ def _headers() -> Iterator[tuple[str, bytes]]:
         "(" + "1," * 99 + ")", "(" * 500, "(1e3, 6)",
     )  # fmt: skip
     for number, shape in enumerate(shapes):
-        yield f"shape {number}", _header(_words(shape=shape)) + data
+        yield f"shape {number:02d}", _header(_words(shape=shape)) + data
     types = (
         "'O'",
         "'<f99'",
@@ -168,13 +168,13 @@ def _headers() -> Iterator[tuple[str, bytes]]:
         "[]",
     )
     for number, descr in enumerate(types):
-        yield f"type {number}", _header(_words(descr=descr)) + data
+        yield f"type {number:02d}", _header(_words(descr=descr)) + data
     for number, order in enumerate(("None", "'x'", "2", "True")):
-        yield f"order {number}", _header(_words(order=order)) + data
+        yield f"order {number:02d}", _header(_words(order=order)) + data
     for number, text in enumerate(
         ("", "{}", "[]", "__import__('os')", "{" * 90, "\xff\0", "{1: 2}")
     ):
-        yield f"words {number}", _header(text) + data
+        yield f"words {number:02d}", _header(text) + data
     yield "version", _header(_words(), version=b"\x63\0") + data
     yield "magic", _header(_words(), magic=b"\x93NUMPX") + data
     yield "length", _header(_words())[:8] + b"\xff\xff" + data

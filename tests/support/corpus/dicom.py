@@ -105,13 +105,13 @@ def _elements(elements: list[Element]) -> Iterator[tuple[str, bytes]]:
         yield f"{tag} empty", with_one((group, element, kind, b""))
         yield f"{tag} twice", with_one((group, element, kind, value), (group, element, kind, value))
         for number, wrong in enumerate(_WRONG[kind]):
-            yield f"{tag} wrong {number}", with_one((group, element, kind, wrong))
+            yield f"{tag} wrong {number:02d}", with_one((group, element, kind, wrong))
         whole = _file(elements)
         written = _encoded(group, element, kind, value)
         size = 4 if kind in _LONG else 2
         start = whole.index(written) + (12 if kind in _LONG else 8) - size
         for number, length in enumerate((b"\xff" * size, b"\xfe" * size)):
-            yield f"{tag} length {number}", whole[:start] + length + whole[start + size :]
+            yield f"{tag} length {number:02d}", whole[:start] + length + whole[start + size :]
 
 
 def _bytes(whole: bytes) -> Iterator[tuple[str, bytes]]:

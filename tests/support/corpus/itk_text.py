@@ -6,7 +6,7 @@ import bz2
 import gzip
 import random
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from tests.support.corpus.record import (
     Damaged,
@@ -110,12 +110,12 @@ META_WRONG: Mapping[str, Sequence[str]] = {
 META_MORE = (
     "HeaderSize = -1", "HeaderSize = 99999999999", "HeaderSize = -99", "HeaderSize = x",
     "ElementNumberOfChannels = 0", "ElementNumberOfChannels = -1",
-    "ElementNumberOfChannels = 99999999", "ElementNumberOfChannels = 2", "ElementSize = nan nan nan",
+    "ElementNumberOfChannels = 99999999", "ElementNumberOfChannels = 2", "ElementSize = nan nan",
     "CompressedDataSize = -1", "CompressedDataSize = 99999999999", "CompressedDataSize = x",
     "CompressionLevel = 99", "Modality = MET_MOD_OTHER", "ElementToIntensityFunctionSlope = nan",
     "ElementToIntensityFunctionSlope = 0", "ElementMin = inf", "SequenceID = x y z w",
-    "Name = =1+1", "Comment = %s%n%s", "Orientation = 1 0 0", "DimSize = 1 1 1", "nonsense", " = = ",
-    "x" * 99999 + " = 1", "Comment = " + "x" * 99999, "NDims\0 = 3",
+    "Name = =1+1", "Comment = %s%n%s", "Orientation = 1 0 0", "DimSize = 1 1 1", "nonsense",
+    " = = ", "x" * 99999 + " = 1", "Comment = " + "x" * 99999, "NDims\0 = 3",
 )  # fmt: skip
 
 
@@ -159,31 +159,36 @@ def meta(seed: int) -> Iterator[Damaged]:
         yield damaged(f"apart {what}", ".mhd", header, raw=DATA[: -1 if what == "short" else None])
 
 
-def _headers(fields, wrong, more, write) -> Iterator[tuple[str, bytes]]:
-    """Each field missing, twice, last, and with each wrong value; lines that do not belong there."""
+def _headers(
+    fields: Mapping[str, str],
+    wrong: Mapping[str, Sequence[str]],
+    more: Sequence[str],
+    write: Callable[..., bytes],
+) -> Iterator[tuple[str, bytes]]:
+    """Each field missing, twice, and with each wrong value; then lines that do not belong there."""
     for name, values in wrong.items():
         rest = [item for item in fields.items() if item[0] != name]
         yield f"{name} missing", write(rest)
         yield f"{name} twice", write([*rest[:1], (name, fields[name]), *fields.items()])
         for number, value in enumerate(values):
-            yield f"{name} wrong {number}", write({**fields, name: value}.items())
+            yield f"{name} wrong {number:02d}", write({**fields, name: value}.items())
+    *head, last = (write([item], start="", end="") for item in fields.items())
+    start, end = write([], end=""), write([], start="")
     for number, line in enumerate(more):
-        head, tail = write(list(fields.items())[:-1], end=""), write([list(fields.items())[-1]])
-        tail = tail[tail.index(b"\n") + 1 :] if tail.startswith(b"NRRD") else tail
-        yield f"line {number}", head + line.encode("latin-1") + b"\n" + tail
+        lines = [start, *head, line.encode("latin-1") + b"\n", last, end]
+        yield f"line {number:02d}", b"".join(lines)
 
 
-def _nrrd(items, end="\n") -> bytes:
-    lines = "".join(f"{name}: {value}\n" for name, value in items)
-    return f"NRRD0004\n{lines}{end}".encode()
+def _nrrd(items: Iterable[tuple[str, str]], start: str = "NRRD0004\n", end: str = "\n") -> bytes:
+    return "".join([start, *(f"{name}: {value}\n" for name, value in items), end]).encode()
 
 
 def _nrrd_of(**changed: str) -> bytes:
     return _nrrd({**NRRD, **changed}.items())
 
 
-def _meta(items, end="") -> bytes:
-    return ("".join(f"{name} = {value}\n" for name, value in items) + end).encode()
+def _meta(items: Iterable[tuple[str, str]], start: str = "", end: str = "") -> bytes:
+    return "".join([start, *(f"{name} = {value}\n" for name, value in items), end]).encode()
 
 
 def _meta_of(**changed: str) -> bytes:

@@ -39,9 +39,9 @@ def nifti(seed: int) -> Iterator[Damaged]:
     rng = random.Random(seed)
     whole = nifti_bytes()
     for what, content in (*_fields(whole, fields_1, rng), *_wholes(whole)):
-        yield damaged(what, ".nii", content)
+        yield damaged(f"plain {what}", ".nii", content)
     for what, content in (*flipped(whole, 352, rng, 30), *cut_short(whole, _REGIONS)):
-        yield damaged(what, ".nii", content)
+        yield damaged(f"plain {what}", ".nii", content)
     for what, content in list(_fields(whole, fields_1, rng))[::12]:
         yield damaged(f"gz {what}", ".nii.gz", gzip.compress(content, mtime=0))
     packed = gzip.compress(whole, mtime=0)
@@ -96,7 +96,7 @@ def _fields(whole: bytes, dtype: list[tuple], rng: random.Random) -> Iterator[tu
                 start = offset + index * kind.itemsize
                 place = f"{name} {index}" if count > 1 else name
                 changed = whole[:start] + value + whole[start + kind.itemsize :]
-                yield f"{place} wrong {number}", changed
+                yield f"{place} wrong {number:02d}", changed
 
 
 def _wrong(kind: np.dtype) -> list[bytes]:

@@ -101,7 +101,7 @@ def flipped(
         changed = bytearray(content)
         for _ in range(rng.randint(1, 4)):
             changed[rng.randrange(end)] = rng.randrange(256)
-        yield f"random {number}", bytes(changed)
+        yield f"random {number:02d}", bytes(changed)
 
 
 def gzip_of_zeros(mebibytes: int) -> bytes:

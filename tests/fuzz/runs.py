@@ -1,30 +1,22 @@
-"""Let every damaged file go through the commands: `make fuzz`, or `python -m tests.support.fuzz`.
-
-Each family of files goes through each command as one folder, in a process of its own that is
-watched. Finished runs are kept in `runs/fuzz/journal.jsonl` and not repeated unless the package or
-the corpus changes. When all are done, the figures go into `benchmarks/results/fuzz.json`.
-"""
+"""A command goes through a family of damaged files: what it is given, and what it made of them."""
 
 from __future__ import annotations
 
-import argparse
 import csv
-import hashlib
-import json
 import platform
 import re
 import shutil
 import sys
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from tests.support.corpus import BOXES, FAMILIES, SEED, Damaged
-from tests.support.fuzz_folders import COMMANDS, Folders, case_of
-from tests.support.watched import Ended, watched
+from tests.fuzz.folders import Folders, case_of
+from tests.fuzz.watched import Ended, watched
+from tests.support.corpus import BOXES, SEED, Damaged
 
 ROOT = Path(__file__).parents[2]
-STORED = ROOT / "benchmarks/results/fuzz.json"
 MEBIBYTES = 2048
 SECONDS = 600
 
@@ -70,7 +62,8 @@ class Run:
         wrong += "; traceback" if self.traceback else ""
         return (
             f"{'ok ' if self.holds else 'BAD'} {self.family} {self.command}: {self.files} files, "
-            f"{self.refused} refused, {ended}, {self.seconds:.1f} s, {self.mebibytes:.0f} MiB{wrong}"
+            f"{self.refused} refused, {ended}, {self.seconds:.1f} s, "
+            f"{self.mebibytes:.0f} MiB{wrong}"
         )
 
 
@@ -123,26 +116,6 @@ def _letters(text: str) -> str:
     return re.sub(r"\\[nrt]|\\x..|\\u....|\\ud...|[^A-Za-z0-9]", "", plain)
 
 
-def _fingerprint() -> str:
-    """Changes with the package and the corpus."""
-    digest = hashlib.sha256(str(SEED).encode())
-    for folder in ("softoverlap", "tests/support"):
-        for path in sorted((ROOT / folder).rglob("*.py")):
-            digest.update(path.read_bytes())
-    return digest.hexdigest()[:16]
-
-
-def _finished(journal: Path, print_of: str) -> dict[tuple[str, str], Run]:
-    """Runs of this package on this corpus."""
-    runs: dict[tuple[str, str], Run] = {}
-    for line in journal.read_text().splitlines() if journal.exists() else ():
-        row = json.loads(line)
-        if row.pop("fingerprint") == print_of:
-            one = Run(**{**row, "unnamed": tuple(row["unnamed"])})
-            runs[one.family, one.command] = one
-    return runs
-
-
 def figures(runs: Sequence[Run]) -> dict[str, object]:
     """What is stored: the limits, totals, and a record for each family and command."""
     families = {
@@ -163,10 +136,7 @@ def figures(runs: Sequence[Run]) -> dict[str, object]:
         "limits": {"mebibytes": MEBIBYTES, "seconds": SECONDS},
         "files": sum(int(str(family["files"])) for family in families.values()),
         "processes": len(runs),
-        "statuses": {
-            str(s): [one.status for one in runs].count(s)
-            for s in sorted({one.status for one in runs})
-        },
+        "statuses": {str(k): n for k, n in sorted(Counter(one.status for one in runs).items())},
         "worst_seconds": max(one.seconds for one in runs),
         "worst_mebibytes": max(one.mebibytes for one in runs),
         "families": families,
@@ -174,36 +144,3 @@ def figures(runs: Sequence[Run]) -> dict[str, object]:
 
 
 _KEYS = ("family", "command", "files")
-
-
-def main(words: Sequence[str] | None = None) -> int:
-    """Run what is not finished; the status is 1 if a promise was broken."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--families", default=",".join(FAMILIES), help="names, with commas")
-    parser.add_argument("--commands", default=",".join(COMMANDS), help="names, with commas")
-    parser.add_argument("--fresh", action="store_true", help="repeat what is finished")
-    options = parser.parse_args(words)
-    work = ROOT / "runs/fuzz"
-    work.mkdir(parents=True, exist_ok=True)
-    journal, print_of = work / "journal.jsonl", _fingerprint()
-    runs = {} if options.fresh else _finished(journal, print_of)
-    for family in options.families.split(","):
-        items = list(FAMILIES[family](SEED))
-        for command in options.commands.split(","):
-            known = (family, command) in runs
-            if not known:
-                one = runs[family, command] = run(family, command, items, work / family / command)
-                with journal.open("a") as stream:
-                    stream.write(json.dumps({"fingerprint": print_of, **asdict(one)}) + "\n")
-            print(runs[family, command].line(), "(kept)" if known else "", flush=True)
-    ordered = [runs[f, c] for f in FAMILIES for c in COMMANDS if (f, c) in runs]
-    if len(ordered) == len(FAMILIES) * len(COMMANDS):
-        STORED.write_text(json.dumps(figures(ordered), indent=1) + "\n")
-        print(f"written to {STORED.relative_to(ROOT)}")
-    bad = sum(not one.holds for one in ordered)
-    print(f"{len(ordered)} processes, {bad} did not hold")
-    return int(bad > 0)
-
-
-if __name__ == "__main__":
-    sys.exit(main())
