@@ -6,10 +6,9 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from tests.support.corpus import BOXES, Damaged, nifti_bytes
+from tests.support.corpus import BOXES, Damaged, box_format, nifti_bytes
 
 COMMANDS = ("inspect", "score", "boxes", "convert", "train")
-_FORMATS = {"instances": "nndetection", "npz": "nndetection", "box_places": "json"}
 _ENDS = (".mrk.json", ".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd", ".hdr", ".img", ".mgz")
 _ENDS += (".json", ".csv", ".npz", ".npy", ".dcm")
 
@@ -55,8 +54,14 @@ class Folders:
     def _convert(self) -> list[str]:
         """Boxes are read as their format, NIfTI as label maps, others as the grids of boxes."""
         if self.family in BOXES:
-            format = _FORMATS.get(self.family, self.family)
-            options = ["--from", format, "--image", str(self._masks()), "--to", "json"]
+            options = [
+                "--from",
+                box_format(self.family),
+                "--image",
+                str(self._masks()),
+                "--to",
+                "json",
+            ]
             return [str(self.damaged), str(self.output), *options]
         if self.family in ("nifti", "nifti2"):
             return [str(self.damaged), str(self.output), "--from", "labelmap", "--to", "json"]

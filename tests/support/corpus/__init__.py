@@ -13,7 +13,7 @@ from tests.support.corpus.dicom import dicom, dicom_files
 from tests.support.corpus.itk_text import meta, nrrd
 from tests.support.corpus.nifti import nifti, nifti2, nifti_bytes, nifti_pair
 from tests.support.corpus.places import box_places, image_places
-from tests.support.corpus.record import Damaged
+from tests.support.corpus.record import AFFINE, Damaged
 
 Family = Callable[[int], Iterator[Damaged]]
 
@@ -38,7 +38,25 @@ BOXES: dict[str, Family] = {
 """Families of files of boxes, by name."""
 
 FAMILIES = IMAGES | BOXES
+_OTHER_FORMATS = {"instances": "nndetection", "npz": "nndetection", "box_places": "json"}
+
+
+def box_format(family: str) -> str:
+    """The name of the format that a family of files of boxes is read as."""
+    return _OTHER_FORMATS.get(family, family)
+
+
 SEED = 20260801
 """The seed of the stored figures."""
 
-__all__ = ["BOXES", "FAMILIES", "IMAGES", "SEED", "Damaged", "Family", "nifti_bytes"]
+__all__ = [
+    "AFFINE",
+    "BOXES",
+    "FAMILIES",
+    "IMAGES",
+    "SEED",
+    "Damaged",
+    "Family",
+    "box_format",
+    "nifti_bytes",
+]

@@ -6,11 +6,12 @@ import copy
 import json
 import random
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
-from tests.support.corpus.record import Damaged, cut_short, damaged
+from tests.support.corpus.record import AFFINE, Damaged, cut_short, damaged
 
-_AFFINE = [[1.0, 0, 0, -5], [0, 1.2, 0, 7], [0, 0, 2.5, 3], [0, 0, 0, 1.0]]
+_ROWS = [list(row) for row in AFFINE]
 _TURN = [1.0, 0, 0, 0, 1.0, 0, 0, 0, 1.0]
 
 
@@ -24,7 +25,7 @@ def _ours() -> dict[str, Any]:
         "coordinates": "voxel corners", "ndim": 3, "axes": [
             *(f"axis{axis}_min" for axis in range(3)), *(f"axis{axis}_max" for axis in range(3)),
         ],
-        "affine": _AFFINE, "score_threshold": 0.5, "threshold_rule": "given",
+        "affine": _ROWS, "score_threshold": 0.5, "threshold_rule": "given",
         "smallest_anchor": [4, 4, 4], "boxes": boxes,
     }  # fmt: skip
 
@@ -41,7 +42,7 @@ def _coco() -> dict[str, Any]:
         "licenses": [],
         "images": [{
             "id": 1, "file_name": "CASE.nii.gz", "ndim": 3, "width": 12, "height": 10, "depth": 8,
-            "affine": _AFFINE,
+            "affine": _ROWS,
         }],
         "annotations": [row(1, [2, 3, 2, 4, 4, 3]), row(2, [8, 6, 5, 3, 3, 2])],
         "categories": [{"id": 1, "name": "lesion"}],
@@ -53,7 +54,7 @@ def _monai() -> dict[str, Any]:
         "image": "CASE.nii.gz", "box": [[-2, 10, 7, 4, 4.8, 7.5], [3, 15, 16, 3, 3.6, 5]],
         "label": [1, 0], "score": [0.9, 0.2],
     }  # fmt: skip
-    affines = {"CASE.nii.gz": _AFFINE}
+    affines = {"CASE.nii.gz": _ROWS}
     return {"frame": "RAS", "box_mode": "cccwhd", "affines": affines, "validation": [entry]}
 
 
@@ -110,8 +111,8 @@ def json_boxes(name: str, seed: int) -> Iterator[Damaged]:
     """Files of one of the formats."""
     rng = random.Random(seed)
     whole, suffix = FORMATS[name]
-    for number, text in enumerate(_changed(whole(), rng)):
-        yield _named(f"{name} key {number:03d}", suffix, text)
+    for number, (change, text) in enumerate(_changed(whole(), rng)):
+        yield _named(f"{name} {number:03d} key {change}", suffix, text)
     text = json.dumps(whole(), indent=1)
     for what, content in _texts(text):
         yield _named(f"{name} {what}", suffix, content)
@@ -122,16 +123,16 @@ def _named(what: str, suffix: str, content: str | bytes) -> Damaged:
     data = content.encode("utf-8", "surrogatepass") if isinstance(content, str) else content
     one = damaged(what, suffix, data)
     case = one.name.removesuffix(suffix).encode()
-    return Damaged(one.name, {one.name: data.replace(b"CASE", case)})
+    return replace(one, files={one.name: data.replace(b"CASE", case)})
 
 
-def _changed(content: Any, rng: random.Random) -> Iterator[str]:
+def _changed(content: Any, rng: random.Random) -> Iterator[tuple[str, str]]:
     """Each key away, twice, misspelt, and each value replaced by some of the wrong ones."""
     for place in _places(content):
         *outer, last = place
         for value in rng.sample(_WRONG, 5):
-            yield _with(content, place, value)
-        for change in ("away", "twice", "other key"):
+            yield "wrong", _with(content, place, value)
+        for change in ("away", "twice", "misspelt"):
             changed = copy.deepcopy(content)
             inner = _at(changed, outer)
             if change == "away":
@@ -142,7 +143,7 @@ def _changed(content: Any, rng: random.Random) -> Iterator[str]:
                 inner["SECOND"] = inner[last]
             else:
                 inner[f" {str(last).upper()}"] = inner.pop(last)
-            yield json.dumps(changed).replace('"SECOND"', json.dumps(last))
+            yield change, json.dumps(changed).replace('"SECOND"', json.dumps(last))
 
 
 def _places(content: Any, place: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:

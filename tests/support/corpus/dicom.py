@@ -11,6 +11,7 @@ from tests.support.corpus.record import (
     cut_short,
     damaged,
     flipped,
+    is_refused,
     lesion_mask,
     slug,
 )
@@ -160,7 +161,7 @@ def _series(what: str, slices: list[list[Element] | bytes]) -> Damaged:
         f"{name}/{k:02d}.dcm": one if isinstance(one, bytes) else _file(one)
         for k, one in enumerate(slices)
     }
-    return Damaged(name, files)
+    return Damaged(name, files, is_refused(name))
 
 
 def _file(elements: list[Element]) -> bytes:

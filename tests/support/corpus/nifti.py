@@ -13,6 +13,7 @@ from nibabel.nifti1 import header_dtype as fields_1
 from nibabel.nifti2 import header_dtype as fields_2
 
 from tests.support.corpus.record import (
+    AFFINE,
     Damaged,
     cut_short,
     damaged,
@@ -24,12 +25,10 @@ from tests.support.corpus.record import (
 PLAIN = {"sizeof_hdr", "dim", "datatype", "bitpix", "pixdim", "vox_offset", "magic", "scl_slope"}
 """Fields without which there is no image: they get all wrong values, the others two each."""
 
-_AFFINE = np.array([[1.0, 0, 0, -5], [0, 1.2, 0, 7], [0, 0, 2.5, 3], [0, 0, 0, 1]])
-
 
 def nifti_bytes(kind: type = nibabel.Nifti1Image, values: np.ndarray | None = None) -> bytes:
     """A file that is whole."""
-    image = kind(lesion_mask() if values is None else values, _AFFINE)
+    image = kind(lesion_mask() if values is None else values, np.array(AFFINE))
     image.header.set_xyzt_units("mm")
     return image.to_bytes()
 
@@ -63,7 +62,7 @@ def nifti2(seed: int) -> Iterator[Damaged]:
 def nifti_pair(seed: int) -> Iterator[Damaged]:
     """Header and data apart (`.hdr`, `.img`)."""
     rng = random.Random(seed)
-    image = nibabel.Nifti1Pair(lesion_mask(), _AFFINE)
+    image = nibabel.Nifti1Pair(lesion_mask(), np.array(AFFINE))
     parts = image.make_file_map({"header": None, "image": None})
     parts = {key: nibabel.FileHolder(fileobj=io.BytesIO()) for key in parts}
     image.to_file_map(parts)

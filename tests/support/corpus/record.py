@@ -16,6 +16,9 @@ MEBIBYTE = 1 << 20
 GRID = (12, 10, 8)
 """Voxels of every image of the corpus, unless its damage says otherwise."""
 
+AFFINE = ((1.0, 0.0, 0.0, -5.0), (0.0, 1.2, 0.0, 7.0), (0.0, 0.0, 2.5, 3.0), (0.0, 0.0, 0.0, 1.0))
+"""Voxel indices to RAS mm, of every NIfTI file and of all boxes."""
+
 
 @dataclass(frozen=True)
 class Link:
@@ -44,10 +47,12 @@ class Damaged:
     Args:
         name: The file or folder that a command is told.
         files: What is on disk, by path below the folder of the corpus.
+        refused: Whether a reader must refuse it: whatever it read would be wrong.
     """
 
     name: str
     files: Mapping[str, Content]
+    refused: bool = False
 
     def write(self, folder: Path) -> Path:
         """Put all files there."""
@@ -69,7 +74,13 @@ def damaged(what: str, suffix: str, content: Content, **beside: Content) -> Dama
     """One file; `beside` holds the content of others with the same name, by suffix."""
     stem = slug(what)
     others = {f"{stem}.{end}": inside for end, inside in beside.items()}
-    return Damaged(f"{stem}{suffix}", {f"{stem}{suffix}": content, **others})
+    return Damaged(f"{stem}{suffix}", {f"{stem}{suffix}": content, **others}, is_refused(stem))
+
+
+def is_refused(stem: str) -> bool:
+    """Whether this is half of a file, or one that says a thing twice."""
+    half = "cut-at" in stem and "csv" not in stem  # of a table, any row is whole
+    return half or stem.endswith("key-twice")
 
 
 def slug(words: str) -> str:
