@@ -9,7 +9,7 @@ from functools import partial
 
 from tests.support.corpus.boxes_json import FORMATS, json_boxes
 from tests.support.corpus.boxes_tables import csv_boxes, npz_boxes
-from tests.support.corpus.dicom import dicom, dicom_files
+from tests.support.corpus.dicom import dicom
 from tests.support.corpus.itk_text import meta, nrrd
 from tests.support.corpus.nifti import nifti, nifti2, nifti_bytes, nifti_pair
 from tests.support.corpus.places import box_places, image_places
@@ -24,7 +24,6 @@ IMAGES: dict[str, Family] = {
     "nrrd": nrrd,
     "meta": meta,
     "dicom": dicom,
-    "dicom_files": dicom_files,
     "image_places": image_places,
 }
 """Families of images, by name."""

@@ -44,12 +44,12 @@ def dicom(seed: int) -> Iterator[Damaged]:
     yield from _stacks(slices)
 
 
-def dicom_files(seed: int) -> Iterator[Damaged]:
+def dicom_files() -> Iterator[Damaged]:
     """Single files, which are slices or nothing at all."""
     whole = _file(_slice(0))
-    yield damaged("whole", ".dcm", whole)
+    yield damaged("dicom whole", ".dcm", whole)
     for what, content in (*cut_short(whole, {"magic": 132}), *_bytes(whole)):
-        yield damaged(what, ".dcm", content)
+        yield damaged(f"dicom {what}", ".dcm", content)
 
 
 def _slice(number: int, **changed: bytes) -> list[Element]:

@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator
 
 from tests.support.corpus.boxes_json import FORMATS
+from tests.support.corpus.dicom import dicom_files
 from tests.support.corpus.nifti import nifti_bytes
 from tests.support.corpus.record import Content, Damaged, Folder, Link, Pipe, damaged
 
@@ -18,11 +19,12 @@ NAMES = (
 
 
 def image_places(seed: int) -> Iterator[Damaged]:
-    """Places with the suffix of an image."""
+    """Places with the suffix of an image, and slices without a series."""
     for suffix in (".nii", ".nii.gz", ".nrrd", ".nhdr", ".mha", ".mhd", ".hdr", ".img", ".mgz"):
         yield from _odd(suffix)
     for name in NAMES:
         yield Damaged(f"{name}.nii", {f"{name}.nii": nifti_bytes()})
+    yield from dicom_files()
 
 
 def box_places(seed: int) -> Iterator[Damaged]:
