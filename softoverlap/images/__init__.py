@@ -29,10 +29,11 @@ from softoverlap.images.formats.exchange import (
     write_box_files,
     write_boxes,
 )
-from softoverlap.images.formats.label_map import read_label_map, tables_beside, written_files
+from softoverlap.images.formats.label_map import read_label_map
+from softoverlap.images.formats.label_table import tables_beside, written_files
 from softoverlap.images.formats.markups import MARKUPS_SCHEMA, roi_sizes, write_markups
 from softoverlap.images.formats.ours import box_schema
-from softoverlap.images.formats.record import BoxFile, Hints, bare_name
+from softoverlap.images.formats.record import BoxFile, Hints, axis_names, bare_name
 from softoverlap.images.formats.world import growth_of
 from softoverlap.images.geometry import (
     NEAR_GRID,
@@ -65,7 +66,14 @@ from softoverlap.images.noted import Noted
 from softoverlap.images.phantom_files import write_phantoms
 from softoverlap.images.rater_files import RaterStack, is_label_map, label_to_read, load_raters
 from softoverlap.images.sources import check_names, find_files, is_dangling, is_dicom_folder
-from softoverlap.images.tables import axis_names, write_table
+from softoverlap.images.texts import (
+    TextTable,
+    parse_json,
+    read_json,
+    read_table,
+    write_json,
+    write_table,
+)
 from softoverlap.images.values import VALUES, as_probabilities, noted_probabilities, value_kind
 
 __all__ = [
@@ -88,6 +96,7 @@ __all__ = [
     "LoadedCase",
     "Noted",
     "RaterStack",
+    "TextTable",
     "Unpaired",
     "Volume",
     "affine_spacing",
@@ -130,10 +139,13 @@ __all__ = [
     "noted_one_volume",
     "noted_probabilities",
     "on_common_grid",
+    "parse_json",
     "patient_of",
     "read_box_files",
     "read_boxes",
+    "read_json",
     "read_label_map",
+    "read_table",
     "reorient_to",
     "roi_sizes",
     "save_nifti",
@@ -145,6 +157,7 @@ __all__ = [
     "whole_file",
     "write_box_files",
     "write_boxes",
+    "write_json",
     "write_markups",
     "write_phantoms",
     "write_table",

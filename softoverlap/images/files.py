@@ -25,6 +25,7 @@ def whole_file(path: str | os.PathLike[str]) -> Iterator[Path]:
 
     Raises:
         FileNotFoundError: If the folder of `path` does not exist.
+        OSError: As the system says, such as that the disk is full; it names `path`.
 
     Examples:
         >>> import tempfile
@@ -43,6 +44,10 @@ def whole_file(path: str | os.PathLike[str]) -> Iterator[Path]:
         with unfinished.open("rb+") as file:
             os.fsync(file.fileno())  # else a crash may leave the name without the content
         os.replace(unfinished, path)
+    except OSError as error:
+        if error.errno is None or error.filename not in (None, unfinished, str(unfinished)):
+            raise
+        raise OSError(error.errno, error.strerror, str(path)) from error
     finally:
         unfinished.unlink(missing_ok=True)
 
@@ -63,9 +68,9 @@ def check_written(written: Iterable[Path], read: Iterable[Path], *, overwrite: b
         Traceback (most recent call last):
         FileExistsError: scan.nii is read and must not be replaced by a result
     """
-    sources = {path.resolve() for path in read}
+    sources = set(map(os.path.realpath, read))
     for path in written:
-        if path.resolve() in sources:
+        if os.path.realpath(path) in sources:
             raise FileExistsError(f"{path} is read and must not be replaced by a result")
         if path.exists() and not overwrite:
             raise FileExistsError(

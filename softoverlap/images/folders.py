@@ -23,7 +23,6 @@ of `case_001`.
 
 from __future__ import annotations
 
-import csv
 import os
 import re
 from collections.abc import Iterator
@@ -31,6 +30,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from softoverlap.images.images import DATA_SUFFIXES, IMAGE_SUFFIXES, image_name, is_image_name
+from softoverlap.images.sources import is_dangling
+from softoverlap.images.texts import read_table
 
 _RATER = re.compile(r"(?P<case>.+)_rater(?P<number>\d+)")
 
@@ -217,6 +218,8 @@ def _files(folder: Path, unpaired: list[Unpaired]) -> Iterator[tuple[str, Path]]
             continue
         if is_image_name(path) and path.is_file():
             yield image_name(path), path
+        elif is_dangling(path):
+            unpaired.append(Unpaired(path, "a link whose target is missing"))
         elif not path.name.lower().endswith(DATA_SUFFIXES):
             unpaired.append(Unpaired(path, f"not a file ending in {', '.join(IMAGE_SUFFIXES)}"))
 
@@ -249,12 +252,10 @@ def _raters(folder: Path, unpaired: list[Unpaired]) -> dict[str, dict[int, Path]
 
 def _patients(path: Path) -> dict[str, str]:
     """Case to patient, empty without a table."""
-    if not path.exists():
+    if not os.path.lexists(path):  # a link whose target is missing is no missing table
         return {}
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        rows = list(csv.DictReader(file))
     patients: dict[str, str] = {}
-    for row in rows:
+    for row in read_table(path).rows:
         case, patient = row.get("case"), row.get("patient")
         if not case or not patient:
             raise ValueError(f"{path} must have the columns case and patient, got {row}")

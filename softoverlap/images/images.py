@@ -194,11 +194,13 @@ def _read(
 ) -> tuple[np.ndarray, Float64[Tensor, "4 4"], tuple[str, ...]]:
     """Values with the channels first, affine and notes, whatever the format."""
     if path.is_dir():
-        return *read_dicom(path, wide=is_wide(dtype)), ()
+        (values, affine), notes = read_dicom(path, wide=is_wide(dtype), wanted=dtype.itemsize)
+        return values, affine, notes
     if is_nifti_name(path):
         return read_nifti(path)
     if path.suffix.lower() in READERS:
-        return *read_itk(path), ()
+        (values, affine), notes = read_itk(path, wanted=dtype.itemsize)
+        return values, affine, notes
     raise ValueError(
         f"{path} must end in one of {', '.join(IMAGE_SUFFIXES)}, or be a folder with a DICOM series"
     )

@@ -44,7 +44,7 @@ def find_files(
     files: dict[Path, Path] = {}
     for source in sources:
         for path in _matches(os.fspath(source), tuple(suffixes), tuple(without), what):
-            files.setdefault(path.parent.resolve() / path.name, path)
+            files.setdefault(Path(os.path.realpath(path.parent), path.name), path)
     return list(files.values())
 
 

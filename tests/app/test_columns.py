@@ -8,7 +8,7 @@ import pytest
 
 from softoverlap.app.cohort import ScorePair, ScoreSettings, score_cohort
 from softoverlap.app.columns import CASES, RANKED_BY, TABLES, file_header, find_column
-from softoverlap.images.tables import axis_names
+from softoverlap.images import axis_names
 from tests.support.box_scans import box_file, mask_file
 from tests.support.cohort_makers import pairs_of, write_cohort
 

@@ -15,10 +15,11 @@ from softoverlap.images import (
     noted_box_files,
     noted_probabilities,
     read_boxes,
+    read_json,
     save_nifti,
+    write_json,
     write_markups,
 )
-from softoverlap.images.formats.record import load_json, save_json
 
 LABELS = torch.tensor([0, 1, 2])
 
@@ -43,8 +44,8 @@ def test_the_same_with_a_place_for_notes_is_silent():
 def test_boxes_keep_what_was_said_when_they_were_read(tmp_path):
     path = tmp_path / "a.mrk.json"
     write_markups(path, torch.tensor([[0.0, 0, 0, 4, 4, 2]]), torch.eye(4))
-    content = load_json(path)
-    save_json(path, {"markups": [*content["markups"], {"type": "Line"}]})
+    content = read_json(path)
+    write_json(path, {"markups": [*content["markups"], {"type": "Line"}]})
     with pytest.warns(UserWarning, match="1 markup is not an ROI") as caught:
         boxes = read_boxes(path, affine=torch.eye(4))
     assert [str(warning.message) for warning in caught] == list(boxes.notes)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -247,8 +246,7 @@ def validate(
 
 def write_validation(output: Path, result: Evaluation) -> None:
     """Print a table, write `validation.json`."""
-    from softoverlap.images import whole_file
+    from softoverlap.images import write_json
 
     print_evaluations({"validation": result})
-    with whole_file(output / "validation.json") as unfinished:
-        unfinished.write_text(json.dumps(result.summary, indent=1), encoding="utf-8")
+    write_json(output / "validation.json", result.summary)

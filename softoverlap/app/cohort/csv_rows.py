@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import csv
 from pathlib import Path
+
+from softoverlap.images import read_table
 
 
 def read_rows(table: Path, *columns: str) -> list[dict[str, str]]:
@@ -29,18 +30,13 @@ def read_rows(table: Path, *columns: str) -> list[dict[str, str]]:
     """
     if not table.is_file():
         raise FileNotFoundError(f"{table} must be a CSV table, found no such file")
-    try:
-        with table.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file)
-            rows, header = list(reader), reader.fieldnames or []
-    except (csv.Error, UnicodeDecodeError) as error:
-        raise ValueError(f"{table} must be a CSV table in UTF-8, got: {error}") from error
-    if not set(columns) <= set(header):
+    content = read_table(table)
+    if not set(columns) <= set(content.columns):
         wanted = f"{', '.join(columns[:-1])} and {columns[-1]}"
         raise ValueError(
             f"{table} must have the columns {wanted}, separated by commas, "
-            f"got {', '.join(header) or 'none'}"
+            f"got {', '.join(content.columns) or 'none'}"
         )
-    if not rows:
+    if not content.rows:
         raise ValueError(f"{table} must have one row per case, got none")
-    return [{name: (row[name] or "").strip() for name in columns} for row in rows]
+    return [{name: row.get(name, "").strip() for name in columns} for row in content.rows]

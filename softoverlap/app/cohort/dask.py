@@ -13,9 +13,9 @@ import time
 from asyncio import CancelledError
 from collections import deque
 from collections.abc import Iterator, Sequence
-from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
+from softoverlap import __version__
 from softoverlap._checks import refusal
 from softoverlap.app.cohort.pairing import ScorePair
 from softoverlap.app.cohort.records import CaseResult, failed
@@ -156,7 +156,7 @@ def _result(future: Future) -> list[CaseResult] | None:
     if isinstance(error, (OSError, TimeoutError, CancelledError)):
         raise ConnectionError(f"the Dask scheduler must stay reachable, got: {error!r}") from error
     raise ChildProcessError(
-        f"Dask workers must have softoverlap {version('softoverlap')} to score, got: {error!r}"
+        f"Dask workers must have softoverlap {__version__} to score, got: {error!r}"
     ) from error
 
 

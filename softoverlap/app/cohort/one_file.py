@@ -52,10 +52,10 @@ def file_error(pred: Path, truths: Iterable[Path]) -> str | None:
 def _places(path: Path) -> set[Path]:
     """The file and, if it is a link, all that it leads to on its way."""
     places: set[Path] = set()
-    place = path.parent.resolve() / path.name
+    place = Path(os.path.realpath(path.parent), path.name)
     while place not in places:
         places.add(place)
         if place.is_symlink():
             aim = place.parent / os.readlink(place)
-            place = aim.parent.resolve() / aim.name
+            place = Path(os.path.realpath(aim.parent), aim.name)
     return places

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from softoverlap.app.cohort.pairing import ScorePair
 from softoverlap.app.cohort.records import CaseResult
 from softoverlap.app.cohort.tables import Row
 from softoverlap.app.columns import TABLES, Column, file_header
-from softoverlap.images import whole_file, write_table
+from softoverlap.images import whole_file, write_json, write_table
 
 
 def write_outputs(folder: Path, results: Sequence[CaseResult], summary: dict[str, Any]) -> None:
@@ -40,13 +40,10 @@ def write_outputs(folder: Path, results: Sequence[CaseResult], summary: dict[str
     for (name, table), field in zip(TABLES.items(), fields, strict=True):
         rows = [row for result in results for row in getattr(result, field)]
         _write_table(folder / name, table, rows)
-    for name, words in (
-        (METHODS, methods_text(summary)),
-        (LATEX, latex_table(summary)),
-        (SUMMARY, json.dumps(summary, indent=1, allow_nan=False)),
-    ):
+    for name, words in ((METHODS, methods_text(summary)), (LATEX, latex_table(summary))):
         with whole_file(folder / name) as unfinished:
-            unfinished.write_text(words, encoding="utf-8")
+            unfinished.write_text(words, encoding="utf-8", errors="backslashreplace")
+    write_json(folder / SUMMARY, summary)
 
 
 def check_outputs(folder: Path, inputs: Iterable[Path], *, overwrite: bool) -> None:
@@ -70,9 +67,9 @@ def check_outputs(folder: Path, inputs: Iterable[Path], *, overwrite: bool) -> N
     for path in (folder, *folder.parents):
         if path.exists() and not path.is_dir():
             raise refusal("output", f"must be a folder, got the file {path}", NotADirectoryError)
-    outputs = {(folder / name).resolve(): folder / name for name in OUTPUTS}
+    outputs = {os.path.realpath(folder / name) for name in OUTPUTS}
     for path in inputs:
-        if path.resolve() in outputs:
+        if os.path.realpath(path) in outputs:
             raise refusal("output", f"must not hold an input of that name, got {path}")
     existing = [name for name in OUTPUTS if (folder / name).exists()]
     if existing and JOURNAL not in existing and not overwrite:

@@ -7,9 +7,9 @@ import json
 import math
 import os
 from dataclasses import asdict, dataclass, field, replace
-from importlib.metadata import version
 from typing import Any
 
+from softoverlap import __version__
 from softoverlap._checks import (
     check_choice,
     check_positive,
@@ -184,7 +184,7 @@ def plain_values(value: Any) -> Any:
 
 def case_key(pair: ScorePair, settings: ScoreSettings) -> str:
     """A hash of version, settings and stamps of the files; equal keys mean equal results."""
-    stamps: list[Any] = [version("softoverlap"), settings.as_dict(), pair.case, pair.error]
+    stamps: list[Any] = [__version__, settings.as_dict(), pair.case, pair.error]
     for path in (pair.pred, *pair.truth):
         stamps.append([] if path is None else file_stamps(path))
     return hashlib.sha256(json.dumps(stamps).encode()).hexdigest()[:32]

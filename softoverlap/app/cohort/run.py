@@ -7,10 +7,10 @@ import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from softoverlap import __version__
 from softoverlap.app.cohort.cases import score_safely
 from softoverlap.app.cohort.names import SUMMARY
 from softoverlap.app.cohort.operating import SummarySettings
@@ -146,7 +146,7 @@ def _known(journal: Journal, case: str, keys: dict[str, str]) -> CaseResult:
 
 def _described(summary: dict[str, Any], settings: ScoreSettings) -> dict[str, Any]:
     """The summary, preceded by its format, version and settings."""
-    head = {"format": "softoverlap-summary", "version": version("softoverlap")}
+    head = {"format": "softoverlap-summary", "version": __version__}
     return {**head, "settings": settings.as_dict(), **summary}
 
 

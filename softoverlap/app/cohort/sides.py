@@ -237,5 +237,5 @@ def _below_all(folder: Path, skipped: str | None) -> Iterator[Path]:
 
 def _below(folder: Path, output: Path) -> Path | None:
     """Path of the output in the folder: `.` if it is the folder, None if it is elsewhere."""
-    inside, outside = output.resolve(), folder.resolve()
+    inside, outside = (Path(os.path.realpath(path)) for path in (output, folder))
     return inside.relative_to(outside) if inside.is_relative_to(outside) else None

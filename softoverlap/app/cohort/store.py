@@ -6,14 +6,15 @@ import json
 import os
 from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import IO, Any
 
+from softoverlap import __version__
 from softoverlap.app.cohort.names import JOURNAL
 from softoverlap.app.cohort.records import CaseFiles, CaseResult, ScoreSettings
 from softoverlap.app.cohort.voxels import MEASURES
 from softoverlap.app.columns import TABLES
+from softoverlap.images import parse_json
 
 try:
     import fcntl
@@ -88,7 +89,7 @@ class Journal:
     ) -> None:
         self.path = Path(folder) / JOURNAL
         self._known: dict[str, JournalEntry] = {}
-        self._header = {**_HEAD, "softoverlap": version("softoverlap")}
+        self._header = {**_HEAD, "softoverlap": __version__}
         self._header |= {"settings": settings.as_dict(), "contents": CONTENTS}
         # Never unlinked: the lock is on the file, not on its name.
         # Unbuffered: what a full disk refused must not be written later.
@@ -188,7 +189,7 @@ def _entry(line: bytes) -> JournalEntry | None:
 def _json_object(line: bytes) -> dict[str, Any]:
     """The JSON object in a line, empty if there is none."""
     try:
-        content = json.loads(line)
+        content = parse_json(line)
     except ValueError:
         return {}
     return content if isinstance(content, dict) else {}

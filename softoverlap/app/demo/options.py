@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from softoverlap.app.train import TrainingConfig
-from softoverlap.images import whole_file
+from softoverlap.images import read_json, write_json
 
 _MARKER = "demo.json"
 
@@ -68,7 +67,7 @@ def claim(output: Path, options: DemoOptions, resume: bool) -> None:
     scans = [options.train_scans, options.validation_scans, options.test_scans]
     demo = {"seed": options.seed, "scans": scans, "shape": list(options.shape)}
     output.mkdir(parents=True, exist_ok=True)
-    same_demo = marker.exists() and json.loads(marker.read_text(encoding="utf-8")) == demo
+    same_demo = marker.exists() and read_json(marker) == demo
     if resume and marker.exists() and not same_demo:
         raise ValueError(f"options must be those of the demo in {output} to resume it")
     if not resume:
@@ -76,5 +75,4 @@ def claim(output: Path, options: DemoOptions, resume: bool) -> None:
             (output / name).unlink(missing_ok=True)
         for name in ("detections", "overlays", "results", *(() if same_demo else ("phantoms",))):
             shutil.rmtree(output / name, ignore_errors=True)
-    with whole_file(marker) as unfinished:
-        unfinished.write_text(json.dumps(demo), encoding="utf-8")
+    write_json(marker, demo)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ import torch
 from torch import Tensor
 
 from softoverlap.app.train import Detections, Evaluation, TrainingScan
-from softoverlap.images import axis_names, whole_file, write_table
+from softoverlap.images import axis_names, write_json, write_table
 
 
 def write_tables(
@@ -117,9 +116,8 @@ def write_page(output: Path, metrics: Mapping[str, Any]) -> None:
     ).pairs  # fmt: skip
     score_cohort(pairs, output / "results", overwrite=True)
     training = {name: metrics["training"][name] for name in ("steps", "planned", "stopped_by")}
-    with whole_file(output / "results" / "training.json") as unfinished:
-        known = {**training, "baselines": metrics["baselines"]}
-        unfinished.write_text(json.dumps(known, indent=1, allow_nan=False), encoding="utf-8")
+    known = {**training, "baselines": metrics["baselines"]}
+    write_json(output / "results" / "training.json", known)
     write_report(
         output / "results", output / "report.html", images=unseen / "images",
         title="softoverlap demo: lesions found in unseen phantoms", overwrite=True,

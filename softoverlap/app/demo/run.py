@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import json
 import math
 import platform
 from collections.abc import Callable, Mapping
@@ -32,7 +31,7 @@ from softoverlap.app.train import (
     train,
     training_scan,
 )
-from softoverlap.images import find_cases, load_case, whole_file, write_phantoms
+from softoverlap.images import find_cases, load_case, write_json, write_phantoms
 
 UNSEEN, VALIDATION = 1_000_000, 2_000_000
 """Added to the seed for the scans that judge: another panel of raters, other scans."""
@@ -122,8 +121,7 @@ def run_demo(
     say(f"writing tables and pictures to {output}")
     write_tables(output, unseen, evaluations)
     draw(output, unseen, detections, evaluations, count=options.overlays)
-    with whole_file(output / "metrics.json") as unfinished:
-        unfinished.write_text(json.dumps(metrics, indent=1, allow_nan=False), encoding="utf-8")
+    write_json(output / "metrics.json", metrics)
     say(f"writing the page to {output / 'report.html'}")
     write_page(output, metrics)
     return DemoResult(evaluations, metrics)

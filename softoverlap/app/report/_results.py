@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import csv
-import json
 import math
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -14,6 +12,7 @@ from typing import Any
 
 from softoverlap.app.columns import TABLES, Column, Place, find_column, shown_in
 from softoverlap.app.report._summary import Part, read_part
+from softoverlap.images import parse_json, read_json, read_table
 
 Cell = str | float | tuple[str, ...] | None
 """Numbers are floats, whole ones too; the files of the truth are a tuple."""
@@ -145,10 +144,7 @@ def _put_together(
 
 
 def _read_summary(path: Path) -> Mapping[str, Any]:
-    try:
-        summary = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:  # of JSON and of UTF-8
-        raise ValueError(f"{path} must hold JSON, got {error}") from error
+    summary = read_json(path)
     if not isinstance(summary, dict) or summary.get("format") != "softoverlap-summary":
         raise ValueError(f"{path} must be a summary of softoverlap score, got another file")
     return summary
@@ -157,7 +153,7 @@ def _read_summary(path: Path) -> Mapping[str, Any]:
 def _read_training(path: Path) -> Mapping[str, Any]:
     """What the demo says of its training; empty where there is no such file, or it is damaged."""
     try:
-        training = json.loads(path.read_text(encoding="utf-8"))
+        training = read_json(path)
     except (OSError, ValueError):
         return {}
     return training if isinstance(training, dict) else {}
@@ -165,15 +161,10 @@ def _read_training(path: Path) -> Mapping[str, Any]:
 
 def _read_table(path: Path) -> Table:
     """The rows of a CSV file; a column is of numbers if all its cells are, or empty."""
-    try:
-        with path.open(newline="", encoding="utf-8") as file:
-            reader = csv.DictReader(file, strict=True)
-            columns = tuple(reader.fieldnames or ())
-            rows = list(reader)
-    except (ValueError, csv.Error) as error:
-        raise ValueError(f"{path} must be CSV in UTF-8, got {error}") from error
+    table = read_table(path)
+    columns, rows = table.columns, table.rows
     for number, row in enumerate(rows, start=2):
-        if None in row or None in row.values():
+        if len(row) < len(columns):
             raise ValueError(f"{path} must have a cell for each column, line {number} has not")
     kinds = {name: _kind(name, (row[name] for row in rows)) for name in columns}
     parsed = tuple({name: kinds[name](row[name]) for name in columns} for row in rows)
@@ -228,5 +219,5 @@ def _journal_truths(path: Path) -> Iterator[tuple[str, ...]]:
     """The files of every truth in a journal; lines that a crash damaged are passed by."""
     for line in path.read_bytes().splitlines():
         with contextlib.suppress(ValueError, AttributeError, TypeError):
-            for row in json.loads(line).get("rows", ()):
+            for row in parse_json(line).get("rows", ()):
                 yield tuple(map(str, row.get("truth") or ()))

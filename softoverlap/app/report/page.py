@@ -106,7 +106,7 @@ def write_report(
     drawer = CaseDrawer(scored, finder)
     drawn = draw_worst(scored, drawer, worst, progress or _nothing)
     findings = draw_findings(scored, drawer, worst)
-    name = title or f"Scores: {scored.folder.resolve().name}"
+    name = title or f"Scores: {Path(os.path.realpath(scored.folder)).name}"
     with whole_file(path) as unfinished:
         unfinished.write_text(_page(scored, drawn, findings, name), encoding="utf-8")
     without = {case.name: case.picture.why for case in drawn if not case.picture.panels}

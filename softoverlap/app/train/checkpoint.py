@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import math
 import os
 from collections.abc import Sequence
@@ -132,8 +133,15 @@ def save_checkpoint(path: str | os.PathLike[str], model: LesionDetector, **more:
         "weights": model.detector.network.state_dict(),
         **more,
     }
+    _save(path, values)
+
+
+def _save(path: str | os.PathLike[str], values: dict[str, Any]) -> None:
+    """Write the file, whole or not at all."""
+    content = io.BytesIO()
+    torch.save(values, content)  # into memory: on a full disk its own writer hides the cause
     with whole_file(path) as unfinished:
-        torch.save(values, unfinished)
+        unfinished.write_bytes(content.getbuffer())
 
 
 def load_checkpoint(
@@ -219,8 +227,7 @@ def keep_threshold(path: str | os.PathLike[str], model: LesionDetector) -> None:
     """
     values = read_checkpoint(path)
     chosen = {"score_threshold": model.score_threshold, "threshold_rule": model.threshold_rule}
-    with whole_file(path) as unfinished:
-        torch.save({**values, **chosen}, unfinished)
+    _save(path, {**values, **chosen})
 
 
 def _reason(error: Exception) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -25,6 +24,7 @@ from softoverlap.images import (
     find_files,
     image_name,
     load_one_volume,
+    read_table,
     save_nifti,
     write_box_files,
     write_markups,
@@ -238,14 +238,13 @@ def box_rows(name: str, detections: Detections) -> list[list[object]]:
 
 def _remove_earlier(scans: Sequence[Path], output: Path) -> None:
     """Remove the results that an earlier `scans.csv` lists, so that none outlives its table."""
-    table, sources = output / "scans.csv", {path.resolve() for path in scans}
+    table, sources = output / "scans.csv", set(map(os.path.realpath, scans))
     if not table.is_file():
         return
-    with table.open(newline="", encoding="utf-8") as stream:
-        names = [row.get("case") or "" for row in csv.DictReader(stream)]
+    names = [row.get("case") or "" for row in read_table(table).rows]
     for name in names:
         for path in result_files(output, Path(name).name) if name else ():
-            if path.resolve() not in sources:
+            if os.path.realpath(path) not in sources:
                 path.unlink(missing_ok=True)
 
 

@@ -8,9 +8,19 @@ from pathlib import Path
 from typing import Any
 
 from softoverlap._checks import check_choice, refusal
-from softoverlap.images.formats import coco, label_map, markups, monai, nndetection, ours, table
-from softoverlap.images.formats.record import BoxFile, Hints, load_json
+from softoverlap.images.formats import (
+    coco,
+    label_map,
+    label_table,
+    markups,
+    monai,
+    nndetection,
+    ours,
+    table,
+)
+from softoverlap.images.formats.record import BoxFile, Hints
 from softoverlap.images.nifti import NIFTI_SUFFIXES, is_nifti_name
+from softoverlap.images.texts import read_json
 
 
 @dataclass(frozen=True)
@@ -56,6 +66,8 @@ FORMATS: dict[str, BoxFormat] = {
 def format_of(path: Path) -> str:
     """The format of an existing file, from its suffix or its content."""
     suffix = path.suffix.lower()
+    if suffix in markups.OLD:
+        markups.refuse_old(path)
     if suffix in nndetection.PICKLES:
         nndetection.refuse_pickle(path)
     if is_nifti_name(path):
@@ -66,7 +78,7 @@ def format_of(path: Path) -> str:
     if suffix == ".npz":
         content = nndetection.load_npz(path)
     elif suffix == ".json":
-        content = load_json(path)
+        content = read_json(path)
     name = _format_of(content)
     if name is None:
         raise ValueError(
@@ -81,7 +93,12 @@ def _format_of(content: Any) -> str | None:
         return "json"
     if isinstance(content, dict) and {"pred_boxes", "itk_origin"} <= set(content):
         return "nndetection"
-    tests = {"slicer": markups.is_markups, "coco": coco.is_coco, "monai": monai.is_list}
+    tests = {
+        "labelmap": label_table.is_instances,
+        "slicer": markups.is_markups,
+        "coco": coco.is_coco,
+        "monai": monai.is_list,
+    }
     return next((name for name, fits in tests.items() if fits(content)), None)
 
 

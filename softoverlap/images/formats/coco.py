@@ -28,14 +28,21 @@ from softoverlap.images.formats.record import (
     check_ndim,
     checked_boxes,
     column,
-    load_json,
+    known_in,
+    list_in,
     naming,
     number_rows,
-    save_json,
+    objects_in,
 )
+from softoverlap.images.noted import Noted
+from softoverlap.images.texts import read_json, write_json
 
 ORDERS = ("xyz", "zyx")
 _SIZES = ("width", "height", "depth")
+_MODES = ("bbox_mode", "bbox_format", "box_mode", "box_format")
+_OWN_MODES = (1, "xywh", "XYWH", "xyzwhd", "XYWH_ABS", "BoxMode.XYWH_ABS", "coco")
+"""What other tools call a corner and edges in pixels; 1 is that of detectron2."""
+_FLAGS = ("iscrowd", "ignore")
 
 
 def write(path: Path, files: Mapping[str, BoxFile], hints: Hints) -> None:
@@ -61,7 +68,7 @@ def write(path: Path, files: Mapping[str, BoxFile], hints: Hints) -> None:
         "annotations": annotations,
         "categories": categories,
     }
-    save_json(path, content)
+    write_json(path, content)
 
 
 def _image(path: Path, number: int, file: BoxFile, order: str, hints: Hints) -> dict[str, Any]:
@@ -114,12 +121,17 @@ def is_coco(content: Any) -> bool:
 
 def read(path: Path, hints: Hints) -> dict[str, BoxFile]:
     """Read every image, also those without boxes; of a list of results, every image in it."""
-    content = load_json(path)
+    content = read_json(path)
     with naming(path, "COCO file"):
-        results = content if isinstance(content, list) else content["annotations"]
         named = {} if isinstance(content, list) else content
+        results = content if isinstance(content, list) else content["annotations"]
+        results = objects_in(results, "annotations")
         order = _order(path, named, hints)
-        images = {image["id"]: image for image in named.get("images", [])}
+        listed = objects_in(named.get("images", []), "images")
+        images = {image["id"]: image for image in listed}
+        if len(images) < len(listed):
+            raise ValueError(f"{path} must have one image for each id, got some twice")
+        _check_meaning(path, [named.get("info") or {}, *listed, *results])
         if not images:
             images = {row["image_id"]: {"file_name": str(row["image_id"])} for row in results}
         rows: dict[Any, list[Mapping[str, Any]]] = {image: [] for image in images}
@@ -128,6 +140,17 @@ def read(path: Path, hints: Hints) -> dict[str, BoxFile]:
                 raise ValueError(f"{path} must list every image, got {row['image_id']!r} unlisted")
             rows[row["image_id"]].append(row)
         return _files(path, images, rows, order, hints)
+
+
+def _check_meaning(path: Path, parts: list[Mapping[str, Any]]) -> None:
+    """Refuse what would give the numbers of a box another meaning."""
+    for part in parts:
+        for key in _MODES:
+            if key in part and part[key] not in _OWN_MODES:
+                raise ValueError(f"{path} must have boxes as xywh in pixels, got {part[key]!r}")
+        for key in ("unit", "units"):
+            if part.get(key, "pixels") not in ("pixel", "pixels", "voxel", "voxels"):
+                raise ValueError(f"{path} must have boxes in pixels, got {key} {part[key]!r}")
 
 
 def _order(path: Path, content: Mapping[str, Any], hints: Hints) -> str:
@@ -152,9 +175,14 @@ def _files(
     hints: Hints,
 ) -> dict[str, BoxFile]:
     files: dict[str, BoxFile] = {}
-    widths = [len(row["bbox"]) for annotations in rows.values() for row in annotations]
+    annotations = [row for some in rows.values() for row in some]
+    if any("bbox" not in row for row in annotations):
+        raise ValueError(f"{path} must have a bbox in every annotation, got one without")
+    widths = [len(list_in(row["bbox"], "bbox")) for row in annotations]
     for number, image in images.items():
-        case = bare_scan(str(image["file_name"]))
+        if not isinstance(image["file_name"], str):
+            raise ValueError(f"{path} must have names as file_name, got {image['file_name']!r:.60}")
+        case = bare_scan(image["file_name"])
         if case in files:
             raise ValueError(f"{path} must have one image for each case, got two of {case}")
         width = 2 * image["ndim"] if "ndim" in image else (widths[0] if widths else 4)
@@ -174,20 +202,33 @@ def _file(
     boxes: Tensor,
     hints: Hints,
 ) -> BoxFile:
-    scores = [row["score"] for row in rows if "score" in row]
     labels = [row["category_id"] for row in rows]
+    ignored, notes = _ignored(path, case, rows)
     file = BoxFile(
         boxes,
-        column(scores, "score", len(rows), path),
+        column(known_in(rows, "score"), "score", len(rows), path),
         column(labels, "label", len(rows), path, whole=True),
         affine_of(image.get("affine"), path),
         case,
-        ignored=_crowds(rows),
+        notes,
+        ignored=ignored,
     )
     return replace(file, affine=affine_for(path, file, hints))
 
 
-def _crowds(rows: list[Mapping[str, Any]]) -> Bool[Tensor, "boxes"] | None:
-    """Which boxes are crowds, if any is."""
-    crowds = torch.tensor([row.get("iscrowd", 0) == 1 for row in rows], dtype=torch.bool)
-    return crowds if crowds.any() else None
+def _ignored(
+    path: Path, case: str, rows: list[Mapping[str, Any]]
+) -> Noted[Bool[Tensor, "boxes"] | None]:
+    """Which boxes are crowds or to be ignored, if any is: they are no single lesion."""
+    for row in rows:
+        for key in _FLAGS:
+            if row.get(key, 0) not in (0, 1):
+                raise ValueError(f"{path} must have 0 or 1 as {key}, got {row[key]!r:.60}")
+    ignored = torch.tensor([any(row.get(k) for k in _FLAGS) for row in rows], dtype=torch.bool)
+    if not ignored.any():
+        return None, ()
+    count = int(ignored.sum())
+    words = (
+        f"{count} {'box' if count == 1 else 'boxes'} of {case} marked as crowd (iscrowd, ignore)"
+    )
+    return ignored, (f"{path}: {words}: ignored, neither hit, false nor missed",)

@@ -1,18 +1,15 @@
 """Label maps: a NIfTI file of integers, one value per lesion, with a table of scores.
 
-`NAME.nii.gz` holds the values; 0 is background. `NAME.csv` (columns `value`, `score`, and `label`
-for the class), or `NAME.json` as nnDetection writes it (`{"1": {"score": ..., "label": ...}}`),
-holds the rest; without it there are no scores. A label map has whole voxels, and each voxel has one
+`NAME.nii.gz` holds the values; 0 is background. A table beside it holds scores and classes, see
+`label_table`; without it there are no scores. A label map has whole voxels, and each voxel has one
 value, so boxes with fractions and boxes that overlap are not read back as they were.
 """
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import nibabel
 import numpy as np
@@ -23,6 +20,13 @@ from torch import Tensor
 
 from softoverlap.images.files import whole_file
 from softoverlap.images.formats.grids import Grid, affine_for, read_grid, scan_of
+from softoverlap.images.formats.label_table import (
+    is_json,
+    map_beside,
+    read_scores,
+    score_table,
+    write_scores,
+)
 from softoverlap.images.formats.record import (
     BoxFile,
     Hints,
@@ -30,15 +34,11 @@ from softoverlap.images.formats.record import (
     case_of,
     check_ndim,
     column,
-    load_json,
-    naming,
     only_file,
 )
 from softoverlap.images.geometry import Volume
 from softoverlap.images.images import noted_one_volume
-from softoverlap.images.nifti import is_nifti_name
 from softoverlap.images.noted import Noted, warn_of, warned
-from softoverlap.images.tables import write_table
 from softoverlap.lesion import Lesion
 
 _MOST = 65535
@@ -116,6 +116,8 @@ def _lesion(instance: _Instance, score: float, voxel: float) -> Lesion:
 
 def read(path: Path, hints: Hints) -> dict[str, BoxFile]:
     """Read the case of a label map: tight boxes in the order of the values."""
+    if is_json(path):
+        path = map_beside(path)
     (volume, instances), notes = _read(path, hints.scores)
     windows = [instance.window for instance in instances]
     rows = [[w.start for w in window] + [w.stop for w in window] for window in windows]
@@ -124,8 +126,8 @@ def read(path: Path, hints: Hints) -> dict[str, BoxFile]:
     classes = [instance.label for instance in instances if instance.label is not None]
     file = BoxFile(
         boxes,
-        column(ranks, "score", len(boxes), path),
-        column(classes, "label", len(boxes), path, whole=True),
+        column(ranks or None, "score", len(boxes), path),
+        column(classes or None, "label", len(boxes), path, whole=True),
         volume.affine,
         bare_name(path).removesuffix("_boxes"),
         notes,
@@ -143,7 +145,7 @@ def _read(path: Path, scores: Path | None) -> Noted[tuple[Volume, list[_Instance
     values = volume.data.int().numpy()
     windows = ndimage.find_objects(values)
     known = {value: window for value, window in enumerate(windows, start=1) if window is not None}
-    table = _table(path, scores)
+    table = read_scores(path, scores)
     if table is not None:
         notes += _checked_table(path, set(known), set(table))
     none = (None, None)
@@ -164,62 +166,6 @@ def _checked_table(path: Path, known: set[int], listed: set[int]) -> tuple[str, 
     return (f"{path}: the table lists values without a voxel: {missing}",)
 
 
-def tables_beside(path: Path) -> tuple[Path, ...]:
-    """Possible tables of a label map; none for other files."""
-    if not is_nifti_name(path):
-        return ()
-    names = (f"{bare_name(path)}{end}" for end in (".csv", ".json", ".CSV", ".JSON"))
-    return tuple(map(path.with_name, names))
-
-
-def score_table(path: Path) -> Path:
-    """The table that is written with a label map."""
-    return path.with_name(f"{bare_name(path)}.csv")
-
-
-def _table(path: Path, scores: Path | None) -> dict[int, tuple[float | None, int | None]] | None:
-    """Score and class by value, or None without a table."""
-    beside = [file for file in tables_beside(path) if file.is_file()]
-    source = scores or next(iter(beside), None)
-    if source is None:
-        return None
-    if not source.is_file():
-        raise FileNotFoundError(f"{source} must be the table of {path}, found no such file")
-    rows = _json_rows(source) if source.suffix.lower() == ".json" else _csv_rows(source)
-    table: dict[int, tuple[float | None, int | None]] = {}
-    for row in rows:
-        value, score, label = _cells(source, row)
-        if value in table:
-            raise ValueError(f"{source} must have one row per value, got two for {value}")
-        table[value] = score, label
-    return table
-
-
-def _json_rows(path: Path) -> list[Mapping[str, Any]]:
-    with naming(path, "table of scores"):
-        return [{"value": value, **row} for value, row in load_json(path).items()]
-
-
-def _csv_rows(path: Path) -> list[dict[str, Any]]:
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as stream:
-            return list(csv.DictReader(stream))
-    except (csv.Error, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} must be a CSV file, got: {error}") from error
-
-
-def _cells(path: Path, row: Mapping[str, Any]) -> tuple[int, float | None, int | None]:
-    try:
-        score, label = row.get("score"), row.get("label")
-        return (
-            int(row["value"]),
-            None if score in ("", None) else float(score),
-            None if label in ("", None) else int(label),
-        )
-    except (KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"{path} must have the columns value, score, label, got {row}") from error
-
-
 def write(path: Path, files: Mapping[str, BoxFile], hints: Hints) -> None:
     """Write one case as a label map on the grid of its scan, with its table."""
     file = only_file(path, files)
@@ -238,7 +184,7 @@ def write(path: Path, files: Mapping[str, BoxFile], hints: Hints) -> None:
     image = nibabel.Nifti1Image(values, grid.affine.numpy())
     image.header.set_xyzt_units("mm")
     with whole_file(score_table(path)) as scores, whole_file(path) as unfinished:
-        _write_table(scores, file)
+        write_scores(scores, file)
         nibabel.save(image, unfinished)  # both files appear at the end, the map first
 
 
@@ -290,16 +236,3 @@ def _overlapping(file: BoxFile, shape: Sequence[int]) -> list[int]:
 
 def _listed(numbers: Sequence[int]) -> str:
     return ", ".join(map(str, numbers[:_NAMED])) + (", …" if len(numbers) > _NAMED else "")
-
-
-def _write_table(path: Path, file: BoxFile) -> None:
-    empty: list[Any] = [""] * len(file.boxes)
-    scores = empty if file.scores is None else file.scores.tolist()
-    labels = empty if file.labels is None else file.labels.tolist()
-    rows = zip(range(1, len(empty) + 1), scores, labels, strict=True)
-    write_table(path, ["value", "score", "label"], rows)
-
-
-def written_files(path: Path) -> tuple[Path, ...]:
-    """All files that are written with a label map."""
-    return path, score_table(path)

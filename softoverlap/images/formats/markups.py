@@ -22,24 +22,38 @@ from softoverlap.images.formats.record import (
     check_ndim,
     checked_boxes,
     column,
-    load_json,
     naming,
     number_rows,
     numbers,
+    objects_in,
     only_file,
-    save_json,
 )
 from softoverlap.images.formats.world import FRAMES, box_corners, voxel_boxes
 from softoverlap.images.geometry import boxes_to_world, check_affine
 from softoverlap.images.noted import warn_of
+from softoverlap.images.texts import number_in, read_json, write_json
 
 MARKUPS_SCHEMA = (
     "https://raw.githubusercontent.com/slicer/slicer/master/Modules/Loadable/Markups/"
     "Resources/Schema/markups-schema-v1.0.3.json#"
 )
 
+_MEANS: dict[str, tuple[str, tuple[Any, ...]]] = {
+    "coordinateSystem": ("in LPS or RAS", FRAMES),
+    "coordinateUnits": ("in mm", ("mm", ["mm", "mm", "mm"])),
+    "roiType": ("that are boxes", ("Box", "BoundingBox")),
+    "insideOut": ("whose inside counts", (False,)),
+}
+"""Fields that say what the numbers of an ROI mean, in words, and the values that are understood."""
+
+_UPRIGHT = 1e-3
+"""How far the rows of an orientation may be from perpendicular and of length 1."""
+
+OLD = (".fcsv", ".acsv")
+"""Suffixes of points and ROIs of older versions."""
+
 _SCORE = r"\bscore (-?\d+(?:\.\d+)?(?:e[+-]?\d+)?)(?=\s|$)"
-_CLASS = r"\bclass (-?\d+)(?=\s|$)"
+_CLASS = r"\bclass (-?\d+(?:\.\d+)?)(?=\s|$)"
 """What `_texts` writes into a description."""
 
 
@@ -79,7 +93,7 @@ def write_markups(
         >>> import tempfile
         >>> path = Path(tempfile.mkdtemp()) / "found.mrk.json"
         >>> write_markups(path, torch.tensor([[0.0, 0, 0, 4, 4, 2]]), torch.eye(4))
-        >>> load_json(path)["markups"][0]["center"]
+        >>> read_json(path)["markups"][0]["center"]
         [-1.5, -1.5, 0.5]
     """
     if not str(path).lower().endswith(".mrk.json"):
@@ -96,7 +110,7 @@ def write_markups(
         _roi(text, centre, size, orientation.flatten().tolist())
         for text, centre, size in zip(texts, centres.tolist(), sizes.tolist(), strict=True)
     ]
-    save_json(path, {"@schema": MARKUPS_SCHEMA, "markups": rois})
+    write_json(path, {"@schema": MARKUPS_SCHEMA, "markups": rois})
 
 
 def _rois(
@@ -200,6 +214,16 @@ def _notes_on_candidates(path: Path, file: BoxFile) -> tuple[str, ...]:
     return (f"{path}: {words} of {case} below the score threshold {threshold:g} left out",)
 
 
+def refuse_old(path: Path) -> None:
+    """Explain how to get ROIs that are read."""
+    kind = "a list of points, which have no size" if path.suffix.lower() == ".fcsv" else "an ROI"
+    raise ValueError(
+        f"{path} is {kind}, in a format of older 3D Slicer, and is not read: ROIs are read from "
+        ".mrk.json; load the file in Slicer 5, draw an ROI around each lesion (Markups, ROI) "
+        "and save it as .mrk.json"
+    )
+
+
 def is_markups(content: Any) -> bool:
     """Whether the content of a JSON file is Slicer's markups."""
     return isinstance(content, dict) and isinstance(content.get("markups"), list)
@@ -207,17 +231,18 @@ def is_markups(content: Any) -> bool:
 
 def read(path: Path, hints: Hints) -> dict[str, BoxFile]:
     """Read the ROIs of a file, in voxels of the scan that the caller names."""
-    content = load_json(path)
+    content = read_json(path)
     with naming(path, "file of 3D Slicer's markups"):
-        file = _file(path, content["markups"], hints)
+        file = _file(path, objects_in(content["markups"], "markups"), hints)
     return {case_of(path, file): file}
 
 
 def roi_sizes(path: Path) -> Float64[Tensor, "boxes 3"]:
     """Edges of the ROIs of a file in mm, for which no scan is needed."""
-    content = load_json(path)
+    content = read_json(path)
     with naming(path, "file of 3D Slicer's markups"):
-        corners = _all_corners(path, _rois_among(content["markups"]))
+        markups = objects_in(content["markups"], "markups")
+        corners = _all_corners(path, _rois_among(markups))
     return (corners[:, [4, 2, 1]] - corners[:, :1]).norm(dim=2)
 
 
@@ -247,8 +272,8 @@ def _file(path: Path, markups: Sequence[Mapping[str, Any]], hints: Hints) -> Box
     affine = needed_affine(path, bare, hints)
     corners = _all_corners(path, rois)
     boxes, notes = voxel_boxes(corners, affine, "LPS", path, case)
-    scores = [float(text) for text in _noted(rois, _SCORE)]
-    labels = [int(text) for text in _noted(rois, _CLASS)]
+    scores = [float(text) for text in _noted(rois, _SCORE)] or None
+    labels = [number_in(text, whole=True) for text in _noted(rois, _CLASS)] or None
     return BoxFile(
         checked_boxes(boxes, path),
         column(scores, "score", len(rois), path),
@@ -262,22 +287,31 @@ def _file(path: Path, markups: Sequence[Mapping[str, Any]], hints: Hints) -> Box
 def _corners(path: Path, roi: Mapping[str, Any]) -> Float64[Tensor, "8 3"]:
     """Corners in LPS mm, as in Slicer: the columns of the orientation are the directions."""
     frame = roi.get("coordinateSystem", "LPS")
-    if frame not in FRAMES:
-        raise ValueError(f"{path} must have ROIs in LPS or RAS, got {frame!r}")
+    for key, (words, allowed) in _MEANS.items():
+        if roi.get(key, allowed[0]) not in allowed:
+            raise ValueError(f"{path} must have ROIs {words}, got {roi[key]!r:.60} as {key}")
+    if any(point.get("positionStatus", "defined") != "defined" for point in _points(roi)):
+        raise ValueError(f"{path} must have ROIs that are placed, got one without a position")
     for key in ("center", "size"):
         if not isinstance(roi.get(key), list):
             raise ValueError(f"{path} must have ROIs with center and size, got one without {key}")
     centre = number_rows([roi["center"]], 3, path, "center")
     size = number_rows([roi["size"]], 3, path, "size")
     identity = [1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0]
-    turn = number_rows([roi.get("orientation", identity)], 9, path, "orientation")
+    turn = number_rows([roi.get("orientation", identity)], 9, path, "orientation").reshape(3, 3)
+    if not torch.allclose(turn @ turn.T, torch.eye(3).double(), rtol=0, atol=_UPRIGHT):
+        raise ValueError(f"{path} must have a rotation as orientation, got {turn.tolist()}")
     if (size < 0).any():
         raise ValueError(f"{path} must have sizes of at least 0, got {size[0].tolist()}")
-    corners = box_corners(centre, size, turn.reshape(1, 3, 3))[0]
+    corners = box_corners(centre, size, turn[None])[0]
     return corners * torch.tensor([-1.0, -1.0, 1.0]) if frame == "RAS" else corners
+
+
+def _points(roi: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    return roi.get("controlPoints") or []
 
 
 def _noted(rois: Sequence[Mapping[str, Any]], pattern: str) -> list[str]:
     """Matches of the pattern in the descriptions of the ROIs."""
-    texts = [str((roi.get("controlPoints") or [{}])[0].get("description", "")) for roi in rois]
+    texts = [next((str(p.get("description", "")) for p in _points(roi)), "") for roi in rois]
     return [match[1] for match in (re.search(pattern, text) for text in texts) if match]

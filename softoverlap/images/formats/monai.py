@@ -39,13 +39,13 @@ from softoverlap.images.formats.record import (
     check_ndim,
     checked_boxes,
     column,
-    load_json,
     naming,
     number_rows,
-    save_json,
+    objects_in,
 )
 from softoverlap.images.formats.world import FRAMES, box_corners, voxel_boxes, world_boxes
 from softoverlap.images.noted import warned
+from softoverlap.images.texts import read_json, write_json
 
 LISTS = ("training", "validation", "testing", "test")
 SCORES = ("label_scores", "score")
@@ -65,7 +65,7 @@ def write(path: Path, files: Mapping[str, BoxFile], hints: Hints) -> None:
         around = warned(world_boxes(file.boxes, affine, frame, path, case_of(path, file)))
         entries.append(_entry(image, file, around))
     content = {"frame": frame, "box_mode": "cccwhd", "affines": affines, "validation": entries}
-    save_json(path, content)
+    write_json(path, content)
 
 
 def _image_name(path: Path, file: BoxFile, hints: Hints) -> str:
@@ -97,19 +97,30 @@ def _lists(content: Any) -> Iterator[Any]:
 
 def read(path: Path, hints: Hints) -> dict[str, BoxFile]:
     """Read every case of every list."""
-    content = load_json(path)
+    content = read_json(path)
     files: dict[str, BoxFile] = {}
     with naming(path, "MONAI list of images and boxes"):
-        lists = [content] if isinstance(content, list) else list(_lists(content))
-        if not lists:
-            raise ValueError(f"{path} must hold a list named {' or '.join(LISTS)}, found none")
+        entries = _entries(path, content)
         frame, affines = _frame(path, content, hints)
-        for entry in (entry for entries in lists for entry in entries):
+        for entry in entries:
             file = _file(path, entry, affines, frame, hints)
             if file.case in files:
                 raise ValueError(f"{path} must list each image once, got {file.case} again")
             files[str(file.case)] = file
     return files
+
+
+def _entries(path: Path, content: Any) -> list[dict[str, Any]]:
+    """The entries of every list; lists of boxes under other names are not passed by."""
+    if isinstance(content, list):
+        return objects_in(content, "the list")
+    lists = {key: content[key] for key in LISTS if key in content}
+    if not lists:
+        raise ValueError(f"{path} must hold a list named {' or '.join(LISTS)}, found none")
+    for key, entries in content.items():
+        if key not in lists and entries != [] and is_list(entries):
+            raise ValueError(f"{path} must hold lists named {' or '.join(LISTS)}, got {key!r}")
+    return [entry for key in lists for entry in objects_in(lists[key], key)]
 
 
 def _frame(path: Path, content: Any, hints: Hints) -> tuple[str, Mapping[str, Any]]:
@@ -125,15 +136,24 @@ def _frame(path: Path, content: Any, hints: Hints) -> tuple[str, Mapping[str, An
             "(LUNA16's lists are LPS)"
         )
     check_choice("frame", frame, FRAMES)
-    if own.get("box_mode", "cccwhd") != "cccwhd":
-        raise ValueError(f"{path} must have boxes as cccwhd, got {own['box_mode']!r}")
+    _check_mode(path, own)
+    if not isinstance(affines, dict):
+        raise ValueError(f"{path} must have affines by image, got {affines!r:.60}")
     return frame, affines
+
+
+def _check_mode(path: Path, content: Mapping[str, Any]) -> None:
+    if content.get("box_mode", "cccwhd") != "cccwhd":
+        raise ValueError(f"{path} must have boxes as cccwhd, got {content['box_mode']!r}")
 
 
 def _file(
     path: Path, entry: Mapping[str, Any], affines: Mapping[str, Any], frame: str, hints: Hints
 ) -> BoxFile:
-    image, rows = str(entry["image"]), entry["box"]
+    image, rows = entry["image"], entry["box"]
+    if not isinstance(image, str):
+        raise ValueError(f"{path} must name one file as image, got {image!r:.80}")
+    _check_mode(path, entry)
     bare = BoxFile(
         torch.zeros(0, 6, dtype=torch.float64),
         affine=affine_of(affines.get(image), path),

@@ -28,6 +28,7 @@ from jaxtyping import Float64
 from torch import Tensor
 
 from softoverlap.images.files import whole_file
+from softoverlap.images.formats import label_map, label_table
 from softoverlap.images.formats.grids import affine_for
 from softoverlap.images.formats.record import (
     BoxFile,
@@ -37,13 +38,14 @@ from softoverlap.images.formats.record import (
     check_ndim,
     checked_boxes,
     column,
-    load_json,
+    list_in,
     naming,
     number_rows,
+    objects_in,
     only_file,
-    save_json,
 )
 from softoverlap.images.noted import Noted
+from softoverlap.images.texts import read_json, write_json
 
 _ORDER = {2: [0, 1, 2, 3], 3: [0, 1, 3, 4, 2, 5]}
 """Columns of (minima, maxima) in nnDetection's order."""
@@ -58,7 +60,7 @@ def refuse_pickle(path: Path) -> None:
         "environment that made it, save it as npz: import numpy, pickle; "
         f"numpy.savez('{path.stem}.npz', **{{k: v for k, v in "
         f"pickle.load(open('{path.name}', 'rb')).items() "
-        "if k.startswith(('pred_', 'itk_'))})"
+        "if k.startswith(('pred_', 'itk_', 'restore'))})"
     )
 
 
@@ -73,7 +75,7 @@ def write(path: Path, files: Mapping[str, BoxFile], hints: Hints) -> None:
     affine = affine_for(path, file, hints)
     content |= {} if affine is None else _itk_grid(affine)
     if path.suffix.lower() == ".json":
-        save_json(path, {key: value.tolist() for key, value in content.items()})
+        write_json(path, {key: value.tolist() for key, value in content.items()})
         return
     with whole_file(path) as unfinished, unfinished.open("wb") as stream:
         np.savez(stream, **content)
@@ -118,8 +120,11 @@ def _affine(content: Mapping[str, Any], path: Path) -> Tensor | None:
         np.asarray(content[f"itk_{key}"], dtype=np.float64).flatten().tolist()
         for key in ("origin", "spacing", "direction")
     )
-    if (len(origin), len(spacing), len(direction)) != (3, 3, 9):
-        return None  # a 2D image
+    lengths = len(origin), len(spacing), len(direction)
+    if lengths == (2, 2, 4):  # a 2D image
+        return None
+    if lengths != (3, 3, 9):
+        raise ValueError(f"{path} must have an origin, spacing and direction in 3D, got {lengths}")
     rows = [
         [direction[3 * row + axis] * spacing[axis] for axis in range(3)] + [origin[row]]
         for row in range(3)
@@ -132,7 +137,9 @@ def read(path: Path, hints: Hints) -> dict[str, BoxFile]:
     """Read the case of a file."""
     if path.suffix.lower() in PICKLES:
         refuse_pickle(path)
-    content = load_json(path) if path.suffix.lower() == ".json" else load_npz(path)
+    content = read_json(path) if label_table.is_json(path) else load_npz(path)
+    if label_table.is_instances(content):  # classes, of a label map beside them
+        return label_map.read(path, hints)
     with naming(path, "file of nnDetection's boxes"):
         content = content if "pred_boxes" in content else _instances(content)
         file = _file(content, path)
@@ -151,7 +158,7 @@ def load_npz(path: Path) -> dict[str, Any]:
 
 def _instances(content: Mapping[str, Any]) -> dict[str, Any]:
     """What `nndet_boxes2nii` writes, as columns."""
-    rows = list(content.values())
+    rows = objects_in(list(content.values()), "the list of boxes")
     return {
         "pred_boxes": [row["box"] for row in rows],
         "pred_scores": [row["score"] for row in rows],
@@ -160,19 +167,21 @@ def _instances(content: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _file(content: Mapping[str, Any], path: Path) -> BoxFile:
-    rows = content["pred_boxes"]
+    if content.get("restore", True) not in (True, 1):
+        raise ValueError(
+            f"{path} must hold boxes of the original image, got those of the preprocessed one "
+            "(restore is False)"
+        )
+    rows = list_in(content["pred_boxes"], "pred_boxes")
     width = len(rows[0]) if rows and rows[0] else 6
     if width not in (4, 6):
         raise ValueError(f"{path} must hold 4 or 6 numbers a box, got {width}")
     boxes = number_rows([row for row in rows if row], width, path)
     boxes, notes = _from_order(boxes, width // 2, path)
-    labels = content.get("pred_labels")
-    if labels is not None:  # a network's labels may be stored as 0.0, 1.0
-        labels = [int(n) if isinstance(n, float) and n.is_integer() else n for n in labels]
     return BoxFile(
         checked_boxes(boxes, path),
         column(content.get("pred_scores"), "score", len(boxes), path),
-        column(labels, "label", len(boxes), path, whole=True),
+        column(content.get("pred_labels"), "label", len(boxes), path, whole=True),
         _affine(content, path),
         notes=notes,
     )

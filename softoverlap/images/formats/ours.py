@@ -22,8 +22,7 @@ Numbers are written with enough digits to be read back exactly.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -33,20 +32,22 @@ from softoverlap.images.formats.record import (
     BoxFile,
     Hints,
     affine_of,
+    axis_names,
     case_of,
     checked_boxes,
     column,
     flags,
-    load_json,
+    known_in,
     naming,
     number_rows,
+    objects_in,
     only_file,
-    save_json,
 )
-from softoverlap.images.tables import axis_names
+from softoverlap.images.texts import read_json, write_json
 
 FORMAT = "softoverlap-boxes"
 VERSION = 1
+COORDINATES = "voxel corners, half-open: voxel i fills [i, i + 1)"
 SCHEMA = Path(__file__).parents[1] / "boxes.schema.json"
 
 
@@ -60,7 +61,7 @@ def box_schema() -> dict[str, Any]:
         >>> box_schema()["properties"]["format"]["const"]
         'softoverlap-boxes'
     """
-    return json.loads(SCHEMA.read_text(encoding="utf-8"))
+    return read_json(SCHEMA)
 
 
 def write(path: Path, files: Mapping[str, BoxFile], hints: Hints) -> None:
@@ -77,14 +78,14 @@ def write(path: Path, files: Mapping[str, BoxFile], hints: Hints) -> None:
         "format": FORMAT,
         "version": VERSION,
         "case": file.case,
-        "coordinates": "voxel corners, half-open: voxel i fills [i, i + 1)",
+        "coordinates": COORDINATES,
         "ndim": ndim,
         "axes": axis_names(ndim),
         "affine": None if affine is None else affine.tolist(),
         **_operating_point(file),
         "boxes": rows,
     }
-    save_json(path, content)
+    write_json(path, content)
 
 
 def _operating_point(file: BoxFile) -> dict[str, Any]:
@@ -100,7 +101,7 @@ def _operating_point(file: BoxFile) -> dict[str, Any]:
 
 def read(path: Path, hints: Hints) -> dict[str, BoxFile]:
     """Read the case of a file."""
-    content = load_json(path)
+    content = read_json(path)
     with naming(path, "JSON file of boxes"):
         _check_kind(content, path)
         file = _box_file(content, path)
@@ -111,28 +112,42 @@ def _check_kind(content: Any, path: Path) -> None:
     kind = content.get("format") if isinstance(content, dict) else type(content).__name__
     if kind != FORMAT:
         raise ValueError(f"{path} must have the format {FORMAT!r}, got {kind!r}")
-    if content.get("version") != VERSION:
-        raise ValueError(f"{path} must have version {VERSION}, got {content.get('version')!r}")
+    version = content.get("version")
+    if version != VERSION or isinstance(version, bool):
+        raise ValueError(f"{path} must have version {VERSION}, got {version!r}")
 
 
 def _box_file(content: dict[str, Any], path: Path) -> BoxFile:
-    rows, ndim, case = content["boxes"], content["ndim"], content["case"]
+    rows, ndim, case = objects_in(content["boxes"], "boxes"), content["ndim"], content["case"]
     if type(ndim) is not int or ndim < 1:
         raise ValueError(f"{path} must have a whole number of axes as ndim, got {ndim!r}")
     if case is not None and not isinstance(case, str):
         raise ValueError(f"{path} must have a name as case, got {case!r}")
+    for key, words in (("coordinates", COORDINATES), ("axes", axis_names(ndim))):
+        if content.get(key, words) != words:  # else the numbers would mean something else
+            raise ValueError(f"{path} must have {words!r} as {key}, got {content[key]!r:.80}")
     boxes = number_rows([row["box"] for row in rows], 2 * ndim, path)
-    scores = [row["score"] for row in rows if "score" in row]
-    labels = [row["label"] for row in rows if "label" in row]
     anchor = content.get("smallest_anchor")
     return BoxFile(
         checked_boxes(boxes, path),
-        column(scores, "score", len(rows), path),
-        column(labels, "label", len(rows), path, whole=True),
+        column(known_in(rows, "score"), "score", len(rows), path),
+        column(known_in(rows, "label"), "label", len(rows), path, whole=True),
         affine_of(content["affine"], path),
         case,
+        _notes_on_others(path, content, rows),
         score_threshold=content.get("score_threshold"),
         threshold_rule=content.get("threshold_rule"),
         ignored=flags([row.get("ignored") for row in rows], "ignored", path),
         smallest_anchor=tuple(anchor) if isinstance(anchor, list) else anchor,
     )
+
+
+def _notes_on_others(
+    path: Path, content: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]
+) -> tuple[str, ...]:
+    """A note on keys that this format does not have."""
+    known = box_schema()["properties"]
+    of_box = known["boxes"]["items"]["properties"]
+    others = [key for key in content if key not in known]
+    others += dict.fromkeys(key for row in rows for key in row if key not in of_box)
+    return (f"{path}: not read: {', '.join(map(repr, others))}",) if others else ()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,9 +16,9 @@ from torch import Tensor
 
 from softoverlap._checks import check_boxes, check_tensors
 from softoverlap._types import plain
-from softoverlap.images.files import whole_file
 from softoverlap.images.geometry import check_affine
 from softoverlap.images.images import image_name
+from softoverlap.images.texts import one_line, whole_number
 
 _SUFFIXES = (".mrk.json", ".json", ".csv", ".npz", ".pkl", ".pickle")
 
@@ -108,7 +107,10 @@ def _check_anchor(edges: Any, ndim: int) -> None:
 
 
 def _is_finite(number: Any) -> bool:
-    return type(number) in (int, float) and math.isfinite(number)
+    try:
+        return type(number) in (int, float) and math.isfinite(number)
+    except OverflowError:  # an integer beyond every float
+        return False
 
 
 @dataclass(frozen=True)
@@ -142,34 +144,53 @@ def naming(path: Path, kind: str) -> Iterator[None]:
     except ValueError as error:
         if str(path) in str(error):
             raise
-        raise ValueError(f"{path} must be a {kind}, got: {_one_line(error)}") from error
+        raise ValueError(f"{path} must be a {kind}, got: {one_line(error)}") from error
     except (KeyError, TypeError, AttributeError, OverflowError, IndexError, RuntimeError) as error:
-        reason = f"no {error}" if isinstance(error, KeyError) else _one_line(error)
+        reason = f"no {error}" if isinstance(error, KeyError) else one_line(error)
         raise ValueError(f"{path} must be a {kind}, got {reason}") from error
 
 
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())
+def axis_names(ndim: int) -> list[str]:
+    """Names of a box's numbers: all minima, then all maxima, in tensor axis order.
+
+    Args:
+        ndim: Number of axes.
+
+    Returns:
+        2 * ndim names.
+
+    Examples:
+        >>> axis_names(1)
+        ['axis0_min', 'axis0_max']
+    """
+    return [f"axis{axis}_{end}" for end in ("min", "max") for axis in range(ndim)]
 
 
-def load_json(path: Path) -> Any:
-    """The content of a JSON file."""
-    try:
-        return json.loads(path.read_text(encoding="utf-8-sig"))
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"{path} must be a JSON file, got: {_one_line(error)}") from error
+def list_in(content: Any, key: str) -> list[Any]:
+    """The content, if it is a list; an empty object, a text or null is none."""
+    if not isinstance(content, list):
+        raise TypeError(f"{content!r:.60} as {key}, which is no list")
+    return content
 
 
-def save_json(path: str | os.PathLike[str], content: Any) -> None:
-    """Write JSON, completely or not at all; numbers are read back exactly."""
-    with whole_file(path) as unfinished:
-        unfinished.write_text(json.dumps(content, indent=1, allow_nan=False), encoding="utf-8")
+def objects_in(content: Any, key: str) -> list[dict[str, Any]]:
+    """The content, if it is a list of objects."""
+    for row in list_in(content, key):
+        if not isinstance(row, dict):
+            raise TypeError(f"{row!r:.60} in {key}, which is no object")
+    return content
+
+
+def known_in(rows: Sequence[Mapping[str, Any]], key: str) -> list[Any] | None:
+    """The values of the rows that have this key; None if no row has it."""
+    return [row[key] for row in rows if key in row] or None
 
 
 def number_rows(
-    rows: Sequence[Sequence[Any]], width: int, path: Path, key: str = "box"
+    rows: list[Any], width: int, path: Path, key: str = "box"
 ) -> Float64[Tensor, "rows numbers"]:
     """Rows of `width` finite numbers each."""
+    rows = [list_in(row, key) for row in list_in(rows, key)]
     widths = {len(row) for row in rows} - {width}
     if widths:
         raise ValueError(f"{path} must hold {width} numbers a {key}, got {sorted(widths)}")
@@ -177,7 +198,7 @@ def number_rows(
         if type(number) not in (int, float):
             got = "lists in it" if isinstance(number, list) else repr(number)
             raise ValueError(f"{path} must have numbers as {key}, got {got}")
-    return _tensor([list(row) for row in rows], key, path, torch.float64).reshape(-1, width)
+    return _tensor(rows, key, path, torch.float64).reshape(-1, width)
 
 
 def checked_boxes(boxes: Tensor, path: Path) -> Float64[Tensor, "boxes coords"]:
@@ -186,18 +207,20 @@ def checked_boxes(boxes: Tensor, path: Path) -> Float64[Tensor, "boxes coords"]:
     return boxes
 
 
-def column(
-    known: Sequence[Any] | None, key: str, count: int, path: Path, *, whole: bool = False
-) -> Tensor | None:
-    """One number per box; None if no box has it."""
-    if not known:
+def column(known: Any, key: str, count: int, path: Path, *, whole: bool = False) -> Tensor | None:
+    """One number per box, a whole one also where it is written as 1.0; None if no box has it."""
+    if known is None or (known == [] and not count):
         return None
-    if len(known) != count:
-        raise ValueError(f"{path} must have a {key} in all boxes or none, got {len(known)}")
-    kinds, words = ((int,), "whole") if whole else ((int, float), "finite")
-    if not all(type(value) in kinds and math.isfinite(value) for value in known):
-        raise ValueError(f"{path} must have {words} numbers as {key}, got {list(known)}")
-    return _tensor(list(known), key, path, torch.int64 if whole else torch.float64)
+    values = list_in(known, key)
+    if len(values) != count:
+        raise ValueError(f"{path} must have a {key} in all boxes or none, got {len(values)}")
+    try:
+        values = [whole_number(value) for value in values] if whole else values
+    except ValueError as error:
+        raise ValueError(f"{path} must have whole numbers as {key}, got {values!r:.80}") from error
+    if not all(map(_is_finite, values)):
+        raise ValueError(f"{path} must have finite numbers as {key}, got {values!r:.80}")
+    return _tensor(values, key, path, torch.int64 if whole else torch.float64)
 
 
 def flags(known: Sequence[Any], key: str, path: Path) -> Bool[Tensor, "boxes"] | None:
@@ -235,7 +258,7 @@ def _tensor(values: Any, key: str, path: Path, dtype: torch.dtype) -> Tensor:
     try:
         return torch.tensor(values, dtype=dtype)
     except (ValueError, TypeError, OverflowError, RuntimeError) as error:
-        raise ValueError(f"{path} must have numbers as {key}, got: {_one_line(error)}") from error
+        raise ValueError(f"{path} must have numbers as {key}, got: {one_line(error)}") from error
 
 
 def only_file(path: Path, files: Mapping[str, BoxFile]) -> BoxFile:

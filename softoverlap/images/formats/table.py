@@ -3,28 +3,29 @@
 The columns are those of `detections.csv`: `case`, `score`, `label`, `axis0_min`, `axis1_min`, ...,
 `axis0_max`, ... A column `ignored` (True or False) says which lesions are neither hit, false nor
 missed. Other columns are not read; `case`, `score`, `label` and `ignored` may be missing or empty.
-A table has no affine, and a case without boxes has no row.
+A table has no affine, and a case without boxes has no row. LUNA16's lists of nodules are read too.
 """
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from softoverlap.images.formats import luna16
 from softoverlap.images.formats.grids import affine_for
 from softoverlap.images.formats.record import (
     BoxFile,
     Hints,
+    axis_names,
     case_of,
     checked_boxes,
     column,
     flags,
     number_rows,
 )
-from softoverlap.images.tables import axis_names, write_table
+from softoverlap.images.texts import TextTable, number_in, read_table, write_table
 
 
 def write(path: Path, files: Mapping[str, BoxFile], hints: Hints) -> None:
@@ -51,15 +52,13 @@ def _rows(case: str, file: BoxFile) -> list[list[Any]]:
 
 def read(path: Path, hints: Hints) -> dict[str, BoxFile]:
     """Read every case with a row; rows without a case belong to one named after the file."""
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as stream:
-            reader = csv.DictReader(stream)
-            rows, header = list(reader), list(reader.fieldnames or [])
-    except (csv.Error, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} must be a CSV file, got: {error}") from error
-    names = _axes(path, header)
-    cases: dict[str, list[tuple[int, Mapping[str, Any]]]] = {}
-    for line, row in enumerate(rows, start=2):
+    table = read_table(path)
+    if luna16.is_list(table.columns):
+        return luna16.read(path, table, hints)
+    names = _axes(path, table.columns)
+    _check_units(path, table)
+    cases: dict[str, list[tuple[int, Mapping[str, str]]]] = {}
+    for line, row in enumerate(table.rows, start=2):
         cases.setdefault(row.get("case") or "", []).append((line, row))
     files = [_file(path, case, lines, names, hints) for case, lines in cases.items()]
     by_case = {case_of(path, file): file for file in files}
@@ -70,6 +69,14 @@ def read(path: Path, hints: Hints) -> dict[str, BoxFile]:
             f"after the file, and the case {case_of(path, unnamed)}"
         )
     return by_case
+
+
+def _check_units(path: Path, table: TextTable) -> None:
+    """Refuse a column that says that the numbers are no voxels."""
+    for name in ("unit", "units", "frame", "space"):
+        cells = {row.get(name, "").strip().lower() for row in table.rows}
+        if others := sorted(cells - {"", "voxel", "voxels"}):
+            raise ValueError(f"{path} must have boxes in voxels, got {name} {others[0]!r}")
 
 
 def _axes(path: Path, header: Sequence[str]) -> list[str]:
@@ -85,19 +92,19 @@ def _axes(path: Path, header: Sequence[str]) -> list[str]:
 def _file(
     path: Path,
     case: str,
-    lines: Sequence[tuple[int, Mapping[str, Any]]],
+    lines: Sequence[tuple[int, Mapping[str, str]]],
     names: Sequence[str],
     hints: Hints,
 ) -> BoxFile:
-    boxes = [[_number(path, line, row, name, float) for name in names] for line, row in lines]
+    boxes = [[_number(path, line, row, name) for name in names] for line, row in lines]
     columns = {
-        key: [_number(path, line, row, key, kind) for line, row in lines if row.get(key)]
-        for key, kind in (("score", float), ("label", int))
+        key: [_number(path, line, row, key, key == "label") for line, row in lines if row.get(key)]
+        for key in ("score", "label")
     }
     file = BoxFile(
         checked_boxes(number_rows(boxes, len(names), path), path),
-        column(columns["score"], "score", len(lines), path),
-        column(columns["label"], "label", len(lines), path, whole=True),
+        column(columns["score"] or None, "score", len(lines), path),
+        column(columns["label"] or None, "label", len(lines), path, whole=True),
         None,
         case or None,
         ignored=flags([_flag(path, line, row) for line, row in lines], "ignored", path),
@@ -105,17 +112,19 @@ def _file(
     return replace(file, affine=affine_for(path, file, hints))
 
 
-def _flag(path: Path, line: int, row: Mapping[str, Any]) -> bool | None:
-    text = (row.get("ignored") or "").strip().lower()
-    if text not in ("", "true", "false", "1", "0"):
+def _flag(path: Path, line: int, row: Mapping[str, str]) -> bool | None:
+    text = row.get("ignored", "").strip().lower()
+    if text not in ("", "true", "false", "1", "0", "1.0", "0.0"):
         raise ValueError(f"{path} must have True or False as ignored in line {line}, got {text!r}")
-    return text in ("true", "1") if text else None
+    return text in ("true", "1", "1.0") if text else None
 
 
-def _number(path: Path, line: int, row: Mapping[str, Any], name: str, kind: type) -> Any:
+def _number(
+    path: Path, line: int, row: Mapping[str, str], name: str, whole: bool = False
+) -> float | int:
     text = row.get(name)
     try:
-        return kind(text)
-    except (TypeError, ValueError) as error:
-        words = f"a {'whole ' if kind is int else ''}number as {name}"
+        return number_in(text or "", whole=whole)
+    except ValueError as error:
+        words = f"a {'whole ' if whole else ''}number as {name}"
         raise ValueError(f"{path} must have {words} in line {line}, got {text!r}") from error

@@ -69,5 +69,5 @@ def test_of_many_unknown_cases_a_few_are_named(tmp_path):
 def test_a_table_that_is_not_there_or_not_text_is_named(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"gone\.csv must be a CSV table, found no such"):
         read_patients(tmp_path / "gone.csv", ["a"])
-    with pytest.raises(ValueError, match="must be a CSV table in UTF-8, got"):
+    with pytest.raises(ValueError, match="must be a CSV file in UTF-8, got byte 0xe4"):
         read_patients(write(tmp_path, "case,patient\nä,b\n", "latin-1"), ["a"])

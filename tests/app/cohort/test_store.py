@@ -380,7 +380,7 @@ def test_results_of_another_version_are_refused_unless_overwritten(tmp_path, mon
     runner = partial(counting, scored=[])
     score_cohort(made_up(2), tmp_path, runner=runner)
     for module in (store, records):
-        monkeypatch.setattr(module, "version", lambda _: "99.0")
+        monkeypatch.setattr(module, "__version__", "99.0")
     assert case_key(*KEYED) != key
     with pytest.raises(
         ValueError, match=r"got softoverlap '.*', now '99\.0': pass .overwrite=True"

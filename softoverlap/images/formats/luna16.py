@@ -1,0 +1,119 @@
+"""LUNA16's list of nodules: `seriesuid,coordX,coordY,coordZ,diameter_mm` in LPS mm; only read.
+
+A nodule is a ball around a point. Its box is the smallest one along the voxel axes of its scan, so
+the scans are needed: a folder with SERIESUID.mhd for each, of which the challenge has ten. Series
+without a scan there are left out, and a note names them. A column `probability`, as in the files of
+results, is the score. Lists of points without diameters, such as `candidates.csv`, hold no boxes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from jaxtyping import Float64
+from torch import Tensor
+
+from softoverlap._checks import refusal
+from softoverlap.images.formats.grids import needed_affine
+from softoverlap.images.formats.record import BoxFile, Hints, bare_name, checked_boxes, column
+from softoverlap.images.texts import TextTable, number_in
+
+_CENTRE = ("coordX", "coordY", "coordZ")
+_SERIES, _DIAMETER, _SCORE = "seriesuid", "diameter_mm", "probability"
+_NAMED = 3
+"""Series without a scan that a note names."""
+
+
+def is_list(columns: Sequence[str]) -> bool:
+    """Whether the columns of a table are those of LUNA16's lists."""
+    return set(_CENTRE) <= set(columns)
+
+
+def read(path: Path, table: TextTable, hints: Hints) -> dict[str, BoxFile]:
+    """Read the nodules of every series whose scan is there."""
+    if missing := {_SERIES, _DIAMETER} - set(table.columns):
+        raise ValueError(
+            f"{path} must have the columns {_SERIES} and {_DIAMETER}, since a point has no size, "
+            f"got none called {' or '.join(sorted(missing))}"
+        )
+    if hints.frame not in (None, "LPS"):
+        raise refusal("frame", f"must be that of {path} itself, LPS, got {hints.frame}")
+    series: dict[str, list[tuple[int, Mapping[str, str]]]] = {}
+    for line, row in enumerate(table.rows, start=2):
+        name = row.get(_SERIES, "").strip()
+        if not name:
+            raise ValueError(f"{path} must have a {_SERIES} in each line, got none in line {line}")
+        series.setdefault(name, []).append((line, row))
+    return _files(path, series, hints)
+
+
+def _files(
+    path: Path, series: Mapping[str, list[tuple[int, Mapping[str, str]]]], hints: Hints
+) -> dict[str, BoxFile]:
+    """The series of the scan that the caller named, or of those in the folder."""
+    scan = "" if hints.image is None else bare_name(hints.image)
+    chosen = {scan: series[scan]} if scan in series else series
+    files: dict[str, BoxFile] = {}
+    lost = FileNotFoundError()
+    for name, lines in chosen.items():
+        bare = BoxFile(torch.zeros(0, 6, dtype=torch.float64), case=name)
+        try:
+            affine = needed_affine(path, bare, hints)
+        except FileNotFoundError as error:
+            lost = error
+        else:
+            files[name] = _file(path, name, lines, affine)
+    if series and not files:
+        raise lost
+    if left := [name for name in series if name not in files]:
+        first = next(iter(files))
+        names = ", ".join(left[:_NAMED]) + (", …" if len(left) > _NAMED else "")
+        note = f"{path}: {len(left)} series left out, since {hints.image} is no scan of: {names}"
+        files[first] = replace(files[first], notes=(note, *files[first].notes))
+    return files
+
+
+def _file(
+    path: Path, name: str, lines: list[tuple[int, Mapping[str, str]]], affine: Tensor
+) -> BoxFile:
+    centres = torch.tensor(
+        [[_number(path, line, row, axis) for axis in _CENTRE] for line, row in lines],
+        dtype=torch.float64,
+    )
+    diameters = torch.tensor(
+        [_number(path, line, row, _DIAMETER) for line, row in lines], dtype=torch.float64
+    )
+    if (diameters <= 0).any():
+        raise ValueError(f"{path} must have diameters above 0, got {diameters.min():g} of {name}")
+    scores = [_number(path, line, row, _SCORE) for line, row in lines if row.get(_SCORE)]
+    return BoxFile(
+        checked_boxes(_around(centres, diameters, affine), path),
+        column(scores or None, "probability", len(lines), path),
+        affine=affine,
+        case=name,
+    )
+
+
+def _around(
+    centres: Float64[Tensor, "boxes 3"],
+    diameters: Float64[Tensor, "boxes"],
+    affine: Float64[Tensor, "4 4"],
+) -> Float64[Tensor, "boxes 6"]:
+    """The smallest boxes along the voxel axes around balls; no angle makes them larger."""
+    to_voxels = torch.linalg.inv(affine[:3, :3])
+    ras = centres * torch.tensor([-1.0, -1.0, 1.0], dtype=torch.float64)
+    middle = (ras - affine[:3, 3]) @ to_voxels.T + 0.5
+    reach = diameters[:, None] / 2 * to_voxels.norm(dim=1)
+    return torch.cat([middle - reach, middle + reach], dim=1)
+
+
+def _number(path: Path, line: int, row: Mapping[str, str], name: str) -> float:
+    try:
+        return number_in(row.get(name, ""))
+    except ValueError as error:
+        raise ValueError(
+            f"{path} must have a number as {name} in line {line}, got {row.get(name)!r}"
+        ) from error

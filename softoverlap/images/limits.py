@@ -1,0 +1,187 @@
+"""How much memory and time a file may take: known before anything is allocated."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from softoverlap._checks import refusal
+
+READ_TIMEOUT = 60.0
+"""Seconds that reading one file may take by default."""
+
+_SHARE = 4
+"""By default a file may take a fourth of the memory: a score holds several volumes at a time."""
+_LEAST = 1 << 30
+_UNKNOWN = 4 << 30  # where the system does not say how much memory there is
+_UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
+_BINARY = {"KI": 1 << 10, "MI": 1 << 20, "GI": 1 << 30, "TI": 1 << 40}
+_SIZE = re.compile(r"\s*(\d+(?:\.\d*)?|\.\d+)\s*([KMGT]?I?)B?\s*", re.IGNORECASE)
+_CGROUPS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
+
+
+@dataclass(frozen=True)
+class ReadLimits:
+    """What reading one file may take.
+
+    Args:
+        timeout: Seconds for formats that are read in a process of their own (NRRD, MetaImage,
+            DICOM).
+        max_memory: Bytes for the values of one file, as stored and as returned.
+
+    Raises:
+        ValueError: If a number is not positive.
+
+    Examples:
+        >>> ReadLimits().timeout
+        60.0
+    """
+
+    timeout: float | int = READ_TIMEOUT
+    max_memory: int = 0
+
+    def __post_init__(self) -> None:
+        if not 0 < self.timeout < math.inf:
+            raise refusal("read_timeout", f"must be seconds above 0, got {self.timeout!r}")
+        if not self.max_memory:
+            object.__setattr__(self, "max_memory", default_memory())
+        if self.max_memory < 0:
+            raise refusal("max_memory", f"must be above 0, got {self.max_memory!r}")
+
+
+_limits: ReadLimits | None = None
+
+
+def current_limits() -> ReadLimits:
+    """The limits that hold now.
+
+    Examples:
+        >>> with read_limits(max_memory="8GB"):
+        ...     current_limits().max_memory
+        8000000000
+    """
+    return _limits or ReadLimits()
+
+
+@contextlib.contextmanager
+def read_limits(
+    *, read_timeout: float | int | None = None, max_memory: int | str | None = None
+) -> Iterator[ReadLimits]:
+    """Within the block, all images and files of boxes are read within these limits.
+
+    The limits are those of the process, for all of its threads.
+
+    Args:
+        read_timeout: Seconds that one file may take; unchanged if None.
+        max_memory: Bytes that one file may take, or words such as `"8GB"`; unchanged if None.
+
+    Yields:
+        The limits.
+
+    Raises:
+        ValueError: If a limit is not positive, or not a size.
+
+    Examples:
+        >>> with read_limits(read_timeout=5, max_memory="2 GiB") as limits:
+        ...     limits
+        ReadLimits(timeout=5, max_memory=2147483648)
+    """
+    global _limits
+    before, now = _limits, current_limits()
+    _limits = ReadLimits(
+        now.timeout if read_timeout is None else read_timeout,
+        now.max_memory if max_memory is None else memory_size(max_memory),
+    )
+    try:
+        yield _limits
+    finally:
+        _limits = before
+
+
+def memory_size(size: int | str) -> int:
+    """A number of bytes from words.
+
+    Args:
+        size: Bytes, or a number with a unit: kB, MB, GB, TB, KiB, MiB, GiB, TiB.
+
+    Returns:
+        Bytes, at least 1.
+
+    Raises:
+        ValueError: If it is no such size.
+
+    Examples:
+        >>> memory_size("8GB"), memory_size("1.5 GiB"), memory_size("500M")
+        (8000000000, 1610612736, 500000000)
+    """
+    match = _SIZE.fullmatch(str(size))
+    unit = "" if match is None else match[2].upper()
+    factor = {**_UNITS, **_BINARY}.get(unit)
+    if match is None or factor is None or int(float(match[1]) * factor) < 1:
+        raise refusal("max_memory", f"must be a size such as 8GB or 500MB, got {size!r}")
+    return int(float(match[1]) * factor)
+
+
+def check_memory(path: Path | str, needed: int) -> None:
+    """A file may be read if it takes no more memory than the limit.
+
+    Raises:
+        ValueError: If it takes more. The message has the file, both numbers and the option.
+
+    Examples:
+        >>> with read_limits(max_memory="1GB"):
+        ...     check_memory("scan.nrrd", 3 * 10**9)
+        Traceback (most recent call last):
+        ValueError: scan.nrrd needs 3 GB of memory, above the limit of 1 GB: raise it with ...
+    """
+    limit = current_limits().max_memory
+    if needed > limit:
+        raise ValueError(
+            f"{path} needs {in_words(needed)} of memory, above the limit of {in_words(limit)}: "
+            "raise it with `max_memory=`, if the file is what it should be"
+        )
+
+
+def in_words(size: int) -> str:
+    """A number of bytes with three digits and a unit.
+
+    Examples:
+        >>> in_words(2_700_000_000), in_words(999)
+        ('2.7 GB', '999 bytes')
+    """
+    for unit, factor in (("TB", 10**12), ("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
+        if size >= factor:
+            return f"{size / factor:.3g} {unit}" if size < 1000 * factor else f"{size:.2e} bytes"
+    return f"{size} bytes"
+
+
+@cache
+def default_memory() -> int:
+    """A fourth of the memory of this machine, or of its container; at least 1 GiB.
+
+    Examples:
+        >>> default_memory() >= 1 << 30
+        True
+    """
+    known = [size for size in (_physical(), *map(_cgroup, _CGROUPS)) if size]
+    return max(min(known) // _SHARE, _LEAST) if known else _UNKNOWN
+
+
+def _physical() -> int | None:
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, ValueError, OSError):  # Windows
+        return None
+
+
+def _cgroup(path: str) -> int | None:
+    try:
+        return int(Path(path).read_text(encoding="ascii"))
+    except (OSError, ValueError):  # no such file, or "max"
+        return None
