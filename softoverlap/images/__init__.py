@@ -61,6 +61,7 @@ from softoverlap.images.images import (
     noted_one_volume,
     stored_type,
 )
+from softoverlap.images.limits import ReadLimits, current_limits, read_limits
 from softoverlap.images.nifti import forms_apart, save_nifti
 from softoverlap.images.noted import Noted
 from softoverlap.images.phantom_files import write_phantoms
@@ -96,6 +97,7 @@ __all__ = [
     "LoadedCase",
     "Noted",
     "RaterStack",
+    "ReadLimits",
     "TextTable",
     "Unpaired",
     "Volume",
@@ -113,6 +115,7 @@ __all__ = [
     "check_same_grid",
     "check_written",
     "corner_displacement",
+    "current_limits",
     "find_cases",
     "find_files",
     "find_raters",
@@ -145,6 +148,7 @@ __all__ = [
     "read_boxes",
     "read_json",
     "read_label_map",
+    "read_limits",
     "read_table",
     "reorient_to",
     "roi_sizes",

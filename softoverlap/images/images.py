@@ -78,6 +78,8 @@ def noted_image(
     if not path.exists():
         found = "a link whose target is missing" if path.is_symlink() else "no such file"
         raise FileNotFoundError(f"{path} must be an image, found {found}")
+    if not (path.is_file() or path.is_dir()):  # a pipe may never end
+        raise FileNotFoundError(f"{path} must be an image, found neither a file nor a folder")
     values, affine, notes = _read(path, dtype)
     if values.ndim == 4 and len(values) == 1:
         values = values[0]

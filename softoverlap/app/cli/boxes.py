@@ -15,6 +15,7 @@ from softoverlap.app.cli.app import app
 from softoverlap.app.cli.box_files import Batch, MaskRow, boxes_of_mask, targets, write_mask_tables
 from softoverlap.app.cli.cases import check_folder
 from softoverlap.app.cli.console import SOME_FAILED, CountBar, one_line_errors, plural, say
+from softoverlap.app.cli.reading import reads_files
 
 if TYPE_CHECKING:
     from softoverlap.images import BoxFile
@@ -33,6 +34,7 @@ AxisOrder = Annotated[
 
 @app.command()
 @one_line_errors
+@reads_files
 def boxes(
     masks: Annotated[
         list[str], typer.Argument(help="Soft masks: files, folders, or patterns in quotes.")
@@ -148,6 +150,7 @@ def _box_masks(
 
 @app.command()
 @one_line_errors
+@reads_files
 def convert(
     source: Annotated[
         str, typer.Argument(metavar="IN", help="A file, a folder, or a pattern in quotes.")

@@ -38,6 +38,7 @@ from softoverlap.app.cli.console import (
     say,
 )
 from softoverlap.app.cli.interrupts import stop_if_interrupted
+from softoverlap.app.cli.reading import reads_files
 
 Seed = Annotated[int, typer.Option(min=0, help="Seed of weights, patches and phantoms.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")]
@@ -57,6 +58,7 @@ Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace an earlier
 
 @app.command()
 @one_line_errors
+@reads_files
 def train(
     data: Annotated[Path, typer.Option(help="Folder with the layout above.")],
     output: Annotated[Path, typer.Option(help="Folder for the checkpoint.")] = Path("runs/train"),
@@ -165,6 +167,7 @@ def train(
 
 @app.command()
 @one_line_errors
+@reads_files
 def detect(
     checkpoint: Annotated[Path, typer.Argument(help="A checkpoint of `softoverlap train`.")],
     images: Annotated[

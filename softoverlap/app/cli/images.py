@@ -20,6 +20,7 @@ from softoverlap.app.cli.fusing import Fusion, fuse_files, fuse_folder, parse_we
 from softoverlap.app.cli.image_words import Reading, check_values
 from softoverlap.app.cli.inspecting import COLUMNS, contents_of, is_image, named_files
 from softoverlap.app.cli.interrupts import finish_first, stop_if_interrupted
+from softoverlap.app.cli.reading import reads_files
 
 Values = Annotated[
     str,
@@ -31,6 +32,7 @@ Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace an earlier
 
 @app.command()
 @one_line_errors
+@reads_files
 def inspect(
     files: Annotated[
         list[str],
@@ -158,6 +160,7 @@ def _write_rows(table: Path, rows: list[dict[str, object]]) -> None:
 
 @app.command()
 @one_line_errors
+@reads_files
 def fuse(
     raters: Annotated[
         list[Path],

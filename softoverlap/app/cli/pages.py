@@ -9,11 +9,13 @@ import typer
 
 from softoverlap.app.cli.app import app
 from softoverlap.app.cli.console import CountBar, one_line_errors, plural, say
+from softoverlap.app.cli.reading import reads_files
 from softoverlap.app.cli.viewer import show_viewer
 
 
 @app.command()
 @one_line_errors
+@reads_files
 def report(
     results: Annotated[Path, typer.Argument(help="Folder of `softoverlap score`.")],
     output: Annotated[

@@ -11,6 +11,7 @@ import typer
 
 from softoverlap.app.cli.app import app
 from softoverlap.app.cli.console import RateBar, one_line_errors, say
+from softoverlap.app.cli.reading import reads_files
 from softoverlap.app.cli.score_words import list_pairs, print_results, what_is_kept
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ _NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 
 @app.command()
 @one_line_errors
+@reads_files
 def score(
     pred: Annotated[
         str | None, typer.Argument(help="Predictions: a file, a folder, or a pattern in quotes.")

@@ -22,6 +22,7 @@ from softoverlap.app.cohort.records import CaseResult, ScoreSettings, failed, pl
 from softoverlap.app.cohort.results import CaseRows
 from softoverlap.app.cohort.sides import is_box_file
 from softoverlap.app.cohort.voxels import mask_columns
+from softoverlap.images import ReadLimits, current_limits, read_limits
 
 
 def score_case(pair: ScorePair, settings: ScoreSettings | None = None) -> CaseResult:
@@ -66,12 +67,16 @@ def score_case(pair: ScorePair, settings: ScoreSettings | None = None) -> CaseRe
     return plain_result(score(pair, pair.pred, settings))
 
 
-def score_safely(pair: ScorePair, settings: ScoreSettings) -> CaseResult:
+def score_safely(
+    pair: ScorePair, settings: ScoreSettings, limits: ReadLimits | None = None
+) -> CaseResult:
     """Score one case; any exception becomes the error of its row.
 
     Args:
         pair: The files.
         settings: How to score.
+        limits: What reading a file may take, also in a process that was started for it; those
+            that hold here if None.
 
     Returns:
         The result, or a row with the error.
@@ -83,8 +88,10 @@ def score_safely(pair: ScorePair, settings: ScoreSettings) -> CaseResult:
     """
     if pair.error:
         return failed(pair.case, pair.error, pair)
+    limits = limits or current_limits()
     try:
-        return score_case(pair, settings)
+        with read_limits(read_timeout=limits.timeout, max_memory=limits.max_memory):
+            return score_case(pair, settings)
     except (ValueError, OSError) as error:
         return failed(pair.case, str(error), pair)
     except Exception as error:  # one case must not end the others

@@ -20,6 +20,7 @@ from softoverlap.app.cohort.records import CaseResult, ScoreSettings, case_files
 from softoverlap.app.cohort.runners import Runner, serial
 from softoverlap.app.cohort.store import Journal
 from softoverlap.app.cohort.summary import conclude
+from softoverlap.images import current_limits
 
 
 @dataclass(frozen=True)
@@ -117,7 +118,7 @@ def score_cohort(
         keys = {pair.case: case_key(pair, settings) for pair in pairs}
         waiting = [pair for pair in pairs if not _is_finished(journal, pair, keys)]
         (start or _nothing)(len(pairs) - len(waiting))
-        score = partial(score_safely, settings=settings)
+        score = partial(score_safely, settings=settings, limits=current_limits())
         with contextlib.closing(runner(waiting, score, report or _nothing)) as coming:
             for result in coming:
                 if overwrite:

@@ -18,6 +18,7 @@ from softoverlap.images.formats import (
     ours,
     table,
 )
+from softoverlap.images.formats.npz import load_npz
 from softoverlap.images.formats.record import BoxFile, Hints
 from softoverlap.images.nifti import NIFTI_SUFFIXES, is_nifti_name
 from softoverlap.images.texts import read_json
@@ -76,7 +77,7 @@ def format_of(path: Path) -> str:
         return "csv"
     content: Any = None
     if suffix == ".npz":
-        content = nndetection.load_npz(path)
+        content = load_npz(path)
     elif suffix == ".json":
         content = read_json(path)
     name = _format_of(content)

@@ -16,7 +16,6 @@ error message contains it. `nndet_boxes2nii` writes JSON (`{"1": {"score": ..., 
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -30,6 +29,7 @@ from torch import Tensor
 from softoverlap.images.files import whole_file
 from softoverlap.images.formats import label_map, label_table
 from softoverlap.images.formats.grids import affine_for
+from softoverlap.images.formats.npz import load_npz
 from softoverlap.images.formats.record import (
     BoxFile,
     Hints,
@@ -91,7 +91,8 @@ def _from_order(rows: Tensor, ndim: int, path: Path) -> Noted[Float64[Tensor, "b
     back = [_ORDER[ndim].index(column) for column in range(2 * ndim)]
     low, high = rows[:, back].chunk(2, dim=1)
     if (high < low).any():
-        raise ValueError(f"{path} must have x2 at or above x1, got {rows.tolist()}")
+        wrong = rows[(high < low).any(dim=1)][0]
+        raise ValueError(f"{path} must have x2 at or above x1, got {wrong.tolist()}")
     low, high = low.flip(1) + 1, high.flip(1)
     thin, notes = (high < low).any(dim=1), ()
     if thin.any():
@@ -145,15 +146,6 @@ def read(path: Path, hints: Hints) -> dict[str, BoxFile]:
         file = _file(content, path)
     case = case_of(path, file)
     return {case: replace(file, affine=affine_for(path, file, hints), case=case)}
-
-
-def load_npz(path: Path) -> dict[str, Any]:
-    """Arrays of an npz file as lists, without unpickling."""
-    try:
-        with np.load(path, allow_pickle=False) as arrays:
-            return {key: arrays[key].tolist() for key in arrays.files}
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile, AttributeError, TypeError) as error:
-        raise ValueError(f"{path} must be a readable npz without pickles, got: {error}") from error
 
 
 def _instances(content: Mapping[str, Any]) -> dict[str, Any]:
