@@ -148,12 +148,14 @@ def meta(seed: int) -> Iterator[Damaged]:
         yield damaged(what, ".mha", content)
     for what, content in flipped(whole, start, rng, 40):
         yield damaged(what, ".mha", content)
-    for what, data in _compressed():
-        yield damaged(f"packed {what}", ".mha", _meta_of(CompressedData="True") + data)
+    for what, size, data in _compressed():
+        yield damaged(f"packed {what}", ".mha", _packed(size) + data)
     bomb = deflated_zeros(2048, zlib.MAX_WBITS)[0]
-    yield damaged("packed tail of gigabytes", ".mha", _meta_of(CompressedData="True") + bomb)
-    large = _meta_of(CompressedData="True", DimSize="1500 1500 900")
+    yield damaged("packed tail of gigabytes", ".mha", _packed(len(bomb)) + bomb)
+    large = _packed(len(bomb), DimSize="2048 1024 1024")
     yield damaged("packed gigabytes", ".mha", large + bomb)
+    for what, text in _lists():
+        yield damaged(f"list {what}", ".mhd", _meta_of(ElementDataFile="LIST") + text)
     for what, place in _places("raw"):
         header = _meta_of(ElementDataFile=place)
         yield damaged(f"apart {what}", ".mhd", header, raw=DATA[: -1 if what == "short" else None])
@@ -229,15 +231,38 @@ def _encoded() -> Iterator[tuple[str, bytes]]:
     yield "raw long", DATA + b"\0"
 
 
-def _compressed() -> Iterator[tuple[str, bytes]]:
+def _packed(size: int, **changed: str) -> bytes:
+    """A header of compressed data, whose size it says unless that is negative."""
+    first = {} if size < 0 else {"CompressedDataSize": str(size)}
+    return _meta({**first, **META, "CompressedData": "True", **changed}.items())
+
+
+def _compressed() -> Iterator[tuple[str, int, bytes]]:
+    """What is wrong, the size of the stream as the header says, and the stream."""
     packed = zlib.compress(DATA)
-    yield "cut", packed[:-9]
-    yield "without checksum", packed[:-4]
-    yield "wrong checksum", packed[:-4] + bytes(4)
-    yield "of half", zlib.compress(DATA[:500])
-    yield "of more", zlib.compress(DATA * 2)
-    yield "and garbage", packed + b"garbage"
-    yield "not at all", DATA
+    for what, data in (
+        ("cut", packed[:-9]),
+        ("without checksum", packed[:-4]),
+        ("wrong checksum", packed[:-4] + bytes(4)),
+        ("of half", zlib.compress(DATA[:500])),
+        ("of more", zlib.compress(DATA * 2)),
+        ("and garbage", packed + b"garbage"),
+        ("not at all", DATA),
+    ):
+        yield what, len(data), data
+    yield "of no size", -1, packed
+    yield "of size nothing", 0, packed
+    yield "of half its size", len(packed) // 2, packed
+    yield "of twice its size", 2 * len(packed), packed
+
+
+def _lists() -> Iterator[tuple[str, bytes]]:
+    """Lists of files with a slice each, which are not there."""
+    yield "of nothing", b""
+    yield "of bytes", DATA
+    yield "of files that are gone", b"".join(b"gone-%d.raw\n" % k for k in range(8))
+    yield "of itself", b"list-of-itself.mhd\n" * 8
+    yield "of too few", b"list-of-too-few.mhd\n"
 
 
 def _places(end: str) -> Iterator[tuple[str, str]]:
