@@ -32,24 +32,31 @@ class Folders:
         """The words behind the name of the command, after its folders are written."""
         if command == "train":
             return ["--data", str(self._training_folder()), "--dry-run"]
-        paths = [str(item.write(self.damaged)) for item in self.items]
-        if command == "inspect":
-            return self._inspect(paths)
-        if command == "boxes":
-            return [*paths, "--output", str(self.output)]
+        paths = [item.write(self.damaged) for item in self.items]
+        if command in ("inspect", "boxes"):
+            return self._named(command, paths)
         return self._score() if command == "score" else self._convert()
 
-    def _inspect(self, paths: list[str]) -> list[str]:
+    def _named(self, command: str, paths: list[Path]) -> list[str]:
+        """Every file by its name; a folder is no file, unless it holds a series."""
+        if self.family != "dicom":
+            pairs = zip(paths, self.items, strict=True)
+            self.items = [item for path, item in pairs if not path.is_dir()]
+        names = [str(self.damaged / item.name) for item in self.items]
+        if command == "boxes":
+            return [*names, "--output", str(self.output)]
         image = ["--image", str(self._masks())] if self.family in BOXES else []
         self.output.mkdir()
-        return [*paths, *image, "--csv", str(self.output / "files.csv")]
+        return [*names, *image, "--csv", str(self.output / "files.csv")]
 
     def _score(self) -> list[str]:
-        pred = str(self.damaged)
+        pred, options = str(self.damaged), ["--output", str(self.output)]
         if self.family in BOXES:
-            ends = {item.name[len(case_of(item)) :] for item in self.items} - {".npy"}
+            options += ["--at-score", "0.5"]  # files may hold different ones
+        ends = {item.name[len(case_of(item)) :] for item in self.items} - {".npy"}
+        if ends <= {".csv", ".npz", ".mrk.json"}:
             pred = f"{self.damaged}/{{case}}{ends.pop()}"
-        return [pred, str(self._masks()), "--output", str(self.output)]
+        return [pred, str(self._masks()), *options]
 
     def _convert(self) -> list[str]:
         """Boxes are read as their format, NIfTI as label maps, others as the grids of boxes."""

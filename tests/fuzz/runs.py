@@ -19,6 +19,8 @@ from tests.support.corpus import BOXES, SEED, Damaged
 ROOT = Path(__file__).parents[2]
 MEBIBYTES = 2048
 SECONDS = 600
+OPTIONS = ("--max-memory", "1GB", "--read-timeout", "20")
+"""What the limits of the commands are set to, so that the figures do not depend on the machine."""
 
 
 @dataclass(frozen=True)
@@ -71,13 +73,13 @@ def run(family: str, command: str, items: Sequence[Damaged], work: Path) -> Run:
     """Write the files, run the command on them, and see what it said of each."""
     shutil.rmtree(work, ignore_errors=True)
     folders = Folders(work, family, items)
-    words = [sys.executable, "-m", "softoverlap", command, *folders.arguments(command)]
+    words = [sys.executable, "-m", "softoverlap", command, *folders.arguments(command), *OPTIONS]
     log = work / f"{command}.txt"
     ended = watched(words, log, mebibytes=MEBIBYTES, seconds=SECONDS, cwd=ROOT)
     tables = [path.read_text("utf-8", "backslashreplace") for path in folders.output.rglob("*.csv")]
     return Run(
         family, command, len(items), _refused(command, ended, folders.output),
-        tuple(_unnamed(items, "\n".join([ended.text, *tables]))), ended.status,
+        tuple(_unnamed(folders.items, "\n".join([ended.text, *tables]))), ended.status,
         "Traceback" in ended.text, ended.stopped, round(ended.seconds, 1), round(ended.mebibytes),
     )  # fmt: skip
 
@@ -133,7 +135,7 @@ def figures(runs: Sequence[Run]) -> dict[str, object]:
     return {
         "machine": {"python": platform.python_version(), "device": platform.machine()},
         "seed": SEED,
-        "limits": {"mebibytes": MEBIBYTES, "seconds": SECONDS},
+        "limits": {"mebibytes": MEBIBYTES, "seconds": SECONDS, "options": OPTIONS},
         "files": sum(int(str(family["files"])) for family in families.values()),
         "processes": len(runs),
         "statuses": {str(k): n for k, n in sorted(Counter(one.status for one in runs).items())},

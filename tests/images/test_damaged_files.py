@@ -10,7 +10,7 @@ import warnings
 import pytest
 import torch
 
-from softoverlap.images import load_image, read_box_files
+from softoverlap.images import load_image, read_box_files, read_limits
 from tests.support.corpus import AFFINE, BOXES, FAMILIES, IMAGES, SEED, box_format
 
 MOST_MEBIBYTES = 1024
@@ -51,7 +51,8 @@ def check_family(read, family, folder):
     """Go through the files; return how many are refused."""
     before, refused = peak(), 0
     for item in FAMILIES[family](SEED):
-        message = outcome(read, item.write(folder))
+        with read_limits(max_memory="500MB", read_timeout=MOST_SECONDS / 2):
+            message = outcome(read, item.write(folder))
         assert peak() - before < MOST_MEBIBYTES, item.name
         assert message is not None or not item.refused, f"{item.name} was read"
         if message is not None:

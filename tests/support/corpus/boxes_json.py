@@ -22,7 +22,7 @@ def _ours() -> dict[str, Any]:
     ]
     return {
         "format": "softoverlap-boxes", "version": 1, "case": None,
-        "coordinates": "voxel corners", "ndim": 3, "axes": [
+        "coordinates": "voxel corners, half-open: voxel i fills [i, i + 1)", "ndim": 3, "axes": [
             *(f"axis{axis}_min" for axis in range(3)), *(f"axis{axis}_max" for axis in range(3)),
         ],
         "affine": _ROWS, "score_threshold": 0.5, "threshold_rule": "given",
