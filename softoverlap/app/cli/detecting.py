@@ -152,12 +152,11 @@ def train(
     scans, unseen = scans[: len(cases)], scans[len(cases) :]
     check_lesions(scans, config)
     output.mkdir(parents=True, exist_ok=True)
-    if overwrite:
-        checkpoint.unlink(missing_ok=True)
     with TrainingBar() as bar:
         model = run_training(
-            scans, config, device=device, checkpoint=checkpoint, resume=resume, progress=bar
-        )
+            scans, config, device=device, checkpoint=checkpoint, resume=resume,
+            overwrite=overwrite, progress=bar,
+        )  # fmt: skip
     model, result = validate(model, scans, unseen, at)
     keep_threshold(checkpoint, model)
     say(f"checkpoint: {checkpoint}")

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
         SummarySettings,
     )
 
-_NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
+_NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 @app.command()

@@ -149,9 +149,9 @@ class Journal:
             while line:
                 line = line[self._file.write(line) :]
             os.fsync(self._file.fileno())
-        except OSError:
+        except OSError as error:
             self._file.truncate(start)
-            raise
+            raise OSError(error.errno, error.strerror, str(self.path)) from error
 
     def _read(self, *, overwrite: bool) -> int:
         """Read the finished cases of an earlier run; return how many bytes of the file to keep."""

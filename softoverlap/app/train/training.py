@@ -44,6 +44,7 @@ def train(
     device: str | torch.device = "auto",
     checkpoint: str | os.PathLike[str] | None = None,
     resume: bool = False,
+    overwrite: bool = False,
     progress: Callable[[Progress], None] | None = None,
 ) -> LesionDetector:
     """Train a lesion detector on scans with soft lesions.
@@ -59,6 +60,7 @@ def train(
         checkpoint: File to write every `config.save_seconds` and at the end.
         resume: Go on from `checkpoint`, with the same scans and settings; only `steps`,
             `max_minutes` and `save_seconds` may differ. Without such a file the run starts anew.
+        overwrite: Start anew where there is such a file; it stays until the first new one is whole.
         progress: Called after every step. If it raises `KeyboardInterrupt`, the checkpoint is
             written first; within a step, where nothing is whole, the last one stays.
 
@@ -66,7 +68,7 @@ def train(
         The trained detector, in evaluation mode.
 
     Raises:
-        FileExistsError: If there is a checkpoint and `resume` is False.
+        FileExistsError: If there is a checkpoint, and `resume` and `overwrite` are False.
         ValueError: If there is no scan, the resumed run does not fit, or the training diverges.
         KeyboardInterrupt: If `progress` raised it, with the checkpoint that is kept.
 
@@ -85,7 +87,8 @@ def train(
         (1.0, 1.0, 1.5)
     """
     config = config or TrainingConfig()
-    run = _start(scans, config, pick_device(device), checkpoint, resume)
+    earlier = None if overwrite else checkpoint
+    run = _start(scans, config, pick_device(device), earlier, resume)
     sampler = _sampler(scans, run.model)
     stopped = False
     while run.done < 1 and not stopped:

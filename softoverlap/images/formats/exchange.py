@@ -23,6 +23,7 @@ from softoverlap.images.formats.record import BoxFile, Hints, bare_name, numbers
 from softoverlap.images.formats.world import FRAMES
 from softoverlap.images.geometry import check_affine
 from softoverlap.images.noted import warn_of
+from softoverlap.images.sources import is_dangling
 
 
 def _hints(
@@ -96,7 +97,8 @@ def noted_box_files(
 ) -> dict[str, BoxFile]:
     """`read_box_files` that leaves its warnings in the `notes` of each file."""
     if not path.is_file():
-        raise FileNotFoundError(f"{path} must be a file of boxes, found no such file")
+        found = "a link whose target is missing" if is_dangling(path) else "no such file"
+        raise FileNotFoundError(f"{path} must be a file of boxes, found {found}")
     hints = hints or Hints()
     files = FORMATS[format or format_of(path)].read(path, hints)
     _check_image(path, files, hints)

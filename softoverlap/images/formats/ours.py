@@ -47,6 +47,8 @@ from softoverlap.images.texts import read_json, write_json
 
 FORMAT = "softoverlap-boxes"
 VERSION = 1
+MOST_AXES = 64
+"""As many as a tensor may have."""
 COORDINATES = "voxel corners, half-open: voxel i fills [i, i + 1)"
 SCHEMA = Path(__file__).parents[1] / "boxes.schema.json"
 
@@ -119,13 +121,11 @@ def _check_kind(content: Any, path: Path) -> None:
 
 def _box_file(content: dict[str, Any], path: Path) -> BoxFile:
     rows, ndim, case = objects_in(content["boxes"], "boxes"), content["ndim"], content["case"]
-    if type(ndim) is not int or ndim < 1:
+    if type(ndim) is not int or not 1 <= ndim <= MOST_AXES:
         raise ValueError(f"{path} must have a whole number of axes as ndim, got {ndim!r}")
     if case is not None and not isinstance(case, str):
         raise ValueError(f"{path} must have a name as case, got {case!r}")
-    for key, words in (("coordinates", COORDINATES), ("axes", axis_names(ndim))):
-        if content.get(key, words) != words:  # else the numbers would mean something else
-            raise ValueError(f"{path} must have {words!r} as {key}, got {content[key]!r:.80}")
+    _check_meaning(content, ndim, path)
     boxes = number_rows([row["box"] for row in rows], 2 * ndim, path)
     anchor = content.get("smallest_anchor")
     return BoxFile(
@@ -140,6 +140,17 @@ def _box_file(content: dict[str, Any], path: Path) -> BoxFile:
         ignored=flags([row.get("ignored") for row in rows], "ignored", path),
         smallest_anchor=tuple(anchor) if isinstance(anchor, list) else anchor,
     )
+
+
+def _check_meaning(content: Mapping[str, Any], ndim: int, path: Path) -> None:
+    """Refuse numbers of another convention."""
+    coordinates, axes = content.get("coordinates", COORDINATES), content.get("axes")
+    if coordinates != COORDINATES:
+        raise ValueError(
+            f"{path} must have {COORDINATES!r} as coordinates, got {coordinates!r:.80}"
+        )
+    if axes not in (None, axis_names(ndim)):
+        raise ValueError(f"{path} must have the axes {axis_names(ndim)}, got {axes!r:.80}")
 
 
 def _notes_on_others(
