@@ -33,15 +33,15 @@ class Folders:
         if command == "train":
             return ["--data", str(self._training_folder()), "--dry-run"]
         paths = [item.write(self.damaged) for item in self.items]
-        if command in ("inspect", "boxes"):
-            return self._named(command, paths)
-        return self._score() if command == "score" else self._convert()
-
-    def _named(self, command: str, paths: list[Path]) -> list[str]:
-        """Every file by its name; a folder is no file, unless it holds a series."""
-        if self.family != "dicom":
+        if command == "score":
+            return self._score()
+        if self.family != "dicom":  # a folder is no file, unless it holds a series
             pairs = zip(paths, self.items, strict=True)
             self.items = [item for path, item in pairs if not path.is_dir()]
+        return self._convert() if command == "convert" else self._named(command)
+
+    def _named(self, command: str) -> list[str]:
+        """Every file by its name."""
         names = [str(self.damaged / item.name) for item in self.items]
         if command == "boxes":
             return [*names, "--output", str(self.output)]
