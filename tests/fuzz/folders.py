@@ -10,7 +10,7 @@ from tests.support.corpus import BOXES, Damaged, box_format, nifti_bytes
 
 COMMANDS = ("inspect", "score", "boxes", "convert", "train")
 _ENDS = (".mrk.json", ".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd", ".hdr", ".img", ".mgz")
-_ENDS += (".json", ".csv", ".npz", ".npy", ".dcm")
+_ENDS += (".json", ".csv", ".npz", ".dcm")
 
 
 def case_of(item: Damaged) -> str:
@@ -51,9 +51,9 @@ class Folders:
 
     def _score(self) -> list[str]:
         pred, options = str(self.damaged), ["--output", str(self.output)]
-        if self.family in BOXES:
-            options += ["--at-score", "0.5"]  # files may hold different ones
-        ends = {item.name[len(case_of(item)) :] for item in self.items} - {".npy"}
+        if self.family in ("json", "box_places"):
+            options += ["--at-score", "0.5"]  # the files hold different ones
+        ends = {item.name[len(case_of(item)) :] for item in self.items}
         if ends <= {".csv", ".npz", ".mrk.json"}:
             pred = f"{self.damaged}/{{case}}{ends.pop()}"
         return [pred, str(self._masks()), *options]

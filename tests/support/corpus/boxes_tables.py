@@ -92,7 +92,7 @@ def npz_boxes(seed: int) -> Iterator[Damaged]:
         yield damaged(f"npz header {name}", ".npz", _members({"pred_boxes.npy": array}))
     for what, content in _zips(whole):
         yield damaged(f"npz {what}", ".npz", content)
-    yield damaged("an array alone", ".npy", _npy(_arrays()["pred_boxes"]))
+    yield damaged("npz an array alone", ".npz", _npy(_arrays()["pred_boxes"]))
 
 
 _WRONG = (
