@@ -20,8 +20,8 @@ from softoverlap.app.cohort.patterns import (
 )
 from softoverlap.images import IMAGE_SUFFIXES, Unpaired, image_name, is_dangling, is_dicom_folder
 
-BOX_SUFFIXES = (".mrk.json", ".json", ".csv", ".npz")
-"""Suffixes of files of boxes, the longest first."""
+BOX_SUFFIXES = (".mrk.json", ".json", ".fcsv", ".acsv", ".csv", ".npz")
+"""Suffixes of files of boxes, also of those that are refused with a word on what is read."""
 
 _BOXES, _HEATMAP = "_boxes", "_heatmap"  # as `boxes` and `detect` end the names of their files
 _RATER = re.compile(r"(?P<case>.+)_rater(?P<rater>\d+)")

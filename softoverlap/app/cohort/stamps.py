@@ -8,6 +8,8 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+from softoverlap.images import tables_beside
+
 Stamp = tuple[str, int, int, int]
 """Path, size, and the times of the last change of content and of file; -1 if the file is gone."""
 
@@ -48,7 +50,9 @@ def _stamp(file: Path) -> Stamp:
 
 
 def _data_apart(path: Path) -> list[Path]:
-    """The data files that the header of a MetaImage or NRRD file names."""
+    """The data that the header of a MetaImage or NRRD file names, or a label map of classes."""
+    if path.suffix.lower() == ".json":
+        return list(tables_beside(path))
     if path.suffix.lower() not in _HEADERS:
         return []
     sign, field = _HEADERS[path.suffix.lower()]

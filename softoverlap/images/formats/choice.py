@@ -64,13 +64,18 @@ FORMATS: dict[str, BoxFormat] = {
 """All formats by name."""
 
 
+def refuse_unread(path: Path) -> None:
+    """Refuse formats that are not read, and say how to bring their files over."""
+    if path.suffix.lower() in markups.OLD:
+        markups.refuse_old(path)
+    if path.suffix.lower() in nndetection.PICKLES:
+        nndetection.refuse_pickle(path)
+
+
 def format_of(path: Path) -> str:
     """The format of an existing file, from its suffix or its content."""
+    refuse_unread(path)
     suffix = path.suffix.lower()
-    if suffix in markups.OLD:
-        markups.refuse_old(path)
-    if suffix in nndetection.PICKLES:
-        nndetection.refuse_pickle(path)
     if is_nifti_name(path):
         return "labelmap"
     if suffix == ".csv":

@@ -18,6 +18,7 @@ from softoverlap.images.formats.choice import (
     format_of,
     format_to_write,
     notes_on_dropped,
+    refuse_unread,
 )
 from softoverlap.images.formats.record import BoxFile, Hints, bare_name, numbers
 from softoverlap.images.formats.world import FRAMES
@@ -99,6 +100,7 @@ def noted_box_files(
     if not path.is_file():
         found = "a link whose target is missing" if is_dangling(path) else "no such file"
         raise FileNotFoundError(f"{path} must be a file of boxes, found {found}")
+    refuse_unread(path)
     hints = hints or Hints()
     files = FORMATS[format or format_of(path)].read(path, hints)
     _check_image(path, files, hints)

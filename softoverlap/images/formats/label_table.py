@@ -39,8 +39,8 @@ def map_beside(path: Path) -> Path:
     found = next((map for map in maps if map.is_file()), None)
     if found is None:
         raise FileNotFoundError(
-            f"{path} holds the classes of a label map, and {maps[0].name} must lie beside it, "
-            "found no such file"
+            f"{path} holds the classes of a label map, and {bare_name(path)}.nii.gz must lie beside "
+            "it, found no such file"
         )
     return found
 
@@ -99,7 +99,7 @@ def _cells(path: Path, row: Mapping[str, Any]) -> tuple[int, float | None, int |
             None if score in ("", None) else _real_cell(score),
             None if label in ("", None) else _whole_cell(label),
         )
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise ValueError(f"{path} must have the columns value, score, label, got {row}") from error
 
 
@@ -109,9 +109,11 @@ def _whole_cell(cell: Any) -> int:
 
 
 def _real_cell(cell: Any) -> float:
-    if type(cell) in (int, float):
-        return float(cell)
-    return float(number_in(cell))
+    if isinstance(cell, str):
+        return float(number_in(cell))
+    if type(cell) not in (int, float):
+        raise TypeError(f"no number: {cell!r}")
+    return float(cell)
 
 
 def write_scores(path: Path, file: BoxFile) -> None:

@@ -136,8 +136,6 @@ def _affine(content: Mapping[str, Any], path: Path) -> Tensor | None:
 
 def read(path: Path, hints: Hints) -> dict[str, BoxFile]:
     """Read the case of a file."""
-    if path.suffix.lower() in PICKLES:
-        refuse_pickle(path)
     content = read_json(path) if label_table.is_json(path) else load_npz(path)
     if label_table.is_instances(content):  # classes, of a label map beside them
         return label_map.read(path, hints)
