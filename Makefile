@@ -23,7 +23,7 @@ endif
 endif
 endif
 
-.PHONY: demo test check tutorials docs bench clean
+.PHONY: demo test check tutorials docs bench fuzz clean
 .NOTPARALLEL:
 
 demo: $(VENV)/.report
@@ -49,6 +49,10 @@ docs: $(VENV)/.dev
 
 bench: $(VENV)/.dev
 	set -e; for script in benchmarks/[!_]*.py; do echo "== $$script"; $(BIN)/python "$$script"; done
+
+# Damaged files through every command; what is finished is kept in runs/fuzz, so Ctrl-C loses little.
+fuzz: $(VENV)/.dev
+	$(BIN)/python -m tests.fuzz
 
 clean:
 	rm -rf $(VENV) build dist docs/_build docs/api/generated docs/tutorials .pytest_cache .ruff_cache .hypothesis

@@ -59,8 +59,13 @@ def read_series(
 def _series(folder: Path, others: Sequence[str]) -> tuple[str, ...]:
     """Files of the series in the folder, in the order of their positions."""
     reader = SimpleITK.ImageSeriesReader
-    series = {key: reader.GetGDCMSeriesFileNames(str(folder), key)
-              for key in reader.GetGDCMSeriesIDs(str(folder))}  # fmt: skip
+    try:
+        keys = reader.GetGDCMSeriesIDs(str(folder))
+        series = {key: reader.GetGDCMSeriesFileNames(str(folder), key) for key in keys}
+    except RuntimeError as error:
+        raise ValueError(
+            f"{folder} must hold a readable DICOM series, got: {reason(error)}"
+        ) from error
     series = {key: files for key, files in series.items()
               if not {Path(file).name for file in files} <= set(others)}  # fmt: skip
     if len(series) != 1:

@@ -1,0 +1,1 @@
+"""Every damaged file of `tests.support.corpus` through every command: `make fuzz`."""
