@@ -125,9 +125,9 @@ class _Nodes:
 
     def _slope_nodes(self, axis: int) -> tuple[Int[Tensor, "4 pairs"], Float[Tensor, "2 pairs"]]:
         """Nodes left and right of both faces, and the voxels between: 2 where a face is a node."""
-        face = self.face[[axis, axis + self.ndim]]
-        left, right = face.ceil() - 1, face.floor() + 1
         limit = self.limit[axis]
+        face = self.face[[axis, axis + self.ndim]].clamp(min=-1).minimum(limit + 1)
+        left, right = face.ceil() - 1, face.floor() + 1  # beyond 2^53 both would be the face
         nodes = torch.stack([left[0], right[0], left[1], right[1]])
         nodes = torch.minimum(nodes.clamp(min=0), limit).long()
         return torch.minimum(nodes, limit).clamp(min=0) * self.stride[axis], right - left

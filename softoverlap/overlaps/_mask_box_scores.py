@@ -33,6 +33,7 @@ Penalty = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 VOXELS_AT_ONCE = 1 << 24  # of whole-image masks: their tables take 8 bytes a voxel
 _PAIRS_PER_BLOCK = 1 << 20
+_FARTHEST = 2.0**300
 
 
 def in_parts(
@@ -76,7 +77,7 @@ def ratio_of(
 ) -> Aligned:
     """The ratio of the pairs, formed in float64."""
     mass = mass_of_pairs(volume, boxes, rows, columns)
-    box_volumes = geometry.volume(boxes.to(torch.float64))[columns]
+    box_volumes = geometry.volume(within_reach(boxes))[columns]
     return ratio(mass, box_volumes, volume.sizes[rows])
 
 
@@ -111,6 +112,11 @@ def prepared(masks: AnyMasks, boxes: Tensor, validate: bool | None) -> tuple[Sum
             f"boxes must be on {volume.device}, where the masks are, got {boxes.device}"
         )
     return volume, plain(boxes)
+
+
+def within_reach(boxes: Tensor) -> Tensor:
+    """In float64, and no farther than products and squares stay finite; scores there are 1e-90."""
+    return boxes.to(torch.float64).clamp(-_FARTHEST, _FARTHEST)
 
 
 def _result_dtype(volume: SummedVolume, boxes: Tensor, at_least: torch.dtype | None) -> torch.dtype:
