@@ -182,7 +182,7 @@ def _check_paired_columns(content: str, ndim: int | None, tensors: dict[str, Ten
 
 def check_same_rows(**tensors: Tensor) -> None:
     """All tensors have as many rows."""
-    counts = {name: tensor.shape[0] for name, tensor in tensors.items()}
+    counts = {name: int(tensor.shape[0]) for name, tensor in tensors.items()}
     if len(set(counts.values())) > 1:
         raise ValueError(f"{' and '.join(counts)} must have as many rows, got {counts}")
 

@@ -30,7 +30,9 @@ PerChannel = Float[Tensor, "batch channel"]
 
 def plain(tensor: Tensor) -> Tensor:
     """The same data without a subclass (MONAI's `MetaTensor` slows arithmetic down)."""
-    return tensor if type(tensor) is Tensor else tensor.as_subclass(Tensor)
+    if type(tensor) is Tensor or torch.compiler.is_exporting():  # whose tensors have no data
+        return tensor
+    return tensor.as_subclass(Tensor)
 
 
 def accumulation_dtype(*tensors: Tensor) -> torch.dtype:

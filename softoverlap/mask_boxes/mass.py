@@ -9,6 +9,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from softoverlap._autograd import once_only
+from softoverlap._checks import is_traced
 from softoverlap._types import Boxes
 from softoverlap.mask_boxes.tables import SummedVolume
 
@@ -23,7 +24,21 @@ def mass_of_pairs(
 
     Where a face lies on a voxel edge its derivative is the mean of the two one-sided ones.
     """
+    if is_traced():
+        return _recorded_mass(volume, boxes, rows, columns)
     return _PairMass.apply(volume.table, boxes, volume, rows, columns)  # pyright: ignore
+
+
+def _recorded_mass(volume: SummedVolume, boxes: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+    """The same in plain operations, which a graph can hold, all pairs at once.
+
+    What is added to the mass is 0, and has the gradient to the boxes.
+    """
+    nodes = _Nodes(volume, boxes, rows, columns)
+    mass, faces = nodes.mass(volume.table), boxes[columns].t()
+    excess = mass - mass.clamp(min=0).minimum(volume.sizes[rows])
+    moved = (nodes.face_masses(volume.table).detach() * (faces - faces.detach())).sum(dim=0)
+    return mass - excess.detach() + moved
 
 
 class _PairMass(torch.autograd.Function):
