@@ -23,10 +23,23 @@ Refusal = TypeVar("Refusal", bound=Exception)
 
 
 def should_validate(validate: bool | None, *tensors: Tensor) -> bool:
-    """Whether to look at values: as asked, and by default only if all tensors are on the CPU."""
-    if validate is not None:
-        return validate
-    return all(tensor.device.type == "cpu" for tensor in tensors)
+    """Whether to look at values: as asked, and by default where looking costs little."""
+    return may_look(*tensors) if validate is None else validate
+
+
+def may_look(*tensors: Tensor) -> bool:
+    """Whether values may be looked at: all are on the CPU, and no graph is being made of them."""
+    return all(tensor.device.type == "cpu" for tensor in tensors) and not is_traced()
+
+
+def is_traced() -> bool:
+    """Whether operations are recorded or mapped, so that no value may decide what follows.
+
+    So under `torch.compile`, `torch.export`, `torch.jit.trace`, and the transforms of `torch.func`.
+    """
+    if torch.compiler.is_compiling() or torch.jit.is_tracing():
+        return True
+    return torch._C._functorch.maybe_current_level() is not None  # pyright: ignore
 
 
 def refusal(argument: str, complaint: str, kind: type[Refusal] = ValueError) -> Refusal:
@@ -177,7 +190,7 @@ def _check_paired_columns(content: str, ndim: int | None, tensors: dict[str, Ten
 
 def check_same_rows(**tensors: Tensor) -> None:
     """All tensors have as many rows."""
-    counts = {name: tensor.shape[0] for name, tensor in tensors.items()}
+    counts = {name: int(tensor.shape[0]) for name, tensor in tensors.items()}
     if len(set(counts.values())) > 1:
         raise ValueError(f"{' and '.join(counts)} must have as many rows, got {counts}")
 

@@ -48,7 +48,10 @@ def plain(tensor: Tensor) -> Tensor:
 
     Types that PyTorch stores but cannot compare or add are widened to one that it can.
     """
-    tensor = tensor if type(tensor) is Tensor else tensor.as_subclass(Tensor)
+    if (
+        type(tensor) is not Tensor and not torch.compiler.is_exporting()
+    ):  # whose tensors hold no data
+        tensor = tensor.as_subclass(Tensor)
     return tensor.to(_WIDER[tensor.dtype]) if tensor.dtype in _WIDER else tensor
 
 

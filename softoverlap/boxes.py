@@ -92,7 +92,9 @@ def edges(boxes: Shaped[Tensor, "*batch coords"]) -> list[Tensor]:
 def equal(
     a: Shaped[Tensor, "*#batch coords"], b: Shaped[Tensor, "*#batch coords"]
 ) -> Bool[Tensor, "*#batch"]:
-    """Whether all coordinates agree."""
+    """Whether all coordinates agree; of aligned boxes they are compared at once."""
+    if a.shape == b.shape:
+        return (a == b).all(dim=-1)
     same = a[..., 0] == b[..., 0]
     for coordinate in range(1, a.shape[-1]):
         same = same & (a[..., coordinate] == b[..., coordinate])

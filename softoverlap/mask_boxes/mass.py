@@ -9,6 +9,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from softoverlap._autograd import once_only
+from softoverlap._checks import is_traced
 from softoverlap._types import Boxes
 from softoverlap.mask_boxes.tables import SummedVolume
 
@@ -23,7 +24,21 @@ def mass_of_pairs(
 
     Where a face lies on a voxel edge its derivative is the mean of the two one-sided ones.
     """
+    if is_traced():
+        return _recorded_mass(volume, boxes, rows, columns)
     return _PairMass.apply(volume.table, boxes, volume, rows, columns)  # pyright: ignore
+
+
+def _recorded_mass(volume: SummedVolume, boxes: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+    """The same in plain operations, which a graph can hold, all pairs at once.
+
+    What is added to the mass is 0, and has the gradient to the boxes.
+    """
+    nodes = _Nodes(volume, boxes, rows, columns)
+    mass, faces = nodes.mass(volume.table), boxes[columns].t()
+    excess = mass - mass.clamp(min=0).minimum(volume.sizes[rows])
+    moved = (nodes.face_masses(volume.table).detach() * (faces - faces.detach())).sum(dim=0)
+    return mass - excess.detach() + moved
 
 
 class _PairMass(torch.autograd.Function):
@@ -125,9 +140,9 @@ class _Nodes:
 
     def _slope_nodes(self, axis: int) -> tuple[Int[Tensor, "4 pairs"], Float[Tensor, "2 pairs"]]:
         """Nodes left and right of both faces, and the voxels between: 2 where a face is a node."""
-        face = self.face[[axis, axis + self.ndim]]
-        left, right = face.ceil() - 1, face.floor() + 1
         limit = self.limit[axis]
+        face = self.face[[axis, axis + self.ndim]].clamp(min=-1).minimum(limit + 1)
+        left, right = face.ceil() - 1, face.floor() + 1  # beyond 2^53 both would be the face
         nodes = torch.stack([left[0], right[0], left[1], right[1]])
         nodes = torch.minimum(nodes.clamp(min=0), limit).long()
         return torch.minimum(nodes, limit).clamp(min=0) * self.stride[axis], right - left

@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from softoverlap._checks import is_traced
 from softoverlap._types import Boxes
 from softoverlap.mask_boxes.tables import SummedVolume
 
@@ -23,11 +24,14 @@ Corner = Sequence[int] | Sequence[float]
 def meeting_pairs(volume: SummedVolume, boxes: Boxes) -> Iterator[Pairs]:
     """Rows (masks) and columns (boxes) of all pairs whose overlap can differ from 0, in groups.
 
-    On the CPU these are the boxes that meet or touch the crop, and every box for a mask without
+    On the CPU, and outside graphs, these are the boxes that meet or touch the crop, and every box for a mask without
     mass (its score may be `empty`, or NaN). Elsewhere all pairs: finding out would need a
     synchronisation. A group is as many masks as keep the memory of their scores small.
     """
     count, device = boxes.shape[0], volume.device
+    if is_traced():
+        yield _all_pairs(volume.starts.shape[0], count, device)
+        return
     if device.type != "cpu":
         step = max(1, _PAIRS_PER_GROUP // max(1, count))
         for first in range(0, len(volume), step):
@@ -45,6 +49,13 @@ def meeting_pairs(volume: SummedVolume, boxes: Boxes) -> Iterator[Pairs]:
         group.append((torch.full_like(columns, row), columns))
     if group:
         yield _joined(group)
+
+
+def _all_pairs(masks: int, boxes: int, device: torch.device) -> Pairs:
+    """All of them, by operations that a graph holds for any number."""
+    rows = torch.arange(masks, device=device)[:, None].expand(masks, boxes)
+    columns = torch.arange(boxes, device=device).expand(masks, boxes)
+    return rows.reshape(-1), columns.reshape(-1)
 
 
 def meeting_boxes(

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 
-from softoverlap._checks import check_probabilities, check_rank
+from softoverlap._checks import check_probabilities, check_rank, may_look
 from softoverlap._types import LesionMasks, plain, score_dtype
 from softoverlap.lesion import Lesion
 
@@ -49,7 +49,7 @@ class SummedVolume:
     @property
     def ndim(self) -> int:
         """Number of spatial axes."""
-        return self.offsets.shape[1]
+        return len(self.sides)
 
     @property
     def error_bound(self) -> Float[Tensor, "lesions"]:
@@ -96,7 +96,7 @@ class SummedVolume:
         check_rank(2, "(K, *spatial)", masks=masks)
         check_probabilities(masks=masks, validate=validate)
         masks = plain(masks)
-        if masks.device.type != "cpu" or masks.requires_grad or masks.numel() == 0:
+        if not may_look(masks) or masks.requires_grad or masks.numel() == 0:
             return cls._from_whole(masks)
         windows = [_support(mask) for mask in masks]
         crops = [mask[window] for mask, window in zip(masks, windows, strict=True)]

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from softoverlap._autograd import once_only
+from softoverlap._checks import is_traced
 from softoverlap._types import accumulation_dtype, plain, score_dtype
 
 Score = Callable[[Tensor, Tensor], Tensor]
@@ -23,6 +24,9 @@ def pairwise(score: Score, pred: Tensor, target: Tensor, block_size: int | None)
     """The score of all pairs; working memory, forward and backward, is that of a block."""
     if block_size is not None and (not isinstance(block_size, int) or block_size < 1):
         raise ValueError(f"block_size must be a whole number of at least 1, got {block_size}")
+    if is_traced():  # a graph of blocks would hold for so many boxes alone
+        score_of_all = score(plain(pred)[:, None], plain(target)[None])
+        return score_of_all.to(score_dtype(pred, target))
     pairs = _PAIRS_PER_BLOCK if pred.device.type == "cpu" else _PAIRS_PER_LAUNCH
     rows = block_size or max(1, pairs // max(1, len(target)))
     return _Blocked.apply(plain(pred), plain(target), score, rows)  # pyright: ignore[reportReturnType]

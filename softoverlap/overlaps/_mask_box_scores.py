@@ -9,7 +9,7 @@ from jaxtyping import Float, Shaped
 from torch import Tensor
 
 from softoverlap import boxes as geometry
-from softoverlap._checks import check_boxes
+from softoverlap._checks import check_boxes, is_traced
 from softoverlap._types import plain, score_dtype
 from softoverlap.lesion import Lesion
 from softoverlap.mask_boxes import (
@@ -33,6 +33,7 @@ Penalty = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 VOXELS_AT_ONCE = 1 << 24  # of whole-image masks: their tables take 8 bytes a voxel
 _PAIRS_PER_BLOCK = 1 << 20
+_FARTHEST = 2.0**300
 
 
 def in_parts(
@@ -43,10 +44,15 @@ def in_parts(
 ) -> Tensor:
     """The scores of tables and boxes; those of large masks are never held all at once."""
     parts: Sequence[AnyMasks] = [masks]
-    if isinstance(masks, Tensor) and masks.numel() > VOXELS_AT_ONCE and len(masks) > 1:
+    if not is_traced() and _is_large(masks):
         parts = masks.split(max(1, VOXELS_AT_ONCE // masks[0].numel()))
     rows = [score(*prepared(part, boxes, validate)) for part in parts]
     return rows[0] if len(rows) == 1 else torch.cat(rows)
+
+
+def _is_large(masks: AnyMasks) -> bool:
+    """Whether these are several masks with more voxels than are taken at once."""
+    return isinstance(masks, Tensor) and masks.numel() > VOXELS_AT_ONCE and len(masks) > 1
 
 
 def all_ratios(
@@ -54,11 +60,12 @@ def all_ratios(
 ) -> Tensor:
     """The ratio of all pairs; those that don't meet have 0 without being read."""
     dtype = _result_dtype(volume, boxes, at_least)
-    result = torch.zeros(len(volume) * len(boxes), dtype=dtype, device=volume.device)
+    masks, count = volume.starts.shape[0], boxes.shape[0]  # no len(), which a graph forgets
+    result = torch.zeros(masks * count, dtype=dtype, device=volume.device)
     for rows, columns in meeting_pairs(volume, boxes):
         score = ratio_of(ratio, volume, boxes, rows, columns).to(dtype)
-        result.index_put_((rows * len(boxes) + columns,), score)
-    return result.view(len(volume), len(boxes))
+        result.index_put_((rows * count + columns,), score)
+    return result.view(masks, count)
 
 
 def aligned_ratios(
@@ -67,7 +74,7 @@ def aligned_ratios(
     """The ratio of mask i and box i."""
     if len(volume) != len(boxes):
         raise ValueError(f"masks and boxes must be as many, got {len(volume)} and {len(boxes)}")
-    rows = torch.arange(len(volume), device=volume.device)
+    rows = torch.arange(volume.starts.shape[0], device=volume.device)
     return ratio_of(ratio, volume, boxes, rows, rows).to(_result_dtype(volume, boxes, at_least))
 
 
@@ -76,7 +83,7 @@ def ratio_of(
 ) -> Aligned:
     """The ratio of the pairs, formed in float64."""
     mass = mass_of_pairs(volume, boxes, rows, columns)
-    box_volumes = geometry.volume(boxes.to(torch.float64))[columns]
+    box_volumes = geometry.volume(within_reach(boxes))[columns]
     return ratio(mass, box_volumes, volume.sizes[rows])
 
 
@@ -85,10 +92,10 @@ def less_penalty(
 ) -> Float[Tensor, "lesions boxes"]:
     """The score of all pairs less their penalty; in place where no gradient asks for the score."""
     centre, support = centres_of_mass(volume), supports(volume)
-    in_place, rows = not score.requires_grad, []
+    in_place, rows = not score.requires_grad and not is_traced(), []
     step = max(1, _PAIRS_PER_BLOCK // max(1, len(boxes)))
-    for start in range(0, len(volume), step):
-        some = slice(start, start + step)
+    blocks = [slice(start, start + step) for start in range(0, len(volume), step)]
+    for some in [slice(None)] if is_traced() else blocks:
         taken = penalty(centre[some, None], support[some, None], boxes[None])
         taken = torch.where(volume.sizes[some, None] == 0, 0, taken).to(score.dtype)
         rows.append(score[some].sub_(taken) if in_place else score[some] - taken)
@@ -111,6 +118,11 @@ def prepared(masks: AnyMasks, boxes: Tensor, validate: bool | None) -> tuple[Sum
             f"boxes must be on {volume.device}, where the masks are, got {boxes.device}"
         )
     return volume, plain(boxes)
+
+
+def within_reach(boxes: Tensor) -> Tensor:
+    """In float64, and no farther than products and squares stay finite; scores there are 1e-90."""
+    return boxes.to(torch.float64).clamp(-_FARTHEST, _FARTHEST)
 
 
 def _result_dtype(volume: SummedVolume, boxes: Tensor, at_least: torch.dtype | None) -> torch.dtype:

@@ -19,7 +19,9 @@ from softoverlap.overlaps.box_family import BoxOverlap, Terms, at_most_the_iou
 from softoverlap.overlaps.boxes import box_iou
 
 
-@partial(BoxOverlap, range=(-1.0, 1.0), zero_apart=False, least_iou=at_most_the_iou)
+@partial(
+    BoxOverlap, scale_free=True, range=(-1.0, 1.0), zero_apart=False, least_iou=at_most_the_iou
+)
 def box_diou(a: Tensor, b: Tensor) -> Terms:
     """Distance IoU of boxes.
 
@@ -37,11 +39,12 @@ def box_diou(a: Tensor, b: Tensor) -> Terms:
         tensor([-0.2500])
     """
     distance, diagonal = geometry.squared_centre_distance(a, b), geometry.squared_diagonal(a, b)
-    return box_iou.terms(a, b)[0], [scores.distance_penalty(distance, diagonal)]
+    return box_iou.defined({})(a, b)[0], [scores.distance_penalty(distance, diagonal)]
 
 
 @partial(
     BoxOverlap,
+    scale_free=True,
     range=(-1.5, 1.0),
     zero_apart=False,
     least_iou=at_most_the_iou,
@@ -70,11 +73,13 @@ def box_ciou(a: Tensor, b: Tensor, *, gate: float | None = None) -> Terms:  # no
         >>> box_ciou.pairs(square, flat, gate=0.9)
         tensor([0.2708])
     """
-    iou, penalties = box_diou.terms(a, b)
+    iou, penalties = box_diou.defined({})(a, b)
     return iou, [*penalties, scores.aspect_penalty(iou, _aspect_difference(a, b), gate=gate)]
 
 
-@partial(BoxOverlap, range=(-math.inf, 1.0), zero_apart=False, least_iou=at_most_the_iou)
+@partial(
+    BoxOverlap, scale_free=True, range=(-math.inf, 1.0), zero_apart=False, least_iou=at_most_the_iou
+)
 def box_eiou(a: Tensor, b: Tensor) -> Terms:
     """Efficient IoU of boxes, at least -1 - ndim.
 
@@ -92,7 +97,7 @@ def box_eiou(a: Tensor, b: Tensor) -> Terms:
         >>> box_eiou.pairs(box, others[:1])
         tensor([0.1875])
     """
-    iou, penalties = box_diou.terms(a, b)
+    iou, penalties = box_diou.defined({})(a, b)
     edges = zip(geometry.edges(a), geometry.edges(b), geometry.enclosing_edges(a, b), strict=True)
     for edge_a, edge_b, enclosing in edges:
         penalties.append(scores.distance_penalty((edge_a - edge_b) ** 2, enclosing**2))

@@ -12,6 +12,7 @@ from torch import Tensor
 from softoverlap._checks import check_boxes, check_rotated_boxes, check_same_rows
 from softoverlap._types import Boxes, OtherBoxes, plain, score_dtype
 from softoverlap.overlaps._blocks import pairwise
+from softoverlap.overlaps._extremes import CORNERS, TURNED, Layout, in_wider_type, on_one_scale
 from softoverlap.overlaps.overlap import Overlap, Pairs
 
 Terms = tuple[Tensor, list[Tensor]]
@@ -22,7 +23,22 @@ A loss with a power (alpha-IoU) raises each of them by itself.
 
 
 class BoxLikeOverlap(Overlap):
-    """Overlap of boxes of any kind: its definition returns `Terms` of boxes that broadcast."""
+    """Overlap of boxes of any kind: its definition returns `Terms` of boxes that broadcast.
+
+    Args:
+        definition: `Terms` of two sets of boxes that broadcast.
+        scale_free: Whether it has no unit of length: boxes times any factor have the same score.
+        facts: What is said of every `Overlap`.
+    """
+
+    scale_free: bool
+    _layout: Layout
+
+    def __init__(
+        self, definition: Callable[..., Terms], *, scale_free: bool = False, **facts: Any
+    ) -> None:
+        super().__init__(definition, **facts)
+        vars(self).update(scale_free=scale_free)
 
     @property
     def pairs(self) -> BoxPairs:
@@ -38,11 +54,11 @@ class BoxLikeOverlap(Overlap):
 
     def terms(self, a: Tensor, b: Tensor) -> Terms:
         """The score and the penalties of boxes that broadcast over their leading axes."""
-        return self.defined({})(a, b)
+        return self._terms(self.defined({}), *in_wider_type(a, b, self._layout))
 
     def score(self, a: Tensor, b: Tensor) -> Tensor:
         """The score less the penalties of boxes that broadcast over their leading axes."""
-        return _total(self.defined({}), a, b)
+        return self._total(self.defined({}), *in_wider_type(a, b, self._layout))
 
     def _of_all(
         self,
@@ -52,9 +68,10 @@ class BoxLikeOverlap(Overlap):
         validate: bool | None,
         parameters: Mapping[str, Any],
     ) -> Tensor:
-        score = partial(_total, self.defined(parameters))
+        score = partial(self._total, self.defined(parameters))
         self.check(validate, pred=pred, target=target)
-        return pairwise(score, pred, target, block_size)
+        wide = in_wider_type(plain(pred), plain(target), self._layout)
+        return pairwise(score, *wide, block_size).to(score_dtype(pred, target))
 
     def _of_pairs(
         self, pred: Tensor, target: Tensor, validate: bool | None, parameters: Mapping[str, Any]
@@ -62,7 +79,17 @@ class BoxLikeOverlap(Overlap):
         definition = self.defined(parameters, self.pairs.__name__)
         self.check(validate, pred=pred, target=target)
         check_same_rows(pred=pred, target=target)
-        return _total(definition, plain(pred), plain(target)).to(score_dtype(pred, target))
+        wide = in_wider_type(plain(pred), plain(target), self._layout)
+        return self._total(definition, *wide).to(score_dtype(pred, target))
+
+    def _total(self, definition: Callable[[Tensor, Tensor], Terms], a: Tensor, b: Tensor) -> Tensor:
+        result, penalties = self._terms(definition, a, b)
+        for penalty in penalties:
+            result = result - penalty
+        return result
+
+    def _terms(self, definition: Callable[[Tensor, Tensor], Terms], a: Tensor, b: Tensor) -> Terms:
+        return definition(*(on_one_scale(a, b, self._layout) if self.scale_free else (a, b)))
 
 
 class BoxPairs(Pairs):
@@ -95,13 +122,6 @@ class BoxPairs(Pairs):
         return self.overlap._of_pairs(pred, target, validate, parameters)
 
 
-def _total(definition: Callable[[Tensor, Tensor], Terms], a: Tensor, b: Tensor) -> Tensor:
-    result, penalties = definition(a, b)
-    for penalty in penalties:
-        result = result - penalty
-    return result
-
-
 def at_most_the_iou(threshold: float) -> float:
     """For `least_iou`: the overlap never exceeds the IoU."""
     return threshold
@@ -119,9 +139,10 @@ class BoxOverlap(BoxLikeOverlap):
         least_iou: From a threshold of at least 0 to the lowest IoU of boxes whose overlap exceeds
             it: suppression scores no others. By default 0, all that meet, for an overlap that is 0
             where boxes are apart, and None, all pairs, for others.
-        facts: What is said of every `Overlap`.
+        facts: What is said of every `BoxLikeOverlap`.
     """
 
+    _layout = CORNERS
     least_iou: Callable[[float], float] | None
 
     def __init__(
@@ -173,6 +194,8 @@ class BoxOverlap(BoxLikeOverlap):
 
 class RotatedBoxOverlap(BoxLikeOverlap):
     """Overlap of oriented boxes."""
+
+    _layout = TURNED
 
     def __call__(
         self,

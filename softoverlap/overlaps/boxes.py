@@ -7,7 +7,7 @@ in float32, float64 stays float64.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
+from functools import partial, reduce
 
 import torch
 from jaxtyping import Float
@@ -16,6 +16,7 @@ from torch import Tensor
 from softoverlap import boxes as geometry, scores
 from softoverlap._checks import check_boxes, check_positive
 from softoverlap._types import Boxes, plain
+from softoverlap.overlaps._extremes import power_of_two
 from softoverlap.overlaps.box_family import BoxOverlap, Terms, at_most_the_iou
 
 
@@ -43,7 +44,7 @@ def box_volume(boxes: Boxes, *, validate: bool | None = None) -> Float[Tensor, "
     return geometry.volume(plain(boxes))
 
 
-@partial(BoxOverlap, zero_apart=True, least_iou=at_most_the_iou)
+@partial(BoxOverlap, scale_free=True, zero_apart=True, least_iou=at_most_the_iou)
 def box_iou(a: Tensor, b: Tensor) -> Terms:
     """Intersection over union of boxes.
 
@@ -59,7 +60,7 @@ def box_iou(a: Tensor, b: Tensor) -> Terms:
     return scores.iou(geometry.intersection(a, b), *sizes, empty=_equality(a, b, *sizes)), []
 
 
-@partial(BoxOverlap, zero_apart=True, least_iou=lambda dice: dice / (2 - dice))
+@partial(BoxOverlap, scale_free=True, zero_apart=True, least_iou=lambda dice: dice / (2 - dice))
 def box_dice(a: Tensor, b: Tensor) -> Terms:
     """Dice score of boxes: twice the intersection over the sum of the volumes.
 
@@ -75,7 +76,7 @@ def box_dice(a: Tensor, b: Tensor) -> Terms:
     return scores.dice(geometry.intersection(a, b), *sizes, empty=_equality(a, b, *sizes)), []
 
 
-@partial(BoxOverlap, zero_apart=True, symmetric=False)
+@partial(BoxOverlap, scale_free=True, zero_apart=True, symmetric=False)
 def box_iof(a: Tensor, b: Tensor) -> Terms:
     """Intersection over the first box.
 
@@ -98,7 +99,9 @@ def box_iof(a: Tensor, b: Tensor) -> Terms:
     return scores.iof(geometry.intersection(a, b), sizes[0], empty=_equality(a, b, *sizes)), []
 
 
-@partial(BoxOverlap, range=(-1.0, 1.0), zero_apart=False, least_iou=at_most_the_iou)
+@partial(
+    BoxOverlap, scale_free=True, range=(-1.0, 1.0), zero_apart=False, least_iou=at_most_the_iou
+)
 def box_giou(a: Tensor, b: Tensor) -> Terms:
     """Generalised IoU of boxes: falls below 0 as disjoint boxes move apart.
 
@@ -168,6 +171,13 @@ def best_iou_of_size(lesion_boxes: Boxes, size: Sequence[float | int]) -> Float[
     if len(size) != edges.shape[1]:
         raise ValueError(f"size must hold {edges.shape[1]} edges, one an axis, got {tuple(size)}")
     check_positive(**{f"size[{axis}]": float(edge) for axis, edge in enumerate(size)})
-    other = edges.new_tensor(size)
+    edges, other = _of_about_one(edges, edges.new_tensor(size))
     shared = edges.minimum(other).prod(dim=1)
-    return scores.iou(shared, edges.prod(dim=1), other.prod(), empty=0.0)
+    return scores.iou(shared, edges.prod(dim=1), other.prod(dim=1), empty=0.0)
+
+
+def _of_about_one(*edges: Tensor) -> list[Tensor]:
+    """The edges over a power of two near the longest of their axis, so that no product is lost."""
+    longest = reduce(torch.maximum, edges).detach()
+    factor = power_of_two(-torch.frexp(longest).exponent.long())
+    return [(edge.double() * factor).to(edge.dtype) for edge in edges]

@@ -10,7 +10,7 @@ from torch import Tensor
 from softoverlap import boxes as geometry, scores
 from softoverlap._types import Boxes
 from softoverlap.mask_boxes import SummedVolume
-from softoverlap.overlaps._mask_box_scores import Aligned, aligned_penalty
+from softoverlap.overlaps._mask_box_scores import Aligned, aligned_penalty, within_reach
 from softoverlap.overlaps.mask_box_family import MaskBoxOverlap
 
 
@@ -21,7 +21,7 @@ def distance_penalty(volume: SummedVolume, boxes: Boxes) -> Aligned:
 
 def _penalty(centre: Tensor, support: Tensor, boxes: Tensor) -> Tensor:
     """Squared distance of the centres over the squared diagonal around support and box."""
-    boxes = boxes.to(torch.float64)
+    boxes = within_reach(boxes)
     middle = torch.cat([centre, centre], dim=-1)  # as a box without edges
     distance = geometry.squared_centre_distance(middle, boxes)
     return scores.distance_penalty(distance, geometry.squared_diagonal(support, boxes))

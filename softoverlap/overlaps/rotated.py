@@ -11,7 +11,7 @@ from softoverlap import rotated, scores
 from softoverlap.overlaps.box_family import RotatedBoxOverlap, Terms
 
 
-@partial(RotatedBoxOverlap, zero_apart=True)
+@partial(RotatedBoxOverlap, scale_free=True, zero_apart=True)
 def rotated_box_iou(a: Tensor, b: Tensor) -> Terms:
     """Intersection over union of oriented boxes.
 
@@ -29,7 +29,7 @@ def rotated_box_iou(a: Tensor, b: Tensor) -> Terms:
     return scores.iou(rotated.intersection(a, b), *sizes, empty=_equal(a, b)), []
 
 
-@partial(RotatedBoxOverlap, zero_apart=True, symmetric=False)
+@partial(RotatedBoxOverlap, scale_free=True, zero_apart=True, symmetric=False)
 def rotated_box_iof(a: Tensor, b: Tensor) -> Terms:
     """Intersection over the first of two oriented boxes.
 

@@ -73,6 +73,7 @@ class ExactAnchorGenerator(AnchorGeneratorWithAnchorShape):
         half = anchor_shapes / 2
         return torch.cat([-half, half], dim=1).to(dtype=dtype, device=device)
 
+    @torch.jit.unused  # by a scripted network, which carries it along
     def forward(
         self,
         images: Shaped[Tensor, "batch channels *spatial"],

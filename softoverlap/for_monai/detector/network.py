@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from jaxtyping import Float
 from monai.apps.detection.networks.retinanet_network import RetinaNet, RetinaNetRegressionHead
 from monai.networks.blocks.dynunet_block import UnetResBlock
 from monai.networks.blocks.feature_pyramid_network import FeaturePyramidNetwork
@@ -131,8 +130,8 @@ class _PyramidBackbone(nn.Module):
         self.num_levels = num_levels
         self.out_channels = out_channels
 
-    def forward(self, images: Float[Tensor, "batch channels *spatial"]) -> list[Tensor]:
-        """Feature maps, finest first."""
+    def forward(self, images: Tensor) -> list[Tensor]:
+        """Feature maps, finest first; a plain annotation, since TorchScript knows no other."""
         maps, features = [], images
         for stage in self.stages:
             features = stage(features)
