@@ -6,7 +6,8 @@ import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor
 
-from softoverlap._checks import check_boxes, check_choice
+from softoverlap._autograd import held
+from softoverlap._checks import check_boolean, check_boxes, check_choice
 from softoverlap._types import accumulation_dtype, plain, score_dtype
 from softoverlap.anchors._ground_truth import AnyLesions, boxes_of, soft_masks_of
 from softoverlap.anchors.best import best_box
@@ -93,6 +94,7 @@ def anchor_quality(
     overlap = checked_overlap(overlap, normalize)
     if sparse and not overlap.zero_apart:
         raise ValueError(f"overlap must be 0 where boxes miss for sparse=True, got {overlap!r}")
+    check_boolean(sparse=sparse)
     check_boxes(anchors=anchors, ndim=_common_ndim(lesions), validate=validate)
     anchors = plain(anchors)
     if isinstance(overlap, BoxOverlap):
@@ -145,7 +147,7 @@ def _result_dtype(volume: SummedVolume, anchors: Tensor) -> torch.dtype:
 def _precise(anchors: Tensor, best: list[float] | None, dtype: torch.dtype) -> Tensor:
     """In float64 where a lesion is so faint that the result's type holds little of its overlap."""
     faint = torch.finfo(dtype).tiny / torch.finfo(dtype).eps
-    return anchors.double() if best and any(0 < top < faint for top in best) else anchors
+    return held(anchors.double()) if best and any(0 < top < faint for top in best) else anchors
 
 
 def _sparse_masks(
