@@ -32,3 +32,60 @@ class _Refuse(torch.autograd.Function):
     @staticmethod
     def backward(ctx, *gradients):
         raise RuntimeError(f"{ctx.what} can be differentiated once, got a second derivative")
+
+
+def held(values: Tensor) -> Tensor:
+    """The same values, whose gradient ends at a quarter of the largest number of their type.
+
+    A ratio's slope is one over its denominator: of masks that sum up to a subnormal number no type
+    holds it, and infinities of both signs would add up to NaN.
+    """
+    if not values.requires_grad or torch.jit.is_tracing():
+        return values
+    return _Held.apply(values)  # pyright: ignore[reportReturnType]
+
+
+def widened(values: Tensor) -> Tensor:
+    """The same values in float64, whose gradient ends at the largest number of their own type."""
+    if values.dtype == torch.float64:
+        return held(values)
+    if not values.requires_grad or torch.jit.is_tracing():
+        return values.to(torch.float64)
+    return _Widened.apply(values)  # pyright: ignore[reportReturnType]
+
+
+class _Widened(torch.autograd.Function):
+    """One pass over the gradient, where `_Held` takes three."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(values):
+        return values.to(torch.float64)
+
+    @staticmethod
+    def setup_context(ctx, inputs, output):
+        ctx.dtype = inputs[0].dtype
+
+    @staticmethod
+    def backward(ctx, *gradients):
+        most = torch.finfo(ctx.dtype).max
+        return gradients[0].to(ctx.dtype).clamp_(-most, most)
+
+
+class _Held(torch.autograd.Function):
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(values):
+        return values.view_as(values)
+
+    @staticmethod
+    def setup_context(ctx, inputs, output):
+        ctx.save_for_backward(*inputs)
+
+    @staticmethod
+    def backward(ctx, *gradients):
+        most = torch.finfo(gradients[0].dtype).max / 4
+        finite = gradients[0].nan_to_num(nan=0.0).clamp(-most, most)
+        return torch.where(ctx.saved_tensors[0].isfinite(), finite, gradients[0])  # NaN stays NaN

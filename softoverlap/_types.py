@@ -55,7 +55,7 @@ def plain(tensor: Tensor) -> Tensor:
     return tensor.to(_WIDER[tensor.dtype]) if tensor.dtype in _WIDER else tensor
 
 
-def is_number(values: Tensor, number: float) -> Bool[Tensor, "..."]:
+def is_number(values: Tensor, number: float | int) -> Bool[Tensor, "..."]:
     """Where plain values are a number: nowhere if their type cannot hold it.
 
     PyTorch converts the number to the type of the values: -100 becomes 156 in uint8, 2049 becomes
@@ -66,7 +66,7 @@ def is_number(values: Tensor, number: float) -> Bool[Tensor, "..."]:
     return torch.zeros_like(values, dtype=torch.bool)
 
 
-def at_least(values: Tensor, number: float) -> Bool[Tensor, "..."]:
+def at_least(values: Tensor, number: float | int) -> Bool[Tensor, "..."]:
     """Where plain values are at or above a number, be it one that their type cannot hold.
 
     Floating values are compared with what their own type makes of a fraction.
@@ -78,7 +78,7 @@ def at_least(values: Tensor, number: float) -> Bool[Tensor, "..."]:
     return torch.full_like(values, number < 0, dtype=torch.bool)
 
 
-def _holds(dtype: torch.dtype, number: float) -> bool:
+def _holds(dtype: torch.dtype, number: float | int) -> bool:
     """Whether a type has this very number; fractions are left to PyTorch."""
     if number != number or abs(number) == math.inf or number != int(number):
         return True

@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor
 
+from softoverlap._autograd import held
 from softoverlap._checks import check_tensors, check_within
 from softoverlap._types import plain
 
@@ -66,7 +67,7 @@ class Lesion:
                 raise ValueError(
                     f"{name} must have shape ({length},) for a crop of {ndim} axes, got {shape}"
                 )
-        if self.offset.is_floating_point() or self.offset.is_complex():
+        if self.offset.is_floating_point():
             raise TypeError(f"offset must hold integers, got dtype {self.offset.dtype}")
         _check_numbers(self.volume_mm3, self.existence, self.label, self.visible)
 
@@ -183,7 +184,7 @@ def _centre_like(lesion: Lesion) -> Tensor:
 
 def _centre_of_mass(crop: Shaped[Tensor, "*crop"]) -> Float[Tensor, "ndim"]:
     """In voxels of the crop; voxel `i` has its centre at `i + 0.5`."""
-    weights = crop.double()
+    weights = held(crop).double()
     centre = []
     for axis in range(crop.ndim):
         others = [a for a in range(crop.ndim) if a != axis]

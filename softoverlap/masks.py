@@ -8,6 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from softoverlap._autograd import held
 from softoverlap._checks import check_probabilities, should_validate
 from softoverlap._types import Masks, PerChannel, accumulation_dtype, is_number
 
@@ -103,4 +104,4 @@ def _minima(a: Tensor, b: Tensor) -> Tensor:
 
 def _spatial_sum(values: Tensor) -> Tensor:
     """Added up in one order, however the voxels lie in memory: a mask is as large as its share."""
-    return values.flatten(2).contiguous().sum(dim=2)
+    return held(values.flatten(2).contiguous().sum(dim=2))

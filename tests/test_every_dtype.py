@@ -9,15 +9,17 @@ from __future__ import annotations
 
 import dataclasses
 
+import nibabel
 import numpy as np
 import pytest
 import torch
 
 import softoverlap as so
 from softoverlap.measures import compute_bland_altman
-from tests.support.typed_calls import CALLS, LEFT_OUT, PAIR
+from tests.support.typed_calls import CALLS, LEFT_OUT
+from tests.support.typed_inputs import PAIR
 
-pytestmark = pytest.mark.filterwarnings("ignore")
+pytestmark = [pytest.mark.filterwarnings("ignore"), pytest.mark.bad_input]
 
 INTEGERS = (torch.uint8, torch.int8, torch.int16, torch.int32)
 WIDE = (torch.uint16, torch.uint32, torch.uint64)
@@ -38,10 +40,10 @@ def _channels_last(x):
     return x.contiguous(memory_format=formats[x.ndim]) if x.ndim in formats else x
 
 
-def numbers(result):
-    """All numbers of a result, in order: tensors as float64, and single ones as such."""
+def tensors(result):
+    """All numbers of a result, in order, as tensors."""
     if isinstance(result, torch.Tensor):
-        return [result.detach().double().as_subclass(torch.Tensor)]
+        return [result]
     if isinstance(result, bool | int | float):
         return [torch.tensor(float(result), dtype=torch.float64)]
     if dataclasses.is_dataclass(result):
@@ -49,16 +51,27 @@ def numbers(result):
     if isinstance(result, dict):
         result = list(result.values())
     if isinstance(result, list | tuple):
-        return [number for part in result for number in numbers(part)]
+        return [number for part in result for number in tensors(part)]
     return []
 
 
-def outcome(call, changed):
-    """The numbers of a call, or the error that refuses it by type or value."""
+def numbers(result):
+    """The same as plain float64."""
+    return [each.detach().double().as_subclass(torch.Tensor) for each in tensors(result)]
+
+
+def attempt(call, changed):
+    """The result of a call, or the error that refuses it by type or value."""
     try:
-        return numbers(call(**changed))
+        return call(**changed)
     except (TypeError, ValueError) as error:
         return error
+
+
+def outcome(call, changed):
+    """The numbers of a call, or its error."""
+    result = attempt(call, changed)
+    return result if isinstance(result, Exception) else numbers(result)
 
 
 def assert_same(found, expected, argument, rtol=1e-6):
@@ -137,6 +150,30 @@ def test_nothing_is_taken_or_refused_in_words(name):
         outcome(call, {argument: values[:0]})
 
 
+def of_nothing():
+    """Each loss without items; those of masks also without voxels."""
+    for name, call in CALLS.items():
+        if "Loss" in name:
+            yield name, {argument: values[:0] for argument, values in call.arguments.items()}
+        without = {k: v[..., :0] for k, v in call.arguments.items() if v.shape[-1] == 6}
+        if "Loss" in name and without:
+            yield name, {**call.arguments, **without}
+
+
+@pytest.mark.parametrize(("name", "nothing"), of_nothing())
+def test_a_loss_of_nothing_is_0_and_attached_to_the_graph(name, nothing):
+    leaf = next(iter(nothing))
+    nothing = nothing | {leaf: nothing[leaf].clone().requires_grad_()}
+    loss = CALLS[name](**nothing)
+    loss.backward()
+    assert nothing[leaf].grad.shape == nothing[leaf].shape
+    assert not nothing[leaf].grad.any()
+    if len(nothing[leaf]) and name in ("MaskBoxDiceLoss", "MaskBoxIoULoss", "SizePriorLoss"):
+        assert loss.isfinite()  # their boxes are not nothing
+    else:
+        assert loss.item() == 0
+
+
 def probabilities(call):
     """The arguments that hold 0 and 1 and may hold what lies between them."""
     return {
@@ -162,18 +199,27 @@ SOFT = [name for name, call in CALLS.items() if probabilities(call)]
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("name", SOFT)
-def test_extreme_values_come_out_as_in_float64(name, dtype):
+def test_extreme_values_come_out_as_in_float64_with_finite_gradients(name, dtype):
+    """The gradient is finite also where the slope is beyond the type: one over a subnormal sum."""
     call = CALLS[name]
-    whole = as_dtype({k: v for k, v in call.arguments.items() if v.is_floating_point()}, dtype)
+    soft = probabilities(call)
+    others = {k: v for k, v in call.arguments.items() if k not in soft and v.is_floating_point()}
     for low, high in extremes(dtype):
-        changed = {
+        drawn = {
             argument: torch.where(values == 1, torch.tensor(high), torch.tensor(low)).to(dtype)
-            for argument, values in probabilities(call).items()
+            for argument, values in soft.items()
         }
-        given = {**whole, **changed}
-        found, expected = (outcome(call, as_dtype(given, d)) for d in (dtype, torch.float64))
+        leaves = {argument: values.clone().requires_grad_() for argument, values in drawn.items()}
+        expected = outcome(call, as_dtype({**others, **drawn}, torch.float64))
+        result = attempt(call, {**as_dtype(others, dtype), **leaves})
+        found = result if isinstance(result, Exception) else numbers(result)
         assert isinstance(found, Exception) == isinstance(expected, Exception), found
         assert_same(found, expected, "", rtol=1e-4)
+        attached = [part.double().sum() for part in tensors(result) if part.requires_grad]
+        if attached:
+            leaves = list(leaves.values())
+            gradients = torch.autograd.grad(sum(attached), leaves, allow_unused=True)
+            assert all(each is None or each.isfinite().all() for each in gradients), (low, high)
 
 
 def test_every_public_name_is_called_or_left_out_for_a_reason():
@@ -192,6 +238,26 @@ def test_arrays_and_lists_are_taken_where_they_are_said_to_be():
         compute_bland_altman(pred.astype(complex), target)
     with pytest.raises(TypeError, match="target must hold real numbers, got type <U1"):
         compute_bland_altman(pred, ["1", "1", "4"])
+
+
+def test_a_file_is_read_in_every_type_that_holds_it_and_in_no_other(tmp_path):
+    path = tmp_path / "a.nii"
+    for stored in (np.uint8, np.int16, np.uint16, np.int32, np.uint32, np.float32):
+        for value in (1, 200, 300, -1):
+            if not np.can_cast(np.min_scalar_type(value), stored):
+                continue
+            values = np.full((2, 2, 2), value, stored)
+            nibabel.save(nibabel.Nifti1Image(values, np.eye(4), dtype=stored), path)
+            for dtype in (*INTEGERS, *WIDE, torch.int64):
+                limits = torch.iinfo(dtype)
+                if limits.min <= value <= limits.max:
+                    assert so.load_nifti(path, dtype=dtype).data.tolist() == values.tolist()
+                    continue
+                with pytest.raises(ValueError, match=f"must hold values that fit in {dtype}"):
+                    so.load_nifti(path, dtype=dtype)
+    for dtype in REFUSED:
+        with pytest.raises(TypeError, match=f"dtype must be a type that is computed in.*{dtype}"):
+            so.load_nifti(path, dtype=dtype)
 
 
 @pytest.mark.parametrize("index", [-100, 255, 256, 65536, 2**40, 2**64 - 1, -1, 300.0])
@@ -219,15 +285,15 @@ def test_an_index_that_no_voxel_holds_ignores_nothing(index):
 def test_classes_beyond_a_type_are_not_those_within_it(dtype, last):
     """300 is 44 in uint8, and 2049 is 2048 in float16."""
     labels = torch.tensor([[[0, 1, 44, last]]])
-    scores = so.compute_soft_dice(labels, labels, num_classes=2500)
-    narrow = so.compute_soft_dice(labels.to(dtype), labels, num_classes=2500)
+    classes = last + 50
+    scores = so.compute_soft_dice(labels, labels, num_classes=classes)
+    narrow = so.compute_soft_dice(labels.to(dtype), labels, num_classes=classes)
     torch.testing.assert_close(narrow, scores, equal_nan=True)
-    logits = torch.arange(2500 * 4.0).reshape(1, 2500, 4).sin()
+    logits = torch.arange(classes * 4.0).reshape(1, classes, 4).sin()
     loss = so.SoftDiceLoss(softmax=True, to_onehot_y=True)
     torch.testing.assert_close(loss(logits, labels.to(dtype)), loss(logits, labels))
 
 
-@pytest.mark.bad_input
 def test_a_negative_label_is_refused_whatever_is_ignored():
     labels = torch.tensor([[[0, 1, -1, 2]]], dtype=torch.int8)
     with pytest.raises(ValueError, match="y_pred must hold labels from 0 to 2, got -1"):
@@ -238,7 +304,6 @@ def test_a_negative_label_is_refused_whatever_is_ignored():
             loss(softmax=True, to_onehot_y=True, ignore_index=255)(logits, labels)
 
 
-@pytest.mark.bad_input
 def test_integers_beyond_int64_are_refused_by_name():
     huge = torch.tensor([[[2**63, 2**64 - 1]]], dtype=torch.uint64)
     with pytest.raises(ValueError, match=r"y_pred must hold integers below 2\*\*63"):

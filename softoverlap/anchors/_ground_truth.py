@@ -96,7 +96,7 @@ def _masks_of_labels(
             f"got shape {tuple(mask.shape)}"
         )
     check_same_shape(lesions=mask, labels=labels)
-    if labels.is_floating_point() or labels.is_complex():
+    if labels.is_floating_point():
         raise TypeError(f"labels must hold integers, got dtype {labels.dtype}")
     check_probabilities(lesions=mask, validate=validate)
     mask, labels = plain(mask).to(device), plain(labels).to(device, torch.int64)

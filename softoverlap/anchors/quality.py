@@ -6,6 +6,7 @@ import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor
 
+from softoverlap._autograd import held
 from softoverlap._checks import check_boolean, check_boxes, check_choice
 from softoverlap._types import accumulation_dtype, plain, score_dtype
 from softoverlap.anchors._ground_truth import AnyLesions, boxes_of, soft_masks_of
@@ -146,7 +147,7 @@ def _result_dtype(volume: SummedVolume, anchors: Tensor) -> torch.dtype:
 def _precise(anchors: Tensor, best: list[float] | None, dtype: torch.dtype) -> Tensor:
     """In float64 where a lesion is so faint that the result's type holds little of its overlap."""
     faint = torch.finfo(dtype).tiny / torch.finfo(dtype).eps
-    return anchors.double() if best and any(0 < top < faint for top in best) else anchors
+    return held(anchors.double()) if best and any(0 < top < faint for top in best) else anchors
 
 
 def _sparse_masks(

@@ -9,11 +9,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from softoverlap._checks import refusal
+from softoverlap._types import TAKEN
+
 _TILE = 32
 
 
 def converted(values: np.ndarray, dtype: torch.dtype, path: Path, *, validate: bool) -> Tensor:
     """A copy of the values as a tensor of the given type; integers are always checked."""
+    if dtype not in TAKEN:
+        raise refusal("dtype", f"must be a type that is computed in, got {dtype}", TypeError)
     if values.dtype.kind not in "biuf":
         raise ValueError(f"{path} must hold real numbers, got type {values.dtype}")
     validate = validate or not dtype.is_floating_point
@@ -49,6 +54,4 @@ def _kept(source: Tensor, data: Tensor) -> bool:
     if data.dtype.is_floating_point:
         blocks = data.flatten().split(1 << 22)  # isfinite holds a copy of all that it looks at
         return all(bool(torch.isfinite(block).all()) for block in blocks)
-    if source.dtype in (torch.uint16, torch.uint32, torch.uint64):  # torch compares few of these
-        return bool((data.numpy() == source.numpy()).all())
-    return bool((data == source).all())
+    return bool((data.numpy() == source.numpy()).all())  # torch compares no uint16 with int16

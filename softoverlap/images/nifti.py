@@ -190,8 +190,6 @@ def _storable(data: Tensor) -> np.ndarray:
     check_tensors(data=data)
     if data.ndim != 3:
         raise ValueError(f"data must have shape (D, H, W), got {tuple(data.shape)}")
-    if data.is_complex():
-        raise TypeError(f"data must hold real values, got dtype {data.dtype}")
     values = plain(data).detach().cpu()
     if values.is_floating_point():
         stored = values.float()

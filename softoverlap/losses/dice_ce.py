@@ -44,7 +44,7 @@ class SoftDiceCELoss(MaskLoss):
     Raises:
         TypeError: If `other_act` is not callable, or a switch neither True nor False.
         ValueError: If arguments exclude each other or are out of range: `label_smoothing` is of
-            classes, and 0 or 1 in all channels of regions is no mark of ignored voxels.
+            classes, and a value or a channel of regions is no mark of ignored voxels.
 
     References:
         Isensee et al., nnU-Net, https://arxiv.org/abs/1809.10486

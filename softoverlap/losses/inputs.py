@@ -66,8 +66,9 @@ class Preparation:
         """
         if self.ignore_index is None or not self.regions or labels.shape[1] == 1:
             return counted_voxels(labels, self.ignore_index)
-        if self.ignore_index in (0, 1):
-            raise refusal("ignore_index", f"must be no value of regions, got {self.ignore_index}")
+        if 0 <= self.ignore_index < max(2, labels.shape[1]):
+            expected = "must be a number that is no value and no channel of regions"
+            raise refusal("ignore_index", f"{expected}, got {self.ignore_index}")
         return 1 - is_number(labels, self.ignore_index).all(dim=1, keepdim=True).to(torch.float32)
 
     def _activated(self, logits: Tensor) -> Tensor:

@@ -70,7 +70,7 @@ class BoxProjectionLoss(BoxedMaskLoss):
         targets = projections(box_coverage(boxes, tuple(masks.shape[1:])))
         for axis, target in enumerate(targets):
             others = [a + 1 for a in range(len(targets)) if a != axis]
-            shadow = masks.amax(dim=others) if others else masks
+            shadow = _highest(masks, others) if others else masks
             dice = scores.dice(
                 (shadow * target).sum(dim=1),
                 (shadow * shadow).sum(dim=1),
@@ -116,6 +116,12 @@ def projections(shares: list[Tensor]) -> list[Float[Tensor, "boxes voxels"]]:
     for axis, share in enumerate(shares):
         for other, its_share in enumerate(shares):
             if other != axis:
-                share = share * its_share.amax(dim=1, keepdim=True)
+                share = share * _highest(its_share, [1], keepdim=True)
         shadows.append(share)
     return shadows
+
+
+def _highest(values: Tensor, dim: list[int], *, keepdim: bool = False) -> Tensor:
+    """The highest value along some axes, 0 where they are without voxels."""
+    over = values.amax if values.numel() else values.sum
+    return over(dim=dim, keepdim=keepdim)

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 
+from softoverlap._autograd import widened
 from softoverlap._checks import check_probabilities, check_rank, may_look
 from softoverlap._types import LesionMasks, plain, score_dtype
 from softoverlap.lesion import Lesion
@@ -200,7 +201,7 @@ def _sent(values: list[int] | list[list[int]], device: torch.device) -> Int[Tens
 
 def _summed(masks: Shaped[Tensor, "masks *spatial"]) -> Float[Tensor, "masks *nodes"]:
     """Σ of all voxels below each node, a node more than voxels along every axis."""
-    padded = F.pad(masks.to(torch.float64), [1, 0] * (masks.ndim - 1))
+    padded = F.pad(widened(masks), [1, 0] * (masks.ndim - 1))
     for axis in reversed(range(1, masks.ndim)):
         padded.cumsum_(axis)
     return padded

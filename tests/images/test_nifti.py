@@ -289,7 +289,7 @@ def test_a_missing_folder_and_another_suffix_are_named(tmp_path):
 def test_other_types_are_refused(tmp_path):
     with pytest.raises(TypeError, match=r"data must be a torch\.Tensor, got ndarray"):
         save_nifti(tmp_path / "a.nii", np.zeros((2, 2, 2)), OBLIQUE)
-    with pytest.raises(TypeError, match="data must hold real values, got dtype torch.complex64"):
+    with pytest.raises(TypeError, match="data must hold real numbers, got dtype torch.complex64"):
         save_nifti(tmp_path / "a.nii", torch.zeros(2, 2, 2, dtype=torch.complex64), OBLIQUE)
     with pytest.raises(ValueError, match=r"affine must have shape \(4, 4\), got \(3, 3\)"):
         save_nifti(tmp_path / "a.nii", torch.zeros(2, 2, 2), torch.eye(3))

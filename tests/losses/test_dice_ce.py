@@ -203,6 +203,9 @@ def test_arguments_that_do_not_go_together_are_refused():
         SoftDiceCELoss(cross_entropy="binary")
     with pytest.raises(ValueError, match="label_smoothing must be 0 over regions, got 0.1"):
         SoftDiceCELoss(cross_entropy="regions", label_smoothing=0.1)
-    loss = SoftDiceCELoss(sigmoid=True, cross_entropy="regions", ignore_index=1)
-    with pytest.raises(ValueError, match="ignore_index must be no value of regions, got 1"):
-        loss(logits(), nested_regions())
+    for index in (0, 1, 2):
+        loss = SoftDiceCELoss(sigmoid=True, cross_entropy="regions", ignore_index=index)
+        with pytest.raises(
+            ValueError, match=f"ignore_index must be.*no channel of regions, got {index}"
+        ):
+            loss(logits(), nested_regions())

@@ -7,24 +7,37 @@ named as messages name it.
 from __future__ import annotations
 
 import inspect
-import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
 import softoverlap as so
-from softoverlap import anchors, images, lesions, losses, measures, overlaps
+from softoverlap import losses, measures, overlaps
 from softoverlap.for_monai import OutcomesMetric
-from softoverlap.lesion import crop_lesion
-from tests.support.detectors import tiny_detector
 from tests.support.metric_makers import METRICS, OF_RATERS
-
-EYE = torch.eye(4, dtype=torch.float64)
+from tests.support.typed_inputs import (
+    BOXES,
+    CLASSES,
+    CODES,
+    LABELS,
+    LOGITS,
+    MASKS,
+    OTHER_ROTATED,
+    OTHERS,
+    PAIR,
+    PRED,
+    RATERS,
+    ROTATED,
+    SCORES,
+    TRUTH,
+    block,
+    tensor,
+    with_options,
+)
+from tests.support.typed_rooms import detector_calls, image_calls, room_calls
 
 
 @dataclass(frozen=True)
@@ -36,31 +49,6 @@ class Call:
 
     def __call__(self, **changed: Tensor) -> Any:
         return self.function(**{**self.arguments, **changed})
-
-
-def tensor(values):
-    return torch.tensor(values, dtype=torch.float64)
-
-
-def _block(*spatial, low=1, high=4):
-    mask = torch.zeros(spatial, dtype=torch.float64)
-    mask[tuple(slice(low, high) for _ in spatial)] = 1
-    return mask
-
-
-PRED, TRUTH = _block(6, 6, 6), _block(6, 6, 6, low=2, high=5)
-PAIR = {"y_pred": PRED[None, None], "y": TRUTH[None, None]}
-MASKS = torch.stack([_block(6, 6), _block(6, 6, low=2, high=5)])
-LABELS = (MASKS[0] + MASKS[1])[None, None]
-BOXES = tensor([[0, 0, 4, 4], [1, 2, 5, 5], [0, 1, 3, 4]])
-OTHERS = tensor([[1, 1, 5, 5], [1, 2, 5, 5], [3, 1, 6, 6]])
-ROTATED = tensor([[3, 3, 2, 4, 0], [4, 3, 4, 2, 1]])
-OTHER_ROTATED = tensor([[3, 3, 4, 4, 0], [4, 4, 4, 2, 2]])
-CLASSES = tensor([0, 1, 0])
-SCORES = tensor([1, 0, 1])
-LOGITS = torch.stack([2 - MASKS[0], MASKS[0] + 1, 3 * MASKS[1]])[None]
-RATERS = torch.stack([MASKS[0], MASKS[1], MASKS[0]])
-CODES = tensor([[0, 1, 0, 1], [1, 0, 1, 0], [0, 0, 1, 1]])
 
 
 def _overlap_calls():
@@ -151,15 +139,19 @@ def _measure_calls():
     functions["compute_lesionwise_dice"] = _lesionwise
     for name, function in functions.items():
         yield name, function, PAIR
-        yield f"{name} of labels", _with(function, num_classes=3), labels
+        yield f"{name} of labels", with_options(function, num_classes=3), labels
         for index in (1, -100, 255, 70000):
             yield (
                 f"{name} without {index}",
-                _with(function, num_classes=3, ignore_index=index),
+                with_options(function, num_classes=3, ignore_index=index),
                 labels,
             )
-    yield "compute_soft_dice of many labels", _with(so.compute_soft_dice, num_classes=259), labels
-    masked = {**PAIR, "mask": _block(6, 6, 6, high=5)[None, None]}
+    yield (
+        "compute_soft_dice of many labels",
+        with_options(so.compute_soft_dice, num_classes=259),
+        labels,
+    )
+    masked = {**PAIR, "mask": block(6, 6, 6, high=5)[None, None]}
     yield "SoftDice", so.SoftDice(), masked
     recall = so.LesionRecall(spacing=1.0, weight_by="existence")
     raters = {**PAIR, "raters": torch.stack([PRED, TRUTH])[None, :, None]}
@@ -183,7 +175,7 @@ _SCAN = {
     "['existence']": tensor([1, 1, 0]),
 }
 _UNTOLD = {name: values for name, values in _SCAN.items() if name != "['existence']"}
-_TRUE_MASKS = torch.stack([_block(8, 8, high=4), _block(8, 8, low=4, high=7), _block(8, 8)])
+_TRUE_MASKS = torch.stack([block(8, 8, high=4), block(8, 8, low=4, high=7), block(8, 8)])
 
 
 def _scans(scan):
@@ -218,178 +210,13 @@ def _of_batch(make):
     return call
 
 
-def _with(function, /, **options):
-    return lambda **arguments: function(**(options | arguments))
-
-
 def _lesionwise(**options):
     return so.compute_lesionwise_dice(**options, spacing=1.0, min_mm3=0.0)
 
 
-def _room_calls():
-    spacing = {"spacing": (1.0, 2.0)}
-    mask = {"mask": MASKS[0]}
-    yield "lesions_from_mask", _with(so.lesions_from_mask, **spacing), mask
-    halo = _with(so.lesions_from_mask, **spacing, low=0.2, halo=0.1)
-    yield "lesions_from_mask of raters", halo, mask | {"raters": RATERS}
-    for method in ("mean", "majority", "staple"):
-        yield f"fuse_raters by {method}", _with(so.fuse_raters, method=method), {"raters": RATERS}
-    weighted = _with(so.fuse_raters, method="weighted")
-    yield "fuse_raters by weights", weighted, {"raters": RATERS, "weights": tensor([1, 2, 1])}
-    yield "fuse_raters by a threshold", _with(so.fuse_raters, threshold=0.5), {"raters": RATERS}
-    yield "staple", so.staple, {"raters": RATERS}
-    for threshold in (2, 300, -200):
-        bright = _with(lesions.threshold_boxes, threshold=threshold, **spacing)
-        yield f"threshold_boxes above {threshold}", bright, {"image": 3 * MASKS[0]}
-    fields = {
-        "box": tensor([4, 2, 6, 5]),
-        "crop": torch.ones(2, 3).double(),
-        "centre": tensor([5, 3]),
-    }
-    scored = {**fields, "boxes": 4 + BOXES}
-    for name in ("mask_box_dice", "mask_box_diou"):
-        yield f"{name} of lesions", _with(_of_lesions, function=getattr(so, name)), scored
-    anchored = {**fields, "anchors": 4 + BOXES}
-    yield "anchor_quality of lesions", _with(_of_lesions, function=so.anchor_quality), anchored
-    yield "lesion_target", _targeted, fields
-    yield "crop_lesion", _cropped, fields
-    yield "crop_lesion far away", _with(_cropped, start=(-300, 1), size=(999, 900)), fields
-    yield "anchor_quality", so.anchor_quality, {"lesions": MASKS, "anchors": BOXES}
-    boxed = _with(so.anchor_quality, overlap=so.box_iou, normalize=None)
-    yield "anchor_quality of boxes", boxed, {"lesions": OTHERS, "anchors": BOXES}
-    numbered = {"lesions": MASKS[0], "labels": LABELS[0, 0].long(), "anchors": BOXES}
-    yield "anchor_quality of labels", so.anchor_quality, numbered
-    matched = {"quality": torch.eye(3).double(), "boxes": BOXES, "anchors": OTHERS}
-    for matcher in (so.MaxOverlapMatcher(0.4, 0.5), so.ATSSMatcher(), so.SimOTAMatcher()):
-        yield type(matcher).__name__, _matched(matcher), matched
-    predicted = {"pred_scores": torch.eye(3).double(), "pred_boxes": BOXES}
-    yield "TaskAlignedMatcher", _matched(so.TaskAlignedMatcher()), matched | predicted
-    yield "AnchorWeighting", _weighted, {"existence": tensor([1, 0])}
-    yield "best_box", anchors.best_box, {"crop": MASKS[0]}
-    for name in ("box_nms", "soft_nms", "weighted_box_clustering"):
-        ranked = {"boxes": BOXES, "scores": SCORES, "labels": CLASSES}
-        yield name, _ranked(name), ranked
-    ranked = {"boxes": ROTATED, "scores": SCORES[:2], "labels": CLASSES[:2]}
-    yield "rotated_nms", _ranked("rotated_nms"), ranked
-    told = {"weights": tensor([1, 2, 1]), "expected": tensor([2, 2, 1])}
-    counted = {"boxes": BOXES, "scores": SCORES, **told}
-    yield "weighted_box_clustering of views", _ranked("weighted_box_clustering"), counted
-
-
-def _lesion(box, crop, centre):
-    offset = torch.tensor([4, 2])
-    return so.Lesion(box=box, crop=crop, centre=centre, offset=offset, volume_mm3=6.0)
-
-
-def _of_lesions(box, crop, centre, function, **others):
-    return function([_lesion(box, crop, centre)], *others.values())
-
-
-def _targeted(**fields):
-    return so.lesion_target([_lesion(**fields)], spatial_dims=2)
-
-
-def _cropped(start=(3, 1), size=(9, 9), **fields):
-    return crop_lesion(_lesion(**fields), start, size)
-
-
-def _matched(matcher):
-    return _with(matcher, num_locations_per_level=[3], num_anchors_per_loc=1)
-
-
-def _weighted(existence):
-    matches = anchors.Matches(tensor([0.5, 0.2, 0.0]), torch.tensor([0, 1, -1]))
-    return so.AnchorWeighting()(matches, existence)
-
-
-def _ranked(name):
-    options = {} if name == "soft_nms" else {"iou_threshold": 0.3}
-    return _with(getattr(so, name), **options)
-
-
-def _image_calls():
-    volume, eye = PRED, EYE
-    yield "value_kind", images.value_kind, {"data": LABELS}
-    yield "as_probabilities", _read, {"mask": PRED}
-    for label in (1, 300):
-        reading = _with(_read, label=label)
-        yield f"as_probabilities of label {label}", reading, {"mask": LABELS[0, 0]}
-    yield "boxes_to_world", lambda boxes: images.boxes_to_world(boxes, eye), {"boxes": _SOLID}
-    for geometry in ("index", "resample"):
-        yield f"align_to by {geometry}", _with(_aligned, geometry=geometry), {"data": volume}
-    shift = EYE.clone()
-    shift[0, 3] = 1
-    moved = _with(_aligned, affine=shift, geometry="resample")
-    yield "align_to of labels", _with(moved, nearest=True), {"data": 2 * volume}
-    yield (
-        "Volume",
-        lambda data, affine: so.Volume(data, affine).spacing,
-        {
-            "data": volume,
-            "affine": EYE,
-        },
-    )
-
-    yield "save_nifti", _saved, {"data": volume, "affine": EYE}
-    solid = torch.cat([BOXES[:, :2], BOXES[:, :1], BOXES[:, 2:], BOXES[:, 2:3]], dim=1)
-    for suffix in ("json", "csv"):
-        stored = {"boxes": solid, "scores": SCORES, "labels": CLASSES.long()}
-        yield f"write_boxes to {suffix}", _with(_written, suffix=suffix), stored
-
-
-def _saved(data, affine):
-    with tempfile.TemporaryDirectory() as folder:
-        so.save_nifti(Path(folder, "a.nii"), data, affine)
-        return so.load_nifti(Path(folder, "a.nii"))
-
-
-def _written(suffix, **stored):
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder, f"a.{suffix}")
-        so.write_boxes(path, **stored)
-        file = so.read_boxes(path)
-        return file.boxes, file.scores, file.labels
-
-
-def _detector_calls():
-    true = {
-        "box": tensor([[3, 4, 9, 10], [14, 12, 20, 20]]),
-        "label": torch.tensor([0, 1]),
-    }
-    yield "SoftRetinaNetDetector", _learned, true
-
-
-@cache
-def _detector():
-    return tiny_detector(spatial_dims=2, num_classes=2).eval()
-
-
-def _learned(box, label):
-    detector = _detector().train()
-    keys = detector.target_box_key, detector.target_label_key
-    target = dict(zip(keys, (box, label), strict=True))
-    try:
-        return detector([torch.arange(576.0).reshape(1, 24, 24).sin()], [target])
-    finally:
-        detector.eval()
-
-
-_SOLID = tensor([[0, 0, 0, 2, 3, 4]])
-
-
-def _read(mask, label=None):
-    return so.as_probabilities(mask, label=label)
-
-
-def _aligned(data, affine=EYE, geometry="index", nearest=False):
-    moving, reference = so.Volume(data, affine), so.Volume(torch.zeros(6, 6, 6), EYE)
-    options = {"nearest": True} if nearest else {}
-    return so.align_to(moving, reference, geometry=geometry, **options)
-
-
 def _all_calls():
-    rooms = (_overlap_calls, _loss_calls, _metric_calls, _measure_calls, _room_calls)
-    for calls in (*rooms, _image_calls, _detector_calls):
+    rooms = (_overlap_calls, _loss_calls, _metric_calls, _measure_calls, room_calls)
+    for calls in (*rooms, image_calls, detector_calls):
         for name, function, arguments in calls():
             yield name, Call(function, arguments)
 

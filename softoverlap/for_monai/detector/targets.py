@@ -94,7 +94,7 @@ def _checked(
 def _check_labels(label: Tensor, count: int, name: str, num_classes: int) -> None:
     if tuple(label.shape) != (count,) and not (count == 0 and label.numel() == 0):
         raise ValueError(f"{name} must have shape ({count},), one a box, got {tuple(label.shape)}")
-    if label.numel() and (label.is_floating_point() or label.is_complex()):
+    if label.numel() and label.is_floating_point():
         raise TypeError(f"{name} must hold integers, got dtype {label.dtype}")
     if label.numel() and not 0 <= int(label.min()) <= int(label.max()) < num_classes:
         raise ValueError(f"{name} must lie in [0, {num_classes - 1}], got {label.tolist()}")

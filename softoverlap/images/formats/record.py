@@ -247,7 +247,7 @@ def numbers(name: str, values: Tensor | None, count: int, *, whole: bool = False
     check_tensors(**{name: values})
     if tuple(values.shape) != (count,):
         raise ValueError(f"{name} must have shape ({count},), got {tuple(values.shape)}")
-    if whole and (values.is_floating_point() or values.is_complex()):
+    if whole and values.is_floating_point():
         raise TypeError(f"{name} must be integers, got dtype {values.dtype}")
     if not torch.isfinite(values).all():
         raise ValueError(f"{name} must hold finite values, got NaN or infinity")
