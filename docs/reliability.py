@@ -14,6 +14,7 @@ WHAT = {
     "nifti": "NIfTI-1, `.nii` and `.nii.gz`: every field of the header, the stream, the values",
     "nifti2": "NIfTI-2: every field of the header, the regions",
     "nifti_pair": "`.hdr` and `.img`: fields, regions, one file without the other",
+    "mgh": "FreeSurfer's `.mgh` and `.mgz`: every field of the header, the stream",
     "nrrd": "NRRD and `.nhdr`: every line of the header, encodings, data apart",
     "meta": "MHA and MHD: every line of the header, compressed data, data apart",
     "dicom": "DICOM series: every element in one slice and in all, stacks that are none",

@@ -9,7 +9,19 @@ from pathlib import Path
 from tests.support.corpus import BOXES, Damaged, box_format, nifti_bytes
 
 COMMANDS = ("inspect", "score", "boxes", "convert", "train")
-_ENDS = (".mrk.json", ".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd", ".hdr", ".img", ".mgz")
+_ENDS = (
+    ".mrk.json",
+    ".nii.gz",
+    ".nii",
+    ".nrrd",
+    ".nhdr",
+    ".mha",
+    ".mhd",
+    ".hdr",
+    ".img",
+    ".mgz",
+    ".mgh",
+)
 _ENDS += (".json", ".csv", ".npz", ".dcm")
 
 
