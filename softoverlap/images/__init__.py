@@ -53,6 +53,7 @@ from softoverlap.images.images import (
     SEGMENTATION_SUFFIX,
     image_name,
     is_image_name,
+    is_other_image,
     load_image,
     load_nifti,
     load_one_volume,
@@ -67,7 +68,13 @@ from softoverlap.images.phantom_files import write_phantoms
 from softoverlap.images.rater_files import RaterStack, is_label_map, label_to_read, load_raters
 from softoverlap.images.sources import check_names, find_files, is_dangling, is_dicom_folder
 from softoverlap.images.tables import axis_names, write_table
-from softoverlap.images.values import VALUES, as_probabilities, noted_probabilities, value_kind
+from softoverlap.images.values import (
+    VALUES,
+    as_probabilities,
+    noted_probabilities,
+    unscaled,
+    value_kind,
+)
 
 __all__ = [
     "CLOSE_GRID",
@@ -120,6 +127,7 @@ __all__ = [
     "is_dicom_folder",
     "is_image_name",
     "is_label_map",
+    "is_other_image",
     "label_to_read",
     "lesion_spacing",
     "load_case",
@@ -144,6 +152,7 @@ __all__ = [
     "split_by_patient",
     "stored_type",
     "tables_beside",
+    "unscaled",
     "value_kind",
     "voxel_volume",
     "whole_file",

@@ -45,7 +45,8 @@ _META_PER_AXIS = {
 }  # fmt: skip
 """Fields of MetaImage with a number for each axis, or for each pair of axes."""
 _NUMBERS = re.compile(rb"[0-9a-zA-Z+\-.,\s]*")  # zlib's and NRRD's text: also nan, inf, hex
-_GZIP_MOST = 1040  # times that deflate can shrink anything
+DEFLATE_MOST = 1040
+"""Times that deflate can shrink anything."""
 
 
 @dataclass(frozen=True)
@@ -253,7 +254,7 @@ def _check_there(data: Path) -> None:
     try:
         if data.is_file():
             return
-    except ValueError:  # a NUL in the name
+    except (ValueError, OSError):  # a NUL in the name, or a name that is too long
         pass
     raise DamagedError(f"no data file {data.name!r}, which it names: put it into {data.parent}")
 
@@ -267,7 +268,7 @@ def _check_length(length: int, layout: Layout, data: Path) -> None:
 
 
 def _check_inflated(length: int, layout: Layout) -> None:
-    if layout.stored > length * _GZIP_MOST:
+    if layout.stored > length * DEFLATE_MOST:
         raise DamagedError(
             f"{length} compressed bytes of values, too few for the {layout.stored} that its "
             "header asks for"
