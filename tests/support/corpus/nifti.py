@@ -85,6 +85,7 @@ def mgh(seed: int) -> Iterator[Damaged]:
     """FreeSurfer's `.mgh` and `.mgz`."""
     rng = random.Random(seed)
     whole = nibabel.MGHImage(lesion_mask(), np.array(AFFINE)).to_bytes()
+    whole = whole[: 284 + lesion_mask().size]  # what follows the values may be missing
     for what, content in _fields(whole, np.dtype(fields_mgh).descr, rng):
         yield damaged(f"plain {what}", ".mgh", content)
     for what, content in cut_short(whole, {"dims": 12, "affine": 60, "data": 284}):
