@@ -38,6 +38,14 @@ BOXES: dict[str, Family] = {
 """Families of files of boxes, by name."""
 
 FAMILIES = IMAGES | BOXES
+
+
+def every_box_file(seed: int) -> Iterator[Damaged]:
+    """All files of boxes as one family, for commands that take none."""
+    for make in BOXES.values():
+        yield from make(seed)
+
+
 _OTHER_FORMATS = {"instances": "nndetection", "npz": "nndetection", "box_places": "json"}
 
 
@@ -58,5 +66,6 @@ __all__ = [
     "Damaged",
     "Family",
     "box_format",
+    "every_box_file",
     "nifti_bytes",
 ]
