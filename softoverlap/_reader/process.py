@@ -59,7 +59,10 @@ def read(request: dict[str, Any], *, name: str, seconds: float) -> ReadImage:
         try:
             return reader.answer(request, name, seconds)
         except _RefusedError as error:  # the reader is well
-            raise ValueError(str(error)) from None
+            words = str(error)
+            if not words.startswith(name):
+                words = f"{name} must be readable, got: {' '.join(words.split())}"
+            raise ValueError(words) from None
         except BaseException:  # Ctrl-C too: half an answer may be in the pipe
             stop()
             raise

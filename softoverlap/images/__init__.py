@@ -54,6 +54,7 @@ from softoverlap.images.images import (
     SEGMENTATION_SUFFIX,
     image_name,
     is_image_name,
+    is_other_image,
     load_image,
     load_nifti,
     load_one_volume,
@@ -75,7 +76,13 @@ from softoverlap.images.texts import (
     write_json,
     write_table,
 )
-from softoverlap.images.values import VALUES, as_probabilities, noted_probabilities, value_kind
+from softoverlap.images.values import (
+    VALUES,
+    as_probabilities,
+    noted_probabilities,
+    unscaled,
+    value_kind,
+)
 
 __all__ = [
     "CLOSE_GRID",
@@ -129,6 +136,7 @@ __all__ = [
     "is_dicom_folder",
     "is_image_name",
     "is_label_map",
+    "is_other_image",
     "label_to_read",
     "lesion_spacing",
     "load_case",
@@ -156,6 +164,7 @@ __all__ = [
     "split_by_patient",
     "stored_type",
     "tables_beside",
+    "unscaled",
     "value_kind",
     "voxel_volume",
     "whole_file",

@@ -45,7 +45,8 @@ _META_PER_AXIS = {
 }  # fmt: skip
 """Fields of MetaImage with a number for each axis, or for each pair of axes."""
 _NUMBERS = re.compile(rb"[0-9a-zA-Z+\-.,\s]*")  # zlib's and NRRD's text: also nan, inf, hex
-_GZIP_MOST = 1040  # times that deflate can shrink anything
+DEFLATE_MOST = 1040
+"""Times that deflate can shrink anything."""
 
 
 @dataclass(frozen=True)
@@ -288,7 +289,7 @@ def _check_length(length: int, layout: Layout, data: Path) -> None:
 
 
 def _check_inflated(length: int, layout: Layout) -> None:
-    if layout.stored > length * _GZIP_MOST:
+    if layout.stored > length * DEFLATE_MOST:
         raise DamagedError(
             f"{length} compressed bytes of values, too few for the {layout.stored} that its "
             "header asks for"

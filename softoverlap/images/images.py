@@ -1,4 +1,4 @@
-"""Scans and masks with their geometry, from NIfTI, NRRD, MetaImage and DICOM."""
+"""Scans and masks with their geometry, from NIfTI, NRRD, MetaImage, MGH, Analyze and DICOM."""
 
 from __future__ import annotations
 
@@ -10,21 +10,41 @@ import torch
 from jaxtyping import Float64
 from torch import Tensor
 
-from softoverlap.images._dicom import is_wide, read_dicom
+from softoverlap.images._analyze import MGH_SUFFIXES, PAIR_SUFFIXES, read_mgh_or_pair
+from softoverlap.images._dicom import is_dicom, is_wide, read_dicom
 from softoverlap.images._itk import READERS, itk_type, read_itk
+from softoverlap.images._nibabel import nibabel_type
 from softoverlap.images._pixels import converted
 from softoverlap.images.geometry import Volume, check_one_channel
-from softoverlap.images.nifti import NIFTI_SUFFIXES, is_nifti_name, nifti_type, read_nifti
+from softoverlap.images.nifti import NIFTI_SUFFIXES, is_nifti_name, read_nifti
 from softoverlap.images.noted import Noted, warned
 
-IMAGE_SUFFIXES = (*NIFTI_SUFFIXES, *READERS)
-"""Suffixes of image files; a DICOM series is a folder."""
+IMAGE_SUFFIXES = (*NIFTI_SUFFIXES, *READERS, *MGH_SUFFIXES, PAIR_SUFFIXES[0])
+"""Suffixes of image files; of a pair .hdr and .img the latter. A DICOM series is a folder."""
 
 SEGMENTATION_SUFFIX = ".seg.nrrd"
 """Suffix of 3D Slicer's segmentations."""
 
-DATA_SUFFIXES = (".raw", ".zraw", ".raw.gz")
-"""Suffixes of data files whose headers (.mhd, .nhdr) are separate files."""
+DATA_SUFFIXES = (".raw", ".zraw", ".raw.gz", PAIR_SUFFIXES[1])
+"""Suffixes of files that belong to an image file beside them: to .mhd, .nhdr or .img."""
+
+
+_OF_DICOM = "name the folder with all slices, or convert it to .nii.gz, as dcm2niix does"
+_CURES = {
+    ".dcm": _OF_DICOM,
+    ".ima": _OF_DICOM,
+    ".mnc": "convert it: nibabel.save(nibabel.Nifti1Image.from_image(nibabel.load(mnc)), nii)",
+    ".brik": "convert it with 3dAFNItoNIFTI",
+    ".head": "convert it with 3dAFNItoNIFTI",
+    ".gipl": "convert it: SimpleITK.WriteImage(SimpleITK.ReadImage(gipl), nii)",
+    ".vtk": "convert it: SimpleITK.WriteImage(SimpleITK.ReadImage(vtk), nii)",
+    ".tif": "it holds no place: store it as .nii.gz with its affine",
+    ".tiff": "it holds no place: store it as .nii.gz with its affine",
+    ".npy": "it holds no place: store it as .nii.gz with its affine",
+    ".png": "it holds no place: store it as .nii.gz with its affine",
+    ".jpg": "it holds no place: store it as .nii.gz with its affine",
+}
+"""Images of other formats by their suffixes, and how to bring them over."""
 
 
 def load_image(
@@ -33,7 +53,7 @@ def load_image(
     dtype: torch.dtype = torch.float32,
     validate: bool | None = None,
 ) -> Volume:
-    """Read a scan or a mask: NIfTI, NRRD, MHA, MHD, or a folder with one DICOM series.
+    """Read a scan or a mask: NIfTI, NRRD, MetaImage, MGH, Analyze, or a folder of DICOM slices.
 
     Nothing is reoriented or resampled: the tensor has the axis order of the file, the fastest axis
     first, as in nibabel, and the affine maps to RAS, for LPS formats too. Channels, components and
@@ -153,7 +173,7 @@ def stored_type(path: str | os.PathLike[str]) -> str | None:
     path = Path(path)
     if path.is_dir():
         return None
-    return nifti_type(path) if is_nifti_name(path) else itk_type(path)
+    return itk_type(path) if path.suffix.lower() in READERS else nibabel_type(path)
 
 
 def image_name(path: str | os.PathLike[str]) -> str:
@@ -182,13 +202,29 @@ def is_image_name(path: str | os.PathLike[str]) -> bool:
         path: The file; it need not exist.
 
     Returns:
-        True for NIfTI, NRRD and MetaImage; a DICOM series is a folder and has no suffix.
+        True for NIfTI, NRRD, MetaImage, MGH and Analyze; a DICOM series is a folder.
 
     Examples:
         >>> is_image_name("C.NII.GZ"), is_image_name("sub-01_boxes.json")
         (True, False)
     """
     return Path(path).name.lower().endswith(IMAGE_SUFFIXES)
+
+
+def is_other_image(path: str | os.PathLike[str]) -> bool:
+    """Whether a name is that of an image which is named otherwise, or is not read.
+
+    Args:
+        path: The file; it need not exist.
+
+    Returns:
+        True for the header of a pair, one DICOM file, and images of other formats.
+
+    Examples:
+        >>> is_other_image("slice.dcm"), is_other_image("mask.nii.gz")
+        (True, False)
+    """
+    return Path(path).suffix.lower() in (PAIR_SUFFIXES[1], *_CURES)
 
 
 def _read(
@@ -199,10 +235,14 @@ def _read(
         (values, affine), notes = read_dicom(path, wide=is_wide(dtype), wanted=dtype.itemsize)
         return values, affine, notes
     if is_nifti_name(path):
-        return read_nifti(path)
+        return read_nifti(path, wanted=dtype.itemsize)
+    if path.suffix.lower() in (*MGH_SUFFIXES, *PAIR_SUFFIXES):
+        return read_mgh_or_pair(path, wanted=dtype.itemsize)
     if path.suffix.lower() in READERS:
         (values, affine), notes = read_itk(path, wanted=dtype.itemsize)
         return values, affine, notes
+    cure = _OF_DICOM if is_dicom(path) else _CURES.get(path.suffix.lower(), "")
     raise ValueError(
-        f"{path} must end in one of {', '.join(IMAGE_SUFFIXES)}, or be a folder with a DICOM series"
+        f"{path} must end in one of {', '.join(IMAGE_SUFFIXES)}, or be a folder with a DICOM "
+        f"series{cure and ': '}{cure}"
     )

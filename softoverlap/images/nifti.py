@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import gzip
 import itertools
 import os
-import zlib
 from pathlib import Path
-from typing import Any
 
 import nibabel
 import numpy as np
 import torch
 from jaxtyping import Float64, Shaped
-from nibabel.filebasedimages import ImageFileError
-from nibabel.spatialimages import HeaderDataError
 from torch import Tensor
 
 from softoverlap._checks import check_tensors
 from softoverlap._types import plain
+from softoverlap.images._nibabel import UNREADABLE, nibabel_values
 from softoverlap.images.files import whole_file
 from softoverlap.images.geometry import check_affine
 
@@ -30,26 +26,28 @@ def is_nifti_name(path: str | os.PathLike[str]) -> bool:
     return Path(path).name.lower().endswith(NIFTI_SUFFIXES)
 
 
-_UNREADABLE = (
-    OSError, EOFError, ValueError, zlib.error, ImageFileError, HeaderDataError,
-    KeyError, IndexError, TypeError, OverflowError, MemoryError,  # nibabel on damaged headers
-)  # fmt: skip
-_PIECE = 1 << 22
 _FORMS_AGREE = 0.1
 """In voxels; the quaternion of the qform is float32, so corners may be off by hundredths."""
 _MM_PER_UNIT = {"unknown": 1.0, "mm": 1.0, "meter": 1e3, "micron": 1e-3}
 
 
-def read_nifti(path: Path) -> tuple[np.ndarray, Float64[Tensor, "4 4"], tuple[str, ...]]:
-    """Values (D, H, W) or (C, D, H, W), scaled as the header says, the affine in mm, and notes."""
-    image, values = _read(path)
-    return _channels_first(values), _affine_in_mm(image, path), _notes_on_forms(image, path)
+def read_nifti(
+    path: Path, *, wanted: int
+) -> tuple[np.ndarray, Float64[Tensor, "4 4"], tuple[str, ...]]:
+    """Values (D, H, W) or (C, D, H, W), scaled as the header says, the affine in mm, and notes.
+
+    `wanted` is the number of bytes of a value that is returned, which counts for the memory.
+    """
+    image, values = nibabel_values(path, "NIfTI", nibabel.Nifti1Pair, wanted=wanted)
+    assert isinstance(image, nibabel.Nifti1Pair)
+    return placed_nifti(path, image, values)
 
 
-def nifti_type(path: Path) -> str:
-    """The type of the values as NumPy calls it, from the header alone."""
-    header: nibabel.Nifti1Header = nibabel.load(path).header  # type: ignore[attr-defined]
-    return header.get_data_dtype().name
+def placed_nifti(
+    path: Path, image: nibabel.Nifti1Pair, values: np.ndarray
+) -> tuple[np.ndarray, Float64[Tensor, "4 4"], tuple[str, ...]]:
+    """Values with the channels first, the affine in mm, and notes."""
+    return _channels_first(values), affine_in_mm(image, path), _notes_on_forms(image, path)
 
 
 def forms_apart(image: nibabel.Nifti1Pair) -> float:
@@ -73,7 +71,7 @@ def forms_apart(image: nibabel.Nifti1Pair) -> float:
     """
     try:
         sform, qform = image.get_sform(coded=True)[0], image.get_qform(coded=True)[0]
-    except _UNREADABLE:  # a damaged quaternion
+    except UNREADABLE:  # a damaged quaternion
         return 0.0
     if sform is None or qform is None:
         return 0.0
@@ -136,35 +134,6 @@ def save_nifti(
         nibabel.save(image, unfinished)
 
 
-class _InPieces(gzip.GzipFile):
-    """Reads large arrays in pieces: at once, gzip would hold them three times."""
-
-    def readinto(self, buffer: Any) -> int:
-        view, filled = memoryview(buffer).cast("B"), 0
-        while got := super().readinto(view[filled : filled + _PIECE]):
-            filled += got
-        return filled
-
-
-def _read(path: Path) -> tuple[nibabel.Nifti1Pair, np.ndarray]:
-    """Header and values; a compressed file is read to its end, where its checksum is."""
-    try:
-        image = nibabel.load(path)
-        if not isinstance(image, nibabel.Nifti1Pair):
-            raise ValueError(f"it is a {type(image).__name__}")
-        if path.suffix.lower() != ".gz":
-            return image, np.asanyarray(image.dataobj)
-        with _InPieces(path) as stream:
-            image = type(image).from_stream(stream)  # type: ignore[attr-defined]
-            values = np.asanyarray(image.dataobj)
-            while stream.read(1 << 20):
-                pass
-        return image, values
-    except _UNREADABLE as error:
-        reason = " ".join(str(error).split())
-        raise ValueError(f"{path} must be a readable NIfTI file, got: {reason}") from error
-
-
 def _channels_first(values: np.ndarray) -> np.ndarray:
     """NIfTI has time on the fourth axis, and the components of a vector on the fifth."""
     if values.ndim == 5 and values.shape[3] == 1:
@@ -172,7 +141,7 @@ def _channels_first(values: np.ndarray) -> np.ndarray:
     return np.moveaxis(values, 3, 0) if values.ndim == 4 else values
 
 
-def _affine_in_mm(image: nibabel.Nifti1Pair, path: Path) -> Tensor:
+def affine_in_mm(image: nibabel.Nifti1Pair, path: Path) -> Tensor:
     """The affine in mm, whatever the header's unit of length."""
     try:
         unit = str(image.header.get_xyzt_units()[0])

@@ -31,6 +31,9 @@ MOST_FLOOR = 0.1
 LARGEST_LABEL = 1 << 24
 """Larger whole numbers are not labels; float32 is exact up to here."""
 
+NEAR_WHOLE = 0.02
+"""How far labels may be from whole numbers that were stored scaled, as 2 that reads as 2.00003."""
+
 _SCALES = {"percent": 100.0, "0-255": 255.0}
 _SLACK = 1e-6
 
@@ -51,6 +54,8 @@ def value_kind(data: Shaped[Tensor, "*shape"]) -> str:
     labels if they form regions, as structures do and intensities do not: for half of the labels, at
     least a third of the neighbours that are not background have the same label. Values with
     fractions are not percent or 0-255 if the lowest is above a tenth of the scale.
+
+    Labels that were stored scaled count as the whole numbers they are near (2 for 2.00003).
 
     This is a guess: the values of a nearly empty map in percent may all be below 1.
 
@@ -73,6 +78,8 @@ def value_kind(data: Shaped[Tensor, "*shape"]) -> str:
     values = plain(data).detach()
     if not values.numel() or values.dtype == torch.bool:
         return "binary"
+    whole_labels = unscaled(values)
+    values = values if whole_labels is None else whole_labels
     low, high = (float(bound) for bound in values.aminmax())
     if not (low >= -_SLACK and high < float("inf")):  # NaN too
         return "other"
@@ -140,9 +147,19 @@ def noted_probabilities(
     tensor = data.data if isinstance(data, Volume) else data
     check_choice("values", values, VALUES)
     check_tensors(**{name: tensor})
-    numbers = plain(tensor).detach()
+    numbers, notes = plain(tensor).detach(), ()
     if label is not None:
         values = _with_label(values, label)
+    if values in ("auto", "labels", "probabilities"):
+        numbers, notes = without_scale(numbers, name)
+    mask, more = _as_probabilities(numbers, values, label, name, arguments)
+    return mask, (*notes, *more)
+
+
+def _as_probabilities(
+    numbers: Tensor, values: str, label: int | None, name: str, arguments: tuple[str, str]
+) -> Noted[Tensor]:
+    """The numbers as `values` says."""
     if values == "auto":
         kind = value_kind(numbers)
         if kind not in ("binary", "probabilities"):
@@ -151,6 +168,40 @@ def noted_probabilities(
     if values == "labels":
         return _labelled(numbers, label, name)
     return _scaled(numbers, values, name)
+
+
+def unscaled(values: Shaped[Tensor, "*shape"]) -> Shaped[Tensor, "*shape"] | None:
+    """The whole numbers of labels that were stored scaled; None if the values are none.
+
+    A label map that is saved as an array of floats under an integer header is stored with a slope,
+    which few whole numbers survive. Each label is then one value near a whole number.
+    """
+    if not values.is_floating_point() or not values.numel():
+        return None
+    low, high = (float(bound) for bound in values.aminmax())
+    if not (low >= -NEAR_WHOLE and 1 + _SLACK < high < LARGEST_LABEL) or _whole(values):
+        return None
+    seen: set[float] = set()
+    for block in _blocks(values):
+        if bool(((block - block.round()).abs() > NEAR_WHOLE).any()):
+            return None
+        seen.update(block.unique().tolist())
+        if len(seen) > MAX_LABELS:
+            return None
+    return values.round() if len(set(map(round, seen))) == len(seen) else None
+
+
+def without_scale(numbers: Tensor, name: str) -> Noted[Tensor]:
+    """Scaled labels as whole numbers, with a note on the largest."""
+    whole_labels = unscaled(numbers)
+    if whole_labels is None:
+        return numbers, ()
+    high = float(numbers.max())
+    note = (
+        f"{name} holds whole numbers that were stored scaled, and are rounded: {high:.7g} is read "
+        f"as {round(high)}; store label maps as integers"
+    )
+    return whole_labels, (note,)
 
 
 def _blocks(values: Tensor) -> Iterable[Tensor]:

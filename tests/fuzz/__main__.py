@@ -11,13 +11,13 @@ import argparse
 import hashlib
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from tests.fuzz.folders import COMMANDS
+from tests.fuzz.folders import KINDS, commands_of
 from tests.fuzz.runs import ROOT, Run, figures, run
-from tests.support.corpus import FAMILIES, SEED
+from tests.support.corpus import SEED
 
 STORED = ROOT / "benchmarks/results/fuzz.json"
 
@@ -42,28 +42,30 @@ def _finished(journal: Path, print_of: str) -> dict[tuple[str, str], Run]:
     return runs
 
 
+def _pairs(kinds: Iterable[str]) -> list[tuple[str, str]]:
+    return [(kind, command) for kind in kinds for command in commands_of(kind)]
+
+
 def main(words: Sequence[str] | None = None) -> int:
     """Run what is not finished; the status is 1 if a promise was broken."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--families", default=",".join(FAMILIES), help="names, with commas")
-    parser.add_argument("--commands", default=",".join(COMMANDS), help="names, with commas")
+    parser.add_argument("--kinds", default=",".join(KINDS), help="names, with commas")
     parser.add_argument("--fresh", action="store_true", help="repeat what is finished")
     options = parser.parse_args(words)
     work = ROOT / "runs/fuzz"
     work.mkdir(parents=True, exist_ok=True)
     journal, print_of = work / "journal.jsonl", _fingerprint()
     runs = {} if options.fresh else _finished(journal, print_of)
-    for family in options.families.split(","):
-        items = list(FAMILIES[family](SEED))
-        for command in options.commands.split(","):
-            known = (family, command) in runs
-            if not known:
-                one = runs[family, command] = run(family, command, items, work / family / command)
-                with journal.open("a") as stream:
-                    stream.write(json.dumps({"fingerprint": print_of, **asdict(one)}) + "\n")
-            print(runs[family, command].line(), "(kept)" if known else "", flush=True)
-    ordered = [runs[f, c] for f in FAMILIES for c in COMMANDS if (f, c) in runs]
-    if len(ordered) == len(FAMILIES) * len(COMMANDS):
+    for kind, command in _pairs(options.kinds.split(",")):
+        known = (kind, command) in runs
+        if not known:
+            items = list(KINDS[kind](SEED))
+            one = runs[kind, command] = run(kind, command, items, work / kind / command)
+            with journal.open("a") as stream:
+                stream.write(json.dumps({"fingerprint": print_of, **asdict(one)}) + "\n")
+        print(runs[kind, command].line(), "(kept)" if known else "", flush=True)
+    ordered = [runs[pair] for pair in _pairs(KINDS) if pair in runs]
+    if len(ordered) == len(_pairs(KINDS)):
         STORED.write_text(json.dumps(figures(ordered), indent=1) + "\n")
         print(f"written to {STORED.relative_to(ROOT)}")
     bad = sum(not one.holds for one in ordered)

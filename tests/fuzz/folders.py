@@ -6,10 +6,41 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from tests.support.corpus import BOXES, Damaged, box_format, nifti_bytes
+from tests.support.corpus import (
+    BOXES,
+    FAMILIES,
+    IMAGES,
+    Damaged,
+    box_format,
+    every_box_file,
+    nifti_bytes,
+)
 
 COMMANDS = ("inspect", "score", "boxes", "convert", "train")
-_ENDS = (".mrk.json", ".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd", ".hdr", ".img", ".mgz")
+KINDS = {**FAMILIES, "every_box": every_box_file}
+"""What goes through a command as one folder: each family, and all files of boxes at once."""
+
+
+def commands_of(kind: str) -> tuple[str, ...]:
+    """The commands that take a kind; those that take no boxes get all of them at once."""
+    if kind in IMAGES:
+        return COMMANDS
+    return ("boxes", "train") if kind == "every_box" else ("inspect", "score", "convert")
+
+
+_ENDS = (
+    ".mrk.json",
+    ".nii.gz",
+    ".nii",
+    ".nrrd",
+    ".nhdr",
+    ".mha",
+    ".mhd",
+    ".hdr",
+    ".img",
+    ".mgz",
+    ".mgh",
+)
 _ENDS += (".json", ".csv", ".npz", ".dcm")
 
 

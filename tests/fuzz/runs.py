@@ -14,7 +14,7 @@ from pathlib import Path
 
 from tests.fuzz.folders import Folders, case_of
 from tests.fuzz.watched import Ended, watched
-from tests.support.corpus import BOXES, SEED, Damaged
+from tests.support.corpus import FAMILIES, SEED, Damaged
 
 ROOT = Path(__file__).parents[2]
 MEBIBYTES = 2048
@@ -28,7 +28,7 @@ class Run:
     """How a command went through a family.
 
     Args:
-        family: Name of the family.
+        family: Name of the kind, which is a family or all files of boxes.
         command: Name of the command.
         files: Damaged files of the family.
         refused: Those that the command refused.
@@ -123,7 +123,6 @@ def figures(runs: Sequence[Run]) -> dict[str, object]:
     families = {
         family: {
             "files": next(one.files for one in runs if one.family == family),
-            "kind": "boxes" if family in BOXES else "images",
             "commands": {
                 one.command: {k: v for k, v in asdict(one).items() if k not in _KEYS}
                 for one in runs
@@ -136,7 +135,7 @@ def figures(runs: Sequence[Run]) -> dict[str, object]:
         "machine": {"python": platform.python_version(), "device": platform.machine()},
         "seed": SEED,
         "limits": {"mebibytes": MEBIBYTES, "seconds": SECONDS, "options": OPTIONS},
-        "files": sum(int(str(family["files"])) for family in families.values()),
+        "files": sum(int(str(families[name]["files"])) for name in families if name in FAMILIES),
         "processes": len(runs),
         "statuses": {str(k): n for k, n in sorted(Counter(one.status for one in runs).items())},
         "worst_seconds": max(one.seconds for one in runs),

@@ -98,7 +98,8 @@ def test_what_cannot_be_paired_is_listed_with_its_reason(tmp_path):
     assert reasons == {
         "images/a.nii.gz": "no mask and no raters of this case",
         "images/b.nii.gz": "b.nii is of the same case",
-        "images/notes.txt": "not a file ending in .nii, .nii.gz, .nrrd, .nhdr, .mha, .mhd",
+        "images/notes.txt": "not a file ending in .nii, .nii.gz, .nrrd, .nhdr, .mha, .mhd, "
+        ".mgz, .mgh, .img",
         "masks/c.nii.gz": "no image of case c",
         "raters/b_first.nii.gz": "its name must be CASE_rater1, CASE_rater2, …",
         "raters/b_rater1.nii.gz": "b_rater01.nii.gz is of the same rater",

@@ -208,9 +208,9 @@ def test_files_of_another_kind_are_named(tmp_path):
         load_nifti(tmp_path / "text.nii")
     with pytest.raises(FileNotFoundError, match=r"gone\.nii must be an image, found no such"):
         load_nifti(tmp_path / "gone.nii")
-    (tmp_path / "scan.img").write_bytes(bytes(8))
-    with pytest.raises(ValueError, match=r"scan\.img must end in one of \.nii, \.nii\.gz, \.nrrd"):
-        load_nifti(tmp_path / "scan.img")
+    (tmp_path / "scan.xyz").write_bytes(bytes(8))
+    with pytest.raises(ValueError, match=r"scan\.xyz must end in one of \.nii, \.nii\.gz, \.nrrd"):
+        load_nifti(tmp_path / "scan.xyz")
 
 
 @pytest.mark.parametrize("shape", [(4, 4), (2, 2, 2, 3, 3), (2, 0, 2)])

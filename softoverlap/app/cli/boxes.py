@@ -184,7 +184,7 @@ def convert(
     nndetection    x1 y1 x2 y2 z1 z2 with reversed axes (.npz, .json)
     coco           x y w h, many cases (.json)
     csv            one row per box, many cases (.csv); cases without boxes are
-                   left out and listed
+                   left out and listed; also reads LUNA16's annotations.csv
     slicer         3D Slicer's markups, in LPS mm (.mrk.json)
     labelmap       one value per lesion, scores in a table (.nii.gz)
 

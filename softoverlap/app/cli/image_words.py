@@ -22,6 +22,8 @@ MOST_LABELS = 20
 _FORMATS = {
     ".nii": "NIfTI", ".nii.gz": "NIfTI, compressed", ".nrrd": "NRRD", ".nhdr": "NRRD, header apart",
     ".mha": "MetaImage", ".mhd": "MetaImage, header apart",
+    ".mgz": "MGH, compressed", ".mgh": "MGH", ".img": "pair of Analyze or NIfTI",
+    ".hdr": "pair of Analyze or NIfTI",
 }  # fmt: skip
 
 _KINDS = {
@@ -80,6 +82,8 @@ class ImageContents:
     labels: dict[float, int]
     voxel_ml: float
     lesions: Lesions | None
+    largest_stored: float | None = None
+    """The largest value as it reads, if whole numbers were stored scaled."""
 
     def lines(self) -> list[str]:
         """What is printed."""
@@ -123,6 +127,9 @@ class ImageContents:
         wrong = self.not_finite
         finite = f", {plural(wrong, 'voxel')} NaN or infinite" if wrong else ""
         lines = [f"values   {_KINDS[self.kind]}{ends}{finite}"]
+        if self.largest_stored is not None:
+            words = f"{self.largest_stored:.7g} reads as {round(self.largest_stored)}"
+            lines.append(f"stored   scaled, and rounded: {words}; store label maps as integers")
         for label, count in list(self.labels.items())[:MOST_LABELS]:
             ml = count * self.voxel_ml
             lines.append(f"label    {label:g}: {plural(count, 'voxel')}, {ml:.4g} ml")
@@ -160,10 +167,12 @@ def image_contents(path: Path, reading: Reading) -> ImageContents:
     import torch
 
     from softoverlap._units import MM3_PER_ML
-    from softoverlap.images import axis_codes, load_image, stored_type, value_kind
+    from softoverlap.images import axis_codes, load_image, stored_type, unscaled, value_kind
 
     image = load_image(path, validate=False)
     kind, data = value_kind(image.data), image.data
+    whole_labels = unscaled(data)
+    data = data if whole_labels is None else whole_labels
     wrong = data.numel() - int(torch.isfinite(data).sum())
     low, high = map(float, data.aminmax())
     single = data.ndim == 3
@@ -181,6 +190,7 @@ def image_contents(path: Path, reading: Reading) -> ImageContents:
         ends=None if wrong else (low, high),
         not_finite=wrong,
         labels=_voxels_of_labels(data) if single and kind == "labels" else {},
+        largest_stored=None if whole_labels is None else float(image.data.max()),
         voxel_ml=image.voxel_mm3 / MM3_PER_ML,
         lesions=None if mask is None else _measured(image, mask, reading),
     )

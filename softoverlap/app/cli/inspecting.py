@@ -32,9 +32,9 @@ def named_files(sources: Sequence[str]) -> list[Path]:
 
 def is_image(path: Path) -> bool:
     """Whether the name is that of an image; other files hold boxes."""
-    from softoverlap.images import is_image_name
+    from softoverlap.images import is_image_name, is_other_image
 
-    return path.is_dir() or is_image_name(path) or not path.suffix
+    return path.is_dir() or is_image_name(path) or is_other_image(path) or not path.suffix
 
 
 def contents_of(path: Path, reading: Reading, box_reading: BoxReading) -> Contents:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +12,7 @@ from softoverlap.app.cli.console import SOME_FAILED, RateBar, plural, say
 from softoverlap.app.cli.score_tables import print_metrics
 
 if TYPE_CHECKING:
-    from softoverlap.app.cohort import CohortResult, PairTable
+    from softoverlap.app.cohort import CohortResult, PairTable, ScorePair
 
 
 def list_pairs(table: PairTable) -> None:
@@ -45,6 +46,22 @@ def _say_missing(errors: dict[str, str | None], hint: str) -> None:
         say("; ".join(parts))
     if hint:
         say(f"to pair more files, {hint}")
+
+
+def say_formats(pairs: Sequence[ScorePair]) -> None:
+    """Which formats are compared, where the images of the two sides differ in them."""
+    preds = _suffixes(pair.pred for pair in pairs if pair.pred is not None)
+    truths = _suffixes(path for pair in pairs for path in pair.truth)
+    if preds and truths and preds != truths:
+        say(f"images of PRED end in {', '.join(preds)}, those of TRUTH in {', '.join(truths)}")
+
+
+def _suffixes(paths: Iterable[Path]) -> list[str]:
+    """The suffixes of the images among files."""
+    from softoverlap.images import image_name, is_image_name
+
+    images = (path.name for path in paths if is_image_name(path))
+    return sorted({name[len(image_name(name)) :].lower() for name in images})
 
 
 def what_is_kept(output: Path, bar: RateBar, overwrite: bool) -> str:

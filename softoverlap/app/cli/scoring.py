@@ -12,7 +12,7 @@ import typer
 from softoverlap.app.cli.app import app
 from softoverlap.app.cli.console import RateBar, one_line_errors, say
 from softoverlap.app.cli.reading import reads_files
-from softoverlap.app.cli.score_words import list_pairs, print_results, what_is_kept
+from softoverlap.app.cli.score_words import list_pairs, print_results, say_formats, what_is_kept
 
 if TYPE_CHECKING:
     from softoverlap.app.cohort import (
@@ -209,6 +209,7 @@ def score(
         raise ValueError("--output must name a folder for the results, unless --dry-run is passed")
     else:
         inputs = [path for path in (table, patients) if path is not None]
+        say_formats(pairs.pairs)
         result = _run(pairs.pairs, output, (settings, options), runner, overwrite, inputs)
         print_results(result, output, pairs.hint)
 

@@ -133,7 +133,8 @@ def find_side(
     side.folder, side.by_path = folder, by_path
     if not side.files:
         expected = f"files that match {pattern}" if pattern else "images or files of boxes"
-        raise refusal(name, f"must hold {expected}, found none in {folder}")
+        known = f"; images end in {', '.join(IMAGE_SUFFIXES)}"
+        raise refusal(name, f"must hold {expected}, found none in {folder}{known}")
     return side
 
 

@@ -10,10 +10,11 @@ import torch
 from jaxtyping import Float64
 from torch import Tensor
 
+from softoverlap.images._nibabel import opened, unreadable
 from softoverlap.images.formats.record import BoxFile, Hints, bare_name, case_of
 from softoverlap.images.geometry import check_affine
 from softoverlap.images.images import IMAGE_SUFFIXES, load_image
-from softoverlap.images.nifti import _UNREADABLE, _affine_in_mm, is_nifti_name
+from softoverlap.images.nifti import affine_in_mm, is_nifti_name
 from softoverlap.images.sources import is_dicom_folder
 
 _SAME_MM = 1e-4
@@ -35,14 +36,9 @@ def read_grid(path: Path) -> Grid:
     if not is_nifti_name(path):
         volume = load_image(path)
         return Grid(volume.grid, volume.affine)
-    try:
-        image = nibabel.load(path)
-        if not isinstance(image, nibabel.Nifti1Pair):
-            raise ValueError(f"it is a {type(image).__name__}")
-    except _UNREADABLE as error:
-        reason = " ".join(str(error).split())
-        raise ValueError(f"{path} must be a readable NIfTI file, got: {reason}") from error
-    return Grid(tuple(image.shape[:3]), _affine_in_mm(image, path))
+    with unreadable(path, "NIfTI"):
+        image = opened(path, nibabel.Nifti1Pair)
+    return Grid(tuple(image.shape[:3]), affine_in_mm(image, path))
 
 
 def scan_of(path: Path, file: BoxFile, hints: Hints) -> Path | None:

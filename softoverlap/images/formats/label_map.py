@@ -39,6 +39,7 @@ from softoverlap.images.formats.record import (
 from softoverlap.images.geometry import Volume
 from softoverlap.images.images import noted_one_volume
 from softoverlap.images.noted import Noted, warn_of, warned
+from softoverlap.images.values import without_scale
 from softoverlap.lesion import Lesion
 
 _MOST = 65535
@@ -137,6 +138,8 @@ def read(path: Path, hints: Hints) -> dict[str, BoxFile]:
 
 def _read(path: Path, scores: Path | None) -> Noted[tuple[Volume, list[_Instance]]]:
     volume, notes = noted_one_volume(path)
+    data, more = without_scale(volume.data, str(path))
+    volume, notes = replace(volume, data=data), (*notes, *more)
     if bool((volume.data != volume.data.round()).any()):
         raise ValueError(f"{path} must hold whole numbers, as a label map does, got fractions")
     low, high = (int(bound) for bound in volume.data.aminmax())

@@ -39,7 +39,7 @@ def map_beside(path: Path) -> Path:
     found = next((map for map in maps if map.is_file()), None)
     if found is None:
         raise FileNotFoundError(
-            f"{path} holds the classes of a label map, and {bare_name(path)}.nii.gz must lie "
+            f"{path} holds the classes of a label map: {bare_name(path)}.nii.gz must lie "
             "beside it, found no such file"
         )
     return found

@@ -71,7 +71,7 @@ def _files(
     if left := [name for name in series if name not in files]:
         first = next(iter(files))
         names = ", ".join(left[:_NAMED]) + (", …" if len(left) > _NAMED else "")
-        note = f"{path}: {len(left)} series left out, since {hints.image} is no scan of: {names}"
+        note = f"{path}: {len(left)} series left out, of which {hints.image} has no scan: {names}"
         files[first] = replace(files[first], notes=(note, *files[first].notes))
     return files
 

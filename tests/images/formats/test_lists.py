@@ -63,10 +63,14 @@ def test_every_series_whose_scan_is_there_is_read_and_the_others_are_told(tmp_pa
         save_nifti(scans / f"{name}.nii.gz", torch.zeros(4, 4, 4), AFFINES["plain"])
     rows = ["1.1,0,0,0,4", "1.2,1,1,1,5", "1.1,2,2,2,6", "1.3,0,0,0,4"]
     path = list_file(tmp_path / "annotations.csv", *rows)
-    with pytest.warns(UserWarning, match=r"1 series left out, .*subset0 is no scan of: 1\.3"):
+    with pytest.warns(
+        UserWarning, match=r"1 series left out, of which .*subset0 has no scan: 1\.3"
+    ):
         files = read_box_files(path, image=scans)
     assert {case: len(file.boxes) for case, file in files.items()} == {"1.1": 2, "1.2": 1}
-    with pytest.warns(UserWarning, match=r"2 series left out, .*1\.1\.nii\.gz is no scan of: 1\.2"):
+    with pytest.warns(
+        UserWarning, match=r"2 series left out, of which .*1\.1\.nii\.gz has no scan: 1\.2"
+    ):
         assert list(read_box_files(path, image=scans / "1.1.nii.gz")) == ["1.1"]
     assert list(read_box_files(path, affine=AFFINES["plain"])) == ["1.1", "1.2", "1.3"]
     (tmp_path / "empty").mkdir()

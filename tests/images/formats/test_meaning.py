@@ -1,4 +1,4 @@
-"""Fields that change what the rest of a file means: understood, refused or told, not passed by."""
+"""Fields that change what the rest of a file means are understood, refused or told."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ from tests.support.corpus.boxes_json import FORMATS, json_boxes
 from tests.support.corpus.boxes_tables import csv_boxes, npz_boxes
 from tests.support.corpus.dicom import dicom
 from tests.support.corpus.itk_text import meta, nrrd
-from tests.support.corpus.nifti import nifti, nifti2, nifti_bytes, nifti_pair
+from tests.support.corpus.nifti import mgh, nifti, nifti2, nifti_bytes, nifti_pair
 from tests.support.corpus.places import box_places, image_places
 from tests.support.corpus.record import AFFINE, Damaged
 
@@ -21,6 +21,7 @@ IMAGES: dict[str, Family] = {
     "nifti": nifti,
     "nifti2": nifti2,
     "nifti_pair": nifti_pair,
+    "mgh": mgh,
     "nrrd": nrrd,
     "meta": meta,
     "dicom": dicom,
@@ -37,6 +38,14 @@ BOXES: dict[str, Family] = {
 """Families of files of boxes, by name."""
 
 FAMILIES = IMAGES | BOXES
+
+
+def every_box_file(seed: int) -> Iterator[Damaged]:
+    """All files of boxes as one family, for commands that take none."""
+    for make in BOXES.values():
+        yield from make(seed)
+
+
 _OTHER_FORMATS = {"instances": "nndetection", "npz": "nndetection", "box_places": "json"}
 
 
@@ -57,5 +66,6 @@ __all__ = [
     "Damaged",
     "Family",
     "box_format",
+    "every_box_file",
     "nifti_bytes",
 ]

@@ -19,7 +19,7 @@ from tests.support.corpus.record import (
 Element = tuple[int, int, str, bytes]
 _LONG = {"OB", "OW", "SQ", "UN", "UT"}
 _ROOT = "1.2.826.0.1.3680043.2.1125.7"
-SLICES = 4
+SLICES = 8
 CT, SEGMENTATION, STRUCTURES = (f"1.2.840.10008.5.1.4.1.1.{end}" for end in ("2", "66.4", "481.3"))
 LITTLE, DEFLATED, JPEG = (f"1.2.840.10008.1.2{end}" for end in (".1", ".1.99", ".4.70"))
 
@@ -66,8 +66,8 @@ def _slice(number: int, **changed: bytes) -> list[Element]:
         (0x0020, 0x000D, "UI", f"{_ROOT}.1".encode()),
         (0x0020, 0x000E, "UI", f"{_ROOT}.2".encode()),
         (0x0020, 0x0013, "IS", str(number + 1).encode()),
-        (0x0020, 0x0032, "DS", f"0\\0\\{2.5 * number}".encode()),
-        (0x0020, 0x0037, "DS", b"1\\0\\0\\0\\1\\0"),
+        (0x0020, 0x0032, "DS", f"5\\-7\\{3 + 2.5 * number}".encode()),
+        (0x0020, 0x0037, "DS", b"-1\\0\\0\\0\\-1\\0"),
         (0x0028, 0x0002, "US", struct.pack("<H", 1)),
         (0x0028, 0x0004, "CS", b"MONOCHROME2"),
         (0x0028, 0x0010, "US", struct.pack("<H", 10)),

@@ -25,11 +25,11 @@ NRRD = {
     "dimension": "3",
     "space": "left-posterior-superior",
     "sizes": "12 10 8",
-    "space directions": "(1,0,0) (0,1.2,0) (0,0,2.5)",
+    "space directions": "(-1,0,0) (0,-1.2,0) (0,0,2.5)",
     "kinds": "domain domain domain",
     "endian": "little",
     "encoding": "raw",
-    "space origin": "(0,0,0)",
+    "space origin": "(5,-7,3)",
 }
 
 NRRD_WRONG: Mapping[str, Sequence[str]] = {
@@ -69,8 +69,8 @@ META = {
     "BinaryData": "True",
     "BinaryDataByteOrderMSB": "False",
     "CompressedData": "False",
-    "TransformMatrix": "1 0 0 0 1 0 0 0 1",
-    "Offset": "0 0 0",
+    "TransformMatrix": "-1 0 0 0 -1 0 0 0 1",
+    "Offset": "5 -7 3",
     "CenterOfRotation": "0 0 0",
     "AnatomicalOrientation": "RAI",
     "ElementSpacing": "1 1.2 2.5",

@@ -1,4 +1,4 @@
-"""NIfTI-1, NIfTI-2, compressed, and pairs of header and data: every field of the header."""
+"""NIfTI-1, NIfTI-2, compressed, pairs of header and data, and MGH: every field of the header."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from collections.abc import Iterator
 
 import nibabel
 import numpy as np
+from nibabel.freesurfer.mghformat import header_dtype as fields_mgh
 from nibabel.nifti1 import header_dtype as fields_1
 from nibabel.nifti2 import header_dtype as fields_2
 
@@ -22,7 +23,10 @@ from tests.support.corpus.record import (
     lesion_mask,
 )
 
-PLAIN = {"sizeof_hdr", "dim", "datatype", "bitpix", "pixdim", "vox_offset", "magic", "scl_slope"}
+PLAIN = {
+    "sizeof_hdr", "dim", "datatype", "bitpix", "pixdim", "vox_offset", "magic", "scl_slope",
+    "version", "dims", "type", "goodRASFlag", "delta",
+}  # fmt: skip
 """Fields without which there is no image: they get all wrong values, the others two each."""
 
 
@@ -75,6 +79,22 @@ def nifti_pair(seed: int) -> Iterator[Damaged]:
         yield damaged(f"data {what}", ".img", content, hdr=header)
     yield damaged("no header", ".img", data)
     yield Damaged("no-data.hdr", {"no-data.hdr": header})
+
+
+def mgh(seed: int) -> Iterator[Damaged]:
+    """FreeSurfer's `.mgh` and `.mgz`."""
+    rng = random.Random(seed)
+    whole = nibabel.MGHImage(lesion_mask(), np.array(AFFINE)).to_bytes()
+    whole = whole[: 284 + lesion_mask().size]  # what follows the values may be missing
+    for what, content in _fields(whole, np.dtype(fields_mgh).descr, rng):
+        yield damaged(f"plain {what}", ".mgh", content)
+    for what, content in cut_short(whole, {"dims": 12, "affine": 60, "data": 284}):
+        yield damaged(f"plain {what}", ".mgh", content)
+    packed = gzip.compress(whole, mtime=0)
+    for what, content in cut_short(packed, {"gzip header": 10, "checksum": len(packed) - 8}):
+        yield damaged(f"gz {what}", ".mgz", content)
+    yield damaged("gz tail of gigabytes", ".mgz", packed + gzip_of_zeros(4096))
+    yield damaged("gz random", ".mgz", next(flipped(packed, len(packed), rng, 1))[1])
 
 
 _REGIONS = {"size of header": 4, "dim": 44, "affine": 300, "extension": 350, "data": 352}

@@ -77,10 +77,21 @@ def damaged(what: str, suffix: str, content: Content, **beside: Content) -> Dama
     return Damaged(f"{stem}{suffix}", {f"{stem}{suffix}": content, **others}, is_refused(stem))
 
 
+_REFUSED = re.compile(
+    r".*cut-at-"  # half of a file
+    r"|.*key-twice$"
+    r"|packed-(cut|without|wrong|not|of-half|of-no-size|of-size-nothing|gigabytes)"
+    r"|list-of-(nothing|bytes|files|too-few)"
+    r"|series-(one|all)-002800(10|11|30)-(missing|empty|wrong)"  # rows, columns, their distances
+    r"|series-stack-(of-one|with-a-gap|with-a-slice-twice|that-leans|in-one-place)"
+    r"|.*(declares|holds)-gigabytes|.*absurd|.*larger-than-its-file"
+)
+"""Damages after which whatever is read would be wrong."""
+
+
 def is_refused(stem: str) -> bool:
-    """Whether this is half of a file, or one that says a thing twice."""
-    half = "cut-at" in stem and "csv" not in stem  # of a table, any row is whole
-    return half or stem.endswith("key-twice")
+    """Whether a reader must refuse the file; of a table cut short, the rows are whole."""
+    return bool(_REFUSED.match(stem)) and not stem.startswith("csv")
 
 
 def slug(words: str) -> str:
