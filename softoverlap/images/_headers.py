@@ -146,8 +146,10 @@ def _check_meta_data(
             raise ValueError(
                 f"{path} must hold whole data, got {length} of {claimed} compressed bytes"
             )
+        if data == path and not claimed:
+            raise DamagedError("compressed values without CompressedDataSize")
         _check_inflated(length, layout)
-        _inflate(data, start, path, layout)
+        _inflate(data, start, claimed or length, path, layout)
         return ()
     skipped = _whole(fields.get("HeaderSize", "0"), "HeaderSize", least=-1)
     if fields.get("BinaryData", "true").lower()[:1] in ("f", "0"):
@@ -275,11 +277,11 @@ def _check_inflated(length: int, layout: Layout) -> None:
         )
 
 
-def _inflate(data: Path, start: int, path: Path, layout: Layout) -> None:
+def _inflate(data: Path, start: int, length: int, path: Path, layout: Layout) -> None:
     """Decompress everything and drop it: SimpleITK does not stop at a damaged stream."""
     stream, held = zlib.decompressobj(zlib.MAX_WBITS | 32), 0  # zlib or gzip
     try:
-        for block in _blocks(data, start):
+        for block in _blocks(data, start, length):
             while block and not stream.eof and held <= layout.stored + MOST_BEHIND:
                 held += len(stream.decompress(block, 1 << 24))
                 block = stream.unconsumed_tail
@@ -301,10 +303,11 @@ def _check_text(data: Path, start: int, layout: Layout) -> None:
             raise DamagedError("values that are not numbers as text, as its encoding says")
 
 
-def _blocks(data: Path, start: int) -> Iterator[bytes]:
+def _blocks(data: Path, start: int, length: int = 1 << 62) -> Iterator[bytes]:
     with data.open("rb") as file:
         file.seek(start)
-        while block := file.read(1 << 20):
+        while block := file.read(min(1 << 20, length)):
+            length -= len(block)
             yield block
 
 
