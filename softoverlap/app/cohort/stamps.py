@@ -49,7 +49,7 @@ def _stamp(file: Path) -> Stamp:
 
 def _data_apart(path: Path) -> list[Path]:
     """The data files that the header of a MetaImage or NRRD file names."""
-    if path.suffix.lower() not in _HEADERS:
+    if path.suffix.lower() not in _HEADERS or not path.is_file():  # a pipe may never end
         return []
     sign, field = _HEADERS[path.suffix.lower()]
     with path.open("rb") as file:
