@@ -59,8 +59,13 @@ def read_series(
 def _series(folder: Path, others: Sequence[str]) -> tuple[str, ...]:
     """Files of the series in the folder, in the order of their positions."""
     reader = SimpleITK.ImageSeriesReader
-    series = {key: reader.GetGDCMSeriesFileNames(str(folder), key)
-              for key in reader.GetGDCMSeriesIDs(str(folder))}  # fmt: skip
+    try:
+        keys = reader.GetGDCMSeriesIDs(str(folder))
+        series = {key: reader.GetGDCMSeriesFileNames(str(folder), key) for key in keys}
+    except RuntimeError as error:
+        raise ValueError(
+            f"{folder} must hold a readable DICOM series, got: {reason(error)}"
+        ) from error
     series = {key: files for key, files in series.items()
               if not {Path(file).name for file in files} <= set(others)}  # fmt: skip
     if len(series) != 1:
@@ -103,9 +108,24 @@ def _slice(path: Path) -> _Slice:
         ) from error
     if len(reader.GetSize()) > 2 and reader.GetSize()[2] != 1:
         raise ValueError(f"{path} must hold one slice, got {reader.GetSize()[2]} frames")
-    return _Slice(
-        position, directions[:3], directions[3:], reader.GetSpacing()[:2], reader.GetSize()[:2]
-    )
+    spacing = reader.GetSpacing()[:2]
+    _check_spacing(reader, spacing, path)
+    return _Slice(position, directions[:3], directions[3:], spacing, reader.GetSize()[:2])
+
+
+def _check_spacing(
+    reader: SimpleITK.ImageFileReader, spacing: tuple[float, ...], path: Path
+) -> None:
+    """GDCM takes the pixel spacing of the classes that it knows, and else 1 mm."""
+    if not reader.HasMetaDataKey("0028|0030"):
+        return
+    stored = _numbers(reader.GetMetaData("0028|0030"), 2)[::-1]
+    if not np.allclose(spacing, stored, rtol=1e-3):
+        raise ValueError(
+            f"{path} must be of a class whose pixel spacing is known: it says "
+            f"{stored[0]:g} x {stored[1]:g} mm, and would be read as {spacing[0]:g} x "
+            f"{spacing[1]:g} mm"
+        )
 
 
 def _numbers(text: str, count: int) -> np.ndarray:

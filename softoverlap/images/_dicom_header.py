@@ -24,7 +24,10 @@ _NATIVE = {_IMPLICIT, _BIG, _DEFLATED, "1.2.840.10008.1.2.1"}
 _PIXELS, _SYNTAX, _CLASS = (0x7FE0, 0x0010), (0x0002, 0x0010), (0x0008, 0x0016)
 _SAMPLES, _FRAMES, _ROWS = (0x0028, 0x0002), (0x0028, 0x0008), (0x0028, 0x0010)
 _COLUMNS, _BITS = (0x0028, 0x0011), (0x0028, 0x0100)
-_KEPT = {_SYNTAX, _CLASS, _SAMPLES, _FRAMES, _ROWS, _COLUMNS, _BITS}
+_COLOURS = (0x0028, 0x0004)
+_SPACINGS = ((0x0028, 0x0030), (0x0018, 0x1164), (0x0018, 0x2010))
+"""Where the distance of pixels may stand; without it GDCM says 1 mm."""
+_KEPT = {_SYNTAX, _CLASS, _SAMPLES, _FRAMES, _ROWS, _COLUMNS, _BITS, _COLOURS, *_SPACINGS}
 _ITEM, _ITEM_END, _SEQUENCE_END = (0xFFFE, 0xE000), (0xFFFE, 0xE00D), (0xFFFE, 0xE0DD)
 _DEEPEST = 32
 _MOST_INFLATED = 1 << 28
@@ -107,11 +110,26 @@ def _pixels(walk: _Walk, *, native: bool) -> int:
     if _ROWS not in walk.kept or _COLUMNS not in walk.kept:
         return 0
     needed = pixels * walk.unsigned(_BITS, 16) // 8
-    if native and walk.pixel_bytes is not None and walk.pixel_bytes < needed:
-        raise DamagedError(
-            f"{walk.pixel_bytes} bytes of pixels, where its rows and columns ask for {needed}"
-        )
+    most = needed + needed // max(walk.unsigned(_ROWS, 1), 1)  # a row more is no padding
+    there = walk.pixel_bytes
+    if native and there is not None and not needed <= there <= max(most, needed + 1):
+        raise DamagedError(f"{there} bytes of pixels, where its rows and columns ask for {needed}")
+    colours = walk.kept.get(_COLOURS, b"").strip(b" \0")
+    if colours.startswith((b"RGB", b"YBR")) and walk.unsigned(_SAMPLES, 1) == 1:
+        raise DamagedError(f"{colours.decode()} pixels of one number each")
+    _check_spacing(next((walk.kept[key] for key in _SPACINGS if key in walk.kept), b""))
     return pixels
+
+
+def _check_spacing(value: bytes) -> None:
+    """The distances of rows and of columns are there and above 0."""
+    words = value.strip(b" \0").decode("latin-1").split("\\")
+    try:
+        distances = [float(word) for word in words]
+    except ValueError:
+        distances = []
+    if len(distances) != 2 or not all(0 < distance < math.inf for distance in distances):
+        raise DamagedError(f"a pixel spacing of {value.decode('latin-1')[:40]!r}")
 
 
 def _walk_elements(walk: _Walk, *, only: int | None = None, depth: int = 0) -> None:

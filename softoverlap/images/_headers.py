@@ -95,11 +95,27 @@ def _meta(path: Path) -> tuple[Layout, tuple[str, ...]]:
         raise DamagedError("no data file")
     if words[0].upper() == "LOCAL":
         return layout, _check_meta_data(path, path, start, layout, fields)
-    if words[0].upper() == "LIST" or "%" in words[0]:
+    if words[0].upper() == "LIST":
+        _check_listed(path, start, fields, words)
+        return layout, ()
+    if "%" in words[0]:
         return layout, ()
     apart = path.parent / fields["ElementDataFile"]
     _check_there(apart)
     return layout, _check_meta_data(path, apart, 0, layout, fields)
+
+
+def _check_listed(path: Path, start: int, fields: Mapping[str, str], words: list[str]) -> None:
+    """Behind the header stands a file for each slice; MetaIO takes any bytes for names."""
+    sizes = [int(size) for size in fields["DimSize"].split()]
+    axes = re.fullmatch(r"(\d)D?", words[1]) if len(words) > 1 else None
+    wanted = math.prod(sizes[int(axes[1]) if axes else -1 :])
+    names = b"".join(_blocks(path, start, _LONGEST_HEADER)).decode("latin-1").splitlines()
+    there = [name.strip() for name in names if name.strip()]
+    if len(there) < wanted:
+        raise DamagedError(f"a list of {len(there)} data files, where {wanted} are needed")
+    for name in there[:wanted]:
+        _check_there(path.parent / name)
 
 
 def _meta_fields(file: BinaryIO) -> dict[str, str]:
@@ -113,8 +129,8 @@ def _meta_fields(file: BinaryIO) -> dict[str, str]:
             raise DamagedError(f"a line of its header has {_LONGEST_META_LINE} characters or more")
         text = line.decode("latin-1")
         key, sign, value = text.partition("=" if "=" in text else ":")
-        if sign:
-            fields[key.strip()] = value.strip()
+        if sign and fields.setdefault(key.strip(), value.strip()) != value.strip():
+            raise DamagedError(f"{key.strip()[:40]} twice, with two values")
     return fields
 
 
@@ -126,6 +142,8 @@ def _meta_layout(fields: Mapping[str, str]) -> Layout:
     for name, power in _META_PER_AXIS.items():
         if name in fields:
             _check_numbers(fields[name], name, axes**power)
+    if any(float(word) <= 0 for word in fields.get("ElementSpacing", "").split()):
+        raise DamagedError(f"ElementSpacing {fields['ElementSpacing'][:80]}")
     kind = fields.get("ElementType", "none")
     if kind.removesuffix("_ARRAY") not in _META_TYPES:
         raise DamagedError(f"ElementType {kind}")
@@ -142,14 +160,14 @@ def _check_meta_data(
     length = data.stat().st_size - start
     if layout.compressed:
         claimed = _whole(fields.get("CompressedDataSize", "0"), "CompressedDataSize", least=0)
+        if not claimed and data == path:  # MetaIO would return whatever the memory holds
+            raise DamagedError("compressed values without their CompressedDataSize")
         if claimed > length:
             raise ValueError(
                 f"{path} must hold whole data, got {length} of {claimed} compressed bytes"
             )
-        if data == path and not claimed:
-            raise DamagedError("compressed values without CompressedDataSize")
         _check_inflated(length, layout)
-        _inflate(data, start, claimed or length, path, layout)
+        _inflate(data, start, path, layout, claimed or length)
         return ()
     skipped = _whole(fields.get("HeaderSize", "0"), "HeaderSize", least=-1)
     if fields.get("BinaryData", "true").lower()[:1] in ("f", "0"):
@@ -256,9 +274,10 @@ def _check_there(data: Path) -> None:
     try:
         if data.is_file():
             return
-    except (ValueError, OSError):  # a NUL in the name, or a name that is too long
+    except (ValueError, OSError):  # a NUL in the name, or too many characters
         pass
-    raise DamagedError(f"no data file {data.name!r}, which it names: put it into {data.parent}")
+    name = data.name if len(data.name) < 256 else f"{data.name[:40]}…"
+    raise DamagedError(f"no data file {name!r}, which it names: put it into {data.parent}")
 
 
 def _check_length(length: int, layout: Layout, data: Path) -> None:
@@ -277,7 +296,7 @@ def _check_inflated(length: int, layout: Layout) -> None:
         )
 
 
-def _inflate(data: Path, start: int, length: int, path: Path, layout: Layout) -> None:
+def _inflate(data: Path, start: int, path: Path, layout: Layout, length: int) -> None:
     """Decompress everything and drop it: SimpleITK does not stop at a damaged stream."""
     stream, held = zlib.decompressobj(zlib.MAX_WBITS | 32), 0  # zlib or gzip
     try:
@@ -303,11 +322,12 @@ def _check_text(data: Path, start: int, layout: Layout) -> None:
             raise DamagedError("values that are not numbers as text, as its encoding says")
 
 
-def _blocks(data: Path, start: int, length: int = 1 << 62) -> Iterator[bytes]:
+def _blocks(data: Path, start: int, length: int | None = None) -> Iterator[bytes]:
+    left = data.stat().st_size if length is None else length
     with data.open("rb") as file:
         file.seek(start)
-        while block := file.read(min(1 << 20, length)):
-            length -= len(block)
+        while block := file.read(min(1 << 20, left)):
+            left -= len(block)
             yield block
 
 

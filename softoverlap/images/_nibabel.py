@@ -11,13 +11,15 @@ from typing import Any
 import nibabel
 import numpy as np
 from nibabel.filebasedimages import ImageFileError
+from nibabel.freesurfer.mghformat import MGHError
 from nibabel.spatialimages import HeaderDataError, SpatialImage
 
 from softoverlap.images._headers import DEFLATE_MOST, MOST_BEHIND
 from softoverlap.images.limits import check_memory
 
 UNREADABLE = (
-    OSError, EOFError, ValueError, zlib.error, ImageFileError, HeaderDataError, ArithmeticError,
+    OSError, EOFError, ValueError, zlib.error, ImageFileError, HeaderDataError, MGHError,
+    ArithmeticError,
     KeyError, IndexError, TypeError, AttributeError, MemoryError,  # nibabel on damaged headers
 )  # fmt: skip
 _PIECE = 1 << 22

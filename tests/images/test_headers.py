@@ -52,7 +52,7 @@ META_DAMAGES = {
     "a long name": ({"ElementDataFile": "x" * 300}, "no data file"),
     "a skipped header": ({"HeaderSize": "100"}, "holds 20 bytes of values"),
     "text that is none": ({"BinaryData": "False"}, "values that are not numbers as text"),
-    "a stream of unknown size": ({"CompressedData": "True"}, "without CompressedDataSize"),
+    "a stream of unknown size": ({"CompressedData": "True"}, "without their CompressedDataSize"),
     "a claimed stream": (
         {"CompressedData": "True", "CompressedDataSize": "9999"}, "got 120 of 9999 compressed",
     ),
