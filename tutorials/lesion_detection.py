@@ -236,7 +236,7 @@ plot_case(
     tests[shown].image.data,
     spacing=tests[shown].image.spacing,
     soft_mask=unseen[shown].mask,
-    truth_boxes=truth["box"],
+    truth_boxes=truth["boxes"],
     existence=torch.tensor([one.existence for one in tests[shown].lesions]),
     found_boxes=found[shown].box[sure],
     scores=found[shown].scores[sure],

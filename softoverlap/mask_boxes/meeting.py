@@ -24,9 +24,9 @@ Corner = Sequence[int] | Sequence[float]
 def meeting_pairs(volume: SummedVolume, boxes: Boxes) -> Iterator[Pairs]:
     """Rows (masks) and columns (boxes) of all pairs whose overlap can differ from 0, in groups.
 
-    On the CPU, and outside graphs, these are the boxes that meet or touch the crop, and every box
-    for a mask without mass (its score may be `empty`, or NaN). Elsewhere all pairs: finding out
-    would need a synchronisation. A group is as many masks as keep the memory of their scores small.
+    On the CPU, outside graphs, these are the boxes that meet or touch the crop, and every box for a
+    mask without mass (its score may be `empty`, or NaN). Elsewhere all pairs: finding out would
+    need a synchronisation. A group is as many masks as keep the memory of their scores small.
     """
     count, device = boxes.shape[0], volume.device
     if is_traced():

@@ -42,6 +42,16 @@ CRITERION_NOTES = {
 """What each criterion is, or who uses it, in a few words."""
 
 
+_KEYS_OF_DETECTOR = {"boxes": "box", "labels": "label", "labels_scores": "label_scores"}
+
+
+def under_one_name(scan: Any) -> Any:
+    """The scan under the keys of MONAI's lists of data, also where it has those of its detector."""
+    if not isinstance(scan, Mapping) or "box" in scan or "boxes" not in scan:
+        return scan
+    return {_KEYS_OF_DETECTOR.get(key, key): value for key, value in scan.items()}
+
+
 def masks_of(target: Scan) -> list[Lesion] | Tensor:
     """The soft masks of a checked scan's lesions, as many as it has boxes."""
     lesions, masks = target.get("lesions"), target.get("masks")

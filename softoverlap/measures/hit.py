@@ -29,6 +29,7 @@ from softoverlap.measures.criteria import (
     centre_in_mask,
     centre_within_radius,
     masks_of,
+    under_one_name,
 )
 from softoverlap.overlaps import (
     BoxOverlap,
@@ -136,6 +137,7 @@ class Hit:
             TypeError: If a callable returns neither booleans nor scores.
             ValueError: If it returns another shape or NaN, or the target lacks the masks.
         """
+        target = under_one_name(target)
         quality = self._score(boxes, target)
         check_tensors(hit=quality)
         shape = (len(target["label"]), len(boxes))

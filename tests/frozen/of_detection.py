@@ -120,10 +120,10 @@ def _matched_scans(ndim: int, dtype: torch.dtype) -> list[Any]:
 def _hits() -> dict[str, Any]:
     """Every criterion on a scan of soft lesions."""
     target = api.lesion_target(lesions(3))
-    boxes = torch.cat([target["box"] + shift for shift in (0.3, -1.0, 2.0)])
+    boxes = torch.cat([target["boxes"] + shift for shift in (0.3, -1.0, 2.0)])
     prediction = {
         "box": boxes,
-        "label": target["label"].repeat(3),
+        "label": target["labels"].repeat(3),
         "label_scores": uniform(7, len(boxes)).float(),
     }
     return {

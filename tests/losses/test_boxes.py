@@ -275,8 +275,8 @@ def box_loss_in_training(loss):
     target = lesion_target([])
     target.update(
         {
-            "box": torch.tensor([[3.0, 4, 5, 9, 10, 12]]),
-            "label": torch.tensor([0]),
+            "boxes": torch.tensor([[3.0, 4, 5, 9, 10, 12]]),
+            "labels": torch.tensor([0]),
             "lesions": None,
         }
     )

@@ -154,7 +154,7 @@ def box_loss_of(loss, encode_gt, decode_pred, calls=1):
     detector = SoftRetinaNetDetector(tiny_network())
     detector.set_box_regression_loss(loss, encode_gt=encode_gt, decode_pred=decode_pred)
     box = torch.tensor([[3.0, 4.0, 5.0, 9.0, 10.0, 12.0]])
-    target = lesion_target([]) | {"box": box, "label": torch.tensor([0]), "lesions": None}
+    target = lesion_target([]) | {"boxes": box, "labels": torch.tensor([0]), "lesions": None}
     image = torch.randn(1, 1, 24, 24, 24, generator=torch.Generator().manual_seed(1))
     return detector, [detector(image, [target])["box_regression"] for _ in range(calls)]
 

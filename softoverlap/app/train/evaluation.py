@@ -81,7 +81,7 @@ def scan_target(scan: TrainingScan) -> dict[str, Any]:
         torch.Size([0])
     """
     target, spacing = lesion_target(scan.lesions), scan.image.spacing
-    low, high = target["box"].double().chunk(2, dim=1)
+    low, high = target["boxes"].double().chunk(2, dim=1)
     edges = (high - low) * torch.tensor(spacing, dtype=torch.float64)
     too_large = (edges > EDGE_ROUNDING * MAX_LESION_MM).any(dim=1)
     return {**target, "spacing": spacing, "ignored": too_large}

@@ -103,9 +103,9 @@ def detect(model: LesionDetector, image: Volume) -> Detections:
     scale = torch.tensor([*factor, *factor], dtype=torch.float32)
     inverse = [1 / f for f in factor]
     return Detections(
-        box=geometry.clip(prediction["box"].float().cpu() * scale, shape),
-        label=prediction["label"].cpu(),
-        scores=prediction["label_scores"].float().cpu(),
+        box=geometry.clip(prediction["boxes"].float().cpu() * scale, shape),
+        label=prediction["labels"].cpu(),
+        scores=prediction["labels_scores"].float().cpu(),
         heat_map=zoom(heat_map.cpu(), inverse, shape).clamp(0, 1),
         score_threshold=model.score_threshold,
         threshold_rule=model.threshold_rule,

@@ -36,8 +36,9 @@ from softoverlap.overlaps import box_iou, mask_box_dice
 class SoftRetinaNetDetector(RetinaNetDetector):
     """MONAI's RetinaNet detector that learns from soft lesions, without torchvision.
 
-    In training it takes a target for each image: `{"box": (M, 2 * ndim), "label": (M,),
-    "lesions": list[Lesion] | None}` (see `lesion_target`) and returns a dict of losses. Anchors
+    In training it takes a target for each image: `{"boxes": (M, 2 * ndim), "labels": (M,),
+    "lesions": list[Lesion] | None}` (see `lesion_target`; `set_target_keys` renames the first two,
+    of targets and detections) and returns a dict of losses. Anchors
     are matched by the overlap of their box with the lesions' soft masks, relative to the best
     overlap that each lesion allows; where `"lesions"` is None, by that of boxes, which found more
     on phantoms (`docs/soft_anchors.md`). Images without lesions train too.
@@ -79,7 +80,7 @@ class SoftRetinaNetDetector(RetinaNetDetector):
         >>> with torch.no_grad():
         ...     detections = detector(torch.zeros(1, 1, 16, 16, 16))
         >>> sorted(detections[0])
-        ['box', 'label', 'label_scores']
+        ['boxes', 'labels', 'labels_scores']
         >>> detector.set_cls_loss(torch.nn.BCEWithLogitsLoss(reduction="mean"))
         >>> detector.set_box_regression_loss(torch.nn.L1Loss(), encode_gt=True, decode_pred=False)
         >>> detector.set_box_quality_loss(torch.nn.BCEWithLogitsLoss(reduction="sum"))
@@ -118,7 +119,6 @@ class SoftRetinaNetDetector(RetinaNetDetector):
         self.quality = QualityRule(overlap, normalize, box_overlap_metric)
         self.proposal_matcher = given_or_default("matcher", matcher, ATSSMatcher())
         self.weighting = given_or_default("weighting", weighting, AnchorWeighting())
-        self.set_target_keys("box", "label")
         self.set_cls_loss(QualityFocal())
         self.set_box_quality_loss(nn.BCEWithLogitsLoss())
         self.set_box_selector_parameters()

@@ -21,14 +21,14 @@ def lesion_target(lesions: Sequence[Lesion], *, spatial_dims: int = 3) -> dict[s
         spatial_dims: Number of spatial axes; needed where there is no lesion.
 
     Returns:
-        `"box"`, float32 in voxels, shape (M, 2 * spatial_dims); `"label"`, int64, shape (M,);
-        `"lesions"`, the list.
+        `"boxes"`, float32 in voxels, shape (M, 2 * spatial_dims); `"labels"`, int64, shape (M,);
+        `"lesions"`, the list. The keys are those of MONAI's detector; measures take them too.
 
     Raises:
         ValueError: If a lesion has another number of axes.
 
     Examples:
-        >>> lesion_target([])["box"].shape
+        >>> lesion_target([])["boxes"].shape
         torch.Size([0, 6])
     """
     for number, lesion in enumerate(lesions):
@@ -38,8 +38,8 @@ def lesion_target(lesions: Sequence[Lesion], *, spatial_dims: int = 3) -> dict[s
             )
     boxes = [lesion.box.to("cpu", torch.float32) for lesion in lesions]
     return {
-        "box": torch.stack(boxes) if boxes else torch.zeros(0, 2 * spatial_dims),
-        "label": torch.tensor([lesion.label for lesion in lesions], dtype=torch.int64),
+        "boxes": torch.stack(boxes) if boxes else torch.zeros(0, 2 * spatial_dims),
+        "labels": torch.tensor([lesion.label for lesion in lesions], dtype=torch.int64),
         "lesions": list(lesions),
     }
 
@@ -72,8 +72,9 @@ def _checked(
     missing = [key for key in keys if key not in target]
     if missing:
         raise ValueError(
-            f"{name} must have the keys {list(keys)}, got {sorted(target)}; from masks they come "
-            f"by lesion_target(lesions_from_mask(...))"
+            f"{name} must have the keys {list(keys)}, got {sorted(target)}; "
+            f"set_target_keys names others, and lesion_target(lesions_from_mask(...)) makes "
+            f"a target with 'boxes' and 'labels' from a mask"
         )
     box, label = target[keys[0]], target[keys[1]]
     check_tensors(**{f"{name}[{keys[0]!r}]": box, f"{name}[{keys[1]!r}]": label})

@@ -226,7 +226,8 @@ def compute_froc(
 
     Args:
         predictions: A dict a scan with MONAI's keys: "box", shape (N, 2 * ndim), in voxels;
-            "label", shape (N,); "label_scores", shape (N,), higher is better.
+            "label", shape (N,); "label_scores", shape (N,), higher is better. The keys of its
+            detector, "boxes", "labels" and "labels_scores", are taken too, in targets as well.
         targets: A dict a scan, in the same order: "box", shape (M, 2 * ndim), in voxels; "label",
             shape (M,); where known "existence", in [0, 1], shape (M,), or "lesions", a list of the
             M `Lesion` of the boxes, in their order, that hold it; where some do not count

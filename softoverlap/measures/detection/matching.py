@@ -17,8 +17,8 @@ from softoverlap.measures.criteria import centred_in
 from softoverlap.measures.detection._assignment import greedy, shared as match_shared
 from softoverlap.measures.detection.outcomes import IGNORED, Outcomes
 from softoverlap.measures.detection.scans import (
-    check_scan,
-    check_scans,
+    checked_scan,
+    checked_scans,
     column,
     existence_of,
     ignored_of,
@@ -81,13 +81,10 @@ class Matching:
 
     def outcomes(self, predictions: Sequence[Scan], targets: Sequence[Scan]) -> Outcomes:
         """What hit what in all of the scans."""
-        check_scans(predictions, targets)
         return Outcomes.joined(
             [
                 self.of_scan(prediction, target, name=f"targets[{number}]")
-                for number, (prediction, target) in enumerate(
-                    zip(predictions, targets, strict=True)
-                )
+                for number, (prediction, target) in enumerate(checked_scans(predictions, targets))
             ]
         )
 
@@ -179,7 +176,7 @@ def match_scan(
         (tensor([ 1,  0, -1]), tensor([ 0, -1, -1]))
     """
     matching = Matching.of(hit, threshold, weight=weight)
-    check_scan(prediction, target, "prediction", "target")
+    prediction, target = checked_scan(prediction, target, "prediction", "target")
     return matching.of_scan(prediction, target, name="target")
 
 

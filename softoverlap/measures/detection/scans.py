@@ -12,7 +12,7 @@ from torch import Tensor
 from softoverlap._checks import check_boxes, check_probabilities, check_tensors
 from softoverlap._types import plain
 from softoverlap.lesion import Lesion
-from softoverlap.measures.criteria import Scan
+from softoverlap.measures.criteria import Scan, under_one_name
 
 PREDICTION_KEYS = ("box", "label", "label_scores")
 TARGET_KEYS = ("box", "label")
@@ -77,7 +77,7 @@ def ignored_of(target: Scan, name: str) -> Bool[Tensor, "lesions"]:
     return plain(ignored).detach().cpu().bool()
 
 
-def check_scans(predictions: Sequence[Scan], targets: Sequence[Scan]) -> None:
+def checked_scans(predictions: Sequence[Scan], targets: Sequence[Scan]) -> list[tuple[Scan, Scan]]:
     """One prediction a scan, in order, each with MONAI's keys."""
     for name, scans in (("predictions", predictions), ("targets", targets)):
         if not isinstance(scans, Sequence) or isinstance(scans, str):
@@ -89,12 +89,17 @@ def check_scans(predictions: Sequence[Scan], targets: Sequence[Scan]) -> None:
         )
     if not len(predictions):
         raise ValueError("predictions must hold at least one scan, got none")
-    for number, (prediction, target) in enumerate(zip(predictions, targets, strict=True)):
-        check_scan(prediction, target, f"predictions[{number}]", f"targets[{number}]")
+    return [
+        checked_scan(prediction, target, f"predictions[{number}]", f"targets[{number}]")
+        for number, (prediction, target) in enumerate(zip(predictions, targets, strict=True))
+    ]
 
 
-def check_scan(prediction: Scan, target: Scan, pred_name: str, target_name: str) -> None:
+def checked_scan(
+    prediction: Scan, target: Scan, pred_name: str, target_name: str
+) -> tuple[Scan, Scan]:
     """Boxes, whole labels and finite scores of one scan, and records that are its lesions."""
+    prediction, target = under_one_name(prediction), under_one_name(target)
     boxes = _checked_boxes(pred_name, prediction, PREDICTION_KEYS)
     lesions = _checked_boxes(target_name, target, TARGET_KEYS)
     if boxes.shape[1] != lesions.shape[1]:
@@ -104,6 +109,7 @@ def check_scan(prediction: Scan, target: Scan, pred_name: str, target_name: str)
         )
     if target.get("lesions") is not None:
         _check_lesions(f"{target_name}['lesions']", target["lesions"], lesions)
+    return prediction, target
 
 
 def _checked_boxes(name: str, scan: object, keys: tuple[str, ...]) -> Shaped[Tensor, "boxes _"]:

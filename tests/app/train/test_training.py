@@ -49,7 +49,7 @@ def sampler(config=TINY, scans=None):
 def test_a_batch_depends_on_seed_and_step_alone():
     first, again, other = sampler().batch(3), sampler().batch(3), sampler().batch(4)
     assert torch.equal(first[0], again[0])
-    assert torch.equal(first[1][0]["box"], again[1][0]["box"])
+    assert torch.equal(first[1][0]["boxes"], again[1][0]["boxes"])
     assert not torch.equal(first[0], other[0])
 
 
@@ -85,7 +85,7 @@ def test_scans_smaller_than_a_patch_and_scans_without_lesions_make_patches():
     images = [torch.zeros(8, 30, 12)]
     patches, targets = PatchSampler(images, [[]], TINY).batch(0)
     assert patches.shape == (1, 1, 16, 16, 16)
-    assert targets[0]["box"].shape == (0, 6)
+    assert targets[0]["boxes"].shape == (0, 6)
 
 
 @given(done=st.floats(0, 1), warmup=st.floats(0, 1))

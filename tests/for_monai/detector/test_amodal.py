@@ -123,7 +123,7 @@ def test_the_detector_regresses_the_whole_box():
     lesion = ball_lesion(8, [20, 4, 5])
     part = crop_lesion(lesion, [0, 0, 0], SIZE, keep_box=True)
     detector, target = tiny_detector(), lesion_target([part])
-    assert torch.equal(target["box"][0], lesion.box)
+    assert torch.equal(target["boxes"][0], lesion.box)
     match = Matches(torch.ones(1), torch.zeros(1, dtype=torch.int64))
     loss = detector.compute_box_loss(torch.zeros(1, 1, 6), [target], [lesion.box[None]], [match])
     assert loss == 0

@@ -72,10 +72,10 @@ def test_a_loss_of_boxes_is_summed_with_the_weights_of_the_anchors(loss, reducti
     detector = tiny_detector(weighting=AnchorWeighting(box_weight="quality"))
     detector.set_box_regression_loss(loss(reduction), encode_gt=False, decode_pred=True)
     target = lesion_target([ball_lesion(6, [3, 4, 5])])
-    anchors = target["box"].repeat(3, 1) + torch.tensor([[0.5], [2.0], [9.0]])
+    anchors = target["boxes"].repeat(3, 1) + torch.tensor([[0.5], [2.0], [9.0]])
     match = Matches(torch.tensor([0.8, 0.3, 0.0]), torch.tensor([0, 0, -1]))
     found = detector.compute_box_loss(torch.zeros(1, 3, 6), [target], [anchors], [match])
-    each = loss("none")(anchors[:2], target["box"].repeat(2, 1))
+    each = loss("none")(anchors[:2], target["boxes"].repeat(2, 1))
     expected = (each * torch.tensor([0.8, 0.3])).sum()
     assert found.item() == pytest.approx(
         expected.item() / (1.1 if reduction == "mean" else 1), rel=1e-5

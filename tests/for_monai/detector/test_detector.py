@@ -53,7 +53,7 @@ def test_each_loss_alone_stays_attached_to_both_heads():
 
 
 def test_empty_boxes_of_any_shape_are_no_lesions():
-    target = {"box": torch.zeros(0), "label": torch.zeros(0), "lesions": None}
+    target = {"boxes": torch.zeros(0), "labels": torch.zeros(0), "lesions": None}
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         losses = tiny_detector()(torch.zeros(1, 1, *SIZE), [target])
@@ -67,12 +67,12 @@ def test_evaluation_returns_monais_keys(spatial_dims):
     with torch.no_grad():
         found = detector(torch.randn(2, 1, *SIZE[:spatial_dims]))
     for one in found:
-        assert sorted(one) == ["box", "label", "label_scores"]
-        assert one["box"].shape == (7, 2 * spatial_dims)
-        assert one["label"].shape == one["label_scores"].shape == (7,)
-        assert (one["label_scores"].diff() <= 0).all()
-        assert (one["box"] >= 0).all()
-        assert (one["box"] <= SIZE[0]).all()
+        assert sorted(one) == ["boxes", "labels", "labels_scores"]
+        assert one["boxes"].shape == (7, 2 * spatial_dims)
+        assert one["labels"].shape == one["labels_scores"].shape == (7,)
+        assert (one["labels_scores"].diff() <= 0).all()
+        assert (one["boxes"] >= 0).all()
+        assert (one["boxes"] <= SIZE[0]).all()
 
 
 def test_an_image_in_which_nothing_is_found_gives_empty_tensors():
@@ -80,7 +80,7 @@ def test_an_image_in_which_nothing_is_found_gives_empty_tensors():
     detector.set_box_selector_parameters(score_thresh=0.9)
     with torch.no_grad():
         found = detector([torch.zeros(1, *SIZE), torch.zeros(1, 16, 20, 24)])
-    assert [tuple(one["box"].shape) for one in found] == [(0, 6), (0, 6)]
+    assert [tuple(one["boxes"].shape) for one in found] == [(0, 6), (0, 6)]
 
 
 def test_the_quality_is_of_the_soft_mask_and_of_the_box_without_one():
@@ -91,21 +91,21 @@ def test_the_quality_is_of_the_soft_mask_and_of_the_box_without_one():
     soft = detector.learning.match(*layout)[0]
     target["lesions"] = None
     boxes = detector.learning.match(*layout)[0]
-    assert torch.equal(boxes.quality, box_iou(target["box"], anchors).amax(dim=0))
+    assert torch.equal(boxes.quality, box_iou(target["boxes"], anchors).amax(dim=0))
     assert not torch.equal(soft.quality, boxes.quality)
     assert torch.equal(detector.compute_anchor_matched_idxs(*layout)[0], boxes.index)
 
 
 def test_targets_of_both_kinds_mix_in_one_batch():
     images, targets = batch()
-    targets[1] = {"box": targets[0]["box"], "label": targets[0]["label"], "lesions": None}
+    targets[1] = {"boxes": targets[0]["boxes"], "labels": targets[0]["labels"], "lesions": None}
     losses = tiny_detector()(images, targets)
     assert all(bool(torch.isfinite(loss)) for loss in losses.values())
 
 
 def test_targets_are_left_as_they_came():
     images, targets = batch()
-    targets[0]["label"] = targets[0]["label"].to(torch.int32)
+    targets[0]["labels"] = targets[0]["labels"].to(torch.int32)
     before = dict(targets[0])
     tiny_detector()(images, targets)
     assert targets[0].keys() == before.keys()
@@ -125,7 +125,7 @@ def test_indices_alone_are_taken_as_perfect_matches():
 def test_a_better_anchor_weighs_more_in_the_regression_where_asked():
     detector = tiny_detector(weighting=AnchorWeighting(box_weight="quality"))
     target = lesion_target([ball_lesion(6, [3, 4, 5])])
-    anchors = [target["box"].repeat(2, 1) + torch.tensor([[0.0], [2.0]])]
+    anchors = [target["boxes"].repeat(2, 1) + torch.tensor([[0.0], [2.0]])]
     codes = torch.zeros(1, 2, 6)
     index = torch.tensor([0, 0])
     first = Matches(torch.tensor([0.9, 0.1]), index)  # the first anchor is right already
@@ -165,7 +165,7 @@ def test_evaluation_under_bfloat16_keeps_boxes_in_float32():
     detector.set_box_selector_parameters(score_thresh=0.0, detections_per_img=3)
     with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16):
         found = detector(torch.randn(1, 1, *SIZE))
-    assert found[0]["box"].dtype == torch.float32
+    assert found[0]["boxes"].dtype == torch.float32
 
 
 def test_images_of_monais_kind_are_taken():
@@ -193,7 +193,7 @@ def test_another_overlap_of_boxes_is_used_for_suppression_too():
     detector.set_box_selector_parameters(score_thresh=0.0, topk_candidates_per_level=20)
     with torch.no_grad():
         found = detector(torch.randn(1, 1, *SIZE))
-    assert len(found[0]["box"]) > 0
+    assert len(found[0]["boxes"]) > 0
 
 
 def test_two_classes_are_told_apart():
@@ -221,7 +221,7 @@ def test_a_few_steps_learn_a_toy_lesion():
     detector.eval()
     with torch.no_grad():
         found = detector(images)[0]
-    assert box_iou(target["box"], found["box"][:2]).amax(dim=1).min() > 0.4
+    assert box_iou(target["boxes"], found["boxes"][:2]).amax(dim=1).min() > 0.4
 
 
 def test_a_lesion_cut_by_the_patch_trains():
@@ -279,12 +279,12 @@ def test_a_network_without_anchors_is_refused():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"label": torch.tensor([1])}, r"targets\[0\]\['label'\] must lie in \[0, 0\]"),
-        ({"label": torch.tensor([0, 0])}, r"\['label'\] must have shape \(1,\)"),
+        ({"labels": torch.tensor([1])}, r"targets\[0\]\['labels'\] must lie in \[0, 0\]"),
+        ({"labels": torch.tensor([0, 0])}, r"\['labels'\] must have shape \(1,\)"),
         ({"lesions": []}, r"\['lesions'\] must hold a Lesion for each of 1 boxes, got 0"),
-        ({"box": torch.tensor([[0.0, 0, 0, 4, 4, 0]])}, "must hold boxes with a volume"),
-        ({"box": torch.tensor([[0.0, 0, 4, 4]])}, r"must have shape \(N, 6\)"),
-        ({"box": torch.tensor([[9.0, 0, 0, 4, 4, 4]])}, "every maximum at or above its minimum"),
+        ({"boxes": torch.tensor([[0.0, 0, 0, 4, 4, 0]])}, "must hold boxes with a volume"),
+        ({"boxes": torch.tensor([[0.0, 0, 4, 4]])}, r"must have shape \(N, 6\)"),
+        ({"boxes": torch.tensor([[9.0, 0, 0, 4, 4, 4]])}, "every maximum at or above its minimum"),
     ],
 )
 def test_a_target_that_does_not_fit_is_refused(change, message):
@@ -296,7 +296,7 @@ def test_a_target_that_does_not_fit_is_refused(change, message):
 def test_a_missing_target_is_refused():
     with pytest.raises(ValueError, match="targets must hold one dict for each of 1 images"):
         tiny_detector()(torch.zeros(1, 1, *SIZE))
-    with pytest.raises(ValueError, match=r"must have the keys \['box', 'label'\]"):
+    with pytest.raises(ValueError, match=r"must have the keys \['boxes', 'labels'\]"):
         tiny_detector()(torch.zeros(1, 1, *SIZE), [{"boxes": torch.zeros(0, 6)}])
 
 
@@ -330,8 +330,8 @@ def test_no_image_is_refused():
 @pytest.mark.bad_input
 def test_labels_between_classes_are_refused():
     target = lesion_target([ball_lesion(6, [3, 4, 5])])
-    target["label"] = torch.tensor([0.7])
-    with pytest.raises(TypeError, match=r"\['label'\] must hold integers, got dtype torch.float32"):
+    target["labels"] = torch.tensor([0.7])
+    with pytest.raises(TypeError, match=r"\['labels'\] must hold integers, got dtype torch.f"):
         tiny_detector()(torch.zeros(1, 1, *SIZE), [target])
 
 
@@ -423,8 +423,8 @@ def test_boxes_alone_are_matched_by_the_box_overlap_that_was_asked_for():
     anchors, target = (
         torch.tensor([[3.0, 4, 5, 9, 10, 11], [12, 4, 5, 18, 10, 11]]),
         {
-            "box": torch.tensor([[3.0, 4, 5, 9, 10, 11]]),
-            "label": torch.tensor([0]),
+            "boxes": torch.tensor([[3.0, 4, 5, 9, 10, 11]]),
+            "labels": torch.tensor([0]),
             "lesions": None,
         },
     )

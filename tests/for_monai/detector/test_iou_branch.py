@@ -129,8 +129,10 @@ def test_detections_are_scored_as_asked_in_one_piece_and_by_windows(windows, sco
     detector.set_box_selector_parameters(topk_candidates_per_level=20)
     with torch.no_grad():
         found = detector(torch.randn(1, 1, *SIZE), use_inferer=windows)[0]
-    assert len(found["box"]) > 0
-    assert found["label_scores"].tolist() == pytest.approx([expected] * len(found["box"]), rel=1e-5)
+    assert len(found["boxes"]) > 0
+    assert found["labels_scores"].tolist() == pytest.approx(
+        [expected] * len(found["boxes"]), rel=1e-5
+    )
 
 
 @pytest.mark.parametrize("windows", [False, True])
@@ -147,7 +149,7 @@ def test_score_maps_come_with_the_detections_and_peak_at_the_best_score(windows,
         assert all(torch.equal(image[key], wanted[key]) for key in wanted)
     assert [level.shape[1:] for level in levels] == [(1, 6, 6, 6), (1, 3, 3, 3)]
     peaks = torch.stack([level.flatten(1).amax(dim=1) for level in levels]).amax(dim=0)
-    best = torch.stack([image["label_scores"][0] for image in detections])
+    best = torch.stack([image["labels_scores"][0] for image in detections])
     assert torch.allclose(peaks, best, rtol=1e-5)
 
 

@@ -81,7 +81,6 @@ def pair(matcher, weighting=None):
         weighting=weighting or AnchorWeighting(target="hard", box_weight="one"),
     )
     theirs = monai.RetinaNetDetector(network, generator())
-    theirs.set_target_keys("box", "label")
     return ours, theirs
 
 
@@ -110,7 +109,7 @@ def test_the_low_quality_rule_adds_anchors_to_these_targets():
     ours, _ = pair(None)
     images, targets = targets_without_masks()
     anchors = generator()(images, list(ours.network(images)["classification"]))
-    quality = box_iou(targets[0]["box"], anchors[0])
+    quality = box_iou(targets[0]["boxes"], anchors[0])
     plain, more = (FasterRCNNMatcher(low)(quality) for low in (False, True))
     assert set(plain[plain >= 0].tolist()) < set(more[more >= 0].tolist())
     assert set(more[plain < 0].tolist()) & {0, 1, 2}
@@ -143,7 +142,7 @@ def test_max_overlap_matcher_is_that_rule_where_no_anchors_tie(monkeypatch, low_
         detector.set_cls_loss(torch.nn.BCEWithLogitsLoss(reduction="mean"))
     images, targets = targets_without_masks()
     shift = torch.tensor([[0.1, -0.2, 0.3], [0.3, 0.1, -0.2], [-0.3, 0.2, 0.1]])
-    targets[0]["box"] = targets[0]["box"] + shift.repeat(1, 2)
+    targets[0]["boxes"] = targets[0]["boxes"] + shift.repeat(1, 2)
     found, expected = ours(images, targets), theirs(images, targets)
     for key in expected:
         assert found[key].item() == pytest.approx(expected[key].item(), abs=1e-5)

@@ -27,7 +27,7 @@ def target_of(kind):
     image = scene(balls, SIZE)
     if kind == "boxes":
         target = lesion_target(balls)
-        return image, {"box": target["box"], "label": target["label"]}
+        return image, {"boxes": target["boxes"], "labels": target["labels"]}
     mask = scene(balls, SIZE, noise=0.0)[0].clamp(0, 1)
     raters = torch.stack([mask > 0.5, mask > 0.2, mask > 2]).float() if kind == "raters" else None
     mask = raters.mean(dim=0) if kind == "raters" else mask

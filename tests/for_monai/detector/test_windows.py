@@ -47,8 +47,8 @@ def test_windows_as_large_as_the_image_change_nothing(size):
     image = torch.randn(1, 1, *size, generator=torch.Generator().manual_seed(1))
     with torch.no_grad():
         whole, windowed = detector(image)[0], detector(image, use_inferer=True)[0]
-    assert torch.equal(whole["box"], windowed["box"])
-    assert torch.equal(whole["label_scores"], windowed["label_scores"])
+    assert torch.equal(whole["boxes"], windowed["boxes"])
+    assert torch.equal(whole["labels_scores"], windowed["labels_scores"])
 
 
 def test_images_smaller_and_larger_than_a_window_are_taken():
@@ -58,8 +58,8 @@ def test_images_smaller_and_larger_than_a_window_are_taken():
     for size in [(20, 20), (70, 50), (16, 90)]:
         with torch.no_grad():
             found = detector(torch.randn(1, 1, *size), use_inferer=True)[0]
-        assert (found["box"] <= torch.tensor(size * 2)).all()
-        assert len(found["box"]) == 5
+        assert (found["boxes"] <= torch.tensor(size * 2)).all()
+        assert len(found["boxes"]) == 5
 
 
 @pytest.mark.parametrize(

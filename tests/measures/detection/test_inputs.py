@@ -58,9 +58,9 @@ def test_records_and_boxes_may_differ_by_what_their_types_round():
     own = [lesion_from_crop(torch.ones(4, 4, 4), [301, 7, 0])]
     target, prediction = lesion_target(own), found([], [])
     for dtype in (torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.int64):
-        match_scan(prediction, {**target, "box": target["box"].to(dtype)})
+        match_scan(prediction, {**target, "boxes": target["boxes"].to(dtype)})
     for shift, fits in ((5e-4, True), (2e-3, False)):
-        moved = {**target, "box": target["box"].double() + shift}
+        moved = {**target, "boxes": target["boxes"].double() + shift}
         if fits:
             match_scan(prediction, moved)
         else:
@@ -74,7 +74,7 @@ def test_lesions_that_a_patch_cuts_are_taken_with_clipped_and_with_whole_boxes(k
     mask[2:9, 3:8, 3:8] = 0.8
     (lesion,) = lesions_from_mask(mask, spacing=(1.0, 1.0, 1.0))
     target = lesion_target([crop_lesion(lesion, (4, 0, 0), (8, 12, 12), keep_box=keep_box)])
-    prediction = {**found([], []), "box": target["box"], "label": torch.zeros(1)}
+    prediction = {**found([], []), "box": target["boxes"], "label": torch.zeros(1)}
     outcomes = match_scan({**prediction, "label_scores": torch.ones(1)}, target, threshold=1.0)
     assert outcomes.outcome.flatten().tolist() == [1]
 

@@ -1,0 +1,200 @@
+"""Losses and functions in a trace, an export and a compiled graph; the network in a script too."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+import torch
+from torch import nn
+
+import softoverlap as api
+from softoverlap.losses import SizePriorLoss
+
+pytestmark = [
+    pytest.mark.slow,  # and so not run where beartype checks shapes, which no graph can hold
+    pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning"),
+    pytest.mark.filterwarnings("ignore:.*torch.jit"),
+]
+
+
+def uniform(*shape, seed=0):
+    return torch.rand(shape, generator=torch.Generator().manual_seed(seed))
+
+
+def boxes(count, seed=0):
+    low = uniform(count, 3, seed=seed) * 4
+    return torch.cat([low, low + 1 + 2 * uniform(count, 3, seed=seed + 10)], dim=1)
+
+
+def turned(count, seed=0):
+    return uniform(count, 7, seed=seed) + 0.5
+
+
+def two(make):
+    return lambda count: (make(count), make(count, seed=1))
+
+
+def all_pairs(make):
+    return lambda count: (make(count), make(count + 1, seed=1))
+
+
+def lesions(count):
+    return uniform(count, 6, 6, 6), boxes(count)
+
+
+def logits(count):
+    return 4 * uniform(count, 3, 6, 6) - 2, uniform(count, 3, 6, 6, seed=1).softmax(dim=1)
+
+
+def probabilities(count):
+    return logits(count)[0].sigmoid(), logits(count)[1]
+
+
+BOX = ["iou", "dice", "iof", "giou", "diou", "ciou", "eiou", "nwd"]
+MASK_BOX = ["mass", "dice", "iou", "tversky", "diou"]
+LOSSES = {
+    **{f"Box{kind}Loss": two(boxes) for kind in ("IoU", "GIoU", "DIoU", "CIoU", "EIoU", "NWD")},
+    "RotatedBoxIoULoss": two(turned),
+    **dict.fromkeys(("MaskBoxDiceLoss", "MaskBoxIoULoss", "BoxProjectionLoss"), lesions),
+    **dict.fromkeys(("VarifocalLoss", "QualityFocalLoss"), logits),
+}
+CASES = {
+    **{f"box_{name}": (getattr(api, f"box_{name}"), all_pairs(boxes)) for name in BOX},
+    **{f"box_pair_{name}": (getattr(api, f"box_pair_{name}"), two(boxes)) for name in BOX},
+    **{
+        f"rotated_box_{name}": (getattr(api, f"rotated_box_{name}"), make(turned))
+        for name, make in (("iou", all_pairs), ("iof", all_pairs), ("pair_iou", two))
+    },
+    "box_volume": (api.box_volume, lambda count: (boxes(count),)),
+    "encode_boxes": (api.encode_boxes, two(boxes)),
+    "decode_boxes": (api.decode_boxes, lambda count: (boxes(count) / 5, boxes(count, seed=1))),
+    **{
+        f"mask_box_{name}": (
+            getattr(api, f"mask_box_{name}"),
+            lambda count: (lesions(count)[0], boxes(count + 1)),
+        )
+        for name in MASK_BOX
+    },
+    **{f"mask_box_pair_{n}": (getattr(api, f"mask_box_pair_{n}"), lesions) for n in MASK_BOX},
+    **{f"mask_{n}": (getattr(api, f"mask_{n}"), probabilities) for n in ("dice", "iou", "tversky")},
+    "iou_aware_score": (api.iou_aware_score, probabilities),
+    **{name: (getattr(api, name)(), make) for name, make in LOSSES.items()},
+    **{
+        f"Soft{kind}Loss": (getattr(api, f"Soft{kind}Loss")(softmax=True), logits)
+        for kind in ("Dice", "IoU", "Tversky", "DiceCE")
+    },
+    "SizePriorLoss": (SizePriorLoss(0.3, 0.6), lesions),
+}
+LEFT_OUT = {
+    "CoarseToFineBoxLoss": "it counts its calls, which a recorded call does not",
+    "PairwiseAffinityLoss": "it chooses voxels by their values",
+}
+COMPILED = ["BoxGIoULoss", "mask_box_pair_dice", "SoftDiceLoss", "box_ciou", "box_pair_ciou"]
+
+
+def with_gradients(function, inputs):
+    """The value, and its gradient to each input."""
+    inputs = [each.clone().requires_grad_() for each in inputs]
+    value = function(*inputs)
+    return [value, *torch.autograd.grad(value.double().sum(), inputs, allow_unused=True)]
+
+
+def assert_same(found, expected):
+    for one, other in zip(found, expected, strict=True):
+        assert (one is None) == (other is None)
+        if one is not None:
+            torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
+
+
+class Module(nn.Module):
+    """A function as a module, which is what is exported."""
+
+    def __init__(self, function):
+        super().__init__()
+        self.function = function
+
+    def forward(self, *inputs):
+        return self.function(*inputs)
+
+
+def test_every_loss_and_overlap_is_walked():
+    names = {name for name in api.__all__ if name.endswith("Loss")}
+    names |= {name for name in api.__all__ if name.startswith(("box_", "mask_"))}
+    assert names - set(CASES) - set(LEFT_OUT) == {"box_nms"}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_trace_has_value_and_gradients_for_any_number_of_rows(name):
+    function, make = CASES[name]
+    traced = torch.jit.trace(lambda *inputs: function(*inputs), make(3), check_trace=False)
+    for count in (3, 5):
+        expected = with_gradients(function, make(count))
+        assert_same(with_gradients(traced, make(count)), expected)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_program_is_exported(name):
+    function, make = CASES[name]
+    program = torch.export.export(Module(function), make(3), strict=False)
+    assert_same([program.module()(*make(3))], [function(*make(3))])
+
+
+@pytest.mark.parametrize("name", COMPILED)
+def test_one_graph_is_compiled_with_the_default_of_validate(name):
+    function, make = CASES[name]
+    torch._dynamo.reset()
+    compiled = torch.compile(lambda *x: function(*x), fullgraph=True, backend="eager")
+    assert_same(with_gradients(compiled, make(3)), with_gradients(function, make(3)))
+
+
+def test_a_face_on_an_edge_of_a_voxel_has_the_mean_derivative_in_a_trace():
+    masks, box = torch.tensor([[0.2, 0.9, 0.4]]), torch.tensor([[1.0, 2.0]])
+    traced = torch.jit.trace(lambda *x: api.mask_box_mass(*x), (masks, box), check_trace=False)
+    assert_same(
+        with_gradients(traced, (masks, box)), with_gradients(api.mask_box_mass, (masks, box))
+    )
+
+
+@pytest.fixture(scope="module", params=[{}, {"spatial_dims": 2}, {"iou_branch": True}])
+def network(request):
+    torch.manual_seed(0)
+    return api.lesion_retinanet(**request.param).eval()
+
+
+class Flat(nn.Module):
+    """The network's maps in a row: no trace, MONAI's neither, returns lists in a dict."""
+
+    def __init__(self, network):
+        super().__init__()
+        self.network = network
+
+    def forward(self, images):
+        maps = self.network(images)
+        return (*maps["classification"], *maps["box_regression"])
+
+
+@torch.no_grad()
+def test_the_network_is_scripted_and_stored(network):
+    images = uniform(1, 1, *[16] * network.spatial_dims)
+    file = io.BytesIO()
+    torch.jit.save(torch.jit.script(network), file)
+    file.seek(0)
+    maps, expected = torch.jit.load(file)(images), network(images)
+    for key, levels in expected.items():
+        assert_same(maps[key], levels)
+    assert network.anchor_generator(images, expected["classification"])[0].shape[0]
+
+
+@torch.no_grad()
+def test_the_network_is_traced_and_exported(network):
+    images = uniform(1, 1, *[16] * network.spatial_dims)
+    expected = Flat(network)(images)
+    assert_same(torch.jit.trace(Flat(network), images)(images), expected)
+    program = torch.export.export(network, (images,), strict=False).module()(images)
+    assert_same([*program["classification"], *program["box_regression"]], expected)
+
+
+def test_a_loss_is_not_scripted():
+    with pytest.raises(Exception, match=r"Shaped|Float|annotation|type"):
+        torch.jit.script(api.BoxGIoULoss())
