@@ -205,7 +205,6 @@ def test_arguments_that_do_not_go_together_are_refused():
         SoftDiceCELoss(cross_entropy="regions", label_smoothing=0.1)
     for index in (0, 1, 2):
         loss = SoftDiceCELoss(sigmoid=True, cross_entropy="regions", ignore_index=index)
-        with pytest.raises(
-            ValueError, match=f"ignore_index must be.*no channel of regions, got {index}"
-        ):
+        words = f"ignore_index must be.*no channel of regions, got {index}"
+        with pytest.raises(ValueError, match=words):
             loss(logits(), nested_regions())
