@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from softoverlap.app.cohort import CaseResult, SummarySettings, patient_of, summarize
+from softoverlap.app.cohort import CaseResult, SummarySettings, subject_of, summarize
 from softoverlap.app.cohort.means import interval
 
 CASES = ["sub-1_ses-1", "sub-1_ses-2", "sub-1_ses-3", "sub-2_ses-1", "sub-3_ses-1", "sub-3_ses-2"]
@@ -52,7 +52,7 @@ def test_scans_of_a_bids_subject_are_drawn_together():
     ]
     options = SummarySettings(resamples=200, seed=5)
     metric = summarize(results, options)["metrics"]["soft_dice"]
-    owners = [patient_of(case) for case in CASES]
+    owners = [subject_of(case) for case in CASES]
     for name, statistic in (("mean", np.mean), ("median", np.median)):
         expected = naive(VALUES, owners, statistic, seed=5, resamples=200)
         assert metric[f"{name}_interval"] == pytest.approx(list(expected))

@@ -189,7 +189,7 @@ def test_boxes_without_scores_cannot_be_cut(tmp_path):
     pairs = write(tmp_path, {**SCORES, "d": None})
     for at in ("f1", 0.5):
         with pytest.raises(
-            ValueError, match="at_score must be None where boxes have no scores, as in d"
+            ValueError, match="at_score must be left out where boxes have no scores, as in d"
         ):
             run(tmp_path, pairs, at_score=at)
 
@@ -202,7 +202,7 @@ def test_masks_are_cut_by_their_threshold(tmp_path):
     point = run(tmp_path, pairs).summary["operating_point"]
     assert (point["rule"], point["threshold"]) == ("all", None)
     with pytest.raises(
-        ValueError, match=r"at_score must be None between masks, which `threshold=`"
+        ValueError, match=r"at_score must be left out between masks, which `threshold=`"
     ):
         run(tmp_path, pairs, at_score="f1")
     ruled = run(tmp_path / "ruled", pairs, ScoreSettings(hit="box_iou")).summary["operating_point"]
