@@ -133,7 +133,9 @@ def find_side(
     side.folder, side.by_path = folder, by_path
     if not side.files:
         expected = f"files that match {pattern}" if pattern else "images or files of boxes"
-        raise refusal(name, f"must hold {expected}, found none in {folder}")
+        old = any(path.suffix.lower() in (".fcsv", ".acsv") for path in files)
+        cure = "; of 3D Slicer, ROIs are read, saved as .mrk.json" if old else ""
+        raise refusal(name, f"must hold {expected}, found none in {folder}{cure}")
     return side
 
 
