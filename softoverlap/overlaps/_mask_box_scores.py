@@ -44,15 +44,10 @@ def in_parts(
 ) -> Tensor:
     """The scores of tables and boxes; those of large masks are never held all at once."""
     parts: Sequence[AnyMasks] = [masks]
-    if not is_traced() and _is_large(masks):
-        parts = masks.split(max(1, VOXELS_AT_ONCE // masks[0].numel()))
+    if isinstance(masks, Tensor) and not is_traced() and masks.numel() > VOXELS_AT_ONCE:
+        parts = masks.split(max(1, VOXELS_AT_ONCE // masks[0].numel()))  # one mask is one part
     rows = [score(*prepared(part, boxes, validate)) for part in parts]
     return rows[0] if len(rows) == 1 else torch.cat(rows)
-
-
-def _is_large(masks: AnyMasks) -> bool:
-    """Whether these are several masks with more voxels than are taken at once."""
-    return isinstance(masks, Tensor) and masks.numel() > VOXELS_AT_ONCE and len(masks) > 1
 
 
 def all_ratios(
