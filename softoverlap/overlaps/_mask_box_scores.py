@@ -44,9 +44,8 @@ def in_parts(
 ) -> Tensor:
     """The scores of tables and boxes; those of large masks are never held all at once."""
     parts: Sequence[AnyMasks] = [masks]
-    if isinstance(masks, Tensor) and not is_traced():
-        several = masks.numel() > VOXELS_AT_ONCE and len(masks) > 1
-        parts = masks.split(max(1, VOXELS_AT_ONCE // masks[0].numel())) if several else parts
+    if isinstance(masks, Tensor) and not is_traced() and masks.numel() > VOXELS_AT_ONCE:
+        parts = masks.split(max(1, VOXELS_AT_ONCE // masks[0].numel()))  # one mask is one part
     rows = [score(*prepared(part, boxes, validate)) for part in parts]
     return rows[0] if len(rows) == 1 else torch.cat(rows)
 

@@ -167,13 +167,12 @@ def test_suppression_and_matching_know_no_scale(power):
     low = torch.rand(40, 3, generator=generator) * 10
     boxes, scores = torch.cat([low, low + 3], dim=1), torch.rand(40, generator=generator)
     far = boxes * 2.0**power
-    for keep in (api.box_nms, api.weighted_box_clustering, api.soft_nms):
-        arguments = () if keep is api.soft_nms else (0.1,)
-        kept = [
-            keep(found, scores, *arguments)[-1 if keep is not api.soft_nms else 0]
-            for found in (boxes, far)
-        ]
-        assert kept[0].tolist() == kept[1].tolist()
+    for keep in (
+        lambda found: api.box_nms(found, scores, 0.1),
+        lambda found: api.weighted_box_clustering(found, scores, 0.1)[2],
+        lambda found: api.soft_nms(found, scores)[0],
+    ):
+        assert keep(boxes).tolist() == keep(far).tolist()
     precision = [
         api.compute_average_precision(
             [{"box": found, "label": torch.zeros(40), "label_scores": scores}],

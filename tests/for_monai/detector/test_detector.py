@@ -300,6 +300,22 @@ def test_a_missing_target_is_refused():
         tiny_detector()(torch.zeros(1, 1, *SIZE), [{"boxes": torch.zeros(0, 6)}])
 
 
+def test_keys_are_those_of_monai_by_default_and_others_are_set():
+    target = lesion_target([ball_lesion(6, [3, 4, 5])])
+    image, detector = scene(target["lesions"], SIZE)[None], tiny_detector()
+    theirs = RetinaNetDetector(detector.network, detector.anchor_generator)
+    names = ("target_box_key", "target_label_key", "pred_score_key")
+    assert [getattr(detector, name) for name in names] == [getattr(theirs, name) for name in names]
+    renamed = {"box": target["boxes"], "label": target["labels"], "lesions": target["lesions"]}
+    with pytest.raises(ValueError, match=r"\['boxes', 'labels'\], got \['box.*set_target_keys"):
+        detector(image, [renamed])
+    expected = detector(image, [target])
+    detector.set_target_keys("box", "label")
+    assert detector(image, [renamed]) == expected
+    with torch.no_grad():
+        assert sorted(detector.eval()(image)[0]) == ["box", "label", "label_scores"]
+
+
 def test_something_else_than_lesions_is_refused():
     target = {**lesion_target([ball_lesion(4, [3, 3, 3])]), "lesions": [torch.ones(4, 4, 4)]}
     with pytest.raises(TypeError, match="must be a list of Lesion or None"):

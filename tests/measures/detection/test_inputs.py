@@ -68,6 +68,16 @@ def test_records_and_boxes_may_differ_by_what_their_types_round():
                 match_scan(prediction, moved)
 
 
+def test_the_keys_of_a_detector_are_those_of_its_lists_of_data():
+    names = {"box": "boxes", "label": "labels", "label_scores": "labels_scores"}
+    prediction, target = ({names.get(k, k): v for k, v in scan.items()} for scan in GOOD)
+    assert {"boxes", "labels", "labels_scores"} <= set(prediction)
+    assert {"boxes", "labels"} <= set(target)
+    for function in COMPUTE:
+        assert repr(function([prediction], [target])) == repr(function([GOOD[0]], [GOOD[1]]))
+    assert match_scan(prediction, target).as_dict() == match_scan(*GOOD).as_dict()
+
+
 @pytest.mark.parametrize("keep_box", [False, True])
 def test_lesions_that_a_patch_cuts_are_taken_with_clipped_and_with_whole_boxes(keep_box):
     mask = torch.zeros(12, 12, 12)
