@@ -51,8 +51,8 @@ def nibabel_values(
     with unreadable(path, kind):
         image = opened(path, fits)
         stored = _stored(image)
-        check_memory(path, stored + math.prod(image.shape) * (_scaled(image) + wanted))
         _check_length(path, image, stored)
+        check_memory(path, stored + math.prod(image.shape) * (_scaled(image) + wanted))
         if not _is_packed(path):
             return image, np.asanyarray(image.dataobj)
         with _InPieces(path) as stream:

@@ -16,7 +16,7 @@ from softoverlap._checks import check_tensors
 from softoverlap._types import plain
 from softoverlap.images._nibabel import UNREADABLE, nibabel_values
 from softoverlap.images.files import whole_file
-from softoverlap.images.geometry import check_affine
+from softoverlap.images.geometry import SAME_GRID, check_affine
 
 NIFTI_SUFFIXES = (".nii", ".nii.gz")
 
@@ -99,7 +99,8 @@ def save_nifti(
     """Write a 3D NIfTI file, completely or not at all; sform and qform both hold the affine.
 
     Floating values are stored as float32, booleans and integers as uint8. NIfTI stores the affine
-    in float32, and a sheared one only in the sform.
+    in float32, and one that a quaternion does not hold (sheared, or nearly half a turn) only in
+    the sform.
 
     Args:
         path: The file, ending in .nii or .nii.gz; an existing one is replaced.
@@ -128,8 +129,10 @@ def save_nifti(
     image.header.set_xyzt_units("mm")
     image.set_sform(matrix, code="scanner")
     image.set_qform(matrix, code="scanner")
-    if not np.allclose(image.get_qform(), matrix, atol=1e-3):
-        image.set_qform(None, code="unknown")  # a quaternion cannot shear
+    edges = np.linalg.norm(matrix[:3, :3], axis=0)
+    if forms_apart(image) > SAME_GRID * edges.min():
+        # a quaternion cannot shear, and of half a turn float32 keeps three digits
+        image.set_qform(None, code="unknown")
     with whole_file(path) as unfinished:
         nibabel.save(image, unfinished)
 

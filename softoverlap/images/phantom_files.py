@@ -12,6 +12,7 @@ import torch
 from softoverlap.images.files import whole_file
 from softoverlap.images.formats.exchange import write_boxes
 from softoverlap.images.nifti import save_nifti
+from softoverlap.images.texts import read_text
 from softoverlap.phantoms import LesionPhantoms, Phantom
 
 
@@ -67,7 +68,7 @@ def _claim(folder: Path, phantoms: LesionPhantoms) -> None:
     if not note.exists():
         with whole_file(note) as unfinished:
             unfinished.write_text(settings, encoding="utf-8")
-    noted = note.read_text(encoding="utf-8")
+    noted = read_text(note, "text")
     if noted != settings:
         raise ValueError(
             f"folder {folder} must hold phantoms of {settings.strip()}, got {noted.strip()}"

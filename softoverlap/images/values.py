@@ -31,7 +31,7 @@ MOST_FLOOR = 0.1
 LARGEST_LABEL = 1 << 24
 """Larger whole numbers are not labels; float32 is exact up to here."""
 
-NEAR_WHOLE = 0.02
+NEAR_WHOLE = 0.1
 """How far labels may be from whole numbers that were stored scaled, as 2 that reads as 2.00003."""
 
 _SCALES = {"percent": 100.0, "0-255": 255.0}

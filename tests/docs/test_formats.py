@@ -29,7 +29,7 @@ ROWS = {
 def test_the_examples_of_the_page_run():
     scope: dict[str, object] = {}
     examples = re.findall(r"```python\n(.*?)```", PAGE, flags=re.DOTALL)
-    assert len(examples) == 5
+    assert len(examples) == 6
     for example in examples:
         exec(compile(example, "formats.md", "exec"), scope)
 

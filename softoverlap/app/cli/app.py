@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Annotated
 
 import typer
 
-from softoverlap.app.cli.console import say
+from softoverlap.app.cli.console import BAD_INPUT, errors, message_of, say
 
 app = typer.Typer(
     name="softoverlap",
@@ -46,5 +47,9 @@ def common(
 
 
 def main() -> None:
-    """Run the command."""
-    app()
+    """Run the command; `--help` and `--version` may meet a full disk too."""
+    try:
+        app()
+    except OSError as error:
+        errors.print(f"error: {message_of(error)}", markup=False)
+        sys.exit(BAD_INPUT)

@@ -185,8 +185,8 @@ def detect(
 ) -> None:
     """Find lesions in scans, with or without labels.
 
-    Reads NIfTI, NRRD, MHA, MHD and folders with one DICOM series. For each scan it
-    writes, on the scan's grid:
+    Reads what `softoverlap inspect` reads. For each scan it writes, on the scan's
+    grid:
 
     SCAN_boxes.json        boxes in voxels, with scores and the score threshold
     SCAN_boxes.mrk.json    those at or above the threshold, for 3D Slicer

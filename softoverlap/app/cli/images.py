@@ -66,7 +66,8 @@ def inspect(
 ) -> None:
     """Print the contents of files: grid, kind of values, lesions, boxes; draw a picture.
 
-    Reads NIfTI, NRRD, MHA, MHD, folders with one DICOM series, and files of boxes.
+    Reads NIfTI, NRRD, MHA, MHD, MGH (.mgz), Analyze (.img), folders with one DICOM
+    series, and files of boxes.
     The kind of the values is binary, probabilities, labels, percent, 0-255 or
     other. Lesions are counted if values are binary or probabilities, or if
     --values or --label says how to read them. Boxes are counted case by case. As

@@ -134,7 +134,9 @@ def find_side(
     if not side.files:
         expected = f"files that match {pattern}" if pattern else "images or files of boxes"
         known = f"; images end in {', '.join(IMAGE_SUFFIXES)}"
-        raise refusal(name, f"must hold {expected}, found none in {folder}{known}")
+        old = any(path.suffix.lower() in (".fcsv", ".acsv") for path in files)
+        cure = "; of 3D Slicer, ROIs are read, saved as .mrk.json" if old else ""
+        raise refusal(name, f"must hold {expected}, found none in {folder}{known}{cure}")
     return side
 
 

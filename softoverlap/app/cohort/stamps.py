@@ -53,7 +53,7 @@ def _data_apart(path: Path) -> list[Path]:
     """The data that the header of a MetaImage or NRRD file names, or a label map of classes."""
     if path.suffix.lower() == ".json":
         return list(tables_beside(path))
-    if path.suffix.lower() not in _HEADERS:
+    if path.suffix.lower() not in _HEADERS or not path.is_file():  # a pipe may never end
         return []
     sign, field = _HEADERS[path.suffix.lower()]
     with path.open("rb") as file:

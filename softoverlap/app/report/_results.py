@@ -136,7 +136,7 @@ def _put_together(
             parts=tuple(read_part(str(name), part) for name, part in labels.items()),
             training=_read_training(folder / "training.json"),
         )
-    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+    except (LookupError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise ValueError(
             f"{folder / 'summary.json'} must be as softoverlap score writes it, got "
             f"{type(error).__name__} {error}"

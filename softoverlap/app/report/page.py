@@ -108,7 +108,8 @@ def write_report(
     findings = draw_findings(scored, drawer, worst)
     name = title or f"Scores: {Path(os.path.realpath(scored.folder)).name}"
     with whole_file(path) as unfinished:
-        unfinished.write_text(_page(scored, drawn, findings, name), encoding="utf-8")
+        text = _page(scored, drawn, findings, name)
+        unfinished.write_text(text, encoding="utf-8", errors="backslashreplace")  # as in tables
     without = {case.name: case.picture.why for case in drawn if not case.picture.panels}
     return Report(path, len(drawn) - len(without), without)
 

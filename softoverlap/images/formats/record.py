@@ -187,7 +187,7 @@ def known_in(rows: Sequence[Mapping[str, Any]], key: str) -> list[Any] | None:
 
 
 def number_rows(
-    rows: list[Any], width: int, path: Path, key: str = "box"
+    rows: Any, width: int, path: Path, key: str = "box"
 ) -> Float64[Tensor, "rows numbers"]:
     """Rows of `width` finite numbers each."""
     rows = [list_in(row, key) for row in list_in(rows, key)]

@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import importlib.metadata
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -232,6 +234,17 @@ def test_a_table_of_patients_and_of_pairs_may_name_such_cases():
 
 
 @pytest.mark.usefixtures("here")
+def test_points_of_an_old_slicer_are_refused_with_a_word_on_what_is_read():
+    Path("q").mkdir()
+    Path("q/a.fcsv").write_text("# Markups fiducial file version = 4.11\n1,1,2,3\n")
+    for arguments in (("q", "t"), ("q/a.fcsv", "t/a.nii"), ("p/a.nii", "q/a.fcsv")):
+        status, output = run("score", *arguments, "--output", "o", "--overwrite")
+        assert status in (1, 2)
+        assert "ROIs are read" in output
+        assert ".mrk.json" in output
+
+
+@pytest.mark.usefixtures("here")
 def test_a_tree_that_is_not_installed_knows_its_version(monkeypatch):
     def nothing(name):
         raise importlib.metadata.PackageNotFoundError(name)
@@ -242,3 +255,26 @@ def test_a_tree_that_is_not_installed_knows_its_version(monkeypatch):
     assert run("score", "p", "t", "--output", "o")[0] == 0
     assert softoverlap.__version__ in Path("o/methods.txt").read_text()
     assert run("score", "p", "t", "--output", "o")[0] == 0
+
+
+@pytest.mark.usefixtures("here")
+def test_a_name_that_is_no_text_is_written_as_escapes_wherever_it_stands():
+    odd = os.fsdecode(b"caf\xe9")
+    write_mask(Path(f"{odd}.nii"))
+    os.rename(f"{odd}.nii", f"p/{odd}.nii")
+    assert run("score", "p", "t", "--output", "o")[0] == 1
+    assert run("report", "o")[0] == 0
+    for name in ("cases.csv", "methods.txt", "report.html"):
+        assert "caf\\udce9" in Path("o", name).read_text(encoding="utf-8")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no such device")
+@pytest.mark.parametrize("option", ["--version", "--help"])
+def test_a_full_disk_behind_the_output_is_one_line(option):
+    with open("/dev/full", "w") as full:
+        ended = subprocess.run(
+            [sys.executable, "-m", "softoverlap", option],
+            stdout=full, stderr=subprocess.PIPE, text=True, check=False,
+        )  # fmt: skip
+    assert ended.returncode == 2
+    assert ended.stderr == "error: [Errno 28] No space left on device\n"

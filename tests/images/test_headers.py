@@ -1,0 +1,160 @@
+"""Headers that SimpleITK would trust: each is refused with a reason, and no process is started."""
+
+from __future__ import annotations
+
+import zlib
+
+import pytest
+import torch
+
+from softoverlap.images import _itk, load_image, stored_type
+from tests.support.itk_headers import VALUES, meta, nrrd
+
+
+@pytest.fixture
+def no_reader(monkeypatch):
+    """SimpleITK must not see the file."""
+
+    def refuse(*_, **__):
+        raise AssertionError("the header must be refused before SimpleITK reads it")
+
+    monkeypatch.setattr(_itk, "read", refuse)
+
+
+META_DAMAGES = {
+    "negative axes": ({"NDims": "-3"}, "NDims -3"),
+    "no axes": ({"NDims": "0"}, "NDims 0"),
+    "many axes": ({"NDims": "11"}, "NDims 11"),
+    "axes in words": ({"NDims": "three"}, "NDims three"),
+    "no number of axes": ({"NDims": None}, "NDims none"),
+    "too few sizes": ({"DimSize": "6 5"}, "DimSize 6 5 for 3 axes"),
+    "too many sizes": ({"DimSize": "6 5 4 1"}, "DimSize 6 5 4 1 for 3 axes"),
+    "a negative size": ({"DimSize": "6 -5 4"}, "DimSize -5"),
+    "a size of nothing": ({"DimSize": "6 0 4"}, "DimSize 0"),
+    "a size with a fraction": ({"DimSize": "6 5.5 4"}, r"DimSize 5\.5"),
+    "sizes beyond the file": ({"DimSize": "600 500 400"}, "holds 120 bytes of values"),
+    "sizes beyond 64 bits": ({"DimSize": "99999999999999999999 5 4"}, "DimSize 9999"),
+    "a wider type": ({"ElementType": "MET_DOUBLE"}, "asks for 960"),
+    "an unknown type": ({"ElementType": "MET_STRING"}, "ElementType MET_STRING"),
+    "no type": ({"ElementType": None}, "ElementType none"),
+    "channels": ({"ElementNumberOfChannels": "3"}, "asks for 360"),
+    "negative channels": ({"ElementNumberOfChannels": "-1"}, "ElementNumberOfChannels -1"),
+    "a short matrix": ({"TransformMatrix": "1 0 0"}, "9 finite numbers are needed"),
+    "words in the matrix": ({"TransformMatrix": "1 0 0 0 x 0 0 0 1"}, "TransformMatrix 1 0 0"),
+    "an infinite offset": ({"Offset": "0 inf 0"}, "3 finite numbers are needed"),
+    "a short spacing": ({"ElementSpacing": "1"}, "3 finite numbers are needed"),
+    "a long line": ({"Comment": "x" * 5000}, "4096 characters or more"),
+    "no data file": ({"ElementDataFile": None}, "it names no ElementDataFile"),
+    "an empty data file": ({"ElementDataFile": ""}, "no data file"),
+    "a data file that is not there": ({"ElementDataFile": "x.raw"}, "no data file 'x.raw'"),
+    "a folder as data file": ({"ElementDataFile": "."}, "no data file"),
+    "a device as data file": ({"ElementDataFile": "/dev/zero"}, "no data file 'zero'"),
+    "a long name": ({"ElementDataFile": "x" * 300}, "no data file"),
+    "a skipped header": ({"HeaderSize": "100"}, "holds 20 bytes of values"),
+    "text that is none": ({"BinaryData": "False"}, "values that are not numbers as text"),
+    "a stream of unknown size": ({"CompressedData": "True"}, "without their CompressedDataSize"),
+    "a claimed stream": (
+        {"CompressedData": "True", "CompressedDataSize": "9999"}, "got 120 of 9999 compressed",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("damage", META_DAMAGES)
+@pytest.mark.parametrize("suffix", [".mha", ".mhd"])
+@pytest.mark.usefixtures("no_reader")
+def test_a_metaimage_header_that_cannot_be_is_refused(tmp_path, damage, suffix):
+    changed, words = META_DAMAGES[damage]
+    path = tmp_path / f"scan{suffix}"
+    path.write_bytes(meta(**changed))
+    with pytest.raises(ValueError, match=rf"scan\{suffix} must (be a readable|hold).*{words}"):
+        load_image(path)
+
+
+PACKED = zlib.compress(VALUES)
+
+NRRD_DAMAGES = {
+    "another first line": ({"first": "NRRD"}, "it does not begin as NRRD does"),
+    "no end of the header": ({"end": "", "values": b""}, "its header is cut short"),
+    "negative axes": ({"dimension": "-1"}, "dimension -1"),
+    "many axes": ({"dimension": "17"}, "dimension 17"),
+    "no dimension": ({"dimension": None}, "dimension none"),
+    "too few sizes": ({"sizes": "6 5"}, "sizes 6 5 for 3 axes"),
+    "a negative size": ({"sizes": "6 5 -4"}, "sizes -4"),
+    "sizes beyond the file": ({"sizes": "6 5 4000"}, "holds 120 bytes of values"),
+    "sizes beyond 64 bits": ({"sizes": f"{2**63} 5 4"}, "sizes 9223"),
+    "a wider type": ({"type": "double"}, "asks for 960"),
+    "a type of blocks": ({"type": "block"}, "type block"),
+    "no type": ({"type": None}, "type none"),
+    "another encoding": ({"encoding": "zrl"}, "encoding zrl"),
+    "no encoding": ({"encoding": None}, "encoding none"),
+    "bytes as text": ({"encoding": "ascii"}, "values that are not numbers as text"),
+    "bytes as hex": ({"encoding": "hex", "values": bytes(240)}, "not numbers as text"),
+    "little text": ({"encoding": "txt", "values": b"1 2 3"}, "too few characters for 120"),
+    "a stream that is too short": (
+        {"encoding": "gzip", "sizes": "600 500 400"}, "120 compressed bytes of values, too few",
+    ),
+    "a skip beyond the file": ({"byte_skip": "1000"}, "byte skip 1000"),
+    "a skip of lines": ({"line_skip": "99999999"}, "line skip 99999999"),
+    "a negative skip": ({"byte_skip": "-2"}, "byte skip -2"),
+    "a data file that is not there": ({"data_file": "x.raw"}, "no data file 'x.raw'"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("damage", NRRD_DAMAGES)
+@pytest.mark.usefixtures("no_reader")
+def test_an_nrrd_header_that_cannot_be_is_refused(tmp_path, damage):
+    changed, words = NRRD_DAMAGES[damage]
+    path = tmp_path / "scan.nrrd"
+    path.write_bytes(nrrd(**changed))
+    with pytest.raises(ValueError, match=rf"scan\.nrrd must be a readable NRRD file.*{words}"):
+        load_image(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("scan.mha", meta()),
+        ("old.mha", meta(BinaryData=None, TransformMatrix=None, CenterOfRotation=None)),
+        ("text.mha", meta(" ".join(map(str, VALUES)).encode() + b"\n", BinaryData="False")),
+        ("packed.mha", meta(PACKED, CompressedData="True", CompressedDataSize=len(PACKED))),
+        ("scan.nrrd", nrrd()),
+        ("text.nrrd", nrrd(" ".join(map(str, VALUES)).encode(), encoding="text")),
+        ("late.nrrd", nrrd(b"a line\n" + VALUES, line_skip="1")),
+        ("last.nrrd", nrrd(b"anything" + VALUES, byte_skip="-1")),
+        ("named.nrrd", nrrd(type="unsigned char", first="NRRD0005")),
+    ],
+)
+def test_sound_headers_are_read(tmp_path, name, content):
+    (tmp_path / name).write_bytes(content)
+    assert stored_type(tmp_path / name) == "uint8"
+    values = torch.tensor(list(VALUES)).reshape(4, 5, 6).permute(2, 1, 0)
+    assert torch.equal(load_image(tmp_path / name).data, values.float())
+
+
+def test_a_data_file_that_is_too_long_is_told_and_one_too_short_refused(tmp_path):
+    (tmp_path / "scan.mhd").write_bytes(meta(b"", ElementDataFile="scan.raw"))
+    (tmp_path / "scan.raw").write_bytes(VALUES + bytes(7))
+    with pytest.warns(UserWarning, match=r"its data file scan\.raw holds 7 bytes more"):
+        load_image(tmp_path / "scan.mhd")
+    (tmp_path / "scan.raw").write_bytes(VALUES[:-7])
+    with pytest.raises(ValueError, match=r"scan\.mhd must .* scan\.raw holds 113 bytes of values"):
+        load_image(tmp_path / "scan.mhd")
+
+
+def packed(values, claimed=0):
+    """A compressed MetaImage, which claims so many bytes more than it has."""
+    content = zlib.compress(values)
+    return meta(content, CompressedData="True", CompressedDataSize=len(content) + claimed)
+
+
+def test_a_stream_of_other_length_than_the_header_says_is_refused(tmp_path):
+    path = tmp_path / "scan.mha"
+    path.write_bytes(packed(VALUES[:-1]))
+    with pytest.raises(ValueError, match=r"scan\.mha must hold 120 bytes of values, got 119"):
+        load_image(path)
+    path.write_bytes(packed(VALUES, claimed=-1))
+    with pytest.raises(ValueError, match="must hold whole data, got a stream that is cut"):
+        load_image(path)
+    path.write_bytes(packed(VALUES + bytes(1 << 25)))
+    with pytest.raises(ValueError, match=r"must hold 120 bytes of values, got .*33554432"):
+        load_image(path)
