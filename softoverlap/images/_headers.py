@@ -17,6 +17,8 @@ from typing import BinaryIO
 
 import numpy as np
 
+from softoverlap.images.limits import check_memory
+
 MOST_BEHIND = 1 << 24
 """Bytes that may follow the values in a compressed stream; more is no image but a bomb."""
 
@@ -298,6 +300,7 @@ def _check_inflated(length: int, layout: Layout) -> None:
 
 def _inflate(data: Path, start: int, path: Path, layout: Layout, length: int) -> None:
     """Decompress everything and drop it: SimpleITK does not stop at a damaged stream."""
+    check_memory(path, layout.stored)  # before the time is spent
     stream, held = zlib.decompressobj(zlib.MAX_WBITS | 32), 0  # zlib or gzip
     try:
         for block in _blocks(data, start, length):

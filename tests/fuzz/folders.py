@@ -66,9 +66,9 @@ class Folders:
         paths = [item.write(self.damaged) for item in self.items]
         if command == "score":
             return self._score()
-        if self.family != "dicom":  # a folder is no file, unless it holds a series
+        if self.family != "dicom":  # nor a pipe, nor a folder without a series, is a file
             pairs = zip(paths, self.items, strict=True)
-            self.items = [item for path, item in pairs if not path.is_dir()]
+            self.items = [item for path, item in pairs if path.is_file() or not path.exists()]
         return self._convert() if command == "convert" else self._named(command)
 
     def _named(self, command: str) -> list[str]:

@@ -135,8 +135,8 @@ def find_side(
         expected = f"files that match {pattern}" if pattern else "images or files of boxes"
         known = f"; images end in {', '.join(IMAGE_SUFFIXES)}"
         old = any(path.suffix.lower() in (".fcsv", ".acsv") for path in files)
-        cure = "; of 3D Slicer, ROIs are read, saved as .mrk.json" if old else known
-        raise refusal(name, f"must hold {expected}, found none in {folder}{cure}")
+        cure = "; of 3D Slicer, ROIs are read, saved as .mrk.json" if old else ""
+        raise refusal(name, f"must hold {expected}, found none in {folder}{known}{cure}")
     return side
 
 
