@@ -6,6 +6,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 TORCH_INDEX ?=
+# Tests run in so many processes of one thread each; a file is run by one of them.
+WORKERS ?= 2
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
 # torch of one version can't be told from another build of it, so a change of index asks for a clean.
@@ -27,8 +30,8 @@ demo: $(VENV)/.report
 	$(BIN)/softoverlap demo
 
 test: $(VENV)/.dev tutorials
-	$(BIN)/python -m pytest
-	$(BIN)/python -m pytest --jaxtyping-packages=softoverlap,beartype.beartype -m "not bad_input and not slow" tests
+	$(PYTEST)
+	$(PYTEST) --jaxtyping-packages=softoverlap,beartype.beartype -m "not bad_input and not slow" tests
 
 check: $(VENV)/.dev
 	$(BIN)/ruff check .

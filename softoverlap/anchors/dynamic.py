@@ -15,7 +15,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from softoverlap import boxes as geometry
-from softoverlap._checks import check_positive, check_weight
+from softoverlap._checks import check_boolean, check_positive, check_weight
 from softoverlap._types import accumulation_dtype
 from softoverlap.anchors.matches import Matcher, Scene, resolve_claims
 from softoverlap.overlaps import box_pair_iou
@@ -76,6 +76,7 @@ class TaskAlignedMatcher(Matcher):
         if topk < 1:
             raise ValueError(f"topk must be at least 1, got {topk}")
         check_weight(alpha=alpha, beta=beta)
+        check_boolean(center_in_gt=center_in_gt)
         self.topk = topk
         self.alpha = float(alpha)
         self.beta = float(beta)

@@ -9,7 +9,7 @@ from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
 
 from softoverlap import boxes as geometry
-from softoverlap._checks import check_number
+from softoverlap._checks import check_boolean, check_number
 from softoverlap.anchors.matches import BACKGROUND, IGNORE, Matcher, Scene, resolve_claims
 
 _ELEMENTS_PER_BLOCK = 1 << 18  # what a cache holds
@@ -48,6 +48,7 @@ class MaxOverlapMatcher(Matcher):
 
     def __init__(self, low: float, high: float, *, allow_low_quality_matches: bool = True) -> None:
         check_number(low=low, high=high)
+        check_boolean(allow_low_quality_matches=allow_low_quality_matches)
         if not 0 <= low <= high <= 1:
             raise ValueError(f"low and high must satisfy 0 <= low <= high <= 1, got {low}, {high}")
         self.low = low
@@ -97,6 +98,7 @@ class ATSSMatcher(Matcher):
     def __init__(self, num_candidates: int = 4, *, center_in_gt: bool = False) -> None:
         if num_candidates < 1:
             raise ValueError(f"num_candidates must be at least 1, got {num_candidates}")
+        check_boolean(center_in_gt=center_in_gt)
         self.num_candidates = num_candidates
         self.center_in_gt = center_in_gt
 

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor
 
-from softoverlap._checks import check_boxes, check_choice
+from softoverlap._checks import check_boolean, check_boxes, check_choice
 from softoverlap._types import accumulation_dtype, plain, score_dtype
 from softoverlap.anchors._ground_truth import AnyLesions, boxes_of, soft_masks_of
 from softoverlap.anchors.best import best_box
@@ -93,6 +93,7 @@ def anchor_quality(
     overlap = checked_overlap(overlap, normalize)
     if sparse and not overlap.zero_apart:
         raise ValueError(f"overlap must be 0 where boxes miss for sparse=True, got {overlap!r}")
+    check_boolean(sparse=sparse)
     check_boxes(anchors=anchors, ndim=_common_ndim(lesions), validate=validate)
     anchors = plain(anchors)
     if isinstance(overlap, BoxOverlap):

@@ -8,7 +8,13 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from softoverlap._checks import check_choice, check_probabilities, check_weight, check_within
+from softoverlap._checks import (
+    check_booleans,
+    check_choice,
+    check_probabilities,
+    check_weight,
+    check_within,
+)
 from softoverlap.anchors import _shares
 from softoverlap.anchors.matches import IGNORE, Matches
 
@@ -103,6 +109,7 @@ class AnchorWeighting:
     normalize_per_lesion: bool = False
 
     def __post_init__(self) -> None:
+        check_booleans(self)
         check_choice("target", self.target, _TARGETS)
         check_choice("cls_weight", self.cls_weight, _CLS_WEIGHTS)
         check_choice("box_weight", self.box_weight, _BOX_WEIGHTS)

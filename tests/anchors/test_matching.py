@@ -6,6 +6,7 @@ import torch
 from hypothesis import given, strategies as st
 
 from softoverlap.anchors import (
+    AnchorWeighting,
     ATSSMatcher,
     Matches,
     MaxOverlapMatcher,
@@ -192,3 +193,23 @@ def test_a_quality_of_another_shape_is_refused():
 def test_matches_of_different_length_are_refused():
     with pytest.raises(ValueError, match="quality must have shape"):
         Matches(torch.zeros(2), torch.zeros(3, dtype=torch.int64))
+
+
+@pytest.mark.bad_input
+@pytest.mark.parametrize(
+    ("make", "name"),
+    [
+        (lambda value: ATSSMatcher(center_in_gt=value), "center_in_gt"),
+        (lambda value: TaskAlignedMatcher(center_in_gt=value), "center_in_gt"),
+        (
+            lambda value: MaxOverlapMatcher(0.4, 0.5, allow_low_quality_matches=value),
+            "allow_low_quality_matches",
+        ),
+        (lambda value: AnchorWeighting(normalize_per_lesion=value), "normalize_per_lesion"),
+        (lambda value: anchor_quality([], torch.zeros(0, 6), sparse=value), "sparse"),
+    ],
+)
+@pytest.mark.parametrize("value", ["no", 1, None])
+def test_a_switch_is_true_or_false(make, name, value):
+    with pytest.raises(TypeError, match=f"{name} must be True or False, got {value!r}"):
+        make(value)

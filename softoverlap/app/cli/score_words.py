@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from softoverlap.app.cli.console import SOME_FAILED, RateBar, plural, print_metrics, say
+from softoverlap.app.cli.console import SOME_FAILED, RateBar, plural, say
+from softoverlap.app.cli.score_tables import print_metrics
 
 if TYPE_CHECKING:
     from softoverlap.app.cohort import CohortResult, PairTable, ScorePair
@@ -80,12 +81,23 @@ def print_results(result: CohortResult, output: Path, hint: str) -> None:
         if name and part["n_empty"] == scored:
             say(f"warning: no file has label {name}: is this the right label?")
     earlier = f", {result.resumed} of them by an earlier run" if result.resumed else ""
-    say(f"{plural(scored, 'case')} scored{earlier}, {len(result.failed)} failed; {output}")
+    say(f"{plural(scored, 'case')} scored{earlier}, {_not_scored(result)}; {output}")
     if (page := output / "report.html").exists():
         say(f"{page} shows an earlier scoring: softoverlap report {output} --overwrite renews it")
+    elif scored:
+        say(f"softoverlap report {output} draws them as a page")
     warned = sum(any(row.get("warning") for row in case.rows) for case in result.results)
     if warned:
         say(f"{plural(warned, 'case')} with a warning: see cases.csv")
     _say_missing({case.case: case.error for case in result.failed}, hint)
     if result.failed:
         raise typer.Exit(SOME_FAILED)
+
+
+def _not_scored(result: CohortResult) -> str:
+    """How many cases failed, and how many lack a side."""
+    from softoverlap.app.cohort import NO_PREDICTION, NO_TRUTH
+
+    missing = sum(case.error in (NO_PREDICTION, NO_TRUTH) for case in result.failed)
+    failed = f"{len(result.failed) - missing} failed"
+    return f"{failed}, {missing} missing" if missing else failed

@@ -88,7 +88,7 @@ def score(
         ),
     ] = None,
     hit_iou: Annotated[
-        float, typer.Option(help="Lowest IoU that makes a box a hit, in (0, 1].")
+        float, typer.Option(help="The same as --hit box_iou:NUMBER, in (0, 1].")
     ] = 0.1,
     max_lesion_mm: Annotated[
         float | None,

@@ -7,7 +7,7 @@ from softoverlap.app.cohort.loading import check_label_maps
 from softoverlap.app.cohort.operating import SummarySettings
 from softoverlap.app.cohort.pair_table import read_pairs
 from softoverlap.app.cohort.pairing import NO_PREDICTION, NO_TRUTH, PairTable, ScorePair, find_pairs
-from softoverlap.app.cohort.patients import patient_of, read_patients
+from softoverlap.app.cohort.patients import read_patients, subject_of
 from softoverlap.app.cohort.records import CaseResult, ScoreSettings
 from softoverlap.app.cohort.run import CohortResult, score_cohort
 from softoverlap.app.cohort.runners import ProcessPool, Runner, serial
@@ -30,11 +30,11 @@ __all__ = [
     "SummarySettings",
     "check_label_maps",
     "find_pairs",
-    "patient_of",
     "read_pairs",
     "read_patients",
     "score_case",
     "score_cohort",
     "serial",
+    "subject_of",
     "summarize",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import math
 from typing import TYPE_CHECKING, Any
 
@@ -76,7 +77,9 @@ def hit_of_boxes(settings: ScoreSettings, *, masks: bool = True) -> Hit:
 
 def is_any_voxel(settings: ScoreSettings) -> bool:
     """Whether a voxel in common is enough between two masks."""
-    return settings.hit in (None, ANY_VOXEL)
+    if settings.hit is None:
+        return settings.hit_iou == DEFAULT_HIT_IOU
+    return settings.hit == ANY_VOXEL
 
 
 def largest_mm(settings: ScoreSettings, *, boxes: bool) -> float | int:
@@ -146,7 +149,9 @@ def _words(name: str, hit: Hit, cut: str) -> str:
 def _parsed(text: str) -> Hit:
     name, colon, level = text.partition(":")
     if name not in CRITERIA:
-        raise refusal("hit", f"must be one of {', '.join(CRITERIA)}, got {name!r}")
+        near = difflib.get_close_matches(name, CRITERIA, n=1)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        raise refusal("hit", f"must be one of {', '.join(CRITERIA)}, got {name!r}{hint}")
     if name == ANY_VOXEL:
         if colon:
             raise refusal("hit", f"must be {ANY_VOXEL} without a threshold, got {text!r}")

@@ -130,7 +130,7 @@ def _point_sentences(summary: Mapping[str, Any], part: Mapping[str, Any]) -> Ite
         which = f"Predictions with a score of at least {number(threshold)} counted"
     how = point.get("words")
     yield _sentence(f"{which} ({how})" if how else which)
-    if point.get("optimistic"):
+    if point.get("optimistic") and "optimistic" not in (how or ""):
         yield "The threshold was chosen on the scored scans, so these figures are optimistic."
     figures = [
         f"{title if name == 'f1' else title.lower()} {_with_interval(summary, point, name)}"

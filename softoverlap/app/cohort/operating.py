@@ -99,12 +99,14 @@ def choose_point(
     if at_score is not None and matches:
         if not any(match.has_boxes for match in matches.values()):
             raise refusal(
-                "at_score", f"must be None between masks, which `threshold=` cuts, got {at_score!r}"
+                "at_score",
+                f"must be left out between masks, which `threshold=` cuts, got {at_score!r}",
             )
         if silent:
             raise refusal(
                 "at_score",
-                f"must be None where boxes have no scores, as in {_some(silent)}, got {at_score!r}",
+                "must be left out where boxes have no scores, as in "
+                f"{_some(silent)}, got {at_score!r}",
             )
         return _asked(list(matches.values()), operating_rule(at_score))
     found = {case: match for case, match in matches.items() if match.kind in _OF_FOUND_BOXES}
@@ -157,7 +159,12 @@ def _same_label(lesion: Row, row: Row) -> bool:
 
 def _asked(matches: Sequence[LesionMatches], rule: float | str | None) -> ChosenPoint:
     if not isinstance(rule, str):
-        return ChosenPoint(rule, rule, "given", "as given")
+        top = max(
+            (score for match in matches for score in match.outcomes.scores.tolist()), default=0
+        )
+        above = rule is not None and rule > top
+        words = f"as given, above the highest score, {top:.4g}" if above else "as given"
+        return ChosenPoint(rule, rule, "given", words)
     score = operating_point([match.outcomes for match in matches], rule).threshold
     what = "the highest F1" if rule == "f1" else f"at most {rule[3:]} false positives a scan"
     words = (

@@ -13,7 +13,7 @@ _SUBJECT = re.compile(r"(?:^|[/_])(sub-[A-Za-z0-9]+)(?=[/_.]|$)")
 _SHOWN = 5
 
 
-def patient_of(case: str) -> str:
+def subject_of(case: str) -> str:
     """The BIDS subject in a case's name, or else the case itself.
 
     Args:
@@ -23,9 +23,9 @@ def patient_of(case: str) -> str:
         The patient.
 
     Examples:
-        >>> patient_of("sub-01_ses-2_run-1"), patient_of("derivatives/sub-01/anat/lesions")
+        >>> subject_of("sub-01_ses-2_run-1"), subject_of("derivatives/sub-01/anat/lesions")
         ('sub-01', 'sub-01')
-        >>> patient_of("scan 7")
+        >>> subject_of("scan 7")
         'scan 7'
     """
     subject = _SUBJECT.search(case)

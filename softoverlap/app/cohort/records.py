@@ -46,7 +46,7 @@ class ScoreSettings:
             in `"mask_box_dice:0.3"`. By default any voxel in common between two masks, and where a
             box takes part a box IoU of at least `hit_iou` with the lesion's tight box. With another
             criterion than `"any_voxel"`, predicted lesions of a mask stand for their tight boxes.
-        hit_iou: That box IoU, in (0, 1].
+        hit_iou: That box IoU, in (0, 1]. Other than 0.1, it is a criterion between masks too.
         max_lesion_mm: A lesion is too large for a box where an edge of its tight box is longer: it
             is reported apart. None means 32 where a side is boxes, and no limit between masks.
         ignore: Labels of lesions that are neither found nor missed.
@@ -89,7 +89,7 @@ class ScoreSettings:
         if both := sorted(set(self.labels) & set(self.ignore)):
             raise refusal("ignore", f"must hold none of `labels=`, got {both}")
         if self.hit is not None and self.hit_iou != DEFAULT_HIT_IOU:
-            raise refusal("hit", f"must be None where `hit_iou=` is given, got {self.hit!r}")
+            raise refusal("hit", f"must be left out where `hit_iou=` is given, got {self.hit!r}")
         check_hit(self.hit)
 
     def as_dict(self) -> dict[str, Any]:

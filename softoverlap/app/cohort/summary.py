@@ -11,7 +11,7 @@ import torch
 from softoverlap.app.cohort.detection import MOST_DRAWS, Found, detection_summary
 from softoverlap.app.cohort.means import CONFIDENCE, column_means
 from softoverlap.app.cohort.operating import ChosenPoint, SummarySettings, at_point, choose_point
-from softoverlap.app.cohort.patients import patient_of
+from softoverlap.app.cohort.patients import subject_of
 from softoverlap.app.cohort.records import CaseResult, ScoreSettings, plain_values
 from softoverlap.app.cohort.tables import Row
 from softoverlap.app.cohort.voxels import CALIBRATION
@@ -76,7 +76,7 @@ def conclude(
     points = {label: _point(good, label, options) for label in labels or [None]}
     placed = {result.case: at_point(result, points) for result in good}
     known = options.patients or {}
-    patients = {r.case: known.get(r.case) or patient_of(r.case) for r in results}
+    patients = {r.case: known.get(r.case) or subject_of(r.case) for r in results}
     counts = _counts(results, good, patients)
     parts = {
         label: _pooled(

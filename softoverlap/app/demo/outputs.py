@@ -64,8 +64,7 @@ def draw(
 ) -> None:
     """Write `froc.png`, and `overlays/` of the first scans with lesions.
 
-    Boxes are drawn from the score threshold on; where validation gave none, from the score on that
-    leaves one false positive a scan.
+    Boxes are drawn from the score threshold on.
 
     Args:
         output: An existing folder.
@@ -80,12 +79,10 @@ def draw(
         plot_froc({name: result.froc for name, result in evaluations.items()}), output / "froc.png"
     )
     (output / "overlays").mkdir(exist_ok=True)
-    curve, chosen = evaluations["trained"].froc, detections[0].score_threshold
-    least = float(curve.thresholds[curve.fps_per_scan <= 1].min()) if chosen is None else chosen
     pairs = zip(scans, detections, strict=True)
     drawn = [(scan, detected) for scan, detected in pairs if scan.lesions][:count]
     for scan, detected in drawn:
-        shown = detected.scores >= least
+        shown = detected.above
         figure = plot_case(
             scan.image.data,
             affine=scan.image.affine,
@@ -94,7 +91,7 @@ def draw(
             existence=torch.tensor([lesion.existence for lesion in scan.lesions]),
             found_boxes=detected.box[shown],
             scores=detected.scores[shown],
-            title=f"{scan.name}: found boxes from score {least:.3f} on",
+            title=f"{scan.name}: found boxes from score {detected.score_threshold:.3f} on",
         )
         save_figure(figure, output / "overlays" / f"{scan.name}.png")
 

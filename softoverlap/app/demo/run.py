@@ -112,7 +112,7 @@ def run_demo(
     threshold = fit_threshold(seen[:12])
     found, targets = [one.prediction for one in detections], [scan_target(one) for one in unseen]
     evaluations = {
-        "trained": evaluate(found, targets, at=_or_best(model.score_threshold)),
+        "trained": evaluate(found, targets, at=model.score_threshold),
         **{
             name: judge(find, unseen, _or_best(judge(find, validation).point.threshold))
             for name, find in (("untrained", untrained(model)), ("threshold", threshold.boxes))
@@ -129,9 +129,9 @@ def run_demo(
     return DemoResult(evaluations, metrics)
 
 
-def _or_best(threshold: float | None) -> float | str:
-    """The threshold, or where validation gave none, the best on the scans to judge by."""
-    return "f1" if threshold is None or not math.isfinite(threshold) else threshold
+def _or_best(threshold: float) -> float | str:
+    """The threshold, or where no score gains anything, the best on the scans to judge by."""
+    return threshold if math.isfinite(threshold) else "f1"
 
 
 def _phantoms(folder: Path, options: DemoOptions) -> list[list[TrainingScan]]:

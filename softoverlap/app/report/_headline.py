@@ -195,12 +195,14 @@ def _apart(detected: Detected) -> Iterator[str]:
 
 
 def _size_table(detected: Detected) -> Markup:
-    head = ("Lesion size", "Lesions", "Sensitivity", "By centre")
+    head = ["Lesion size", "Lesions", "Sensitivity", "By centre"]
     rows = [
-        (one.name, one.lesions, number(one.sensitivity, 2), number(one.by_centre, 2))
+        [one.name, one.lesions, number(one.sensitivity, 2), number(one.by_centre, 2)]
         for one in detected.by_size
     ]
-    return table(head, rows, numbers=3)
+    if not detected.centre_words:  # between masks
+        head, rows = head[:-1], [row[:-1] for row in rows]
+    return table(head, rows, numbers=len(head) - 1)
 
 
 def _are(count: int, noun: str) -> str:

@@ -11,6 +11,9 @@ from softoverlap.app.train.evaluation import Evaluation, evaluate, scan_target
 from softoverlap.app.train.inference import detect
 from softoverlap.app.train.scans import TrainingScan
 
+NO_GAIN = 1.0
+"""The score that stands for none: a probability above which no box lies."""
+
 
 def choose_threshold(
     model: LesionDetector,
@@ -32,7 +35,7 @@ def choose_threshold(
 
     Returns:
         The detector with its `score_threshold` and `threshold_rule`, and how good it is on these
-        scans. Where no threshold gains anything, there is none, and the rule alone is kept.
+        scans. Where no score gains anything, the threshold is 1, and `threshold_rule` says so.
 
     Raises:
         ValueError: If there is no scan, or `at` is no rule.
@@ -55,9 +58,11 @@ def choose_threshold(
     result = evaluate(predictions, [scan_target(scan) for scan in scans], at=at)
     threshold, rule = result.point.threshold, result.point.rule
     words = f"{len(scans)} {kind} scan" + ("" if len(scans) == 1 else "s")
+    if math.isinf(threshold):
+        threshold, words = NO_GAIN, f"{words}, where no score gains anything"
     chosen = replace(
         model,
-        score_threshold=threshold if math.isfinite(threshold) else None,
+        score_threshold=threshold,
         threshold_rule="given" if rule is None else f"{rule} on {words}",
     )
     return chosen, result

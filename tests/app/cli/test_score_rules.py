@@ -9,6 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from softoverlap.app.cli import app
+from softoverlap.app.cli.score_tables import figure
 from softoverlap.app.cli.scoring import score
 from softoverlap.measures import CRITERION_NOTES
 from tests.support.box_scans import box_file, mask_file
@@ -50,9 +51,35 @@ def test_the_help_lists_every_criterion_and_what_it_is():
     assert [line for line in lines if line not in text] == []
 
 
+def test_what_is_printed_has_sizes_missing_cases_and_no_noise(folder):
+    (folder / "pred" / "sub-2_run-1.json").unlink()
+    out = folder / "out"
+    text = run(folder / "pred", folder / "truth", "--output", out, status=1)
+    assert "2 cases scored, 0 failed, 1 missing" in text
+    assert "1 case with no prediction: sub-2_run-1" in text
+    mask_file(folder / "truth" / "sub-1_run-2.nii.gz", [[4, 4, 4, 6, 6, 6], LESIONS[1]])
+    text = run(folder / "pred", folder / "truth", "--output", folder / "sizes", status=1)
+    sizes = json.loads((folder / "sizes" / "summary.json").read_text(encoding="utf-8"))["by_size"]
+    assert len(sizes) == 2
+    assert "sensitivity by size" in text
+    assert all(size["size"] in text for size in sizes)
+
+
+@pytest.mark.parametrize(("value", "shown"), [(-1e-7, "0"), (0.51239, "0.5124"), (None, "")])
+def test_the_noise_of_sums_is_not_printed(value, shown):
+    assert figure(value) == shown
+
+
+def test_a_score_above_all_is_said_to_be(folder):
+    text, summary = scored(folder, "--at-score", "0.95")
+    assert "scores of at least 0.95 count: as given, above the highest score, 0.9" in text
+    assert summary["operating_point"]["sensitivity"] == 0
+
+
 def test_what_is_printed_says_how_good_by_which_rule_and_what_was_left_out(folder):
     text, summary = scored(folder)
     assert "6 lesions in 3 scans of 2 patients" in text
+    assert f"softoverlap report {folder / 'out'} draws them as a page" in text
     for word in ("sensitivity", "precision", "F1", "false positives a scan", "by centre", "AP@0.1"):
         assert word in text
     assert f"a hit: {summary['hit']['words']}" in text
@@ -112,7 +139,10 @@ def test_labels_that_are_ignored(tmp_path):
     [
         (("--hit", "iou"), "--hit must be one of box_iou, "),
         (("--hit", "box_iou:7"), "--hit must be NAME or NAME:THRESHOLD, got 'box_iou:7'"),
-        (("--hit", "box_dice", "--hit-iou", "0.3"), "--hit must be None where --hit-iou is given"),
+        (
+            ("--hit", "box_dice", "--hit-iou", "0.3"),
+            "--hit must be left out where --hit-iou is",
+        ),
         (("--ignore", "2", "--labels", "2"), "--ignore must hold none of --labels, got [2]"),
         (("--ignore", "two"), "--ignore must be whole numbers such as 1,2,3, got 'two'"),
         (("--ignore", "2", "--truth-values", "percent"), "--ignore must be labels of a truth of"),

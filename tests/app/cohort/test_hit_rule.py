@@ -109,6 +109,9 @@ def test_between_masks_another_rule_is_one_of_tight_boxes(tmp_path):
     assert row["kind"] == "masks"
     assert (row["lesions"], row["lesions_found"], row["false_positives"]) == (2, 1, 1)
     assert [lesion["box_iou"] for lesion in result.lesions] == [1.0, 0.0]
+    shorter = scored(pred, truth, hit_iou=0.2)
+    assert shorter.lesions == scored(pred, truth, hit="box_iou:0.2").lesions
+    assert shorter.rows[0]["false_positives"] == 1
     assert row["soft_dice"] == touched.rows[0]["soft_dice"]
     assert "lesion_dice" not in row  # of masks that touch
     assert scored(pred, truth, hit="box_iou:0.1", max_lesion_mm=32).rows[0]["lesions"] == 1
@@ -120,6 +123,7 @@ def test_between_masks_another_rule_is_one_of_tight_boxes(tmp_path):
     [
         ("iou", r"hit must be one of box_iou, .*centre_within_radius, any_voxel, got 'iou'"),
         ("", "hit must be one of box_iou, "),
+        ("box_uoi:0.3", r"got 'box_uoi'; did you mean box_iou\?"),
         ("mask_iou:0.3", "hit must be one of box_iou, .* got 'mask_iou'"),
         ("box_iou:", "hit must be NAME or NAME:THRESHOLD, got 'box_iou:'"),
         ("box_iou:half", "hit must be NAME or NAME:THRESHOLD, got 'box_iou:half'"),
@@ -137,7 +141,7 @@ def test_what_is_no_rule_is_refused(hit, words):
 
 @pytest.mark.bad_input
 def test_one_rule_is_given_once():
-    with pytest.raises(ValueError, match=r"hit must be None where `hit_iou=` is given, got 'box_d"):
+    with pytest.raises(ValueError, match=r"hit must be left out where `hit_iou=` is given"):
         ScoreSettings(hit="box_dice", hit_iou=0.3)
 
 

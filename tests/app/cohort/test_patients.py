@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from softoverlap.app.cohort import patient_of, read_patients
+from softoverlap.app.cohort import read_patients, subject_of
 
 
 @pytest.mark.parametrize(
@@ -22,7 +22,7 @@ from softoverlap.app.cohort import patient_of, read_patients
     ],
 )
 def test_the_patient_is_the_bids_subject_or_the_case_itself(case, patient):
-    assert patient_of(case) == patient
+    assert subject_of(case) == patient
 
 
 def write(folder, text, encoding="utf-8"):

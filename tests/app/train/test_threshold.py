@@ -80,10 +80,11 @@ def test_a_given_threshold_is_called_given(finds):
     assert (chosen.score_threshold, chosen.threshold_rule) == (0.35, "given")
 
 
-def test_where_no_box_hits_there_is_no_threshold(finds):
+def test_where_no_box_hits_the_threshold_is_one_and_says_so(finds):
     finds(found([0.9], hits=[False]))
     chosen, result = choose_threshold(model_of(), [scan()])
-    assert (chosen.score_threshold, chosen.threshold_rule) == (None, "f1 on 1 validation scan")
+    assert chosen.score_threshold == 1
+    assert chosen.threshold_rule == "f1 on 1 validation scan, where no score gains anything"
     assert result.summary["point"]["threshold"] is None
     json.dumps(result.summary, allow_nan=False)
 
