@@ -179,7 +179,7 @@ def unscaled(values: Shaped[Tensor, "*shape"]) -> Shaped[Tensor, "*shape"] | Non
     if not values.is_floating_point() or not values.numel():
         return None
     low, high = (float(bound) for bound in values.aminmax())
-    if not (low >= -NEAR_WHOLE and 1 + _SLACK < high < LARGEST_LABEL) or _whole(values):
+    if not (low >= -NEAR_WHOLE and 1.5 < high < LARGEST_LABEL) or _whole(values):  # not 1.05
         return None
     seen: set[float] = set()
     for block in _blocks(values):
