@@ -173,6 +173,4 @@ def iou_aware_score(
 
 def _broadcast(first: torch.Size, second: torch.Size) -> bool:
     """Whether two shapes go together."""
-    return all(
-        1 in edges or len(set(edges)) == 1 for edges in zip(first[::-1], second[::-1], strict=False)
-    )
+    return all(1 in (a, b) or a == b for a, b in zip(first[::-1], second[::-1], strict=False))
