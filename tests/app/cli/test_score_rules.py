@@ -6,10 +6,10 @@ import csv
 import json
 
 import pytest
-from softoverlap.app.cli.score_tables import figure
 from typer.testing import CliRunner
 
 from softoverlap.app.cli import app
+from softoverlap.app.cli.score_tables import figure
 from softoverlap.app.cli.scoring import score
 from softoverlap.measures import CRITERION_NOTES
 from tests.support.box_scans import box_file, mask_file
