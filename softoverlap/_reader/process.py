@@ -39,7 +39,7 @@ class ReadImage:
     direction: list[float]
 
 
-def read(request: dict[str, Any], *, name: str, seconds: float) -> ReadImage:
+def read(request: dict[str, Any], *, name: str, seconds: float | int) -> ReadImage:
     """Ask the reader's process for an image.
 
     Args:
@@ -110,7 +110,7 @@ class _Reader:
             self.end()
             raise
 
-    def answer(self, request: dict[str, Any], name: str, seconds: float) -> ReadImage:
+    def answer(self, request: dict[str, Any], name: str, seconds: float | int) -> ReadImage:
         """Send a request and wait for its answer."""
         with self._limit(seconds) as expired:
             try:
@@ -148,7 +148,7 @@ class _Reader:
         return bytes(line)
 
     @contextlib.contextmanager
-    def _limit(self, seconds: float) -> Iterator[threading.Event]:
+    def _limit(self, seconds: float | int) -> Iterator[threading.Event]:
         """Kill the process after so long, which ends every wait for its answer."""
         expired = threading.Event()
 

@@ -61,7 +61,7 @@ class DicomHeader:
 class _Walk:
     """A walk along the elements."""
 
-    file: BinaryIO
+    file: BinaryIO | io.BytesIO
     end: int
     explicit: bool = True
     order: str = "<"

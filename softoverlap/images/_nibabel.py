@@ -52,7 +52,8 @@ def nibabel_values(
         image = opened(path, fits)
         stored = _stored(image)
         _check_length(path, image, stored)
-        check_memory(path, stored + math.prod(image.shape) * (_scaled(image) + wanted))
+        voxels = math.prod(map(int, image.shape))  # of MGH they are 32 bits wide
+        check_memory(path, stored + voxels * (_scaled(image) + wanted))
         if not _is_packed(path):
             return image, np.asanyarray(image.dataobj)
         with _InPieces(path) as stream:
