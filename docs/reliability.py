@@ -48,7 +48,7 @@ def _totals(stored: dict[str, Any]) -> str:
     return (
         f"{stored['files']} files in {len(stored['families']) - 1} families went through five "
         f"commands in {stored['processes']} processes: {ends}. The longest took "
-        f"{stored['worst_seconds']:.0f} s for its whole family on a busy core, the largest held "
+        f"{stored['worst_seconds']:.0f} s for its whole family, the largest held "
         f"{stored['worst_mebibytes']:.0f} MiB."
     )
 
