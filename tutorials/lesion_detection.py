@@ -70,7 +70,6 @@ from softoverlap import (
     Volume,
     anchor_quality,
     box_iou,
-    lesion_target,
     mask_box_dice,
 )
 from softoverlap.anchors import best_box
@@ -79,8 +78,10 @@ from softoverlap.app.train import (
     TrainingConfig,
     TrainingScan,
     build_detector,
+    choose_threshold,
     detect,
     evaluate,
+    scan_target,
     train,
 )
 from softoverlap.lesions import threshold_boxes
@@ -99,7 +100,7 @@ boxes = torch.stack([lesion.box for lesion in phantom.lesions])
 existence = torch.tensor([lesion.existence for lesion in phantom.lesions])
 plot_case(
     phantom.image,
-    spacing=phantom.spacing,
+    affine=phantom.affine,
     soft_mask=phantom.mask,
     truth_boxes=boxes,
     existence=existence,
@@ -195,7 +196,8 @@ assert set(range(len(phantom.lesions))) <= set(matches.index.tolist())
 # ## 5. Train
 # The detector is MONAI's RetinaNet, about half a million parameters, on patches around lesions
 # and elsewhere. Scans without lesions take part. `TrainingScan` holds an image with its affine,
-# and its lesions; for your own NIfTI files, `softoverlap train --data FOLDER` makes them.
+# and its lesions; for your own NIfTI files, `softoverlap train --data FOLDER` makes them. An eighth
+# of the scans is kept for validation.
 
 
 # %%
@@ -204,6 +206,8 @@ def as_scan(name, phantom):
 
 
 scans = [as_scan(f"phantom {number}", one) for number, one in enumerate(phantoms)]
+kept = max(1, len(scans) // 8)
+validation, scans = scans[:kept], scans[kept:]
 config = TrainingConfig(
     patch_size=size["patch"], steps=size["steps"], max_minutes=size.get("minutes"), seed=seed
 )
@@ -223,23 +227,32 @@ assert setting == "fast" or last < first
 
 # %% [markdown]
 # ## 6. Find lesions in unseen scans
-# Another seed: other scans, and another panel of raters.
+# A detector gives hundreds of candidates with scores. From which score on is a box a finding? The
+# validation scans decide: the score of the highest F1 is kept with the detector.
+
+# %%
+model, on_validation = choose_threshold(model, validation)
+point = on_validation.point
+print(f"findings are boxes with a score of at least {point.threshold:.3f}: {model.threshold_rule}")
+print(f"sensitivity {point.sensitivity:.2f}, precision {point.precision:.2f} there")
+
+# %% [markdown]
+# Now scans of another seed, with another panel of raters.
 
 # %%
 unseen = LesionPhantoms(seed + 1_000_000, count=size["unseen"], shape=size["shape"])
 tests = [as_scan(f"unseen {number}", one) for number, one in enumerate(unseen)]
 found = [detect(model, scan.image) for scan in tests]
 shown = max(range(len(tests)), key=lambda number: len(tests[number].lesions))
-truth = lesion_target(tests[shown].lesions)
-sure = found[shown].scores >= 0.2
+above = found[shown].above
 plot_case(
     tests[shown].image.data,
-    spacing=tests[shown].image.spacing,
+    affine=tests[shown].image.affine,
     soft_mask=unseen[shown].mask,
-    truth_boxes=truth["boxes"],
+    truth_boxes=scan_target(tests[shown])["boxes"],
     existence=torch.tensor([one.existence for one in tests[shown].lesions]),
-    found_boxes=found[shown].box[sure],
-    scores=found[shown].scores[sure],
+    found_boxes=found[shown].box[above],
+    scores=found[shown].scores[above],
 )
 
 # %% [markdown]
@@ -248,7 +261,7 @@ plot_case(
 # plain threshold with connected components, which the bright vessels and cysts defeat.
 
 # %%
-targets = [lesion_target(scan.lesions) for scan in tests]
+targets = [scan_target(scan) for scan in tests]
 unfiltered = replace(config, score_threshold=0.0)  # fresh scores are near 0.01: none is cut
 untrained = build_detector(unfiltered, model.spacing, model.intensity)
 level = float(torch.stack([scan.image.data for scan in scans[:4]]).quantile(0.98))
@@ -264,6 +277,11 @@ for name, result in judged.items():
     line = f"CPM {result.froc.cpm:.3f}   AP@0.1 {result.ap10:.3f}   AP@0.5 {result.ap50:.3f}"
     print(f"{name:>10}: {line}")
 plot_froc({name: result.froc for name, result in judged.items()})
+
+# %%
+point = evaluate(predictions["trained"], targets, at=model.score_threshold).point
+print(f"at the score that validation chose: sensitivity {point.sensitivity:.2f}, precision")
+print(f"{point.precision:.2f}, {point.fps_per_scan:.2f} false positives a scan")
 
 # %% [markdown]
 # One seed and a few scans: `softoverlap demo` judges on more, and `benchmarks/demo_seeds.py`
