@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from pathlib import Path
+
+from _tables import markdown_table, with_block
 
 from softoverlap.app.columns import TABLES, Column
 from softoverlap.measures import CRITERION_NOTES
@@ -18,7 +19,7 @@ def markdown(table: Iterable[Column]) -> str:
         (f"`{column.name}`", column.title, column.meaning, column.unit, column.better)
         for column in table
     ]
-    return _lines(("column", "title", "what it is", "unit", "better"), rows)
+    return markdown_table(("column", "title", "what it is", "unit", "better"), rows)
 
 
 def criteria() -> str:
@@ -27,11 +28,7 @@ def criteria() -> str:
     for name, note in CRITERION_NOTES.items():
         what, _, who = note.partition(": ")
         rows.append((f"`{name}`", what, who, "masks" if "mask" in name else "masks or boxes"))
-    return _lines(("`--hit`", "what it is", "who uses it, or why", "the truth is"), rows)
-
-
-def _lines(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in (head, ("---",) * len(head), *rows))
+    return markdown_table(("`--hit`", "what it is", "who uses it, or why", "the truth is"), rows)
 
 
 def with_tables(page: str) -> str:
@@ -39,12 +36,7 @@ def with_tables(page: str) -> str:
     blocks = {f"columns of {name}": ("columns", markdown(table)) for name, table in TABLES.items()}
     blocks["criteria of hits"] = ("criteria", criteria())
     for name, (kind, table) in blocks.items():
-        begin, end = f"<!-- {name} -->", f"<!-- end of {kind} -->"
-        pattern = f"{re.escape(begin)}.*?{re.escape(end)}"
-        block = f"{begin}\n{table}\n{end}"
-        page, count = re.subn(pattern, lambda _, block=block: block, page, flags=re.DOTALL)
-        if count != 1:
-            raise ValueError(f"{PAGE} must have the mark {begin} once, found {count}")
+        page = with_block(page, table, name, f"end of {kind}")
     return page
 
 

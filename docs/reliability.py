@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-import re
 from pathlib import Path
 from typing import Any
+
+from _tables import markdown_table, with_block
 
 PAGE = Path(__file__).with_name("reliability.md")
 STORED = Path(__file__).parents[1] / "benchmarks/results/fuzz.json"
@@ -59,7 +60,7 @@ def _families(families: dict[str, Any]) -> str:
         runs = family["commands"]
         refused = (runs[command]["refused"] if command in runs else "" for command in COMMANDS)
         rows.append((WHAT[name], family["files"], *refused, *_worst(runs.values())))
-    return _lines(("family", "files", *(f"`{name}`" for name in COMMANDS), *_WORST), rows)
+    return markdown_table(("family", "files", *(f"`{name}`" for name in COMMANDS), *_WORST), rows)
 
 
 def _commands(families: dict[str, Any]) -> str:
@@ -70,7 +71,7 @@ def _commands(families: dict[str, Any]) -> str:
         statuses = ", ".join(map(str, sorted({run["status"] for run in runs})))
         files = sum(family["files"] for family in takes)
         rows.append((f"`{command}`", len(runs), files, statuses, *_worst(runs)))
-    return _lines(("command", "processes", "files", "statuses", *_WORST), rows)
+    return markdown_table(("command", "processes", "files", "statuses", *_WORST), rows)
 
 
 def _worst(runs: Any) -> tuple[str, str]:
@@ -78,20 +79,10 @@ def _worst(runs: Any) -> tuple[str, str]:
     return f"{longest:.0f}", f"{largest:.0f}"
 
 
-def _lines(head: tuple[str, ...], rows: list[tuple[Any, ...]]) -> str:
-    lines = (head, ("---",) * len(head), *rows)
-    return "\n".join(f"| {' | '.join(map(str, cells))} |" for cells in lines)
-
-
 def with_tables(page: str, stored: dict[str, Any]) -> str:
     """The page with each table between its marks written anew."""
     for name, table in tables(stored).items():
-        begin, end = f"<!-- {name} -->", f"<!-- end of {name} -->"
-        block = f"{begin}\n{table}\n{end}"
-        pattern = f"{re.escape(begin)}.*?{re.escape(end)}"
-        page, count = re.subn(pattern, lambda _, block=block: block, page, flags=re.DOTALL)
-        if count != 1:
-            raise ValueError(f"{PAGE} must have the mark {begin} once, found {count}")
+        page = with_block(page, table, name, f"end of {name}")
     return page
 
 
