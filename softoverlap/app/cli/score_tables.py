@@ -18,8 +18,6 @@ def print_metrics(summary: Mapping[str, Any], *, title: str = "") -> None:
     _print_found(summary, title)
     percent = f"{100 * summary.get('bootstrap', {}).get('confidence', 0.95):g} % interval"
     table = Table("", "mean", percent, "median", "cases", title="means over cases")
-    for column in table.columns[1:]:
-        column.justify = "right"
     shown = [name for name in shown_in(CASES, "summary") if name in summary["metrics"]]
     for name in shown:
         metric = summary["metrics"][name]
@@ -27,7 +25,7 @@ def print_metrics(summary: Mapping[str, Any], *, title: str = "") -> None:
         numbers = (figure(metric["mean"]), ends, figure(metric["median"]), str(metric["n"]))
         table.add_row(name, *numbers)
     if table.row_count:
-        Console(width=None if console.is_terminal else 100, highlight=False).print(table)
+        _print(table)
     if empty := summary.get("n_empty"):
         say(f"{plural(empty, 'case')} with empty prediction and truth: their overlaps count as 1")
     if words := summary.get("no_curve"):
@@ -45,15 +43,13 @@ def _print_found(summary: Mapping[str, Any], title: str) -> None:
     head = f"{title}: {head}" if title else head
     by_centre = summary.get("by_centre", {})
     table = Table("", "by the rule", percent, *(["by centre"] if by_centre else []), title=head)
-    for column in table.columns[1:]:
-        column.justify = "right"
     for name, words in _HEADLINE.items():
         ends = _interval(point.get(f"{name}_interval"))
         second = [figure(by_centre[name])] if by_centre else []
         table.add_row(words, figure(point[name]), ends, *second)
     for row in _curve_rows(summary):
         table.add_row(*row)
-    Console(width=None if console.is_terminal else 100, highlight=False).print(table)
+    _print(table)
     _print_sizes(summary.get("by_size", []))
     say(f"a hit: {summary['hit']['words']}")
     say(f"{_which_count(point)}: {point['words']}")
@@ -70,11 +66,16 @@ def _print_sizes(sizes: Sequence[Mapping[str, Any]]) -> None:
     centred = any(size.get("by_centre") is not None for size in sizes)
     second = ["by centre"] if centred else []
     table = Table("volume", "lesions", "by the rule", *second, title="sensitivity by size")
-    for column in table.columns[1:]:
-        column.justify = "right"
     for size in sizes:
         numbers = [size["sensitivity"], *([size.get("by_centre")] if centred else [])]
         table.add_row(size["size"], str(size["lesions"]), *map(figure, numbers))
+    _print(table)
+
+
+def _print(table: Table) -> None:
+    """A table whose columns but the first hold numbers."""
+    for column in table.columns[1:]:
+        column.justify = "right"
     Console(width=None if console.is_terminal else 100, highlight=False).print(table)
 
 
