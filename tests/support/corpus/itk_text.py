@@ -124,11 +124,7 @@ def nrrd(seed: int) -> Iterator[Damaged]:
     rng = random.Random(seed)
     for what, header in _headers(NRRD, NRRD_WRONG, NRRD_MORE, _nrrd):
         yield damaged(what, ".nrrd", header + DATA)
-    whole = _nrrd(NRRD.items()) + DATA
-    start = len(whole) - len(DATA)
-    for what, content in (*cut_short(whole, {"header": 60, "data": start}), *_magics(whole)):
-        yield damaged(what, ".nrrd", content)
-    for what, content in flipped(whole, start, rng, 40):
+    for what, content in _torn(_nrrd(NRRD.items()), rng):
         yield damaged(what, ".nrrd", content)
     for encoding, data in _encoded():
         yield damaged(f"{encoding} data", ".nrrd", _nrrd_of(encoding=encoding.split()[0]) + data)
@@ -142,11 +138,7 @@ def meta(seed: int) -> Iterator[Damaged]:
     rng = random.Random(seed)
     for what, header in _headers(META, META_WRONG, META_MORE, _meta):
         yield damaged(what, ".mha", header + DATA)
-    whole = _meta(META.items()) + DATA
-    start = len(whole) - len(DATA)
-    for what, content in (*cut_short(whole, {"header": 60, "data": start}), *_magics(whole)):
-        yield damaged(what, ".mha", content)
-    for what, content in flipped(whole, start, rng, 40):
+    for what, content in _torn(_meta(META.items()), rng):
         yield damaged(what, ".mha", content)
     for what, size, data in _compressed():
         yield damaged(f"packed {what}", ".mha", _packed(size) + data)
@@ -159,6 +151,14 @@ def meta(seed: int) -> Iterator[Damaged]:
     for what, place in _places("raw"):
         header = _meta_of(ElementDataFile=place)
         yield damaged(f"apart {what}", ".mhd", header, raw=DATA[: -1 if what == "short" else None])
+
+
+def _torn(header: bytes, rng: random.Random) -> Iterator[tuple[str, bytes]]:
+    """A whole file cut short, with another sign at its start, or with a header of other bytes."""
+    whole = header + DATA
+    yield from cut_short(whole, {"header": 60, "data": len(header)})
+    yield from _magics(whole)
+    yield from flipped(whole, len(header), rng, 40)
 
 
 def _headers(
