@@ -160,7 +160,8 @@ def _same_label(lesion: Row, row: Row) -> bool:
 def _asked(matches: Sequence[LesionMatches], rule: float | str | None) -> ChosenPoint:
     if not isinstance(rule, str):
         top = max(
-            (score for match in matches for score in match.outcomes.scores.tolist()), default=0
+            (score for match in matches for score in match.outcomes.scores.tolist()),
+            default=math.inf,
         )
         above = rule is not None and rule > top
         words = f"as given, above the highest score, {top:.4g}" if above else "as given"
