@@ -14,6 +14,7 @@ import torch
 from jaxtyping import Shaped
 from torch import Tensor
 
+from softoverlap._autograd import widened
 from softoverlap._checks import may_look
 from softoverlap._types import accumulation_dtype
 
@@ -72,7 +73,7 @@ def in_wider_type(a: Tensor, b: Tensor, layout: Layout) -> tuple[Tensor, Tensor]
         return a, b  # which are measured in float64
     if not may_look(a, b) or _ordinary(a, b, layout):
         return a, b
-    return _widened(a), _widened(b)
+    return widened(a), widened(b)
 
 
 def on_one_scale(a: Tensor, b: Tensor, layout: Layout) -> tuple[Tensor, Tensor]:
@@ -129,22 +130,3 @@ def _shortest(boxes: Tensor, layout: Layout) -> Tensor:
 def power_of_two(exponent: Tensor) -> Tensor:
     """2^exponent to the bit, made of the bits of a float64."""
     return (exponent.clamp(-1022, 1023) + 1023 << 52).view(torch.float64)
-
-
-def _widened(boxes: Tensor) -> Tensor:
-    narrow = boxes.is_floating_point() and boxes.dtype != torch.float64
-    return _Widened.apply(boxes) if narrow else boxes.to(torch.float64)  # pyright: ignore
-
-
-class _Widened(torch.autograd.Function):
-    """float64, and back to the narrower type without becoming infinite."""
-
-    @staticmethod
-    def forward(ctx, boxes):
-        ctx.dtype = boxes.dtype
-        return boxes.to(torch.float64)
-
-    @staticmethod
-    def backward(ctx, *gradients):  # pyright: ignore[reportIncompatibleMethodOverride]
-        most = torch.finfo(ctx.dtype).max
-        return gradients[0].clamp(-most, most).to(ctx.dtype)
