@@ -1,0 +1,89 @@
+"""Ours and a peer, each in fresh processes that take turns: time and memory beyond the inputs.
+
+A script lists its cases by name, each a function that makes the inputs and returns what is
+measured, and calls `compared` with the pairs that interest it. The same script, called with
+`--case NAME`, measures that case alone and prints a line of JSON.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+Case = Callable[[], Callable[[], object]]
+
+
+def case_asked(cases: Mapping[str, Case], repeats: int = 5) -> bool:
+    """Whether this process is here for one case; if so, that is measured and printed."""
+    parser = argparse.ArgumentParser(add_help=False)
+    parser.add_argument("--case")
+    name = parser.parse_known_args()[0].case
+    if name is None:
+        return False
+    print(json.dumps(measured(cases[name](), repeats)))
+    return True
+
+
+def measured(run: Callable[[], object], repeats: int) -> dict[str, float]:
+    """Median seconds, and the high-water mark of one warm call beyond what was there before it."""
+    run()
+    before = _restart_high_water()
+    run()
+    peak = _status("VmHWM") - before
+    times = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        run()
+        times.append(time.perf_counter() - start)
+    return {"seconds": statistics.median(times), "bytes": peak}
+
+
+def compared(
+    script: str, pairs: Mapping[str, tuple[str, str]], rounds: int = 3, options: Sequence[str] = ()
+) -> dict[str, dict[str, object]]:
+    """For each pair of cases (ours, the peer's): ratios of `rounds` turns, ours over the peer."""
+    figures: dict[str, dict[str, object]] = {}
+    for name, sides in pairs.items():
+        turns = [[_in_process(script, side, options) for side in sides] for _ in range(rounds)]
+        ratios = [ours["seconds"] / peer["seconds"] for ours, peer in turns]
+        ours, peer = (
+            {key: statistics.median(turn[side][key] for turn in turns) for key in turns[0][side]}
+            for side in (0, 1)
+        )
+        figures[name] = {
+            "time_over_peer": statistics.median(ratios),
+            "time_over_peer_min_max": [min(ratios), max(ratios)],
+            "memory_over_peer": ours["bytes"] / max(1.0, peer["bytes"]),
+            "ours": ours,
+            "peer": {"case": sides[1], **peer},
+        }
+        print(
+            f"{name}: {figures[name]['time_over_peer']:.2f} ({min(ratios):.2f} to "
+            f"{max(ratios):.2f}) of the time, {figures[name]['memory_over_peer']:.2f} of the "
+            f"memory of {sides[1]}",
+            flush=True,
+        )
+    return figures
+
+
+def _in_process(script: str, case: str, options: Sequence[str]) -> dict[str, float]:
+    command = [sys.executable, str(Path(script).resolve()), "--case", case, *options]
+    output = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout
+    return json.loads(output.splitlines()[-1])
+
+
+def _restart_high_water() -> int:
+    """Let Linux forget the high-water mark; the bytes that are resident now."""
+    Path("/proc/self/clear_refs").write_text("5")
+    return _status("VmRSS")
+
+
+def _status(key: str) -> int:
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return 1024 * next(int(line.split()[1]) for line in lines if line.startswith(key))
