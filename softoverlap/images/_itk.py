@@ -15,7 +15,9 @@ from jaxtyping import Float64, Shaped
 from torch import Tensor
 
 from softoverlap._reader import ReadImage, read
-from softoverlap.images._headers import checked_layout
+from softoverlap.images._headers import DamagedError, Layout
+from softoverlap.images._meta_header import meta_layout
+from softoverlap.images._nrrd_header import nrrd_layout
 from softoverlap.images.geometry import check_affine
 from softoverlap.images.limits import check_memory, current_limits
 from softoverlap.images.noted import Noted
@@ -48,6 +50,21 @@ def read_itk(path: Path, *, wanted: int) -> Noted[tuple[np.ndarray, Float64[Tens
 def itk_type(path: Path) -> str:
     """The type of the values as NumPy calls it, from the header alone."""
     return checked_layout(path)[0].dtype
+
+
+def checked_layout(path: Path) -> Noted[Layout]:
+    """The layout of a MetaImage or NRRD file.
+
+    Raises:
+        ValueError: If its header, or the size of its data, is not what the format asks for, or
+            its data file does not exist.
+    """
+    check = meta_layout if path.suffix.lower() in (".mha", ".mhd") else nrrd_layout
+    try:
+        return check(path)
+    except DamagedError as error:
+        kind = path.suffix[1:].upper()
+        raise ValueError(f"{path} must be a readable {kind} file, got: {error}") from error
 
 
 def from_itk(image: SimpleITK.Image, name: str) -> tuple[np.ndarray, Float64[Tensor, "4 4"]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 import zlib
 
 import pytest
@@ -158,3 +159,25 @@ def test_a_stream_of_other_length_than_the_header_says_is_refused(tmp_path):
     path.write_bytes(packed(VALUES + bytes(1 << 25)))
     with pytest.raises(ValueError, match=r"must hold 120 bytes of values, got .*33554432"):
         load_image(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "field"),
+    [
+        ("scan.mha", meta(ElementSpacing=None), "ElementSpacing"),
+        ("scan.nrrd", nrrd(space_directions=None), "space directions"),
+    ],
+)
+def test_a_header_without_voxel_sizes_is_read_as_1_mm_with_a_note(tmp_path, name, content, field):
+    (tmp_path / name).write_bytes(content)
+    with pytest.warns(UserWarning, match=rf"{name}: its header has no {field}: voxels of 1 mm"):
+        scan = load_image(tmp_path / name)
+    assert scan.spacing == (1.0, 1.0, 1.0)
+
+
+def test_an_nrrd_header_may_give_spacings_alone(tmp_path):
+    path = tmp_path / "scan.nrrd"
+    path.write_bytes(nrrd(space_directions=None, space=None, space_origin=None, spacings="1 2 3"))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert load_image(path).spacing == (1.0, 2.0, 3.0)
