@@ -34,6 +34,14 @@ class _Refuse(torch.autograd.Function):
         raise RuntimeError(f"{ctx.what} can be differentiated once, got a second derivative")
 
 
+def in_graph() -> bool:
+    """Whether operations are differentiated or traced, so that none may write over its input.
+
+    A trace is checked by a second one without gradients, which must be the same.
+    """
+    return torch.is_grad_enabled() or torch.jit.is_tracing()
+
+
 def held(values: Tensor, below: float | None = None) -> Tensor:
     """The same values, whose gradient ends at a quarter of the largest number of their type.
 

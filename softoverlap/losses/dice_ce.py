@@ -37,9 +37,8 @@ class SoftDiceCELoss(MaskLoss):
         lambda_ce: Weight of the cross entropy, at least 0.
         label_smoothing: Smoothing of the labels in the cross entropy over classes, in [0, 1].
         ignore_index: Voxels with this label do not count in either part. Of a target of several
-            channels: over classes, as in MONAI's masked losses, voxels of this channel, or, if it
-            is no channel, voxels that are 0 in all; over regions, with
-            `cross_entropy="regions"` alone, voxels that hold this number, say 255, in all.
+            channels: over classes voxels of this channel, or, if it is no channel, those that are
+            0 or hold it in all; over regions those alone that hold this number, say 255, in all.
         cross_entropy: `"classes"` or `"regions"`; None for classes, with one warning where the
             channels of a target overlap.
 

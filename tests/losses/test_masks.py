@@ -401,3 +401,14 @@ def test_losses_have_second_and_forward_derivatives():
     torch.testing.assert_close(torch.func.hessian(loss)(pred), expected)
     _, slope = torch.func.jvp(loss, (pred,), (torch.ones_like(pred),))
     torch.testing.assert_close(slope, torch.func.grad(loss)(pred).sum())
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.float32])
+def test_voxels_that_hold_the_ignored_number_in_all_channels_do_not_count(dtype):
+    target = torch.zeros(1, 3, 4, 4, dtype=dtype)
+    target[:, 0], target[:, 1, :2] = 1, 1
+    marked = target.clone()
+    marked[..., 2:] = 255
+    logits = torch.randn(1, 3, 4, 4, generator=torch.Generator().manual_seed(0))
+    loss = SoftDiceLoss(sigmoid=True, ignore_index=255, smooth_nr=0, smooth_dr=0)
+    assert loss(logits, marked) == loss(logits[..., :2], target[..., :2])
