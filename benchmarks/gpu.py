@@ -2,12 +2,13 @@
 
 One command, a few minutes: values against the plain path first, then times, bandwidths and memory.
 Every target is stored with what was measured and whether that reaches it. Without a GPU it says so
-and ends with status 2; `--interpret` tries the script on the CPU, at tiny sizes, and stores nothing.
+and ends with status 2; `--interpret` tries the script on the CPU, at tiny sizes, and stores none.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import sys
 from collections.abc import Callable
@@ -42,14 +43,17 @@ class Targets:
         self.found: dict[str, dict[str, object]] = {}
 
     def at_most(self, name: str, value: float, bound: float) -> None:
+        """A target that is reached from above."""
         self._add(name, value, value <= bound, at_most=bound)
 
     def at_least(self, name: str, value: float, bound: float) -> None:
+        """A target that is reached from below."""
         self._add(name, value, value >= bound, at_least=bound)
 
     def _add(self, name: str, value: float, reached: bool, **bound: float) -> None:
         self.found[name] = {"measured": value, **bound, "reached": reached}
         (kind, number), word = *bound.items(), "reached" if reached else "MISSED"
+        word = "tried, not measured" if INTERPRETED else word
         print(f"  {word}: {name}: {value:.3g} ({kind.replace('_', ' ')} {number:g})", flush=True)
 
 
@@ -205,7 +209,9 @@ def main() -> int:
     figures["dense"] = dense_scores(targets)
     figures["losses"] = losses(targets, bandwidth)
     figures["targets"] = targets.found
-    if not INTERPRETED:
+    if INTERPRETED:
+        json.dumps(figures)
+    else:
         store("gpu", DEVICE, figures)
     return 0
 

@@ -39,10 +39,10 @@ def sums_by_kernels(
         return None
     from softoverlap.losses._triton import sums  # imports Triton
 
-    softmax = prepare.softmax and logits.shape[1] > 1
+    activation = "softmax" if prepare.softmax else "sigmoid" if prepare.sigmoid else "none"
     first = 0 if prepare.include_background else 1
     logits = logits if logits.is_floating_point() else logits.float()
-    found = sums(logits, truth, softmax=softmax, sigmoid=prepare.sigmoid, form=form, first=first)
+    found = sums(logits, truth, activation=activation, form=form, first=first)
     return [held(total) for total in found]
 
 

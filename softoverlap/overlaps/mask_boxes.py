@@ -73,9 +73,7 @@ def mask_box_pair_mass(masks: AnyMasks, boxes: Boxes, *, validate: bool | None =
     return aligned_ratios(_mass_alone, *prepared(masks, boxes, validate), at_least=torch.float32)
 
 
-@partial(
-    MaskBoxOverlap, zero_apart=True, form="dice", tversky_weights=lambda empty: (0.5, 0.5)
-)
+@partial(MaskBoxOverlap, zero_apart=True, form="dice", tversky_weights=lambda empty: (0.5, 0.5))
 def mask_box_dice(mass: Tensor, volume: Tensor, size: Tensor, *, empty: float = 1.0) -> Tensor:
     """Soft Dice score of masks and boxes: `2 · mass / (size + volume)`.
 

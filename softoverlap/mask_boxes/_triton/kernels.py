@@ -5,7 +5,13 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from softoverlap.mask_boxes._triton.places import all_crops, all_faces, edge, touching_boxes, volume_of
+from softoverlap.mask_boxes._triton.places import (
+    all_crops,
+    all_faces,
+    edge,
+    touching_boxes,
+    volume_of,
+)
 from softoverlap.mask_boxes._triton.ratios import ratio_of, ratio_slopes
 from softoverlap.mask_boxes._triton.reads import at_faces, mass_of, pick, slopes_along, values_along
 
@@ -83,7 +89,14 @@ def write_to_boxes(
     faces = all_faces(boxes, columns, valid, AXES)
     volume = volume_of(faces[0], faces[1], faces[2], AXES)
     nothing = tl.full([BLOCK], 0, tl.float64)
-    low_a, low_b, low_c, high_a, high_b, high_c = nothing, nothing, nothing, nothing, nothing, nothing
+    low_a, low_b, low_c, high_a, high_b, high_c = (
+        nothing,
+        nothing,
+        nothing,
+        nothing,
+        nothing,
+        nothing,
+    )
     of_volume = nothing
     first = tl.program_id(1) * masks_each
     row = upstream + first.to(tl.int64) * upstream_mask + columns * upstream_box
@@ -185,7 +198,9 @@ def add_to_table(nodes, grad, a, b, c, read, AXES: tl.constexpr):
     """Each node gains its weight times the gradient."""
     for number in range(4):
         weight = pick(number, -a[4], -a[5], a[6], a[7])
-        add_across(nodes + pick(number, a[0], a[1], a[2], a[3]), grad * weight, b, c, read, AXES - 1)
+        add_across(
+            nodes + pick(number, a[0], a[1], a[2], a[3]), grad * weight, b, c, read, AXES - 1
+        )
 
 
 @triton.jit

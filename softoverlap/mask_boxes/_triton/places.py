@@ -1,7 +1,7 @@
 """Where the boxes of a block lie, and which of them touch the crop of a mask.
 
 The axes are a, b and c, c the last; of two axes they are a and c, of one it is a. The faces of
-boxes along an axis are a tuple (minima, maxima), a crop is (first voxel, voxels, step in the table).
+boxes along an axis are a tuple (minima, maxima), a crop is (first voxel, voxels, step in table).
 """
 
 from __future__ import annotations

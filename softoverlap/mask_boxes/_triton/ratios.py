@@ -11,7 +11,13 @@ import triton.language as tl
 
 @triton.jit
 def fraction(
-    mass, volume, size, FORM: tl.constexpr, EMPTY: tl.constexpr, ALPHA: tl.constexpr, BETA: tl.constexpr
+    mass,
+    volume,
+    size,
+    FORM: tl.constexpr,
+    EMPTY: tl.constexpr,
+    ALPHA: tl.constexpr,
+    BETA: tl.constexpr,
 ):
     """The ratio before it is clamped, its denominator, and where it is one at all."""
     one = tl.full(mass.shape, 1, tl.float64)  # a bare number would be of float32
@@ -38,9 +44,15 @@ def fraction(
 
 @triton.jit
 def ratio_of(
-    mass, volume, size, FORM: tl.constexpr, EMPTY: tl.constexpr, ALPHA: tl.constexpr, BETA: tl.constexpr
+    mass,
+    volume,
+    size,
+    FORM: tl.constexpr,
+    EMPTY: tl.constexpr,
+    ALPHA: tl.constexpr,
+    BETA: tl.constexpr,
 ):
-    ratio, bottom, nothing = fraction(mass, volume, size, FORM, EMPTY, ALPHA, BETA)
+    ratio, _, _ = fraction(mass, volume, size, FORM, EMPTY, ALPHA, BETA)
     if FORM != "mass":
         ratio = tl.where(ratio < 0, 0, tl.where(ratio > 1, 1, ratio))
     return ratio
@@ -48,7 +60,13 @@ def ratio_of(
 
 @triton.jit
 def ratio_slopes(
-    mass, volume, size, FORM: tl.constexpr, EMPTY: tl.constexpr, ALPHA: tl.constexpr, BETA: tl.constexpr
+    mass,
+    volume,
+    size,
+    FORM: tl.constexpr,
+    EMPTY: tl.constexpr,
+    ALPHA: tl.constexpr,
+    BETA: tl.constexpr,
 ):
     """Derivatives of the ratio by the mass, by the volume and by the size."""
     one = tl.full(mass.shape, 1, tl.float64)
