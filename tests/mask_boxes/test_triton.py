@@ -15,7 +15,7 @@ from softoverlap import (
     mask_box_tversky,
 )
 from softoverlap.lesion import Lesion
-from softoverlap.mask_boxes import SummedVolume
+from softoverlap.mask_boxes import SummedVolume, tables
 from tests.support.kernels import DEVICE, kernels, with_gradients
 
 _triton = pytest.importorskip("softoverlap.mask_boxes._triton", exc_type=ImportError)
@@ -167,3 +167,13 @@ def test_a_second_derivative_is_refused():
         gradient = torch.autograd.grad(score, some, create_graph=True)[0]
         with pytest.raises(RuntimeError, match="can be differentiated once"):
             gradient.sum().backward()
+
+
+@pytest.mark.parametrize("ndim", [2, 3])
+def test_tables_of_a_gpu_are_those_of_the_cpu(ndim):
+    def table(sums, masks):
+        return with_gradients(sums, (masks,), taken=False)
+
+    some = masks(ndim, torch.float64)
+    found, expected = table(tables._summed_across_rows, some), table(tables._summed, some)
+    torch.testing.assert_close(found, expected, rtol=1e-14, atol=1e-14)

@@ -14,7 +14,6 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import torch
-import triton
 import triton.language as tl
 from torch import Tensor
 
@@ -59,7 +58,8 @@ class _Work(NamedTuple):
 
     @property
     def tile(self) -> int:
-        return triton.next_power_of_2(self.channels)
+        """Rows of it; a tile has a power of two of them."""
+        return 1 << (self.channels - 1).bit_length()
 
     @property
     def block(self) -> int:
@@ -67,7 +67,7 @@ class _Work(NamedTuple):
 
     @property
     def blocks(self) -> int:
-        return triton.cdiv(self.voxels, self.block)
+        return -(-self.voxels // self.block)
 
     def start(self, kernel: Any, programs: int, *arguments: Any, **settings: Any) -> None:
         """Start so many programs for each item and group; of nothing there is nothing to do."""

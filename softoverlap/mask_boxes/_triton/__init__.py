@@ -17,7 +17,6 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-import triton
 from torch import Tensor
 
 from softoverlap._autograd import once_only
@@ -95,10 +94,10 @@ class _Work:
 
     def __init__(self, volume: SummedVolume, boxes: Tensor) -> None:
         self.masks, self.boxes = len(volume), len(boxes)
-        self.blocks = triton.cdiv(self.boxes, _BLOCK)
+        self.blocks = -(-self.boxes // _BLOCK)
         parts = min(self.masks, max(1, _PROGRAMS // max(1, self.blocks)))
-        self.masks_each = triton.cdiv(self.masks, max(1, parts))
-        self.parts = triton.cdiv(self.masks, max(1, self.masks_each))
+        self.masks_each = -(-self.masks // max(1, parts))
+        self.parts = -(-self.masks // max(1, self.masks_each))
         self.places = [t.contiguous() for t in (volume.starts, volume.offsets, volume.shapes)]
 
     def start(
