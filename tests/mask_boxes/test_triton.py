@@ -170,10 +170,25 @@ def test_a_second_derivative_is_refused():
 
 
 @pytest.mark.parametrize("ndim", [2, 3])
-def test_tables_of_a_gpu_are_those_of_the_cpu(ndim):
-    def table(sums, masks):
-        return with_gradients(sums, (masks,), taken=False)
-
-    some = masks(ndim, torch.float64)
-    found, expected = table(tables._summed_across_rows, some), table(tables._summed, some)
+def test_tables_of_a_gpu_without_triton(ndim):
+    some = [masks(ndim, torch.float64)]
+    found = with_gradients(tables._summed_across_rows, some, taken=False)
+    expected = with_gradients(tables._summed, some, taken=False)
     torch.testing.assert_close(found, expected, rtol=1e-14, atol=1e-14)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64, torch.uint8])
+@pytest.mark.parametrize("ndim", SHAPES)
+def test_tables_by_kernels(ndim, dtype):
+    some = masks(ndim) if dtype.is_floating_point else masks(ndim).round()
+    crops = [some[0].to(dtype), some[1, 1:].to(dtype), some[0, :0].to(dtype)]
+    if not dtype.is_floating_point:
+        crops[0] = crops[0].float()
+    for inputs, summed in (
+        (crops, lambda *all: tables._summed_crops(list(all))),
+        ([some], tables._summed),
+    ):
+        found = with_gradients(summed, inputs, taken=True)
+        expected = with_gradients(summed, inputs, taken=False)
+        close = 2**-7 if dtype == torch.bfloat16 else 1e-14  # the interpreter cuts bits off
+        torch.testing.assert_close(found, expected, rtol=close, atol=1e-14)

@@ -9,7 +9,7 @@ from triton.compiler import ASTSource
 
 from softoverlap._triton.probe import _add_one
 from softoverlap.losses._triton import kernels as losses
-from softoverlap.mask_boxes._triton import kernels as mask_boxes
+from softoverlap.mask_boxes._triton import kernels as mask_boxes, summing
 
 TARGET = GPUTarget("cuda", 90, 32)
 PAIRS = ["*fp64", "*fp64", "*fp32", "*i64", "*i64", "*i64", "i32", "i32", "i32"]
@@ -26,7 +26,7 @@ def compiled(kernel, types, **constants) -> None:
     assert next(given, None) is None
     source = ASTSource(fn=kernel, signature=signature, constexprs=constants)
     assert "cubin" in triton.compile(source, target=TARGET).asm
-    print(kernel.__name__, flush=True)
+    print(kernel.__name__, flush=True)  # noqa: T201
 
 
 if __name__ == "__main__":
@@ -37,6 +37,9 @@ if __name__ == "__main__":
         upstream = ["*fp32", "i32", "i32"]
         compiled(mask_boxes.write_to_boxes, [*PAIRS, *upstream, "*fp64"], **ratio)
         compiled(mask_boxes.add_to_tables, [*PAIRS, *upstream, "*fp64", "*fp64"], **ratio)
+    for axis, backward in ((0, False), (2, True)):
+        line = {"AXIS": axis, "AXES": 3, "BACKWARD": backward, "MOST": 3e38, "BLOCK": 128}
+        compiled(summing.add_up_lines, ["*bf16", "*fp64", "*i64"], **line)
     for activation, form in (("softmax", "min"), ("sigmoid", "squared")):
         chosen = {**TILE, "ACTIVATION": activation, "FORM": form}
         read = ["*bf16", "*fp32", "*fp32"]
