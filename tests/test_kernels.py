@@ -12,6 +12,8 @@ import torch
 from softoverlap import _triton
 from tests.support.kernels import kernels
 
+pytestmark = pytest.mark.slow  # and so not run where shapes are enforced, which wraps kernels
+
 
 def test_tensors_on_the_cpu_are_not_for_kernels():
     assert not _triton.available(torch.zeros(2))
@@ -54,7 +56,6 @@ def test_the_plain_path_is_taken_where_triton_does_not_work(error, monkeypatch):
         _triton._works.cache_clear()
 
 
-@pytest.mark.slow
 def test_kernels_compile_for_a_gpu(tmp_path):
     environment = {**os.environ, "TRITON_INTERPRET": "0", "TRITON_CACHE_DIR": str(tmp_path)}
     command = [sys.executable, "-m", "tests.support.compiled_kernels"]

@@ -10,6 +10,8 @@ from tests.support.kernels import DEVICE, kernels, with_gradients
 
 _triton = pytest.importorskip("softoverlap.losses._triton", exc_type=ImportError)
 
+pytestmark = pytest.mark.slow  # and so not run where shapes are enforced, which wraps kernels
+
 ACTIVATIONS = {"none": {}, "sigmoid": {"sigmoid": True}, "softmax": {"softmax": True}}
 FORMS = {"min": {}, "product": {"intersection": "product"}, "squared": {"squared_pred": True}}
 

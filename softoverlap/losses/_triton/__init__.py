@@ -9,6 +9,7 @@ each item and channel: how the loss changes with each of its sums. With a softma
 all channels of its voxels, else one; other channels are other items to it.
 """
 
+# pyright: reportMissingImports=false, reportGeneralTypeIssues=false
 from __future__ import annotations
 
 from typing import Any, NamedTuple

@@ -1,5 +1,6 @@
 """The kernels: the sums over voxels, and the gradients of the voxels."""
 
+# pyright: reportMissingImports=false, reportGeneralTypeIssues=false
 from __future__ import annotations
 
 import triton

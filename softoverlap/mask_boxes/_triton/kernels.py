@@ -1,6 +1,6 @@
 """The kernels: scores, their gradient to the boxes, and their gradient to the tables."""
 
-# pyright: reportGeneralTypeIssues=false
+# pyright: reportMissingImports=false, reportGeneralTypeIssues=false
 from __future__ import annotations
 
 import triton

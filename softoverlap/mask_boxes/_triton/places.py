@@ -4,7 +4,7 @@ The axes are a, b and c, c the last; of two axes they are a and c, of one it is 
 boxes along an axis are a tuple (minima, maxima), a crop is (first voxel, voxels, step in table).
 """
 
-# pyright: reportGeneralTypeIssues=false
+# pyright: reportMissingImports=false, reportGeneralTypeIssues=false
 from __future__ import annotations
 
 import triton

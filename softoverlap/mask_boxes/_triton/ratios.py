@@ -3,7 +3,7 @@
 A bare number would be of float32 in an expression by itself, so parameters multiply a float64 one.
 """
 
-# pyright: reportGeneralTypeIssues=false
+# pyright: reportMissingImports=false, reportGeneralTypeIssues=false
 from __future__ import annotations
 
 import triton

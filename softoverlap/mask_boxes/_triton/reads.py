@@ -6,7 +6,7 @@ weights interpolate. For a slope they are those left and right of it, two voxels
 is a node, which gives the mean of the one-sided derivatives.
 """
 
-# pyright: reportGeneralTypeIssues=false
+# pyright: reportMissingImports=false, reportGeneralTypeIssues=false
 from __future__ import annotations
 
 import triton

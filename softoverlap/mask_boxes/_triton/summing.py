@@ -6,12 +6,13 @@ from their ends, and the last kernel writes the gradient of each voxel. Masks ma
 they lie one behind the other, and so do their tables.
 """
 
-# pyright: reportGeneralTypeIssues=false
+# pyright: reportMissingImports=false, reportGeneralTypeIssues=false
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
 from itertools import accumulate
+from typing import Any
 
 import torch
 import triton
@@ -63,9 +64,10 @@ def _add_up(
 ) -> None:
     most = torch.finfo(voxels.dtype).max if voxels.is_floating_point() else 0.0
     settings = {"AXIS": axis, "AXES": ctx.ndim, "BACKWARD": backward, "MOST": most}
+    kernel: Any = add_up_lines
     with on(table.device):
         grid = (-(-ctx.lines[axis] // _BLOCK), len(masks))
-        add_up_lines[grid](voxels, table, masks, **settings, BLOCK=_BLOCK)
+        kernel[grid](voxels, table, masks, **settings, BLOCK=_BLOCK)
 
 
 @triton.jit
