@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from softoverlap import _triton
-from tests.support.kernels import kernels
+from tests.support.kernels import DEVICE, kernels
 
 pytestmark = pytest.mark.slow  # and so not run where shapes are enforced, which wraps kernels
 
@@ -24,7 +24,7 @@ def test_tensors_in_graphs_and_of_other_classes_are_not_for_kernels():
     class Labelled(torch.Tensor):
         pass
 
-    values, seen = torch.zeros(2), []
+    values, seen = torch.zeros(2, device=DEVICE), []
 
     def look(tensor):
         seen.append(_triton.available(tensor))
@@ -51,7 +51,7 @@ def test_the_plain_path_is_taken_where_triton_does_not_work(error, monkeypatch):
     _triton._works.cache_clear()
     try:
         with kernels(), pytest.warns(UserWarning, match="Triton does not work here"):
-            assert not _triton.available(torch.zeros(2))
+            assert not _triton.available(torch.zeros(2, device=DEVICE))
     finally:
         _triton._works.cache_clear()
 

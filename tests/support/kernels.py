@@ -16,10 +16,10 @@ DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 
 @contextmanager
 def kernels(taken=True):
-    """Kernels for all tensors within, or none."""
+    """Kernels within, or none."""
     before = set(_triton.DEVICES)
     _triton.DEVICES.clear()
-    _triton.DEVICES.update({"cpu", "cuda"} if taken else ())
+    _triton.DEVICES.update({DEVICE} if taken else ())
     try:
         yield
     finally:
