@@ -40,10 +40,11 @@ def sums_by_kernels(
     from softoverlap.losses._triton import sums  # imports Triton
 
     activation = "softmax" if prepare.softmax else "sigmoid" if prepare.sigmoid else "none"
-    first = 0 if prepare.include_background else 1
     logits = logits if logits.is_floating_point() else logits.float()
-    found = sums(logits, truth, activation=activation, form=form, first=first)
-    return [held(total) for total in found]
+    found = sums(logits, truth, activation=activation, form=form)
+    if logits.shape[1] > 1 and not prepare.include_background:
+        found = found[:, :, 1:]
+    return list(held(found).unbind())
 
 
 def _are_plain(prepare: Preparation, logits: Tensor, truth: Tensor) -> bool:
@@ -55,7 +56,7 @@ def _are_plain(prepare: Preparation, logits: Tensor, truth: Tensor) -> bool:
         return False
     if not logits.layout == truth.layout == torch.strided:
         return False
-    items, channels, voxels = logits.shape[0], logits.shape[1], logits[:1, :1].numel()
+    items, channels, voxels = logits.shape[0], logits.shape[1], logits.shape[2:].numel()
     if channels == 1 and (prepare.softmax or not prepare.include_background):
         return False
     if prepare.softmax and channels > _MOST_CHANNELS:

@@ -28,18 +28,17 @@ _PROGRAMS = 4096  # a few waves on the largest GPU
 _WIDE = {torch.float32: tl.float32, torch.float64: tl.float64}
 
 
-def sums(logits: Tensor, target: Tensor, *, activation: str, form: str, first: int) -> list[Tensor]:
-    """Intersection, size of the prediction and size of the target, each (B, C - first).
+def sums(logits: Tensor, target: Tensor, *, activation: str, form: str) -> Tensor:
+    """Intersection, size of the prediction and size of the target, shape (3, B, C).
 
     Args:
         logits: What the activation is applied to, shape (B, C, *spatial), floating.
         target: The same shape.
         activation: `"none"`, `"sigmoid"`, or `"softmax"`, over all channels.
         form: `"min"`, `"product"` or `"squared"`.
-        first: The first channel that counts.
     """
     found: Any = _Sums.apply(logits.flatten(2), target.flatten(2), activation, form)
-    return [total[:, first:] for total in found]
+    return found
 
 
 class _Work(NamedTuple):
@@ -92,12 +91,12 @@ class _Sums(torch.autograd.Function):
         partial = logits.new_empty((3, programs, *logits.shape[:2]), dtype=wide)
         strides = *logits.stride(), *target.stride(), *partial.stride()[:2]
         work.start(kernels.add_up, programs, logits, target, partial, *strides, **ctx.settings)
-        return tuple(partial.sum(dim=1, dtype=torch.float64).to(wide).unbind(0))
+        return partial.sum(dim=1, dtype=torch.float64).to(wide)
 
     @staticmethod
     def backward(ctx, *gradients):  # pyright: ignore[reportIncompatibleMethodOverride]
         with torch.no_grad():
-            found = _Sums._gradients(ctx, torch.stack(gradients))
+            found = _Sums._gradients(ctx, gradients[0].contiguous())
         inputs = (*ctx.saved_tensors, *gradients)
         return *once_only("a loss of masks on a GPU", found, inputs), None, None
 
