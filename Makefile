@@ -48,7 +48,7 @@ docs: $(VENV)/.dev
 	$(BIN)/sphinx-build -q -W --keep-going docs docs/_build/html
 
 bench: $(VENV)/.dev
-	set -e; for script in benchmarks/[!_]*.py; do echo "== $$script"; $(BIN)/python "$$script"; done
+	set -e; for script in $$(ls benchmarks/[!_]*.py | grep -v /gpu.py); do echo "== $$script"; $(BIN)/python "$$script"; done
 
 # Damaged files through every command; what is finished is kept in runs/fuzz, so Ctrl-C loses little.
 fuzz: $(VENV)/.dev

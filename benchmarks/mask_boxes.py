@@ -73,10 +73,7 @@ def against_box_iou(device: str) -> dict[str, object]:
     """190,000 anchors and 12 lesions on 192x192x96, as crops and as whole-image masks."""
     shape, count = (192, 192, 96), 190_000
     anchors = random_boxes(count, shape, (4, 12))
-    lesions = [_lesion(seed, shape) for seed in range(12)]
-    masks = torch.zeros(12, *shape)
-    for mask, lesion in zip(masks, lesions, strict=True):
-        mask[_window(lesion.box.long().tolist(), mask.shape)] = lesion.crop
+    lesions, masks = lesions_in(shape, 12)
     boxes = torch.stack([lesion.box for lesion in lesions]).to(device)
     anchors, masks = anchors.to(device), masks.to(device)
     tables = SummedVolume.from_lesions(lesions, device=device)
@@ -97,6 +94,17 @@ def against_box_iou(device: str) -> dict[str, object]:
         figures[f"{name}_over_monai"] = times[name] / times["monai_box_iou"]
         print(f"  {name}: {figures[f'{name}_over_monai']:.2f} times that")
     return figures
+
+
+def lesions_in(
+    shape: tuple[int, ...], count: int, whole: bool = True
+) -> tuple[list[Lesion], Tensor]:
+    """Drawn lesions, and their whole-image masks, if those are asked for."""
+    lesions = [_lesion(seed, shape) for seed in range(count)]
+    masks = torch.zeros(count if whole else 0, *shape)
+    for mask, lesion in zip(masks, lesions, strict=False):
+        mask[_window(lesion.box.long().tolist(), mask.shape)] = lesion.crop
+    return lesions, masks
 
 
 def _lesion(seed: int, shape: tuple[int, ...]) -> Lesion:

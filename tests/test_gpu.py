@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from softoverlap.lesion import Lesion
+from softoverlap.losses import SoftDiceLoss
 from softoverlap.overlaps import box_giou, mask_box_dice, mask_box_mass, mask_iou
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
@@ -47,11 +48,24 @@ def test_lesions_may_lie_on_the_cpu_and_their_crops_move():
 
 def test_scores_do_not_synchronise():
     masks, boxes = (tensor.cuda() for tensor in _case())
+    mask_box_dice(masks, boxes)  # kernels are compiled
     torch.cuda.set_sync_debug_mode("error")
     try:
         mask_box_dice(masks, boxes)
         box_giou(boxes, boxes)
         mask_iou(masks[None], masks[None])
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+
+
+def test_losses_of_volumes_do_not_synchronise():
+    loss = SoftDiceLoss(sigmoid=True)
+    values, target = torch.rand(2, 2, 3, 20, 24, 16, device="cuda").unbind()
+    values.requires_grad_()
+    loss(values, target).backward()  # kernels are compiled
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        loss(values, target).backward()
     finally:
         torch.cuda.set_sync_debug_mode("default")
 

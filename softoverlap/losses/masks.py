@@ -18,6 +18,7 @@ from softoverlap import masks, scores
 from softoverlap._checks import check_boolean, check_choice, check_weight
 from softoverlap._docstrings import Family
 from softoverlap._types import Masks, Targets
+from softoverlap.losses.by_kernels import sums_by_kernels
 from softoverlap.losses.inputs import Preparation
 from softoverlap.losses.reduction import reduce, reduction_name
 
@@ -108,12 +109,15 @@ class MaskLoss(Family, nn.Module):
             ValueError: If the shapes differ or a probability lies outside [0, 1] (were logits
                 passed without an activation?).
         """
-        pred, truth = self.prepare(input, target)
-        sums = _sums(pred, truth, self.form, self.batch)
+        sums = sums_by_kernels(self.prepare, input, target, self.form)
+        if sums is None:
+            sums = _sums(*self.prepare(input, target), self.form)
+        if self.batch:
+            sums = [total.sum(dim=0) for total in sums]
         loss = 1 - self.ratio(*sums, smooth_nr=self.smooth_nr, smooth_dr=self.smooth_dr)
         loss = loss * _channel_weights(self.class_weight, loss)
         if self.reduction == "none" and self.keeps_axes:
-            return loss.view(*loss.shape, *[1] * (pred.ndim - 2))
+            return loss.view(*loss.shape, *[1] * (input.ndim - 2))
         return reduce(loss, self.reduction)
 
 
@@ -259,12 +263,11 @@ def _form(intersection: str | None, squared: bool) -> str:
     return intersection or "min"
 
 
-def _sums(pred: Masks, truth: Masks, form: str, batch: bool) -> list[PerChannel]:
+def _sums(pred: Masks, truth: Masks, form: str) -> list[PerChannel]:
     """Intersection, size of the prediction, size of the target."""
     size = masks.squared_size if form == "squared" else masks.size
     shared = masks.min_intersection if form == "min" else masks.product_intersection
-    sums = [shared(pred, truth), size(pred), size(truth)]
-    return [total.sum(dim=0) for total in sums] if batch else sums
+    return [shared(pred, truth), size(pred), size(truth)]
 
 
 def checked_weight(weight: Weight) -> Tensor | None:

@@ -7,6 +7,7 @@ give the mass of a box. Parts of a box outside the table hold no mass. Tables an
 on them are float64.
 """
 
+from softoverlap.mask_boxes.by_kernels import kernels_take, scores_by_kernels
 from softoverlap.mask_boxes.mass import mass_of_pairs
 from softoverlap.mask_boxes.meeting import meeting_boxes, meeting_pairs
 from softoverlap.mask_boxes.places import centres_of_mass, supports
@@ -16,8 +17,10 @@ __all__ = [
     "SummedVolume",
     "as_summed_volume",
     "centres_of_mass",
+    "kernels_take",
     "mass_of_pairs",
     "meeting_boxes",
     "meeting_pairs",
+    "scores_by_kernels",
     "supports",
 ]

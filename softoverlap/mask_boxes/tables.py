@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
+from math import prod
 
 import torch
 import torch.nn.functional as F
@@ -14,6 +16,7 @@ from softoverlap._autograd import widened
 from softoverlap._checks import check_probabilities, check_rank, may_look
 from softoverlap._types import LesionMasks, plain, score_dtype
 from softoverlap.lesion import Lesion
+from softoverlap.mask_boxes.summing import kernels_sum, summed_by_kernels
 
 
 @dataclass(frozen=True, eq=False)
@@ -165,14 +168,15 @@ class SummedVolume:
     @classmethod
     def _from_crops(cls, crops: list[Tensor], offsets: Tensor) -> SummedVolume:
         device = crops[0].device
-        tables = [_summed(crop[None]).flatten() for crop in crops]
-        lengths = _sent([0] + [table.numel() for table in tables[:-1]], device)
+        table, shapes = _summed_crops(crops), [list(crop.shape) for crop in crops]
+        begins = [0, *accumulate(prod(side + 1 for side in shape) for shape in shapes)]
+        ends = _sent(begins, device)
         return cls(
-            table=torch.cat(tables),
-            starts=lengths.cumsum(0),
+            table=table,
+            starts=ends[:-1],
             offsets=offsets.to(device, non_blocking=True),
-            shapes=_sent([list(crop.shape) for crop in crops], device),
-            sizes=torch.stack([table[-1] for table in tables]),
+            shapes=_sent(shapes, device),
+            sizes=table.index_select(0, ends[1:] - 1),
             sides=tuple(map(max, zip(*(crop.shape for crop in crops), strict=True))),
             dtype=score_dtype(*crops)
             if any(c.is_floating_point() for c in crops)
@@ -199,10 +203,38 @@ def _sent(values: list[int] | list[list[int]], device: torch.device) -> Int[Tens
     return torch.tensor(values).to(device, non_blocking=True)
 
 
+def _summed_crops(crops: list[Tensor]) -> Float[Tensor, "entries"]:
+    """The tables of all crops, one behind the other."""
+    if kernels_sum(len(crops), crops[0].ndim, *crops):
+        voxels = torch.cat([crop.flatten() for crop in crops])
+        return summed_by_kernels(voxels, [crop.shape for crop in crops])
+    return torch.cat([_summed(crop[None]).flatten() for crop in crops])
+
+
 def _summed(masks: Shaped[Tensor, "masks *spatial"]) -> Float[Tensor, "masks *nodes"]:
     """Σ of all voxels below each node, a node more than voxels along every axis."""
+    if kernels_sum(masks.shape[0], masks.ndim - 1, masks):
+        tables = summed_by_kernels(masks.flatten(), [masks.shape[1:]] * masks.shape[0])
+        return tables.view(-1, *[side + 1 for side in masks.shape[1:]])
+    if masks.device.type != "cpu" and masks.ndim > 2:
+        return _summed_across_rows(masks)
     padded = F.pad(widened(masks), [1, 0] * (masks.ndim - 1))
     for axis in reversed(range(1, masks.ndim)):
+        padded.cumsum_(axis)
+    return padded
+
+
+def _summed_across_rows(
+    masks: Shaped[Tensor, "masks *spatial"],
+) -> Float[Tensor, "masks *nodes"]:
+    """The same on a GPU, where sums along short rows are slow: for them, rows become columns.
+
+    A thread then adds up one line, voxel by voxel, as the CPU does: sums never fall, and an empty
+    layer adds exactly 0, which PyTorch's sums along rows do not promise.
+    """
+    padded = F.pad(widened(masks).transpose(1, -1), [1, 0] * (masks.ndim - 1))
+    padded = padded.cumsum_(1).transpose(1, -1).contiguous()
+    for axis in reversed(range(1, masks.ndim - 1)):
         padded.cumsum_(axis)
     return padded
 

@@ -16,8 +16,10 @@ from softoverlap.mask_boxes import (
     SummedVolume,
     as_summed_volume,
     centres_of_mass,
+    kernels_take,
     mass_of_pairs,
     meeting_pairs,
+    scores_by_kernels,
     supports,
 )
 
@@ -51,10 +53,20 @@ def in_parts(
 
 
 def all_ratios(
-    ratio: Ratio, volume: SummedVolume, boxes: Tensor, at_least: torch.dtype | None = None
+    ratio: Ratio,
+    volume: SummedVolume,
+    boxes: Tensor,
+    at_least: torch.dtype | None = None,
+    *,
+    form: str | None = None,
 ) -> Tensor:
-    """The ratio of all pairs; those that don't meet have 0 without being read."""
+    """The ratio of all pairs; those that don't meet have 0 without being read.
+
+    A `form` that is the name of a ratio says that this is it, and lets a GPU form it on the way.
+    """
     dtype = _result_dtype(volume, boxes, at_least)
+    if form is not None and kernels_take(volume, boxes):
+        return scores_by_kernels(volume, boxes, form, getattr(ratio, "keywords", {}), dtype)
     masks, count = volume.starts.shape[0], boxes.shape[0]  # no len(), which a graph forgets
     result = torch.zeros(masks * count, dtype=dtype, device=volume.device)
     for rows, columns in meeting_pairs(volume, boxes):

@@ -27,7 +27,7 @@ def _penalty(centre: Tensor, support: Tensor, boxes: Tensor) -> Tensor:
     return scores.distance_penalty(distance, geometry.squared_diagonal(support, boxes))
 
 
-@partial(MaskBoxOverlap, range=(-1.0, 1.0), zero_apart=False, penalty=_penalty)
+@partial(MaskBoxOverlap, range=(-1.0, 1.0), zero_apart=False, form="iou", penalty=_penalty)
 def mask_box_diou(mass: Tensor, volume: Tensor, size: Tensor, *, empty: float = 1.0) -> Tensor:
     """Soft distance IoU of masks and boxes, also of those that don't meet.
 

@@ -40,11 +40,13 @@ class MaskBoxOverlap(Overlap):
             box outside the mask and of the mask outside the box; None if it is none. Where it is,
             some box is the best of all (`best_box`).
         penalty: What distance takes off; by default nothing.
+        form: The name of its ratio in `softoverlap.scores`, if its definition is nothing else.
         facts: What is said of every `Overlap`.
     """
 
     _weights: Callable[..., tuple[float, float]] | None
     _penalty: Penalty | None
+    _form: str | None
 
     def __init__(
         self,
@@ -52,10 +54,11 @@ class MaskBoxOverlap(Overlap):
         *,
         tversky_weights: Callable[..., tuple[float, float]] | None = None,
         penalty: Penalty | None = None,
+        form: str | None = None,
         **facts: Any,
     ) -> None:
         super().__init__(definition, symmetric=False, **facts)
-        vars(self).update(_weights=tversky_weights, _penalty=penalty)
+        vars(self).update(_weights=tversky_weights, _penalty=penalty, _form=form)
 
     def __call__(
         self,
@@ -84,7 +87,7 @@ class MaskBoxOverlap(Overlap):
         ratio = self.defined(parameters)
 
         def score(volume: SummedVolume, boxes: Tensor) -> Tensor:
-            found = all_ratios(ratio, volume, boxes)
+            found = all_ratios(ratio, volume, boxes, form=self._form)
             if self._penalty is None:
                 return found
             return less_penalty(found, self._penalty, volume, boxes)

@@ -47,7 +47,7 @@ def mask_box_mass(masks: AnyMasks, boxes: Boxes, *, validate: bool | None = None
         >>> mask_box_mass(mask, torch.tensor([[1.0, 3.0], [1.5, 2.25]]))
         tensor([[1.5000, 0.5000]])
     """
-    mass = partial(all_ratios, _mass_alone, at_least=torch.float32)
+    mass = partial(all_ratios, _mass_alone, at_least=torch.float32, form="mass")
     return in_parts(mass, masks, boxes, validate)
 
 
@@ -73,7 +73,7 @@ def mask_box_pair_mass(masks: AnyMasks, boxes: Boxes, *, validate: bool | None =
     return aligned_ratios(_mass_alone, *prepared(masks, boxes, validate), at_least=torch.float32)
 
 
-@partial(MaskBoxOverlap, zero_apart=True, tversky_weights=lambda empty: (0.5, 0.5))
+@partial(MaskBoxOverlap, zero_apart=True, form="dice", tversky_weights=lambda empty: (0.5, 0.5))
 def mask_box_dice(mass: Tensor, volume: Tensor, size: Tensor, *, empty: float = 1.0) -> Tensor:
     """Soft Dice score of masks and boxes: `2 · mass / (size + volume)`.
 
@@ -86,7 +86,7 @@ def mask_box_dice(mass: Tensor, volume: Tensor, size: Tensor, *, empty: float = 
     return scores.dice(mass, volume, size, empty=empty)
 
 
-@partial(MaskBoxOverlap, zero_apart=True, tversky_weights=lambda empty: (1.0, 1.0))
+@partial(MaskBoxOverlap, zero_apart=True, form="iou", tversky_weights=lambda empty: (1.0, 1.0))
 def mask_box_iou(mass: Tensor, volume: Tensor, size: Tensor, *, empty: float = 1.0) -> Tensor:
     """Soft IoU of masks and boxes: `mass / (size + volume - mass)`.
 
@@ -102,6 +102,7 @@ def mask_box_iou(mass: Tensor, volume: Tensor, size: Tensor, *, empty: float = 1
 @partial(
     MaskBoxOverlap,
     zero_apart=True,
+    form="tversky",
     tversky_weights=lambda alpha, beta, empty: (float(alpha), float(beta)),
     check=lambda alpha, beta, empty: check_weight(alpha=alpha, beta=beta),
 )
