@@ -11,7 +11,7 @@ from scipy import ndimage
 from torch import Tensor
 
 from softoverlap.app.cohort.hit_rule import IGNORED, why_not_counted
-from softoverlap.app.cohort.islands import cut, islands
+from softoverlap.app.cohort.islands import islands
 from softoverlap.app.cohort.matches import LesionMatches, left_out
 from softoverlap.app.cohort.records import ScoreSettings
 from softoverlap.app.cohort.tables import LesionTables, Row, place_columns
@@ -152,8 +152,8 @@ def _scans(
     masks = [pred.numpy(), *sides, *stack]
     lowest = rules.halo or float(np.nextafter(0, 1))
     parts = islands([(mask, lowest) for mask in masks], [(mask, rules.threshold) for mask in masks])
-    for window, inside in parts:
-        cuts = [torch.from_numpy(cut(mask, window, inside)) for mask in masks]
+    for window in parts:
+        cuts = [torch.from_numpy(np.ascontiguousarray(mask[window])) for mask in masks]
         marks = torch.stack(cuts[1 + len(sides) :]) if stack else None
         yield [
             _placed(

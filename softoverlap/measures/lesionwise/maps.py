@@ -7,7 +7,7 @@ lesions. Overlaps of lesions are sparse arrays (true lesions, predicted lesions)
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -18,7 +18,8 @@ from scipy.sparse import csgraph
 from torch import Tensor
 
 from softoverlap._checks import check_choice, check_number, check_threshold, check_weight
-from softoverlap.lesions import component_maps, marked_voxels, neighbourhood
+from softoverlap._types import accumulation_dtype
+from softoverlap.lesions import component_maps, marked_voxels, neighbourhood, slabs
 from softoverlap.measures.inputs import in_dtype, reaches
 from softoverlap.overlaps import MaskOverlap, mask_iou
 
@@ -95,8 +96,11 @@ class LesionMap:
         return self if kept.all() else self.renumbered(np.where(kept, kept.cumsum(), 0))
 
     def _summed(self, labels: np.ndarray, weights: np.ndarray) -> np.ndarray:
-        inside = labels > 0
-        return np.bincount(labels[inside], weights[inside], minlength=len(self) + 1)[1:]
+        total = np.zeros(len(self) + 1)
+        for part in slabs(labels):
+            inside = labels[part] > 0
+            total += np.bincount(labels[part][inside], weights[part][inside], minlength=len(total))
+        return total[1:]
 
 
 @dataclass(frozen=True)
@@ -118,10 +122,10 @@ class LesionScan:
 
     def shared(self) -> sparse.csr_array:
         """Σ min of the probabilities, of true lesions that meet predicted ones."""
-        both = (self.truth.owned > 0) & (self.pred.owned > 0)
-        minima = np.minimum(self.truth.values[both], self.pred.values[both])
-        places = (self.truth.owned[both] - 1, self.pred.owned[both] - 1)
-        return _counted(minima, places, (len(self.truth), len(self.pred)))
+        shape = (len(self.truth), len(self.pred))
+        return _added_up(
+            (_shared(self.truth, self.pred, part, shape) for part in slabs(self.truth.owned)), shape
+        )
 
 
 def lesion_scan(
@@ -141,7 +145,7 @@ def lesion_scan(
     all are zero in every mask already. The part that is kept reaches `margin` voxels beyond every
     lesion, inside the image.
     """
-    structure = neighbourhood(pred.ndim, rules.connectivity)
+    steps = neighbourhood(pred.ndim, rules.connectivity)
     edges = (1.0,) * pred.ndim if spacing is None else tuple(map(float, spacing))
     marked = None
     if raters is not None:
@@ -155,13 +159,7 @@ def lesion_scan(
     window = _window(kept[0] | kept[1], margin)  # wide numbers only there
     weights = None if counted is None else counted[window].double().cpu().numpy()
     predicted, target = (
-        _lesion_map(
-            _probabilities(mask[window], own[window], rules),
-            core[window],
-            structure,
-            edges,
-            weights,
-        )
+        _lesion_map(mask[window], own[window], core[window], (steps, edges, rules.soft), weights)
         for mask, own, core in zip((pred, truth), kept, cores, strict=True)
     )
     if marked is not None:
@@ -177,9 +175,7 @@ def lesion_scan(
 
 def touching(truth: np.ndarray, pred: np.ndarray, shape: tuple[int, int]) -> sparse.csr_array:
     """1 where two numbers meet in a voxel of the two label maps."""
-    both = (truth > 0) & (pred > 0)
-    places = (truth[both] - 1, pred[both] - 1)
-    met = _counted(np.ones(len(places[0])), places, shape)
+    met = _added_up((_meeting(truth[part], pred[part], shape) for part in slabs(truth)), shape)
     met.data[:] = 1
     return met
 
@@ -250,24 +246,22 @@ def _reaches(mask: Tensor, level: float) -> np.ndarray:
     return reached.cpu().numpy()
 
 
-def _probabilities(mask: Tensor, kept: np.ndarray, rules: LesionRules) -> np.ndarray:
-    """What lesions may own of a mask, in float64."""
-    if not rules.soft:
-        return kept.astype(np.float64)
-    return np.where(kept, mask.double().cpu().numpy(), 0)
-
-
 def _lesion_map(
-    values: np.ndarray,
+    mask: Tensor,
+    kept: np.ndarray,
     core: np.ndarray,
-    structure: np.ndarray,
-    edges: tuple[float, ...],
+    how: tuple[int, tuple[float, ...], bool],
     weights: np.ndarray | None,
 ) -> LesionMap:
-    labels, owned = component_maps(values, core, structure, edges)
-    weighed = values if weights is None else values * weights
+    """The lesions of a mask, which may own what is kept of it."""
+    steps, edges, soft = how
+    values = mask.to(accumulation_dtype(mask)).cpu().numpy() if soft else np.ones(kept.shape)
+    labels, owned = component_maps(kept & (values > 0), core, steps, edges)
     existence = np.ones(int(labels.max(initial=0)))
-    return LesionMap(np.where(owned > 0, weighed, 0), labels, owned, existence, weights)
+    values = np.where(owned > 0, values, values.dtype.type(0))
+    return LesionMap(
+        values if weights is None else values * weights, labels, owned, existence, weights
+    )
 
 
 def _without_small(scan: LesionScan, min_mm3: float) -> LesionScan:
@@ -296,6 +290,31 @@ def _window(kept: np.ndarray, margin: int) -> tuple[slice, ...]:
         slice(max(0, axis.start - margin), min(side, axis.stop + margin))
         for axis, side in zip(places[0], kept.shape, strict=True)
     )
+
+
+def _shared(
+    truth: LesionMap, pred: LesionMap, part: slice, shape: tuple[int, int]
+) -> sparse.csr_array:
+    """Σ min of the probabilities in a part."""
+    owned = truth.owned[part], pred.owned[part]
+    both = (owned[0] > 0) & (owned[1] > 0)
+    minima = np.minimum(truth.values[part][both], pred.values[part][both], dtype=np.float64)
+    return _counted(minima, (owned[0][both] - 1, owned[1][both] - 1), shape)
+
+
+def _meeting(truth: np.ndarray, pred: np.ndarray, shape: tuple[int, int]) -> sparse.csr_array:
+    """In how many voxels two numbers meet."""
+    both = (truth > 0) & (pred > 0)
+    places = (truth[both] - 1, pred[both] - 1)
+    return _counted(np.ones(len(places[0])), places, shape)
+
+
+def _added_up(parts: Iterable[sparse.csr_array], shape: tuple[int, int]) -> sparse.csr_array:
+    """The sum of parts, where there may be none."""
+    total = None
+    for part in parts:
+        total = part if total is None else total + part
+    return sparse.csr_array(shape) if total is None else total
 
 
 def _counted(

@@ -91,7 +91,7 @@ def _centres(lesions: LesionMap, origin: tuple[int, ...]) -> list[tuple[float, .
     windows = ndimage.find_objects(lesions.owned, max_label=len(lesions))
     for number, window in enumerate(windows, start=1):
         owned = lesions.owned[window] == number
-        weights = np.where(owned, lesions.values[window], 0)
+        weights = np.where(owned, lesions.values[window], 0.0).astype(np.float64)
         centre = ndimage.center_of_mass(weights if weights.any() else owned)
         low = (axis.start + first for axis, first in zip(window, origin, strict=True))
         centres.append(tuple(float(c) + o + 0.5 for c, o in zip(centre, low, strict=True)))
