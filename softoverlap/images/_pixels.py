@@ -27,7 +27,7 @@ def converted(
         raise refusal("dtype", f"must be a type that is computed in, got {dtype}", TypeError)
     if values.dtype.kind not in "biuf":
         raise ValueError(f"{path} must hold real numbers, got type {values.dtype}")
-    validate = validate or not dtype.is_floating_point
+    validate = validate or not (dtype is None or dtype.is_floating_point)
     if values.dtype.kind == "f" and validate and not _all_finite(values):
         wrong = values.size - int(np.isfinite(values).sum())
         raise ValueError(f"{path} must hold finite values, got {wrong} NaN or infinite voxels")

@@ -8,9 +8,9 @@ from softoverlap.lesions.components import (
     looked_up,
     marked_voxels,
     neighbourhood,
-    slabs,
 )
 from softoverlap.lesions.fast import distances, numbered
+from softoverlap.lesions.nearest import slabs
 from softoverlap.lesions.raters import FUSION_METHODS, StapleResult, fuse_raters, staple
 
 __all__ = [

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -25,11 +25,10 @@ from softoverlap._checks import (
 from softoverlap._types import plain
 from softoverlap.lesion import Lesion
 from softoverlap.lesions.fast import numbered
+from softoverlap.lesions.nearest import share_out, slabs
 
 _STEPS = {1: {2: 1, 26: 1}, 2: {4: 1, 8: 2, 26: 2}, 3: {6: 1, 18: 2, 26: 3}}
 """Number of axes in which neighbours may differ, by dimension and connectivity."""
-
-_AT_ONCE = 1 << 20  # voxels
 
 
 def lesions_from_mask(
@@ -136,8 +135,17 @@ def component_maps(
     positive: np.ndarray, core: np.ndarray, steps: int, spacing: tuple[float, ...]
 ) -> ComponentMaps:
     """Components of `core`, with halos of positive voxels as `lesions_from_mask` has them."""
-    labels = numbered(core, steps)
+    labels = _narrowed(numbered(core, steps))
     return ComponentMaps(labels, _owners(positive, labels, steps, spacing))
+
+
+def _narrowed(labels: np.ndarray) -> np.ndarray:
+    """Few components in 16 bits: half the memory of a scan that is one island."""
+    return labels.astype(np.int16) if _fits(labels.max(initial=0)) else labels
+
+
+def _fits(count: int) -> bool:
+    return count < 1 << 15
 
 
 def neighbourhood(ndim: int, connectivity: int) -> int:
@@ -197,7 +205,7 @@ def _owners(
     island_of = np.zeros(labels.max() + 1, dtype=np.int32)
     island_of[labels[core]] = islands[core]
     components = np.bincount(island_of[1:], minlength=islands.max() + 1)
-    owner = np.zeros(len(components), dtype=np.int32)
+    owner = np.zeros(len(components), dtype=labels.dtype if _fits(len(components)) else np.int32)
     owner[island_of[1:]] = np.arange(1, len(island_of))
     shared = np.flatnonzero(components > 1)
     owner[shared] = -shared
@@ -207,25 +215,8 @@ def _owners(
     for island in shared.tolist():
         window = windows[island - 1]
         inside = owners[window] == -island
-        _share_out(owners[window], inside, labels[window], spacing)
+        share_out(owners[window], inside, labels[window], spacing)
     return owners
-
-
-def _share_out(
-    owners: np.ndarray, inside: np.ndarray, labels: np.ndarray, spacing: tuple[float, ...]
-) -> None:
-    """Give each voxel inside to the nearest component there; `owners` is written to."""
-    nearest = np.zeros((labels.ndim, *labels.shape), dtype=np.int32)
-    ndimage.distance_transform_edt(
-        ~inside | (labels == 0),
-        sampling=spacing,
-        return_distances=False,
-        return_indices=True,
-        indices=nearest,
-    )
-    for part in slabs(inside):
-        there = inside[part]
-        owners[part][there] = labels[tuple(axis[part][there] for axis in nearest)]
 
 
 def looked_up(table: np.ndarray, numbers: np.ndarray) -> np.ndarray:
@@ -234,12 +225,6 @@ def looked_up(table: np.ndarray, numbers: np.ndarray) -> np.ndarray:
     for part in slabs(numbers):
         found[part] = table[numbers[part]]
     return found
-
-
-def slabs(values: np.ndarray) -> Iterator[slice]:
-    """Parts of the first axis, for work that takes many bytes a voxel; one of a small array."""
-    step = max(1, _AT_ONCE * len(values) // max(values.size, 1))
-    return (slice(start, start + step) for start in range(0, len(values), step))
 
 
 def _lesion(

@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
 from scipy import ndimage
 
-from softoverlap.lesions import components, distances, fast, lesions_from_mask, numbered, slabs
+from softoverlap.lesions import (
+    components,
+    distances,
+    fast,
+    lesions_from_mask,
+    nearest,
+    numbered,
+    slabs,
+)
 
 
 @pytest.fixture(params=["with", "without"], autouse=True)
@@ -87,8 +97,36 @@ def test_lesions_own_what_is_nearest_in_their_island(spacing):
 
 
 def test_large_images_are_looked_up_in_slabs(monkeypatch):
-    monkeypatch.setattr(components, "_AT_ONCE", 100)
     numbers = np.arange(7 * 5 * 6).reshape(7, 5, 6)
-    assert [part.indices(7) for part in slabs(numbers)][:2] == [(0, 3, 1), (3, 6, 1)]
+    assert [part.indices(7) for part in slabs(numbers, 100)][:2] == [(0, 3, 1), (3, 6, 1)]
+    monkeypatch.setattr(components, "slabs", partial(slabs, at_once=100))
     table = np.arange(300)[::-1].copy()
     assert np.array_equal(components.looked_up(table, numbers), table[numbers])
+
+
+@pytest.mark.parametrize("spacing", [(1.0, 1.0, 1.0), (0.5, 1.3, 3.0), (0.977, 0.977, 0.977)])
+@pytest.mark.parametrize("share", [0.0005, 0.01, 0.2])
+def test_large_islands_are_shared_out_as_small_ones(spacing, share, monkeypatch):
+    for seed in range(6):
+        rng = np.random.default_rng(seed)
+        shape = tuple(rng.integers(1, 30, 3))
+        labels = np.where(rng.random(shape) < share, rng.integers(1, 9, shape), 0).astype(np.int16)
+        labels.flat[rng.integers(labels.size)] = 9
+        inside = (rng.random(shape) < 0.9) | (labels == 9)
+        found = []
+        for large, rows in ((1 << 21, 1 << 17), (0, 1 << 17), (0, 100)):
+            monkeypatch.setattr(nearest, "LARGE", large)
+            monkeypatch.setattr(nearest, "_ROWS_AT_ONCE", rows)
+            owners = np.full(shape, -1, dtype=np.int16)
+            nearest.share_out(owners, inside, labels, spacing)
+            found.append(owners)
+        assert np.array_equal(found[1], found[2])
+        assert (found[1][~inside] == -1).all()
+        apart = np.argwhere(found[0] != found[1])
+        assert len(apart) <= (0.01 * labels.size if spacing[0] == 0.977 else 0)
+        for place in apart:  # rounding decides between equal distances
+            gaps = [
+                np.linalg.norm((np.argwhere(inside & (labels == own)) - place) * spacing, axis=1)
+                for own in (found[0][tuple(place)], found[1][tuple(place)])
+            ]
+            assert gaps[0].min() == pytest.approx(gaps[1].min(), rel=1e-12)

@@ -100,6 +100,12 @@ def cut(values: np.ndarray, window: Window, inside: np.ndarray | None) -> np.nda
     return part if inside is None else np.where(inside, part, part.dtype.type(0))
 
 
+def near_by(values: np.ndarray, window: Window) -> np.ndarray:
+    """The values in a window; a copy if it is a small part, which is read many times."""
+    part = values[window]
+    return np.ascontiguousarray(part) if 4 * part.size <= values.size else part
+
+
 def windows(occupied: np.ndarray, shape: Sequence[int], *, margin: int = 0) -> list[Window]:
     """Windows without a voxel in common that hold each occupied cell with a margin around it.
 
@@ -130,10 +136,13 @@ def cell_maxima(values: np.ndarray) -> np.ndarray:
     """
     order = np.argsort([-abs(stride) for stride in values.strides], kind="stable")
     stored = values.transpose(order)
-    starts = [range(0, length, CELL) for length in stored.shape]
-    maxima = np.stack([stored[start : start + CELL].max(axis=0) for start in starts[0]])
-    for axis in range(1, maxima.ndim):
-        maxima = np.maximum.reduceat(maxima, starts[axis], axis=axis)
+    *others, last = [range(0, length, CELL) for length in stored.shape]
+    maxima = stored
+    for axis, starts in enumerate(others):  # whole rows at a time, which is quick
+        ahead = (slice(None),) * axis
+        rows = [maxima[(*ahead, slice(at, at + CELL))].max(axis=axis) for at in starts]
+        maxima = np.stack(rows, axis=axis)
+    maxima = np.maximum.reduceat(maxima, last, axis=-1)
     return maxima.transpose(np.argsort(order))
 
 

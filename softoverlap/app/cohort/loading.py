@@ -13,6 +13,7 @@ from torch import Tensor
 
 from softoverlap._checks import refusal
 from softoverlap.app.cohort.beside import Beside
+from softoverlap.app.cohort.islands import CELL, cell_maxima
 from softoverlap.app.cohort.records import ScoreSettings
 from softoverlap.images import (
     SEGMENTATION_SUFFIX,
@@ -224,8 +225,11 @@ def _read(
 
 def _notes_on_haze(mask: Tensor, name: str, settings: ScoreSettings) -> tuple[str, ...]:
     """A note if the soft edges fill the scan, so that lesions are not separate."""
-    axis = max(range(mask.ndim), key=mask.stride)
-    slabs = mask.unbind(axis)  # one after the other, for memory
+    volumes = [mask] if mask.ndim == 3 else list(mask)
+    cells = sum(int((cell_maxima(one.numpy()) >= settings.halo).sum()) for one in volumes)
+    if cells * CELL**3 <= HAZE * mask.numel():  # most scans, without a look at each voxel
+        return ()
+    slabs = mask.unbind(max(range(mask.ndim), key=mask.stride))  # one after the other, for memory
     halo = sum(int(((slab >= settings.halo) & (slab < settings.threshold)).sum()) for slab in slabs)
     if halo <= HAZE * mask.numel():
         return ()

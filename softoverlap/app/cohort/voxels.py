@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -70,8 +71,9 @@ def mask_columns(
         >>> columns["soft_dice"], columns["truth_volume_ml"], columns["brier"]
         (1.0, 4.0, 0.0)
     """
-    near, bins = _near_sums(pred, truth)
-    masks = _marked_voxels(pred, truth)
+    cells = cell_maxima(pred.numpy()), cell_maxima(truth.numpy())
+    near, bins = _near_sums(pred, truth, cells)
+    masks = _marked_voxels(pred, truth, cells)
     columns = {
         **_soft_columns(*masks),
         **_cut_columns(*masks, threshold=threshold),
@@ -84,10 +86,9 @@ def mask_columns(
     return columns, sums
 
 
-def _near_sums(pred: Tensor, truth: Tensor) -> tuple[Tensor, Tensor]:
+def _near_sums(pred: Tensor, truth: Tensor, cells: tuple[np.ndarray, ...]) -> tuple[Tensor, Tensor]:
     """Sums near what either mask marks, a window after the other."""
-    marked = cell_maxima(pred.numpy()) >= CALIBRATION.union_threshold
-    marked |= cell_maxima(truth.numpy()) > 0
+    marked = (cells[0] >= CALIBRATION.union_threshold) | (cells[1] > 0)
     margin = math.ceil(CALIBRATION.reach or 0)
     totals = [torch.zeros(1, 1, measure.width).double() for measure in (_BRIER, CALIBRATION)]
     for window in windows(marked, pred.shape, margin=margin):
@@ -97,13 +98,14 @@ def _near_sums(pred: Tensor, truth: Tensor) -> tuple[Tensor, Tensor]:
     return totals[0], totals[1]
 
 
-def _marked_voxels(pred: Tensor, truth: Tensor) -> tuple[Tensor, Tensor]:
+def _marked_voxels(
+    pred: Tensor, truth: Tensor, cells: tuple[np.ndarray, ...]
+) -> tuple[Tensor, Tensor]:
     """The voxels of both masks as (1, 1, voxels), without most of those where both are 0.
 
     These change no size, and so no measure of sizes.
     """
-    marked = (cell_maxima(pred.numpy()) > 0) | (cell_maxima(truth.numpy()) > 0)
-    parts = windows(marked, pred.shape) or [(slice(0, 1),) * 3]
+    parts = windows((cells[0] > 0) | (cells[1] > 0), pred.shape) or [(slice(0, 1),) * 3]
     stored = sorted(range(pred.ndim), key=pred.stride, reverse=True)
     pairs = []
     for mask in (pred, truth):

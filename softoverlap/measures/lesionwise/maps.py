@@ -19,7 +19,13 @@ from torch import Tensor
 
 from softoverlap._checks import check_choice, check_number, check_threshold, check_weight
 from softoverlap._types import accumulation_dtype
-from softoverlap.lesions import component_maps, marked_voxels, neighbourhood, slabs
+from softoverlap.lesions import (
+    component_maps,
+    looked_up,
+    marked_voxels,
+    neighbourhood,
+    slabs,
+)
 from softoverlap.measures.inputs import in_dtype, reaches
 from softoverlap.overlaps import MaskOverlap, mask_iou
 
@@ -61,7 +67,7 @@ class LesionMap:
     """The lesions of one mask, numbered from 1 in the order of their first voxel, and 0 for none.
 
     `core` holds the voxels at or above the threshold, `owned` the halo too; `values` are the
-    probabilities of what is owned, times how much each voxel counts (`weights`, None for 1).
+    probabilities, of all voxels, times how much each counts (`weights`, None for 1).
     """
 
     values: np.ndarray
@@ -87,9 +93,8 @@ class LesionMap:
         table = np.concatenate([[0], numbers]).astype(np.int32)
         existence = np.zeros(int(table.max()))
         np.maximum.at(existence, table[table > 0] - 1, self.existence[numbers > 0])
-        owned = table[self.owned]
-        values = np.where(owned > 0, self.values, 0)
-        return LesionMap(values, table[self.core], owned, existence, self.weights)
+        core, owned = (looked_up(table, labels) for labels in (self.core, self.owned))
+        return LesionMap(self.values, core, owned, existence, self.weights)
 
     def keeping(self, kept: np.ndarray) -> LesionMap:
         """Without the others, numbered anew."""
@@ -152,15 +157,15 @@ def lesion_scan(
         marked = marked_voxels(raters, truth, in_dtype(rules.of_target, raters.dtype))
     inside = _reaches(truth, rules.of_target) if marked is None else marked.any(axis=0)
     cores = _reaches(pred, rules.threshold), np.asarray(inside)
-    kept = cores
+    kept = cores[0] | cores[1]
     if rules.soft:
-        masks = zip((pred, truth), cores, strict=True)
-        kept = tuple(core | _reaches(mask, rules.halo) for mask, core in masks)
-    window = _window(kept[0] | kept[1], margin)  # wide numbers only there
+        kept = kept | _reaches(pred, rules.halo) | _reaches(truth, rules.halo)
+    window = _window(kept, margin)  # wide numbers only there
+    del kept  # one island may fill the scan
     weights = None if counted is None else counted[window].double().cpu().numpy()
     predicted, target = (
-        _lesion_map(mask[window], own[window], core[window], (steps, edges, rules.soft), weights)
-        for mask, own, core in zip((pred, truth), kept, cores, strict=True)
+        _lesion_map(mask[window], core[window], rules, (steps, edges), weights)
+        for mask, core in zip((pred, truth), cores, strict=True)
     )
     if marked is not None:
         target = replace(target, existence=_existence(target.core, marked[(slice(None), *window)]))
@@ -243,22 +248,24 @@ def _reaches(mask: Tensor, level: float) -> np.ndarray:
     reached = reaches(mask, level)
     if mask.dtype != torch.bool:
         reached = reached & (mask > 0)
-    return reached.cpu().numpy()
+    return np.ascontiguousarray(reached.cpu().numpy())
 
 
 def _lesion_map(
     mask: Tensor,
-    kept: np.ndarray,
     core: np.ndarray,
-    how: tuple[int, tuple[float, ...], bool],
+    rules: LesionRules,
+    geometry: tuple[int, tuple[float, ...]],
     weights: np.ndarray | None,
 ) -> LesionMap:
-    """The lesions of a mask, which may own what is kept of it."""
-    steps, edges, soft = how
-    values = mask.to(accumulation_dtype(mask)).cpu().numpy() if soft else np.ones(kept.shape)
-    labels, owned = component_maps(kept & (values > 0), core, steps, edges)
+    """The lesions of a mask: its cores, and by the rules the halo around them."""
+    if rules.soft:
+        values = mask.to(accumulation_dtype(mask)).cpu().numpy()
+        halo = _reaches(mask, rules.halo)
+    else:
+        values, halo = np.ones(core.shape), core
+    labels, owned = component_maps(halo, core, *geometry)
     existence = np.ones(int(labels.max(initial=0)))
-    values = np.where(owned > 0, values, values.dtype.type(0))
     return LesionMap(
         values if weights is None else values * weights, labels, owned, existence, weights
     )
