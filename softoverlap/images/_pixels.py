@@ -15,25 +15,47 @@ from softoverlap._types import TAKEN
 _TILE = 32
 
 
-def converted(values: np.ndarray, dtype: torch.dtype, path: Path, *, validate: bool) -> Tensor:
-    """A copy of the values as a tensor of the given type; integers are always checked."""
-    if dtype not in TAKEN:
+def converted(
+    values: np.ndarray, dtype: torch.dtype | None, path: Path, *, validate: bool
+) -> Tensor:
+    """A copy of the values as a tensor of the given type; integers are always checked.
+
+    Without a type, bytes stay bytes and all else becomes float32, and the values keep their order
+    in memory: then they are copied only where need be.
+    """
+    if dtype is not None and dtype not in TAKEN:
         raise refusal("dtype", f"must be a type that is computed in, got {dtype}", TypeError)
     if values.dtype.kind not in "biuf":
         raise ValueError(f"{path} must hold real numbers, got type {values.dtype}")
-    validate = validate or not dtype.is_floating_point
-    if values.dtype.kind == "f" and validate:
+    validate = validate or not (dtype is None or dtype.is_floating_point)
+    if values.dtype.kind == "f" and validate and not _all_finite(values):
         wrong = values.size - int(np.isfinite(values).sum())
-        if wrong:
-            raise ValueError(f"{path} must hold finite values, got {wrong} NaN or infinite voxels")
-    native = _copied(values)
+        raise ValueError(f"{path} must hold finite values, got {wrong} NaN or infinite voxels")
+    native = _held(values) if dtype is None else _copied(values)
     if native.dtype.itemsize > 8:  # torch knows no long double
         native = native.astype(np.float64)
     source = torch.from_numpy(native)
+    dtype = dtype or (torch.uint8 if source.dtype == torch.uint8 else torch.float32)
     data = source.to(dtype)
-    if validate and not _kept(source, data):
+    if validate and source.dtype != dtype and not _kept(source, data):
         raise ValueError(f"{path} must hold values that fit in {dtype}, got type {values.dtype}")
     return data
+
+
+def _all_finite(values: np.ndarray) -> bool:
+    """Whether no value is NaN or infinite: each of those shows in the smallest or the largest."""
+    return not values.size or bool(np.isfinite([values.min(), values.max()]).all())
+
+
+def _held(values: np.ndarray) -> np.ndarray:
+    """The values in the byte order of this machine, copied only if torch can't have their memory.
+
+    A file that is mapped into memory may change; torch goes forward only.
+    """
+    own = type(values) is np.ndarray and values.flags.writeable and values.dtype.isnative
+    if own and min(values.strides) >= 0:
+        return values
+    return np.array(values, dtype=values.dtype.newbyteorder("="), order="K")
 
 
 def _copied(values: np.ndarray) -> np.ndarray:

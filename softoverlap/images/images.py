@@ -91,17 +91,21 @@ def load_image(
 def noted_image(
     path: str | os.PathLike[str],
     *,
-    dtype: torch.dtype = torch.float32,
+    dtype: torch.dtype | None = torch.float32,
     validate: bool | None = None,
 ) -> Noted[Volume]:
-    """`load_image` that returns its warnings as notes."""
+    """`load_image` that returns its warnings as notes.
+
+    Without a `dtype`, bytes stay bytes, all else becomes float32, and the values are in memory as
+    in the file, which spares a copy.
+    """
     path = Path(path)
     if not path.exists():
         found = link_fault(path) if path.is_symlink() else "no such file"
         raise FileNotFoundError(f"{path} must be an image, found {found}")
     if not (path.is_file() or path.is_dir()):  # a pipe may never end
         raise FileNotFoundError(f"{path} must be an image, found neither a file nor a folder")
-    values, affine, notes = _read(path, dtype)
+    values, affine, notes = _read(path, dtype or torch.float32)
     if values.ndim == 4 and len(values) == 1:
         values = values[0]
     if values.ndim not in (3, 4) or 0 in values.shape:
@@ -147,9 +151,11 @@ def load_one_volume(path: str | os.PathLike[str]) -> Volume:
     return warned(noted_one_volume(path))
 
 
-def noted_one_volume(path: str | os.PathLike[str]) -> Noted[Volume]:
-    """`load_one_volume` that returns its warnings as notes."""
-    volume, notes = noted_image(path)
+def noted_one_volume(
+    path: str | os.PathLike[str], *, dtype: torch.dtype | None = torch.float32
+) -> Noted[Volume]:
+    """`load_one_volume` that returns its warnings as notes; `dtype` as in `noted_image`."""
+    volume, notes = noted_image(path, dtype=dtype)
     check_one_channel(volume, name=str(path))
     return volume, notes
 

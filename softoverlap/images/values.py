@@ -80,7 +80,7 @@ def value_kind(data: Shaped[Tensor, "*shape"]) -> str:
         return "binary"
     whole_labels = unscaled(values)
     values = values if whole_labels is None else whole_labels
-    low, high = (float(bound) for bound in values.aminmax())
+    low, high = _bounds(values)
     if not (low >= -_SLACK and high < float("inf")):  # NaN too
         return "other"
     whole = _whole(values)
@@ -139,10 +139,12 @@ def noted_probabilities(
     label: int | None = None,
     name: str = "mask",
     arguments: tuple[str, str] = ("values", "label"),
-) -> Noted[Float[Tensor, "*shape"]]:
+    floating: bool = True,
+) -> Noted[Shaped[Tensor, "*shape"]]:
     """`as_probabilities` that returns its warnings as notes.
 
-    Messages name `arguments`: those of the public function that choose values and label.
+    Messages name `arguments`: those of the public function that choose values and label. Where
+    results need not be `floating`, those of whole numbers may be truth values.
     """
     tensor = data.data if isinstance(data, Volume) else data
     check_choice("values", values, VALUES)
@@ -153,6 +155,8 @@ def noted_probabilities(
     if values in ("auto", "labels", "probabilities"):
         numbers, notes = without_scale(numbers, name)
     mask, more = _as_probabilities(numbers, values, label, name, arguments)
+    if floating and mask.dtype == torch.bool:
+        mask = mask.to(_float(numbers))
     return mask, (*notes, *more)
 
 
@@ -178,7 +182,7 @@ def unscaled(values: Shaped[Tensor, "*shape"]) -> Shaped[Tensor, "*shape"] | Non
     """
     if not values.is_floating_point() or not values.numel():
         return None
-    low, high = (float(bound) for bound in values.aminmax())
+    low, high = _bounds(values)
     if not (low >= -NEAR_WHOLE and 1.5 < high < LARGEST_LABEL) or _whole(values):  # not 1.05
         return None
     seen: set[float] = set()
@@ -204,9 +208,21 @@ def without_scale(numbers: Tensor, name: str) -> Noted[Tensor]:
     return whole_labels, (note,)
 
 
+def _bounds(values: Tensor) -> tuple[float, float]:
+    """The smallest and the largest value."""
+    low, high = _stored(values).aminmax()
+    return float(low), float(high)
+
+
 def _blocks(values: Tensor) -> Iterable[Tensor]:
     """The values in pieces, so that memory never holds a second volume."""
-    return values.flatten().split(1 << 22)
+    return _stored(values).split(1 << 22)
+
+
+def _stored(values: Tensor) -> Tensor:
+    """The values in a row as they lie in memory, which is quick."""
+    order = sorted(range(values.ndim), key=values.stride, reverse=True)
+    return values.permute(order).flatten()
 
 
 def _whole(values: Tensor) -> bool:
@@ -266,7 +282,7 @@ def _with_label(values: str, label: int) -> str:
 def _labelled(numbers: Tensor, label: int | None, name: str) -> Noted[Tensor]:
     """1 for every label, or for the chosen one."""
     if numbers.numel() and numbers.dtype != torch.bool:
-        low, high = (float(bound) for bound in numbers.aminmax())
+        low, high = _bounds(numbers)
         if not (0 <= low <= high < float("inf") and _whole(numbers)):
             raise ValueError(
                 f"{name} must hold labels, whole numbers from 0 on, got {_seen(numbers)}"
@@ -277,16 +293,16 @@ def _labelled(numbers: Tensor, label: int | None, name: str) -> Noted[Tensor]:
         labels = [f"{value:g}" for value in numbers.unique().tolist() if value]
         more = ", …" if len(labels) > 5 else ""
         notes = (f"{name} has no label {label}, only {', '.join(labels[:5])}{more}",)
-    return inside.to(_float(numbers)), notes
+    return (inside.to(_float(numbers)) if numbers.is_floating_point() else inside), notes
 
 
 def _scaled(numbers: Tensor, values: str, name: str) -> Noted[Tensor]:
     """Probabilities, percent or 0-255 as probabilities."""
     scale, notes = _SCALES.get(values, 1.0), ()
     if numbers.dtype == torch.bool:
-        return numbers.float() / scale, ()
+        return numbers if scale == 1 else numbers.float() / scale, ()
     if numbers.numel():
-        low, high = (float(bound) for bound in numbers.aminmax())
+        low, high = _bounds(numbers)
         if not -_SLACK * scale <= low <= high <= scale * (1 + _SLACK):
             raise ValueError(f"{name} must hold {values} in [0, {scale:g}], got {_seen(numbers)}")
         if scale > 1 and 0 < high <= (1 if values == "percent" else 100):
@@ -295,8 +311,15 @@ def _scaled(numbers: Tensor, values: str, name: str) -> Noted[Tensor]:
                 f"{high / scale:.2g} of 1: is that right?",
             )
         if scale == 1 and low >= 0 and high <= 1:
-            return numbers.to(_float(numbers)), ()
+            return _zeros_and_ones(numbers), ()
     return (numbers.to(_float(numbers)) / scale).clamp(0, 1), notes
+
+
+def _zeros_and_ones(numbers: Tensor) -> Tensor:
+    """Probabilities as they are, and truth values for whole numbers, for bytes without a copy."""
+    if numbers.is_floating_point():
+        return numbers
+    return numbers.view(torch.bool) if numbers.dtype == torch.uint8 else numbers.bool()
 
 
 def _float(numbers: Tensor) -> torch.dtype:
@@ -304,7 +327,7 @@ def _float(numbers: Tensor) -> torch.dtype:
 
 
 def _seen(numbers: Tensor) -> str:
-    low, high = (float(bound) for bound in numbers.aminmax())
+    low, high = _bounds(numbers)
     return f"{'whole numbers' if _whole(numbers) else 'values'} in [{low:g}, {high:g}]"
 
 

@@ -5,9 +5,12 @@ from softoverlap.lesions.components import (
     check_low,
     component_maps,
     lesions_from_mask,
+    looked_up,
     marked_voxels,
     neighbourhood,
 )
+from softoverlap.lesions.fast import distances, numbered
+from softoverlap.lesions.nearest import slabs
 from softoverlap.lesions.raters import FUSION_METHODS, StapleResult, fuse_raters, staple
 
 __all__ = [
@@ -15,10 +18,14 @@ __all__ = [
     "StapleResult",
     "check_low",
     "component_maps",
+    "distances",
     "fuse_raters",
     "lesions_from_mask",
+    "looked_up",
     "marked_voxels",
     "neighbourhood",
+    "numbered",
+    "slabs",
     "staple",
     "threshold_boxes",
 ]

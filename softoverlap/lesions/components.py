@@ -24,6 +24,8 @@ from softoverlap._checks import (
 )
 from softoverlap._types import plain
 from softoverlap.lesion import Lesion
+from softoverlap.lesions.fast import numbered
+from softoverlap.lesions.nearest import share_out, slabs
 
 _STEPS = {1: {2: 1, 26: 1}, 2: {4: 1, 8: 2, 26: 2}, 3: {6: 1, 18: 2, 26: 3}}
 """Number of axes in which neighbours may differ, by dimension and connectivity."""
@@ -98,7 +100,7 @@ def lesions_from_mask(
         tensor([0.9000, 0.6000])
     """
     check_probabilities(mask=mask, validate=True)
-    structure = neighbourhood(mask.ndim, connectivity)
+    steps = neighbourhood(mask.ndim, connectivity)
     _check_numbers(spacing, mask.ndim, threshold, min_mm3)
     check_low(low, threshold)
     _check_halo(halo, threshold if low is None else low)
@@ -113,8 +115,8 @@ def lesions_from_mask(
         wide = _reaching(mask, low)
         if raters is not None:
             wide = np.asarray(marked_voxels(raters, mask, low).any(axis=0))
-        core = _grown(core, wide, structure)
-    components = _components(values, core, structure, tuple(map(float, spacing)))
+        core = _grown(core, wide, steps)
+    components = _components(values, core, steps, tuple(map(float, spacing)))
     lesions = [_lesion(part, values, marked, spacing, mask.device) for part in components]
     return [lesion for lesion in lesions if lesion.volume_mm3 >= min_mm3]
 
@@ -130,15 +132,24 @@ class ComponentMaps(NamedTuple):
 
 
 def component_maps(
-    values: np.ndarray, core: np.ndarray, structure: np.ndarray, spacing: tuple[float, ...]
+    positive: np.ndarray, core: np.ndarray, steps: int, spacing: tuple[float, ...]
 ) -> ComponentMaps:
-    """Components of `core`, with halos of positive values as `lesions_from_mask` describes them."""
-    labels = _numbered(core, structure)
-    return ComponentMaps(labels, _owners(values > 0, labels, structure, spacing))
+    """Components of `core`, with halos of positive voxels as `lesions_from_mask` has them."""
+    labels = _narrowed(numbered(core, steps))
+    return ComponentMaps(labels, _owners(positive, labels, steps, spacing))
 
 
-def neighbourhood(ndim: int, connectivity: int) -> np.ndarray:
-    """The neighbours of one voxel, as scipy takes them.
+def _narrowed(labels: np.ndarray) -> np.ndarray:
+    """Few components in 16 bits: half the memory of a scan that is one island."""
+    return labels.astype(np.int16) if _fits(labels.max(initial=0)) else labels
+
+
+def _fits(count: int) -> bool:
+    return count < 1 << 15
+
+
+def neighbourhood(ndim: int, connectivity: int) -> int:
+    """In how many axes the neighbours of a voxel may differ from it.
 
     Raises:
         ValueError: If there are no one to three axes, or these have no such connectivity.
@@ -146,7 +157,7 @@ def neighbourhood(ndim: int, connectivity: int) -> np.ndarray:
     if ndim not in _STEPS:
         raise ValueError(f"mask must have one, two or three axes, got {ndim}")
     check_choice("connectivity", connectivity, _STEPS[ndim])
-    return ndimage.generate_binary_structure(ndim, _STEPS[ndim][connectivity])
+    return _STEPS[ndim][connectivity]
 
 
 @dataclass(frozen=True)
@@ -160,10 +171,10 @@ class _Component:
 
 
 def _components(
-    values: np.ndarray, core: np.ndarray, structure: np.ndarray, spacing: tuple[float, ...]
+    values: np.ndarray, core: np.ndarray, steps: int, spacing: tuple[float, ...]
 ) -> list[_Component]:
     """All components with their soft edges, in a few passes over the image."""
-    labels, owners = component_maps(values, core, structure, spacing)
+    labels, owners = component_maps(values > 0, core, steps, spacing)
     windows, reaches = ndimage.find_objects(labels), ndimage.find_objects(owners)
     return [
         _Component(window, labels[window] == index, reach, owners[reach] == index)
@@ -171,46 +182,49 @@ def _components(
     ]
 
 
-def _grown(core: np.ndarray, wide: np.ndarray, structure: np.ndarray) -> np.ndarray:
+def _grown(core: np.ndarray, wide: np.ndarray, steps: int) -> np.ndarray:
     """The components of `wide` that hold a voxel of `core`."""
-    labels = _numbered(wide, structure)
+    labels = numbered(wide, steps)
     kept = np.zeros(labels.max() + 1, dtype=bool)
     kept[labels[core]] = True
     return kept[labels]
 
 
 def _owners(
-    positive: np.ndarray, labels: np.ndarray, structure: np.ndarray, spacing: tuple[float, ...]
+    positive: np.ndarray, labels: np.ndarray, steps: int, spacing: tuple[float, ...]
 ) -> np.ndarray:
-    """For each voxel its component, 0 for none."""
-    owners = labels.copy()
-    halo = positive & (labels == 0)
-    if not halo.any():
-        return owners
-    islands = _numbered(positive | (labels > 0), structure)
-    inhabited = np.intersect1d(islands[labels > 0], islands[halo])
-    windows = ndimage.find_objects(islands)
-    for island in inhabited:
+    """For each voxel its component, 0 for none.
+
+    Where an island holds one component that has all of it; only where several share one do
+    distances decide. Memory counts, as one island may fill a scan.
+    """
+    core = labels > 0
+    if not (positive & ~core).any():
+        return labels
+    islands = numbered(positive | core, steps)
+    island_of = np.zeros(labels.max() + 1, dtype=np.int32)
+    island_of[labels[core]] = islands[core]
+    components = np.bincount(island_of[1:], minlength=islands.max() + 1)
+    owner = np.zeros(len(components), dtype=labels.dtype if _fits(len(components)) else np.int32)
+    owner[island_of[1:]] = np.arange(1, len(island_of))
+    shared = np.flatnonzero(components > 1)
+    owner[shared] = -shared
+    windows = ndimage.find_objects(islands) if len(shared) else []
+    owners = looked_up(owner, islands)
+    del islands, core
+    for island in shared.tolist():
         window = windows[island - 1]
-        waiting = (islands[window] == island) & (labels[window] == 0)
-        components = np.where(islands[window] == island, labels[window], 0)
-        nearest = np.zeros((components.ndim, *components.shape), dtype=np.int32)
-        ndimage.distance_transform_edt(
-            components == 0,
-            sampling=spacing,
-            return_distances=False,
-            return_indices=True,
-            indices=nearest,
-        )
-        owners[window][waiting] = components[tuple(nearest)][waiting]
+        inside = owners[window] == -island
+        share_out(owners[window], inside, labels[window], spacing)
     return owners
 
 
-def _numbered(inside: np.ndarray, structure: np.ndarray) -> np.ndarray:
-    """Connected components, numbered from 1."""
-    labels = np.zeros(inside.shape, dtype=np.int32)
-    ndimage.label(inside, structure, output=labels)
-    return labels
+def looked_up(table: np.ndarray, numbers: np.ndarray) -> np.ndarray:
+    """The table's value for each number, a part at a time: NumPy widens numbers to 64 bits."""
+    found = np.empty(numbers.shape, dtype=table.dtype)
+    for part in slabs(numbers):
+        found[part] = table[numbers[part]]
+    return found
 
 
 def _lesion(

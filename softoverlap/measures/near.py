@@ -17,10 +17,15 @@ from torch import Tensor
 
 from softoverlap._checks import check_threshold, check_weight
 from softoverlap._types import VoxelWeights
+from softoverlap.lesions import distances
 from softoverlap.measures.inputs import MaskBatch, MaskPair, Spacing, reaches, voxel_spacing
 from softoverlap.measures.measure import Piece, Statistics, VoxelMeasure
 
 _ROUNDING = 1 + 1e-9  # three edges of 0.1 mm are within 0.3 mm
+_ROUNDING_FAR = 1 + 1e-6  # of distances in float32
+_SHORT = 60
+"""Steps along all axes up to which growing is quicker than distances."""
+
 _BLOCK = 64
 """Edge of the blocks, in voxels, in which distances are measured."""
 
@@ -158,16 +163,23 @@ def _near(
         slice(max(0, side.start - step), min(side.stop + step, length))
         for side, step, length in zip(box, _steps(reach, edges), marked.shape, strict=True)
     )
-    return window, _distances(marked[window], edges) <= reach * _ROUNDING
+    return window, _within(marked[window], reach, edges)
 
 
-def _distances(marked: np.ndarray, edges: tuple[float, ...]) -> np.ndarray:
-    """To the nearest marked voxel; scipy's own sum of squares takes twice the memory."""
-    places = ndimage.distance_transform_edt(
-        ~marked, sampling=edges, return_distances=False, return_indices=True
-    )
-    squares = np.zeros(marked.shape)
-    for axis, edge in enumerate(edges):
-        own = np.arange(marked.shape[axis]).reshape(-1, *[1] * (marked.ndim - axis - 1))
-        squares += ((np.asarray(places)[axis] - own) * edge) ** 2
-    return np.sqrt(squares, out=squares)
+def _within(marked: np.ndarray, reach: float, edges: tuple[float, ...]) -> np.ndarray:
+    """Which voxels lie within the reach of a marked one.
+
+    Squared distances grow along one axis after the other, and no further than a short reach: that
+    is exact up to there, and takes a small part of the time of distances that go on.
+    """
+    if sum(_steps(reach, edges)) > _SHORT:
+        return distances(marked, edges) <= reach * _ROUNDING_FAR
+    squares = np.where(marked, 0.0, np.inf)
+    for axis, (edge, steps) in enumerate(zip(edges, _steps(reach, edges), strict=True)):
+        lines = np.moveaxis(squares, axis, 0)
+        before = lines.copy()
+        for step in range(1, min(steps, len(lines) - 1) + 1):
+            farther = before + (step * edge) ** 2
+            np.minimum(lines[step:], farther[:-step], out=lines[step:])
+            np.minimum(lines[:-step], farther[step:], out=lines[:-step])
+    return squares <= (reach * _ROUNDING) ** 2

@@ -14,9 +14,10 @@ from ignite.engine import Engine
 from monai.bundle import ConfigParser
 from monai.data import MetaTensor
 from monai.handlers import IgniteMetricHandler, from_engine
+from scipy import ndimage
 
 from softoverlap.for_monai import MeasureMetric
-from softoverlap.measures import Brier, CalibrationError
+from softoverlap.measures import Brier, CalibrationError, near
 from tests.support.measure_forms import as_function, as_metric
 from tests.support.reference_calibration import (
     reference_brier,
@@ -353,3 +354,15 @@ def test_a_voxel_that_counts_in_part_stays_in_its_bin():
     options = {"num_bins": 10, "margin": None, "calibration_reduction": "average"}
     error = calibration_error_of(pred, pred, mask=weights, **options)
     assert error.item() == pytest.approx(0, abs=1e-6)
+
+
+@pytest.mark.parametrize("edges", [(1.0,), (1.0, 1.0), (0.5, 1.0, 3.0), (0.1, 0.1, 0.1)])
+@pytest.mark.parametrize("steps", [0.0, 1.0, 3.0, 4.7, 30.0])
+def test_near_is_within_the_distance_of_a_marked_voxel(edges, steps, monkeypatch):
+    marked = np.random.default_rng(1).random((40, 22, 19)[: len(edges)]) < 0.01
+    marked.flat[3] = True
+    reach = steps * edges[0]
+    exact = np.asarray(ndimage.distance_transform_edt(~marked, sampling=edges))
+    for short in (0, 10**6):
+        monkeypatch.setattr(near, "_SHORT", short)
+        assert np.array_equal(near._within(marked, reach, edges), exact <= reach * (1 + 1e-7))

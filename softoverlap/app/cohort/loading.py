@@ -5,12 +5,15 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from softoverlap._checks import refusal
+from softoverlap.app.cohort.beside import Beside
+from softoverlap.app.cohort.islands import CELL, cell_maxima
 from softoverlap.app.cohort.records import ScoreSettings
 from softoverlap.images import (
     SEGMENTATION_SUFFIX,
@@ -97,6 +100,7 @@ class LoadedMasks:
         notes = tuple(note for _, on_mask in read for note in on_mask)
         if len(masks) == 1 and masks[0].ndim == 3:
             return (masks[0], None), notes
+        masks = [mask.float() if mask.dtype == torch.bool else mask for mask in masks]
         raters = torch.cat([mask.reshape(-1, *self.reference.grid) for mask in masks])
         return (raters.mean(dim=0), raters), notes
 
@@ -131,8 +135,14 @@ def load_masks(pred: Path | None, truths: Sequence[Path], settings: ScoreSetting
         FileNotFoundError: gone.nii must be an image, found no such file
     """
     check_label_maps(settings)
-    read = [_rater_or_raters(path) for path in truths]
-    read += [] if pred is None else [noted_one_volume(pred)]
+    of_pred = None if pred is None else Beside(partial(noted_one_volume, pred, dtype=None))
+    try:
+        read = [_rater_or_raters(path) for path in truths]
+    except Exception:
+        if of_pred is not None:
+            of_pred.wait()  # else it would go on beside the next case
+        raise
+    read += [] if of_pred is None else [of_pred.result()]
     (first, *others), on_files = zip(*read, strict=True)
     label = settings.labels[0] if settings.labels else None
     kinds = [settings.truth_values] * len(truths) + [settings.values]
@@ -184,7 +194,7 @@ def check_label_maps(settings: ScoreSettings) -> None:
 
 def _rater_or_raters(path: Path) -> Noted[Volume]:
     """A mask, or several raters along a fourth axis, but not layers or classes."""
-    volume, notes = noted_image(path)
+    volume, notes = noted_image(path, dtype=None)
     if volume.data.ndim == 4 and path.name.lower().endswith(SEGMENTATION_SUFFIX):
         raise ValueError(f"{path} must have one layer, got {len(volume.data)}: export a label map")
     if volume.data.ndim == 4 and bool(((volume.data.sum(dim=0) - 1).abs() < ONE).all()):
@@ -206,17 +216,20 @@ def _read(
     argument, kind = values
     mask, notes = noted_probabilities(
         volume, values=kind, label=label_to_read(kind, label), name=name,
-        arguments=(argument, "labels"),
+        arguments=(argument, "labels"), floating=bool(settings.ignore),
     )  # fmt: skip
-    if is_label_map(kind, label):
+    if is_label_map(kind, label) or mask.dtype == torch.bool:
         return mask, notes
     return mask, notes + _notes_on_haze(mask, name, settings)
 
 
 def _notes_on_haze(mask: Tensor, name: str, settings: ScoreSettings) -> tuple[str, ...]:
     """A note if the soft edges fill the scan, so that lesions are not separate."""
-    volumes = mask[None] if mask.ndim == 3 else mask
-    slabs = (slab for volume in volumes for slab in volume)  # one after the other, for memory
+    volumes = [mask] if mask.ndim == 3 else list(mask)
+    cells = sum(int((cell_maxima(one.numpy()) >= settings.halo).sum()) for one in volumes)
+    if cells * CELL**3 <= HAZE * mask.numel():  # most scans, without a look at each voxel
+        return ()
+    slabs = mask.unbind(max(range(mask.ndim), key=mask.stride))  # one after the other, for memory
     halo = sum(int(((slab >= settings.halo) & (slab < settings.threshold)).sum()) for slab in slabs)
     if halo <= HAZE * mask.numel():
         return ()

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from softoverlap.app.cohort.hit_rule import IGNORED, why_not_counted
-from softoverlap.app.cohort.islands import cut, islands
+from softoverlap.app.cohort.islands import cut, single_islands
 from softoverlap.app.cohort.records import ScoreSettings
 from softoverlap.boxes import centres, volume
 from softoverlap.images import BoxFile
@@ -150,7 +150,7 @@ def marked_by_mask(
     halo = min(settings.halo, settings.threshold)
     lesions: list[Lesion] = []
     cores = [(values, settings.threshold) for values in masks]
-    parts = islands([(values, halo) for values in masks], cores)
+    parts = single_islands([(values, halo) for values in masks], cores)
     for window, inside in parts:
         cuts = [torch.from_numpy(cut(values, window, inside)) for values in masks]
         own = lesions_from_mask(

@@ -11,7 +11,7 @@ from scipy import ndimage
 from torch import Tensor
 
 from softoverlap.app.cohort.hit_rule import IGNORED, why_not_counted
-from softoverlap.app.cohort.islands import cut, islands
+from softoverlap.app.cohort.islands import islands, near_by
 from softoverlap.app.cohort.matches import LesionMatches, left_out
 from softoverlap.app.cohort.records import ScoreSettings
 from softoverlap.app.cohort.tables import LesionTables, Row, place_columns
@@ -152,8 +152,8 @@ def _scans(
     masks = [pred.numpy(), *sides, *stack]
     lowest = rules.halo or float(np.nextafter(0, 1))
     parts = islands([(mask, lowest) for mask in masks], [(mask, rules.threshold) for mask in masks])
-    for window, inside in parts:
-        cuts = [torch.from_numpy(cut(mask, window, inside)) for mask in masks]
+    for window in parts:
+        cuts = [torch.from_numpy(near_by(mask, window)) for mask in masks]
         marks = torch.stack(cuts[1 + len(sides) :]) if stack else None
         yield [
             _placed(
@@ -189,13 +189,12 @@ def _outcomes(
 ) -> tuple[Outcomes, Tensor]:
     """What hits what: a lesion all that it touches, of these best what it shares most with."""
     pred = scans[0][0].pred
-    peaks = ndimage.maximum(pred.values, pred.core, np.arange(1, len(pred) + 1))
     touches = torch.cat([torch.from_numpy(scan.touches().toarray() > 0) for scan, _ in scans])
     outcomes = match_quality(
         torch.cat([torch.from_numpy(scan.shared().toarray()) for scan, _ in scans]),
         touches,
         boxes=_boxes(pred, scans[0][0].origin),
-        scores=torch.from_numpy(np.asarray(peaks, dtype=np.float64).reshape(-1)),
+        scores=torch.tensor(_peaks(pred), dtype=torch.float64),
         lesion_boxes=torch.cat([_boxes(scan.truth, scan.origin) for scan, _ in scans]),
         existence=[share for scan, _ in scans for share in scan.truth.existence.tolist()],
         sizes=[mm3 for _, matched in scans for mm3 in matched.volumes.tolist()],
@@ -203,6 +202,12 @@ def _outcomes(
         shared=True,
     )
     return outcomes, touches
+
+
+def _peaks(lesions: LesionMap) -> list[float]:
+    """The highest probability of each lesion."""
+    windows = enumerate(ndimage.find_objects(lesions.core, max_label=len(lesions)), start=1)
+    return [float(lesions.values[at][lesions.core[at] == number].max()) for number, at in windows]
 
 
 def _boxes(lesions: LesionMap, origin: tuple[int, ...]) -> Tensor:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
+import numpy as np
+import torch
 from torch import Tensor
 
+from softoverlap.app.cohort.islands import cell_maxima, windows
 from softoverlap.measures import (
     QUBIQ_THRESHOLDS,
     Brier,
@@ -67,8 +71,9 @@ def mask_columns(
         >>> columns["soft_dice"], columns["truth_volume_ml"], columns["brier"]
         (1.0, 4.0, 0.0)
     """
-    masks = pred[None, None], truth[None, None]
-    near, bins = summed_together([_BRIER, CALIBRATION], CALIBRATION.batch(*masks, None))
+    cells = cell_maxima(pred.numpy()), cell_maxima(truth.numpy())
+    near, bins = _near_sums(pred, truth, cells)
+    masks = _marked_voxels(pred, truth, cells)
     columns = {
         **_soft_columns(*masks),
         **_cut_columns(*masks, threshold=threshold),
@@ -79,6 +84,34 @@ def mask_columns(
     }
     sums = {"near_voxels": float(near[0, 0, 1]), "calibration": bins[0, 0].tolist()}
     return columns, sums
+
+
+def _near_sums(pred: Tensor, truth: Tensor, cells: tuple[np.ndarray, ...]) -> tuple[Tensor, Tensor]:
+    """Sums near what either mask marks, a window after the other."""
+    marked = (cells[0] >= CALIBRATION.union_threshold) | (cells[1] > 0)
+    margin = math.ceil(CALIBRATION.reach or 0)
+    totals = [torch.zeros(1, 1, measure.width).double() for measure in (_BRIER, CALIBRATION)]
+    for window in windows(marked, pred.shape, margin=margin):
+        batch = CALIBRATION.batch(pred[window][None, None], truth[window][None, None], None)
+        for total, sums in zip(totals, summed_together([_BRIER, CALIBRATION], batch), strict=True):
+            total += sums
+    return totals[0], totals[1]
+
+
+def _marked_voxels(
+    pred: Tensor, truth: Tensor, cells: tuple[np.ndarray, ...]
+) -> tuple[Tensor, Tensor]:
+    """The voxels of both masks as (1, 1, voxels), without most of those where both are 0.
+
+    These change no size, and so no measure of sizes.
+    """
+    parts = windows((cells[0] > 0) | (cells[1] > 0), pred.shape) or [(slice(0, 1),) * 3]
+    stored = sorted(range(pred.ndim), key=pred.stride, reverse=True)
+    pairs = []
+    for mask in (pred, truth):
+        pieces = [mask[part].permute(stored).flatten() for part in parts]
+        pairs.append((pieces[0] if len(pieces) == 1 else torch.cat(pieces))[None, None])
+    return pairs[0], pairs[1]
 
 
 def _soft_columns(pred: Tensor, truth: Tensor) -> dict[str, float]:
@@ -101,7 +134,7 @@ def _cut_columns(pred: Tensor, truth: Tensor, *, threshold: float) -> dict[str, 
 
 
 def _volume_columns(pred: Tensor, truth: Tensor, *, voxel_mm3: float) -> dict[str, float]:
-    volumes = _BIAS.statistics(pred, truth, spacing=(voxel_mm3, 1.0, 1.0))
+    volumes = _BIAS.statistics(pred, truth, spacing=(voxel_mm3,))
     pred_ml, truth_ml = volumes[0, 0].tolist()
     return {
         "pred_volume_ml": pred_ml,

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from softoverlap._checks import check_weight
 from softoverlap._types import Masks, Targets, VoxelWeights
-from softoverlap.lesions import neighbourhood
+from softoverlap.lesions import neighbourhood, numbered
 from softoverlap.measures.inputs import Spacing
 from softoverlap.measures.lesionwise.maps import (
     LesionRules,
@@ -259,8 +259,7 @@ def _extents(inside: np.ndarray, dilation: int, connectivity: int) -> tuple[np.n
     if dilation and inside.any():  # scipy takes 0 iterations as "until nothing changes"
         ball = ndimage.generate_binary_structure(inside.ndim, min(2, inside.ndim))
         inside = ndimage.binary_dilation(inside, ball, iterations=dilation)
-    labels = np.zeros(inside.shape, dtype=np.int32)
-    ndimage.label(inside, neighbourhood(inside.ndim, connectivity), output=labels)
+    labels = numbered(inside, neighbourhood(inside.ndim, connectivity))
     return labels, int(labels.max(initial=0))
 
 

@@ -7,7 +7,7 @@ lesions. Overlaps of lesions are sparse arrays (true lesions, predicted lesions)
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -18,7 +18,14 @@ from scipy.sparse import csgraph
 from torch import Tensor
 
 from softoverlap._checks import check_choice, check_number, check_threshold, check_weight
-from softoverlap.lesions import component_maps, marked_voxels, neighbourhood
+from softoverlap._types import accumulation_dtype
+from softoverlap.lesions import (
+    component_maps,
+    looked_up,
+    marked_voxels,
+    neighbourhood,
+    slabs,
+)
 from softoverlap.measures.inputs import in_dtype, reaches
 from softoverlap.overlaps import MaskOverlap, mask_iou
 
@@ -60,7 +67,7 @@ class LesionMap:
     """The lesions of one mask, numbered from 1 in the order of their first voxel, and 0 for none.
 
     `core` holds the voxels at or above the threshold, `owned` the halo too; `values` are the
-    probabilities of what is owned, times how much each voxel counts (`weights`, None for 1).
+    probabilities, of all voxels, times how much each counts (`weights`, None for 1).
     """
 
     values: np.ndarray
@@ -86,17 +93,19 @@ class LesionMap:
         table = np.concatenate([[0], numbers]).astype(np.int32)
         existence = np.zeros(int(table.max()))
         np.maximum.at(existence, table[table > 0] - 1, self.existence[numbers > 0])
-        owned = table[self.owned]
-        values = np.where(owned > 0, self.values, 0)
-        return LesionMap(values, table[self.core], owned, existence, self.weights)
+        core, owned = (looked_up(table, labels) for labels in (self.core, self.owned))
+        return LesionMap(self.values, core, owned, existence, self.weights)
 
     def keeping(self, kept: np.ndarray) -> LesionMap:
         """Without the others, numbered anew."""
         return self if kept.all() else self.renumbered(np.where(kept, kept.cumsum(), 0))
 
     def _summed(self, labels: np.ndarray, weights: np.ndarray) -> np.ndarray:
-        inside = labels > 0
-        return np.bincount(labels[inside], weights[inside], minlength=len(self) + 1)[1:]
+        total = np.zeros(len(self) + 1)
+        for part in slabs(labels):
+            inside = labels[part] > 0
+            total += np.bincount(labels[part][inside], weights[part][inside], minlength=len(total))
+        return total[1:]
 
 
 @dataclass(frozen=True)
@@ -118,10 +127,10 @@ class LesionScan:
 
     def shared(self) -> sparse.csr_array:
         """Σ min of the probabilities, of true lesions that meet predicted ones."""
-        both = (self.truth.owned > 0) & (self.pred.owned > 0)
-        minima = np.minimum(self.truth.values[both], self.pred.values[both])
-        places = (self.truth.owned[both] - 1, self.pred.owned[both] - 1)
-        return _counted(minima, places, (len(self.truth), len(self.pred)))
+        shape = (len(self.truth), len(self.pred))
+        return _added_up(
+            (_shared(self.truth, self.pred, part, shape) for part in slabs(self.truth.owned)), shape
+        )
 
 
 def lesion_scan(
@@ -141,28 +150,22 @@ def lesion_scan(
     all are zero in every mask already. The part that is kept reaches `margin` voxels beyond every
     lesion, inside the image.
     """
-    structure = neighbourhood(pred.ndim, rules.connectivity)
+    steps = neighbourhood(pred.ndim, rules.connectivity)
     edges = (1.0,) * pred.ndim if spacing is None else tuple(map(float, spacing))
     marked = None
     if raters is not None:
         marked = marked_voxels(raters, truth, in_dtype(rules.of_target, raters.dtype))
     inside = _reaches(truth, rules.of_target) if marked is None else marked.any(axis=0)
     cores = _reaches(pred, rules.threshold), np.asarray(inside)
-    kept = cores
+    kept = cores[0] | cores[1]
     if rules.soft:
-        masks = zip((pred, truth), cores, strict=True)
-        kept = tuple(core | _reaches(mask, rules.halo) for mask, core in masks)
-    window = _window(kept[0] | kept[1], margin)  # wide numbers only there
+        kept = kept | _reaches(pred, rules.halo) | _reaches(truth, rules.halo)
+    window = _window(kept, margin)  # wide numbers only there
+    del kept  # one island may fill the scan
     weights = None if counted is None else counted[window].double().cpu().numpy()
     predicted, target = (
-        _lesion_map(
-            _probabilities(mask[window], own[window], rules),
-            core[window],
-            structure,
-            edges,
-            weights,
-        )
-        for mask, own, core in zip((pred, truth), kept, cores, strict=True)
+        _lesion_map(mask[window], core[window], rules, (steps, edges), weights)
+        for mask, core in zip((pred, truth), cores, strict=True)
     )
     if marked is not None:
         target = replace(target, existence=_existence(target.core, marked[(slice(None), *window)]))
@@ -177,9 +180,7 @@ def lesion_scan(
 
 def touching(truth: np.ndarray, pred: np.ndarray, shape: tuple[int, int]) -> sparse.csr_array:
     """1 where two numbers meet in a voxel of the two label maps."""
-    both = (truth > 0) & (pred > 0)
-    places = (truth[both] - 1, pred[both] - 1)
-    met = _counted(np.ones(len(places[0])), places, shape)
+    met = _added_up((_meeting(truth[part], pred[part], shape) for part in slabs(truth)), shape)
     met.data[:] = 1
     return met
 
@@ -247,27 +248,27 @@ def _reaches(mask: Tensor, level: float) -> np.ndarray:
     reached = reaches(mask, level)
     if mask.dtype != torch.bool:
         reached = reached & (mask > 0)
-    return reached.cpu().numpy()
-
-
-def _probabilities(mask: Tensor, kept: np.ndarray, rules: LesionRules) -> np.ndarray:
-    """What lesions may own of a mask, in float64."""
-    if not rules.soft:
-        return kept.astype(np.float64)
-    return np.where(kept, mask.double().cpu().numpy(), 0)
+    return np.ascontiguousarray(reached.cpu().numpy())
 
 
 def _lesion_map(
-    values: np.ndarray,
+    mask: Tensor,
     core: np.ndarray,
-    structure: np.ndarray,
-    edges: tuple[float, ...],
+    rules: LesionRules,
+    geometry: tuple[int, tuple[float, ...]],
     weights: np.ndarray | None,
 ) -> LesionMap:
-    labels, owned = component_maps(values, core, structure, edges)
-    weighed = values if weights is None else values * weights
+    """The lesions of a mask: its cores, and by the rules the halo around them."""
+    if rules.soft:
+        values = mask.to(accumulation_dtype(mask)).cpu().numpy()
+        halo = _reaches(mask, rules.halo)
+    else:
+        values, halo = np.ones(core.shape), core
+    labels, owned = component_maps(halo, core, *geometry)
     existence = np.ones(int(labels.max(initial=0)))
-    return LesionMap(np.where(owned > 0, weighed, 0), labels, owned, existence, weights)
+    return LesionMap(
+        values if weights is None else values * weights, labels, owned, existence, weights
+    )
 
 
 def _without_small(scan: LesionScan, min_mm3: float) -> LesionScan:
@@ -296,6 +297,31 @@ def _window(kept: np.ndarray, margin: int) -> tuple[slice, ...]:
         slice(max(0, axis.start - margin), min(side, axis.stop + margin))
         for axis, side in zip(places[0], kept.shape, strict=True)
     )
+
+
+def _shared(
+    truth: LesionMap, pred: LesionMap, part: slice, shape: tuple[int, int]
+) -> sparse.csr_array:
+    """Σ min of the probabilities in a part."""
+    owned = truth.owned[part], pred.owned[part]
+    both = (owned[0] > 0) & (owned[1] > 0)
+    minima = np.minimum(truth.values[part][both], pred.values[part][both], dtype=np.float64)
+    return _counted(minima, (owned[0][both] - 1, owned[1][both] - 1), shape)
+
+
+def _meeting(truth: np.ndarray, pred: np.ndarray, shape: tuple[int, int]) -> sparse.csr_array:
+    """In how many voxels two numbers meet."""
+    both = (truth > 0) & (pred > 0)
+    places = (truth[both] - 1, pred[both] - 1)
+    return _counted(np.ones(len(places[0])), places, shape)
+
+
+def _added_up(parts: Iterable[sparse.csr_array], shape: tuple[int, int]) -> sparse.csr_array:
+    """The sum of parts, where there may be none."""
+    total = None
+    for part in parts:
+        total = part if total is None else total + part
+    return sparse.csr_array(shape) if total is None else total
 
 
 def _counted(

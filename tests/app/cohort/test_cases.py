@@ -159,6 +159,7 @@ def test_a_scan_in_parts_has_the_same_lesions(monkeypatch, with_raters, min_mm3)
     whole = mask_lesions(pred, truth, raters, **options)
     alone = marked_by_mask(truth, raters, **options)
     monkeypatch.setattr(parts, "VOXELS_IN_ONE", 0)
+    monkeypatch.setattr(parts, "CELL", 2)
     cut = mask_lesions(pred, truth, raters, **options)
     assert cut.columns == pytest.approx(whole.columns, nan_ok=True)
     tables = (cut.lesions, whole.lesions), (box_rows(cut.matches), box_rows(whole.matches))
@@ -549,7 +550,7 @@ def test_settings_are_checked(options, words):
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs Linux's VmHWM")
 def test_a_large_pair_stays_within_its_memory():
-    command = [sys.executable, "benchmarks/cohort.py", "--shape", "256", "256", "200"]
+    command = [sys.executable, "benchmarks/scans.py", "--shape", "256", "256", "200"]
     result = subprocess.run(
         command, cwd=ROOT, capture_output=True, text=True, check=True, env=_environment()
     )
