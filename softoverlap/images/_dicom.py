@@ -10,7 +10,8 @@ from jaxtyping import Float64
 from torch import Tensor
 
 from softoverlap._reader import read
-from softoverlap.images._dicom_header import DamagedError, DicomHeader, dicom_header
+from softoverlap.images._dicom_header import DicomHeader, dicom_header
+from softoverlap.images._headers import DamagedError
 from softoverlap.images._itk import placed
 from softoverlap.images.limits import check_memory, current_limits
 from softoverlap.images.noted import Noted

@@ -39,12 +39,12 @@ def read_itk(path: Path, *, wanted: int) -> Noted[tuple[np.ndarray, Float64[Tens
 
     `wanted` is the number of bytes of a value that is returned, which counts for the memory.
     """
-    layout, notes = checked_layout(path)
-    check_memory(path, layout.stored + layout.values * wanted)
+    layout, notes = checked_layout(path, wanted=wanted)
+    check_memory(path, layout.needed)
     io = READERS[path.suffix.lower()]
     request = {"kind": "file", "path": str(path), "io": io, "room": 4 * layout.stored}
     image = read(request, name=str(path), seconds=current_limits().timeout)
-    return placed(image, str(path)), notes
+    return placed(image, str(path), mm=layout.mm), notes
 
 
 def itk_type(path: Path) -> str:
@@ -52,8 +52,8 @@ def itk_type(path: Path) -> str:
     return checked_layout(path)[0].dtype
 
 
-def checked_layout(path: Path) -> Noted[Layout]:
-    """The layout of a MetaImage or NRRD file.
+def checked_layout(path: Path, *, wanted: int = 0) -> Noted[Layout]:
+    """The layout of a MetaImage or NRRD file, of which values of `wanted` bytes are returned.
 
     Raises:
         ValueError: If its header, or the size of its data, is not what the format asks for, or
@@ -61,7 +61,7 @@ def checked_layout(path: Path) -> Noted[Layout]:
     """
     check = meta_layout if path.suffix.lower() in (".mha", ".mhd") else nrrd_layout
     try:
-        return check(path)
+        return check(path, wanted=wanted)
     except DamagedError as error:
         kind = path.suffix[1:].upper()
         raise ValueError(f"{path} must be a readable {kind} file, got: {error}") from error
@@ -76,8 +76,13 @@ def from_itk(image: SimpleITK.Image, name: str) -> tuple[np.ndarray, Float64[Ten
     return placed(ReadImage(SimpleITK.GetArrayFromImage(image), channels, *map(list, grid)), name)
 
 
-def placed(image: ReadImage, name: str) -> tuple[np.ndarray, Float64[Tensor, "4 4"]]:
-    """Values with channels and time first and then the axes of the affine, in RAS."""
+def placed(
+    image: ReadImage, name: str, *, mm: float = 1.0
+) -> tuple[np.ndarray, Float64[Tensor, "4 4"]]:
+    """Values with channels and time first and then the axes of the affine, in RAS.
+
+    `mm` are the millimetres of the image's unit of length.
+    """
     if not np.isfinite([*image.spacing, *image.origin, *image.direction]).all():
         raise ValueError(f"{name} must have a finite spacing, origin and direction")
     values, channels = image.values, image.channels
@@ -90,7 +95,7 @@ def placed(image: ReadImage, name: str) -> tuple[np.ndarray, Float64[Tensor, "4 
         shape = tuple(reversed(values.shape[channels:]))
         raise ValueError(f"{name} must hold a 3D volume, got shape {shape}")
     axes = [*range(values.ndim - 3), *reversed(range(values.ndim - 3, values.ndim))]
-    return values.transpose(axes), _affine(image, name)
+    return values.transpose(axes), _affine(image, name, mm)
 
 
 def to_itk(
@@ -108,8 +113,8 @@ def to_itk(
     return image
 
 
-def _affine(image: ReadImage, name: str) -> Float64[Tensor, "4 4"]:
-    """The affine of the first three axes; a fourth must be independent of them."""
+def _affine(image: ReadImage, name: str, mm: float) -> Float64[Tensor, "4 4"]:
+    """The affine of the first three axes in mm; a fourth must be independent of them."""
     ndim = len(image.spacing)
     direction = torch.tensor(image.direction, dtype=torch.float64).reshape(ndim, ndim)
     if direction[3:, :3].any() or direction[:3, 3:].any():
@@ -118,4 +123,5 @@ def _affine(image: ReadImage, name: str) -> Float64[Tensor, "4 4"]:
     spacing = torch.tensor(image.spacing[:3], dtype=torch.float64)
     affine[:3, :3] = direction[:3, :3] * spacing
     affine[:3, 3] = torch.tensor(image.origin[:3], dtype=torch.float64)
+    affine[:3] *= mm
     return check_affine(_LPS @ affine, name=f"the affine of {name}")

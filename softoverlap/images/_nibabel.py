@@ -14,8 +14,7 @@ from nibabel.filebasedimages import ImageFileError
 from nibabel.freesurfer.mghformat import MGHError
 from nibabel.spatialimages import HeaderDataError, SpatialImage
 
-from softoverlap.images._headers import DEFLATE_MOST, MOST_BEHIND
-from softoverlap.images.limits import check_memory
+from softoverlap.images.limits import DEFLATE_MOST, MOST_BEHIND, check_memory
 
 UNREADABLE = (
     OSError, EOFError, ValueError, zlib.error, ImageFileError, HeaderDataError, MGHError,

@@ -16,6 +16,12 @@ from softoverlap._checks import refusal
 READ_TIMEOUT = 60.0
 """Seconds that reading one file may take by default."""
 
+DEFLATE_MOST = 1040
+"""Times that deflate can shrink anything."""
+
+MOST_BEHIND = 1 << 24
+"""Bytes that may follow the values in a compressed stream; more is no image but a bomb."""
+
 _SHARE = 4
 """By default a file may take a fourth of the memory: a score holds several volumes at a time."""
 _LEAST = 1 << 30
