@@ -7,6 +7,7 @@ import io
 import os
 import resource
 import struct
+import threading
 import zipfile
 
 import nibabel
@@ -14,7 +15,15 @@ import numpy as np
 import pytest
 import torch
 
-from softoverlap.images import load_image, read_boxes, read_limits, save_nifti
+from softoverlap.images import (
+    ReadLimits,
+    current_limits,
+    load_image,
+    read_boxes,
+    read_limits,
+    save_nifti,
+)
+from softoverlap.images.limits import in_words
 from tests.support.itk_headers import nrrd
 
 MASK = np.zeros((6, 5, 4), np.uint8)
@@ -81,12 +90,65 @@ def test_the_limit_counts_values_as_stored_and_as_returned(tmp_path, dtype, need
 
 
 def test_limits_are_positive_numbers_and_sizes():
-    for size in ("much", "-1GB", "0", "1 XB", ""):
+    for size in ("much", "-1GB", "0", "1 XB", "", "9" * 400, "1" + "0" * 5000 + "GB"):
         with pytest.raises(ValueError, match="max_memory must be a size such as 8GB"):
             read_limits(max_memory=size).__enter__()
     for seconds in (0, -1, float("nan"), float("inf")):
         with pytest.raises(ValueError, match="read_timeout must be seconds above 0"):
             read_limits(read_timeout=seconds).__enter__()
+    for size in (0, -1):
+        with pytest.raises(ValueError, match="max_memory must be above 0"):
+            ReadLimits(max_memory=size)
+    assert ReadLimits().max_memory == current_limits().max_memory
+
+
+@pytest.mark.parametrize(
+    ("size", "words"),
+    [
+        (999, "999 bytes"),
+        (1000, "1 kB"),
+        (999_499, "999 kB"),
+        (999_600_000, "1 GB"),
+        (10**30, "1.00e+30 bytes"),
+    ],
+)
+def test_bytes_are_told_with_three_digits(size, words):
+    assert in_words(size) == words
+
+
+def test_limits_of_two_threads_at_a_time_are_their_own():
+    entered, left = threading.Barrier(2, timeout=60), threading.Event()
+    seen = {}
+
+    def read(name, first):
+        with read_limits(max_memory=first):
+            entered.wait()
+            if name == "last":
+                left.wait(60)
+            seen[name] = current_limits().max_memory
+        seen[f"after {name}"] = current_limits().max_memory
+        left.set()
+
+    with read_limits(max_memory=3000):  # those of the main thread hold for the others
+        threads = [
+            threading.Thread(target=read, args=each) for each in (("first", 1000), ("last", 2000))
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert seen == {"first": 1000, "last": 2000, "after first": 3000, "after last": 3000}
+    assert current_limits() == ReadLimits()
+
+
+@pytest.mark.parametrize("name", ["boxes.json", "boxes.csv"])
+def test_a_large_text_is_refused_before_it_is_read(tmp_path, name):
+    with (tmp_path / name).open("wb") as file:
+        file.truncate(400 << 20)
+    before = peak()
+    with read_limits(max_memory="10MB"), pytest.raises(ValueError, match=f"{name} needs 5.03 GB"):
+        read_boxes(tmp_path / name)
+    assert peak() - before < 50
 
 
 @pytest.mark.parametrize("name", ["scan.nii", "scan.mha", "scan.nrrd", "scan.img", "scan.mgz"])
