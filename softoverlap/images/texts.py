@@ -192,6 +192,20 @@ def read_table(path: str | os.PathLike[str]) -> TextTable:
     return TextTable(tuple(header), tuple(rows), tuple(number for number, _ in lines[1:]))
 
 
+def plain_columns(path: Path, table: TextTable) -> TextTable:
+    """The table with names of columns as they are compared: without case and outer spaces.
+
+    Raises:
+        ValueError: If two names are the same then.
+    """
+    names = [name.strip().lower() for name in table.columns]
+    if (twice := _first_twice(filter(None, names))) is not None:
+        raise ValueError(f"{path} must have each column once, got {twice!r} twice")
+    new = dict(zip(table.columns, names, strict=True))
+    rows = tuple({new[name]: cell for name, cell in row.items()} for row in table.rows)
+    return TextTable(tuple(names), rows, table.lines)
+
+
 def _lines(text: str) -> Iterator[tuple[int, list[str]]]:
     """The rows of CSV that are not empty, each with the line where it begins."""
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)

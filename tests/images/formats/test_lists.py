@@ -79,9 +79,17 @@ def test_every_series_whose_scan_is_there_is_read_and_the_others_are_told(tmp_pa
 
 
 def test_a_probability_is_a_score(tmp_path):
-    header = HEADER.strip() + ",probability\n"
-    path = list_file(tmp_path / "a.csv", "1,0,0,0,4,0.25", "1,0,0,0,4,1", header=header)
-    assert read_boxes(path, affine=AFFINES["plain"]).scores.tolist() == [0.25, 1.0]
+    for name in ("probability", "Probability "):
+        header = f"{HEADER.strip()},{name}\n"
+        path = list_file(tmp_path / "a.csv", "1,0,0,0,4,0.25", "1,0,0,0,4,1", header=header)
+        assert read_boxes(path, affine=AFFINES["plain"]).scores.tolist() == [0.25, 1.0]
+
+
+def test_other_columns_of_a_list_are_told(tmp_path):
+    header = HEADER.strip() + ",class\n"
+    path = list_file(tmp_path / "a.csv", "1,0,0,0,4,0", header=header)
+    with pytest.warns(UserWarning, match=r"a\.csv: not read: 'class'"):
+        read_boxes(path, affine=AFFINES["plain"])
 
 
 @pytest.mark.parametrize(
@@ -91,7 +99,13 @@ def test_a_probability_is_a_score(tmp_path):
         (f"{HEADER}1,0,0,0,-1\n", {"affine": torch.eye(4)}, "must have diameters above 0, got -1"),
         (f"{HEADER}1,0,0,0,\n", {"affine": torch.eye(4)}, "a number as diameter_mm in line 2"),
         (f"{HEADER}1,0,0,0,nan\n", {"affine": torch.eye(4)}, "must hold finite coordinates"),
-        (f"{HEADER}1,0,x,0,4\n", {"affine": torch.eye(4)}, "a number as coordY in line 2, got 'x'"),
+        (f"{HEADER}1,0,x,0,4\n", {"affine": torch.eye(4)}, "a number as coordy in line 2, got 'x'"),
+        (f"{HEADER}\n1,0,0,0,x\n", {"affine": torch.eye(4)}, "diameter_mm in line 3, got 'x'"),
+        (
+            f"{HEADER.strip()},Frame\n1,0,0,0,4,RAS\n",
+            {"affine": torch.eye(4)},
+            "must have boxes in LPS mm, got frame 'ras'",
+        ),
         (f"{HEADER},0,0,0,4\n", {"affine": torch.eye(4)}, "must have a seriesuid in each line"),
         (f"{HEADER}1,0,0,0,4\n", {"frame": "RAS"}, "frame must be that of .* itself, LPS"),
         (
