@@ -47,13 +47,28 @@ def read_itk(path: Path, *, wanted: int) -> Noted[tuple[np.ndarray, Float64[Tens
     return placed(image, str(path), mm=layout.mm), notes
 
 
+def read_itk_grid(path: Path) -> Noted[tuple[tuple[int, ...], Float64[Tensor, "4 4"]]]:
+    """Voxels along the three axes in space, and the affine in RAS, from the header alone."""
+    layout, notes = checked_layout(path, data=False)
+    io = READERS[path.suffix.lower()]
+    request = {"kind": "grid", "path": str(path), "io": io, "room": 0}
+    header = read(request, name=str(path), seconds=current_limits().timeout)
+    size = tuple(header.values.tolist())
+    _check_grid(header, str(path))
+    if len(size) not in (3, 4):
+        raise ValueError(f"{path} must hold a 3D volume, got shape {size}")
+    return (size[:3], _affine(header, str(path), layout.mm)), notes
+
+
 def itk_type(path: Path) -> str:
     """The type of the values as NumPy calls it, from the header alone."""
     return checked_layout(path)[0].dtype
 
 
-def checked_layout(path: Path, *, wanted: int = 0) -> Noted[Layout]:
+def checked_layout(path: Path, *, wanted: int = 0, data: bool = True) -> Noted[Layout]:
     """The layout of a MetaImage or NRRD file, of which values of `wanted` bytes are returned.
+
+    Without `data`, only the header is looked at.
 
     Raises:
         ValueError: If its header, or the size of its data, is not what the format asks for, or
@@ -61,7 +76,7 @@ def checked_layout(path: Path, *, wanted: int = 0) -> Noted[Layout]:
     """
     check = meta_layout if path.suffix.lower() in (".mha", ".mhd") else nrrd_layout
     try:
-        return check(path, wanted=wanted)
+        return check(path, wanted=wanted, data=data)
     except DamagedError as error:
         kind = path.suffix[1:].upper()
         raise ValueError(f"{path} must be a readable {kind} file, got: {error}") from error
@@ -83,8 +98,7 @@ def placed(
 
     `mm` are the millimetres of the image's unit of length.
     """
-    if not np.isfinite([*image.spacing, *image.origin, *image.direction]).all():
-        raise ValueError(f"{name} must have a finite spacing, origin and direction")
+    _check_grid(image, name)
     values, channels = image.values, image.channels
     if channels:
         values = np.moveaxis(values, -1, 0)
@@ -96,6 +110,11 @@ def placed(
         raise ValueError(f"{name} must hold a 3D volume, got shape {shape}")
     axes = [*range(values.ndim - 3), *reversed(range(values.ndim - 3, values.ndim))]
     return values.transpose(axes), _affine(image, name, mm)
+
+
+def _check_grid(image: ReadImage, name: str) -> None:
+    if not np.isfinite([*image.spacing, *image.origin, *image.direction]).all():
+        raise ValueError(f"{name} must have a finite spacing, origin and direction")
 
 
 def to_itk(

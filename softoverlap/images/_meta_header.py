@@ -51,10 +51,11 @@ _EXACT = 1 << 53
 """Whole numbers up to here survive MetaIO, which reads text as floats."""
 
 
-def meta_layout(path: Path, *, wanted: int = 0) -> Noted[Layout]:
+def meta_layout(path: Path, *, wanted: int = 0, data: bool = True) -> Noted[Layout]:
     """What the header says about its values, which are all there.
 
     `wanted` is the number of bytes of a value that is returned, which counts for the memory.
+    Without `data`, only the header is looked at.
     """
     with path.open("rb") as file:
         fields = _fields(file)
@@ -62,7 +63,7 @@ def meta_layout(path: Path, *, wanted: int = 0) -> Noted[Layout]:
     layout = replace(_layout(fields), wanted=wanted)
     sized = "ElementSpacing" in fields or "ElementSize" in fields
     notes = () if sized else without_size(path, "ElementSpacing")
-    return layout, (*notes, *_check_values(path, start, layout, fields))
+    return layout, (*notes, *(_check_values(path, start, layout, fields) if data else ()))
 
 
 def _check_values(

@@ -51,21 +51,28 @@ _KNOWN_SPACES = ("ras", "las", "lps", "right-anterior-superior", "left-anterior-
 """Frames whose axes SimpleITK turns; any other is taken as LPS."""
 
 
-def nrrd_layout(path: Path, *, wanted: int = 0) -> Noted[Layout]:
+def nrrd_layout(path: Path, *, wanted: int = 0, data: bool = True) -> Noted[Layout]:
     """What the header says about its values, which are all there.
 
     `wanted` is the number of bytes of a value that is returned, which counts for the memory.
+    Without `data`, only the header is looked at.
     """
     with path.open("rb") as file:
         fields = _fields(file)
         layout = replace(_layout(fields), wanted=wanted)
-        if fields.get("datafile"):
-            for data, share in _apart(path, file, fields, layout):
-                with data.open("rb") as values:
-                    _check_data(path, data, values, share, fields)
-        else:
-            _check_data(path, path, file, layout, fields)
+        if data:
+            _check_values(path, file, layout, fields)
     return layout, _notes(path, fields)
+
+
+def _check_values(path: Path, file: BinaryIO, layout: Layout, fields: Mapping[str, str]) -> None:
+    """The values, behind the header or in files of their own."""
+    if not fields.get("datafile"):
+        _check_data(path, path, file, layout, fields)
+        return
+    for apart, share in _apart(path, file, fields, layout):
+        with apart.open("rb") as values:
+            _check_data(path, apart, values, share, fields)
 
 
 def _notes(path: Path, fields: Mapping[str, str]) -> tuple[str, ...]:

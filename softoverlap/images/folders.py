@@ -218,6 +218,8 @@ def _files(folder: Path, unpaired: list[Unpaired]) -> Iterator[tuple[str, Path]]
             continue
         if is_image_name(path) and path.is_file():
             yield image_name(path), path
+        elif is_image_name(path) and path.exists() and not path.is_dir():
+            unpaired.append(Unpaired(path, "a pipe or a device"))
         elif is_dangling(path):
             unpaired.append(Unpaired(path, "a link whose target is missing"))
         elif not path.name.lower().endswith(DATA_SUFFIXES):

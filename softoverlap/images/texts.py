@@ -29,7 +29,9 @@ _OTHER_CODES = {
     codecs.BOM_UTF16_BE: "UTF-16",
 }
 _FORMULA = re.compile(r"'*(?:\s*[=+\-@＝＋－＠]|[\t\r\n])")
+_AFTER_SIGN = re.compile(r";(?='*\s*[=+\-@＝＋－＠])")  # where ; parts cells, as in many countries
 _NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?", re.ASCII)
+_ESCAPED = re.compile(r";'(?='*\s*[=+\-@＝＋－＠])")
 _NOT_FINITE = ("nan", "inf", "infinity")
 _WHOLE = re.compile(r"[+-]?\d+(?:\.0*)?", re.ASCII)
 
@@ -253,13 +255,14 @@ def _safe(cell: object) -> object:
     """The cell, with an apostrophe before a text that a spreadsheet would run."""
     if cell is None or isinstance(cell, int | float):
         return cell
-    text = str(cell)
+    text = _AFTER_SIGN.sub(";'", str(cell))
     return f"'{text}" if _FORMULA.match(text) and not _NUMBER.fullmatch(text) else text
 
 
 def _plain(cell: str) -> str:
     """What `_safe` was given."""
-    return cell[1:] if cell.startswith("'") and _FORMULA.match(cell) else cell
+    cell = cell[1:] if cell.startswith("'") and _FORMULA.match(cell) else cell
+    return _ESCAPED.sub(";", cell)
 
 
 def number_in(text: str, *, whole: bool = False) -> float | int:

@@ -17,13 +17,15 @@ RUN = ["=1+1", "+1+1", "-1-1", "@SUM(1)", "\tx", "\rx", "\n=x", "=cmd|' /C calc'
 NUMBERS = ["-1.5", "+2", "-1e-3", "-.5", "7", "-0"]
 
 
-@pytest.mark.parametrize("text", [*RUN, "'=1", "''@x", "-1-", "-a", "＝1", "-"])
+@pytest.mark.parametrize(
+    "text", [*RUN, "'=1", "''@x", "-1-", "-a", "＝1", "-", "a;=b", "a; '-1;+1"]
+)
 def test_a_cell_that_runs_is_written_as_text_and_read_back(tmp_path, text):
     path = tmp_path / "a.csv"
     write_table(path, ["case", text], [[text, 1]])
     with path.open(newline="", encoding="utf-8") as stream:
         for row in csv.reader(stream):
-            for cell in row:
+            for cell in ";".join(row).split(";"):
                 assert not cell.lstrip(" ").startswith(("=", "+", "-", "@", "\t", "\r", "\n"))
     table = read_table(path)
     assert table.columns == ("case", text)

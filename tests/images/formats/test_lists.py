@@ -9,6 +9,8 @@ import SimpleITK
 import torch
 
 from softoverlap.images import boxes_to_world, read_box_files, read_boxes, save_nifti, write_boxes
+from softoverlap.images._itk import to_itk
+from softoverlap.images.formats.grids import read_grid
 from tests.support.box_makers import AFFINES
 
 HEADER = "seriesuid,coordX,coordY,coordZ,diameter_mm\n"
@@ -54,6 +56,20 @@ def test_the_box_is_that_of_metaimage_as_the_challenge_has_it(tmp_path):
     for image in (tmp_path, tmp_path / "1.2.3.mhd"):
         found = read_boxes(path, image=image)
         assert found.boxes.tolist() == [[6.5, 8.5, 3.5, 14.5, 16.5, 5.5]]
+
+
+def test_of_the_scan_of_a_nodule_only_the_header_is_read(tmp_path):
+    """The data file of a list's scan may be anything, even of another length."""
+    affine = AFFINES["oblique"]
+    for end in (".mhd", ".nhdr", ".nii.gz"):
+        scan = to_itk(torch.zeros(4, 5, 6), affine)
+        SimpleITK.WriteImage(scan, tmp_path / f"1.2{end}", useCompression=True)
+        for data in (*tmp_path.glob("*raw"), *tmp_path.glob("*.gz")):
+            if not data.name.endswith(".nii.gz"):
+                data.write_bytes(b"damaged")
+        grid = read_grid(tmp_path / f"1.2{end}")
+        assert grid.shape == (4, 5, 6)
+        torch.testing.assert_close(grid.affine, affine, rtol=0, atol=1e-4)
 
 
 def test_every_series_whose_scan_is_there_is_read_and_the_others_are_told(tmp_path):
