@@ -14,6 +14,7 @@ from typing import Any
 
 import nibabel
 import numpy as np
+from nibabel import imageglobals
 from nibabel.filebasedimages import ImageFileError
 from nibabel.freesurfer.mghformat import MGHError
 from nibabel.spatialimages import HeaderDataError, SpatialImage
@@ -44,7 +45,7 @@ class _Kept(logging.Filter):
         return False
 
 
-nibabel.imageglobals.logger.addFilter(_Kept())
+imageglobals.logger.addFilter(_Kept())
 
 
 @contextmanager

@@ -127,10 +127,10 @@ def _mm(fields: Mapping[str, str], axes: int) -> float:
     units = _quoted(fields.get("spaceunits", ""))
     if not units:
         units = _of_space(_quoted(fields.get("units", "")), fields, axes)
-    factors = {_MM.get(unit.lower()) for unit in units[:3]}
-    if None in factors or len(factors) > 1:
+    factors = {_MM.get(unit.lower(), math.nan) for unit in units[:3]} or {1.0}
+    if len(factors) > 1 or math.nan in factors:
         raise DamagedError(f"units {' '.join(units)[:80]}, which are no length, or several")
-    return factors.pop() if factors else 1.0
+    return factors.pop()
 
 
 def _of_space(units: Sequence[str], fields: Mapping[str, str], axes: int) -> Sequence[str]:
