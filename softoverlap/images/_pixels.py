@@ -66,8 +66,8 @@ def notes_on_rounding(values: np.ndarray, data: Tensor, path: Path) -> tuple[str
     if largest <= _EXACT or all(map(_is_exact, values)):
         return ()
     return (
-        f"{path} holds whole numbers up to {largest}, which float32 rounds from {_EXACT} on: read "
-        "them with `dtype=torch.int64`",
+        f"{path} holds whole numbers up to {largest}, which float32 rounds from {_EXACT} on: "
+        "labels so large may become one",
     )
 
 
