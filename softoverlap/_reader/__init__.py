@@ -4,6 +4,6 @@
 and nothing else of the package, since it must start quickly.
 """
 
-from softoverlap._reader.process import ReadImage, read, stop
+from softoverlap._reader.process import ReadImage, check_name, read, stop
 
-__all__ = ["ReadImage", "read", "stop"]
+__all__ = ["ReadImage", "check_name", "read", "stop"]

@@ -19,9 +19,9 @@ import numpy as np
 import SimpleITK
 
 from softoverlap._reader.dicom import read_series
-from softoverlap._reader.itk import read_file
+from softoverlap._reader.itk import read_file, read_grid
 
-_KINDS = {"file": read_file, "dicom": read_series}
+_KINDS = {"file": read_file, "grid": read_grid, "dicom": read_series}
 _SLACK = 1 << 30  # stacks of threads, and what a library keeps for itself
 
 
@@ -51,7 +51,7 @@ def _answer(request: dict[str, Any], answers: BinaryIO) -> None:
     try:
         with _memory_limit(room):
             image = _KINDS[request.pop("kind")](**request)
-            values = SimpleITK.GetArrayViewFromImage(image)
+            values, components = _content(image)
     except (ValueError, OSError, RuntimeError, MemoryError) as error:
         refused = {"refused": str(error) or type(error).__name__}
         _write(answers, json.dumps(refused).encode() + b"\n")
@@ -59,13 +59,20 @@ def _answer(request: dict[str, Any], answers: BinaryIO) -> None:
     head = {
         "dtype": values.dtype.str,
         "shape": values.shape,
-        "channels": image.GetNumberOfComponentsPerPixel() > 1,
+        "channels": components > 1,
         "spacing": image.GetSpacing(),
         "origin": image.GetOrigin(),
         "direction": image.GetDirection(),
     }
     _write(answers, json.dumps(head).encode() + b"\n")
     _write(answers, np.ascontiguousarray(values).reshape(-1).view(np.uint8).data)
+
+
+def _content(image: SimpleITK.Image | SimpleITK.ImageFileReader) -> tuple[np.ndarray, int]:
+    """Values and components of an image; of a header, its size stands for the values."""
+    if isinstance(image, SimpleITK.ImageFileReader):
+        return np.array(image.GetSize()), image.GetNumberOfComponents()
+    return SimpleITK.GetArrayViewFromImage(image), image.GetNumberOfComponentsPerPixel()
 
 
 def _write(answers: BinaryIO, content: bytes | memoryview) -> None:

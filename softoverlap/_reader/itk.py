@@ -17,6 +17,19 @@ def read_file(path: str, io: str) -> SimpleITK.Image:
         raise ValueError(f"{path} must be a readable {kind} file, got: {reason(error)}") from error
 
 
+def read_grid(path: str, io: str) -> SimpleITK.ImageFileReader:
+    """A reader that knows the grid of a file from its header, and nothing of its values."""
+    reader = SimpleITK.ImageFileReader()
+    reader.SetFileName(path)
+    reader.SetImageIO(io)
+    try:
+        reader.ReadImageInformation()
+    except RuntimeError as error:
+        kind = path.rpartition(".")[2].upper()
+        raise ValueError(f"{path} must be a readable {kind} file, got: {reason(error)}") from error
+    return reader
+
+
 def reason(error: Exception) -> str:
     """The last meaningful line of an exception."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]

@@ -51,9 +51,11 @@ def read(request: dict[str, Any], *, name: str, seconds: float | int) -> ReadIma
         The image.
 
     Raises:
-        ValueError: If the reader refuses the file, crashes on it, or does not end in time.
+        ValueError: If the reader refuses the file, crashes on it, or does not end in time, or its
+            name is not in UTF-8, at which SimpleITK crashes.
         OSError: If the process cannot be started.
     """
+    check_name(name)
     with _lock:
         reader = _running_reader()
         try:
@@ -66,6 +68,20 @@ def read(request: dict[str, Any], *, name: str, seconds: float | int) -> ReadIma
         except BaseException:  # Ctrl-C too: half an answer may be in the pipe
             stop()
             raise
+
+
+def check_name(name: str) -> None:
+    """Refuse a name that SimpleITK crashes at.
+
+    Raises:
+        ValueError: If it is not in UTF-8.
+    """
+    try:
+        name.encode()
+    except UnicodeEncodeError as error:
+        raise ValueError(
+            f"{name} must have a name in UTF-8, which it has not: rename it"
+        ) from error
 
 
 def stop() -> None:

@@ -27,15 +27,16 @@ def read_mgh_or_pair(
     `wanted` is the number of bytes of a value that is returned, which counts for the memory.
     """
     if path.suffix.lower() in MGH_SUFFIXES:
-        image, values = nibabel_values(path, "MGH", nibabel.MGHImage, wanted=wanted)
+        image, values, said = nibabel_values(path, "MGH", nibabel.MGHImage, wanted=wanted)
         is_placed = bool(image.header["goodRASFlag"])  # type: ignore[index]
     else:
-        image, values = nibabel_values(path, "Analyze", nibabel.AnalyzeImage, wanted=wanted)
+        image, values, said = nibabel_values(path, "Analyze", nibabel.AnalyzeImage, wanted=wanted)
         if isinstance(image, nibabel.Nifti1Pair):
-            return placed_nifti(path, image, values)
+            values, affine, notes = placed_nifti(path, image, values)
+            return values, affine, (*said, *notes)
         is_placed = path.with_suffix(".mat").exists()  # SPM's affine, which nibabel reads
     values = np.moveaxis(values, 3, 0) if values.ndim == 4 else values
     affine = check_affine(
         torch.from_numpy(np.array(image.affine, dtype=np.float64)), name=f"the affine of {path}"
     )
-    return values, affine, () if is_placed else (f"{path} {_NO_SIDE}",)
+    return values, affine, said if is_placed else (*said, f"{path} {_NO_SIDE}")

@@ -9,8 +9,9 @@ import torch
 from jaxtyping import Float64
 from torch import Tensor
 
-from softoverlap._reader import read
-from softoverlap.images._dicom_header import DamagedError, DicomHeader, dicom_header
+from softoverlap._reader import check_name, read
+from softoverlap.images._dicom_header import DicomHeader, dicom_header
+from softoverlap.images._headers import DamagedError
 from softoverlap.images._itk import placed
 from softoverlap.images.limits import check_memory, current_limits
 from softoverlap.images.noted import Noted
@@ -52,6 +53,7 @@ def is_dicom(path: Path) -> bool:
 
 
 def _header(path: Path) -> DicomHeader:
+    check_name(str(path))
     try:
         return dicom_header(path)
     except DamagedError as error:

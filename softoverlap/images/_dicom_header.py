@@ -15,6 +15,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
+from softoverlap.images._headers import DamagedError
+
 _UNDEFINED = 0xFFFFFFFF
 _LONG_FORMS = {b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT",
                b"UV"}  # fmt: skip
@@ -43,10 +45,6 @@ _OTHERS = {
     "1.2.840.10008.5.1.4.1.1.104.": "an encapsulated document",
 }
 """Objects that lie beside scans and hold none, by the UID of their class or its beginning."""
-
-
-class DamagedError(ValueError):
-    """Elements that cannot be; the message is the reason."""
 
 
 @dataclass(frozen=True)

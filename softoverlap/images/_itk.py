@@ -39,12 +39,25 @@ def read_itk(path: Path, *, wanted: int) -> Noted[tuple[np.ndarray, Float64[Tens
 
     `wanted` is the number of bytes of a value that is returned, which counts for the memory.
     """
-    layout, notes = checked_layout(path)
-    check_memory(path, layout.stored + layout.values * wanted)
+    layout, notes = checked_layout(path, wanted=wanted)
+    check_memory(path, layout.needed)
     io = READERS[path.suffix.lower()]
     request = {"kind": "file", "path": str(path), "io": io, "room": 4 * layout.stored}
     image = read(request, name=str(path), seconds=current_limits().timeout)
-    return placed(image, str(path)), notes
+    return placed(image, str(path), mm=layout.mm), notes
+
+
+def read_itk_grid(path: Path) -> Noted[tuple[tuple[int, ...], Float64[Tensor, "4 4"]]]:
+    """Voxels along the three axes in space, and the affine in RAS, from the header alone."""
+    layout, notes = checked_layout(path, data=False)
+    io = READERS[path.suffix.lower()]
+    request = {"kind": "grid", "path": str(path), "io": io, "room": 0}
+    header = read(request, name=str(path), seconds=current_limits().timeout)
+    size = tuple(header.values.tolist())
+    _check_grid(header, str(path))
+    if len(size) not in (3, 4):
+        raise ValueError(f"{path} must hold a 3D volume, got shape {size}")
+    return (size[:3], _affine(header, str(path), layout.mm)), notes
 
 
 def itk_type(path: Path) -> str:
@@ -52,8 +65,10 @@ def itk_type(path: Path) -> str:
     return checked_layout(path)[0].dtype
 
 
-def checked_layout(path: Path) -> Noted[Layout]:
-    """The layout of a MetaImage or NRRD file.
+def checked_layout(path: Path, *, wanted: int = 0, data: bool = True) -> Noted[Layout]:
+    """The layout of a MetaImage or NRRD file, of which values of `wanted` bytes are returned.
+
+    Without `data`, only the header is looked at.
 
     Raises:
         ValueError: If its header, or the size of its data, is not what the format asks for, or
@@ -61,7 +76,7 @@ def checked_layout(path: Path) -> Noted[Layout]:
     """
     check = meta_layout if path.suffix.lower() in (".mha", ".mhd") else nrrd_layout
     try:
-        return check(path)
+        return check(path, wanted=wanted, data=data)
     except DamagedError as error:
         kind = path.suffix[1:].upper()
         raise ValueError(f"{path} must be a readable {kind} file, got: {error}") from error
@@ -76,10 +91,14 @@ def from_itk(image: SimpleITK.Image, name: str) -> tuple[np.ndarray, Float64[Ten
     return placed(ReadImage(SimpleITK.GetArrayFromImage(image), channels, *map(list, grid)), name)
 
 
-def placed(image: ReadImage, name: str) -> tuple[np.ndarray, Float64[Tensor, "4 4"]]:
-    """Values with channels and time first and then the axes of the affine, in RAS."""
-    if not np.isfinite([*image.spacing, *image.origin, *image.direction]).all():
-        raise ValueError(f"{name} must have a finite spacing, origin and direction")
+def placed(
+    image: ReadImage, name: str, *, mm: float = 1.0
+) -> tuple[np.ndarray, Float64[Tensor, "4 4"]]:
+    """Values with channels and time first and then the axes of the affine, in RAS.
+
+    `mm` are the millimetres of the image's unit of length.
+    """
+    _check_grid(image, name)
     values, channels = image.values, image.channels
     if channels:
         values = np.moveaxis(values, -1, 0)
@@ -90,7 +109,12 @@ def placed(image: ReadImage, name: str) -> tuple[np.ndarray, Float64[Tensor, "4 
         shape = tuple(reversed(values.shape[channels:]))
         raise ValueError(f"{name} must hold a 3D volume, got shape {shape}")
     axes = [*range(values.ndim - 3), *reversed(range(values.ndim - 3, values.ndim))]
-    return values.transpose(axes), _affine(image, name)
+    return values.transpose(axes), _affine(image, name, mm)
+
+
+def _check_grid(image: ReadImage, name: str) -> None:
+    if not np.isfinite([*image.spacing, *image.origin, *image.direction]).all():
+        raise ValueError(f"{name} must have a finite spacing, origin and direction")
 
 
 def to_itk(
@@ -108,8 +132,8 @@ def to_itk(
     return image
 
 
-def _affine(image: ReadImage, name: str) -> Float64[Tensor, "4 4"]:
-    """The affine of the first three axes; a fourth must be independent of them."""
+def _affine(image: ReadImage, name: str, mm: float) -> Float64[Tensor, "4 4"]:
+    """The affine of the first three axes in mm; a fourth must be independent of them."""
     ndim = len(image.spacing)
     direction = torch.tensor(image.direction, dtype=torch.float64).reshape(ndim, ndim)
     if direction[3:, :3].any() or direction[:3, 3:].any():
@@ -118,4 +142,5 @@ def _affine(image: ReadImage, name: str) -> Float64[Tensor, "4 4"]:
     spacing = torch.tensor(image.spacing[:3], dtype=torch.float64)
     affine[:3, :3] = direction[:3, :3] * spacing
     affine[:3, 3] = torch.tensor(image.origin[:3], dtype=torch.float64)
+    affine[:3] *= mm
     return check_affine(_LPS @ affine, name=f"the affine of {name}")

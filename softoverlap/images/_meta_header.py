@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO
 
@@ -19,6 +20,7 @@ from softoverlap.images._headers import (
     check_stream,
     check_text,
     check_there,
+    numbered_files,
     whole,
     without_size,
 )
@@ -38,16 +40,30 @@ _PER_AXIS = {
 }  # fmt: skip
 """Fields of MetaImage with a number for each axis, or for each pair of axes."""
 
+_SYNONYMS = (
+    ("Offset", "Position", "Origin"), ("TransformMatrix", "Rotation", "Orientation"),
+    ("BinaryDataByteOrderMSB", "ElementByteOrderMSB"),
+)  # fmt: skip
+"""Names of one thing, of which MetaIO takes one without a word where they differ."""
 
-def meta_layout(path: Path) -> Noted[Layout]:
-    """What the header says about its values, which are all there."""
+_MM = {"mm": 1.0, "cm": 10.0, "um": 1e-3, "?": 1.0}
+_EXACT = 1 << 53
+"""Whole numbers up to here survive MetaIO, which reads text as floats."""
+
+
+def meta_layout(path: Path, *, wanted: int = 0, data: bool = True) -> Noted[Layout]:
+    """What the header says about its values, which are all there.
+
+    `wanted` is the number of bytes of a value that is returned, which counts for the memory.
+    Without `data`, only the header is looked at.
+    """
     with path.open("rb") as file:
         fields = _fields(file)
         start = file.tell()
-    layout = _layout(fields)
+    layout = replace(_layout(fields), wanted=wanted)
     sized = "ElementSpacing" in fields or "ElementSize" in fields
     notes = () if sized else without_size(path, "ElementSpacing")
-    return layout, (*notes, *_check_values(path, start, layout, fields))
+    return layout, (*notes, *(_check_values(path, start, layout, fields) if data else ()))
 
 
 def _check_values(
@@ -60,16 +76,18 @@ def _check_values(
     if words[0].upper() == "LOCAL":
         return _check_data(path, path, start, layout, fields)
     if words[0].upper() == "LIST":
-        _check_listed(path, start, fields, words)
+        _check_listed(path, _listed(path, start, fields, words), layout)
         return ()
     if "%" in words[0]:
+        last = int(fields["DimSize"].split()[-1])
+        _check_listed(path, numbered_files(words, default=(1, last)), layout)
         return ()
     apart = path.parent / fields["ElementDataFile"]
     check_there(apart)
     return _check_data(path, apart, 0, layout, fields)
 
 
-def _check_listed(path: Path, start: int, fields: Mapping[str, str], words: list[str]) -> None:
+def _listed(path: Path, start: int, fields: Mapping[str, str], words: list[str]) -> list[str]:
     """Behind the header stands a file for each slice; MetaIO takes any bytes for names."""
     sizes = [int(size) for size in fields["DimSize"].split()]
     axes = re.fullmatch(r"(\d)D?", words[1]) if len(words) > 1 else None
@@ -78,8 +96,17 @@ def _check_listed(path: Path, start: int, fields: Mapping[str, str], words: list
     there = [name.strip() for name in names if name.strip()]
     if len(there) < wanted:
         raise DamagedError(f"a list of {len(there)} data files, where {wanted} are needed")
-    for name in there[:wanted]:
+    return there[:wanted]
+
+
+def _check_listed(path: Path, names: Sequence[str], layout: Layout) -> None:
+    """The files are there; MetaIO leaves out what it cannot decompress, without a word."""
+    for name in names:
         check_there(path.parent / name)
+    if layout.compressed:
+        for name in names:
+            share = replace(layout, values=layout.values // len(names))
+            check_stream(path.parent / name, 0, path, share)
 
 
 def _fields(file: BinaryIO) -> dict[str, str]:
@@ -106,15 +133,55 @@ def _layout(fields: Mapping[str, str]) -> Layout:
     for name, power in _PER_AXIS.items():
         if name in fields:
             check_numbers(fields[name], name, axes**power)
-    if any(float(word) <= 0 for word in fields.get("ElementSpacing", "").split()):
-        raise DamagedError(f"ElementSpacing {fields['ElementSpacing'][:80]}")
+    _check_place(fields)
+    _check_scale(fields)
     kind = fields.get("ElementType", "none")
     if kind.removesuffix("_ARRAY") not in _TYPES:
         raise DamagedError(f"ElementType {kind}")
     channels = whole(fields.get("ElementNumberOfChannels", "1"), "ElementNumberOfChannels")
     compressed = fields.get("CompressedData", "").lower()[:1] in ("t", "1")
     dtype = _TYPES[kind.removesuffix("_ARRAY")]
-    return Layout(dtype, math.prod(sizes) * channels, compressed)
+    return Layout(dtype, math.prod(sizes) * channels, compressed, _mm(fields))
+
+
+def _mm(fields: Mapping[str, str]) -> float:
+    unit = (fields.get("DistanceUnits") or "mm").lower()
+    if unit not in _MM:
+        raise DamagedError(f"DistanceUnits {unit[:40]}")
+    return _MM[unit]
+
+
+def _check_place(fields: Mapping[str, str]) -> None:
+    """Voxels have a size above 0, and two names of one thing do not differ."""
+    name = "ElementSpacing" if "ElementSpacing" in fields else "ElementSize"  # as MetaIO does
+    if any(float(word) <= 0 for word in fields.get(name, "").split()):
+        raise DamagedError(f"{name} {fields[name][:80]}")
+    for names in _SYNONYMS:
+        given = [name for name in names if name in fields]
+        if len({_meaning(fields[name]) for name in given}) > 1:
+            values = " and ".join(f"{name} {fields[name][:40]}" for name in given)
+            raise DamagedError(f"{values}, which are names of one thing")
+
+
+def _meaning(text: str) -> object:
+    """Numbers, or whether it is true."""
+    try:
+        return tuple(map(float, text.split()))
+    except ValueError:
+        return text.lower()[:1]
+
+
+def _check_scale(fields: Mapping[str, str]) -> None:
+    """Values are what is meant: SimpleITK does not scale them."""
+    for name, plain in (("Slope", 1.0), ("Offset", 0.0)):
+        field = f"ElementToIntensityFunction{name}"
+        if field in fields:
+            check_numbers(fields[field], field, 1)
+            if float(fields[field].split()[0]) != plain:
+                raise DamagedError(
+                    f"{field} {fields[field][:40]}, which is not applied: scale the values, and "
+                    "store them with a slope of 1 and an offset of 0"
+                )
 
 
 def _check_data(
@@ -131,11 +198,11 @@ def _check_data(
                 f"{path} must hold whole data, got {length} of {claimed} compressed bytes"
             )
         check_inflated(length, layout)
-        check_stream(data, start, path, layout, claimed or length)
+        check_stream(data, start, path, layout, length=claimed or length)
         return ()
     skipped = whole(fields.get("HeaderSize", "0"), "HeaderSize", least=-1)
     if fields.get("BinaryData", "true").lower()[:1] in ("f", "0"):
-        check_text(data, start, layout)
+        check_text(data, start, layout, exact=_EXACT)
         return ()
     check_length(length - max(skipped, 0), layout, data)
     more = length - max(skipped, 0) - layout.stored

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import gzip
+import logging
 import math
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
 import nibabel
 import numpy as np
+from nibabel import imageglobals
 from nibabel.filebasedimages import ImageFileError
 from nibabel.freesurfer.mghformat import MGHError
 from nibabel.spatialimages import HeaderDataError, SpatialImage
 
-from softoverlap.images._headers import DEFLATE_MOST, MOST_BEHIND
-from softoverlap.images.limits import check_memory
+from softoverlap.images.limits import DEFLATE_MOST, MOST_BEHIND, check_memory
 
 UNREADABLE = (
     OSError, EOFError, ValueError, zlib.error, ImageFileError, HeaderDataError, MGHError,
@@ -25,6 +29,37 @@ UNREADABLE = (
 _PIECE = 1 << 22
 _MOST_EXTENSIONS = 1 << 26
 _NIFTI1, _NIFTI2 = 348, 540  # bytes of a header, which begins with this number
+
+
+_said: ContextVar[list[str] | None] = ContextVar("said", default=None)
+
+
+class _Kept(logging.Filter):
+    """Keeps what nibabel says of a header, which goes to standard error otherwise."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        said = _said.get()
+        if said is None:  # others use nibabel too
+            return True
+        said.append(" ".join(record.getMessage().split()))
+        return False
+
+
+imageglobals.logger.addFilter(_Kept())
+
+
+@contextmanager
+def _heard() -> Iterator[list[str]]:
+    """What nibabel says within the block."""
+    said = _said.get()
+    if said is not None:
+        yield said
+        return
+    token = _said.set(said := [])
+    try:
+        yield said
+    finally:
+        _said.reset(token)
 
 
 class _InPieces(gzip.GzipFile):
@@ -39,8 +74,8 @@ class _InPieces(gzip.GzipFile):
 
 def nibabel_values(
     path: Path, kind: str, fits: type[SpatialImage], *, wanted: int
-) -> tuple[SpatialImage, np.ndarray]:
-    """Image and values; a compressed file is read to its end, where its checksum is.
+) -> tuple[SpatialImage, np.ndarray, tuple[str, ...]]:
+    """Image, values and notes; a compressed file is read to its end, where its checksum is.
 
     Args:
         path: The file.
@@ -48,25 +83,32 @@ def nibabel_values(
         fits: The class that it must have.
         wanted: Bytes of a value that is returned, which counts for the memory.
     """
-    with unreadable(path, kind):
+    with unreadable(path, kind), _heard() as said:
         image = opened(path, fits)
         stored = _stored(image)
         _check_length(path, image, stored)
         voxels = math.prod(map(int, image.shape))  # of MGH they are 32 bits wide
         check_memory(path, stored + voxels * (_scaled(image) + wanted))
         if not _is_packed(path):
-            return image, np.asanyarray(image.dataobj)
+            return image, np.asanyarray(image.dataobj), _notes(path, said)
         with _InPieces(path) as stream:
             image = type(image).from_stream(stream)  # type: ignore[attr-defined]
             values = np.asanyarray(image.dataobj)
             _read_to_end(stream)
-        return image, values
+        return image, values, _notes(path, said)
+
+
+def _notes(path: Path, said: list[str]) -> tuple[str, ...]:
+    """What nibabel mended in the header, but for a qfac of 0, which NIfTI allows."""
+    told = dict.fromkeys(line for line in said if "qfac" not in line)
+    return tuple(f"{path}: its header is not sound: {line}" for line in told)
 
 
 def opened(path: Path, fits: type[SpatialImage]) -> Any:
     """The image with its header, but without its values; of a pair, either file is named."""
     _check_offset(path)
-    image = nibabel.load(path)
+    with _heard():
+        image = nibabel.load(path)
     if not isinstance(image, fits):
         raise ValueError(f"it is a {type(image).__name__}")
     return image

@@ -13,6 +13,7 @@ from softoverlap._checks import refusal
 from softoverlap._types import TAKEN
 
 _TILE = 32
+_EXACT = 1 << 24  # of float32
 
 
 def converted(
@@ -77,3 +78,20 @@ def _kept(source: Tensor, data: Tensor) -> bool:
         blocks = data.flatten().split(1 << 22)  # isfinite holds a copy of all that it looks at
         return all(bool(torch.isfinite(block).all()) for block in blocks)
     return bool((data.numpy() == source.numpy()).all())  # torch compares no uint16 with int16
+
+
+def notes_on_rounding(values: np.ndarray, data: Tensor, path: Path) -> tuple[str, ...]:
+    """A note where float32 does not hold the whole numbers of a file: two labels may become one."""
+    if data.dtype != torch.float32 or values.dtype.kind not in "iu" or values.dtype.itemsize < 4:
+        return ()
+    largest = max(abs(int(values.min())), abs(int(values.max())))
+    if largest <= _EXACT or all(map(_is_exact, values)):
+        return ()
+    return (
+        f"{path} holds whole numbers up to {largest}, which float32 rounds from {_EXACT} on: "
+        "labels so large may become one",
+    )
+
+
+def _is_exact(values: np.ndarray) -> bool:
+    return bool((values.astype(np.float32).astype(np.float64) == values).all())

@@ -14,7 +14,7 @@ from softoverlap.images._analyze import MGH_SUFFIXES, PAIR_SUFFIXES, read_mgh_or
 from softoverlap.images._dicom import is_dicom, is_wide, read_dicom
 from softoverlap.images._itk import READERS, itk_type, read_itk
 from softoverlap.images._nibabel import nibabel_type
-from softoverlap.images._pixels import converted
+from softoverlap.images._pixels import converted, notes_on_rounding
 from softoverlap.images.files import link_fault
 from softoverlap.images.geometry import Volume, check_one_channel
 from softoverlap.images.nifti import NIFTI_SUFFIXES, is_nifti_name, read_nifti
@@ -111,7 +111,7 @@ def noted_image(
     if values.ndim not in (3, 4) or 0 in values.shape:
         raise ValueError(f"{path} must hold a 3D volume, got shape {values.shape}")
     data = converted(values, dtype, path, validate=validate is not False)
-    return Volume(data, affine), notes
+    return Volume(data, affine), (*notes, *notes_on_rounding(values, data, path))
 
 
 def load_nifti(

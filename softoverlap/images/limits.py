@@ -6,8 +6,11 @@ import contextlib
 import math
 import os
 import re
+import threading
 from collections.abc import Iterator
-from dataclasses import dataclass
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from fractions import Fraction
 from functools import cache
 from pathlib import Path
 
@@ -16,13 +19,19 @@ from softoverlap._checks import refusal
 READ_TIMEOUT = 60.0
 """Seconds that reading one file may take by default."""
 
+DEFLATE_MOST = 1040
+"""Times that deflate can shrink anything."""
+
+MOST_BEHIND = 1 << 24
+"""Bytes that may follow the values in a compressed stream; more is no image but a bomb."""
+
 _SHARE = 4
 """By default a file may take a fourth of the memory: a score holds several volumes at a time."""
 _LEAST = 1 << 30
 _UNKNOWN = 4 << 30  # where the system does not say how much memory there is
 _UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
 _BINARY = {"KI": 1 << 10, "MI": 1 << 20, "GI": 1 << 30, "TI": 1 << 40}
-_SIZE = re.compile(r"\s*(\d+(?:\.\d*)?|\.\d+)\s*([KMGT]?I?)B?\s*", re.IGNORECASE)
+_SIZE = re.compile(r"\s*(\d{1,18}(?:\.\d{0,18})?|\.\d{1,18})\s*([KMGT]?I?)B?\s*", re.IGNORECASE)
 _CGROUPS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
 
 
@@ -44,18 +53,20 @@ class ReadLimits:
     """
 
     timeout: float | int = READ_TIMEOUT
-    max_memory: int = 0
+    max_memory: int = field(default_factory=lambda: default_memory())
 
     def __post_init__(self) -> None:
         if not 0 < self.timeout < math.inf:
             raise refusal("read_timeout", f"must be seconds above 0, got {self.timeout!r}")
-        if not self.max_memory:
-            object.__setattr__(self, "max_memory", default_memory())
-        if self.max_memory < 0:
+        if self.max_memory < 1:
             raise refusal("max_memory", f"must be above 0, got {self.max_memory!r}")
 
 
-_limits: ReadLimits | None = None
+_own: ContextVar[ReadLimits | None] = ContextVar("read_limits", default=None)
+"""The limits of the block that a thread or a task is in."""
+
+_of_main: ReadLimits | None = None
+"""Those of the main thread's block, for threads that have none of their own."""
 
 
 def current_limits() -> ReadLimits:
@@ -66,7 +77,7 @@ def current_limits() -> ReadLimits:
         ...     current_limits().max_memory
         8000000000
     """
-    return _limits or ReadLimits()
+    return _own.get() or _of_main or ReadLimits()
 
 
 @contextlib.contextmanager
@@ -75,7 +86,8 @@ def read_limits(
 ) -> Iterator[ReadLimits]:
     """Within the block, all images and files of boxes are read within these limits.
 
-    The limits are those of the process, for all of its threads.
+    They hold for the thread that enters the block. Those of the main thread hold for all threads
+    that are in no block of their own, such as those of a pool.
 
     Args:
         read_timeout: Seconds that one file may take; unchanged if None.
@@ -92,16 +104,21 @@ def read_limits(
         ...     limits
         ReadLimits(timeout=5, max_memory=2147483648)
     """
-    global _limits
-    before, now = _limits, current_limits()
-    _limits = ReadLimits(
+    global _of_main
+    now, is_main = current_limits(), threading.current_thread() is threading.main_thread()
+    limits = ReadLimits(
         now.timeout if read_timeout is None else read_timeout,
         now.max_memory if max_memory is None else memory_size(max_memory),
     )
+    before, own = _of_main, _own.set(limits)
+    if is_main:
+        _of_main = limits
     try:
-        yield _limits
+        yield limits
     finally:
-        _limits = before
+        _own.reset(own)
+        if is_main:
+            _of_main = before
 
 
 def memory_size(size: int | str) -> int:
@@ -123,9 +140,11 @@ def memory_size(size: int | str) -> int:
     match = _SIZE.fullmatch(str(size))
     unit = "" if match is None else match[2].upper()
     factor = {**_UNITS, **_BINARY}.get(unit)
-    if match is None or factor is None or int(float(match[1]) * factor) < 1:
-        raise refusal("max_memory", f"must be a size such as 8GB or 500MB, got {size!r}")
-    return int(float(match[1]) * factor)
+    bytes_ = 0 if match is None or factor is None else int(Fraction(match[1]) * factor)
+    if bytes_ < 1:
+        shown = f"{size!r}" if len(str(size)) <= 60 else f"{str(size)[:60]!r}…"
+        raise refusal("max_memory", f"must be a size such as 8GB or 500MB, got {shown}")
+    return bytes_
 
 
 def check_memory(path: Path | str, needed: int) -> None:
@@ -152,12 +171,12 @@ def in_words(size: int) -> str:
     """A number of bytes with three digits and a unit.
 
     Examples:
-        >>> in_words(2_700_000_000), in_words(999)
-        ('2.7 GB', '999 bytes')
+        >>> in_words(2_700_000_000), in_words(999_600_000), in_words(999)
+        ('2.7 GB', '1 GB', '999 bytes')
     """
     for unit, factor in (("TB", 10**12), ("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
-        if size >= factor:
-            return f"{size / factor:.3g} {unit}" if size < 1000 * factor else f"{size:.2e} bytes"
+        if size >= 0.9995 * factor:  # what rounds to 1000 of a unit is 1 of the next
+            return f"{size / factor:.3g} {unit}" if size < 999.5 * factor else f"{size:.2e} bytes"
     return f"{size} bytes"
 
 

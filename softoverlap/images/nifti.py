@@ -38,9 +38,10 @@ def read_nifti(
 
     `wanted` is the number of bytes of a value that is returned, which counts for the memory.
     """
-    image, values = nibabel_values(path, "NIfTI", nibabel.Nifti1Pair, wanted=wanted)
+    image, values, said = nibabel_values(path, "NIfTI", nibabel.Nifti1Pair, wanted=wanted)
     assert isinstance(image, nibabel.Nifti1Pair)
-    return placed_nifti(path, image, values)
+    values, affine, notes = placed_nifti(path, image, values)
+    return values, affine, (*said, *notes)
 
 
 def placed_nifti(

@@ -90,7 +90,7 @@ def why_left_out(path: Path, images: Collection[str]) -> str | None:
     if path.is_dir():
         return "a folder" if is_image_name(path) and not is_dicom_folder(path) else None
     if path.exists() and not path.is_file():
-        return "neither a file nor a folder"
+        return "a pipe or a device"
     if is_image_name(path):
         return None
     if path.suffix.lower() == ".hdr" and path.stem not in images:
@@ -161,7 +161,7 @@ def _matches(
     if not (path.is_dir() or is_pattern):
         return [path]
     files = path.iterdir() if path.is_dir() else map(Path, glob.glob(source))
-    there = (file for file in files if file.is_file() or is_dangling(file))
+    there = (file for file in files if not file.is_dir())  # reading a pipe or a link names it
     fits = [file for file in there if file.name.lower().endswith(suffixes)]
     kept = [f for f in fits if not (f.name.startswith(".") or f.name.lower().endswith(without))]
     if not kept and is_dicom_folder(path):

@@ -13,12 +13,14 @@ import io
 import json
 import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from softoverlap.images.files import whole_file
+from softoverlap.images.limits import check_memory
 
 _OTHER_CODES = {
     codecs.BOM_UTF32_LE: "UTF-32",  # begins as UTF-16 does
@@ -27,26 +29,41 @@ _OTHER_CODES = {
     codecs.BOM_UTF16_BE: "UTF-16",
 }
 _FORMULA = re.compile(r"'*(?:\s*[=+\-@＝＋－＠]|[\t\r\n])")
+_AFTER_SIGN = re.compile(r";(?='*\s*[=+\-@＝＋－＠])")  # where ; parts cells, as in many countries
 _NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?", re.ASCII)
+_ESCAPED = re.compile(r";'(?='*\s*[=+\-@＝＋－＠])")
 _NOT_FINITE = ("nan", "inf", "infinity")
 _WHOLE = re.compile(r"[+-]?\d+(?:\.0*)?", re.ASCII)
 
 
+_COPIES = 12
+"""Bytes that a byte of JSON or CSV takes: of the text, and of the lists and numbers made of it."""
+
+
 @dataclass(frozen=True)
 class TextTable:
-    """The header of a CSV file, and its rows by column; cells that a row lacks are not in it."""
+    """The header of a CSV file, its rows by column, and the line of the file where each row begins.
+
+    Cells that a row lacks are not in it.
+    """
 
     columns: tuple[str, ...]
     rows: tuple[Mapping[str, str], ...]
+    lines: tuple[int, ...]
 
 
 def read_text(path: Path, kind: str) -> str:
     """The text of a file in UTF-8, with or without a mark at its start.
 
     Raises:
-        FileNotFoundError: If there is no such file.
-        ValueError: If it is in another encoding.
+        FileNotFoundError: If there is no such file, or it is a pipe or a device, which may never
+            end.
+        ValueError: If it is in another encoding, or larger than the limit of memory allows.
     """
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        raise FileNotFoundError(f"{path} must be a {kind} file, found a pipe or a device")
+    if path.is_file():
+        check_memory(path, _COPIES * path.stat().st_size)
     content = path.read_bytes()
     other = next((name for mark, name in _OTHER_CODES.items() if content.startswith(mark)), None)
     try:
@@ -104,10 +121,14 @@ def parse_json(text: str | bytes) -> Any:
 def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     content = dict(pairs)
     if len(content) < len(pairs):
-        keys = [key for key, _ in pairs]
-        twice = next(key for key in content if keys.count(key) > 1)
+        twice = _first_twice(key for key, _ in pairs)
         raise ValueError(f"the key {twice!r} twice in one object")
     return content
+
+
+def _first_twice(names: Iterable[str]) -> str | None:
+    """The first name that occurs more than once."""
+    return next((name for name, count in Counter(names).items() if count > 1), None)
 
 
 def write_json(path: str | os.PathLike[str], content: Any) -> None:
@@ -155,13 +176,12 @@ def read_table(path: str | os.PathLike[str]) -> TextTable:
         ({'case': '=a', 'score': '0.5'},)
     """
     path = Path(path)
-    reader = csv.reader(io.StringIO(read_text(path, "CSV"), newline=""), strict=True)
     try:
-        lines = [(reader.line_num, line) for line in reader if line]
+        lines = list(_lines(read_text(path, "CSV")))
     except csv.Error as error:
         raise ValueError(f"{path} must be a CSV file, got: {error}") from error
     header = [_plain(cell) for cell in lines[0][1]] if lines else []
-    twice = next((name for name in header if name and header.count(name) > 1), None)
+    twice = _first_twice(filter(None, header))
     if twice is not None:
         raise ValueError(f"{path} must have each column once, got {twice!r} twice")
     for number, line in lines:
@@ -171,7 +191,31 @@ def read_table(path: str | os.PathLike[str]) -> TextTable:
                 f"{len(line)} cells for {len(header)} columns"
             )
     rows = [dict(zip(header, map(_plain, line), strict=False)) for _, line in lines[1:]]
-    return TextTable(tuple(header), tuple(rows))
+    return TextTable(tuple(header), tuple(rows), tuple(number for number, _ in lines[1:]))
+
+
+def plain_columns(path: Path, table: TextTable) -> TextTable:
+    """The table with names of columns as they are compared: without case and outer spaces.
+
+    Raises:
+        ValueError: If two names are the same then.
+    """
+    names = [name.strip().lower() for name in table.columns]
+    if (twice := _first_twice(filter(None, names))) is not None:
+        raise ValueError(f"{path} must have each column once, got {twice!r} twice")
+    new = dict(zip(table.columns, names, strict=True))
+    rows = tuple({new[name]: cell for name, cell in row.items()} for row in table.rows)
+    return TextTable(tuple(names), rows, table.lines)
+
+
+def _lines(text: str) -> Iterator[tuple[int, list[str]]]:
+    """The rows of CSV that are not empty, each with the line where it begins."""
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    begin = 1
+    for line in reader:
+        if line:
+            yield begin, line
+        begin = reader.line_num + 1
 
 
 def write_table(
@@ -211,13 +255,14 @@ def _safe(cell: object) -> object:
     """The cell, with an apostrophe before a text that a spreadsheet would run."""
     if cell is None or isinstance(cell, int | float):
         return cell
-    text = str(cell)
+    text = _AFTER_SIGN.sub(";'", str(cell))
     return f"'{text}" if _FORMULA.match(text) and not _NUMBER.fullmatch(text) else text
 
 
 def _plain(cell: str) -> str:
     """What `_safe` was given."""
-    return cell[1:] if cell.startswith("'") and _FORMULA.match(cell) else cell
+    cell = cell[1:] if cell.startswith("'") and _FORMULA.match(cell) else cell
+    return _ESCAPED.sub(";", cell)
 
 
 def number_in(text: str, *, whole: bool = False) -> float | int:

@@ -34,6 +34,9 @@ LARGEST_LABEL = 1 << 24
 NEAR_WHOLE = 0.1
 """How far labels may be from whole numbers that were stored scaled, as 2 that reads as 2.00003."""
 
+NEAR_ONE = 1e-3
+"""The same for a mask of 0 and 1: 1.05 is no mask, and 1.00002 is."""
+
 _SCALES = {"percent": 100.0, "0-255": 255.0}
 _SLACK = 1e-6
 
@@ -183,11 +186,12 @@ def unscaled(values: Shaped[Tensor, "*shape"]) -> Shaped[Tensor, "*shape"] | Non
     if not values.is_floating_point() or not values.numel():
         return None
     low, high = _bounds(values)
-    if not (low >= -NEAR_WHOLE and 1.5 < high < LARGEST_LABEL) or _whole(values):  # not 1.05
+    near = NEAR_WHOLE if high > 1.5 else NEAR_ONE
+    if not (low >= -near and 1 + _SLACK < high < LARGEST_LABEL) or _whole(values):
         return None
     seen: set[float] = set()
     for block in _blocks(values):
-        if bool(((block - block.round()).abs() > NEAR_WHOLE).any()):
+        if bool(((block - block.round()).abs() > near).any()):
             return None
         seen.update(block.unique().tolist())
         if len(seen) > MAX_LABELS:

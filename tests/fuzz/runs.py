@@ -105,11 +105,19 @@ def _refused(command: str, ended: Ended, output: Path) -> int:
 
 
 def _unnamed(items: Sequence[Damaged], text: str) -> Iterator[str]:
-    """Files that nothing names, apart from characters that are escaped in print."""
+    """Files that nothing names, apart from characters that are escaped in print.
+
+    Long names are looked for first, and taken out: a name that begins another's is not named by it.
+    """
     said = _letters(text)
+    by_letters: dict[str, list[Damaged]] = {}
     for item in items:
-        if _letters(case_of(item)) not in said:
-            yield ascii(item.name)
+        by_letters.setdefault(_letters(case_of(item)), []).append(item)
+    for name in sorted(by_letters, key=len, reverse=True):
+        if name not in said:
+            yield from (ascii(item.name) for item in by_letters[name])
+        elif name:
+            said = said.replace(name, "|")
 
 
 def _letters(text: str) -> str:

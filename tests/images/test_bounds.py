@@ -7,6 +7,8 @@ import io
 import os
 import resource
 import struct
+import threading
+import warnings
 import zipfile
 
 import nibabel
@@ -14,7 +16,15 @@ import numpy as np
 import pytest
 import torch
 
-from softoverlap.images import load_image, read_boxes, read_limits, save_nifti
+from softoverlap.images import (
+    ReadLimits,
+    current_limits,
+    load_image,
+    read_boxes,
+    read_limits,
+    save_nifti,
+)
+from softoverlap.images.limits import in_words
 from tests.support.itk_headers import nrrd
 
 MASK = np.zeros((6, 5, 4), np.uint8)
@@ -81,12 +91,65 @@ def test_the_limit_counts_values_as_stored_and_as_returned(tmp_path, dtype, need
 
 
 def test_limits_are_positive_numbers_and_sizes():
-    for size in ("much", "-1GB", "0", "1 XB", ""):
+    for size in ("much", "-1GB", "0", "1 XB", "", "9" * 400, "1" + "0" * 5000 + "GB"):
         with pytest.raises(ValueError, match="max_memory must be a size such as 8GB"):
             read_limits(max_memory=size).__enter__()
     for seconds in (0, -1, float("nan"), float("inf")):
         with pytest.raises(ValueError, match="read_timeout must be seconds above 0"):
             read_limits(read_timeout=seconds).__enter__()
+    for size in (0, -1):
+        with pytest.raises(ValueError, match="max_memory must be above 0"):
+            ReadLimits(max_memory=size)
+    assert ReadLimits().max_memory == current_limits().max_memory
+
+
+@pytest.mark.parametrize(
+    ("size", "words"),
+    [
+        (999, "999 bytes"),
+        (1000, "1 kB"),
+        (999_499, "999 kB"),
+        (999_600_000, "1 GB"),
+        (10**30, "1.00e+30 bytes"),
+    ],
+)
+def test_bytes_are_told_with_three_digits(size, words):
+    assert in_words(size) == words
+
+
+def test_limits_of_two_threads_at_a_time_are_their_own():
+    entered, left = threading.Barrier(2, timeout=60), threading.Event()
+    seen = {}
+
+    def read(name, first):
+        with read_limits(max_memory=first):
+            entered.wait()
+            if name == "last":
+                left.wait(60)
+            seen[name] = current_limits().max_memory
+        seen[f"after {name}"] = current_limits().max_memory
+        left.set()
+
+    with read_limits(max_memory=3000):  # those of the main thread hold for the others
+        threads = [
+            threading.Thread(target=read, args=each) for each in (("first", 1000), ("last", 2000))
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert seen == {"first": 1000, "last": 2000, "after first": 3000, "after last": 3000}
+    assert current_limits() == ReadLimits()
+
+
+@pytest.mark.parametrize("name", ["boxes.json", "boxes.csv"])
+def test_a_large_text_is_refused_before_it_is_read(tmp_path, name):
+    with (tmp_path / name).open("wb") as file:
+        file.truncate(400 << 20)
+    before = peak()
+    with read_limits(max_memory="10MB"), pytest.raises(ValueError, match=f"{name} needs 5.03 GB"):
+        read_boxes(tmp_path / name)
+    assert peak() - before < 50
 
 
 @pytest.mark.parametrize("name", ["scan.nii", "scan.mha", "scan.nrrd", "scan.img", "scan.mgz"])
@@ -115,14 +178,17 @@ def archive(*, flag=0, method=None):
     return bytes(content)
 
 
-def one_array(shape, held=b"", descr="'<f8'", version=(1, 0), name="pred_boxes.npy"):
+def one_array(shape, held=b"", descr="'<f8'", version=(1, 0), name="pred_boxes.npy", again=None):
     """An npz file of one array, of whatever its header says."""
     header = f"{{'descr': {descr}, 'fortran_order': False, 'shape': {shape}, }}".encode()
     header += b" " * (63 - len(header) % 64) + b"\n"
     stream = io.BytesIO()
     with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as members:
         size = struct.pack("<H", len(header))
-        members.writestr(name, b"\x93NUMPY" + bytes(version) + size + header + held)
+        for member in filter(None, (name, again)):
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # zipfile warns of a name twice
+                members.writestr(member, b"\x93NUMPY" + bytes(version) + size + header + held)
     return stream.getvalue()
 
 
@@ -141,6 +207,11 @@ ARCHIVES = {
     "too many values": (one_array("(1, 6)", held=bytes(96)), "which are 48 bytes, with 96"),
     "no array": (one_array("(1, 6)", held=bytes(48), name="pred_boxes.txt"), "nnDetection's boxes"),
     "a bomb": (one_array("(1600000, 6)", held=bytes(76_800_000)), "1600000 rows"),
+    "an array twice": (one_array("(1, 6)", held=bytes(48), again="pred_boxes.npy"), "of one name"),
+    "two members of one name": (
+        one_array("(1, 6)", held=bytes(48), again="pred_boxes"),
+        "one name",
+    ),
     "no zip": (b"PK\x03\x04" + bytes(100), "got: "),
     "nothing": (b"", "got: "),
     "cut short": (archive()[:-40], "got: "),
@@ -174,5 +245,5 @@ def test_any_changed_byte_of_an_npz_is_read_or_named(tmp_path, at):
 def test_arrays_that_hold_no_boxes_are_not_unpacked(tmp_path):
     boxes = np.array([[2, 3, 8, 9, 1, 7.0]])
     np.savez_compressed(tmp_path / "boxes.npz", pred_boxes=boxes, seg=np.zeros(1 << 24))
-    with read_limits(max_memory="1MB"):
+    with read_limits(max_memory="1MB"), pytest.warns(UserWarning, match="not read: 'seg'"):
         assert len(read_boxes(tmp_path / "boxes.npz", format="nndetection").boxes) == 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import struct
 import zlib
 
@@ -68,6 +69,18 @@ def test_a_series_is_sized_up_by_its_rows_and_columns(tmp_path):
         load_image(folder)
     with read_limits(max_memory=960):
         load_image(folder)
+
+
+def test_a_slice_whose_name_is_not_in_utf8_is_named(tmp_path):
+    folder = write_dicom(tmp_path / "ct", STACK)
+    first = min(folder.iterdir())
+    other = folder / os.fsdecode(b"caf\xe9.dcm")
+    other.write_bytes(first.read_bytes())
+    with pytest.raises(ValueError, match=r"caf.*\.dcm must have a name in UTF-8, .* rename it"):
+        load_image(folder)
+    other.rename(folder / os.fsdecode(b"caf\xe9.txt"))
+    (folder / os.fsdecode(b"caf\xe9.txt")).write_text("a note")
+    assert load_image(folder).data.shape == (6, 5, 4)
 
 
 def test_a_deflated_file_is_walked_too(tmp_path):

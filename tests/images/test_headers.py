@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import warnings
 import zlib
 
@@ -57,6 +58,18 @@ META_DAMAGES = {
     "a claimed stream": (
         {"CompressedData": "True", "CompressedDataSize": "9999"}, "got 120 of 9999 compressed",
     ),
+    "scaled values": ({"ElementToIntensityFunctionSlope": "2"}, "Slope 2, which is not applied"),
+    "shifted values": ({"ElementToIntensityFunctionOffset": "5"}, "Offset 5, which is not applied"),
+    "a scale in words": ({"ElementToIntensityFunctionSlope": "two"}, "FunctionSlope two"),
+    "an unknown unit": ({"DistanceUnits": "inch"}, "DistanceUnits inch"),
+    "a negative spacing": ({"ElementSpacing": "1 -1 1"}, "ElementSpacing 1 -1 1"),
+    "a negative size of a voxel": (
+        {"ElementSpacing": None, "ElementSize": "-2 2 2"}, "ElementSize -2 2 2",
+    ),
+    "two offsets": ({"Position": "9 0 0"}, "Position 9 0 0, which are names of one thing"),
+    "two origins": ({"Origin": "9 0 0"}, "Offset 0 0 0 and Origin 9 0 0"),
+    "two rotations": ({"Rotation": "-1 0 0 0 -1 0 0 0 1"}, "names of one thing"),
+    "two orders of bytes": ({"ElementByteOrderMSB": "True"}, "names of one thing"),
 }  # fmt: skip
 
 
@@ -98,6 +111,8 @@ NRRD_DAMAGES = {
     "a skip of lines": ({"line_skip": "99999999"}, "line skip 99999999"),
     "a negative skip": ({"byte_skip": "-2"}, "byte skip -2"),
     "a data file that is not there": ({"data_file": "x.raw"}, "no data file 'x.raw'"),
+    "units that are no length": ({"space_units": '"s" "s" "s"'}, "units s s s, which are no len"),
+    "several units": ({"space_units": '"um" "mm" "mm"'}, "units um mm mm, .*or several"),
 }  # fmt: skip
 
 
@@ -111,22 +126,29 @@ def test_an_nrrd_header_that_cannot_be_is_refused(tmp_path, damage):
         load_image(path)
 
 
-@pytest.mark.parametrize(
-    ("name", "content"),
-    [
-        ("scan.mha", meta()),
-        ("old.mha", meta(BinaryData=None, TransformMatrix=None, CenterOfRotation=None)),
-        ("text.mha", meta(" ".join(map(str, VALUES)).encode() + b"\n", BinaryData="False")),
-        ("packed.mha", meta(PACKED, CompressedData="True", CompressedDataSize=len(PACKED))),
-        ("scan.nrrd", nrrd()),
-        ("text.nrrd", nrrd(" ".join(map(str, VALUES)).encode(), encoding="text")),
-        ("late.nrrd", nrrd(b"a line\n" + VALUES, line_skip="1")),
-        ("last.nrrd", nrrd(b"anything" + VALUES, byte_skip="-1")),
-        ("named.nrrd", nrrd(type="unsigned char", first="NRRD0005")),
-    ],
-)
-def test_sound_headers_are_read(tmp_path, name, content):
-    (tmp_path / name).write_bytes(content)
+SOUND = {
+    "scan.mha": meta(),
+    "old.mha": meta(BinaryData=None, TransformMatrix=None, CenterOfRotation=None),
+    "text.mha": meta(" ".join(map(str, VALUES)).encode() + b"\n", BinaryData="False"),
+    "packed.mha": meta(PACKED, CompressedData="True", CompressedDataSize=len(PACKED)),
+    "scan.nrrd": nrrd(),
+    "text.nrrd": nrrd(" ".join(map(str, VALUES)).encode(), encoding="text"),
+    "late.nrrd": nrrd(b"a line\n" + VALUES, line_skip="1"),
+    "last.nrrd": nrrd(b"anything" + VALUES, byte_skip="-1"),
+    "named.nrrd": nrrd(type="unsigned char", first="NRRD0005"),
+    "packed.nrrd": nrrd(gzip.compress(VALUES), encoding="gzip"),
+    "padded.nrrd": nrrd(gzip.compress(VALUES) + bytes(512), encoding="gz"),
+    "behind.nrrd": nrrd(gzip.compress(VALUES) + b"\njunk", encoding="gz"),
+    "halves.nrrd": nrrd(gzip.compress(VALUES[:60]) + gzip.compress(VALUES[60:]), encoding="gz"),
+    "skipped.nrrd": nrrd(gzip.compress(b"more" + VALUES), encoding="gz", byte_skip="4"),
+    "plain.mha": meta(ElementToIntensityFunctionSlope="1.0", Position="0.0 0 0"),
+    "decimals.nrrd": nrrd(b" ".join(b"%d.0" % value for value in VALUES), encoding="ascii"),
+}
+
+
+@pytest.mark.parametrize("name", SOUND)
+def test_sound_headers_are_read(tmp_path, name):
+    (tmp_path / name).write_bytes(SOUND[name])
     assert stored_type(tmp_path / name) == "uint8"
     values = torch.tensor(list(VALUES)).reshape(4, 5, 6).permute(2, 1, 0)
     assert torch.equal(load_image(tmp_path / name).data, values.float())
@@ -181,3 +203,132 @@ def test_an_nrrd_header_may_give_spacings_alone(tmp_path):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert load_image(path).spacing == (1.0, 2.0, 3.0)
+
+
+@pytest.mark.parametrize("at", range(20, 100, 7))
+def test_one_changed_bit_of_a_gzip_stream_is_seen(tmp_path, at):
+    content = bytearray(gzip.compress(bytes(range(60)) * 2))
+    content[at % (len(content) - 20) + 11] ^= 4
+    (tmp_path / "scan.nrrd").write_bytes(nrrd(bytes(content), encoding="gzip"))
+    with pytest.raises(ValueError, match=r"scan\.nrrd must hold .*got"):
+        load_image(tmp_path / "scan.nrrd")
+
+
+GZIP_DAMAGES = {
+    "no checksum": (gzip.compress(VALUES)[:-4], "whole data, got a stream that is cut short"),
+    "half of the values": (gzip.compress(VALUES[:60]), "120 bytes of values, got 60"),
+    "a word between members": (
+        gzip.compress(VALUES[:60]) + b"\n" + gzip.compress(VALUES[60:]), "got 60",
+    ),
+    "a second member that is cut": (gzip.compress(VALUES) + gzip.compress(b"x")[:-2], "cut short"),
+    "zlib": (zlib.compress(VALUES) + bytes(200), "whole data, got: "),
+    "a bomb": (gzip.compress(VALUES + bytes(1 << 25)), "values, got more than 33554432"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("damage", GZIP_DAMAGES)
+def test_a_gzip_stream_of_an_nrrd_file_is_read_to_its_end(tmp_path, damage):
+    content, words = GZIP_DAMAGES[damage]
+    (tmp_path / "scan.nrrd").write_bytes(nrrd(content, encoding="gzip"))
+    with pytest.raises(ValueError, match=rf"scan\.nrrd must hold .*{words}"):
+        load_image(tmp_path / "scan.nrrd")
+
+
+@pytest.mark.parametrize("listed", ["list", "pattern"])
+@pytest.mark.parametrize("suffix", [".mhd", ".nhdr"])
+def test_packed_data_files_of_a_list_are_checked_one_by_one(tmp_path, suffix, listed):
+    names = [f"s{number}.z" for number in range(4)]
+    if suffix == ".mhd":
+        words = "LIST" if listed == "list" else "s%d.z 0 3 1"
+        header = meta(b"", CompressedData="True", ElementDataFile=words)
+    else:
+        words = "LIST" if listed == "list" else "s%d.z 0 3 1"
+        header = nrrd(b"", end="" if listed == "list" else "\n", encoding="gzip", data_file=words)
+    behind = "\n".join(names).encode() + b"\n" if listed == "list" else b""
+    (tmp_path / f"scan{suffix}").write_bytes(header + behind)
+    for number, name in enumerate(names):
+        (tmp_path / name).write_bytes(gzip.compress(VALUES[30 * number :][:30]))
+    assert load_image(tmp_path / f"scan{suffix}").data.sum() == sum(VALUES)
+    content = bytearray((tmp_path / "s2.z").read_bytes())
+    content[20] ^= 4
+    (tmp_path / "s2.z").write_bytes(content)
+    with pytest.raises(ValueError, match="must hold whole data"):
+        load_image(tmp_path / f"scan{suffix}")
+
+
+def text(*first):
+    return " ".join([*first, *["1"] * 120][:120]).encode() + b"\n"
+
+
+@pytest.mark.parametrize(
+    ("kind", "numbers", "words"),
+    [
+        ("uint8", ["300"], "the value 300, which uint8 does not hold"),
+        ("uint8", ["1", "-1"], "the value -1, which uint8 does not hold"),
+        ("uint8", ["1.7"], "'1.7' is no whole number"),
+        ("uint8", ["1e2"], "'1e2' is no whole number"),
+        ("uint8", ["nan"], "'nan' is no whole number"),
+        ("uint8", ["9" * 100], "'9{40}' is no whole number"),
+        ("int16", ["32768"], "the value 32768, which int16 does not hold"),
+        ("int64", ["9223372036854775808"], "which int64 does not hold"),
+        ("float", ["0.5", "1e39"], "the value 1e\\+39|the value .*, which float32 does not hold"),
+        ("float", ["abc"], "'abc' is no number"),
+    ],
+)
+@pytest.mark.parametrize("suffix", [".mha", ".nrrd"])
+@pytest.mark.usefixtures("no_reader")
+def test_numbers_as_text_must_fit_their_type(tmp_path, suffix, kind, numbers, words):
+    path = tmp_path / f"scan{suffix}"
+    names = {"uint8": "UCHAR", "int16": "SHORT", "int64": "LONG_LONG", "float": "FLOAT"}
+    if suffix == ".mha":
+        content = meta(text(*numbers), BinaryData="False", ElementType=f"MET_{names[kind]}")
+    else:
+        content = nrrd(text(*numbers), encoding="ascii", type=kind)
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=rf"scan\{suffix} must be a readable .*{words}"):
+        load_image(path)
+
+
+@pytest.mark.usefixtures("no_reader")
+def test_whole_numbers_that_metaio_would_round_are_refused(tmp_path):
+    content = meta(text(str(2**53 + 1)), BinaryData="False", ElementType="MET_LONG_LONG")
+    (tmp_path / "scan.mha").write_bytes(content)
+    with pytest.raises(ValueError, match="the value 9007199254740993, which int64 does not hold"):
+        load_image(tmp_path / "scan.mha")
+
+
+SPACINGS = {"space_directions": None, "space": None, "space_origin": None, "spacings": "1 2 3"}
+
+
+@pytest.mark.parametrize(
+    ("name", "changed", "spacing"),
+    [
+        ("a.mha", {"DistanceUnits": "um", "Offset": "500 0 0"}, (0.001, 0.001, 0.001)),
+        ("a.mha", {"DistanceUnits": "cm"}, (10, 10, 10)),
+        ("a.mha", {"DistanceUnits": "?"}, (1, 1, 1)),
+        ("a.nrrd", {"space_units": '"um" "um" "um"'}, (0.001, 0.001, 0.001)),
+        ("a.nrrd", {"space_units": '"mm" "mm" "mm"'}, (1, 1, 1)),
+        ("a.nrrd", {"space_units": '"\xb5m" "\xb5m" "\xb5m"'}, (0.001, 0.001, 0.001)),
+        ("a.nrrd", {"space_units": '"\xc2\xb5m" "\xc2\xb5m" "\xc2\xb5m"'}, (0.001, 0.001, 0.001)),
+        ("a.nrrd", {"units": '"cm" "cm" "cm"', **SPACINGS}, (10, 20, 30)),
+        ("a.nrrd", {"units": '"" "" ""', **SPACINGS}, (1, 2, 3)),
+    ],
+)
+def test_units_of_length_are_read(tmp_path, name, changed, spacing):
+    (tmp_path / name).write_bytes((meta if name == "a.mha" else nrrd)(**changed))
+    scan = load_image(tmp_path / name)
+    assert scan.spacing == pytest.approx(spacing)
+    assert scan.affine[0, 3] == (-0.5 if "Offset" in changed else 0)
+
+
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        ({"space": "scanner-xyz"}, "its space 'scanner-xyz' .* read as LPS"),
+        ({"old_min": "0", "old_max": "1"}, "its values were quantized"),
+    ],
+)
+def test_a_field_of_nrrd_that_is_not_applied_is_told(tmp_path, changed, words):
+    (tmp_path / "scan.nrrd").write_bytes(nrrd(**changed))
+    with pytest.warns(UserWarning, match=words):
+        load_image(tmp_path / "scan.nrrd")

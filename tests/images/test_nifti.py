@@ -325,3 +325,16 @@ def test_any_damaged_byte_of_a_header_is_read_or_named(tmp_path_factory, offset,
     except ValueError as error:
         shape, message = None, str(error)
     assert shape is not None or str(path) in message
+
+
+@pytest.mark.parametrize(("label", "told"), [(2**24 + 1, True), (2**24 + 2, False), (2**24, False)])
+def test_a_whole_number_that_float32_rounds_is_told(tmp_path, label, told):
+    array = np.zeros((3, 3, 3), np.int32)
+    array[1] = label
+    nibabel.save(nibabel.Nifti1Image(array, np.eye(4)), tmp_path / "a.nii")
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        load_nifti(tmp_path / "a.nii")
+    words = f"up to {label}, which float32 rounds"
+    assert [words in str(one.message) for one in caught] == [True] * told
+    assert load_nifti(tmp_path / "a.nii", dtype=torch.int64).data.max() == label

@@ -144,3 +144,14 @@ def test_no_image_that_we_write_has_two_affines(tmp_path, recwarn):
         assert forms_apart(image) <= 0.01
         np.testing.assert_allclose(load_nifti(tmp_path / "a.nii").affine, matrix, atol=1e-4)
     assert not [each for each in recwarn if "two affines" in str(each.message)]
+
+
+def test_what_nibabel_mends_in_a_header_is_a_note_and_no_line_of_its_own(tmp_path, caplog):
+    path = tmp_path / "a.nii"
+    save_nifti(path, torch.ones(4, 3, 2), torch.eye(4))
+    content = bytearray(path.read_bytes())
+    content[80:84] = np.float32(-1).tobytes()  # pixdim[1]
+    path.write_bytes(content)
+    with pytest.warns(UserWarning, match=r"a\.nii: its header is not sound: pixdim"):
+        load_nifti(path)
+    assert not caplog.records

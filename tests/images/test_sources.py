@@ -167,7 +167,7 @@ def test_what_a_folder_holds_beside_images_is_named_with_a_reason(tmp_path):
     assert {name: reason[:19] for name, reason in reasons.items()} == {
         "b.npz": "not a file ending i", "notes.txt": "not a file ending i",
         "c.hdr": "no c.img beside it", "d.nii.gz": "a folder", "e.nrrd": "a link that leads t",
-        "f.nrrd": "a link whose target", "g.nii": "neither a file nor ",
+        "f.nrrd": "a link whose target", "g.nii": "a pipe or a device",
     }  # fmt: skip
     text = run("inspect", tmp_path, status=1)
     assert "left out: b.npz, notes.txt (not a file ending in .nii" in text

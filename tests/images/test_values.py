@@ -236,3 +236,13 @@ def test_a_label_that_is_not_there_is_named_beside_those_that_are():
         warnings.simplefilter("error")
         assert not as_probabilities(labels * 0, values="labels", label=20).any()
         as_probabilities(torch.tensor([0.0, 1.5]), values="percent")
+
+
+@pytest.mark.parametrize("one", [1.00002, 1.0009])
+def test_a_mask_of_0_and_1_that_was_stored_scaled_is_one(one):
+    stored = torch.tensor([0.0, one, one])
+    assert value_kind(stored) == "binary"
+    with pytest.warns(UserWarning, match=f"stored scaled, .* {one} is read as 1"):
+        assert as_probabilities(stored).tolist() == [0, 1, 1]
+    assert value_kind(torch.tensor([0.0, 1.05])) == "percent"
+    assert value_kind(torch.tensor([0.0, 0.5, one])) == "percent"

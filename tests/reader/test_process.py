@@ -143,6 +143,15 @@ def test_the_process_ends_with_a_script_without_guard_however_that_ends(scan, tm
     assert wait_until_gone(int(done.stdout)), done.stderr
 
 
+def test_a_name_that_is_not_in_utf8_is_refused_before_the_reader_sees_it(tmp_path, scan):
+    other = Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9"))
+    other.mkdir()
+    for path in (other / "scan.mha", other.with_suffix(".mha")):
+        path.write_bytes(scan.read_bytes())
+        with pytest.raises(ValueError, match="must have a name in UTF-8, .* rename it"):
+            load_image(path)
+
+
 def test_limits_hold_within_their_block(tmp_path, scan):
     with (
         read_limits(max_memory="500"),

@@ -227,7 +227,7 @@ def _is_series(folder: Path) -> bool:
 
 
 def _files(folder: Path, output: str | os.PathLike[str] | None, other: Path | None) -> list[Path]:
-    """Files and dangling links below the folder, without results, dot files and the other side."""
+    """Files, links and pipes below the folder, without results, dot files and the other side."""
     results = None if output is None else _below(folder, Path(output))
     below = None if other is None else _below(folder, other)
     skipped = None if other is None or below in (None, Path()) else os.path.realpath(other)
@@ -242,7 +242,7 @@ def _files(folder: Path, output: str | os.PathLike[str] | None, other: Path | No
         hidden = any(part.startswith(".") for part in place.parts)
         ours = place.name in OUTPUTS and place.parent in runs
         ours = ours or (results is not None and place.is_relative_to(results))
-        if not (hidden or ours):
+        if not (hidden or ours) and not path.is_dir():
             kept.append(path)
     return kept
 

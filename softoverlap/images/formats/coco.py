@@ -20,6 +20,13 @@ from torch import Tensor
 
 from softoverlap._checks import check_choice, refusal
 from softoverlap.images.formats.grids import affine_for, bare_scan, read_grid, scan_of
+from softoverlap.images.formats.meaning import (
+    MODES,
+    UNITS,
+    check_meaning,
+    notes_on_others,
+    others,
+)
 from softoverlap.images.formats.record import (
     BoxFile,
     Hints,
@@ -33,16 +40,25 @@ from softoverlap.images.formats.record import (
     naming,
     number_rows,
     objects_in,
+    with_notes,
 )
 from softoverlap.images.noted import Noted
 from softoverlap.images.texts import read_json, write_json
 
 ORDERS = ("xyz", "zyx")
 _SIZES = ("width", "height", "depth")
-_MODES = ("bbox_mode", "bbox_format", "box_mode", "box_format")
 _OWN_MODES = (1, "xywh", "XYWH", "xyzwhd", "XYWH_ABS", "BoxMode.XYWH_ABS", "coco")
 """What other tools call a corner and edges in pixels; 1 is that of detectron2."""
+_PIXELS = ("pixel", "pixels", "voxel", "voxels")
 _FLAGS = ("iscrowd", "ignore")
+_KNOWN = {
+    "": ("info", "images", "annotations", "categories", "licenses", "type"),
+    "image": ("id", "file_name", "ndim", "affine", *_SIZES, "license", "flickr_url", "coco_url",
+              "date_captured"),
+    "annotation": ("id", "image_id", "category_id", "bbox", "area", "segmentation", "score",
+                   *_FLAGS),
+}  # fmt: skip
+"""Keys that are read, or that are COCO's and change nothing, of the file and its parts."""
 
 
 def write(path: Path, files: Mapping[str, BoxFile], hints: Hints) -> None:
@@ -131,7 +147,9 @@ def read(path: Path, hints: Hints) -> dict[str, BoxFile]:
         images = {image["id"]: image for image in listed}
         if len(images) < len(listed):
             raise ValueError(f"{path} must have one image for each id, got some twice")
-        _check_meaning(path, [named.get("info") or {}, *listed, *results])
+        parts = [named, named.get("info") or {}, *listed, *results]
+        check_meaning(path, parts, MODES, "as xywh in pixels", _OWN_MODES)
+        check_meaning(path, parts, UNITS, "in pixels", _PIXELS)
         if not images:
             images = {row["image_id"]: {"file_name": str(row["image_id"])} for row in results}
         rows: dict[Any, list[Mapping[str, Any]]] = {image: [] for image in images}
@@ -139,18 +157,14 @@ def read(path: Path, hints: Hints) -> dict[str, BoxFile]:
             if row["image_id"] not in rows:
                 raise ValueError(f"{path} must list every image, got {row['image_id']!r} unlisted")
             rows[row["image_id"]].append(row)
-        return _files(path, images, rows, order, hints)
+        files = _files(path, images, rows, order, hints)
+        return with_notes(files, notes_on_others(path, _others(named, listed, results)))
 
 
-def _check_meaning(path: Path, parts: list[Mapping[str, Any]]) -> None:
-    """Refuse what would give the numbers of a box another meaning."""
-    for part in parts:
-        for key in _MODES:
-            if key in part and part[key] not in _OWN_MODES:
-                raise ValueError(f"{path} must have boxes as xywh in pixels, got {part[key]!r}")
-        for key in ("unit", "units"):
-            if part.get(key, "pixels") not in ("pixel", "pixels", "voxel", "voxels"):
-                raise ValueError(f"{path} must have boxes in pixels, got {key} {part[key]!r}")
+def _others(content: Mapping[str, Any], *lists: list[dict[str, Any]]) -> list[str]:
+    """Keys of the file, its images and its annotations that are not read."""
+    parts = zip(([content], *lists), _KNOWN.values(), strict=True)
+    return [key for part, known in parts for key in others(part, (*known, *UNITS, *MODES))]
 
 
 def _order(path: Path, content: Mapping[str, Any], hints: Hints) -> str:

@@ -99,6 +99,7 @@ def noted_box_files(
     """`read_box_files` that leaves its warnings in the `notes` of each file."""
     if not path.is_file():
         found = link_fault(path) if is_dangling(path) else "no such file"
+        found = "a pipe, a device or a folder" if path.exists() else found
         raise FileNotFoundError(f"{path} must be a file of boxes, found {found}")
     refuse_unread(path)
     hints = hints or Hints()

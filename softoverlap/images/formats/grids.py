@@ -10,11 +10,13 @@ import torch
 from jaxtyping import Float64
 from torch import Tensor
 
+from softoverlap.images._itk import READERS, read_itk_grid
 from softoverlap.images._nibabel import opened, unreadable
 from softoverlap.images.formats.record import BoxFile, Hints, bare_name, case_of
 from softoverlap.images.geometry import check_affine
 from softoverlap.images.images import IMAGE_SUFFIXES, load_image
 from softoverlap.images.nifti import affine_in_mm, is_nifti_name
+from softoverlap.images.noted import warned
 from softoverlap.images.sources import is_dicom_folder
 
 _SAME_MM = 1e-4
@@ -30,9 +32,11 @@ class Grid:
 
 
 def read_grid(path: Path) -> Grid:
-    """Shape and affine of a scan; for NIfTI only the header is read."""
+    """Shape and affine of a scan; of NIfTI, MetaImage and NRRD only the header is read."""
     if not path.exists():
         raise FileNotFoundError(f"{path} must be the scan of the boxes, found no such file")
+    if path.is_file() and path.suffix.lower() in READERS:
+        return Grid(*warned(read_itk_grid(path)))
     if not is_nifti_name(path):
         volume = load_image(path)
         return Grid(volume.grid, volume.affine)

@@ -8,7 +8,7 @@ nnDetection writes it: `{"1": {"score": ..., "label": ...}}` beside predictions,
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from softoverlap.images.formats.record import BoxFile, bare_name, naming
 from softoverlap.images.nifti import NIFTI_SUFFIXES, is_nifti_name
 from softoverlap.images.texts import (
     number_in,
+    plain_columns,
     read_json,
     read_table,
     whole_number,
@@ -73,7 +74,7 @@ def read_scores(
         return None
     if not source.is_file():
         raise FileNotFoundError(f"{source} must be the table of {path}, found no such file")
-    rows = _json_rows(source) if is_json(source) else list(read_table(source).rows)
+    rows = _json_rows(source) if is_json(source) else list(_table_rows(source))
     table: dict[int, tuple[float | None, int | None]] = {}
     for row in rows:
         value, score, label = _cells(source, row)
@@ -81,6 +82,10 @@ def read_scores(
             raise ValueError(f"{source} must have one row per value, got two for {value}")
         table[value] = score, label
     return table
+
+
+def _table_rows(path: Path) -> Sequence[Mapping[str, Any]]:
+    return plain_columns(path, read_table(path)).rows
 
 
 def _json_rows(path: Path) -> list[Mapping[str, Any]]:

@@ -9,7 +9,6 @@ results, is the score. Lists of points without diameters, such as `candidates.cs
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -17,18 +16,27 @@ from jaxtyping import Float64
 from torch import Tensor
 
 from softoverlap._checks import refusal
+from softoverlap.images.formats.cells import check_cells, number_cell
 from softoverlap.images.formats.grids import needed_affine
-from softoverlap.images.formats.record import BoxFile, Hints, bare_name, checked_boxes, column
-from softoverlap.images.texts import TextTable, number_in
+from softoverlap.images.formats.meaning import SPACES, UNITS, notes_on_others, others
+from softoverlap.images.formats.record import (
+    BoxFile,
+    Hints,
+    bare_name,
+    checked_boxes,
+    column,
+    with_notes,
+)
+from softoverlap.images.texts import TextTable
 
-_CENTRE = ("coordX", "coordY", "coordZ")
+_CENTRE = ("coordx", "coordy", "coordz")
 _SERIES, _DIAMETER, _SCORE = "seriesuid", "diameter_mm", "probability"
 _NAMED = 3
 """Series without a scan that a note names."""
 
 
 def is_list(columns: Sequence[str]) -> bool:
-    """Whether the columns of a table are those of LUNA16's lists."""
+    """Whether the plain names of a table's columns are those of LUNA16's lists."""
     return set(_CENTRE) <= set(columns)
 
 
@@ -41,13 +49,16 @@ def read(path: Path, table: TextTable, hints: Hints) -> dict[str, BoxFile]:
         )
     if hints.frame not in (None, "LPS"):
         raise refusal("frame", f"must be that of {path} itself, LPS, got {hints.frame}")
+    check_cells(path, table, "in LPS mm", ("lps", "mm"))
     series: dict[str, list[tuple[int, Mapping[str, str]]]] = {}
-    for line, row in enumerate(table.rows, start=2):
+    for line, row in zip(table.lines, table.rows, strict=True):
         name = row.get(_SERIES, "").strip()
         if not name:
             raise ValueError(f"{path} must have a {_SERIES} in each line, got none in line {line}")
         series.setdefault(name, []).append((line, row))
-    return _files(path, series, hints)
+    known = (*_CENTRE, _SERIES, _DIAMETER, _SCORE, *UNITS, *SPACES)
+    left = others([dict.fromkeys(table.columns)], known)
+    return with_notes(_files(path, series, hints), notes_on_others(path, left))
 
 
 def _files(
@@ -69,10 +80,9 @@ def _files(
     if series and not files:
         raise lost
     if left := [name for name in series if name not in files]:
-        first = next(iter(files))
         names = ", ".join(left[:_NAMED]) + (", …" if len(left) > _NAMED else "")
         note = f"{path}: {len(left)} series left out, of which {hints.image} has no scan: {names}"
-        files[first] = replace(files[first], notes=(note, *files[first].notes))
+        return with_notes(files, (note,))
     return files
 
 
@@ -80,15 +90,15 @@ def _file(
     path: Path, name: str, lines: list[tuple[int, Mapping[str, str]]], affine: Tensor
 ) -> BoxFile:
     centres = torch.tensor(
-        [[_number(path, line, row, axis) for axis in _CENTRE] for line, row in lines],
+        [[number_cell(path, line, row, axis) for axis in _CENTRE] for line, row in lines],
         dtype=torch.float64,
     )
     diameters = torch.tensor(
-        [_number(path, line, row, _DIAMETER) for line, row in lines], dtype=torch.float64
+        [number_cell(path, line, row, _DIAMETER) for line, row in lines], dtype=torch.float64
     )
     if (diameters <= 0).any():
         raise ValueError(f"{path} must have diameters above 0, got {diameters.min():g} of {name}")
-    scores = [_number(path, line, row, _SCORE) for line, row in lines if row.get(_SCORE)]
+    scores = [number_cell(path, line, row, _SCORE) for line, row in lines if row.get(_SCORE)]
     return BoxFile(
         checked_boxes(_around(centres, diameters, affine), path),
         column(scores or None, "probability", len(lines), path),
@@ -108,12 +118,3 @@ def _around(
     middle = (ras - affine[:3, 3]) @ to_voxels.T + 0.5
     reach = diameters[:, None] / 2 * to_voxels.norm(dim=1)
     return torch.cat([middle - reach, middle + reach], dim=1)
-
-
-def _number(path: Path, line: int, row: Mapping[str, str], name: str) -> float:
-    try:
-        return number_in(row.get(name, ""))
-    except ValueError as error:
-        raise ValueError(
-            f"{path} must have a number as {name} in line {line}, got {row.get(name)!r}"
-        ) from error

@@ -15,6 +15,7 @@ from torch import Tensor
 from softoverlap._checks import check_boxes
 from softoverlap._types import Boxes, plain
 from softoverlap.images.formats.grids import needed_affine
+from softoverlap.images.formats.meaning import SPACES, UNITS, check_meaning
 from softoverlap.images.formats.record import (
     BoxFile,
     Hints,
@@ -233,14 +234,26 @@ def read(path: Path, hints: Hints) -> dict[str, BoxFile]:
     """Read the ROIs of a file, in voxels of the scan that the caller names."""
     content = read_json(path)
     with naming(path, "file of 3D Slicer's markups"):
+        _check_top(path, content)
         file = _file(path, objects_in(content["markups"], "markups"), hints)
     return {case_of(path, file): file}
+
+
+def _check_top(path: Path, content: Mapping[str, Any]) -> None:
+    """What stands beside the markups says the same as they do; Slicer looks at the markups only."""
+    markups = objects_in(content["markups"], "markups")
+    top = [{key: value for key, value in content.items() if key != "markups"}]
+    check_meaning(path, top, UNITS, *_MEANS["coordinateUnits"])
+    for markup in markups:
+        frame = markup.get("coordinateSystem", "LPS")
+        check_meaning(path, top, SPACES, f"in {frame}, as its markups", (frame,))
 
 
 def roi_sizes(path: Path) -> Float64[Tensor, "boxes 3"]:
     """Edges of the ROIs of a file in mm, for which no scan is needed."""
     content = read_json(path)
     with naming(path, "file of 3D Slicer's markups"):
+        _check_top(path, content)
         markups = objects_in(content["markups"], "markups")
         corners = _all_corners(path, _rois_among(markups))
     return (corners[:, [4, 2, 1]] - corners[:, :1]).norm(dim=2)

@@ -31,6 +31,14 @@ from softoverlap.images.formats.grids import (
     read_grid,
     scan_of,
 )
+from softoverlap.images.formats.meaning import (
+    MODES,
+    SPACES,
+    UNITS,
+    check_meaning,
+    notes_on_others,
+    others,
+)
 from softoverlap.images.formats.record import (
     BoxFile,
     Hints,
@@ -42,6 +50,7 @@ from softoverlap.images.formats.record import (
     naming,
     number_rows,
     objects_in,
+    with_notes,
 )
 from softoverlap.images.formats.world import FRAMES, box_corners, voxel_boxes, world_boxes
 from softoverlap.images.noted import warned
@@ -50,6 +59,12 @@ from softoverlap.images.texts import read_json, write_json
 LISTS = ("training", "validation", "testing", "test")
 SCORES = ("label_scores", "score")
 """Keys of the scores, in MONAI's detector and in its tutorial."""
+_OF_ENTRY = ("image", "box", "label", *SCORES)
+_OF_LIST = (
+    *LISTS, "affines", "name", "description", "reference", "licence", "license", "release",
+    "relase", "tensorImageSize", "modality", "labels", "numTraining", "numTest",
+)  # fmt: skip
+"""Keys that are read, or that are those of the Decathlon's lists and change nothing."""
 
 
 def write(path: Path, files: Mapping[str, BoxFile], hints: Hints) -> None:
@@ -102,12 +117,18 @@ def read(path: Path, hints: Hints) -> dict[str, BoxFile]:
     with naming(path, "MONAI list of images and boxes"):
         entries = _entries(path, content)
         frame, affines = _frame(path, content, hints)
+        own = content if isinstance(content, dict) else {}
+        check_meaning(path, [own, *entries], MODES, "as cccwhd", ("cccwhd",))
+        check_meaning(path, [own, *entries], SPACES, f"in {frame}, as the list", (frame,))
+        check_meaning(path, [own, *entries], UNITS, "in mm", ("mm",))
         for entry in entries:
             file = _file(path, entry, affines, frame, hints)
             if file.case in files:
                 raise ValueError(f"{path} must list each image once, got {file.case} again")
             files[str(file.case)] = file
-    return files
+    said = (*MODES, *SPACES, *UNITS)
+    left = [*others([own], (*_OF_LIST, *said)), *others(entries, (*_OF_ENTRY, *said))]
+    return with_notes(files, notes_on_others(path, left))
 
 
 def _entries(path: Path, content: Any) -> list[dict[str, Any]]:
@@ -136,15 +157,9 @@ def _frame(path: Path, content: Any, hints: Hints) -> tuple[str, Mapping[str, An
             "(LUNA16's lists are LPS)"
         )
     check_choice("frame", frame, FRAMES)
-    _check_mode(path, own)
     if not isinstance(affines, dict):
         raise ValueError(f"{path} must have affines by image, got {affines!r:.60}")
     return frame, affines
-
-
-def _check_mode(path: Path, content: Mapping[str, Any]) -> None:
-    if content.get("box_mode", "cccwhd") != "cccwhd":
-        raise ValueError(f"{path} must have boxes as cccwhd, got {content['box_mode']!r}")
 
 
 def _file(
@@ -153,7 +168,6 @@ def _file(
     image, rows = entry["image"], entry["box"]
     if not isinstance(image, str):
         raise ValueError(f"{path} must name one file as image, got {image!r:.80}")
-    _check_mode(path, entry)
     bare = BoxFile(
         torch.zeros(0, 6, dtype=torch.float64),
         affine=affine_of(affines.get(image), path),

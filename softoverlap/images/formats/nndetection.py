@@ -29,6 +29,13 @@ from torch import Tensor
 from softoverlap.images.files import whole_file
 from softoverlap.images.formats import label_map, label_table
 from softoverlap.images.formats.grids import affine_for
+from softoverlap.images.formats.meaning import (
+    MODES,
+    UNITS,
+    check_meaning,
+    notes_on_others,
+    others,
+)
 from softoverlap.images.formats.npz import load_npz
 from softoverlap.images.formats.record import (
     BoxFile,
@@ -50,6 +57,11 @@ from softoverlap.images.texts import read_json, write_json
 _ORDER = {2: [0, 1, 2, 3], 3: [0, 1, 3, 4, 2, 5]}
 """Columns of (minima, maxima) in nnDetection's order."""
 _LPS = torch.diag(torch.tensor([-1.0, -1.0, 1.0, 1.0], dtype=torch.float64))
+_OF_TABLE = (
+    "pred_boxes", "pred_scores", "pred_labels", "restore", "original_size_of_raw_data",
+    "itk_origin", "itk_spacing", "itk_direction",
+)  # fmt: skip
+_OF_INSTANCE = ("box", "score", "label")
 PICKLES = (".pkl", ".pickle")
 
 
@@ -140,10 +152,22 @@ def read(path: Path, hints: Hints) -> dict[str, BoxFile]:
     if label_table.is_instances(content):  # classes, of a label map beside them
         return label_map.read(path, hints)
     with naming(path, "file of nnDetection's boxes"):
+        notes = _checked(path, content)
         content = content if "pred_boxes" in content else _instances(content)
         file = _file(content, path)
     case = case_of(path, file)
-    return {case: replace(file, affine=affine_for(path, file, hints), case=case)}
+    affine = affine_for(path, file, hints)
+    return {case: replace(file, affine=affine, case=case, notes=(*notes, *file.notes))}
+
+
+def _checked(path: Path, content: Mapping[str, Any]) -> tuple[str, ...]:
+    """Notes on what is not read, where nothing says that the boxes are no voxels of nnDetection."""
+    is_table = "pred_boxes" in content
+    parts = [content] if is_table else objects_in(list(content.values()), "the list of boxes")
+    check_meaning(path, parts, UNITS, "in voxels", ("voxel", "voxels"))
+    check_meaning(path, parts, MODES, "as xyxyzz in voxels", ("xyxyzz", "xyxy"))
+    known = _OF_TABLE if is_table else _OF_INSTANCE
+    return notes_on_others(path, others(parts, (*known, *UNITS, *MODES)))
 
 
 def _instances(content: Mapping[str, Any]) -> dict[str, Any]:

@@ -34,7 +34,7 @@ def load_npz(path: Path) -> dict[str, Any]:
     path.open("rb").close()  # what the system says about the file itself
     try:
         with zipfile.ZipFile(path) as archive:
-            names = {name.removesuffix(".npy"): name for name in archive.namelist()}
+            names = _distinct(archive.namelist())
             ours = {key: name for key, name in names.items() if key.startswith(_OURS)}
             needed = sum(_needed(archive, name) for name in ours.values())
             check_memory(path, needed)
@@ -44,6 +44,14 @@ def load_npz(path: Path) -> dict[str, Any]:
             raise
         words = " ".join(str(error).split()) or type(error).__name__
         raise ValueError(f"{path} must be a readable npz without pickles, got: {words}") from error
+
+
+def _distinct(members: list[str]) -> dict[str, str]:
+    """Names of arrays and their members; of two with one name, one would win without a word."""
+    names = {member.removesuffix(".npy"): member for member in members}
+    if len(names) < len(members):
+        raise ValueError("two arrays of one name")
+    return names
 
 
 def _needed(archive: zipfile.ZipFile, name: str) -> int:

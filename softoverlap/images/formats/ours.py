@@ -28,6 +28,7 @@ from pathlib import Path
 from typing import Any
 
 from softoverlap.images.formats.grids import affine_for
+from softoverlap.images.formats.meaning import notes_on_others
 from softoverlap.images.formats.record import (
     BoxFile,
     Hints,
@@ -134,7 +135,7 @@ def _box_file(content: dict[str, Any], path: Path) -> BoxFile:
         column(known_in(rows, "label"), "label", len(rows), path, whole=True),
         affine_of(content["affine"], path),
         case,
-        _notes_on_others(path, content, rows),
+        notes_on_others(path, _others(content, rows)),
         score_threshold=content.get("score_threshold"),
         threshold_rule=content.get("threshold_rule"),
         ignored=flags([row.get("ignored") for row in rows], "ignored", path),
@@ -153,12 +154,10 @@ def _check_meaning(content: Mapping[str, Any], ndim: int, path: Path) -> None:
         raise ValueError(f"{path} must have the axes {axis_names(ndim)}, got {axes!r:.80}")
 
 
-def _notes_on_others(
-    path: Path, content: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]
-) -> tuple[str, ...]:
-    """A note on keys that this format does not have."""
+def _others(content: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Keys that this format does not have."""
     known = box_schema()["properties"]
     of_box = known["boxes"]["items"]["properties"]
-    others = [key for key in content if key not in known]
-    others += dict.fromkeys(key for row in rows for key in row if key not in of_box)
-    return (f"{path}: not read: {', '.join(map(repr, others))}",) if others else ()
+    return [key for key in content if key not in known] + [
+        key for row in rows for key in row if key not in of_box
+    ]

@@ -6,7 +6,7 @@ import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -259,6 +259,15 @@ def _tensor(values: Any, key: str, path: Path, dtype: torch.dtype) -> Tensor:
         return torch.tensor(values, dtype=dtype)
     except (ValueError, TypeError, OverflowError, RuntimeError) as error:
         raise ValueError(f"{path} must have numbers as {key}, got: {one_line(error)}") from error
+
+
+def with_notes(files: Mapping[str, BoxFile], notes: tuple[str, ...]) -> dict[str, BoxFile]:
+    """The cases of a file with notes on all of it, which its first case tells."""
+    first = next(iter(files), None)
+    return {
+        case: replace(file, notes=(*notes, *file.notes)) if case == first else file
+        for case, file in files.items()
+    }
 
 
 def only_file(path: Path, files: Mapping[str, BoxFile]) -> BoxFile:

@@ -8,13 +8,16 @@ A table has no affine, and a case without boxes has no row. LUNA16's lists of no
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from softoverlap.images.formats import luna16
+from softoverlap.images.formats.cells import check_cells, number_cell
 from softoverlap.images.formats.grids import affine_for
+from softoverlap.images.formats.meaning import SPACES, UNITS, notes_on_others, others
 from softoverlap.images.formats.record import (
     BoxFile,
     Hints,
@@ -24,8 +27,13 @@ from softoverlap.images.formats.record import (
     column,
     flags,
     number_rows,
+    with_notes,
 )
-from softoverlap.images.texts import TextTable, number_in, read_table, write_table
+from softoverlap.images.texts import plain_columns, read_table, write_table
+
+_KNOWN = ("case", "score", "label", "ignored", "above", "outcome", "lesion", "box")
+"""Columns that are read, or that our own results have besides."""
+_AXIS = re.compile(r"axis\d+_(?:min|max)")
 
 
 def write(path: Path, files: Mapping[str, BoxFile], hints: Hints) -> None:
@@ -52,13 +60,13 @@ def _rows(case: str, file: BoxFile) -> list[list[Any]]:
 
 def read(path: Path, hints: Hints) -> dict[str, BoxFile]:
     """Read every case with a row; rows without a case belong to one named after the file."""
-    table = read_table(path)
+    table = plain_columns(path, read_table(path))
     if luna16.is_list(table.columns):
         return luna16.read(path, table, hints)
     names = _axes(path, table.columns)
-    _check_units(path, table)
+    check_cells(path, table, "in voxels", ("voxel", "voxels"))
     cases: dict[str, list[tuple[int, Mapping[str, str]]]] = {}
-    for line, row in enumerate(table.rows, start=2):
+    for line, row in zip(table.lines, table.rows, strict=True):
         cases.setdefault(row.get("case") or "", []).append((line, row))
     files = [_file(path, case, lines, names, hints) for case, lines in cases.items()]
     by_case = {case_of(path, file): file for file in files}
@@ -68,22 +76,16 @@ def read(path: Path, hints: Hints) -> dict[str, BoxFile]:
             f"{path} must name the case of every row, got rows without one, which would be named "
             f"after the file, and the case {case_of(path, unnamed)}"
         )
-    return by_case
-
-
-def _check_units(path: Path, table: TextTable) -> None:
-    """Refuse a column that says that the numbers are no voxels."""
-    for name in ("unit", "units", "frame", "space"):
-        cells = {row.get(name, "").strip().lower() for row in table.rows}
-        if others := sorted(cells - {"", "voxel", "voxels"}):
-            raise ValueError(f"{path} must have boxes in voxels, got {name} {others[0]!r}")
+    left = others([dict.fromkeys(table.columns)], (*_KNOWN, *names, *UNITS, *SPACES))
+    return with_notes(by_case, notes_on_others(path, left))
 
 
 def _axes(path: Path, header: Sequence[str]) -> list[str]:
     """The columns of a box."""
-    ndim = sum(name.startswith("axis") and name.endswith("_min") for name in header)
+    of_axes = {name for name in header if _AXIS.fullmatch(name)}
+    ndim = sum(name.endswith("_min") for name in of_axes)
     names = axis_names(ndim)
-    if not ndim or not set(names) <= set(header):
+    if not ndim or set(names) != of_axes:
         wanted = ", ".join(axis_names(ndim or 3))
         raise ValueError(f"{path} must have the columns {wanted}, got {', '.join(header)}")
     return names
@@ -96,9 +98,13 @@ def _file(
     names: Sequence[str],
     hints: Hints,
 ) -> BoxFile:
-    boxes = [[_number(path, line, row, name) for name in names] for line, row in lines]
+    boxes = [[number_cell(path, line, row, name) for name in names] for line, row in lines]
     columns = {
-        key: [_number(path, line, row, key, key == "label") for line, row in lines if row.get(key)]
+        key: [
+            number_cell(path, line, row, key, whole=key == "label")
+            for line, row in lines
+            if row.get(key)
+        ]
         for key in ("score", "label")
     }
     file = BoxFile(
@@ -117,14 +123,3 @@ def _flag(path: Path, line: int, row: Mapping[str, str]) -> bool | None:
     if text not in ("", "true", "false", "1", "0", "1.0", "0.0"):
         raise ValueError(f"{path} must have True or False as ignored in line {line}, got {text!r}")
     return text in ("true", "1", "1.0") if text else None
-
-
-def _number(
-    path: Path, line: int, row: Mapping[str, str], name: str, whole: bool = False
-) -> float | int:
-    text = row.get(name)
-    try:
-        return number_in(text or "", whole=whole)
-    except ValueError as error:
-        words = f"a {'whole ' if whole else ''}number as {name}"
-        raise ValueError(f"{path} must have {words} in line {line}, got {text!r}") from error

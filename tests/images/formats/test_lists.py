@@ -9,6 +9,8 @@ import SimpleITK
 import torch
 
 from softoverlap.images import boxes_to_world, read_box_files, read_boxes, save_nifti, write_boxes
+from softoverlap.images._itk import to_itk
+from softoverlap.images.formats.grids import read_grid
 from tests.support.box_makers import AFFINES
 
 HEADER = "seriesuid,coordX,coordY,coordZ,diameter_mm\n"
@@ -56,6 +58,20 @@ def test_the_box_is_that_of_metaimage_as_the_challenge_has_it(tmp_path):
         assert found.boxes.tolist() == [[6.5, 8.5, 3.5, 14.5, 16.5, 5.5]]
 
 
+def test_of_the_scan_of_a_nodule_only_the_header_is_read(tmp_path):
+    """The data file of a list's scan may be anything, even of another length."""
+    affine = AFFINES["oblique"]
+    for end in (".mhd", ".nhdr", ".nii.gz"):
+        scan = to_itk(torch.zeros(4, 5, 6), affine)
+        SimpleITK.WriteImage(scan, tmp_path / f"1.2{end}", useCompression=True)
+        for data in (*tmp_path.glob("*raw"), *tmp_path.glob("*.gz")):
+            if not data.name.endswith(".nii.gz"):
+                data.write_bytes(b"damaged")
+        grid = read_grid(tmp_path / f"1.2{end}")
+        assert grid.shape == (4, 5, 6)
+        torch.testing.assert_close(grid.affine, affine, rtol=0, atol=1e-4)
+
+
 def test_every_series_whose_scan_is_there_is_read_and_the_others_are_told(tmp_path):
     scans = tmp_path / "subset0"
     scans.mkdir()
@@ -79,9 +95,17 @@ def test_every_series_whose_scan_is_there_is_read_and_the_others_are_told(tmp_pa
 
 
 def test_a_probability_is_a_score(tmp_path):
-    header = HEADER.strip() + ",probability\n"
-    path = list_file(tmp_path / "a.csv", "1,0,0,0,4,0.25", "1,0,0,0,4,1", header=header)
-    assert read_boxes(path, affine=AFFINES["plain"]).scores.tolist() == [0.25, 1.0]
+    for name in ("probability", "Probability "):
+        header = f"{HEADER.strip()},{name}\n"
+        path = list_file(tmp_path / "a.csv", "1,0,0,0,4,0.25", "1,0,0,0,4,1", header=header)
+        assert read_boxes(path, affine=AFFINES["plain"]).scores.tolist() == [0.25, 1.0]
+
+
+def test_other_columns_of_a_list_are_told(tmp_path):
+    header = HEADER.strip() + ",class\n"
+    path = list_file(tmp_path / "a.csv", "1,0,0,0,4,0", header=header)
+    with pytest.warns(UserWarning, match=r"a\.csv: not read: 'class'"):
+        read_boxes(path, affine=AFFINES["plain"])
 
 
 @pytest.mark.parametrize(
@@ -91,7 +115,13 @@ def test_a_probability_is_a_score(tmp_path):
         (f"{HEADER}1,0,0,0,-1\n", {"affine": torch.eye(4)}, "must have diameters above 0, got -1"),
         (f"{HEADER}1,0,0,0,\n", {"affine": torch.eye(4)}, "a number as diameter_mm in line 2"),
         (f"{HEADER}1,0,0,0,nan\n", {"affine": torch.eye(4)}, "must hold finite coordinates"),
-        (f"{HEADER}1,0,x,0,4\n", {"affine": torch.eye(4)}, "a number as coordY in line 2, got 'x'"),
+        (f"{HEADER}1,0,x,0,4\n", {"affine": torch.eye(4)}, "a number as coordy in line 2, got 'x'"),
+        (f"{HEADER}\n1,0,0,0,x\n", {"affine": torch.eye(4)}, "diameter_mm in line 3, got 'x'"),
+        (
+            f"{HEADER.strip()},Frame\n1,0,0,0,4,RAS\n",
+            {"affine": torch.eye(4)},
+            "must have boxes in LPS mm, got frame 'ras'",
+        ),
         (f"{HEADER},0,0,0,4\n", {"affine": torch.eye(4)}, "must have a seriesuid in each line"),
         (f"{HEADER}1,0,0,0,4\n", {"frame": "RAS"}, "frame must be that of .* itself, LPS"),
         (

@@ -106,9 +106,16 @@ REFUSED = {
         (every("iscrowd", "1", annotations_of), "must have 0 or 1 as iscrowd, got '1'"),
         (every("iscrowd", None, annotations_of), "must have 0 or 1 as iscrowd, got None"),
         (every("ignore", -1, annotations_of), "must have 0 or 1 as ignore"),
-        (every("bbox_mode", 0, annotations_of), "must have boxes as xywh in pixels, got 0"),
-        (every("bbox_mode", "XYXY_ABS", annotations_of), "got 'XYXY_ABS'"),
-        (lambda c: c["info"].update(bbox_format="xyxy"), "got 'xyxy'"),
+        (
+            every("bbox_mode", 0, annotations_of),
+            "must have boxes as xywh in pixels, got bbox_mode 0",
+        ),
+        (every("bbox_mode", "XYXY_ABS", annotations_of), "got bbox_mode 'XYXY_ABS'"),
+        (lambda c: c["info"].update(bbox_format="xyxy"), "got bbox_format 'xyxy'"),
+        (lambda c: c.update(bbox_mode="xyxy"), "must have boxes as xywh .* got bbox_mode 'xyxy'"),
+        (lambda c: c.update(BoxFormat="xyxy"), "must have boxes as xywh .* got BoxFormat 'xyxy'"),
+        (lambda c: c.update(units="mm"), "must have boxes in pixels, got units 'mm'"),
+        (every("Unit", "mm", annotations_of), "must have boxes in pixels, got Unit 'mm'"),
         (lambda c: c["info"].update(units="mm"), "must have boxes in pixels, got units 'mm'"),
         (lambda c: c["info"].update(axis_order="yxz"), "axis_order must be one of"),
         (lambda c: c["images"][0].update(units="mm"), "must have boxes in pixels"),
@@ -133,9 +140,16 @@ REFUSED = {
         (lambda c: c["annotations"][0].update(image_id="1"), "must list every image, got '1'"),
     ],
     "monai": [
-        (lambda c: c.update(box_mode="xyzxyz"), "must have boxes as cccwhd, got 'xyzxyz'"),
-        (every("box_mode", "xyzxyz", entries_of), "must have boxes as cccwhd, got 'xyzxyz'"),
+        (lambda c: c.update(box_mode="xyzxyz"), "must have boxes as cccwhd, got box_mode 'xyzxyz'"),
+        (
+            every("box_mode", "xyzxyz", entries_of),
+            "must have boxes as cccwhd, got box_mode 'xyzxyz'",
+        ),
         (lambda c: c.update(frame="lps"), "frame must be one of"),
+        (lambda c: c.update(units="cm"), "must have boxes in mm, got units 'cm'"),
+        (every("units", "voxel", entries_of), "must have boxes in mm, got units 'voxel'"),
+        (every("frame", "LPS", entries_of), "must have boxes in RAS, as the list, got frame 'LPS'"),
+        (lambda c: c.update(space="LPS"), "must have boxes in RAS, as the list, got space 'LPS'"),
         (lambda c: c.update(affines=[1]), "must have affines by image"),
         (lambda c: c.update(validation={}), "as validation, which is no list"),
         (lambda c: c.update(training={}), "as training, which is no list"),
@@ -179,6 +193,11 @@ REFUSED = {
             "no whole number: '1.5'",
         ),
         (lambda c: c.update(markups={}), "as markups, which is no list"),
+        (lambda c: c.update(coordinateUnits="um"), "boxes in mm, got coordinateUnits 'um'"),
+        (
+            lambda c: c.update(coordinateSystem="RAS"),
+            "boxes in LPS, as its markups, got coordinateSystem 'RAS'",
+        ),
         (lambda c: c["markups"].append(3), "in markups, which is no object"),
     ],
     "nndetection": [
@@ -193,6 +212,8 @@ REFUSED = {
         (lambda c: c.update(itk_spacing=[1, 1]), "an origin, spacing and direction in 3D"),
         (lambda c: c.update(itk_direction=[1, 0, 0, 1]), "an origin, spacing and direction in 3D"),
         (lambda c: c.pop("itk_spacing"), "got no 'itk_spacing'"),
+        (lambda c: c.update(units="mm"), "must have boxes in voxels, got units 'mm'"),
+        (lambda c: c.update(box_mode="xyzxyz"), "as xyxyzz in voxels, got box_mode 'xyzxyz'"),
     ],
 }
 
@@ -217,7 +238,15 @@ TOLD = {
         (lambda c: c["annotations"][0].update(iscrowd=1), "1 box of a marked as crowd"),
         (every("iscrowd", True, annotations_of), "2 boxes of a marked as crowd"),
         (every("ignore", 1, annotations_of), "2 boxes of a marked as crowd"),
+        (every("normalized", True, annotations_of), "not read: 'normalized'"),
+        (lambda c: c.update(Scores=[1]), "not read: 'Scores'"),
+        (lambda c: c["images"][0].update(frame="LPS"), "not read: 'frame'"),
     ],
+    "monai": [
+        (every("boxes", [], entries_of), "not read: 'boxes'"),
+        (lambda c: c.update(threshold=0.5), "not read: 'threshold'"),
+    ],
+    "nndetection": [(lambda c: c.update(pred_masks=[]), "not read: 'pred_masks'")],
     "slicer": [(lambda c: c["markups"][0].update(type="Line"), "1 markup is not an ROI")],
 }
 
@@ -249,10 +278,13 @@ SAME = {
     ],
     "monai": [
         (lambda c: c.update(box_mode="cccwhd", training=[], name="luna", numTraining=3), None),
+        (every("frame", "RAS", entries_of), None),
+        (lambda c: c.update(units="mm"), None),
         (every("label", [1.0, 1.0], entries_of), 1),
     ],
     "slicer": [
         (every("coordinateUnits", ["mm", "mm", "mm"], markups_of), None),
+        (lambda c: c.update(coordinateUnits="mm", coordinateSystem="LPS"), None),
         (every("roiType", "BoundingBox", markups_of), None),
         (
             lambda c: [
@@ -302,6 +334,12 @@ COLUMNS = "case,score,label,axis0_min,axis0_max,ignored"
         (f"{COLUMNS},units\na,,,1,2,,mm\n", "must have boxes in voxels, got units 'mm'"),
         (f"{COLUMNS},frame\na,,,1,2,,LPS\n", "must have boxes in voxels, got frame 'lps'"),
         (f"{COLUMNS},score\na,,,1,2,,1\n", "must have each column once, got 'score' twice"),
+        (f"{COLUMNS},Score \na,,,1,2,,1\n", "must have each column once, got 'score' twice"),
+        (f"{COLUMNS},Units\na,,,1,2,,mm\n", "must have boxes in voxels, got units 'mm'"),
+        (f"{COLUMNS},coordinate_system\na,,,1,2,,LPS\n", "got coordinate_system 'lps'"),
+        (f"{COLUMNS},axis1_max\na,,,1,2,,3\n", "must have the columns axis0_min, axis0_max, got"),
+        (f"{COLUMNS}\n\n\na,,,1,x,\n", "must have a number as axis0_max in line 4, got 'x'"),
+        (f'{COLUMNS}\n"a\nb",,,1,2,\nc,,,1,x,\n', "as axis0_max in line 4, got 'x'"),
         (f"{COLUMNS}\na,,1.5,1,2,\n", "must have a whole number as label in line 2, got '1.5'"),
         (f"{COLUMNS}\na,,1e0,1,2,\n", "must have a whole number as label"),
         (f"{COLUMNS}\na,,True,1,2,\n", "must have a whole number as label"),
@@ -326,6 +364,14 @@ def test_a_table_that_is_not_understood_is_refused(tmp_path, text, message):
     assert "\n" not in str(error.value)
 
 
+def test_columns_are_compared_without_case_and_spaces_and_others_are_told(tmp_path):
+    header = "Case, SCORE ,Label,axis0_min,axis0_max,Volume"
+    (tmp_path / "a.csv").write_text(f"{header}\na,0.5,1,1,2,8\n")
+    with pytest.warns(UserWarning, match=r"a\.csv: not read: 'volume'"):
+        file = read_boxes(tmp_path / "a.csv")
+    assert (file.case, file.scores.tolist(), file.labels.tolist()) == ("a", [0.5], [1])
+
+
 def test_a_table_may_write_whole_numbers_as_pandas_does(tmp_path):
     (tmp_path / "a.csv").write_text(f"{COLUMNS},unit\na,1,1.0,1,2,1.0,voxel\na,1,2.0,1,2,0.0,\n")
     file = read_boxes(tmp_path / "a.csv")
@@ -339,6 +385,7 @@ def test_a_table_may_write_whole_numbers_as_pandas_does(tmp_path):
         ("map.csv", "value,score,label\n7,0.5,1.5\n", "must have the columns value, score, label"),
         ("map.csv", "value,score,label\n7,0.5,1\n7,0.5,1\n", "must have one row per value"),
         ("map.csv", "value,score,label,label\n7,0.5,1,2\n", "must have each column once"),
+        ("map.csv", "Value,Score,Label\n7,0.5,1.5\n", "must have the columns value"),
         ("map.json", '{"7": {"score": 0.5, "label": 1.5}}', "must have the columns value"),
         ("map.json", '{"7": {"score": true, "label": 1}}', "must have the columns value"),
         ("map.json", '{"7": {"score": NaN, "label": 1}}', "must have finite numbers as score"),
