@@ -10,7 +10,7 @@ on them are float64.
 from softoverlap.mask_boxes.mass import mass_of_pairs
 from softoverlap.mask_boxes.meeting import meeting_boxes, meeting_pairs
 from softoverlap.mask_boxes.places import centres_of_mass, supports
-from softoverlap.mask_boxes.tables import SummedVolume, as_summed_volume
+from softoverlap.mask_boxes.tables import SummedVolume, as_summed_volume, summed_volumes
 
 __all__ = [
     "SummedVolume",
@@ -19,5 +19,6 @@ __all__ = [
     "mass_of_pairs",
     "meeting_boxes",
     "meeting_pairs",
+    "summed_volumes",
     "supports",
 ]
