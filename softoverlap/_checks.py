@@ -17,6 +17,8 @@ from torch import Tensor
 
 from softoverlap._types import TAKEN, plain
 
+_MANY = 1 << 13  # numbers; of fewer each operation has its price, not each number
+
 _SWITCH, _SWITCH_OR_NONE = ("bool", bool), ("bool | None", bool | None)  # annotations
 
 Refusal = TypeVar("Refusal", bound=Exception)
@@ -139,15 +141,33 @@ def check_boxes(*, validate: bool | None = None, ndim: int | None = None, **boxe
         return
     for name, box in boxes.items():
         box = plain(box.detach())
+        low, high = box.split(box.shape[1] // 2, dim=1)
+        if not box.numel() or (box.is_floating_point() and _is_valid(box, low, high)):
+            continue
         if not torch.isfinite(box).all():
             raise ValueError(f"{name} must hold finite coordinates, got NaN or infinity")
-        inverted = (box[:, box.shape[1] // 2 :] < box[:, : box.shape[1] // 2]).any(dim=1)
+        inverted = (high < low).any(dim=1)
         if inverted.any():
             row = int(inverted.nonzero()[0, 0])
             raise ValueError(
                 f"{name} must have every maximum at or above its minimum, "
                 f"got {box[row].tolist()} in row {row}"
             )
+
+
+def _is_valid(box: Tensor, low: Tensor, high: Tensor) -> bool:
+    """Whether all is finite and no edge is below 0, in a pass for each."""
+    bounds = torch.aminmax(box)
+    finite = math.isfinite(bounds.min.item()) and math.isfinite(bounds.max.item())
+    return finite and least_difference(high, low) >= 0
+
+
+def least_difference(high: Tensor, low: Tensor) -> float:
+    """The least of `high - low` of finite numbers; column by column where the columns are long."""
+    if high.numel() < _MANY:
+        return (high - low).min().item()
+    columns = zip(high.unbind(-1), low.unbind(-1), strict=True)
+    return min((above - below).min().item() for above, below in columns)
 
 
 def check_solid_boxes(

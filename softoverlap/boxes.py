@@ -16,6 +16,7 @@ from jaxtyping import Bool, Float, Shaped
 from torch import Tensor
 
 from softoverlap._autograd import in_graph
+from softoverlap._box_edges import enclosing_edge, shared_edge
 from softoverlap._checks import (
     check_boxes,
     check_codes,
@@ -35,7 +36,8 @@ def split(boxes: Shaped[Tensor, "*batch coords"]) -> tuple[list[Tensor], list[Te
     The product of more than four edges leaves the range of float32 at sides of a million.
     """
     ndim = boxes.shape[-1] // 2
-    columns = boxes.to(accumulation_dtype(boxes) if ndim <= 4 else torch.float64).unbind(-1)
+    wide = boxes.to(accumulation_dtype(boxes) if ndim <= 4 else torch.float64)
+    columns = wide.movedim(-1, 0).unbind(0)  # whose gradients are put together axis by axis
     return list(columns[:ndim]), list(columns[ndim:])
 
 
@@ -229,17 +231,15 @@ def code_weights(weights: Sequence[float] | None, count: int) -> list[float]:
 
 def _shared_edges(a: Tensor, b: Tensor) -> Iterator[Tensor]:
     """Edges of the shared box, one after the other, so that few are held in the cache."""
-    for low_a, high_a, low_b, high_b in zip(*split(a), *split(b), strict=True):
-        edge = torch.minimum(high_a, high_b).sub_(torch.maximum(low_a, low_b))
-        if in_graph():
-            yield torch.maximum(edge, edge.new_zeros(()))  # half of the gradient at 0
-        else:
-            yield edge.clamp_(min=0)
+    return map(shared_edge, *_faces(a, b))
 
 
 def _enclosing_edges(a: Tensor, b: Tensor) -> Iterator[Tensor]:
-    for low_a, high_a, low_b, high_b in zip(*split(a), *split(b), strict=True):
-        yield torch.maximum(high_a, high_b).sub_(torch.minimum(low_a, low_b))
+    return map(enclosing_edge, *_faces(a, b))
+
+
+def _faces(a: Tensor, b: Tensor) -> tuple[list[Tensor], ...]:
+    return *split(a), *split(b)
 
 
 def _product(lengths: Iterable[Tensor]) -> Tensor:

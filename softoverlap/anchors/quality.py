@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 
 import torch
 from jaxtyping import Float, Shaped
@@ -132,6 +133,11 @@ def _dense_masks(
     overlap: MaskBoxOverlap, volume: SummedVolume, anchors: Tensor, best: list[float] | None
 ) -> Tensor:
     dtype = _result_dtype(volume, anchors)
+    if overlap.zero_apart and volume.device.type == "cpu":  # so most pairs are left as they are
+        quality = anchors.new_zeros(len(volume) * len(anchors), dtype=dtype)
+        for rows, columns, score in _meeting_masks(overlap, volume, anchors, best):
+            quality.index_put_((rows * len(anchors) + columns,), score)
+        return quality.view(len(volume), len(anchors))
     anchors = _precise(anchors, best, dtype)
     quality = overlap(volume, anchors, validate=False)
     if not overlap.zero_apart:  # without mass nothing is near: the lowest score
@@ -157,19 +163,25 @@ def _precise(anchors: Tensor, best: list[float] | None, dtype: torch.dtype) -> T
 def _sparse_masks(
     overlap: MaskBoxOverlap, volume: SummedVolume, anchors: Tensor, best: list[float] | None
 ) -> Tensor:
+    entries = [_kept(*pairs) for pairs in _meeting_masks(overlap, volume, anchors, best)]
+    return _matrix(entries, (len(volume), len(anchors)))
+
+
+def _meeting_masks(
+    overlap: MaskBoxOverlap, volume: SummedVolume, anchors: Tensor, best: list[float] | None
+) -> Iterator[Entries]:
+    """The quality of all pairs that may meet, in groups."""
     dtype = _result_dtype(volume, anchors)
     anchors = _precise(anchors, best, dtype)
     wide = _result_dtype(volume, anchors)
     safe = None
     if best is not None:
         safe = anchors.new_tensor([top if top > 0 else 1.0 for top in best], dtype=wide)
-    entries = []
     for rows, columns in meeting_pairs(volume, anchors):
         score = overlap.of_rows(volume, anchors, rows, columns).to(wide)
         if safe is not None:
             score = (score / safe[rows]).clamp(max=1)
-        entries.append(_kept(rows, columns, score.to(dtype)))
-    return _matrix(entries, (len(volume), len(anchors)))
+        yield rows, columns, score.to(dtype)
 
 
 def _dense_boxes(overlap: BoxOverlap, boxes: Tensor, anchors: Tensor) -> Tensor:

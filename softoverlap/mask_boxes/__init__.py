@@ -11,7 +11,7 @@ from softoverlap.mask_boxes.by_kernels import kernels_take, scores_by_kernels
 from softoverlap.mask_boxes.mass import mass_of_pairs
 from softoverlap.mask_boxes.meeting import meeting_boxes, meeting_pairs
 from softoverlap.mask_boxes.places import centres_of_mass, supports
-from softoverlap.mask_boxes.tables import SummedVolume, as_summed_volume
+from softoverlap.mask_boxes.tables import SummedVolume, as_summed_volume, summed_volumes
 
 __all__ = [
     "SummedVolume",
@@ -22,5 +22,6 @@ __all__ = [
     "meeting_boxes",
     "meeting_pairs",
     "scores_by_kernels",
+    "summed_volumes",
     "supports",
 ]

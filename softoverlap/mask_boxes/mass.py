@@ -16,6 +16,8 @@ from softoverlap.mask_boxes.tables import SummedVolume
 _READS_PER_BLOCK = {"cpu": 1 << 18, "other": 1 << 24}
 """What a second-level cache holds; on a GPU so many that launching kernels costs little."""
 
+_ENTRIES_IN_CACHE = 1 << 16  # of a table, which then may be read in any order
+
 
 def mass_of_pairs(
     volume: SummedVolume, boxes: Boxes, rows: Int[Tensor, "pairs"], columns: Int[Tensor, "pairs"]
@@ -49,7 +51,7 @@ class _PairMass(torch.autograd.Function):
         ctx.save_for_backward(table, boxes, rows, columns)
         ctx.volume = volume
         mass = table.new_empty(rows.shape)
-        for part in _blocks(rows, volume.ndim):
+        for part in _blocks(volume, boxes, rows, columns):
             nodes = _Nodes(volume, boxes, rows[part], columns[part])
             mass[part] = nodes.mass(table)
         return mass.clamp_(min=0).minimum(volume.sizes[rows])  # rounding never leaves the range
@@ -67,7 +69,7 @@ class _PairMass(torch.autograd.Function):
         need_table, need_boxes = ctx.needs_input_grad[:2]
         grad_table = torch.zeros_like(table) if need_table else None
         grad_boxes = boxes.new_zeros(boxes.shape, dtype=table.dtype) if need_boxes else None
-        for part in _blocks(rows, ctx.volume.ndim):
+        for part in _blocks(ctx.volume, boxes, rows, columns):
             nodes = _Nodes(ctx.volume, boxes, rows[part], columns[part])
             if grad_table is not None:
                 nodes.add_to_table(grad_table, grad[part])
@@ -88,6 +90,8 @@ class _Nodes:
 
     def __init__(self, volume: SummedVolume, boxes: Tensor, rows: Tensor, columns: Tensor) -> None:
         ndim = volume.ndim
+        if not is_traced() and len(volume) == 1:
+            rows = rows[:1]  # what is the same for all is held once
         shapes = volume.shapes[rows].t()
         origin = volume.offsets[rows].t().repeat(2, 1)
         self.limit = shapes.repeat(2, 1)  # (2 * ndim, P)
@@ -150,9 +154,7 @@ class _Nodes:
     def _difference(self, values: Tensor, axis: int) -> Tensor:
         """The interpolated value at the upper face less that at the lower one; drops axis 0."""
         low, high = self.fraction[axis], self.fraction[axis + self.ndim]
-        lower = values[0] + low * (values[1] - values[0])
-        upper = values[2] + high * (values[3] - values[2])
-        return upper - lower
+        return torch.lerp(values[2], values[3], high).sub_(torch.lerp(values[0], values[1], low))
 
     def _read(self, table: Tensor, nodes: list[Tensor]) -> Float[Tensor, "*nodes pairs"]:
         index = self._index(nodes)
@@ -165,7 +167,28 @@ class _Nodes:
         return index
 
 
-def _blocks(rows: Int[Tensor, "pairs"], ndim: int) -> Iterator[slice]:
-    reads = _READS_PER_BLOCK["cpu" if rows.device.type == "cpu" else "other"]
-    length = max(1, reads // 4**ndim)
-    return (slice(start, start + length) for start in range(0, rows.shape[0], length))
+def _blocks(
+    volume: SummedVolume, boxes: Tensor, rows: Int[Tensor, "pairs"], columns: Int[Tensor, "pairs"]
+) -> Iterator[slice | Int[Tensor, "block"]]:
+    """The pairs in parts; many pairs of a large table in the order in which they lie there.
+
+    So a part reads few pages, and most of what it reads a cache has already.
+    """
+    count, on_cpu = rows.shape[0], rows.device.type == "cpu"
+    length = max(1, _READS_PER_BLOCK["cpu" if on_cpu else "other"] // 4**volume.ndim)
+    parts = [slice(start, start + length) for start in range(0, count, length)]
+    if on_cpu and len(parts) > 1 and volume.table.numel() > _ENTRIES_IN_CACHE:
+        order = _places(volume, boxes, rows, columns).argsort()
+        yield from (order[part] for part in parts)
+    else:
+        yield from parts
+
+
+def _places(
+    volume: SummedVolume, boxes: Tensor, rows: Tensor, columns: Tensor
+) -> Int[Tensor, "pairs"]:
+    """About where in the table each box begins: the layer of its mask."""
+    layers = volume.shapes[:, 0]
+    first = boxes.detach()[:, 0][columns].to(torch.float64) - volume.offsets[:, 0][rows]
+    layer = first.clamp(min=0).minimum(layers[rows])
+    return (layers.cumsum(0) - layers)[rows].add(layer).int()  # is sorted faster than wider ones

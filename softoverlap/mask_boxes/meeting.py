@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from softoverlap._checks import is_traced
@@ -94,11 +94,19 @@ def _touching(
 ) -> Int[Tensor, "found"]:
     ndim = len(lower)
     apart = (columns[0] > upper[0]).logical_or_(columns[ndim] < lower[0])
-    found = apart.logical_not_().nonzero()[:, 0]
+    found = _places(apart.logical_not_())
     for axis in range(1, ndim):
-        low, high = columns[axis][found], columns[axis + ndim][found]
-        found = found[~((low > upper[axis]) | (high < lower[axis]))]
+        low, high = (columns[place].index_select(0, found) for place in (axis, axis + ndim))
+        apart = (low > upper[axis]).logical_or_(high < lower[axis])
+        found = found.index_select(0, _places(apart.logical_not_()))
     return found
+
+
+def _places(inside: Bool[Tensor, "boxes"]) -> Int[Tensor, "found"]:
+    """Where it is true; NumPy takes a quarter of the time that PyTorch takes."""
+    if inside.device.type == "cpu":
+        return torch.from_numpy(inside.numpy().nonzero()[0])
+    return inside.nonzero()[:, 0]
 
 
 def _meeting_columns(volume: SummedVolume, boxes: Boxes) -> Iterator[Tensor]:

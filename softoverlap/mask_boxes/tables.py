@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import accumulate
+from itertools import accumulate, pairwise
 from math import prod
 
 import torch
@@ -17,6 +17,8 @@ from softoverlap._checks import check_probabilities, check_rank, may_look
 from softoverlap._types import LesionMasks, plain, score_dtype
 from softoverlap.lesion import Lesion
 from softoverlap.mask_boxes.summing import kernels_sum, summed_by_kernels
+
+_WIDE_LAYER = 64  # numbers in a row, and so far apart are the steps of a line
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,15 +99,11 @@ class SummedVolume:
             >>> len(SummedVolume.from_masks(torch.rand(3, 8, 8, 8)))
             3
         """
-        check_rank(2, "(K, *spatial)", masks=masks)
+        if _is_cropped(masks):
+            (volume,) = summed_volumes(masks, None, validate=validate)
+            return volume
         check_probabilities(masks=masks, validate=validate)
-        masks = plain(masks)
-        if not may_look(masks) or masks.requires_grad or masks.numel() == 0:
-            return cls._from_whole(masks)
-        windows = [_support(mask) for mask in masks]
-        crops = [mask[window] for mask, window in zip(masks, windows, strict=True)]
-        offsets = [[axis.start for axis in window] for window in windows]
-        return cls._from_crops(crops, torch.tensor(offsets))
+        return cls._from_whole(plain(masks))
 
     @classmethod
     def from_lesions(
@@ -198,6 +196,38 @@ def as_summed_volume(
     raise TypeError(f"masks must be {expected}, got {type(masks).__name__}")
 
 
+def summed_volumes(
+    masks: LesionMasks, voxels: int | None, *, validate: bool | None = None
+) -> Iterator[SummedVolume]:
+    """Tables of whole-image masks, of as many at once as cover so many voxels, but of one at least.
+
+    None is no limit. A mask that is cropped is looked at and cropped before the next one, so that
+    a cache still holds it.
+    """
+    check_rank(2, "(K, *spatial)", masks=masks)
+    if not _is_cropped(masks):
+        count = len(masks) if voxels is None else max(1, voxels // masks[0].numel())
+        yield from (SummedVolume.from_masks(part, validate=validate) for part in masks.split(count))
+        return
+    crops, offsets, covered = [], [], 0
+    for mask in masks:
+        check_probabilities(masks=mask, validate=validate)
+        mask = plain(mask)
+        window = _support(mask)
+        crop = mask[window]
+        covered += crop.numel()
+        if crops and voxels is not None and covered > voxels:
+            yield SummedVolume._from_crops(crops, torch.tensor(offsets))
+            crops, offsets, covered = [], [], crop.numel()
+        crops.append(crop)
+        offsets.append([axis.start for axis in window])
+    yield SummedVolume._from_crops(crops, torch.tensor(offsets))
+
+
+def _is_cropped(masks: Tensor) -> bool:
+    return may_look(masks) and not masks.requires_grad and masks.numel() > 0
+
+
 def _sent(values: list[int] | list[list[int]], device: torch.device) -> Int[Tensor, "..."]:
     """Numbers of the host on the device, without waiting for it."""
     return torch.tensor(values).to(device, non_blocking=True)
@@ -208,7 +238,8 @@ def _summed_crops(crops: list[Tensor]) -> Float[Tensor, "entries"]:
     if kernels_sum(len(crops), crops[0].ndim, *crops):
         voxels = torch.cat([crop.flatten() for crop in crops])
         return summed_by_kernels(voxels, [crop.shape for crop in crops])
-    return torch.cat([_summed(crop[None]).flatten() for crop in crops])
+    tables = [_summed(crop[None]).flatten() for crop in crops]
+    return torch.cat(tables) if len(tables) > 1 else tables[0]
 
 
 def _summed(masks: Shaped[Tensor, "masks *spatial"]) -> Float[Tensor, "masks *nodes"]:
@@ -220,7 +251,10 @@ def _summed(masks: Shaped[Tensor, "masks *spatial"]) -> Float[Tensor, "masks *no
         return _summed_across_rows(masks)
     padded = F.pad(widened(masks), [1, 0] * (masks.ndim - 1))
     for axis in reversed(range(1, masks.ndim)):
-        padded.cumsum_(axis)
+        if padded.stride(axis) < _WIDE_LAYER or padded.requires_grad or not may_look(padded):
+            padded.cumsum_(axis)
+        else:
+            _add_up(padded, axis)
     return padded
 
 
@@ -237,6 +271,13 @@ def _summed_across_rows(
     for axis in reversed(range(1, masks.ndim - 1)):
         padded.cumsum_(axis)
     return padded
+
+
+def _add_up(values: Tensor, axis: int) -> None:
+    """The same as `cumsum_`, a layer at a time; that goes line by line, across all of memory."""
+    layers = values.unbind(axis)
+    for before, layer in pairwise(layers):
+        layer.add_(before)
 
 
 def _support(mask: Shaped[Tensor, "*spatial"]) -> tuple[slice, ...]:

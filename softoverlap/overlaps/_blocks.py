@@ -40,10 +40,10 @@ class _Blocked(torch.autograd.Function):
         ctx.save_for_backward(pred, target)
         ctx.score, ctx.rows = score, rows
         result = pred.new_empty((len(pred), len(target)), dtype=score_dtype(pred, target))
-        pred, target = _by_coordinate(pred), _by_coordinate(target)
+        pred, target = by_coordinate(pred), by_coordinate(target)
         if result.device.type == "cpu" and rows < len(pred):
-            _keep_freed_memory()
-        for part in _parts(len(pred), rows):
+            keep_freed_memory()
+        for part in parts(len(pred), rows):
             result[part] = score(pred[part, None], target[None])
         return result
 
@@ -58,10 +58,10 @@ class _Blocked(torch.autograd.Function):
     def _gradients(ctx, gradient: Tensor) -> list[Tensor | None]:
         needed = ctx.needs_input_grad[:2]
         dtype = accumulation_dtype(*ctx.saved_tensors)  # so that blocks add up as one would
-        pred, target = (_by_coordinate(boxes.detach().to(dtype)) for boxes in ctx.saved_tensors)
+        pred, target = (by_coordinate(boxes.detach().to(dtype)) for boxes in ctx.saved_tensors)
         target.requires_grad_(needed[1])
         sums = [torch.zeros_like(boxes) for boxes in (pred, target)]
-        for part in _parts(len(pred), ctx.rows):
+        for part in parts(len(pred), ctx.rows):
             with torch.enable_grad():
                 block = pred[part].requires_grad_(needed[0])
                 score = ctx.score(block[:, None], target[None])
@@ -76,7 +76,7 @@ class _Blocked(torch.autograd.Function):
 
 
 @cache
-def _keep_freed_memory() -> None:
+def keep_freed_memory() -> None:
     """Have glibc keep what a block frees for the next one, from now on.
 
     It gives chunks above a threshold back to the system, which then hands out pages anew, at twice
@@ -85,10 +85,10 @@ def _keep_freed_memory() -> None:
     torch.UntypedStorage(_BYTES_TO_KEEP, device="cpu")  # never touched
 
 
-def _by_coordinate(boxes: Tensor) -> Tensor:
+def by_coordinate(boxes: Tensor) -> Tensor:
     """The same boxes with each coordinate in one run of memory, which is how they are read."""
     return boxes.mT.contiguous().mT
 
 
-def _parts(count: int, rows: int) -> Iterator[slice]:
+def parts(count: int, rows: int) -> Iterator[slice]:
     return (slice(start, start + rows) for start in range(0, count, rows))

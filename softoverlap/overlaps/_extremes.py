@@ -17,11 +17,13 @@ from jaxtyping import Shaped
 from torch import Tensor
 
 from softoverlap._autograd import held, widened
-from softoverlap._checks import may_look
+from softoverlap._checks import least_difference, may_look
 from softoverlap._types import accumulation_dtype
 
 _EXPONENT = {torch.float32: 96, torch.float64: 960}
 """The largest binary exponent of a product of lengths; the rest is room for sums and quotients."""
+
+_WORTH_JOINING = 1 << 12  # numbers; of fewer each operation has its price, not each number
 
 _HALF_EXPONENT = 13  # a gradient is about one over an edge, and float16 ends at 2^16
 
@@ -55,6 +57,11 @@ class Layout:
         """The edges, an axis behind each other."""
         first, second = self.lengths(boxes).chunk(2, dim=-1)
         return second if self.are_edges else second - first
+
+    def shortest_edge(self, boxes: Tensor) -> float:
+        """The shortest of all edges of finite boxes."""
+        first, second = self.lengths(boxes).chunk(2, dim=-1)
+        return second.min().item() if self.are_edges else least_difference(second, first)
 
     def reach(self, a: Tensor, b: Tensor) -> Tensor:
         """No less than any length between two boxes that broadcast, shape (..., ndim)."""
@@ -98,21 +105,28 @@ def on_one_scale(
 
 
 def _ordinary(a: Tensor, b: Tensor, layout: Layout) -> bool:
-    """Whether every coordinate is far from the ends of the type, and every edge that is not 0.
+    """Whether every coordinate is far from the ends of the type, and every edge that is not 0."""
+    sets = [x.detach() for x in (a, b)]
+    if a.numel() + b.numel() < _WORTH_JOINING:
+        sets = [torch.cat([x.reshape(-1, x.shape[-1]) for x in sets])]
+    return all(_is_ordinary(boxes, layout) for boxes in sets)
 
-    Both sets are looked at together, since for a few boxes each operation has its price.
-    """
-    if a.numel() + b.numel() == 0:
+
+def _is_ordinary(boxes: Tensor, layout: Layout) -> bool:
+    if not boxes.numel():
         return True
-    rows = [x.detach() if x.ndim == 2 else x.detach().reshape(-1, x.shape[-1]) for x in (a, b)]
-    boxes = torch.cat(rows)
     boxes = boxes if boxes.is_floating_point() else boxes.to(torch.float32)
     limit = 2.0 ** layout.most_exponent(boxes)
-    low, high = torch.aminmax(layout.lengths(boxes))
+    lengths = layout.lengths(boxes)
+    if not lengths.is_contiguous():
+        lengths = lengths.movedim(-1, 0)  # in which blocks of boxes have one run of memory
+    low, high = torch.aminmax(lengths)
     if not -limit < low.item() <= high.item() < limit:
         return False
+    if layout.shortest_edge(boxes) > 1 / limit:
+        return True
     edges = layout.edges(boxes)
-    return edges.min().item() > 1 / limit or not ((edges > 0) & (edges < 1 / limit)).any().item()
+    return not ((edges > 0) & (edges < 1 / limit)).any().item()
 
 
 def _factor(a: Tensor, b: Tensor, layout: Layout, by_axis: bool) -> Shaped[Tensor, "*batch ndim"]:

@@ -20,6 +20,7 @@ from softoverlap.mask_boxes import (
     mass_of_pairs,
     meeting_pairs,
     scores_by_kernels,
+    summed_volumes,
     supports,
 )
 
@@ -45,10 +46,12 @@ def in_parts(
     validate: bool | None,
 ) -> Tensor:
     """The scores of tables and boxes; those of large masks are never held all at once."""
-    parts: Sequence[AnyMasks] = [masks]
-    if isinstance(masks, Tensor) and not is_traced() and masks.numel() > VOXELS_AT_ONCE:
-        parts = masks.split(max(1, VOXELS_AT_ONCE // masks[0].numel()))  # one mask is one part
-    rows = [score(*prepared(part, boxes, validate)) for part in parts]
+    if not isinstance(masks, Tensor) or is_traced() or masks.numel() <= VOXELS_AT_ONCE:
+        return score(*prepared(masks, boxes, validate))
+    _check_axes(masks, boxes)
+    rows: list[Tensor] = []
+    for volume in summed_volumes(masks, VOXELS_AT_ONCE, validate=validate):
+        rows.append(score(volume, _fitting(boxes, volume, False if rows else validate)))
     return rows[0] if len(rows) == 1 else torch.cat(rows)
 
 
@@ -90,7 +93,10 @@ def ratio_of(
 ) -> Aligned:
     """The ratio of the pairs, formed in float64."""
     mass = mass_of_pairs(volume, boxes, rows, columns)
-    box_volumes = geometry.volume(within_reach(boxes))[columns]
+    if not is_traced() and len(columns) < len(boxes):
+        box_volumes = geometry.volume(within_reach(boxes[columns]))
+    else:
+        box_volumes = geometry.volume(within_reach(boxes))[columns]
     return ratio(mass, box_volumes, volume.sizes[rows])
 
 
@@ -119,12 +125,17 @@ def prepared(masks: AnyMasks, boxes: Tensor, validate: bool | None) -> tuple[Sum
     """Tables of the masks, and the boxes as a plain tensor; both checked."""
     _check_axes(masks, boxes)
     volume = as_summed_volume(masks, validate=validate)
+    return volume, _fitting(boxes, volume, validate)
+
+
+def _fitting(boxes: Tensor, volume: SummedVolume, validate: bool | None) -> Tensor:
+    """The boxes as a plain tensor, if they fit the masks."""
     check_boxes(boxes=boxes, ndim=volume.ndim, validate=validate)
     if boxes.device != volume.device:
         raise ValueError(
             f"boxes must be on {volume.device}, where the masks are, got {boxes.device}"
         )
-    return volume, plain(boxes)
+    return plain(boxes)
 
 
 def within_reach(boxes: Tensor) -> Tensor:

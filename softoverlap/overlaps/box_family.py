@@ -6,14 +6,19 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from softoverlap._checks import check_boxes, check_rotated_boxes, check_same_rows
+from softoverlap import boxes as geometry
+from softoverlap._checks import check_boxes, check_rotated_boxes, check_same_rows, may_look
 from softoverlap._types import Boxes, OtherBoxes, plain, score_dtype
+from softoverlap.overlaps._aligned import aligned
 from softoverlap.overlaps._blocks import pairwise
 from softoverlap.overlaps._extremes import CORNERS, TURNED, Layout, in_wider_type, on_one_scale
 from softoverlap.overlaps.overlap import Overlap, Pairs
+
+_WORTH_A_LOOK = 1 << 12  # pairs
 
 Terms = tuple[Tensor, list[Tensor]]
 """A score in [0, 1], such as the IoU, and the penalties, each at least 0, that are taken off it.
@@ -61,7 +66,9 @@ class BoxLikeOverlap(Overlap):
 
     def terms(self, a: Tensor, b: Tensor) -> Terms:
         """The score and the penalties of boxes that broadcast over their leading axes."""
-        return self._terms(self.defined({}), *in_wider_type(a, b, self._layout))
+        definition = self.defined({})
+        score, *penalties = aligned(partial(self._listed, definition), a, b)
+        return score, penalties
 
     def score(self, a: Tensor, b: Tensor) -> Tensor:
         """The score less the penalties of boxes that broadcast over their leading axes."""
@@ -86,14 +93,28 @@ class BoxLikeOverlap(Overlap):
         definition = self.defined(parameters, self.pairs.__name__)
         self.check(validate, pred=pred, target=target)
         check_same_rows(pred=pred, target=target)
-        wide = in_wider_type(plain(pred), plain(target), self._layout)
-        return self._total(definition, *wide).to(score_dtype(pred, target))
+        score = partial(self._alone, definition)
+        (total,) = aligned(score, plain(pred), plain(target))
+        return total.to(score_dtype(pred, target))
 
     def _total(self, definition: Callable[[Tensor, Tensor], Terms], a: Tensor, b: Tensor) -> Tensor:
         result, penalties = self._terms(definition, a, b)
         for penalty in penalties:
             result = result - penalty
         return result
+
+    def _listed(
+        self, definition: Callable[[Tensor, Tensor], Terms], a: Tensor, b: Tensor
+    ) -> tuple[Tensor, ...]:
+        """The score and the penalties of boxes of any size, all in one tuple."""
+        score, penalties = self._terms(definition, *in_wider_type(a, b, self._layout))
+        return score, *penalties
+
+    def _alone(
+        self, definition: Callable[[Tensor, Tensor], Terms], a: Tensor, b: Tensor
+    ) -> tuple[Tensor]:
+        """The score less the penalties of boxes of any size, as a tuple of one."""
+        return (self._total(definition, *in_wider_type(a, b, self._layout)),)
 
     def _terms(self, definition: Callable[[Tensor, Tensor], Terms], a: Tensor, b: Tensor) -> Terms:
         if self.scale_free:
@@ -134,6 +155,20 @@ class BoxPairs(Pairs):
 def at_most_the_iou(threshold: float) -> float:
     """For `least_iou`: the overlap never exceeds the IoU."""
     return threshold
+
+
+def score_of_nothing(a: Tensor, b: Tensor, size_a: Tensor, size_b: Tensor) -> Tensor | None:
+    """1 where the boxes are equal, else 0: the score where there is no volume.
+
+    None says that no size is zero: all pairs on the CPU, and many aligned ones, are looked at
+    first, since comparing them and guarding the division cost half of the time of an IoU. On a GPU
+    looking would wait for the device, in a graph it would break the graph.
+    """
+    looks = (a.shape != b.shape or len(a) > _WORTH_A_LOOK) and may_look(a, b)
+    if looks and not ((size_a <= 0).any() or (size_b <= 0).any()):
+        return None
+    dtype = torch.promote_types(size_a.dtype, size_b.dtype)
+    return geometry.equal(a, b).to(dtype)
 
 
 def _any_iou(threshold: float) -> float:

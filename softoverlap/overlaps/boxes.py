@@ -17,7 +17,7 @@ from softoverlap import boxes as geometry, scores
 from softoverlap._checks import check_boxes, check_positive
 from softoverlap._types import Boxes, plain
 from softoverlap.overlaps._extremes import power_of_two
-from softoverlap.overlaps.box_family import BoxOverlap, Terms, at_most_the_iou
+from softoverlap.overlaps.box_family import BoxOverlap, Terms, at_most_the_iou, score_of_nothing
 
 
 def box_volume(boxes: Boxes, *, validate: bool | None = None) -> Float[Tensor, "boxes"]:
@@ -57,7 +57,8 @@ def box_iou(a: Tensor, b: Tensor) -> Terms:
         tensor([0.3333])
     """
     sizes = geometry.volume(a), geometry.volume(b)
-    return scores.iou(geometry.intersection(a, b), *sizes, empty=_equality(a, b, *sizes)), []
+    empty = score_of_nothing(a, b, *sizes)
+    return scores.iou(geometry.intersection(a, b), *sizes, empty=empty), []
 
 
 @partial(BoxOverlap, stretch_free=True, zero_apart=True, least_iou=lambda dice: dice / (2 - dice))
@@ -73,7 +74,9 @@ def box_dice(a: Tensor, b: Tensor) -> Terms:
         tensor([0.5000])
     """
     sizes = geometry.volume(a), geometry.volume(b)
-    return scores.dice(geometry.intersection(a, b), *sizes, empty=_equality(a, b, *sizes)), []
+    return scores.dice(
+        geometry.intersection(a, b), *sizes, empty=score_of_nothing(a, b, *sizes)
+    ), []
 
 
 @partial(BoxOverlap, stretch_free=True, zero_apart=True, symmetric=False)
@@ -96,7 +99,9 @@ def box_iof(a: Tensor, b: Tensor) -> Terms:
         tensor([0.5000])
     """
     sizes = geometry.volume(a), geometry.volume(b)
-    return scores.iof(geometry.intersection(a, b), sizes[0], empty=_equality(a, b, *sizes)), []
+    return scores.iof(
+        geometry.intersection(a, b), sizes[0], empty=score_of_nothing(a, b, *sizes)
+    ), []
 
 
 @partial(
@@ -120,7 +125,7 @@ def box_giou(a: Tensor, b: Tensor) -> Terms:
         tensor([-0.5000])
     """
     shared, sizes = geometry.intersection(a, b), (geometry.volume(a), geometry.volume(b))
-    empty = _equality(a, b, *sizes)
+    empty = score_of_nothing(a, b, *sizes)
     iou, union = scores.iou(shared, *sizes, empty=empty), sizes[0] + sizes[1] - shared
     enclosing = geometry.enclosing_volume(a, b)
     return iou, [scores.hull_penalty(union, enclosing, empty=None if empty is None else 0.0)]
@@ -128,20 +133,6 @@ def box_giou(a: Tensor, b: Tensor) -> Terms:
 
 box_pair_iou, box_pair_dice = box_iou.pairs, box_dice.pairs
 box_pair_iof, box_pair_giou = box_iof.pairs, box_giou.pairs
-
-
-def _equality(a: Tensor, b: Tensor, size_a: Tensor, size_b: Tensor) -> Tensor | None:
-    """1 where the boxes are equal, else 0: the score where there is no volume.
-
-    None says that no size is zero: all pairs on the CPU are looked at first, since comparing them
-    and guarding the division cost half of the time of an IoU. On a GPU looking would wait for the
-    device, in a compiled graph it would break the graph.
-    """
-    looks = a.shape != b.shape and a.device.type == "cpu" and not torch.compiler.is_compiling()
-    if looks and not ((size_a <= 0).any() or (size_b <= 0).any()):
-        return None
-    dtype = torch.promote_types(size_a.dtype, size_b.dtype)
-    return geometry.equal(a, b).to(dtype)
 
 
 def best_iou_of_size(lesion_boxes: Boxes, size: Sequence[float | int]) -> Float[Tensor, "boxes"]:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from functools import partial
 
-import torch
 from torch import Tensor
 
 from softoverlap import rotated, scores
-from softoverlap.overlaps.box_family import RotatedBoxOverlap, Terms
+from softoverlap.overlaps.box_family import RotatedBoxOverlap, Terms, score_of_nothing
 
 
 @partial(RotatedBoxOverlap, scale_free=True, zero_apart=True)
@@ -26,7 +25,8 @@ def rotated_box_iou(a: Tensor, b: Tensor) -> Terms:
         (tensor([[0.7071]]), tensor([0.7071]))
     """
     sizes = rotated.volume(a), rotated.volume(b)
-    return scores.iou(rotated.intersection(a, b), *sizes, empty=_equal(a, b)), []
+    empty = score_of_nothing(a, b, *sizes)
+    return scores.iou(rotated.intersection(a, b), *sizes, empty=empty), []
 
 
 @partial(RotatedBoxOverlap, scale_free=True, zero_apart=True, symmetric=False)
@@ -40,13 +40,9 @@ def rotated_box_iof(a: Tensor, b: Tensor) -> Terms:
         >>> rotated_box_iof(square, turned), rotated_box_iof.pairs(square, turned)
         (tensor([[0.8284]]), tensor([0.8284]))
     """
-    shared = rotated.intersection(a, b)
-    return scores.iof(shared, rotated.volume(a), empty=_equal(a, b)), []
+    sizes = rotated.volume(a), rotated.volume(b)
+    empty = score_of_nothing(a, b, *sizes)
+    return scores.iof(rotated.intersection(a, b), sizes[0], empty=empty), []
 
 
 rotated_box_pair_iou, rotated_box_pair_iof = rotated_box_iou.pairs, rotated_box_iof.pairs
-
-
-def _equal(a: Tensor, b: Tensor) -> Tensor:
-    """1 where all parameters are equal, else 0: the score where there is no volume."""
-    return (a == b).all(dim=-1).to(torch.float64)

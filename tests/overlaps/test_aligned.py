@@ -1,0 +1,133 @@
+"""Many aligned boxes are scored in blocks: as all at once, in value and in every derivative."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from softoverlap import losses
+from softoverlap.overlaps import BoxLikeOverlap, BoxOverlap
+from softoverlap.overlaps.overlap import _NAMED
+
+OVERLAPS = [each for each in _NAMED.values() if isinstance(each, BoxLikeOverlap)]
+LAYOUTS = {
+    "rows": lambda boxes: boxes,
+    "columns": lambda boxes: boxes.mT.contiguous().mT,
+    "every other row": lambda boxes: boxes.repeat_interleave(2, 0)[::2],
+}
+
+
+@pytest.fixture
+def blocks_of_five(monkeypatch):
+    monkeypatch.setattr("softoverlap.overlaps._aligned._PAIRS_PER_BLOCK", 5)
+    monkeypatch.setattr("softoverlap.overlaps._aligned.torch.get_num_threads", lambda: 1)
+
+
+def boxes_of_every_kind(overlap, dtype=torch.float64):
+    """Boxes that meet, miss, touch and are equal, flat ones, points, tiny and huge ones."""
+    if not isinstance(overlap, BoxOverlap):
+        generator = torch.Generator().manual_seed(1)
+        one = torch.rand(17, 7, generator=generator, dtype=torch.float64) + 0.5
+        other = torch.where(torch.arange(17)[:, None] % 4 == 0, one, one.roll(1, 0))
+        return one.to(dtype), other.to(dtype)
+    low = torch.tensor([[0.0, 1.0, 2.0]]).expand(17, 3).clone()
+    edges = 1 + torch.arange(51).view(17, 3) % 7 / 4
+    one = torch.cat([low, low + edges], dim=1)
+    other = one.roll(1, 0)
+    other[2] = one[2]
+    other[3] = one[3] + (one[3, 3:] - one[3, :3]).repeat(2) * torch.tensor([1, 0, 0] * 2)
+    other[4] = one[4] + 9
+    one[5, 3] = one[5, 0]
+    one[6] = other[6] = torch.tensor([1.0, 2.0, 3.0] * 2)
+    size = {torch.float64: 1e60, torch.float32: 1e13}.get(dtype, 100.0)
+    one, other = one.double(), other.double()
+    for rows, factor in ((slice(9, 11), size), (slice(11, 13), 1 / size)):
+        one[rows] *= factor
+        other[rows] *= factor
+    return one.to(dtype), other.to(dtype)
+
+
+def derivatives(function, boxes):
+    boxes = [each.detach().clone(memory_format=torch.preserve_format) for each in boxes]
+    boxes = [each.requires_grad_() for each in boxes]
+    value = function(*boxes)
+    weight = torch.linspace(1, 2, len(value), dtype=torch.float64)
+    return [value, *torch.autograd.grad((value.double() * weight).sum(), boxes)]
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("overlap", OVERLAPS, ids=repr)
+def test_blocks_change_neither_value_nor_gradient(overlap, dtype, request):
+    boxes = boxes_of_every_kind(overlap, dtype)
+    half = dtype in (torch.float16, torch.bfloat16)  # whose parts are rounded before their sum
+    expected = derivatives(overlap.pairs, [x.float() for x in boxes] if half else boxes)
+    expected = [each.to(dtype) for each in expected]
+    request.getfixturevalue("blocks_of_five")
+    tolerance = {torch.float64: 1e-12, torch.float32: 2e-6}.get(dtype, 2e-2)
+    for layout in LAYOUTS.values():
+        found = derivatives(overlap.pairs, [layout(each) for each in boxes])
+        for one, other in zip(found, expected, strict=True):
+            assert one.dtype == other.dtype
+            torch.testing.assert_close(one, other, rtol=tolerance, atol=tolerance)
+
+
+@pytest.mark.parametrize("options", [{}, {"alpha": 2.0, "focal_gamma": 1.0}])
+@pytest.mark.parametrize("kind", ["IoU", "GIoU", "DIoU", "CIoU", "EIoU", "NWD"])
+def test_blocks_change_no_loss(kind, options, request):
+    loss = getattr(losses, f"Box{kind}Loss")("none", **options)
+    boxes = [each[:9] for each in boxes_of_every_kind(loss.overlap)]
+    expected = derivatives(loss, boxes)
+    request.getfixturevalue("blocks_of_five")
+    for one, other in zip(derivatives(loss, boxes), expected, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("overlap", OVERLAPS, ids=repr)
+def test_one_side_may_need_no_gradient_and_hold_integers(overlap, blocks_of_five):
+    one, other = boxes_of_every_kind(overlap, torch.float32)
+    one, other = one[:9].requires_grad_(), other[:9].ceil().int()
+    overlap.pairs(one, other, validate=False).sum().backward()
+    assert torch.isfinite(one.grad).all()
+    assert one.grad.abs().sum() > 0
+
+
+@pytest.mark.parametrize("overlap", OVERLAPS, ids=repr)
+def test_blocks_have_second_derivatives(overlap, request):
+    one, other = (each[13:] for each in boxes_of_every_kind(overlap))
+    one, other = one.repeat(2, 1).requires_grad_(), other.repeat(2, 1).requires_grad_()
+
+    def second():
+        value = overlap.pairs(one, other).square().sum()
+        gradients = torch.autograd.grad(value, (one, other), create_graph=True)
+        return torch.autograd.grad(sum(each.square().sum() for each in gradients), (one, other))
+
+    expected = second()
+    request.getfixturevalue("blocks_of_five")
+    for found, reference in zip(second(), expected, strict=True):
+        torch.testing.assert_close(found, reference, rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize("overlap", OVERLAPS, ids=repr)
+def test_gradients_are_those_of_pytorchs_own_operations(overlap):
+    """Which `torch.func` takes, and which give both faces half where they are one."""
+    boxes = tuple(each[:9] for each in boxes_of_every_kind(overlap))
+
+    def total(one, other):
+        return overlap.pairs(one, other, validate=False).sum()
+
+    expected = torch.func.grad(total, (0, 1))(*boxes)
+    for found, reference in zip(derivatives_of_sum(total, boxes), expected, strict=True):
+        torch.testing.assert_close(found, reference, rtol=1e-12, atol=1e-12)
+
+
+def derivatives_of_sum(total, boxes):
+    boxes = [each.clone().requires_grad_() for each in boxes]
+    return torch.autograd.grad(total(*boxes), boxes)
+
+
+def test_no_gradient_of_half_precision_overflows_in_blocks(blocks_of_five):
+    low = torch.zeros(7, 3)
+    boxes = [torch.cat([low, low + edge], dim=1).half() for edge in (6e-6, 8e-6)]
+    for gradient in derivatives(_NAMED["box_iou"].pairs, boxes)[1:]:
+        assert torch.isfinite(gradient).all()
+        assert gradient.abs().max() > 6e4
