@@ -86,6 +86,11 @@ class _Held(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx, *gradients):
-        most = torch.finfo(gradients[0].dtype).max / 4
-        finite = gradients[0].nan_to_num(nan=0.0).clamp(-most, most)
-        return torch.where(ctx.saved_tensors[0].isfinite(), finite, gradients[0])  # NaN stays NaN
+        return held_gradient(ctx.saved_tensors[0], gradients[0])
+
+
+def held_gradient(values: Tensor, gradient: Tensor) -> Tensor:
+    """The gradient that `held` hands on."""
+    most = torch.finfo(gradient.dtype).max / 4
+    finite = gradient.nan_to_num(nan=0.0).clamp(-most, most)
+    return torch.where(values.isfinite(), finite, gradient)  # NaN stays NaN

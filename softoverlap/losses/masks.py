@@ -14,10 +14,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from softoverlap import masks, scores
+from softoverlap import scores
 from softoverlap._checks import check_boolean, check_choice, check_weight
 from softoverlap._docstrings import Family
 from softoverlap._types import Masks, Targets
+from softoverlap.losses._slabs import plain_sums, volume_sums
 from softoverlap.losses.inputs import Preparation
 from softoverlap.losses.reduction import reduce, reduction_name
 
@@ -106,12 +107,19 @@ class MaskLoss(Family, nn.Module):
             ValueError: If the shapes differ or a probability lies outside [0, 1] (were logits
                 passed without an activation?).
         """
-        pred, truth = self.prepare(input, target)
-        sums = _sums(pred, truth, self.form, self.batch)
+        found = volume_sums(self.prepare, self.form, input, target)
+        if found is None:
+            return self.of_sums(plain_sums(*self.prepare(input, target), self.form), input.ndim)
+        return self.of_sums(found.sizes.unbind(), input.ndim)
+
+    def of_sums(self, sums: Sequence[Tensor], ndim: int) -> Float[Tensor, "*reduced"]:
+        """The loss, from the sums of each item and channel of masks of so many axes."""
+        if self.batch:
+            sums = [total.sum(dim=0) for total in sums]
         loss = 1 - self.ratio(*sums, smooth_nr=self.smooth_nr, smooth_dr=self.smooth_dr)
         loss = loss * _channel_weights(self.class_weight, loss)
         if self.reduction == "none" and self.keeps_axes:
-            return loss.view(*loss.shape, *[1] * (pred.ndim - 2))
+            return loss.view(*loss.shape, *[1] * (ndim - 2))
         return reduce(loss, self.reduction)
 
 
@@ -255,14 +263,6 @@ def _form(intersection: str | None, squared: bool) -> str:
         return "squared"
     check_choice("intersection", intersection, ("min", "product", None))
     return intersection or "min"
-
-
-def _sums(pred: Masks, truth: Masks, form: str, batch: bool) -> list[PerChannel]:
-    """Intersection, size of the prediction, size of the target."""
-    size = masks.squared_size if form == "squared" else masks.size
-    shared = masks.min_intersection if form == "min" else masks.product_intersection
-    sums = [shared(pred, truth), size(pred), size(truth)]
-    return [total.sum(dim=0) for total in sums] if batch else sums
 
 
 def checked_weight(weight: Weight) -> Tensor | None:
