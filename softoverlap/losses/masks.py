@@ -117,7 +117,8 @@ class MaskLoss(Family, nn.Module):
         if self.batch:
             sums = [total.sum(dim=0) for total in sums]
         loss = 1 - self.ratio(*sums, smooth_nr=self.smooth_nr, smooth_dr=self.smooth_dr)
-        loss = loss * _channel_weights(self.class_weight, loss)
+        if self.class_weight is not None:
+            loss = loss * _channel_weights(self.class_weight, loss)
         if self.reduction == "none" and self.keeps_axes:
             return loss.view(*loss.shape, *[1] * (ndim - 2))
         return reduce(loss, self.reduction)
@@ -276,10 +277,8 @@ def checked_weight(weight: Weight) -> Tensor | None:
     return tensor
 
 
-def _channel_weights(weight: Tensor | None, loss: PerChannel) -> Tensor | float:
+def _channel_weights(weight: Tensor, loss: PerChannel) -> Tensor:
     """The weights of the channels, shaped to multiply the loss."""
-    if weight is None:
-        return 1.0
     if weight.ndim and weight.shape != loss.shape[-1:]:
         raise ValueError(
             f"weight must be one number or one for each of {loss.shape[-1]} channels that count, "

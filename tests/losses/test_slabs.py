@@ -1,4 +1,4 @@
-"""Losses of masks slab by slab: values, gradients, errors and memory, with the plain path as oracle."""
+"""Losses of masks slab by slab: values, gradients, errors, memory; the plain path is the oracle."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from softoverlap.losses import (
     SoftIoULoss,
     SoftTverskyLoss,
     _slabs,
+    _volumes,
     dice_ce,
     masks,
 )
@@ -34,7 +35,7 @@ SHAPE = (2, 3, 40, 32, 30)  # several slabs, none of them full
 
 @pytest.fixture(autouse=True)
 def small_slabs(monkeypatch):
-    monkeypatch.setattr(_slabs, "AT_ONCE", 3 << 14)
+    monkeypatch.setattr(_volumes, "AT_ONCE", 3 << 14)
 
 
 def case(kind="soft", shape=SHAPE, dtype=torch.float64, activation=None):
