@@ -30,7 +30,7 @@ values outside [0, 1].
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -187,7 +187,8 @@ class _Fused(Volumes):
 
     def gradient(self, by_sizes: Tensor, by_entropy: Tensor, may_tie: bool) -> Tensor:
         """The gradient to the input, in its dtype and, where that is dense, its layout."""
-        whole = torch.empty_like(self.given.flatten(2))
+        gradient = torch.empty_like(self.given)
+        whole = gradient.flatten(2)  # a view, unless axes lie in memory in an order of their own
         if self.left_out:
             whole[:, : self.left_out] = 0
         factors = _factors(self.plan.form, by_sizes.to(self.plan.dtype).unsqueeze(-1))
@@ -198,8 +199,10 @@ class _Fused(Volumes):
             slope = self.room("slope", slab.shape) if self.prepare.softmax else own
             if self.skipped:
                 slope[:, : self.skipped] = 0
-            own_factors = (factor[self.place(where)] for factor in factors)
-            self.differentiate(*self.kept(slope, pred, truth), *own_factors, may_tie)
+            place = self.place(where)
+            self.differentiate(
+                self.kept(slope, pred, truth), (factors[0][place], factors[1][place]), may_tie
+            )
             ignored = self.ignored(where)
             if ignored is not None:
                 slope.masked_fill_(ignored, 0)
@@ -208,18 +211,16 @@ class _Fused(Volumes):
                 own.add_(self.entropy_slope(where, pred, truth), alpha=by_entropy.item())
             if own is not slab:
                 slab.copy_(own)
-        return whole.unflatten(2, self.given.shape[2:])
+        if whole.data_ptr() != gradient.data_ptr():
+            gradient.copy_(whole.view_as(gradient))
+        return gradient
 
     def differentiate(
-        self,
-        slope: Tensor,
-        pred: Tensor,
-        truth: Tensor,
-        factor: Tensor,
-        shift: Tensor,
-        may_tie: bool,
+        self, slabs: Iterable[Tensor], factors: tuple[Tensor, Tensor], may_tie: bool
     ) -> None:
         """Write the derivative by the prediction; sign(y - p) is what tells `p < y` from ties."""
+        slope, pred, truth = slabs
+        factor, shift = factors
         if self.plan.form != "min":
             torch.mul(truth, factor, out=slope)
             slope.addcmul_(pred, shift) if self.plan.form == "squared" else slope.add_(shift)
