@@ -105,12 +105,17 @@ class _Held(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx, *gradients):
-        (values,) = ctx.saved_tensors
-        most = torch.finfo(values.dtype).max
-        below = 2.0**16 / most if ctx.below is None else ctx.below
-        finite = gradients[0].nan_to_num(nan=0.0).clamp(-most / 4, most / 4)
-        return torch.where(values.abs() < below, finite, gradients[0]), None
+        values, below = ctx.saved_tensors[0], ctx.below
+        return held_gradient(values, gradients[0], below), None
 
     @staticmethod
     def jvp(ctx, *tangents):
         return tangents[0].view_as(tangents[0])
+
+
+def held_gradient(values: Tensor, gradient: Tensor, below: float | None = None) -> Tensor:
+    """The gradient that `held` hands on."""
+    most = torch.finfo(gradient.dtype).max
+    below = 2.0**16 / most if below is None else below
+    finite = gradient.nan_to_num(nan=0.0).clamp(-most / 4, most / 4)
+    return torch.where(values.abs() < below, finite, gradient)

@@ -105,7 +105,7 @@ def check_probabilities(*, validate: bool | None = None, **masks: Tensor) -> Non
         if mask.numel() == 0 or mask.dtype == torch.bool:
             continue
         low, high = (bound.item() for bound in torch.aminmax(mask))
-        slack = 1e-3 if mask.dtype in (torch.float16, torch.bfloat16) else 1e-6
+        slack = slack_of(mask.dtype)
         if low != low or high != high:
             raise ValueError(f"{name} must hold probabilities in [0, 1], got NaN")
         if low < -slack or high > 1 + slack:
@@ -113,6 +113,11 @@ def check_probabilities(*, validate: bool | None = None, **masks: Tensor) -> Non
             raise ValueError(
                 f"{name} must hold probabilities in [0, 1], got values in [{low:g}, {high:g}]{hint}"
             )
+
+
+def slack_of(dtype: torch.dtype) -> float:
+    """How far beyond [0, 1] rounding may lift a probability of this type."""
+    return 1e-3 if dtype in (torch.float16, torch.bfloat16) else 1e-6
 
 
 def _labels_hint(mask: Tensor) -> str:

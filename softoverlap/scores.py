@@ -14,6 +14,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from softoverlap._autograd import in_graph
+from softoverlap._checks import may_look
 
 
 def dice(
@@ -108,6 +109,8 @@ def smoothed_tversky(
 
 def _smoothed_ratio(numerator: Tensor, denominator: Tensor) -> Tensor:
     """The quotient, and 1 where nothing was left to divide by: two empty masks, no smoothing."""
+    if may_look(denominator) and bool(denominator.all()):
+        return numerator / denominator
     nothing: Bool[Tensor, "*shape"] = denominator == 0
     return torch.where(nothing, 1, numerator / torch.where(nothing, 1, denominator))
 

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from softoverlap._checks import check_choice, check_weight, check_within, should_validate
 from softoverlap._types import Masks, Targets, accumulation_dtype, plain
+from softoverlap.losses._slabs import Sums, volume_sums
 from softoverlap.losses.masks import MaskLoss, SoftDiceLoss, checked_weight
 from softoverlap.losses.reduction import reduction_name
 
@@ -128,9 +129,17 @@ class SoftDiceCELoss(MaskLoss):
 
     def forward(self, input: Masks, target: Targets) -> Float[Tensor, ""]:
         """The loss of a batch, as of the other losses, of shape ()."""
+        found = self._fused(input, target)
+        if found is not None:
+            self._warn_of_overlap(found.densest > _OVERLAP)
+            entropy = found.entropy
+            if self.dice.reduction == "mean":
+                entropy = entropy / max(1, input.numel() // input.shape[1])
+            dice = self.dice.of_sums(found.sizes.unbind(), input.ndim)
+            return self.lambda_dice * dice + self.lambda_ce * entropy
         dice = self.dice(input, target)
         logits, labels = plain(input).to(dice.dtype), plain(target)
-        self._warn_of_overlap(labels)
+        self._warn_of_overlap(self._overlap(labels))
         counted = self.dice.prepare.counted(labels)
         if counted is not None:
             left_out = ~(counted > 0)
@@ -138,6 +147,16 @@ class SoftDiceCELoss(MaskLoss):
         binary = logits.shape[1] == 1 or self.kind == "regions"
         entropy = self._of_regions if binary else self._of_classes
         return self.lambda_dice * dice + self.lambda_ce * entropy(logits, labels, counted)
+
+    def _fused(self, input: Tensor, target: Tensor) -> Sums | None:
+        """The sums of both parts in one pass, where the entropy is the plain one over classes."""
+        entropy, prepare = self.cross_entropy, self.dice.prepare
+        changed = entropy.weight is not None or entropy.label_smoothing
+        if changed or self.kind == "regions" or prepare.ignore_index is not None:
+            return None
+        if not isinstance(input, Tensor) or input.ndim < 3 or input.shape[1] == 1:
+            return None
+        return volume_sums(prepare, self.dice.form, input, target, entropy=True)
 
     def _of_regions(self, logits: Tensor, labels: Tensor, counted: Tensor | None) -> Tensor:
         """Binary cross entropy of each channel that counts."""
@@ -181,16 +200,20 @@ class SoftDiceCELoss(MaskLoss):
         count = weight.to(total.dtype).sum()
         return total / torch.where(count > 0, count, 1)
 
-    def _warn_of_overlap(self, labels: Tensor) -> None:
-        """Once: a voxel of several regions has no class."""
+    def _overlap(self, labels: Tensor) -> bool:
+        """Whether a voxel lies in several regions, if that is asked and may be looked at."""
         if (
             not self._warns
             or labels.shape[1] == 1
             or not should_validate(self.dice.prepare.validate, labels)
         ):
-            return
+            return False
         counts = labels.detach().to(accumulation_dtype(labels)).sum(dim=1)
-        if bool((counts > _OVERLAP).any()):
+        return bool((counts > _OVERLAP).any())
+
+    def _warn_of_overlap(self, overlap: bool) -> None:
+        """Once: a voxel of several regions has no class."""
+        if overlap and self._warns:
             self._warns = False
             warnings.warn(
                 "channels of target overlap, and the cross entropy is over classes, as MONAI's is: "

@@ -14,10 +14,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from softoverlap import masks, scores
+from softoverlap import scores
 from softoverlap._checks import check_boolean, check_choice, check_weight
 from softoverlap._docstrings import Family
 from softoverlap._types import Masks, Targets
+from softoverlap.losses._slabs import plain_sums, volume_sums
 from softoverlap.losses.by_kernels import sums_by_kernels
 from softoverlap.losses.inputs import Preparation
 from softoverlap.losses.reduction import reduce, reduction_name
@@ -109,15 +110,23 @@ class MaskLoss(Family, nn.Module):
             ValueError: If the shapes differ or a probability lies outside [0, 1] (were logits
                 passed without an activation?).
         """
+        found = volume_sums(self.prepare, self.form, input, target)
+        if found is not None:
+            return self.of_sums(found.sizes.unbind(), input.ndim)
         sums = sums_by_kernels(self.prepare, input, target, self.form)
         if sums is None:
-            sums = _sums(*self.prepare(input, target), self.form)
+            sums = plain_sums(*self.prepare(input, target), self.form)
+        return self.of_sums(sums, input.ndim)
+
+    def of_sums(self, sums: Sequence[Tensor], ndim: int) -> Float[Tensor, "*reduced"]:
+        """The loss, from the sums of each item and channel of masks of so many axes."""
         if self.batch:
             sums = [total.sum(dim=0) for total in sums]
         loss = 1 - self.ratio(*sums, smooth_nr=self.smooth_nr, smooth_dr=self.smooth_dr)
-        loss = loss * _channel_weights(self.class_weight, loss)
+        if self.class_weight is not None:
+            loss = loss * _channel_weights(self.class_weight, loss)
         if self.reduction == "none" and self.keeps_axes:
-            return loss.view(*loss.shape, *[1] * (input.ndim - 2))
+            return loss.view(*loss.shape, *[1] * (ndim - 2))
         return reduce(loss, self.reduction)
 
 
@@ -263,13 +272,6 @@ def _form(intersection: str | None, squared: bool) -> str:
     return intersection or "min"
 
 
-def _sums(pred: Masks, truth: Masks, form: str) -> list[PerChannel]:
-    """Intersection, size of the prediction, size of the target."""
-    size = masks.squared_size if form == "squared" else masks.size
-    shared = masks.min_intersection if form == "min" else masks.product_intersection
-    return [shared(pred, truth), size(pred), size(truth)]
-
-
 def checked_weight(weight: Weight) -> Tensor | None:
     """The weight as a tensor of its own, at least 0."""
     if weight is None:
@@ -281,10 +283,8 @@ def checked_weight(weight: Weight) -> Tensor | None:
     return tensor
 
 
-def _channel_weights(weight: Tensor | None, loss: PerChannel) -> Tensor | float:
+def _channel_weights(weight: Tensor, loss: PerChannel) -> Tensor:
     """The weights of the channels, shaped to multiply the loss."""
-    if weight is None:
-        return 1.0
     if weight.ndim and weight.shape != loss.shape[-1:]:
         raise ValueError(
             f"weight must be one number or one for each of {loss.shape[-1]} channels that count, "

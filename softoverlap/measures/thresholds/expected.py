@@ -9,6 +9,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -129,11 +130,8 @@ class Expected(WithEmpty):
         """
         if item.hard:
             return self._of_hard_masks(item, channel)
-        pair = item.values(channel)
-        dtype = accumulation_dtype(pair.pred, pair.truth)
-        ((pred, truth, weights),) = voxels.voxels_of(*pair)
-        total = width = torch.zeros((), device=pred.device, dtype=torch.float64)
-        for part, shared, joint in voxels.pieces(pred.to(dtype), truth.to(dtype), weights):
+        total = width = torch.zeros((), device=item.device, dtype=torch.float64)
+        for part, shared, joint in voxels.pieces(partial(_flat_slabs, item, channel)):
             total = total + (part * self.ratio(shared, shared, joint, empty=0.0)).sum()
             width = width + part.sum()
         return (total / width).clamp(0, 1)

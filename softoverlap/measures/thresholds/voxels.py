@@ -8,7 +8,7 @@ torch: what is stored as 0.3 reaches 0.3. `counted` weighs voxels; where it is 0
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -148,32 +148,56 @@ def cells_between(
 
 
 def pieces(
-    pred: Voxels, truth: Voxels, weights: Weights = None
+    parts: Callable[[], Iterable[tuple[Voxels, Voxels, Weights]]],
 ) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
     """Widths of the intervals of thresholds in which nothing changes, from the maximum to 0.
 
-    With each the sizes of the voxelwise minimum and maximum. Values of one map in [0, 1] are sorted
-    as integers, whose order is that of floats, with a last bit that says which of the two they are.
+    With each the sizes of the voxelwise minimum and maximum. `parts` gives two maps, each time it
+    is called, a part at a time: their values in [0, 1] are sorted as integers, whose order is that
+    of floats, with a last bit that says which of the two they are.
     """
-    maps = (torch.maximum(pred, truth), torch.minimum(pred, truth))
-    above = [values > 0 for values in maps]
-    number = {torch.float32: torch.int32, torch.float64: torch.int64}[pred.dtype]
-    joint, shared = (
-        values[where].view(number) * 2 for values, where in zip(maps, above, strict=True)
-    )
-    keys, order = torch.cat([joint, shared + 1]).sort(descending=True)
-    weight = None if weights is None else torch.cat([weights[where] for where in above])[order]
-    sizes = torch.zeros(2, 1, device=pred.device, dtype=torch.float64)
-    for start in range(0, len(keys), _VOXELS_AT_ONCE):
-        part = keys[start : start + _VOXELS_AT_ONCE + 1]  # one more: where the last piece ends
-        value = torch.nn.functional.pad((part >> 1).view(pred.dtype).double(), (0, 1))
-        part = part[:_VOXELS_AT_ONCE]
+    keys, weight, dtype = _sorted_keys(parts)
+    sizes = torch.zeros(2, 1, device=keys.device, dtype=torch.float64)
+    for stop in range(len(keys), 0, -_VOXELS_AT_ONCE):
+        start = max(0, stop - _VOXELS_AT_ONCE)
+        part = keys[max(0, start - 1) : stop].flip(0)  # one more: where the last piece ends
+        value = torch.nn.functional.pad((part >> 1).view(dtype).double(), (0, 1))
+        part = part[: stop - start]
         is_shared = (part & 1).bool()
         step = torch.stack([is_shared, ~is_shared]).double()
         if weight is not None:
-            step *= weight[start : start + _VOXELS_AT_ONCE]
+            step *= weight[start:stop].flip(0)
         sizes = sizes[:, -1:] + step.cumsum(1)
         yield value[: len(part)] - value[1 : len(part) + 1], sizes[0], sizes[1]
+
+
+def _sorted_keys(
+    parts: Callable[[], Iterable[tuple[Voxels, Voxels, Weights]]],
+) -> tuple[Tensor, Tensor | None, torch.dtype]:
+    """The keys of `pieces`, rising, with their weights; beside them a part at a time is held."""
+    count, dtype, device, weighted = 0, torch.float32, torch.device("cpu"), False
+    for a, b, own in parts():
+        count += int(
+            torch.count_nonzero((a > 0) | (b > 0)) + torch.count_nonzero((a > 0) & (b > 0))
+        )
+        dtype, device, weighted = a.dtype, a.device, weighted or own is not None
+    number = {torch.float32: torch.int32, torch.float64: torch.int64}[dtype]
+    keys = torch.empty(count, device=device, dtype=number)
+    weight = torch.ones(count, device=device, dtype=torch.float64) if weighted else None
+    start = 0
+    for a, b, own in parts():
+        for last_bit, values in enumerate((torch.maximum(a, b), torch.minimum(a, b))):
+            above = values > 0
+            new = values[above].view(number) * 2 + last_bit
+            keys[start : start + len(new)] = new
+            if weight is not None and own is not None:
+                weight[start : start + len(new)] = own[above]
+            start += len(new)
+    if weight is None and device.type == "cpu":
+        keys.numpy().sort()  # in place, where torch would make places of eight bytes too
+        return keys, None, dtype
+    keys, order = keys.sort()
+    return keys, None if weight is None else weight[order], dtype
 
 
 def voxels_of(

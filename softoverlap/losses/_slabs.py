@@ -1,0 +1,272 @@
+"""The sums behind a loss of masks, at the price of reading the volumes: a slab at a time.
+
+The plain path (`Preparation`, `softoverlap.masks`) makes a volume of every step between logits and
+sums, and keeps most of them until the gradient is asked for. Here nothing is made in the size of
+the input but its gradient.
+
+Forward, a slab of about a million numbers is activated, looked at (does each value lie in [0, 1]?)
+and added up: of each item and channel the intersection, the size of the prediction and that of the
+target, and, where it is asked for, the cross entropy. Only the inputs are kept. Backward, the loss
+hands down its derivative by each of those sums, three numbers an item and channel. Each slab is
+activated again, and its gradient is written:
+
+    product   dI/dp = y                                 dP/dp = 1
+    min       dI/dp = 1 where p < y, ½ where p = y      dP/dp = 1
+    squared   dI/dp = y                                 dP/dp = 2p
+
+times the derivative of sigmoid or softmax. The cross entropy adds s · softmax - y, where s is what
+the target of a voxel adds up to. Where both masks are 0 or both are 1, min has the gradient of the
+product, as in `softoverlap.masks.min_intersection`; sigmoid and softmax are flat there, so that
+this is looked for only without an activation.
+
+Rows of fixed length are added up in the dtype of accumulation, and the rows in float64: neither the
+layout in memory nor the number of threads changes a bit of the sums.
+
+What is not covered, or not in order, takes the plain path, which also says what is wrong: other
+devices than the CPU, traces and transforms, other activations, targets that ask for a gradient,
+values outside [0, 1].
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.autograd.forward_ad import unpack_dual
+
+from softoverlap import masks
+from softoverlap._autograd import held_gradient
+from softoverlap._checks import is_traced, should_validate
+from softoverlap._types import TAKEN, accumulation_dtype, plain
+from softoverlap.losses._volumes import ROW, Plan, RefusedError, Volumes, Where, without
+from softoverlap.losses.inputs import Preparation
+
+
+class Sums(NamedTuple):
+    """What a loss needs to know of a batch.
+
+    Args:
+        sizes: Intersection, size of prediction and size of target, (3, B, C).
+        entropy: The cross entropy over classes, summed up over voxels; 0 if not asked for.
+        densest: The most that the channels of a voxel's target add up to; 0 if not looked at.
+    """
+
+    sizes: Tensor
+    entropy: Tensor
+    densest: float
+
+
+def volume_sums(
+    prepare: Preparation, form: str, input: Tensor, target: Tensor, *, entropy: bool = False
+) -> Sums | None:
+    """The sums of a batch, with a gradient to the input; None where the plain path is due."""
+    if not _is_covered(prepare, input, target):
+        return None
+    input, target = plain(input), plain(target)
+    dtype, labels = accumulation_dtype(input, target), prepare.to_onehot_y and input.shape[1] > 1
+    expected = (len(input), 1, *input.shape[2:]) if labels else input.shape
+    if target.shape != expected or accumulation_dtype(input) != dtype:
+        return None
+    plan = Plan(prepare, form, entropy, labels, should_validate(prepare.validate, input), dtype)
+    try:
+        return Sums(*_Sums.apply(input, target, plan))  # pyright: ignore
+    except RefusedError:
+        return None
+
+
+def plain_sums(pred: Tensor, truth: Tensor, form: str) -> list[Tensor]:
+    """Intersection, size of the prediction and of the target by the plain path, the oracle."""
+    size = masks.squared_size if form == "squared" else masks.size
+    shared = masks.min_intersection if form == "min" else masks.product_intersection
+    return [shared(pred, truth), size(pred), size(truth)]
+
+
+def _is_covered(prepare: Preparation, input: object, target: object) -> bool:
+    """Whether these are inputs for slabs; whatever is refused is refused by the plain path."""
+    for values in (input, target):
+        if not isinstance(values, Tensor) or values.dtype not in TAKEN or values.ndim < 3:
+            return False
+        if values.layout != torch.strided or values.device.type != "cpu":
+            return False
+        if unpack_dual(values).tangent is not None:
+            return False
+    assert isinstance(input, Tensor)
+    assert isinstance(target, Tensor)
+    if is_traced() or target.requires_grad or not input.is_floating_point():
+        return False
+    of_several = prepare.softmax or prepare.to_onehot_y or not prepare.include_background
+    if prepare.other_act is not None or input.shape[1] <= int(of_several):
+        return False
+    ignored, channels = prepare.ignore_index, target.shape[1]
+    return ignored is None or channels == 1 or not (prepare.regions or 0 <= ignored < channels)
+
+
+class _Sums(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, input, target, plan):
+        volumes = _Fused(input, target, plan)
+        sizes, entropy, densest = volumes.summed()
+        ctx.save_for_backward(input, target, sizes)
+        ctx.plan, ctx.may_tie = plan, volumes.may_tie
+        return sizes, entropy, densest
+
+    @staticmethod
+    def backward(ctx, *gradients):
+        input, target, sizes = ctx.saved_tensors
+        if torch.is_grad_enabled():
+            return _plain_gradient(ctx.plan, input, target, gradients), None, None
+        by_sizes, volumes = held_gradient(sizes, gradients[0]), _Fused(input, target, ctx.plan)
+        return volumes.gradient(by_sizes, gradients[1], ctx.may_tie), None, None
+
+
+def _plain_gradient(
+    plan: Plan, input: Tensor, target: Tensor, gradients: Sequence[Tensor]
+) -> Tensor:
+    """The gradient by the plain path, which can be differentiated again."""
+    shared, pred, _ = plain_sums(*replace(plan.prepare, validate=False)(input, target), plan.form)
+    outputs, by_outputs = [shared, pred], [*gradients[0][:2]]
+    if plan.entropy:
+        truth = target[:, 0].long() if plan.labels else target.to(plan.dtype)
+        outputs.append(F.cross_entropy(input.to(plan.dtype), truth, reduction="sum"))
+        by_outputs.append(gradients[1])
+    return torch.autograd.grad(outputs, input, by_outputs, create_graph=True)[0]
+
+
+class _Fused(Volumes):
+    """Sums and gradient of two volumes."""
+
+    def summed(self) -> tuple[Tensor, Tensor, float]:
+        """The three sums of each item and channel, the cross entropy, the densest target."""
+        items, channels, _ = self.input.shape
+        sizes = torch.zeros(3, items, channels - self.skipped, dtype=torch.float64)
+        entropy = torch.zeros((), dtype=torch.float64)
+        for where in self.slabs():
+            truth = self.truth(where, looks=self.plan.looks)
+            if self.plan.entropy:
+                entropy += self.cross_entropy(where, truth)
+            pred = self.activated(where, looks=self.plan.looks)
+            place = self.place(where)
+            for total, part in zip(sizes, self.measured(*self.kept(pred, truth)), strict=True):
+                total[place].add_(part)
+        looked_at = [sizes] * self.plan.looks + [entropy] * self.plan.entropy
+        if any(math.isnan(total.sum().item()) for total in looked_at):
+            raise RefusedError
+        return sizes.to(self.plan.dtype), entropy.to(self.plan.dtype), self.densest
+
+    def cross_entropy(self, where: Where, truth: Tensor) -> Tensor:
+        """Σ s · log Σ exp z - Σ y · z of a slab; z is how far logits lie below the largest."""
+        logits = self.below_largest("pred", self.read("logits", self.input[where]))
+        product = torch.mul(logits, truth, out=self.room("product", truth.shape))
+        logs = logits.exp_().sum(dim=1, keepdim=True).log_()
+        if not self.plan.labels:
+            total = truth.sum(dim=1, keepdim=True)
+            if self.plan.looks:
+                self.densest = max(self.densest, total.amax().item())
+            logs.mul_(total)
+        return _row_sums(logs).double().sum() - _row_sums(product).double().sum()
+
+    def measured(self, pred: Tensor, truth: Tensor) -> Iterator[Tensor]:
+        """The three sums of a slab; a prediction that is in a room is overwritten."""
+        room = (
+            pred
+            if self.plan.activates and self.plan.form == "min"
+            else self.room("product", pred.shape)
+        )
+        if self.plan.form == "squared":
+            pairs = ((pred, truth), (pred, pred), (truth, truth))
+            yield from (_row_sums(torch.mul(a, b, out=room)) for a, b in pairs)
+            return
+        sizes = _row_sums(pred), _row_sums(truth)
+        shared = torch.minimum if self.plan.form == "min" else torch.mul
+        yield from (_row_sums(shared(pred, truth, out=room)), *sizes)
+
+    def gradient(self, by_sizes: Tensor, by_entropy: Tensor, may_tie: bool) -> Tensor:
+        """The gradient to the input, in its dtype and, where that is dense, its layout."""
+        gradient = torch.empty_like(self.given)
+        whole = gradient.flatten(2)  # a view, unless axes lie in memory in an order of their own
+        if self.left_out:
+            whole[:, : self.left_out] = 0
+        factors = _factors(self.plan.form, by_sizes.to(self.plan.dtype).unsqueeze(-1))
+        for where in self.slabs():
+            slab = without(self.left_out, whole)[where]
+            truth, pred = self.truth(where), self.activated(where)
+            own = self.own(slab)
+            slope = self.room("slope", slab.shape) if self.prepare.softmax else own
+            if self.skipped:
+                slope[:, : self.skipped] = 0
+            place = self.place(where)
+            self.differentiate(
+                self.kept(slope, pred, truth), (factors[0][place], factors[1][place]), may_tie
+            )
+            ignored = self.ignored(where)
+            if ignored is not None:
+                slope.masked_fill_(ignored, 0)
+            self.chained(slope, pred, own)
+            if self.plan.entropy:
+                own.add_(self.entropy_slope(where, pred, truth), alpha=by_entropy.item())
+            if own is not slab:
+                slab.copy_(own)
+        if whole.data_ptr() != gradient.data_ptr():
+            gradient.copy_(whole.view_as(gradient))
+        return gradient
+
+    def differentiate(
+        self, slabs: Iterable[Tensor], factors: tuple[Tensor, Tensor], may_tie: bool
+    ) -> None:
+        """Write the derivative by the prediction; sign(y - p) is what tells `p < y` from ties."""
+        slope, pred, truth = slabs
+        factor, shift = factors
+        if self.plan.form != "min":
+            torch.mul(truth, factor, out=slope)
+            slope.addcmul_(pred, shift) if self.plan.form == "squared" else slope.add_(shift)
+            return
+        torch.sub(truth, pred, out=slope).sign_()
+        if may_tie:
+            equal = slope == 0
+            slope.masked_fill_(equal & (truth == 1), 1).masked_fill_(equal & (truth == 0), -1)
+        slope.mul_(factor).add_(shift)
+
+    def chained(self, slope: Tensor, pred: Tensor, into: Tensor) -> Tensor:
+        """The derivative by the logits, from that by the probabilities; in its place or a room."""
+        if self.prepare.sigmoid:
+            return torch.ops.aten.sigmoid_backward.grad_input(slope, pred, grad_input=slope)
+        if self.prepare.softmax:
+            torch.mul(slope, pred, out=into)
+            slope.sub_(torch.sum(into, dim=1, keepdim=True))
+            return torch.mul(slope, pred, out=into)
+        return slope
+
+    def entropy_slope(self, where: Where, pred: Tensor, truth: Tensor) -> Tensor:
+        """The derivative of the cross entropy, s · softmax - y, by the logits of a slab."""
+        shares = pred
+        if not self.prepare.softmax:
+            logits = self.read("logits", self.input[where])
+            shares = self.softmax("logs", logits)
+        if not self.plan.labels:
+            shares.mul_(truth.sum(dim=1, keepdim=True))
+        return shares.sub_(truth)
+
+
+def _factors(form: str, by_sizes: Tensor) -> tuple[Tensor, Tensor]:
+    """What `differentiate` multiplies and adds, from the derivatives by the three sums."""
+    by_shared, by_pred, _ = by_sizes
+    if form == "squared":
+        return by_shared, 2 * by_pred
+    if form == "product":
+        return by_shared, by_pred
+    return by_shared / 2, by_shared / 2 + by_pred
+
+
+def _row_sums(values: Tensor) -> Tensor:
+    """The sum of each channel of a slab; several rows are added up in float64."""
+    whole = values.shape[-1] // ROW * ROW
+    if not whole:
+        return values.sum(dim=-1)
+    rows = values[..., :whole].unflatten(-1, (-1, ROW))
+    total = rows.sum(dim=-1).double().sum(dim=-1)
+    return total if whole == values.shape[-1] else total + values[..., whole:].sum(dim=-1)
