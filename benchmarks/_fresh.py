@@ -8,7 +8,9 @@ measured, and calls `compared` with the pairs that interest it. The same script,
 from __future__ import annotations
 
 import argparse
+import ctypes
 import json
+import math
 import statistics
 import subprocess
 import sys
@@ -19,25 +21,33 @@ from pathlib import Path
 Case = Callable[[], Callable[[], object]]
 
 
-def case_asked(cases: Mapping[str, Case], repeats: int = 5) -> bool:
+def case_asked(
+    cases: Mapping[str, Case], repeats: int = 5, *, least: float = 0.0, most: float = math.inf
+) -> bool:
     """Whether this process is here for one case; if so, that is measured and printed."""
     parser = argparse.ArgumentParser(add_help=False)
     parser.add_argument("--case")
     name = parser.parse_known_args()[0].case
     if name is None:
         return False
-    print(json.dumps(measured(cases[name](), repeats)))
+    print(json.dumps(measured(cases[name](), repeats, least=least, most=most)))
     return True
 
 
-def measured(run: Callable[[], object], repeats: int) -> dict[str, float]:
-    """Median seconds, and the high-water mark of one warm call beyond what was there before it."""
+def measured(
+    run: Callable[[], object], repeats: int, *, least: float = 0.0, most: float = math.inf
+) -> dict[str, float]:
+    """Median seconds, and the high-water mark of one warm call beyond what was there before it.
+
+    Short calls are repeated until they took `least` seconds in all; long ones end once they took
+    `most`, after one call at the earliest.
+    """
     run()
     before = _restart_high_water()
     run()
     peak = _status("VmHWM") - before
-    times = []
-    for _ in range(repeats):
+    times: list[float] = []
+    while not times or (sum(times) < most and (len(times) < repeats or sum(times) < least)):
         start = time.perf_counter()
         run()
         times.append(time.perf_counter() - start)
@@ -50,7 +60,7 @@ def compared(
     """For each pair of cases (ours, the peer's): ratios of `rounds` turns, ours over the peer."""
     figures: dict[str, dict[str, object]] = {}
     for name, sides in pairs.items():
-        turns = [[_in_process(script, side, options) for side in sides] for _ in range(rounds)]
+        turns = [[in_process(script, side, options) for side in sides] for _ in range(rounds)]
         ratios = [ours["seconds"] / peer["seconds"] for ours, peer in turns]
         ours, peer = (
             {key: statistics.median(turn[side][key] for turn in turns) for key in turns[0][side]}
@@ -72,14 +82,20 @@ def compared(
     return figures
 
 
-def _in_process(script: str, case: str, options: Sequence[str]) -> dict[str, float]:
+def in_process(script: str, case: str, options: Sequence[str] = ()) -> dict[str, float]:
+    """One case of a script, measured in a process of its own."""
     command = [sys.executable, str(Path(script).resolve()), "--case", case, *options]
     output = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout
     return json.loads(output.splitlines()[-1])
 
 
 def _restart_high_water() -> int:
-    """Let Linux forget the high-water mark; the bytes that are resident now."""
+    """Let Linux forget the high-water mark; the bytes that are resident now.
+
+    What the allocator has kept of earlier calls goes back first: a call that used it again would
+    seem to need nothing.
+    """
+    ctypes.CDLL(None).malloc_trim(0)
     Path("/proc/self/clear_refs").write_text("5")
     return _status("VmRSS")
 
