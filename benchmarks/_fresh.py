@@ -39,13 +39,18 @@ def measured(
 ) -> dict[str, float]:
     """Median seconds, and the high-water mark of one warm call beyond what was there before it.
 
+    While memory is measured the allocator gives back at once what is freed, so that what it keeps
+    neither counts nor hides what a call needs; while time is, it keeps what a long process does.
     Short calls are repeated until they took `least` seconds in all; long ones end once they took
     `most`, after one call at the earliest.
     """
+    _keep_freed_memory(below=1 << 16)
     run()
     before = _restart_high_water()
     run()
     peak = _status("VmHWM") - before
+    _keep_freed_memory(below=1 << 25)
+    run()
     times: list[float] = []
     while not times or (sum(times) < most and (len(times) < repeats or sum(times) < least)):
         start = time.perf_counter()
@@ -89,12 +94,16 @@ def in_process(script: str, case: str, options: Sequence[str] = ()) -> dict[str,
     return json.loads(output.splitlines()[-1])
 
 
-def _restart_high_water() -> int:
-    """Let Linux forget the high-water mark; the bytes that are resident now.
+def _keep_freed_memory(below: int) -> None:
+    """Blocks of fewer bytes stay with glibc's allocator when they are freed, others go back."""
+    mmap_threshold, trim_threshold = -3, -1  # of malloc.h
+    libc = ctypes.CDLL(None)
+    libc.mallopt(mmap_threshold, below)
+    libc.mallopt(trim_threshold, 2 * below)
 
-    What the allocator has kept of earlier calls goes back first: a call that used it again would
-    seem to need nothing.
-    """
+
+def _restart_high_water() -> int:
+    """Let Linux forget the high-water mark; the bytes that are resident now."""
     ctypes.CDLL(None).malloc_trim(0)
     Path("/proc/self/clear_refs").write_text("5")
     return _status("VmRSS")

@@ -79,6 +79,22 @@ def test_the_page_shows_where_the_peer_is_faster(page):
     assert text.count(page.NOT_RUN) == len(page.TITLES) - 1
 
 
+def test_the_page_shows_the_targets_of_a_gpu(page):
+    machine = {"device": "Some GPU", "cpu_cores": 2, "torch_threads": 1, "torch": "2", "monai": "1"}
+    targets = {
+        "over MONAI's box_iou, crops": {"measured": 0.3, "at_most": 0.2, "reached": False},
+        "bandwidth": {"measured": 0.8, "at_least": 0.7, "reached": True},
+    }
+    stored = {"gpu_Some_GPU": {"machine": machine, "targets": targets}}
+    text = page.gpu(stored)
+    assert page.NOT_RUN not in text
+    assert "| over MONAI's box_iou, crops | 0.3 | at most 0.2 | **no** |" in text
+    assert "| bandwidth | 0.8 | at least 0.7 | yes |" in text
+    headline = {"time_over_peer": 1.0, "time_over_peer_min_max": [1, 1], "peer": {"case": "MONAI"}}
+    stored["headlines"] = {"mask_box_dice": headline, "SoftDiceLoss": headline}
+    assert "took 0.3 times as long" in page.speed(stored)
+
+
 def test_the_page_can_be_found():
     assert "docs/benchmarks.md" in README
     assert re.search(r"^benchmarks$", (ROOT / "docs/index.md").read_text(), flags=re.MULTILINE)
