@@ -37,8 +37,9 @@ def case_asked(
 def measured(
     run: Callable[[], object], repeats: int, *, least: float = 0.0, most: float = math.inf
 ) -> dict[str, float]:
-    """Median seconds, and the high-water mark of one warm call beyond what was there before it.
+    """Median and least seconds of a call, and the memory that one takes beyond what was there.
 
+    That is the high-water mark of the process during a warm call, less what it held before it.
     While memory is measured the allocator gives back at once what is freed, so that what it keeps
     neither counts nor hides what a call needs; while time is, it keeps what a long process does.
     Short calls are repeated until they took `least` seconds in all; long ones end once they took
@@ -56,7 +57,7 @@ def measured(
         start = time.perf_counter()
         run()
         times.append(time.perf_counter() - start)
-    return {"seconds": statistics.median(times), "bytes": peak}
+    return {"seconds": statistics.median(times), "best": min(times), "bytes": peak}
 
 
 def compared(

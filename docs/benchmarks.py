@@ -79,20 +79,34 @@ def comparisons(stored: Stored) -> str:
 
 
 def scans(stored: Stored) -> str:
-    """How many scans a second, and what a large pair takes."""
-    run = stored.get("cohort")
-    if run is None:
+    """What a pair and a second's worth of scans take; runs of an earlier script hold less."""
+    name = "scans" if "scans" in stored else "cohort"
+    if name not in stored:
         return NOT_RUN
-    speed, memory = run["speed"], run["memory"]
+    run = stored[name]
+    speed, large = run.get("runners", run.get("speed")), run.get("large", run.get("memory"))
     rows = [
-        (f"`{name}`", f"{one['scans_a_second']:.2f}", f"{one['seconds_to_first']:.1f}")
-        for name, one in speed["runs"].items()
+        (f"`{runner}`", f"{one['scans_a_second']:.2f}", f"{one['seconds_to_first']:.1f}")
+        for runner, one in speed["runs"].items()
     ]
-    table = markdown_table(("runner", "scans a second", "seconds to the first"), rows)
+    parts = [
+        f"`benchmarks/{name}.py`. {_machine(run)}",
+        *(_cohort(kind, one) for kind, one in run.get("cohort", {}).items()),
+        f"{speed['scans']} pairs of {_shape(speed['shape'])} voxels:",
+        markdown_table(("runner", "scans a second", "seconds to the first"), rows),
+        f"A pair of {_shape(large['shape'])} takes {large['seconds']:.1f} s and holds "
+        f"{large['peak_bytes'] / large['volumes_bytes']:.1f} times its two float32 volumes.",
+    ]
+    if haze := run.get("haze"):
+        held = haze["volumes_with_both_masks"]
+        parts.append(f"A haze that spans {_shape(haze['shape'])} holds {held:.1f} volumes.")
+    return "\n\n".join(parts)
+
+
+def _cohort(kind: str, one: Mapping[str, Any]) -> str:
     return (
-        f"{_machine(run)}\n\n{speed['scans']} pairs of {_shape(speed['shape'])} voxels:\n\n{table}"
-        f"\n\nA pair of {_shape(memory['shape'])} takes {memory['seconds']:.1f} s and holds "
-        f"{memory['peak_bytes'] / memory['volumes_bytes']:.1f} times its two float32 volumes."
+        f"{one['pairs']} pairs of {kind}, {_shape(one['shape'])}, {one['workers']} workers: "
+        f"{one['seconds']:.0f} s in all, {one['seconds_a_pair']:.2f} s a pair from the first on."
     )
 
 
@@ -191,11 +205,12 @@ def speed(stored: Stored) -> str:
 
 def _on_gpu_words(stored: Stored) -> str:
     """What the overlap costs on a GPU, where pairs that miss are scored too."""
-    for name in sorted(stored):  # gpu.py before mask_boxes.py
+    for name in sorted(stored):  # gpu.py before mask_boxes.py, whose run is older
         run = stored[name]
         if _on_gpu(name, run) and (times := _crops_on_gpu(run)):
-            device = run["machine"]["device"]
-            return f"On a GPU ({device})\nthe overlap took {times:.2g} times as long as `box_iou`."
+            words = f"the overlap took {times:.2g} times as long as `box_iou`"
+            by = "" if name.startswith("gpu") else ", by an earlier version"
+            return f"On a GPU\n({run['machine']['device']}) {words}{by}."
     return "On a GPU it was not measured."
 
 

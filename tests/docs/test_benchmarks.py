@@ -95,6 +95,20 @@ def test_the_page_shows_the_targets_of_a_gpu(page):
     assert "took 0.3 times as long" in page.speed(stored)
 
 
+def test_the_page_shows_scans_of_the_new_script_and_of_the_old(page):
+    machine = {"device": "x86_64", "cpu_cores": 2, "torch_threads": 1, "torch": "2", "monai": "1"}
+    runners = {"scans": 9, "shape": [4, 4, 4], "runs": {}}
+    large = {"shape": [8, 8, 8], "seconds": 2.0, "peak_bytes": 30, "volumes_bytes": 10}
+    cohort = {"pairs": 5, "shape": [6], "workers": 2, "seconds": 9.0, "seconds_a_pair": 0.25}
+    new = {"runners": runners, "large": large, "cohort": {"uint8": cohort}, "machine": machine}
+    text = page.scans({"scans": new | {"haze": {"shape": [5], "volumes_with_both_masks": 6.0}}})
+    assert "5 pairs of uint8, 6, 2 workers: 9 s in all, 0.25 s a pair" in text
+    assert "A pair of 8×8×8 takes 2.0 s and holds 3.0 times" in text
+    assert "holds 6.0 volumes" in text
+    old = page.scans({"cohort": {"speed": runners, "memory": large, "machine": machine}})
+    assert "A pair of 8×8×8 takes 2.0 s and holds 3.0 times" in old
+
+
 def test_the_page_can_be_found():
     assert "docs/benchmarks.md" in README
     assert re.search(r"^benchmarks$", (ROOT / "docs/index.md").read_text(), flags=re.MULTILINE)
@@ -132,7 +146,7 @@ def test_a_run_that_was_cut_off_goes_on_after_the_last_stored_curve(growth, tmp_
         if len(measured) == 10:
             raise KeyboardInterrupt
         measured.append(case)
-        return {"seconds": 1e-9 * int(case.split(", ")[-1]) ** 3, "bytes": 0}
+        return {"best": 1e-9 * int(case.split(", ")[-1]) ** 3, "bytes": 0}
 
     with pytest.raises(KeyboardInterrupt):
         growth.grow(path, growth.QUICK, asked, measure)
@@ -150,5 +164,5 @@ def test_points_of_growth_are_measured(growth):
         pass
     for case in ("mask_dice, 32", "match_scan, two boxes a lesion, 5", "box_nms, sparse, 100"):
         point = fresh.measured(growth.CASES[case](), repeats=1)
-        assert point["seconds"] > 0
+        assert point["seconds"] >= point["best"] > 0
     assert set(growth.QUICK_CURVES) <= set(growth.CURVES)
