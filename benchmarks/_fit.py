@@ -17,14 +17,20 @@ LEAST_MARGIN = 0.05  # what caches add when a working set outgrows one of them
 
 
 def fitted(
-    sizes: Sequence[float], values: Sequence[float], growth: str, *, floor: float = 0.0
+    sizes: Sequence[float],
+    values: Sequence[float],
+    growth: str,
+    *,
+    fixed_cost: bool = True,
+    floor: float = 0.0,
 ) -> dict[str, object]:
     """The slope of log value over log size in the upper half of the sizes, on a log scale.
 
-    The value of the smallest size is a fixed cost and is taken off, unless no growth is expected.
-    What is left at or below `floor` is noise. With fewer than three points there is no exponent.
+    Times add up: that of the smallest size is a fixed cost and is taken off, unless no growth is
+    expected. Memory is the largest of its stages, so nothing is (`fixed_cost`). What is left at or
+    below `floor` is noise. With fewer than three points there is no exponent.
     """
-    fixed = values[0] if growth not in ("1", "1/n") else 0.0
+    fixed = values[0] if fixed_cost and growth not in ("1", "1/n") else 0.0
     middle = math.sqrt(sizes[0] * sizes[-1])
     points = [
         (n, value - fixed)

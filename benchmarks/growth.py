@@ -116,7 +116,9 @@ def _grown(name: str, curve: Curve, sizes: list[int], measure: Measure) -> dict[
     figures["time"] = fitted(counts, seconds, curve.time)
     if curve.memory is not None:
         figures["bytes"] = bytes_
-        figures["memory"] = fitted(counts, bytes_, curve.memory, floor=MEMORY_FLOOR)
+        figures["memory"] = fitted(
+            counts, bytes_, curve.memory, fixed_cost=False, floor=MEMORY_FLOOR
+        )
     for what in ("time", "memory"):
         if "exponent" in (fit := figures.get(what, {})):
             words = "{exponent:.2f} ± {standard_error:.2f}, expected {expected:.2f}".format(**fit)

@@ -136,6 +136,8 @@ def test_a_curve_that_is_steeper_than_its_theory_is_above_it(fit):
 
 def test_what_is_too_little_has_no_exponent_and_what_is_constant_that_of_a_constant(fit):
     assert "exponent" not in fit.fitted(SIZES, [1.0] * 6, "n", floor=2.0)
+    stages = [max(13.0, 0.5 * n) for n in (1, 20, 50, 100)]
+    assert not fit.fitted([1, 20, 50, 100], stages, "n", fixed_cost=False)["above"]
     constant = fit.fitted([1, 2, 5, 10, 20], [math.e] * 5, "1")
     assert constant["exponent"] == pytest.approx(0)
     assert not constant["above"]
