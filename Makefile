@@ -23,7 +23,7 @@ endif
 endif
 endif
 
-.PHONY: demo test check tutorials docs bench fuzz clean
+.PHONY: demo test check tutorials docs bench bench-full studies fuzz clean
 .NOTPARALLEL:
 
 demo: $(VENV)/.report
@@ -47,8 +47,24 @@ tutorials: $(VENV)/.dev
 docs: $(VENV)/.dev
 	$(BIN)/sphinx-build -q -W --keep-going docs docs/_build/html
 
+# Minutes: one case of each kind against its peer, and growth at few sizes.
 bench: $(VENV)/.dev
-	set -e; for script in $$(ls benchmarks/[!_]*.py | grep -v /gpu.py); do echo "== $$script"; $(BIN)/python "$$script"; done
+	$(BIN)/python benchmarks/headlines.py
+	$(BIN)/python benchmarks/growth.py --quick
+	$(BIN)/python docs/benchmarks.py
+
+# Hours: every comparison, every size. gpu.py is for machines with a GPU; house.py counts lines.
+STUDIES := $(patsubst %,benchmarks/%.py,box_regression demo_seeds real_lesions soft_anchors \
+	weak_supervision what_losses_learn what_metrics_see)
+NO_TIMINGS := $(STUDIES) benchmarks/gpu.py benchmarks/house.py
+RUN := run() { echo "== $$1"; $(BIN)/python "$$1"; }; set -e;
+bench-full: $(VENV)/.dev
+	$(RUN) for script in $(filter-out $(NO_TIMINGS),$(wildcard benchmarks/[!_]*.py)); do run $$script; done
+	$(BIN)/python docs/benchmarks.py
+
+# What trains or fits something: results, no timings.
+studies: $(VENV)/.dev
+	$(RUN) for script in $(STUDIES); do run $$script; done
 
 # Damaged files through every command; what is finished is kept in runs/fuzz, so Ctrl-C loses little.
 fuzz: $(VENV)/.dev

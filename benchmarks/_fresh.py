@@ -8,7 +8,9 @@ measured, and calls `compared` with the pairs that interest it. The same script,
 from __future__ import annotations
 
 import argparse
+import ctypes
 import json
+import math
 import statistics
 import subprocess
 import sys
@@ -19,29 +21,43 @@ from pathlib import Path
 Case = Callable[[], Callable[[], object]]
 
 
-def case_asked(cases: Mapping[str, Case], repeats: int = 5) -> bool:
+def case_asked(
+    cases: Mapping[str, Case], repeats: int = 5, *, least: float = 0.0, most: float = math.inf
+) -> bool:
     """Whether this process is here for one case; if so, that is measured and printed."""
     parser = argparse.ArgumentParser(add_help=False)
     parser.add_argument("--case")
     name = parser.parse_known_args()[0].case
     if name is None:
         return False
-    print(json.dumps(measured(cases[name](), repeats)))
+    print(json.dumps(measured(cases[name](), repeats, least=least, most=most)))
     return True
 
 
-def measured(run: Callable[[], object], repeats: int) -> dict[str, float]:
-    """Median seconds, and the high-water mark of one warm call beyond what was there before it."""
+def measured(
+    run: Callable[[], object], repeats: int, *, least: float = 0.0, most: float = math.inf
+) -> dict[str, float]:
+    """Median and least seconds of a call, and the memory that one takes beyond what was there.
+
+    That is the high-water mark of the process during a warm call, less what it held before it.
+    While memory is measured the allocator gives back at once what is freed, so that what it keeps
+    neither counts nor hides what a call needs; while time is, it keeps what a long process does.
+    Short calls are repeated until they took `least` seconds in all; long ones end once they took
+    `most`, after one call at the earliest.
+    """
+    _keep_freed_memory(below=1 << 16)
     run()
     before = _restart_high_water()
     run()
     peak = _status("VmHWM") - before
-    times = []
-    for _ in range(repeats):
+    _keep_freed_memory(below=1 << 25)
+    run()
+    times: list[float] = []
+    while not times or (sum(times) < most and (len(times) < repeats or sum(times) < least)):
         start = time.perf_counter()
         run()
         times.append(time.perf_counter() - start)
-    return {"seconds": statistics.median(times), "bytes": peak}
+    return {"seconds": statistics.median(times), "best": min(times), "bytes": peak}
 
 
 def compared(
@@ -50,7 +66,7 @@ def compared(
     """For each pair of cases (ours, the peer's): ratios of `rounds` turns, ours over the peer."""
     figures: dict[str, dict[str, object]] = {}
     for name, sides in pairs.items():
-        turns = [[_in_process(script, side, options) for side in sides] for _ in range(rounds)]
+        turns = [[in_process(script, side, options) for side in sides] for _ in range(rounds)]
         ratios = [ours["seconds"] / peer["seconds"] for ours, peer in turns]
         ours, peer = (
             {key: statistics.median(turn[side][key] for turn in turns) for key in turns[0][side]}
@@ -72,14 +88,24 @@ def compared(
     return figures
 
 
-def _in_process(script: str, case: str, options: Sequence[str]) -> dict[str, float]:
+def in_process(script: str, case: str, options: Sequence[str] = ()) -> dict[str, float]:
+    """One case of a script, measured in a process of its own."""
     command = [sys.executable, str(Path(script).resolve()), "--case", case, *options]
     output = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout
     return json.loads(output.splitlines()[-1])
 
 
+def _keep_freed_memory(below: int) -> None:
+    """Blocks of fewer bytes stay with glibc's allocator when they are freed, others go back."""
+    mmap_threshold, trim_threshold = -3, -1  # of malloc.h
+    libc = ctypes.CDLL(None)
+    libc.mallopt(mmap_threshold, below)
+    libc.mallopt(trim_threshold, 2 * below)
+
+
 def _restart_high_water() -> int:
     """Let Linux forget the high-water mark; the bytes that are resident now."""
+    ctypes.CDLL(None).malloc_trim(0)
     Path("/proc/self/clear_refs").write_text("5")
     return _status("VmRSS")
 

@@ -9,9 +9,9 @@ import platform
 import statistics
 import time
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 
-import monai
 import torch
 
 RESULTS = Path(__file__).parent / "results"
@@ -46,12 +46,23 @@ def machine(device: str) -> dict[str, object]:
     on_gpu = device.startswith("cuda")
     return {
         "device": torch.cuda.get_device_name() if on_gpu else platform.machine(),
+        "processor": processor(),
         "cpu_cores": os.cpu_count(),
         "torch_threads": torch.get_num_threads(),
         "python": platform.python_version(),
         "torch": torch.__version__,
-        "monai": monai.__version__,
+        "monai": version("monai"),
     }
+
+
+def processor() -> str:
+    """The kind of the CPU, as Linux names it."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(names, platform.processor())
 
 
 def store(name: str, device: str, figures: dict[str, object]) -> None:
