@@ -34,15 +34,29 @@ class _Refuse(torch.autograd.Function):
         raise RuntimeError(f"{ctx.what} can be differentiated once, got a second derivative")
 
 
-def held(values: Tensor) -> Tensor:
+def in_graph() -> bool:
+    """Whether operations are differentiated or traced, so that none may write over its input.
+
+    A trace is checked by a second one without gradients, which must be the same.
+    """
+    return torch.is_grad_enabled() or torch.jit.is_tracing()
+
+
+def held(values: Tensor, below: float | None = None) -> Tensor:
     """The same values, whose gradient ends at a quarter of the largest number of their type.
 
     A ratio's slope is one over its denominator: of masks that sum up to a subnormal number no type
-    holds it, and infinities of both signs would add up to NaN.
+    holds it, and infinities of both signs would add up to NaN. Where values are larger, NaN and
+    infinity come from elsewhere, such as a loss that diverged, and pass.
+
+    Args:
+        values: Of a floating type.
+        below: Gradients of values below are held, by default of those whose reciprocal is within
+            2^16 of the largest number.
     """
     if not values.requires_grad or torch.jit.is_tracing():
         return values
-    return _Held.apply(values)  # pyright: ignore[reportReturnType]
+    return _Held.apply(values, below)  # pyright: ignore[reportReturnType]
 
 
 def widened(values: Tensor) -> Tensor:
@@ -72,20 +86,31 @@ class _Widened(torch.autograd.Function):
         most = torch.finfo(ctx.dtype).max
         return gradients[0].to(ctx.dtype).clamp_(-most, most)
 
+    @staticmethod
+    def jvp(ctx, *tangents):
+        return tangents[0].to(torch.float64)
+
 
 class _Held(torch.autograd.Function):
     generate_vmap_rule = True
 
     @staticmethod
-    def forward(values):
+    def forward(values, below):
         return values.view_as(values)
 
     @staticmethod
     def setup_context(ctx, inputs, output):
-        ctx.save_for_backward(*inputs)
+        values, ctx.below = inputs
+        ctx.save_for_backward(values)
 
     @staticmethod
     def backward(ctx, *gradients):
-        most = torch.finfo(gradients[0].dtype).max / 4
-        finite = gradients[0].nan_to_num(nan=0.0).clamp(-most, most)
-        return torch.where(ctx.saved_tensors[0].isfinite(), finite, gradients[0])  # NaN stays NaN
+        (values,) = ctx.saved_tensors
+        most = torch.finfo(values.dtype).max
+        below = 2.0**16 / most if ctx.below is None else ctx.below
+        finite = gradients[0].nan_to_num(nan=0.0).clamp(-most / 4, most / 4)
+        return torch.where(values.abs() < below, finite, gradients[0]), None
+
+    @staticmethod
+    def jvp(ctx, *tangents):
+        return tangents[0].view_as(tangents[0])

@@ -61,7 +61,12 @@ def is_number(values: Tensor, number: float | int) -> Bool[Tensor, "..."]:
     PyTorch converts the number to the type of the values: -100 becomes 156 in uint8, 2049 becomes
     2048 in float16.
     """
-    if _holds(values.dtype, number):
+    if values.is_floating_point() or not math.isfinite(number):
+        held = _holds(values.dtype, number)
+    else:
+        held = number == int(number) and _holds(values.dtype, number)
+        number = int(number)  # a float would be compared in float32
+    if held:
         return values == number
     return torch.zeros_like(values, dtype=torch.bool)
 
@@ -71,6 +76,8 @@ def at_least(values: Tensor, number: float | int) -> Bool[Tensor, "..."]:
 
     Floating values are compared with what their own type makes of a fraction.
     """
+    if not values.is_floating_point() and math.isfinite(number):
+        number = math.ceil(number)  # a float would be compared in float32
     if _holds(values.dtype, number):
         return values >= number
     if values.is_floating_point():

@@ -15,6 +15,7 @@ import torch
 from jaxtyping import Bool, Float, Shaped
 from torch import Tensor
 
+from softoverlap._autograd import in_graph
 from softoverlap._checks import (
     check_boxes,
     check_codes,
@@ -230,7 +231,7 @@ def _shared_edges(a: Tensor, b: Tensor) -> Iterator[Tensor]:
     """Edges of the shared box, one after the other, so that few are held in the cache."""
     for low_a, high_a, low_b, high_b in zip(*split(a), *split(b), strict=True):
         edge = torch.minimum(high_a, high_b).sub_(torch.maximum(low_a, low_b))
-        if torch.is_grad_enabled():
+        if in_graph():
             yield torch.maximum(edge, edge.new_zeros(()))  # half of the gradient at 0
         else:
             yield edge.clamp_(min=0)
@@ -250,4 +251,4 @@ def _product(lengths: Iterable[Tensor]) -> Tensor:
 
 
 def _times(total: Tensor, edge: Tensor) -> Tensor:
-    return total * edge if torch.is_grad_enabled() else total.mul_(edge)
+    return total * edge if in_graph() else total.mul_(edge)

@@ -68,7 +68,8 @@ def one_hot(
 def counted_voxels(labels: Tensor, ignore_index: int | None) -> Tensor | None:
     """How much each voxel counts: as in MONAI, not where its class is the ignored one.
 
-    An index outside one-hot channels means the voxels that are zero in all of them.
+    An index outside one-hot channels means the voxels that are zero in all of them, and those that
+    hold it in all of them.
     """
     if ignore_index is None:
         return None
@@ -76,7 +77,8 @@ def counted_voxels(labels: Tensor, ignore_index: int | None) -> Tensor | None:
         return (~is_number(labels, ignore_index)).to(torch.float32)
     if 0 <= ignore_index < labels.shape[1]:
         return 1 - labels[:, ignore_index : ignore_index + 1].to(accumulation_dtype(labels))
-    return (labels.sum(dim=1, keepdim=True) > 0).to(torch.float32)
+    marked = is_number(labels, ignore_index).all(dim=1, keepdim=True)
+    return ((labels.sum(dim=1, keepdim=True) > 0) & ~marked).to(torch.float32)
 
 
 def counted_masks(
@@ -97,7 +99,7 @@ def counted_masks(
 def _minima(a: Tensor, b: Tensor) -> Tensor:
     """The smaller value; where both are 0 or both are 1 the product, which has the same value."""
     smaller = torch.minimum(a, b)
-    if not smaller.requires_grad:
+    if not (smaller.requires_grad or torch.jit.is_tracing()):
         return smaller
     return torch.where((a == b) & ((a == 0) | (a == 1)), a * b, smaller)
 

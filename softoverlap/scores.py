@@ -13,6 +13,8 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from softoverlap._autograd import in_graph
+
 
 def dice(
     intersection: Float[Tensor, "*#shape"],
@@ -149,7 +151,7 @@ def nwd(squared_distance: Float[Tensor, "*#shape"], *, constant: float) -> Float
 
 def _unit(ratio: Tensor) -> Tensor:
     """Clamped to [0, 1], in place where no gradient asks for what was there before."""
-    return ratio.clamp(0, 1) if torch.is_grad_enabled() else ratio.clamp_(0, 1)
+    return ratio.clamp(0, 1) if in_graph() else ratio.clamp_(0, 1)
 
 
 def _ratio(numerator: Tensor, denominator: Tensor, empty: float | Tensor | None) -> Tensor:

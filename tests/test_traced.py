@@ -11,6 +11,7 @@ from torch import nn
 
 import softoverlap as api
 from softoverlap.losses import SizePriorLoss
+from softoverlap.losses.masks import MaskLoss
 
 pytestmark = [
     pytest.mark.slow,  # and so not run where beartype checks shapes, which no graph can hold
@@ -147,6 +148,27 @@ def test_one_graph_is_compiled_with_the_default_of_validate(name):
     torch._dynamo.reset()
     compiled = torch.compile(lambda *x: function(*x), fullgraph=True, backend="eager")
     assert_same(with_gradients(compiled, make(3)), with_gradients(function, make(3)))
+
+
+@pytest.mark.parametrize("grad", [False, True])
+@pytest.mark.parametrize(
+    "loss",
+    [
+        api.SoftDiceLoss(sigmoid=True), api.SoftIoULoss(softmax=True), api.SoftTverskyLoss(),
+        api.SoftDiceCELoss(sigmoid=True, cross_entropy="regions"),
+        api.BoxIoULoss(), api.BoxGIoULoss(), api.BoxDIoULoss(), api.BoxCIoULoss(),
+    ],
+    ids=lambda loss: type(loss).__name__,
+)  # fmt: skip
+def test_a_trace_passes_the_check_that_pytorch_makes(loss, grad):
+    if isinstance(loss, MaskLoss):
+        inputs = torch.rand(2, 1, 2, 4, 4)
+    else:
+        corner = torch.rand(2, 3, 3)
+        inputs = torch.cat([corner, corner + 1], dim=2)
+    pred, target = inputs[0].requires_grad_(grad), inputs[1].detach()
+    traced = torch.jit.trace(loss, (pred, target))
+    torch.testing.assert_close(traced(pred, target), loss(pred, target))
 
 
 def test_a_face_on_an_edge_of_a_voxel_has_the_mean_derivative_in_a_trace():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor
@@ -147,7 +149,9 @@ def _result_dtype(volume: SummedVolume, anchors: Tensor) -> torch.dtype:
 def _precise(anchors: Tensor, best: list[float] | None, dtype: torch.dtype) -> Tensor:
     """In float64 where a lesion is so faint that the result's type holds little of its overlap."""
     faint = torch.finfo(dtype).tiny / torch.finfo(dtype).eps
-    return held(anchors.double()) if best and any(0 < top < faint for top in best) else anchors
+    if not best or not any(0 < top < faint for top in best):
+        return anchors
+    return held(anchors.double(), below=math.inf)
 
 
 def _sparse_masks(

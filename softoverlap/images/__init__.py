@@ -12,11 +12,10 @@ from softoverlap.images.alignment import (
 from softoverlap.images.cases import LoadedCase, load_case, split_by_patient
 from softoverlap.images.common_grid import CommonGrid, on_common_grid
 from softoverlap.images.default_affine import lost_affine
-from softoverlap.images.files import check_written, whole_file
+from softoverlap.images.files import check_written, is_dangling, link_fault, whole_file
 from softoverlap.images.folders import (
     Case,
     CaseTable,
-    Unpaired,
     find_cases,
     find_raters,
     patient_of,
@@ -67,7 +66,14 @@ from softoverlap.images.nifti import forms_apart, save_nifti
 from softoverlap.images.noted import Noted
 from softoverlap.images.phantom_files import write_phantoms
 from softoverlap.images.rater_files import RaterStack, is_label_map, label_to_read, load_raters
-from softoverlap.images.sources import check_names, find_files, is_dangling, is_dicom_folder
+from softoverlap.images.sources import (
+    Unpaired,
+    check_names,
+    find_files,
+    is_dicom_folder,
+    left_out,
+    why_left_out,
+)
 from softoverlap.images.texts import (
     TextTable,
     parse_json,
@@ -138,7 +144,9 @@ __all__ = [
     "is_label_map",
     "is_other_image",
     "label_to_read",
+    "left_out",
     "lesion_spacing",
+    "link_fault",
     "load_case",
     "load_image",
     "load_nifti",
@@ -168,6 +176,7 @@ __all__ = [
     "value_kind",
     "voxel_volume",
     "whole_file",
+    "why_left_out",
     "write_box_files",
     "write_boxes",
     "write_json",

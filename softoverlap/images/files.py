@@ -1,7 +1,8 @@
-"""Files that are written completely or not at all, and never replace others by mistake."""
+"""Files written completely or not at all, which never replace others by mistake; broken links."""
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
 from collections.abc import Iterable, Iterator
@@ -76,3 +77,28 @@ def check_written(written: Iterable[Path], read: Iterable[Path], *, overwrite: b
             raise FileExistsError(
                 f"{path} must not exist yet: pass `overwrite=True` or choose another output"
             )
+
+
+def is_dangling(path: Path) -> bool:
+    """Whether it is a link whose target is missing, such as a file that DataLad did not fetch.
+
+    Examples:
+        >>> is_dangling(Path("gone.nii"))
+        False
+    """
+    return path.is_symlink() and not path.exists()
+
+
+def link_fault(path: Path) -> str:
+    """What is wrong with a link that leads to no file, in words.
+
+    Examples:
+        >>> link_fault(Path("gone.nii"))
+        'a link whose target is missing'
+    """
+    try:
+        path.stat()
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            return "a link that leads to itself"
+    return "a link whose target is missing"

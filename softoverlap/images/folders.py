@@ -29,8 +29,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from softoverlap.images.images import DATA_SUFFIXES, IMAGE_SUFFIXES, image_name, is_image_name
-from softoverlap.images.sources import is_dangling
+from softoverlap.images.images import IMAGE_SUFFIXES, image_name, is_image_name
+from softoverlap.images.sources import Unpaired, left_out
 from softoverlap.images.texts import read_table
 
 _RATER = re.compile(r"(?P<case>.+)_rater(?P<number>\d+)")
@@ -58,23 +58,6 @@ class Case:
     image: Path
     mask: Path | None
     raters: tuple[Path, ...]
-
-
-@dataclass(frozen=True)
-class Unpaired:
-    """A file that does not belong to a case.
-
-    Args:
-        path: The file.
-        reason: Why not, in words.
-
-    Examples:
-        >>> Unpaired(Path("masks/sub-01.nii.gz"), "no image of case sub-01").reason
-        'no image of case sub-01'
-    """
-
-    path: Path
-    reason: str
 
 
 @dataclass(frozen=True)
@@ -213,17 +196,10 @@ def _files(folder: Path, unpaired: list[Unpaired]) -> Iterator[tuple[str, Path]]
     """Name without suffix and path of each image, by name; other files are noted."""
     if not folder.is_dir():
         return
+    unpaired += left_out([folder])
     for path in sorted(folder.iterdir()):
-        if path.name.startswith("."):
-            continue
-        if is_image_name(path) and path.is_file():
+        if is_image_name(path) and path.is_file() and not path.name.startswith("."):
             yield image_name(path), path
-        elif is_image_name(path) and path.exists() and not path.is_dir():
-            unpaired.append(Unpaired(path, "a pipe or a device"))
-        elif is_dangling(path):
-            unpaired.append(Unpaired(path, "a link whose target is missing"))
-        elif not path.name.lower().endswith(DATA_SUFFIXES):
-            unpaired.append(Unpaired(path, f"not a file ending in {', '.join(IMAGE_SUFFIXES)}"))
 
 
 def _by_case(folder: Path, unpaired: list[Unpaired]) -> dict[str, Path]:

@@ -15,6 +15,7 @@ from softoverlap.images._dicom import is_dicom, is_wide, read_dicom
 from softoverlap.images._itk import READERS, itk_type, read_itk
 from softoverlap.images._nibabel import nibabel_type
 from softoverlap.images._pixels import converted, notes_on_rounding
+from softoverlap.images.files import link_fault
 from softoverlap.images.geometry import Volume, check_one_channel
 from softoverlap.images.nifti import NIFTI_SUFFIXES, is_nifti_name, read_nifti
 from softoverlap.images.noted import Noted, warned
@@ -96,7 +97,7 @@ def noted_image(
     """`load_image` that returns its warnings as notes."""
     path = Path(path)
     if not path.exists():
-        found = "a link whose target is missing" if path.is_symlink() else "no such file"
+        found = link_fault(path) if path.is_symlink() else "no such file"
         raise FileNotFoundError(f"{path} must be an image, found {found}")
     if not (path.is_file() or path.is_dir()):  # a pipe may never end
         raise FileNotFoundError(f"{path} must be an image, found neither a file nor a folder")

@@ -4,12 +4,31 @@ from __future__ import annotations
 
 import glob
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from softoverlap._checks import refusal
 from softoverlap.images._dicom import is_dicom
-from softoverlap.images.images import is_image_name
+from softoverlap.images.files import is_dangling, link_fault
+from softoverlap.images.images import DATA_SUFFIXES, IMAGE_SUFFIXES, image_name, is_image_name
+
+
+@dataclass(frozen=True)
+class Unpaired:
+    """A file that does not belong to a case.
+
+    Args:
+        path: The file.
+        reason: Why not, in words.
+
+    Examples:
+        >>> Unpaired(Path("masks/sub-01.nii.gz"), "no image of case sub-01").reason
+        'no image of case sub-01'
+    """
+
+    path: Path
+    reason: str
 
 
 def find_files(
@@ -48,14 +67,64 @@ def find_files(
     return list(files.values())
 
 
-def is_dangling(path: Path) -> bool:
-    """Whether it is a link whose target is missing, such as a file that DataLad did not fetch.
+def why_left_out(path: Path, images: Collection[str]) -> str | None:
+    """Why an entry of a folder is not read as an image.
+
+    Args:
+        path: The entry.
+        images: Names of the folder's images, without their suffixes.
+
+    Returns:
+        A reason; None for an image, for what belongs to one (its values, a .json of its name), for
+        other folders and for hidden files.
 
     Examples:
-        >>> is_dangling(Path("gone.nii"))
-        False
+        >>> why_left_out(Path("probabilities.npz"), ["case1"])
+        'not a file ending in .nii, .nii.gz, ..., .img'
     """
-    return path.is_symlink() and not path.exists()
+    name = path.name.lower()
+    if name.startswith("."):
+        return None
+    if is_dangling(path):
+        return link_fault(path)
+    if path.is_dir():
+        return "a folder" if is_image_name(path) and not is_dicom_folder(path) else None
+    if path.exists() and not path.is_file():
+        return "neither a file nor a folder"
+    if is_image_name(path):
+        return None
+    if path.suffix.lower() == ".hdr" and path.stem not in images:
+        return f"no {path.stem}.img beside it"
+    ours = name.endswith(DATA_SUFFIXES) or (path.suffix == ".json" and path.stem in images)
+    return None if ours else f"not a file ending in {', '.join(IMAGE_SUFFIXES)}"
+
+
+def left_out(sources: Sequence[str | os.PathLike[str]]) -> list[Unpaired]:
+    """What folders among the sources hold that `find_files` takes for no image, by name.
+
+    Args:
+        sources: As of `find_files`; files and patterns leave nothing out.
+
+    Returns:
+        Files and folders, each with a reason.
+
+    Examples:
+        >>> import tempfile
+        >>> folder = Path(tempfile.mkdtemp())
+        >>> for name in ("a.nii", "a.json", "b.npz"):
+        ...     (folder / name).touch()
+        >>> [file.path.name for file in left_out([folder])]
+        ['b.npz']
+    """
+    found = []
+    for folder in (Path(source) for source in sources if os.path.isdir(source)):
+        if is_dicom_folder(folder):
+            continue
+        entries = sorted(folder.iterdir())
+        images = {image_name(path) for path in entries if is_image_name(path)}
+        reasons = ((path, why_left_out(path, images)) for path in entries)
+        found += [Unpaired(path, reason) for path, reason in reasons if reason is not None]
+    return found
 
 
 def is_dicom_folder(path: Path) -> bool:
@@ -92,7 +161,7 @@ def _matches(
     if not (path.is_dir() or is_pattern):
         return [path]
     files = path.iterdir() if path.is_dir() else map(Path, glob.glob(source))
-    there = (file for file in files if not file.is_dir())  # reading a pipe or a link names it
+    there = (file for file in files if file.is_file() or is_dangling(file))
     fits = [file for file in there if file.name.lower().endswith(suffixes)]
     kept = [f for f in fits if not (f.name.startswith(".") or f.name.lower().endswith(without))]
     if not kept and is_dicom_folder(path):

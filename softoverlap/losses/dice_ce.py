@@ -36,8 +36,9 @@ class SoftDiceCELoss(MaskLoss):
         lambda_dice: Weight of the Dice part, at least 0.
         lambda_ce: Weight of the cross entropy, at least 0.
         label_smoothing: Smoothing of the labels in the cross entropy over classes, in [0, 1].
-        ignore_index: Voxels with this label do not count in either part. Of regions in several
-            channels: voxels that hold this number, say 255, in all of them.
+        ignore_index: Voxels with this label do not count in either part. Of a target of several
+            channels: over classes voxels of this channel, or, if it is no channel, those that are
+            0 or hold it in all; over regions those alone that hold this number, say 255, in all.
         cross_entropy: `"classes"` or `"regions"`; None for classes, with one warning where the
             channels of a target overlap.
 
@@ -193,7 +194,8 @@ class SoftDiceCELoss(MaskLoss):
             self._warns = False
             warnings.warn(
                 "channels of target overlap, and the cross entropy is over classes, as MONAI's is: "
-                "choose cross_entropy='regions' for a binary one in each channel, or 'classes'",
+                "choose cross_entropy='regions' for a binary one in each channel (ignore_index "
+                "then marks voxels, and not those that are 0 in all channels), or 'classes'",
                 stacklevel=5,
             )
 

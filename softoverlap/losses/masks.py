@@ -44,7 +44,9 @@ class MaskLoss(Family, nn.Module):
             channel, whose weight MONAI ignores.
         soft_label: Accepted for MONAI's sake; every form here is right for soft targets but
             `intersection="product"`, whatever is said here.
-        ignore_index: Voxels with this label do not count, nor are their values looked at.
+        ignore_index: Voxels with this label do not count, nor are their values looked at. Of a
+            target of several channels, as in MONAI, those of this channel; if it is no channel,
+            those that are 0 in all channels, and those that hold it in all.
         intersection: `"min"` for Σ min(input, target), by default: the loss is 0 exactly where
             both are equal; `"product"` for Σ input·target, MONAI's form.
         validate: Look at the values too, after activation and one-hot; by default on for CPU

@@ -2,19 +2,21 @@
 
 The cube of 1e13 is infinite in float32, the cube of 1e-15 is 0. Boxes with coordinates or edges of
 such sizes are scored in float64, and if that is not enough, each pair times a power of two of its
-own, which no overlap without a unit of length notices. The others are left alone. Only values tell
+own, which no overlap without a unit of length notices; where only volumes are compared, each axis
+of the pair has its own. The others are left alone. Only values tell
 the two apart, so nothing is done where they are not looked at: on a GPU, and in a graph.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
 from jaxtyping import Shaped
 from torch import Tensor
 
-from softoverlap._autograd import widened
+from softoverlap._autograd import held, widened
 from softoverlap._checks import may_look
 from softoverlap._types import accumulation_dtype
 
@@ -76,14 +78,20 @@ def in_wider_type(a: Tensor, b: Tensor, layout: Layout) -> tuple[Tensor, Tensor]
     return widened(a), widened(b)
 
 
-def on_one_scale(a: Tensor, b: Tensor, layout: Layout) -> tuple[Tensor, Tensor]:
-    """Both times a power of two for each pair, if one of them is extreme even for float64."""
+def on_one_scale(
+    a: Tensor, b: Tensor, layout: Layout, *, by_axis: bool = False
+) -> tuple[Tensor, Tensor]:
+    """Both times a power of two for each pair, if one of them is extreme even for float64.
+
+    With `by_axis` each axis of a pair has a power of its own, for overlaps of volumes alone: a
+    needle of 1e-110 by 1e110 then has a volume.
+    """
     measured_wide = a.shape[-1] > 8 or torch.float64 in (a.dtype, b.dtype)
     if not measured_wide or not may_look(a, b) or _ordinary(a.double(), b.double(), layout):
         return a, b
-    a, b = a.double(), b.double()
-    factor = _factor(a.detach(), b.detach(), layout)
-    factor = factor.expand(*factor.shape[:-1], a.shape[-1] - layout.angles)
+    a, b = (held(boxes.double(), below=math.inf) for boxes in (a, b))
+    factor = _factor(a.detach(), b.detach(), layout, by_axis)
+    factor = torch.cat([factor, factor], dim=-1)
     if layout.angles:
         factor = torch.cat([factor, torch.ones_like(factor[..., : layout.angles])], dim=-1)
     return a * factor, b * factor
@@ -107,24 +115,29 @@ def _ordinary(a: Tensor, b: Tensor, layout: Layout) -> bool:
     return edges.min().item() > 1 / limit or not ((edges > 0) & (edges < 1 / limit)).any().item()
 
 
-def _factor(a: Tensor, b: Tensor, layout: Layout) -> Shaped[Tensor, "*batch 1"]:
+def _factor(a: Tensor, b: Tensor, layout: Layout, by_axis: bool) -> Shaped[Tensor, "*batch ndim"]:
     """The power of two that brings the longest and the shortest length of a pair around 1.
 
     Where they are too far apart for that the longest becomes 1, so the shortest has no volume.
     """
     quarter = 0.25  # so that no difference overflows
-    longest = layout.reach(a * quarter, b * quarter).amax(dim=-1, keepdim=True)
-    shortest = torch.minimum(_shortest(a, layout), _shortest(b, layout)).minimum(longest)
-    high, low = (torch.frexp(length).exponent.long() for length in (longest, shortest))
+    longest = layout.reach(a * quarter, b * quarter)
+    shortest = torch.minimum(_edges_above_0(a, layout), _edges_above_0(b, layout))
+    if not by_axis:
+        longest = longest.amax(dim=-1, keepdim=True).expand_as(longest)
+        shortest = shortest.amin(dim=-1, keepdim=True)
+    high, low = (
+        torch.frexp(length).exponent.long() for length in (longest, shortest.minimum(longest))
+    )
     room = 2 * layout.most_exponent(a)
     exponent = torch.where(high - low < room, -(high + low) // 2, -high)
     return power_of_two(torch.where(longest > 0, exponent, 0))
 
 
-def _shortest(boxes: Tensor, layout: Layout) -> Tensor:
-    """The shortest edge that is not 0; infinite if there is none."""
+def _edges_above_0(boxes: Tensor, layout: Layout) -> Tensor:
+    """The edges in the unit of `_factor`; infinite where there is none."""
     edges = layout.edges(boxes * 0.25)
-    return torch.where(edges > 0, edges, torch.inf).amin(dim=-1, keepdim=True)
+    return torch.where(edges > 0, edges, torch.inf)
 
 
 def power_of_two(exponent: Tensor) -> Tensor:

@@ -28,17 +28,24 @@ class BoxLikeOverlap(Overlap):
     Args:
         definition: `Terms` of two sets of boxes that broadcast.
         scale_free: Whether it has no unit of length: boxes times any factor have the same score.
+        stretch_free: Whether they also have it stretched along an axis, as volumes alone count.
         facts: What is said of every `Overlap`.
     """
 
     scale_free: bool
+    stretch_free: bool
     _layout: Layout
 
     def __init__(
-        self, definition: Callable[..., Terms], *, scale_free: bool = False, **facts: Any
+        self,
+        definition: Callable[..., Terms],
+        *,
+        scale_free: bool = False,
+        stretch_free: bool = False,
+        **facts: Any,
     ) -> None:
         super().__init__(definition, **facts)
-        vars(self).update(scale_free=scale_free)
+        vars(self).update(scale_free=scale_free or stretch_free, stretch_free=stretch_free)
 
     @property
     def pairs(self) -> BoxPairs:
@@ -89,7 +96,9 @@ class BoxLikeOverlap(Overlap):
         return result
 
     def _terms(self, definition: Callable[[Tensor, Tensor], Terms], a: Tensor, b: Tensor) -> Terms:
-        return definition(*(on_one_scale(a, b, self._layout) if self.scale_free else (a, b)))
+        if self.scale_free:
+            a, b = on_one_scale(a, b, self._layout, by_axis=self.stretch_free)
+        return definition(a, b)
 
 
 class BoxPairs(Pairs):

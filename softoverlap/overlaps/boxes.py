@@ -44,7 +44,7 @@ def box_volume(boxes: Boxes, *, validate: bool | None = None) -> Float[Tensor, "
     return geometry.volume(plain(boxes))
 
 
-@partial(BoxOverlap, scale_free=True, zero_apart=True, least_iou=at_most_the_iou)
+@partial(BoxOverlap, stretch_free=True, zero_apart=True, least_iou=at_most_the_iou)
 def box_iou(a: Tensor, b: Tensor) -> Terms:
     """Intersection over union of boxes.
 
@@ -60,7 +60,7 @@ def box_iou(a: Tensor, b: Tensor) -> Terms:
     return scores.iou(geometry.intersection(a, b), *sizes, empty=_equality(a, b, *sizes)), []
 
 
-@partial(BoxOverlap, scale_free=True, zero_apart=True, least_iou=lambda dice: dice / (2 - dice))
+@partial(BoxOverlap, stretch_free=True, zero_apart=True, least_iou=lambda dice: dice / (2 - dice))
 def box_dice(a: Tensor, b: Tensor) -> Terms:
     """Dice score of boxes: twice the intersection over the sum of the volumes.
 
@@ -76,7 +76,7 @@ def box_dice(a: Tensor, b: Tensor) -> Terms:
     return scores.dice(geometry.intersection(a, b), *sizes, empty=_equality(a, b, *sizes)), []
 
 
-@partial(BoxOverlap, scale_free=True, zero_apart=True, symmetric=False)
+@partial(BoxOverlap, stretch_free=True, zero_apart=True, symmetric=False)
 def box_iof(a: Tensor, b: Tensor) -> Terms:
     """Intersection over the first box.
 
@@ -100,7 +100,7 @@ def box_iof(a: Tensor, b: Tensor) -> Terms:
 
 
 @partial(
-    BoxOverlap, scale_free=True, range=(-1.0, 1.0), zero_apart=False, least_iou=at_most_the_iou
+    BoxOverlap, stretch_free=True, range=(-1.0, 1.0), zero_apart=False, least_iou=at_most_the_iou
 )
 def box_giou(a: Tensor, b: Tensor) -> Terms:
     """Generalised IoU of boxes: falls below 0 as disjoint boxes move apart.

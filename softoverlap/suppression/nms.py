@@ -131,7 +131,7 @@ def _rotated_clash(boxes: Tensor, labels: Tensor | None, threshold: float) -> Cl
     def exceeds(i: Tensor, j: Tensor) -> Tensor:
         around = _shared_around(centres[i], reach[i], centres[j], reach[j])
         shared = torch.minimum(torch.minimum(volumes[i], volumes[j]), around)
-        found = ratios.iou(shared * _SLACK, volumes[i], volumes[j]) > threshold
+        found = ~(ratios.iou(shared * _SLACK, volumes[i], volumes[j]) <= threshold)  # NaN: volumes
         found[found.clone()] = rotated_box_iou.score(boxes[i[found]], boxes[j[found]]) > threshold
         return found
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 
 import numpy as np
 import pytest
@@ -25,6 +26,7 @@ from softoverlap.images import (
     find_files,
     find_raters,
     is_dicom_folder,
+    left_out,
     load_image,
     load_nifti,
 )
@@ -150,3 +152,31 @@ def test_inspect_takes_the_images_of_a_folder(tmp_path):
     text = run("inspect", tmp_path)
     assert text.count("format   ") == 2
     assert "boxes    0\n" not in text
+
+
+def test_what_a_folder_holds_beside_images_is_named_with_a_reason(tmp_path):
+    write_mask(tmp_path / "a.nrrd")
+    for name in ("a.json", "b.npz", "c.hdr", "notes.txt", ".hidden"):
+        (tmp_path / name).touch()
+    (tmp_path / "d.nii.gz").mkdir()
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "e.nrrd").symlink_to("e.nrrd")
+    (tmp_path / "f.nrrd").symlink_to("gone.nrrd")
+    os.mkfifo(tmp_path / "g.nii")
+    reasons = {file.path.name: file.reason for file in left_out([tmp_path, tmp_path / "a.nrrd"])}
+    assert {name: reason[:19] for name, reason in reasons.items()} == {
+        "b.npz": "not a file ending i", "notes.txt": "not a file ending i",
+        "c.hdr": "no c.img beside it", "d.nii.gz": "a folder", "e.nrrd": "a link that leads t",
+        "f.nrrd": "a link whose target", "g.nii": "neither a file nor ",
+    }  # fmt: skip
+    text = run("inspect", tmp_path, status=1)
+    assert "left out: b.npz, notes.txt (not a file ending in .nii" in text
+    assert "d.nii.gz (a folder)" in text
+
+
+def test_inspect_takes_boxes_of_a_folder_without_images(tmp_path):
+    write_mask(tmp_path / "masks/a.nrrd")
+    run("boxes", tmp_path / "masks", "--output", tmp_path / "found")
+    (tmp_path / "found/cases.csv").unlink()
+    (tmp_path / "found/boxes.csv").unlink()
+    assert "boxes    1" in run("inspect", tmp_path / "found")

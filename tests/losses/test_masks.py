@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import itertools
 import json
+import math
 from pathlib import Path
 
 import monai.losses
@@ -379,3 +380,35 @@ def test_logits_pass_unchecked_on_request():
 )
 def test_a_printed_loss_shows_its_settings(loss, words):
     assert words in repr(loss)
+
+
+@pytest.mark.parametrize("factor", [math.nan, math.inf])
+def test_a_loss_that_diverged_leaves_no_finite_gradient(factor):
+    pred, target = torch.rand(1, 1, 4, 4).requires_grad_(), torch.rand(1, 1, 4, 4)
+    (SoftDiceLoss()(pred, target) * factor).backward()
+    assert not pred.grad.isfinite().any()
+
+
+def test_losses_have_second_and_forward_derivatives():
+    generator = torch.Generator().manual_seed(0)
+    pred, target = torch.rand(2, 1, 1, 6, generator=generator, dtype=torch.float64)
+    pred, target = pred[None], target[None]
+
+    def loss(values):
+        return SoftDiceLoss(intersection="product")(values, target)
+
+    expected = torch.autograd.functional.hessian(loss, pred)
+    torch.testing.assert_close(torch.func.hessian(loss)(pred), expected)
+    _, slope = torch.func.jvp(loss, (pred,), (torch.ones_like(pred),))
+    torch.testing.assert_close(slope, torch.func.grad(loss)(pred).sum())
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.float32])
+def test_voxels_that_hold_the_ignored_number_in_all_channels_do_not_count(dtype):
+    target = torch.zeros(1, 3, 4, 4, dtype=dtype)
+    target[:, 0], target[:, 1, :2] = 1, 1
+    marked = target.clone()
+    marked[..., 2:] = 255
+    logits = torch.randn(1, 3, 4, 4, generator=torch.Generator().manual_seed(0))
+    loss = SoftDiceLoss(sigmoid=True, ignore_index=255, smooth_nr=0, smooth_dr=0)
+    assert loss(logits, marked) == loss(logits[..., :2], target[..., :2])

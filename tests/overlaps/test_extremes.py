@@ -62,6 +62,12 @@ def corners(ndim, dtype, size=1.0):
     return (torch.cat([low, low + edge], dim=1) * (size / 8)).to(dtype)
 
 
+def oriented(boxes):
+    """The same boxes by centre, edges and a yaw of 0."""
+    low, high = boxes.chunk(2, dim=1)
+    return torch.cat([(low + high) / 2, high - low, torch.zeros(len(boxes), 1)], dim=1)
+
+
 def scored(overlap, pred, target):
     """The score of aligned boxes, that of all pairs, and the gradients of the first."""
     pred, target = (boxes.clone().requires_grad_() for boxes in (pred, target))
@@ -111,6 +117,34 @@ def test_needles_have_right_scores(name, thin, wide):
     pairs = zip(boxes.tolist(), boxes.roll(1, 0).tolist(), strict=True)
     expected = torch.tensor([float(exact_scores(*pair)[name]) for pair in pairs])
     torch.testing.assert_close(score, expected, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("size", [1e104, 1e110])
+def test_oriented_boxes_whose_volume_is_infinite_suppress_each_other(size):
+    boxes = oriented(corners(3, torch.float64)[[0, 0, 2]] * size)
+    boxes[1, 0] *= 1 + 1e-9
+    assert api.rotated_nms(boxes, torch.tensor([0.9, 0.8, 0.7]), 0.5).tolist() == [0, 2]
+
+
+@pytest.mark.parametrize("power", [110, 150, 170])
+@pytest.mark.parametrize("name", ["box_iou", "box_dice", "box_iof", "box_giou"])
+def test_needles_in_float64_have_a_volume(name, power):
+    edges = [[10.0**-power, 10.0**power, 1.0], [10.0**-power, 10.0**power, 2.0]]
+    high = torch.tensor(edges, dtype=torch.float64)
+    boxes = torch.cat([torch.zeros_like(high), high], dim=1)
+    score, _ = scored(getattr(api, name), boxes, boxes.roll(1, 0))
+    pairs = zip(boxes.tolist(), boxes.roll(1, 0).tolist(), strict=True)
+    expected = [float(exact_scores(*pair)[name]) for pair in pairs]
+    torch.testing.assert_close(score, torch.tensor(expected, dtype=torch.float64))
+
+
+@pytest.mark.parametrize("overlap", SCALE_FREE, ids=repr)
+def test_a_subnormal_edge_has_a_finite_gradient(overlap):
+    if overlap._layout.angles:
+        boxes = torch.tensor([[0.0, 0.0, 1e-320, 1.0, 0.0]], dtype=torch.float64)
+    else:
+        boxes = torch.tensor([[0.0, 0.0, 0.0, 1e-320, 1.0, 1.0]], dtype=torch.float64)
+    scored(overlap, boxes, boxes)
 
 
 @pytest.mark.parametrize("overlap", SCALE_FREE, ids=repr)
@@ -171,6 +205,7 @@ def test_suppression_and_matching_know_no_scale(power):
         lambda found: api.box_nms(found, scores, 0.1),
         lambda found: api.weighted_box_clustering(found, scores, 0.1)[2],
         lambda found: api.soft_nms(found, scores)[0],
+        lambda found: api.rotated_nms(oriented(found.double()), scores, 0.1),
     ):
         assert keep(boxes).tolist() == keep(far).tolist()
     precision = [

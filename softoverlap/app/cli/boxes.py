@@ -14,7 +14,14 @@ import typer
 from softoverlap.app.cli.app import app
 from softoverlap.app.cli.box_files import Batch, MaskRow, boxes_of_mask, targets, write_mask_tables
 from softoverlap.app.cli.cases import check_folder
-from softoverlap.app.cli.console import SOME_FAILED, CountBar, one_line_errors, plural, say
+from softoverlap.app.cli.console import (
+    SOME_FAILED,
+    CountBar,
+    one_line_errors,
+    plural,
+    say,
+    say_left_out,
+)
 from softoverlap.app.cli.reading import reads_files
 
 if TYPE_CHECKING:
@@ -84,6 +91,7 @@ def boxes(
         check_written,
         find_files,
         image_name,
+        left_out,
     )
     from softoverlap.lesions import check_low
 
@@ -94,6 +102,7 @@ def boxes(
     check_threshold(threshold=threshold)
     check_low(low, threshold)
     paths = find_files(masks, IMAGE_SUFFIXES, "masks")
+    say_left_out(left_out(masks))
     check_names(paths, image_name, "masks")
     places = {path: output / f"{image_name(path)}_boxes{FORMATS[format].suffix}" for path in paths}
     written = _written(places.values(), format)

@@ -7,7 +7,7 @@ import os
 import time
 import traceback
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
@@ -21,6 +21,7 @@ from softoverlap.app.cli.interrupts import finish_first, hear_interrupts, stop_i
 
 if TYPE_CHECKING:
     from softoverlap.app.train import Evaluation, Progress as TrainingProgress
+    from softoverlap.images import Unpaired
 
 _P = ParamSpec("_P")
 _AnyBar = TypeVar("_AnyBar", bound="_Bar")
@@ -38,6 +39,19 @@ def say(text: str) -> None:
 def _printable(text: str) -> str:
     """The text with options for arguments, and escapes for bytes that are not UTF-8."""
     return in_flags(text).encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def say_left_out(files: Iterable[Unpaired]) -> None:
+    """One line on what folders hold that is not read, by the reason."""
+    names: dict[str, list[str]] = {}
+    for file in files:
+        names.setdefault(file.reason, []).append(file.path.name)
+    parts = []
+    for reason, left in names.items():
+        shown = ", ".join(left[:5]) + (f" and {len(left) - 5} more" if len(left) > 5 else "")
+        parts.append(f"{shown} ({reason})")
+    if parts:
+        say(f"left out: {'; '.join(parts)}")
 
 
 def plural(number: int, noun: str) -> str:

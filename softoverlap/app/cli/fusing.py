@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,7 +14,7 @@ from softoverlap.app.cli.flags import in_flags
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from softoverlap.images import RaterStack
+    from softoverlap.images import RaterStack, Unpaired
 
 COLUMNS: tuple[str, ...] = ("case", "raters", "volume_ml", "warning", "error")
 
@@ -115,16 +115,21 @@ def _check_hard(path: Path, mask: Tensor, method: str) -> None:
 
 
 def fuse_folder(
-    cases: Mapping[str, Sequence[Path]], output: Path, fusion: Fusion
+    cases: Mapping[str, Sequence[Path]], left_out: Iterable[Unpaired], output: Path, fusion: Fusion
 ) -> list[dict[str, object]]:
-    """Fuse case by case, go on after errors, and write `fused.csv` with one row per case."""
+    """Fuse case by case, go on after errors, and write `fused.csv` with one row per case.
+
+    A case of which a rater's file is left out says so in its row.
+    """
     from softoverlap.images import write_table
 
     rows: list[dict[str, object]] = []
+    others = list(left_out)
     try:
         with CountBar("fused", len(cases)) as bar:
             for case, paths in cases.items():
-                rows.append(_row(case, paths, output, fusion))
+                left = [file for file in others if file.path.name.startswith(f"{case}_rater")]
+                rows.append(_row(case, paths, left, output, fusion))
                 bar(f"{case}: {rows[-1]['error'] or plural(len(paths), 'rater')}")
     except KeyboardInterrupt:
         raise KeyboardInterrupt(
@@ -137,7 +142,9 @@ def fuse_folder(
     return rows
 
 
-def _row(case: str, paths: Sequence[Path], output: Path, fusion: Fusion) -> dict[str, object]:
+def _row(
+    case: str, paths: Sequence[Path], left: Sequence[Unpaired], output: Path, fusion: Fusion
+) -> dict[str, object]:
     row: dict[str, object] = {"case": case, "raters": len(paths)}
     try:
         fused = fuse_files(paths, output / f"{case}.nii.gz", fusion)
@@ -146,7 +153,9 @@ def _row(case: str, paths: Sequence[Path], output: Path, fusion: Fusion) -> dict
     return row | {
         "raters": fused.count,
         "volume_ml": fused.volume_ml,
-        "warning": in_flags("; ".join(_doubts(fused))),
+        "warning": in_flags(
+            "; ".join([f"{file.path.name} left out" for file in left] + _doubts(fused))
+        ),
         "error": "",
     }
 

@@ -241,7 +241,7 @@ def _fuse_folder(folder: Path, output: Path, fusion: Fusion, *, overwrite: bool)
     read = [path for paths in cases.values() for path in paths]
     check_written([*written, output / "fused.csv"], read, overwrite=overwrite)
     output.mkdir(parents=True, exist_ok=True)
-    rows = fuse_folder(cases, output, fusion)
+    rows = fuse_folder(cases, unpaired, output, fusion)
     for row in rows:
         if row["warning"]:
             say(f"warning: {row['case']}: {row['warning']}")

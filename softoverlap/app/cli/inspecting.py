@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Protocol
 
 from softoverlap.app.cli.box_words import BoxReading, box_contents
+from softoverlap.app.cli.console import say_left_out
 from softoverlap.app.cli.image_words import Reading, image_contents
 
 COLUMNS = (
@@ -18,15 +19,28 @@ COLUMNS = (
 
 
 def named_files(sources: Sequence[str]) -> list[Path]:
-    """Named files, the images of folders, and the images and boxes that match patterns."""
+    """Named files, those of folders, and the images and boxes that match patterns.
+
+    Of a folder its images are read, or, if it has none, its files of boxes.
+    """
     from softoverlap.app.cohort import BOX_SUFFIXES
-    from softoverlap.images import IMAGE_SUFFIXES, find_files
+    from softoverlap.images import (
+        IMAGE_SUFFIXES,
+        find_files,
+        is_dicom_folder,
+        is_image_name,
+        left_out,
+    )
 
     either = (*IMAGE_SUFFIXES, *BOX_SUFFIXES)
     files: list[Path] = []
     for source in sources:
-        suffixes = IMAGE_SUFFIXES if Path(source).is_dir() else either
-        files += find_files([source], suffixes, "files")
+        folder = Path(source)
+        entries = folder.iterdir() if folder.is_dir() else ()
+        images = is_dicom_folder(folder) or any(map(is_image_name, entries))
+        files += find_files([source], IMAGE_SUFFIXES if images else either, "files")
+        if images:
+            say_left_out(left_out([source]))
     return files
 
 

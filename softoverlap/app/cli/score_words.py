@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from softoverlap.app.cli.console import SOME_FAILED, RateBar, plural, say
+from softoverlap.app.cli.console import SOME_FAILED, RateBar, plural, say, say_left_out
 from softoverlap.app.cli.score_tables import print_metrics
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ def what_is_kept(output: Path, bar: RateBar, overwrite: bool) -> str:
     return f"{words}, without --overwrite" if overwrite else words
 
 
-def print_results(result: CohortResult, output: Path, hint: str) -> None:
+def print_results(result: CohortResult, output: Path, table: PairTable) -> None:
     """Print the summary, what is missing last; exit with status 1 if a case failed."""
     scored = len(result.results) - len(result.failed)
     parts: dict[str, Any] = result.summary.get("labels") or {"": result.summary}
@@ -89,7 +89,8 @@ def print_results(result: CohortResult, output: Path, hint: str) -> None:
     warned = sum(any(row.get("warning") for row in case.rows) for case in result.results)
     if warned:
         say(f"{plural(warned, 'case')} with a warning: see cases.csv")
-    _say_missing({case.case: case.error for case in result.failed}, hint)
+    say_left_out(table.passed_by)
+    _say_missing({case.case: case.error for case in result.failed}, table.hint)
     if result.failed:
         raise typer.Exit(SOME_FAILED)
 

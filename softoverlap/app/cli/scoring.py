@@ -211,7 +211,7 @@ def score(
         inputs = [path for path in (table, patients) if path is not None]
         say_formats(pairs.pairs)
         result = _run(pairs.pairs, output, (settings, options), runner, overwrite, inputs)
-        print_results(result, output, pairs.hint)
+        print_results(result, output, pairs)
 
 
 def _pairs(

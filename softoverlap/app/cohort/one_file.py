@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-from softoverlap.images import is_dangling
+from softoverlap.images import is_dangling, link_fault
 
 _STORE = "/annex/objects/"  # of git-annex, in which equal files are links to one content
 
@@ -40,10 +40,9 @@ def file_error(pred: Path, truths: Iterable[Path]) -> str | None:
     for path in (pred, *truths):
         inside = list(path.iterdir()) if path.is_dir() else []  # slices of a DICOM series
         for file in filter(is_dangling, [path, *inside]):
-            return (
-                f"{file} is a link whose target is missing: fetch its content, "
-                "for example with `datalad get`"
-            )
+            fault = link_fault(file)
+            cure = ": fetch its content, for example with `datalad get`"
+            return f"{file} is {fault}{cure if 'missing' in fault else ''}"
     if any(is_same_file(pred, truth) for truth in truths):
         return f"one file is both the prediction and the truth: {pred}"
     return None

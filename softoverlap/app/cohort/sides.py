@@ -18,7 +18,16 @@ from softoverlap.app.cohort.patterns import (
     read_pattern,
     split_pattern,
 )
-from softoverlap.images import IMAGE_SUFFIXES, Unpaired, image_name, is_dangling, is_dicom_folder
+from softoverlap.images import (
+    IMAGE_SUFFIXES,
+    Unpaired,
+    image_name,
+    is_dangling,
+    is_dicom_folder,
+    is_image_name,
+    link_fault,
+    why_left_out,
+)
 
 BOX_SUFFIXES = (".mrk.json", ".json", ".fcsv", ".acsv", ".csv", ".npz")
 """Suffixes of files of boxes, also of those that are refused with a word on what is read."""
@@ -117,7 +126,7 @@ def find_side(
     else:
         folder = Path(text)
     if is_dangling(folder):
-        complaint = f"must exist, but {folder} is a link whose target is missing"
+        complaint = f"must exist, but {folder} is {link_fault(folder)}"
         raise refusal(name, complaint, FileNotFoundError)
     if folder.is_file():
         complaint = f"must be a folder, as the other side is one, got the file {folder}"
@@ -176,7 +185,19 @@ def _images(folder: Path, all_paths: list[Path]) -> Side:
     for path in paths:
         parent, name = path.relative_to(folder).parent, one_form(file_name(path))
         files.append(SideFile(path, name, one_form((parent / name).as_posix())))
+    passed_by += _not_read([path for path in all_paths if path not in set(paths)], paths)
     return Side(files, fixed=False, passed_by=passed_by)
+
+
+def _not_read(others: list[Path], images: list[Path]) -> list[Unpaired]:
+    """What lies beside images and is none; where files of boxes are used, nothing."""
+    names: dict[Path, set[str]] = {}
+    for path in filter(is_image_name, images):
+        names.setdefault(path.parent, set()).add(image_name(path))
+    if not names:
+        return []
+    reasons = ((path, why_left_out(path, names.get(path.parent, ()))) for path in others)
+    return [Unpaired(path, reason) for path, reason in reasons if reason is not None]
 
 
 _ALONE = (".json", ".npz", f"{_BOXES}.csv")
@@ -206,7 +227,7 @@ def _is_series(folder: Path) -> bool:
 
 
 def _files(folder: Path, output: str | os.PathLike[str] | None, other: Path | None) -> list[Path]:
-    """Files, links and pipes below the folder, without results, dot files and the other side."""
+    """Files and dangling links below the folder, without results, dot files and the other side."""
     results = None if output is None else _below(folder, Path(output))
     below = None if other is None else _below(folder, other)
     skipped = None if other is None or below in (None, Path()) else os.path.realpath(other)
@@ -221,7 +242,7 @@ def _files(folder: Path, output: str | os.PathLike[str] | None, other: Path | No
         hidden = any(part.startswith(".") for part in place.parts)
         ours = place.name in OUTPUTS and place.parent in runs
         ours = ours or (results is not None and place.is_relative_to(results))
-        if not (hidden or ours) and not path.is_dir():
+        if not (hidden or ours):
             kept.append(path)
     return kept
 

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from softoverlap._checks import check_boxes, check_choice
 from softoverlap._types import Boxes, plain
+from softoverlap.images.files import is_dangling, link_fault
 from softoverlap.images.formats import coco
 from softoverlap.images.formats.choice import (
     FORMATS,
@@ -24,7 +25,6 @@ from softoverlap.images.formats.record import BoxFile, Hints, bare_name, numbers
 from softoverlap.images.formats.world import FRAMES
 from softoverlap.images.geometry import check_affine
 from softoverlap.images.noted import warn_of
-from softoverlap.images.sources import is_dangling
 
 
 def _hints(
@@ -98,7 +98,7 @@ def noted_box_files(
 ) -> dict[str, BoxFile]:
     """`read_box_files` that leaves its warnings in the `notes` of each file."""
     if not path.is_file():
-        found = "a link whose target is missing" if is_dangling(path) else "no such file"
+        found = link_fault(path) if is_dangling(path) else "no such file"
         found = "a pipe, a device or a folder" if path.exists() else found
         raise FileNotFoundError(f"{path} must be a file of boxes, found {found}")
     refuse_unread(path)

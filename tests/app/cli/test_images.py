@@ -538,12 +538,13 @@ def test_cases_of_fewer_raters_than_most_are_noted(tmp_path):
     for case, count in counts.items():
         for number in range(1, count + 1):
             saved(tmp_path / "data" / "raters" / f"{case}_rater{number}.nii.gz", blob(2, 3, 3))
+    (tmp_path / "data" / "raters" / "d_rater3.npz").touch()
     text = run("fuse", tmp_path / "data", "--output", tmp_path / "out")
     with (tmp_path / "out" / "fused.csv").open(newline="") as stream:
         notes = {row["case"]: row["warning"] for row in csv.DictReader(stream)}
     assert notes["a"] == notes["c"] == ""
     assert notes["b"] == ("most cases have 3 raters; this is the mask of a single rater")
-    assert notes["d"] == "most cases have 3 raters"
+    assert notes["d"] == "most cases have 3 raters; d_rater3.npz left out"
     assert "warning: d: most cases have 3 raters" in text
 
 

@@ -107,3 +107,16 @@ def test_a_lost_affine_is_told_in_flags_and_scored_by_index(tmp_path):
     assert "choose with --geometry: index" in text
     run(*command, tmp_path / "b", "--geometry", "index")
     assert rows(tmp_path / "b")["p"]["soft_dice"] == "1.0"
+
+
+def test_files_beside_images_that_are_not_read_are_named(tmp_path):
+    write_cohort(tmp_path, 2)
+    (tmp_path / "truth/case-009.npz").touch()
+    (tmp_path / "pred/case-001.json").touch()  # a sidecar
+    (tmp_path / "pred/case-009.dcm").touch()
+    text = run("score", tmp_path / "pred", tmp_path / "truth", "--output", tmp_path / "out")
+    assert "left out: case-009.dcm, case-009.npz (not a file ending in" in text
+    (tmp_path / "pred/case-000.nii.gz").unlink()
+    (tmp_path / "pred/case-000.nii.gz").symlink_to("case-000.nii.gz")
+    run("score", tmp_path / "pred", tmp_path / "truth", "--output", tmp_path / "two", status=1)
+    assert rows(tmp_path / "two")["case-000"]["error"].endswith("is a link that leads to itself")
