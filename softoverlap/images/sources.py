@@ -161,7 +161,7 @@ def _matches(
     if not (path.is_dir() or is_pattern):
         return [path]
     files = path.iterdir() if path.is_dir() else map(Path, glob.glob(source))
-    there = (file for file in files if not file.is_dir())  # reading a pipe or a link names it
+    there = (file for file in files if file.is_file() or is_dangling(file))
     fits = [file for file in there if file.name.lower().endswith(suffixes)]
     kept = [f for f in fits if not (f.name.startswith(".") or f.name.lower().endswith(without))]
     if not kept and is_dicom_folder(path):

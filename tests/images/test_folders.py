@@ -14,7 +14,6 @@ from hypothesis import given, strategies as st
 from softoverlap.images import (
     Case,
     find_cases,
-    find_files,
     load_case,
     load_nifti,
     patient_of,
@@ -306,11 +305,8 @@ def test_pipes_are_named_and_not_waited_for(tmp_path):
     touch(tmp_path, "images/a.nii.gz", "masks/a.nii.gz")
     os.mkfifo(tmp_path / "images" / "b.nii.gz")
     table = find_cases(tmp_path)
-    assert ("b.nii.gz", "a pipe or a device") in [(u.path.name, u.reason) for u in table.unpaired]
-    found = find_files([tmp_path / "images"], [".nii.gz"], "images")
-    assert [path.name for path in found] == ["a.nii.gz", "b.nii.gz"]
-    with pytest.raises(FileNotFoundError, match=r"b\.nii\.gz must be an image, found neither"):
-        load_nifti(found[1])
+    words = ("b.nii.gz", "a pipe or a device")
+    assert words in [(unpaired.path.name, unpaired.reason) for unpaired in table.unpaired]
     os.mkfifo(tmp_path / "patients.csv")
     with pytest.raises(FileNotFoundError, match=r"patients\.csv must be a CSV file, found a pipe"):
         find_cases(tmp_path)

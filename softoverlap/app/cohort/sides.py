@@ -227,7 +227,7 @@ def _is_series(folder: Path) -> bool:
 
 
 def _files(folder: Path, output: str | os.PathLike[str] | None, other: Path | None) -> list[Path]:
-    """Files, links and pipes below the folder, without results, dot files and the other side."""
+    """Files and dangling links below the folder, without results, dot files and the other side."""
     results = None if output is None else _below(folder, Path(output))
     below = None if other is None else _below(folder, other)
     skipped = None if other is None or below in (None, Path()) else os.path.realpath(other)
