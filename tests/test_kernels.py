@@ -33,6 +33,8 @@ def test_tensors_in_graphs_and_of_other_classes_are_not_for_kernels():
     with kernels():
         assert _triton.available(values)
         assert not _triton.available(values, values.as_subclass(Labelled))
+        with torch.autograd.forward_ad.dual_level():
+            look(torch.autograd.forward_ad.make_dual(values, values))
         torch.jit.trace(look, values, check_trace=False)
         torch.func.vmap(look)(values)
         torch.compile(look, backend="eager")(values)

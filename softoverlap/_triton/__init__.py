@@ -13,6 +13,7 @@ from functools import cache
 
 import torch
 from torch import Tensor
+from torch.autograd.forward_ad import unpack_dual
 
 from softoverlap._checks import is_traced
 
@@ -21,11 +22,16 @@ DEVICES = {"cuda"}
 
 
 def available(*tensors: Tensor) -> bool:
-    """Whether kernels take these tensors: all on one GPU, holding data, in no graph."""
+    """Whether kernels take these tensors: all on one GPU, holding data, in no graph.
+
+    They have no derivative in forward mode.
+    """
     device = tensors[0].device
     if device.type not in DEVICES or is_traced():
         return False
     if any(type(tensor) is not Tensor or tensor.device != device for tensor in tensors):
+        return False
+    if any(unpack_dual(tensor).tangent is not None for tensor in tensors):
         return False
     return _works(device)
 
