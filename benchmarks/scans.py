@@ -216,7 +216,14 @@ def in_process(folder: Path, case: str) -> dict[str, float]:
 
 
 def peak_of(pred: Path, truth: Path) -> dict[str, float]:
-    """Score a pair; resident memory before and at its highest (Linux), and the seconds."""
+    """Score a pair; resident memory before and at its highest (Linux), and the seconds.
+
+    A small pair comes first, since what is imported for it belongs to no scan.
+    """
+    with tempfile.TemporaryDirectory() as name:
+        write_pair(Path(name), "small", (32, 32, 32), 0, count=2)
+        paths = [Path(name) / side / "small.nii.gz" for side in ("pred", "truth")]
+        score_case(ScorePair("small", paths[0], (paths[1],)))
     start = status("VmRSS")
     begun = time.perf_counter()
     row = score_case(ScorePair("large", pred, (truth,))).rows[0]

@@ -201,10 +201,10 @@ def _owners(
     core = labels > 0
     if not (positive & ~core).any():
         return labels
-    islands = numbered(positive | core, steps)
-    island_of = np.zeros(labels.max() + 1, dtype=np.int32)
+    islands = _narrowed(numbered(positive | core, steps))
+    island_of = np.zeros(int(labels.max()) + 1, dtype=np.int32)
     island_of[labels[core]] = islands[core]
-    components = np.bincount(island_of[1:], minlength=islands.max() + 1)
+    components = np.bincount(island_of[1:], minlength=int(islands.max()) + 1)
     owner = np.zeros(len(components), dtype=labels.dtype if _fits(len(components)) else np.int32)
     owner[island_of[1:]] = np.arange(1, len(island_of))
     shared = np.flatnonzero(components > 1)
