@@ -19,16 +19,20 @@ def shared_edge(low_a: Tensor, high_a: Tensor, low_b: Tensor, high_b: Tensor) ->
     if is_traced():
         edge = torch.minimum(high_a, high_b).sub_(torch.maximum(low_a, low_b))
         return torch.maximum(edge, edge.new_zeros(()))
-    if not torch.is_grad_enabled():
+    if not _needs_gradient(low_a, high_a, low_b, high_b):
         return torch.minimum(high_a, high_b).sub_(torch.maximum(low_a, low_b)).clamp_(min=0)
     return _SharedEdge.apply(low_a, high_a, low_b, high_b)  # pyright: ignore[reportReturnType]
 
 
 def enclosing_edge(low_a: Tensor, high_a: Tensor, low_b: Tensor, high_b: Tensor) -> Tensor:
     """Edge of the smallest box around both."""
-    if not torch.is_grad_enabled() or is_traced():
+    if is_traced() or not _needs_gradient(low_a, high_a, low_b, high_b):
         return torch.maximum(high_a, high_b).sub_(torch.minimum(low_a, low_b))
     return _EnclosingEdge.apply(low_a, high_a, low_b, high_b)  # pyright: ignore[reportReturnType]
+
+
+def _needs_gradient(*faces: Tensor) -> bool:
+    return torch.is_grad_enabled() and any(face.requires_grad for face in faces)
 
 
 class _SharedEdge(torch.autograd.Function):
