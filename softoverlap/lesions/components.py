@@ -198,12 +198,13 @@ def _owners(
     Where an island holds one component that has all of it; only where several share one do
     distances decide. Memory counts, as one island may fill a scan.
     """
-    core = labels > 0
-    if not (positive & ~core).any():
+    if not (positive & (labels == 0)).any():
         return labels
-    islands = _narrowed(numbered(positive | core, steps))
+    islands = _narrowed(numbered(positive | (labels > 0), steps))
     island_of = np.zeros(int(labels.max()) + 1, dtype=np.int32)
+    core = labels > 0
     island_of[labels[core]] = islands[core]
+    del core
     components = np.bincount(island_of[1:], minlength=int(islands.max()) + 1)
     owner = np.zeros(len(components), dtype=labels.dtype if _fits(len(components)) else np.int32)
     owner[island_of[1:]] = np.arange(1, len(island_of))
@@ -211,7 +212,7 @@ def _owners(
     owner[shared] = -shared
     windows = ndimage.find_objects(islands) if len(shared) else []
     owners = looked_up(owner, islands)
-    del islands, core
+    del islands
     for island in shared.tolist():
         window = windows[island - 1]
         inside = owners[window] == -island
