@@ -159,6 +159,15 @@ def best_interval(line: list[float]) -> tuple[int, int]:
     return found
 
 
+def best_sums(lines: Float[Tensor, "steps rows columns"]) -> Float[Tensor, "rows columns"]:
+    """The largest sum of any interval along the first axis."""
+    running, best = lines[0].clone(), lines[0].clone()
+    for step in lines[1:]:
+        running = running.clamp_(min=0).add_(step)
+        torch.maximum(best, running, out=best)
+    return best
+
+
 def _root(rows: int, columns: int) -> Nodes:
     """All cross-sections of so many voxels."""
     return torch.tensor([[[0, side - 1, 1, side] for side in (rows, columns)]])

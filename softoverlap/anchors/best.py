@@ -24,7 +24,7 @@ from torch import Tensor
 from softoverlap import scores
 from softoverlap._checks import check_rank
 from softoverlap._types import plain
-from softoverlap.anchors._branch_and_bound import Box, best_interval, highest_box
+from softoverlap.anchors._branch_and_bound import Box, best_interval, best_sums, highest_box
 from softoverlap.lesion import Lesion
 from softoverlap.overlaps import MaskBoxOverlap, mask_box_dice, overlap_named
 
@@ -317,7 +317,7 @@ def _maximum_sum_box_3d(values: Float[Tensor, "a b c"], least: float) -> Box | N
     prefix = F.pad(values.permute(1, 2, 0), (1, 0)).cumsum(2)
     first, last = _intervals(values.shape[0])
     slabs = prefix.index_select(2, last).sub_(prefix.index_select(2, first))
-    bound = _kadane(_kadane(slabs.transpose(0, 1)))
+    bound = best_sums(best_sums(slabs.transpose(0, 1)))
     kept = (bound > least).nonzero()[:, 0]
     slabs = F.pad(slabs.index_select(2, kept), (0, 0, 0, 0, 1, 0)).cumsum(0)
     left, right = _intervals(values.shape[1])
@@ -326,7 +326,7 @@ def _maximum_sum_box_3d(values: Float[Tensor, "a b c"], least: float) -> Box | N
     for start in range(0, len(kept), columns):
         part = slabs[..., start : start + columns]
         lines = part.index_select(0, right).sub_(part.index_select(0, left))
-        top, index = _kadane(lines.transpose(0, 1)).flatten().max(0)
+        top, index = best_sums(lines.transpose(0, 1)).flatten().max(0)
         if top > best:
             row, column = divmod(int(index), lines.shape[2])
             best, place = float(top), (int(kept[start + column]), row)
@@ -341,12 +341,3 @@ def _maximum_sum_box_3d(values: Float[Tensor, "a b c"], least: float) -> Box | N
 def _intervals(length: int) -> tuple[Tensor, Tensor]:
     """Starts and stops of all intervals of at least one voxel."""
     return tuple(torch.triu_indices(length + 1, length + 1, offset=1))  # pyright: ignore
-
-
-def _kadane(lines: Float[Tensor, "steps rows columns"]) -> Float[Tensor, "rows columns"]:
-    """The largest sum of any interval along the first axis."""
-    running, best = lines[0].clone(), lines[0].clone()
-    for step in lines[1:]:
-        running = running.clamp_(min=0).add_(step)
-        torch.maximum(best, running, out=best)
-    return best

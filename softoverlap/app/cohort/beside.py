@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextvars
 import threading
 from collections.abc import Callable
 from typing import Generic, TypeVar
@@ -23,7 +24,8 @@ class Beside(Generic[Result]):
     def __init__(self, task: Callable[[], Result]) -> None:
         self._task = task
         self._error: BaseException | None = None
-        self._thread = threading.Thread(target=self._run, daemon=True)
+        settings = contextvars.copy_context()  # such as the limits of reading
+        self._thread = threading.Thread(target=settings.run, args=(self._run,), daemon=True)
         self._thread.start()
 
     def wait(self) -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -139,19 +140,31 @@ class BestThresholdDice(WithEmpty, VoxelMeasure):
             return torch.stack([score, threshold.masked_fill(sizes[..., 1] == 0, torch.nan)], -1)
         size = (batch.items, batch.channels, 2)
         best = torch.full(size, torch.nan, device=batch.device, dtype=torch.float64)
-        for channel in range(batch.channels):
-            pair = batch.values(channel)
-            maps = voxels.voxels_of(pair.pred, self._cut(pair.truth), pair.counted)
-            for item, (pred, truth, weights) in enumerate(maps):
-                values, sizes = voxels.sizes_at_values(pred, truth, weights)
-                if len(values):
-                    dice = self._curve(sizes.flip(1).flatten())
-                    best[item, channel] = torch.stack(_best(dice, values.flip(0)))
-                elif (truth > 0).any():
-                    best[item, channel, 0] = 0.0
-                elif not self.ignore_empty:
-                    best[item, channel, 0] = self.empty
+        for number in range(batch.items):
+            for channel in range(batch.channels):
+                best[number, channel] = self._best_of_item(batch.item(number), channel)
         return best
+
+    def _best_of_item(self, item: MaskBatch, channel: int) -> Float[Tensor, "2"]:
+        """The best of each part of the values is one of those that the best of all is among."""
+        parts = partial(self._parts, item, channel)
+        found = [
+            _best(self._curve(sizes.flip(1).flatten()), values.flip(0))
+            for values, sizes in voxels.sizes_at_values(parts)
+            if len(values)
+        ]
+        if found:
+            score, threshold = (torch.stack(each[::-1]) for each in zip(*found, strict=True))
+            return torch.stack(_best(score, threshold))
+        marked = any(bool((truth > 0).any()) for _, truth, _ in parts())
+        score = 0.0 if marked else torch.nan if self.ignore_empty else self.empty
+        return torch.tensor([score, torch.nan], dtype=torch.float64)
+
+    def _parts(self, item: MaskBatch, channel: int) -> Iterator[voxels.Maps]:
+        """Prediction and target, a slab at a time."""
+        for part in item.slabs():
+            pair = item.values(channel, part)
+            yield voxels.flat(pair._replace(truth=self._cut(pair.truth)))
 
 
 def _best(dice: Curve, thresholds: Float[Tensor, " levels"]) -> BestThreshold:

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from softoverlap import scores
 from softoverlap._checks import check_choice
-from softoverlap._types import VoxelWeights, accumulation_dtype
+from softoverlap._types import VoxelWeights
 from softoverlap.measures.inputs import MaskBatch
 from softoverlap.measures.measure import Ratio, Statistics, WithEmpty, counted_sum
 from softoverlap.measures.thresholds import voxels
@@ -219,10 +219,6 @@ def _tops(item: MaskBatch, channel: int) -> Float[Tensor, "2"]:
     return tops
 
 
-def _flat_slabs(item: MaskBatch, channel: int) -> Iterator[tuple[Tensor, Tensor, Tensor | None]]:
+def _flat_slabs(item: MaskBatch, channel: int) -> Iterator[voxels.Maps]:
     """The voxels of a class, a slab at a time, in float32 or better."""
-    for part in item.slabs():
-        pair = item.values(channel, part)
-        dtype = accumulation_dtype(pair.pred, pair.truth)
-        ((pred, truth, weights),) = voxels.voxels_of(*pair)
-        yield pred.to(dtype), truth.to(dtype), weights
+    return (voxels.flat(item.values(channel, part)) for part in item.slabs())

@@ -16,11 +16,16 @@ import torch
 from jaxtyping import Float, Integer, Shaped
 from torch import Tensor
 
+from softoverlap._types import accumulation_dtype
+from softoverlap.measures.inputs import MaskPair
+
 Voxels = Shaped[Tensor, " voxels"]
 Weights = Float[Tensor, " voxels"] | None
+Maps = tuple[Voxels, Voxels, Weights]
 
 _FINEST_GRID = 1 << 16
 _VOXELS_AT_ONCE = 1 << 17  # what is worked on stays in the cache
+_VALUES_AT_ONCE = 1 << 15  # of which several doubles are held
 
 
 class Cells(NamedTuple):
@@ -68,19 +73,62 @@ def sizes_against(
 
 
 def sizes_at_values(
-    pred: Voxels, truth: Voxels, weights: Weights = None
-) -> tuple[Float[Tensor, " levels"], Float[Tensor, "3 levels"]]:
-    """The falling distinct values above 0 of a prediction, and the sizes where cut at each."""
-    if pred.dtype == torch.bool:
-        pred = pred.float()
-    above = pred > 0
-    values, order = pred[above].sort(descending=True)
-    ends = torch.ones_like(values, dtype=torch.bool)
-    ends[:-1] = values[1:] < values[:-1]
-    weight = torch.ones_like(truth, dtype=torch.float64) if weights is None else weights
-    mass = truth.double() * weight
-    shared, size = (kept[above][order].cumsum(0)[ends] for kept in (mass, weight))
-    return values[ends].double(), torch.stack([shared, size, mass.sum().expand_as(size)])
+    parts: Callable[[], Iterable[Maps]],
+) -> Iterator[tuple[Float[Tensor, " levels"], Float[Tensor, "3 levels"]]]:
+    """The falling distinct values above 0 of a prediction, and the sizes where cut at each.
+
+    `parts` gives prediction and target, each time it is called, a part at a time; so come the
+    values. Both are sorted as one integer, the prediction above, unless voxels have weights or the
+    prediction is float64.
+    """
+    total, narrow = 0.0, True
+    for pred, truth, weights in parts():
+        total += (truth.double() if weights is None else truth.double() * weights).sum().item()
+        narrow &= pred.dtype == torch.float32 and weights is None
+    ordered = _sorted_pairs(parts) if narrow else _sorted_triples(parts)
+    shared = size = 0.0
+    for value, mass, weight, last in ordered:
+        sizes = torch.stack([mass.double().cumsum(0) + shared, weight.cumsum(0) + size])
+        shared, size = sizes[:, -1].tolist()
+        ends = torch.ones_like(value, dtype=torch.bool)
+        ends[:-1] = value[1:] < value[:-1]
+        ends[-1] = last
+        sizes = sizes[:, ends]
+        yield value[ends].double(), torch.cat([sizes, torch.full_like(sizes[:1], total)])
+
+
+def _sorted_pairs(parts: Callable[[], Iterable[Maps]]) -> Iterator[tuple[Any, ...]]:
+    """Falling values, a part at a time: value, target, weight, and whether the next is smaller."""
+    count, device = 0, torch.device("cpu")
+    for pred, _, _ in parts():
+        count, device = count + int(torch.count_nonzero(pred > 0)), pred.device
+    keys, start = torch.empty(count, device=device, dtype=torch.int64), 0
+    for pred, truth, _ in parts():
+        above = pred > 0
+        new = keys[start : start + int(torch.count_nonzero(above))]
+        new.copy_(pred[above].view(torch.int32)).bitwise_left_shift_(32)
+        new += (truth[above] + 0.0).view(torch.int32)  # not -0, which is a negative integer
+        start += len(new)
+    keys = _sorted(keys)
+    for stop in range(count, 0, -_VALUES_AT_ONCE):
+        start = max(0, stop - _VALUES_AT_ONCE)
+        own = keys[start:stop].flip(0)
+        value, truth = (own >> 32).int().view(torch.float32), own.int().view(torch.float32)
+        last = start == 0 or bool(keys[start - 1] >> 32 < own[-1] >> 32)
+        yield value, truth, torch.ones_like(value, dtype=torch.float64), last
+
+
+def _sorted_triples(parts: Callable[[], Iterable[Maps]]) -> Iterator[tuple[Any, ...]]:
+    """The same all at once, of any type and weight."""
+    pieces_above = []
+    for pred, truth, own in parts():
+        above = pred > 0
+        weight = torch.ones_like(pred, dtype=torch.float64) if own is None else own
+        pieces_above.append((pred[above], (truth.double() * weight)[above], weight[above]))
+    value, mass, weight = map(torch.cat, zip(*pieces_above, strict=True))
+    if len(value):
+        value, order = value.sort(descending=True)
+        yield value, mass[order], weight[order], True
 
 
 def leveller(like: Tensor, thresholds: tuple[float, ...]) -> Leveller:
@@ -148,7 +196,7 @@ def cells_between(
 
 
 def pieces(
-    parts: Callable[[], Iterable[tuple[Voxels, Voxels, Weights]]],
+    parts: Callable[[], Iterable[Maps]],
 ) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
     """Widths of the intervals of thresholds in which nothing changes, from the maximum to 0.
 
@@ -158,8 +206,8 @@ def pieces(
     """
     keys, weight, dtype = _sorted_keys(parts)
     sizes = torch.zeros(2, 1, device=keys.device, dtype=torch.float64)
-    for stop in range(len(keys), 0, -_VOXELS_AT_ONCE):
-        start = max(0, stop - _VOXELS_AT_ONCE)
+    for stop in range(len(keys), 0, -_VALUES_AT_ONCE):
+        start = max(0, stop - _VALUES_AT_ONCE)
         part = keys[max(0, start - 1) : stop].flip(0)  # one more: where the last piece ends
         value = torch.nn.functional.pad((part >> 1).view(dtype).double(), (0, 1))
         part = part[: stop - start]
@@ -172,7 +220,7 @@ def pieces(
 
 
 def _sorted_keys(
-    parts: Callable[[], Iterable[tuple[Voxels, Voxels, Weights]]],
+    parts: Callable[[], Iterable[Maps]],
 ) -> tuple[Tensor, Tensor | None, torch.dtype]:
     """The keys of `pieces`, rising, with their weights; beside them a part at a time is held."""
     count, dtype, device, weighted = 0, torch.float32, torch.device("cpu"), False
@@ -193,11 +241,18 @@ def _sorted_keys(
             if weight is not None and own is not None:
                 weight[start : start + len(new)] = own[above]
             start += len(new)
-    if weight is None and device.type == "cpu":
-        keys.numpy().sort()  # in place, where torch would make places of eight bytes too
-        return keys, None, dtype
+    if weight is None:
+        return _sorted(keys), None, dtype
     keys, order = keys.sort()
-    return keys, None if weight is None else weight[order], dtype
+    return keys, weight[order], dtype
+
+
+def _sorted(keys: Tensor) -> Tensor:
+    """Rising keys; on the CPU in place, where torch would make places of eight bytes too."""
+    if keys.device.type != "cpu":
+        return keys.sort().values
+    keys.numpy().sort()
+    return keys
 
 
 def voxels_of(
@@ -209,6 +264,13 @@ def voxels_of(
         weights = counted[item].flatten().double() if counted is not None and partly else None
         for channel in range(pred.shape[1]):
             yield pred[item, channel].flatten(), truth[item, channel].flatten(), weights
+
+
+def flat(pair: MaskPair) -> Maps:
+    """The voxels of one item and class, in float32 or better."""
+    dtype = accumulation_dtype(pair.pred, pair.truth)
+    ((pred, truth, weights),) = voxels_of(*pair)
+    return pred.to(dtype), truth.to(dtype), weights
 
 
 def _grid(thresholds: Tensor) -> tuple[Tensor | None, int]:

@@ -1,0 +1,67 @@
+"""Exact scores over thresholds of dense soft maps: what is held beside them, and in which parts."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from softoverlap.measures import BestThresholdDice, ExpectedDice
+from softoverlap.measures.thresholds import voxels
+
+WORKER = """
+import torch
+from pathlib import Path
+from softoverlap.measures import BestThresholdDice, ExpectedDice, ThresholdedDice
+torch.set_num_threads(1)
+
+def status(key):
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return 1024 * next(int(line.split()[1]) for line in lines if line.startswith(key))
+
+def bytes_a_voxel(edge):
+    pred, target = torch.rand(2, 1, 1, edge, edge, edge)
+    Path("/proc/self/clear_refs").write_text("5")
+    before = status("VmRSS")
+    measure(pred, target)
+    return (status("VmHWM") - before) / pred.numel()
+
+for measure in (ThresholdedDice(), ExpectedDice(), BestThresholdDice(thresholds=None)):
+    bytes_a_voxel(8)
+    print(bytes_a_voxel(128))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="needs Linux")
+def test_scores_over_thresholds_hold_at_most_sixteen_bytes_a_voxel():
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", WORKER], capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0, done.stderr[-4000:]
+    found = [float(line) for line in done.stdout.split()]
+    assert len(found) == 3
+    assert max(found) <= 16
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_values_may_come_in_parts_of_any_size(monkeypatch, dtype, weighted):
+    generator = torch.Generator().manual_seed(0)
+    pred, target = (torch.rand(2, 1, 9, 8, generator=generator).to(dtype) for _ in range(2))
+    pred[1] = (4 * pred[1]).round() / 4  # few distinct values
+    mask = torch.rand(2, 1, 9, 8, generator=generator) if weighted else None
+    measures = (
+        ExpectedDice(),
+        BestThresholdDice(thresholds=None),
+        BestThresholdDice(thresholds=None, target_threshold=0.5),
+    )
+    whole = [measure.statistics(pred, target, mask=mask) for measure in measures]
+    for size in (1, 7):
+        monkeypatch.setattr(voxels, "_VALUES_AT_ONCE", size)
+        for measure, expected in zip(measures, whole, strict=True):
+            found = measure.statistics(pred, target, mask=mask)
+            torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-12)
