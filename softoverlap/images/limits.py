@@ -31,7 +31,7 @@ _LEAST = 1 << 30
 _UNKNOWN = 4 << 30  # where the system does not say how much memory there is
 _UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
 _BINARY = {"KI": 1 << 10, "MI": 1 << 20, "GI": 1 << 30, "TI": 1 << 40}
-_SIZE = re.compile(r"\s*(\d{1,18}(?:\.\d{0,18})?|\.\d{1,18})\s*([KMGT]?I?)B?\s*", re.IGNORECASE)
+_SIZE = re.compile(r"\s*(\d{1,18}(?:\.\d{0,18})?|\.\d{1,18})\s*([KMGT]I?B?|B)\s*", re.IGNORECASE)
 _CGROUPS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
 
 
@@ -125,7 +125,7 @@ def memory_size(size: int | str) -> int:
     """A number of bytes from words.
 
     Args:
-        size: Bytes, or a number with a unit: kB, MB, GB, TB, KiB, MiB, GiB, TiB.
+        size: Bytes, or text, with a unit: B, kB, MB, GB, TB, KiB, MiB, GiB, TiB.
 
     Returns:
         Bytes, at least 1.
@@ -137,13 +137,15 @@ def memory_size(size: int | str) -> int:
         >>> memory_size("8GB"), memory_size("1.5 GiB"), memory_size("500M")
         (8000000000, 1610612736, 500000000)
     """
-    match = _SIZE.fullmatch(str(size))
-    unit = "" if match is None else match[2].upper()
+    match = _SIZE.fullmatch(f"{size}B" if isinstance(size, int) else size)
+    unit = "" if match is None else match[2].upper().removesuffix("B")
     factor = {**_UNITS, **_BINARY}.get(unit)
     bytes_ = 0 if match is None or factor is None else int(Fraction(match[1]) * factor)
     if bytes_ < 1:
         shown = f"{size!r}" if len(str(size)) <= 60 else f"{str(size)[:60]!r}…"
-        raise refusal("max_memory", f"must be a size such as 8GB or 500MB, got {shown}")
+        raise refusal(
+            "max_memory", f"must be a size with a unit, such as 8GB or 500MB, got {shown}"
+        )
     return bytes_
 
 

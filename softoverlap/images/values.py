@@ -336,9 +336,12 @@ def _seen(numbers: Tensor) -> str:
 
 
 def _choices(numbers: Tensor, kind: str, name: str, arguments: tuple[str, str]) -> str:
+    expected = f"{name} must hold probabilities in [0, 1] or a mask of 0 and 1, got"
+    if bool((numbers < 0).any()):  # no way to read them fits
+        return f"{expected} {_seen(numbers)}: of logits, store the sigmoid or the softmax"
     guess = "" if kind == "other" else f", which look like {kind}"
     return (
-        f"{name} must hold probabilities in [0, 1] or a mask of 0 and 1, got {_seen(numbers)}"
-        f"{guess}; say how to read them with `{arguments[0]}=`: probabilities, percent, 0-255 or "
-        f"labels; or name the one label to take with `{arguments[1]}=`"
+        f"{expected} {_seen(numbers)}{guess}; say how to read them with `{arguments[0]}=`: "
+        f"probabilities, percent, 0-255 or labels; or name the one label to take with "
+        f"`{arguments[1]}=`"
     )

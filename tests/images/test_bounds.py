@@ -91,8 +91,8 @@ def test_the_limit_counts_values_as_stored_and_as_returned(tmp_path, dtype, need
 
 
 def test_limits_are_positive_numbers_and_sizes():
-    for size in ("much", "-1GB", "0", "1 XB", "", "9" * 400, "1" + "0" * 5000 + "GB"):
-        with pytest.raises(ValueError, match="max_memory must be a size such as 8GB"):
+    for size in ("much", "-1GB", "0", "0GB", "8", "1 XB", "", "9" * 400, "1" + "0" * 5000 + "GB"):
+        with pytest.raises(ValueError, match="max_memory must be a size with a unit, such as 8GB"):
             read_limits(max_memory=size).__enter__()
     for seconds in (0, -1, float("nan"), float("inf")):
         with pytest.raises(ValueError, match="read_timeout must be seconds above 0"):

@@ -154,7 +154,7 @@ def test_a_name_that_is_not_in_utf8_is_refused_before_the_reader_sees_it(tmp_pat
 
 def test_limits_hold_within_their_block(tmp_path, scan):
     with (
-        read_limits(max_memory="500"),
+        read_limits(max_memory="500B"),
         pytest.raises(ValueError, match=r"scan\.mha needs 600 bytes of memory, above the limit"),
     ):
         load_image(scan)

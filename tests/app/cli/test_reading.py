@@ -69,7 +69,7 @@ def test_a_damaged_header_costs_one_case_of_a_serial_run_and_every_time_anew(coh
 
 
 def test_the_error_of_a_limit_has_file_need_limit_and_flag(cohort):
-    done = run("inspect", cohort / "pred" / "a.mha", "--max-memory", "100")
+    done = run("inspect", cohort / "pred" / "a.mha", "--max-memory", "100B")
     assert done.exit_code == 1
     assert "a.mha needs 600 bytes of memory, above the limit of 100 bytes" in done.output
     assert "raise it with --max-memory" in done.output
@@ -81,8 +81,9 @@ def test_the_error_of_a_limit_has_file_need_limit_and_flag(cohort):
         (
             "--max-memory",
             "plenty",
-            "--max-memory must be a size such as 8GB or 500MB, got 'plenty'",
+            "--max-memory must be a size with a unit, such as 8GB or 500MB, got 'plenty'",
         ),
+        ("--max-memory", "8", "--max-memory must be a size with a unit"),
         ("--read-timeout", "0", "--read-timeout must be seconds above 0, got 0.0"),
     ],
 )
@@ -96,7 +97,7 @@ def test_a_limit_that_is_none_is_bad_input(cohort, flag, value, words):
 def test_limits_reach_worker_processes(cohort):
     truth = cohort / "truth" / "a.nii"
     pairs = [ScorePair("a", cohort / "pred" / "a.mha", (truth,))]
-    with read_limits(max_memory="100"):
+    with read_limits(max_memory="100B"):
         result = score_cohort(pairs, cohort / "out", runner=ProcessPool(2))
     assert "above the limit of 100 bytes" in result.results[0].error
 
