@@ -17,6 +17,7 @@ from torch import Tensor
 
 from softoverlap._autograd import in_graph
 from softoverlap._box_edges import enclosing_edge, shared_edge
+from softoverlap._box_volumes import in_one
 from softoverlap._checks import (
     check_boxes,
     check_codes,
@@ -31,14 +32,18 @@ MOST_LOG_SIZE = math.log(1000 / 16)
 
 
 def split(boxes: Shaped[Tensor, "*batch coords"]) -> tuple[list[Tensor], list[Tensor]]:
-    """The minima and the maxima, a tensor an axis, in float32 or wider.
+    """The minima and the maxima, a tensor an axis, in float32 or wider."""
+    ndim = boxes.shape[-1] // 2
+    columns = widened(boxes).movedim(-1, 0).unbind(0)  # whose gradients are joined axis by axis
+    return list(columns[:ndim]), list(columns[ndim:])
+
+
+def widened(boxes: Shaped[Tensor, "*batch coords"]) -> Float[Tensor, "*batch coords"]:
+    """In float32 or wider.
 
     The product of more than four edges leaves the range of float32 at sides of a million.
     """
-    ndim = boxes.shape[-1] // 2
-    wide = boxes.to(accumulation_dtype(boxes) if ndim <= 4 else torch.float64)
-    columns = wide.movedim(-1, 0).unbind(0)  # whose gradients are put together axis by axis
-    return list(columns[:ndim]), list(columns[ndim:])
+    return boxes.to(accumulation_dtype(boxes) if boxes.shape[-1] <= 8 else torch.float64)
 
 
 def volume(boxes: Shaped[Tensor, "*batch coords"]) -> Float[Tensor, "*batch"]:
@@ -58,6 +63,28 @@ def enclosing_volume(
 ) -> Float[Tensor, "*#batch"]:
     """Volume of the smallest box around both."""
     return _product(_enclosing_edges(a, b))
+
+
+def shared_and_own(
+    a: Shaped[Tensor, "*#batch coords"], b: Shaped[Tensor, "*#batch coords"]
+) -> tuple[Tensor, ...]:
+    """Volume that two boxes share, and that of each."""
+    return in_one(_shared_and_own, widened(a), widened(b))
+
+
+def all_volumes(
+    a: Shaped[Tensor, "*#batch coords"], b: Shaped[Tensor, "*#batch coords"]
+) -> tuple[Tensor, ...]:
+    """Volume that two boxes share, that of each, and that of the smallest box around both."""
+    return in_one(_all_volumes, widened(a), widened(b))
+
+
+def _shared_and_own(a: Tensor, b: Tensor) -> tuple[Tensor, ...]:
+    return intersection(a, b), volume(a), volume(b)
+
+
+def _all_volumes(a: Tensor, b: Tensor) -> tuple[Tensor, ...]:
+    return *_shared_and_own(a, b), enclosing_volume(a, b)
 
 
 def squared_centre_distance(

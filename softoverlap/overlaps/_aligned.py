@@ -19,7 +19,7 @@ from softoverlap.overlaps._blocks import by_coordinate, keep_freed_memory, parts
 Terms = Callable[[Tensor, Tensor], tuple[Tensor, ...]]
 """Numbers of each pair of boxes: a score, or a score and penalties."""
 
-_PAIRS_PER_BLOCK = 1 << 15  # for each thread: PyTorch gives no thread less
+_PAIRS_PER_BLOCK = 1 << 16  # for each thread: PyTorch gives no thread less than half of it
 
 
 def aligned(terms: Terms, a: Tensor, b: Tensor) -> tuple[Tensor, ...]:
@@ -57,9 +57,17 @@ class _Blocked(torch.autograd.Function):
             found = _gradients(found, block, needed, [gradient[part] for gradient in gradients])
             for whole, gradient in zip(total, found, strict=True):
                 if whole is not None and gradient is not None:
-                    most = torch.finfo(whole.dtype).max  # of half precision, which is exceeded
-                    whole[part] = gradient.clamp_(-most, most)
+                    _write(whole[part], gradient)
         return *total, None, None
+
+
+def _write(whole: Tensor, gradient: Tensor) -> None:
+    """A column at a time, which is how the gradient lies in memory."""
+    if whole.dtype != gradient.dtype:
+        most = torch.finfo(whole.dtype).max  # of half precision, which is exceeded
+        gradient = gradient.clamp(-most, most)
+    for into, column in zip(whole.unbind(1), gradient.unbind(1), strict=True):
+        into.copy_(column)
 
 
 def _block(part: slice, *boxes: Tensor) -> list[Tensor]:

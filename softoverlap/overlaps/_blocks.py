@@ -87,7 +87,7 @@ def keep_freed_memory() -> None:
 
 def by_coordinate(boxes: Tensor) -> Tensor:
     """The same boxes with each coordinate in one run of memory, which is how they are read."""
-    return boxes.mT.contiguous().mT
+    return torch.stack(boxes.unbind(-1)).movedim(0, -1)  # faster than PyTorch's transposition
 
 
 def parts(count: int, rows: int) -> Iterator[slice]:

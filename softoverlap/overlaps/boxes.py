@@ -56,9 +56,8 @@ def box_iou(a: Tensor, b: Tensor) -> Terms:
         >>> box_iou.pairs(box, others[:1])
         tensor([0.3333])
     """
-    sizes = geometry.volume(a), geometry.volume(b)
-    empty = score_of_nothing(a, b, *sizes)
-    return scores.iou(geometry.intersection(a, b), *sizes, empty=empty), []
+    shared, *sizes = geometry.shared_and_own(a, b)
+    return scores.iou(shared, *sizes, empty=score_of_nothing(a, b, *sizes)), []
 
 
 @partial(BoxOverlap, stretch_free=True, zero_apart=True, least_iou=lambda dice: dice / (2 - dice))
@@ -73,10 +72,8 @@ def box_dice(a: Tensor, b: Tensor) -> Terms:
         >>> box_dice.pairs(box, others[:1])
         tensor([0.5000])
     """
-    sizes = geometry.volume(a), geometry.volume(b)
-    return scores.dice(
-        geometry.intersection(a, b), *sizes, empty=score_of_nothing(a, b, *sizes)
-    ), []
+    shared, *sizes = geometry.shared_and_own(a, b)
+    return scores.dice(shared, *sizes, empty=score_of_nothing(a, b, *sizes)), []
 
 
 @partial(BoxOverlap, stretch_free=True, zero_apart=True, symmetric=False)
@@ -98,10 +95,8 @@ def box_iof(a: Tensor, b: Tensor) -> Terms:
         >>> box_iof.pairs(box, others[:1])
         tensor([0.5000])
     """
-    sizes = geometry.volume(a), geometry.volume(b)
-    return scores.iof(
-        geometry.intersection(a, b), sizes[0], empty=score_of_nothing(a, b, *sizes)
-    ), []
+    shared, *sizes = geometry.shared_and_own(a, b)
+    return scores.iof(shared, sizes[0], empty=score_of_nothing(a, b, *sizes)), []
 
 
 @partial(
@@ -124,10 +119,9 @@ def box_giou(a: Tensor, b: Tensor) -> Terms:
         >>> box_giou.pairs(box, others[:1])
         tensor([-0.5000])
     """
-    shared, sizes = geometry.intersection(a, b), (geometry.volume(a), geometry.volume(b))
+    shared, *sizes, enclosing = geometry.all_volumes(a, b)
     empty = score_of_nothing(a, b, *sizes)
     iou, union = scores.iou(shared, *sizes, empty=empty), sizes[0] + sizes[1] - shared
-    enclosing = geometry.enclosing_volume(a, b)
     return iou, [scores.hull_penalty(union, enclosing, empty=None if empty is None else 0.0)]
 
 
