@@ -11,12 +11,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from softoverlap._checks import is_traced
+from softoverlap._checks import has_tangent, is_traced
 
 
 def shared_edge(low_a: Tensor, high_a: Tensor, low_b: Tensor, high_b: Tensor) -> Tensor:
     """Edge that two boxes share, 0 where they are apart; half of the gradient where they touch."""
-    if is_traced():
+    if is_traced() or has_tangent(low_a, high_a, low_b, high_b):
         edge = torch.minimum(high_a, high_b).sub_(torch.maximum(low_a, low_b))
         return torch.maximum(edge, edge.new_zeros(()))
     if not _needs_gradient(low_a, high_a, low_b, high_b):
@@ -26,7 +26,8 @@ def shared_edge(low_a: Tensor, high_a: Tensor, low_b: Tensor, high_b: Tensor) ->
 
 def enclosing_edge(low_a: Tensor, high_a: Tensor, low_b: Tensor, high_b: Tensor) -> Tensor:
     """Edge of the smallest box around both."""
-    if is_traced() or not _needs_gradient(low_a, high_a, low_b, high_b):
+    faces = low_a, high_a, low_b, high_b
+    if is_traced() or has_tangent(*faces) or not _needs_gradient(*faces):
         return torch.maximum(high_a, high_b).sub_(torch.minimum(low_a, low_b))
     return _EnclosingEdge.apply(low_a, high_a, low_b, high_b)  # pyright: ignore[reportReturnType]
 

@@ -21,7 +21,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from softoverlap._checks import is_traced
+from softoverlap._checks import has_tangent, is_batched, may_look
 
 Volumes = Callable[[Tensor, Tensor], tuple[Tensor, ...]]
 """From two sets of boxes to shared volume, both sizes and, if it is asked for, enclosing volume."""
@@ -31,7 +31,7 @@ def in_one(plain: Volumes, a: Tensor, b: Tensor) -> tuple[Tensor, ...]:
     """The volumes that `plain` computes, of boxes in float32 or wider."""
     asks = torch.is_grad_enabled() and (a.requires_grad or b.requires_grad)
     alike = a.ndim == 2 and a.shape == b.shape and a.dtype == b.dtype
-    if not (asks and alike and a.device.type == b.device.type == "cpu") or is_traced():
+    if not (asks and alike and may_look(a, b)) or has_tangent(a, b):
         return plain(a, b)
     return _Volumes.apply(a, b, plain)  # pyright: ignore[reportReturnType]
 
@@ -46,19 +46,22 @@ class _Volumes(torch.autograd.Function):
     @staticmethod
     def backward(ctx, *gradients):  # pyright: ignore[reportIncompatibleMethodOverride]
         boxes, needed = ctx.saved_tensors, ctx.needs_input_grad[:2]
-        if torch.is_grad_enabled():
-            return *_twice(ctx.plain, boxes, needed, gradients), None
+        if torch.is_grad_enabled() or is_batched(*gradients):
+            return *_plain_faces(ctx.plain, boxes, needed, gradients), None
         return *_faces(boxes, needed, gradients), None
 
 
-def _twice(
+def _plain_faces(
     plain: Volumes, boxes: Sequence[Tensor], needed: Sequence[bool], gradients: Sequence[Tensor]
 ) -> list[Tensor | None]:
     """The gradient by autograd, which can be differentiated again."""
-    wanted = [each for each, need in zip(boxes, needed, strict=True) if need]
-    pairs = zip(plain(*boxes), gradients, strict=True)
-    volumes, factors = zip(*(pair for pair in pairs if pair[0].requires_grad), strict=True)
-    found = iter(torch.autograd.grad(volumes, wanted, factors, create_graph=True))
+    again = torch.is_grad_enabled()
+    with torch.enable_grad():
+        own = [x.view_as(x) for x in boxes]  # without the boxes' hooks, which run later
+        pairs = zip(plain(*own), gradients, strict=True)
+        volumes, factors = zip(*(pair for pair in pairs if pair[0].requires_grad), strict=True)
+        wanted = [each for each, need in zip(own, needed, strict=True) if need]
+        found = iter(torch.autograd.grad(volumes, wanted, factors, create_graph=again))
     return [next(found) if need else None for need in needed]
 
 

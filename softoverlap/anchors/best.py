@@ -36,6 +36,7 @@ NODES = 1_000_000
 """Nodes of the branch and bound after which a crop is given up, and its gap reported."""
 
 _ELEMENTS_PER_BLOCK = 1 << 20
+_MOST_STEPS = 1 << 12  # along the longest axis, one after the other
 _THRESHOLDS = 8
 _CACHED_CROPS = 8192
 _cache: OrderedDict[tuple[object, ...], tuple[Box, float, float]] = OrderedDict()
@@ -170,7 +171,8 @@ def _search(values: Tensor, alpha: float, beta: float) -> tuple[Box, float, floa
     window = _window(_profiles(_gain(values, score, alpha, beta)))
     if window is None:
         return box, score, score
-    if _cost([high - low for low, high in window]) > EXACT_SUMS:
+    sides = [high - low for low, high in window]
+    if _cost(sides) > EXACT_SUMS or max(sides) > _MOST_STEPS:
         return _bounded(values, size, alpha, beta, box, score, window)
     box, score = _raise(values, size, alpha, beta, box, score, _exact)
     return box, score, score

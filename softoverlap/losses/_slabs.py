@@ -16,8 +16,8 @@ activated again, and its gradient is written:
 
 times the derivative of sigmoid or softmax. The cross entropy adds s · softmax - y, where s is what
 the target of a voxel adds up to. Where both masks are 0 or both are 1, min has the gradient of the
-product, as in `softoverlap.masks.min_intersection`; sigmoid and softmax are flat there, so that
-this is looked for only without an activation.
+product, as in `softoverlap.masks.min_intersection`; this is looked for only without an activation,
+since a sigmoid is flat there, and a softmax all but flat.
 
 Rows of fixed length are added up in the dtype of accumulation, and the rows in float64: neither the
 layout in memory nor the number of threads changes a bit of the sums.
@@ -37,11 +37,10 @@ from typing import NamedTuple
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.autograd.forward_ad import unpack_dual
 
 from softoverlap import masks
 from softoverlap._autograd import held_gradient
-from softoverlap._checks import is_traced, should_validate
+from softoverlap._checks import has_tangent, is_batched, is_traced, should_validate
 from softoverlap._types import TAKEN, accumulation_dtype, plain
 from softoverlap.losses._volumes import ROW, Plan, RefusedError, Volumes, Where, without
 from softoverlap.losses.inputs import Preparation
@@ -93,7 +92,7 @@ def _is_covered(prepare: Preparation, input: object, target: object) -> bool:
             return False
         if values.layout != torch.strided or values.device.type != "cpu":
             return False
-        if unpack_dual(values).tangent is not None:
+        if values.is_inference() or has_tangent(values):
             return False
     assert isinstance(input, Tensor)
     assert isinstance(target, Tensor)
@@ -118,7 +117,7 @@ class _Sums(torch.autograd.Function):
     @staticmethod
     def backward(ctx, *gradients):
         input, target, sizes = ctx.saved_tensors
-        if torch.is_grad_enabled():
+        if torch.is_grad_enabled() or is_batched(*gradients):
             return _plain_gradient(ctx.plan, input, target, gradients), None, None
         by_sizes, volumes = held_gradient(sizes, gradients[0]), _Fused(input, target, ctx.plan)
         return volumes.gradient(by_sizes, gradients[1], ctx.may_tie), None, None
@@ -128,13 +127,16 @@ def _plain_gradient(
     plan: Plan, input: Tensor, target: Tensor, gradients: Sequence[Tensor]
 ) -> Tensor:
     """The gradient by the plain path, which can be differentiated again."""
-    shared, pred, _ = plain_sums(*replace(plan.prepare, validate=False)(input, target), plan.form)
-    outputs, by_outputs = [shared, pred], [*gradients[0][:2]]
-    if plan.entropy:
-        truth = target[:, 0].long() if plan.labels else target.to(plan.dtype)
-        outputs.append(F.cross_entropy(input.to(plan.dtype), truth, reduction="sum"))
-        by_outputs.append(gradients[1])
-    return torch.autograd.grad(outputs, input, by_outputs, create_graph=True)[0]
+    again, prepare = torch.is_grad_enabled(), replace(plan.prepare, validate=False)
+    with torch.enable_grad():
+        own = input.view_as(input)  # whose hooks are not those of the input, which run later
+        shared, pred, _ = plain_sums(*prepare(own, target), plan.form)
+        outputs, by_outputs = [shared, pred], [*gradients[0][:2]]
+        if plan.entropy:
+            truth = target[:, 0].long() if plan.labels else target.to(plan.dtype)
+            outputs.append(F.cross_entropy(own.to(plan.dtype), truth, reduction="sum"))
+            by_outputs.append(gradients[1])
+        return torch.autograd.grad(outputs, own, by_outputs, create_graph=again)[0]
 
 
 class _Fused(Volumes):
@@ -218,7 +220,11 @@ class _Fused(Volumes):
     def differentiate(
         self, slabs: Iterable[Tensor], factors: tuple[Tensor, Tensor], may_tie: bool
     ) -> None:
-        """Write the derivative by the prediction; sign(y - p) is what tells `p < y` from ties."""
+        """Write the derivative by the prediction.
+
+        1 + sign(y - p) is 2 where p < y, 1 at ties and 0 elsewhere, exactly: in large empty targets
+        the derivative by the size is all there is, and far smaller than that by the intersection.
+        """
         slope, pred, truth = slabs
         factor, shift = factors
         if self.plan.form != "min":
@@ -229,7 +235,7 @@ class _Fused(Volumes):
         if may_tie:
             equal = slope == 0
             slope.masked_fill_(equal & (truth == 1), 1).masked_fill_(equal & (truth == 0), -1)
-        slope.mul_(factor).add_(shift)
+        slope.add_(1).mul_(factor).add_(shift)
 
     def chained(self, slope: Tensor, pred: Tensor, into: Tensor) -> Tensor:
         """The derivative by the logits, from that by the probabilities; in its place or a room."""
@@ -259,7 +265,7 @@ def _factors(form: str, by_sizes: Tensor) -> tuple[Tensor, Tensor]:
         return by_shared, 2 * by_pred
     if form == "product":
         return by_shared, by_pred
-    return by_shared / 2, by_shared / 2 + by_pred
+    return by_shared / 2, by_pred
 
 
 def _row_sums(values: Tensor) -> Tensor:

@@ -46,7 +46,13 @@ from softoverlap.measures.lesionwise.dice import (
 )
 from softoverlap.measures.lesionwise.false_positives import FalsePositiveFigures, FalsePositives
 from softoverlap.measures.lesionwise.hits import MatchedLesions, matched_lesions
-from softoverlap.measures.lesionwise.maps import LesionMap, LesionRules, LesionScan, lesion_scan
+from softoverlap.measures.lesionwise.maps import (
+    LesionMap,
+    LesionRules,
+    LesionScan,
+    lesion_scan,
+    without_small,
+)
 from softoverlap.measures.lesionwise.measure import LesionMeasure
 from softoverlap.measures.lesionwise.panoptic import PanopticFigures, PanopticQuality
 from softoverlap.measures.lesionwise.recall import LesionRecall, RecallFigures
@@ -155,4 +161,5 @@ __all__ = [
     "reaches",
     "summed_together",
     "voxel_spacing",
+    "without_small",
 ]

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from softoverlap._checks import may_look
+from softoverlap._checks import has_tangent, is_batched, may_look
 from softoverlap._types import accumulation_dtype
 from softoverlap.overlaps._blocks import by_coordinate, keep_freed_memory, parts
 
@@ -24,7 +24,7 @@ _PAIRS_PER_BLOCK = 1 << 16  # for each thread: PyTorch gives no thread less than
 
 def aligned(terms: Terms, a: Tensor, b: Tensor) -> tuple[Tensor, ...]:
     """The terms of box i and box i, or of boxes that broadcast."""
-    if not may_look(a, b) or a.ndim != 2 or a.shape != b.shape:
+    if not may_look(a, b) or a.ndim != 2 or a.shape != b.shape or has_tangent(a, b):
         return terms(a, b)
     rows = _PAIRS_PER_BLOCK * torch.get_num_threads()
     if len(a) <= rows:
@@ -44,8 +44,12 @@ class _Blocked(torch.autograd.Function):
     @staticmethod
     def backward(ctx, *gradients):  # pyright: ignore[reportIncompatibleMethodOverride]
         boxes, needed = ctx.saved_tensors, ctx.needs_input_grad[:2]
-        if torch.is_grad_enabled():  # for a second derivative, all of it
-            return *_gradients(ctx.terms(*boxes), boxes, needed, gradients), None, None
+        again = torch.is_grad_enabled()
+        if again or is_batched(*gradients):  # for a second derivative, all of it
+            with torch.enable_grad():
+                own = [x.view_as(x) for x in boxes]  # without the boxes' hooks, which run later
+                found = ctx.terms(*own)
+            return *_gradients(found, own, needed, gradients), None, None
         total = [torch.empty_like(x) if n else None for x, n in zip(boxes, needed, strict=True)]
         dtype = accumulation_dtype(*boxes)
         for part in parts(len(boxes[0]), ctx.rows):

@@ -66,8 +66,8 @@ class BoxLikeOverlap(Overlap):
 
     def terms(self, a: Tensor, b: Tensor) -> Terms:
         """The score and the penalties of boxes that broadcast over their leading axes."""
-        definition = self.defined({})
-        score, *penalties = aligned(partial(self._listed, definition), a, b)
+        listed = partial(self._listed, self.defined({}))
+        score, *penalties = aligned(listed, *in_wider_type(a, b, self._layout))
         return score, penalties
 
     def score(self, a: Tensor, b: Tensor) -> Tensor:
@@ -93,8 +93,8 @@ class BoxLikeOverlap(Overlap):
         definition = self.defined(parameters, self.pairs.__name__)
         self.check(validate, pred=pred, target=target)
         check_same_rows(pred=pred, target=target)
-        score = partial(self._alone, definition)
-        (total,) = aligned(score, plain(pred), plain(target))
+        wide = in_wider_type(plain(pred), plain(target), self._layout)  # for all blocks alike
+        (total,) = aligned(partial(self._alone, definition), *wide)
         return total.to(score_dtype(pred, target))
 
     def _total(self, definition: Callable[[Tensor, Tensor], Terms], a: Tensor, b: Tensor) -> Tensor:
@@ -106,15 +106,15 @@ class BoxLikeOverlap(Overlap):
     def _listed(
         self, definition: Callable[[Tensor, Tensor], Terms], a: Tensor, b: Tensor
     ) -> tuple[Tensor, ...]:
-        """The score and the penalties of boxes of any size, all in one tuple."""
-        score, penalties = self._terms(definition, *in_wider_type(a, b, self._layout))
+        """The score and the penalties, all in one tuple."""
+        score, penalties = self._terms(definition, a, b)
         return score, *penalties
 
     def _alone(
         self, definition: Callable[[Tensor, Tensor], Terms], a: Tensor, b: Tensor
     ) -> tuple[Tensor]:
-        """The score less the penalties of boxes of any size, as a tuple of one."""
-        return (self._total(definition, *in_wider_type(a, b, self._layout)),)
+        """The score less the penalties, as a tuple of one."""
+        return (self._total(definition, a, b),)
 
     def _terms(self, definition: Callable[[Tensor, Tensor], Terms], a: Tensor, b: Tensor) -> Terms:
         if self.scale_free:

@@ -298,3 +298,45 @@ def test_memory_beyond_the_inputs_is_little_more_than_the_gradient():
     volumes = [float(line) for line in done.stdout.split()]
     assert len(volumes) == 3
     assert max(volumes) <= 1 + 0.9  # rooms for slabs: half as much in two items
+
+
+@pytest.mark.parametrize("loss", [SoftDiceLoss, SoftTverskyLoss])
+@pytest.mark.parametrize("voxels", [0, 8])
+def test_the_gradient_of_background_is_exact_where_little_is_shared(loss, voxels):
+    """The derivative by the size is far smaller there than that by the intersection."""
+    logits = torch.linspace(-3, 3, 48**3).view(1, 1, 48, 48, 48).requires_grad_()
+    target = torch.zeros_like(logits)
+    target.view(-1)[:voxels] = 1
+    loss(sigmoid=True)(logits, target).backward()
+    wide = logits.detach().double().requires_grad_()
+    loss(sigmoid=True)(wide, target.double()).backward()
+    expected = wide.grad.float()
+    assert expected.abs().min() > 0
+    torch.testing.assert_close(logits.grad, expected, rtol=1e-5, atol=0)
+
+
+def test_hooks_of_the_input_run_once_where_a_gradient_is_differentiated_again():
+    input, target, options = case(activation="sigmoid")
+    calls = []
+    input.requires_grad_().register_hook(lambda gradient: calls.append(1) or 2 * gradient)
+    loss = SoftDiceLoss(sigmoid=True, **options)
+    (found,) = torch.autograd.grad(loss(input, target), input, create_graph=True)
+    assert len(calls) == 1
+    expected = torch.autograd.grad(loss(free := input.detach().requires_grad_(), target), free)
+    torch.testing.assert_close(found, 2 * expected[0])
+
+
+def test_many_gradients_at_once_and_forward_derivatives_take_the_plain_path():
+    input, target, _ = case(shape=(2, 1, 4, 4), activation="sigmoid")
+    loss = SoftDiceLoss(sigmoid=True, reduction="none")
+    jacobian = torch.autograd.functional.jacobian
+    rows = [jacobian(lambda x: loss(x, target).flatten(), input, vectorize=v) for v in (0, 1)]
+    torch.testing.assert_close(*rows)
+
+
+def test_labels_made_in_inference_mode_are_taken():
+    with torch.inference_mode():
+        labels = torch.ones(1, 1, 4, 4, dtype=torch.int64)
+    logits = torch.zeros(1, 2, 4, 4, requires_grad=True)
+    SoftDiceLoss(softmax=True, to_onehot_y=True)(logits, labels).backward()
+    assert logits.grad.abs().sum() > 0

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch.autograd import forward_ad
 
 from softoverlap import losses
-from softoverlap.overlaps import BoxLikeOverlap, BoxOverlap
+from softoverlap.overlaps import BoxLikeOverlap, BoxOverlap, box_giou
 from softoverlap.overlaps.overlap import _NAMED
 
 OVERLAPS = [each for each in _NAMED.values() if isinstance(each, BoxLikeOverlap)]
@@ -131,3 +132,41 @@ def test_no_gradient_of_half_precision_overflows_in_blocks(blocks_of_five):
     for gradient in derivatives(_NAMED["box_iou"].pairs, boxes)[1:]:
         assert torch.isfinite(gradient).all()
         assert gradient.abs().max() > 6e4
+
+
+@pytest.mark.parametrize("rows", [4, 60])
+def test_other_kinds_of_derivatives_do_not_depend_on_the_number_of_boxes(blocks_of_five, rows):
+    generator = torch.Generator().manual_seed(0)
+    low = torch.rand(2, rows, 3, generator=generator, dtype=torch.float64)
+    pred, target = torch.cat([low, low + 1], dim=2)
+    score = box_giou.pairs
+    jacobian = torch.autograd.functional.jacobian
+    one_by_one, at_once = (
+        jacobian(lambda x: score(x, target).sum(0, keepdim=True), pred, vectorize=vectorize)
+        for vectorize in (False, True)
+    )
+    torch.testing.assert_close(one_by_one, at_once)
+    for requires_grad in (False, True):
+        with forward_ad.dual_level():
+            dual = forward_ad.make_dual(pred.clone().requires_grad_(requires_grad), pred)
+            slope = forward_ad.unpack_dual(score(dual, target).sum()).tangent
+        torch.testing.assert_close(slope.detach(), (one_by_one[0] * pred).sum())
+
+
+@pytest.mark.parametrize("rows", [4, 60])
+def test_hooks_of_boxes_run_once(blocks_of_five, rows):
+    pred, calls = torch.tensor([[0.0, 0.0, 2.0, 2.0]]).repeat(rows, 1).requires_grad_(), []
+    pred.register_hook(lambda gradient: calls.append(1) or gradient)
+    score = box_giou.pairs(pred, pred.detach() + 1).sum()
+    torch.autograd.grad(score, pred, create_graph=True)
+    assert len(calls) == 1
+
+
+def test_a_huge_box_changes_all_blocks_alike(blocks_of_five, monkeypatch):
+    generator = torch.Generator().manual_seed(0)
+    low = torch.rand(2, 60, 3, generator=generator)
+    pred, target = torch.cat([low, low + torch.rand(2, 60, 3, generator=generator)], dim=2)
+    pred[0, 3:] = 1e14
+    few = box_giou.pairs(pred, target)
+    monkeypatch.setattr("softoverlap.overlaps._aligned._PAIRS_PER_BLOCK", 1000)
+    assert torch.equal(few, box_giou.pairs(pred, target))

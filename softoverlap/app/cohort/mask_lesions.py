@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -26,6 +27,7 @@ from softoverlap.measures import (
     lesion_scan,
     match_quality,
     matched_lesions,
+    without_small,
 )
 
 Voxel = tuple[int, ...]
@@ -150,21 +152,22 @@ def _scans(
     stack = [] if raters is None else [rater.numpy() for rater in raters]
     sides = [truth.numpy()] if ignored is None else [truth.numpy(), ignored.numpy()]
     masks = [pred.numpy(), *sides, *stack]
-    lowest = rules.halo or float(np.nextafter(0, 1))
-    parts = islands([(mask, lowest) for mask in masks], [(mask, rules.threshold) for mask in masks])
+    parts = islands(
+        [(mask, rules.halo) for mask in masks], [(mask, rules.threshold) for mask in masks]
+    )
     for window in parts:
         cuts = [torch.from_numpy(near_by(mask, window)) for mask in masks]
         marks = torch.stack(cuts[1 + len(sides) :]) if stack else None
-        yield [
-            _placed(
-                lesion_scan(
-                    cuts[0], cuts[1 + side], rules=rules, spacing=spacing,
-                    raters=None if side else marks,
-                ),
-                window,
+        scans = [
+            lesion_scan(
+                cuts[0], cuts[1 + side], rules=replace(rules, min_mm3=0.0), spacing=spacing,
+                raters=None if side else marks,
             )
             for side in range(len(sides))
         ]  # fmt: skip
+        if rules.min_mm3:  # what is left of the prediction depends on both sides
+            scans = without_small(scans, rules.min_mm3)
+        yield [_placed(scan, window) for scan in scans]
 
 
 def _placed(scan: LesionScan, window: tuple[slice, ...]) -> LesionScan:

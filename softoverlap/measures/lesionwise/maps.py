@@ -175,7 +175,7 @@ def lesion_scan(
         origin=tuple(axis.start for axis in window),
         voxel_mm3=math.nan if spacing is None else math.prod(edges),
     )
-    return _without_small(scan, rules.min_mm3) if rules.min_mm3 else scan
+    return without_small([scan], rules.min_mm3)[0] if rules.min_mm3 else scan
 
 
 def touching(truth: np.ndarray, pred: np.ndarray, shape: tuple[int, int]) -> sparse.csr_array:
@@ -271,14 +271,28 @@ def _lesion_map(
     )
 
 
-def _without_small(scan: LesionScan, min_mm3: float) -> LesionScan:
-    """Without small lesions of either mask, and without what touches small true ones only."""
-    pred, truth = (
-        lesions.sizes() * scan.voxel_mm3 >= min_mm3 for lesions in (scan.pred, scan.truth)
-    )
-    touches = scan.touches()
-    excused = (touches[~truth].sum(axis=0) > 0) & (touches[truth].sum(axis=0) == 0)
-    return replace(scan, pred=scan.pred.keeping(pred & ~excused), truth=scan.truth.keeping(truth))
+def without_small(scans: Sequence[LesionScan], min_mm3: float) -> list[LesionScan]:
+    """Scans of one prediction without small lesions, and without what touches small true ones only.
+
+    Args:
+        scans: The prediction against each of several truths.
+        min_mm3: The smallest volume that counts, in mm³.
+
+    Returns:
+        The scans, which all have the same predicted lesions.
+    """
+    pred = scans[0].pred.sizes() * scans[0].voxel_mm3 >= min_mm3
+    truths = [scan.truth.sizes() * scan.voxel_mm3 >= min_mm3 for scan in scans]
+    of_small, of_large = np.zeros((2, len(pred)))
+    for scan, truth in zip(scans, truths, strict=True):
+        touches = scan.touches()
+        of_small = of_small + touches[~truth].sum(axis=0)
+        of_large = of_large + touches[truth].sum(axis=0)
+    kept = pred & ~((of_small > 0) & (of_large == 0))
+    return [
+        replace(scan, pred=scan.pred.keeping(kept), truth=scan.truth.keeping(truth))
+        for scan, truth in zip(scans, truths, strict=True)
+    ]
 
 
 def _existence(labels: np.ndarray, marked: np.ndarray) -> np.ndarray:

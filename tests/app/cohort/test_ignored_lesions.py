@@ -166,3 +166,12 @@ def test_labels_that_are_ignored_need_labels(tmp_path):
     save_nifti(tmp_path / "soft.nii.gz", torch.rand(8, 8, 8), torch.eye(4))
     with pytest.raises(ValueError, match="ignore must be labels"):
         score_case(ScorePair("a", found_boxes(tmp_path), (tmp_path / "soft.nii.gz",)), settings)
+
+
+def test_a_small_ignored_lesion_beside_one_that_counts(tmp_path):
+    """A predicted lesion that touches a small ignored one alone is left out of both sides."""
+    pred = mask_file(tmp_path / "pred" / "a.nii.gz", [FIRST, SECOND])
+    truth = mask_file(tmp_path / "truth" / "a.nii.gz", [FIRST, [20, 2, 2, 21, 3, 3]], value=[1, 2])
+    settings = {"labels": (1,), "ignore": (2,), "min_mm3": 5.0, **LABELS}
+    (row,) = scored(pred, truth, **settings).rows
+    assert (row["lesions"], row["lesion_recall"], row["false_positives"]) == (1, 1.0, 0)
