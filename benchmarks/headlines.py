@@ -11,14 +11,14 @@ from dataclasses import dataclass
 from functools import partial
 
 import torch
-from _curves import THRESHOLDS, Run, generator, lesions_of, random_boxes
+from _curves import THRESHOLDS, Run, generator, lesions_of, quality, random_boxes
 from _fresh import Case, case_asked, compared
 from _measure import store
 from _sorted_clipping import sorted_iou
 from torch import Tensor
 
 import softoverlap
-from softoverlap import ATSSMatcher, SummedVolume, ThresholdedDice, anchor_quality
+from softoverlap import ATSSMatcher, SummedVolume, ThresholdedDice
 from softoverlap.lesion import Lesion
 
 ROOM = 150.0  # of anchors and boxes, where lesions lie in 160³
@@ -37,10 +37,10 @@ def our_loss() -> Run:
     return loss_step(softoverlap.SoftDiceLoss(sigmoid=True))
 
 
-def monai_loss() -> Run:
+def monai_loss(*, soft_label: bool) -> Run:
     from monai.losses import DiceLoss
 
-    return loss_step(DiceLoss(sigmoid=True, soft_label=True))
+    return loss_step(DiceLoss(sigmoid=True, soft_label=soft_label))
 
 
 def of_masks() -> Run:
@@ -59,14 +59,12 @@ def boxes_of(lesions: list[Lesion]) -> Tensor:
     return torch.stack([lesion.box for lesion in lesions])
 
 
-def our_matching() -> Run:
+def our_matching(*, new: bool) -> Run:
+    """The best box of a lesion that was met before is known: so in all epochs but the first."""
     lesions, anchors = lesions_of(100), random_boxes(ANCHORS, ROOM)
     layout = {"num_locations_per_level": [ANCHORS], "num_anchors_per_loc": 1}
-
-    def run() -> object:
-        return ATSSMatcher()(anchor_quality(lesions, anchors), boxes_of(lesions), anchors, **layout)
-
-    return run
+    score = quality(lesions, anchors, new=new)
+    return lambda: ATSSMatcher()(score(), boxes_of(lesions), anchors, **layout)
 
 
 def monai_matching() -> Run:
@@ -154,7 +152,14 @@ HEADLINES = [
         "2×3×128³ logits, sigmoid, forward + backward",
         our_loss,
         "MONAI's DiceLoss(soft_label=True)",
-        monai_loss,
+        partial(monai_loss, soft_label=True),
+    ),
+    Headline(
+        "SoftDiceLoss, plain peer",
+        "2×3×128³ logits, sigmoid, forward + backward",
+        our_loss,
+        "MONAI's DiceLoss()",
+        partial(monai_loss, soft_label=False),
     ),
     Headline(
         "mask_box_dice",
@@ -165,8 +170,15 @@ HEADLINES = [
     ),
     Headline(
         "anchor_quality and ATSSMatcher",
-        "300,000 anchors × 100 soft lesions",
-        our_matching,
+        "300,000 anchors × 100 soft lesions met before",
+        partial(our_matching, new=False),
+        "MONAI's ATSSMatcher on their boxes",
+        monai_matching,
+    ),
+    Headline(
+        "anchor_quality and ATSSMatcher, new",
+        "300,000 anchors × 100 new soft lesions",
+        partial(our_matching, new=True),
         "MONAI's ATSSMatcher on their boxes",
         monai_matching,
     ),

@@ -35,6 +35,7 @@ NOTES = {
     "thresholds": "100 thresholds at 128³; lesion maps are mostly 0, dense ones nowhere.",
 }
 NOT_RUN = "Not run."
+MOST_ERROR = 0.1  # of an exponent: with more it cannot be told from another
 
 Stored = Mapping[str, Mapping[str, Any]]
 
@@ -132,7 +133,21 @@ def growth(stored: Stored) -> str:
         for what in ("time", "memory")
         if curve.get(what, {}).get("above")
     ]
-    words = f"Above the theory: {'; '.join(above)}." if above else "None lies above its theory."
+    fits = [
+        curve[what]
+        for curve in run["curves"].values()
+        for what in ("time", "memory")
+        if "exponent" in curve.get(what, {})
+    ]
+    told = sum(fit["standard_error"] <= MOST_ERROR for fit in fits)
+    words = (
+        f"Above the theory: {'; '.join(above)}. "
+        if above
+        else "None is seen to lie above its theory. "
+    ) + (
+        f"Of {len(fits)} exponents, {told} have a standard error of at most {MOST_ERROR:g}; the others "
+        "tell little."
+    )
     picture = "![Time and memory of each curve over its size](figures/growth.png)"
     parts = [f"{setting}. {_machine(run)}", markdown_table(head, rows), words, *_workers(run)]
     return "\n\n".join((*parts, picture))
