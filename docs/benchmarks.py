@@ -140,14 +140,9 @@ def growth(stored: Stored) -> str:
         if "exponent" in curve.get(what, {})
     ]
     told = sum(fit["standard_error"] <= MOST_ERROR for fit in fits)
-    words = (
-        f"Above the theory: {'; '.join(above)}. "
-        if above
-        else "None is seen to lie above its theory. "
-    ) + (
-        f"Of {len(fits)} exponents, {told} have a standard error of at most {MOST_ERROR:g}; the others "
-        "tell little."
-    )
+    words = f"Above the theory: {'; '.join(above)}." if above else "None is seen above its theory."
+    words += f" Of {len(fits)} exponents, {told} have a standard error of at most {MOST_ERROR:g};"
+    words += " the others tell little."
     picture = "![Time and memory of each curve over its size](figures/growth.png)"
     parts = [f"{setting}. {_machine(run)}", markdown_table(head, rows), words, *_workers(run)]
     return "\n\n".join((*parts, picture))
