@@ -3,10 +3,14 @@
 Each side runs in fresh processes that take turns. Memory counts the gradient, in volumes of the
 input's size. With the figures it is said which of them reach what is aimed at; small inputs, where
 fixed costs rule, are only reported.
+
+python benchmarks/losses.py                          all sizes
+python benchmarks/losses.py --sizes 2x3x128          some of them
 """
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
@@ -105,10 +109,12 @@ def reached(size: str, peer: str, figure: Mapping[str, Any]) -> bool | None:
 
 
 def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--sizes", nargs="+", choices=SHAPES, default=[*SHAPES])
     figures: dict[str, object] = {}
     missed = []
-    for size, shape in SHAPES.items():
-        volume = 4 * torch.Size(shape).numel()
+    for size in parser.parse_args().sizes:
+        volume = 4 * torch.Size(SHAPES[size]).numel()
         pairs = pairs_of(size)
         found: dict[str, Any] = compared(__file__, pairs, rounds=ROUNDS.get(size, 3))
         for name, figure in found.items():
