@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
+from torch.autograd.forward_ad import unpack_dual
 
 
 def once_only(
@@ -54,7 +55,7 @@ def held(values: Tensor, below: float | None = None) -> Tensor:
         below: Gradients of values below are held, by default of those whose reciprocal is within
             2^16 of the largest number.
     """
-    if not values.requires_grad or torch.jit.is_tracing():
+    if not values.requires_grad or torch.jit.is_tracing() or _is_transformed(values):
         return values
     return _Held.apply(values, below)  # pyright: ignore[reportReturnType]
 
@@ -63,15 +64,21 @@ def widened(values: Tensor) -> Tensor:
     """The same values in float64, whose gradient ends at the largest number of their own type."""
     if values.dtype == torch.float64:
         return held(values)
-    if not values.requires_grad or torch.jit.is_tracing():
+    if not values.requires_grad or torch.jit.is_tracing() or _is_transformed(values):
         return values.to(torch.float64)
     return _Widened.apply(values)  # pyright: ignore[reportReturnType]
 
 
+def _is_transformed(values: Tensor) -> bool:
+    """Whether derivatives are taken by `torch.func` or in forward mode: by plain operations."""
+    if torch.compiler.is_compiling():
+        return False
+    level = torch._C._functorch.maybe_current_level()  # pyright: ignore
+    return level is not None or unpack_dual(values).tangent is not None
+
+
 class _Widened(torch.autograd.Function):
     """One pass over the gradient, where `_Held` takes three."""
-
-    generate_vmap_rule = True
 
     @staticmethod
     def forward(values):
@@ -86,14 +93,8 @@ class _Widened(torch.autograd.Function):
         most = torch.finfo(ctx.dtype).max
         return gradients[0].to(ctx.dtype).clamp_(-most, most)
 
-    @staticmethod
-    def jvp(ctx, *tangents):
-        return tangents[0].to(torch.float64)
-
 
 class _Held(torch.autograd.Function):
-    generate_vmap_rule = True
-
     @staticmethod
     def forward(values, below):
         return values.view_as(values)
@@ -107,10 +108,6 @@ class _Held(torch.autograd.Function):
     def backward(ctx, *gradients):
         values, below = ctx.saved_tensors[0], ctx.below
         return held_gradient(values, gradients[0], below), None
-
-    @staticmethod
-    def jvp(ctx, *tangents):
-        return tangents[0].view_as(tangents[0])
 
 
 def held_gradient(values: Tensor, gradient: Tensor, below: float | None = None) -> Tensor:

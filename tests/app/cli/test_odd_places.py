@@ -113,7 +113,7 @@ def test_a_link_to_itself_in_a_folder_costs_its_case_alone(here):
     assert status == 1
     errors = {row["case"]: row["error"] for row in read_table("o/cases.csv").rows}
     assert not errors.pop("a")
-    assert "is a link whose target is missing" in errors["b"]
+    assert "is a link that leads to itself" in errors["b"]
     status, output = run("boxes", "p", "--output", "b")
     assert status == 1
     assert "1 mask boxed, 1 failed" in output
@@ -123,7 +123,7 @@ def test_a_link_to_itself_in_a_training_folder_is_named(here):
     for name in ("images/b.nii", "raters/b_rater1.nii"):
         os.symlink(Path(name).name, here / "d" / name)
     _, output = run("train", "--data", "d", "--output", "r", "--dry-run")
-    assert "d/images/b.nii: a link whose target is missing" in output
+    assert "d/images/b.nii: a link that leads to itself" in output
     os.symlink("patients.csv", here / "d/patients.csv")
     status, output = run("train", "--data", "d", "--output", "r", "--dry-run")
     assert status == 2
