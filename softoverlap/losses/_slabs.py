@@ -87,6 +87,8 @@ def plain_sums(pred: Tensor, truth: Tensor, form: str) -> list[Tensor]:
 
 def _is_covered(prepare: Preparation, input: object, target: object) -> bool:
     """Whether these are inputs for slabs; whatever is refused is refused by the plain path."""
+    if is_traced():
+        return False
     for values in (input, target):
         if not isinstance(values, Tensor) or values.dtype not in TAKEN or values.ndim < 3:
             return False
@@ -96,7 +98,7 @@ def _is_covered(prepare: Preparation, input: object, target: object) -> bool:
             return False
     assert isinstance(input, Tensor)
     assert isinstance(target, Tensor)
-    if is_traced() or target.requires_grad or not input.is_floating_point():
+    if target.requires_grad or not input.is_floating_point():
         return False
     of_several = prepare.softmax or prepare.to_onehot_y or not prepare.include_background
     if prepare.other_act is not None or input.shape[1] <= int(of_several):
