@@ -255,9 +255,10 @@ def _machine(run: Mapping[str, Any]) -> str:
     if machine["device"] not in (kind, "x86_64"):
         kind = f"{machine['device']}, {kind}"
     threads = machine["torch_threads"]
+    note = f" **{run['note']}**" if "note" in run else ""
     return (
         f"{kind}, {machine['cpu_cores']} cores, {threads} thread{'s' * (threads > 1)}, PyTorch "
-        f"{machine['torch']}, MONAI {machine['monai']}."
+        f"{machine['torch']}, MONAI {machine['monai']}.{note}"
     )
 
 
