@@ -141,7 +141,7 @@ def component_maps(
 
 def _narrowed(labels: np.ndarray) -> np.ndarray:
     """Few components in 16 bits: half the memory of a scan that is one island."""
-    return labels.astype(np.int16) if _fits(labels.max(initial=0)) else labels
+    return labels.astype(np.int16) if _fits(int(labels.max(initial=0))) else labels
 
 
 def _fits(count: int) -> bool:
