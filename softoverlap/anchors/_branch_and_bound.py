@@ -159,7 +159,7 @@ def best_interval(line: list[float]) -> tuple[int, int]:
     return found
 
 
-def best_sums(lines: Float[Tensor, "steps rows columns"]) -> Float[Tensor, "rows columns"]:
+def best_sums(lines: Float[Tensor, "steps *lines"]) -> Float[Tensor, "*lines"]:
     """The largest sum of any interval along the first axis."""
     running, best = lines[0].clone(), lines[0].clone()
     for step in lines[1:]:
