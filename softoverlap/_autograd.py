@@ -1,8 +1,8 @@
-"""Derivatives that exist once: a second one is refused, and not silently left out."""
+"""What custom derivatives share: second ones, refused or plain, and gradients that stay finite."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -22,6 +22,64 @@ def once_only(
     present = [gradient for gradient in gradients if gradient is not None]
     tied = iter(_Refuse.apply(what, len(present), *present, *inputs))  # pyright: ignore
     return tuple(None if gradient is None else next(tied) for gradient in gradients)
+
+
+def plain_gradients(
+    plain: Callable[..., Sequence[Tensor]],
+    inputs: Sequence[Tensor],
+    needed: Sequence[bool],
+    gradients: Sequence[Tensor],
+) -> list[Tensor | None]:
+    """The gradients of a backward pass by plain operations, which can be differentiated again.
+
+    Args:
+        plain: From the inputs to the outputs of the forward pass that may have a gradient.
+        inputs: Those of the forward pass.
+        needed: Which of them need a gradient.
+        gradients: Those of the outputs.
+
+    Returns:
+        A gradient of each input that needs one, else None.
+    """
+    again = torch.is_grad_enabled()
+    with torch.enable_grad():
+        own = [each.view_as(each) for each in inputs]  # without the inputs' hooks, which run later
+        outputs = plain(*own)
+    return gradients_to(own, needed, outputs, gradients, again=again)
+
+
+def gradients_to(
+    inputs: Sequence[Tensor],
+    needed: Sequence[bool],
+    outputs: Sequence[Tensor],
+    gradients: Sequence[Tensor],
+    *,
+    again: bool = False,
+) -> list[Tensor | None]:
+    """The gradient of each input that needs one, from those of outputs that were made of them."""
+    wanted = [each for each, need in zip(inputs, needed, strict=True) if need]
+    pairs = zip(outputs, gradients, strict=True)
+    tied = [(output, grad.to(output.dtype)) for output, grad in pairs if output.requires_grad]
+    made, factors = map(list, zip(*tied, strict=True))
+    found = iter(
+        torch.autograd.grad(made, wanted, factors, create_graph=again, materialize_grads=True)
+    )
+    return [next(found) if need else None for need in needed]
+
+
+def has_tangent(*tensors: Tensor) -> bool:
+    """Whether a tensor carries a derivative in forward mode, which custom functions do not."""
+    return any(unpack_dual(tensor).tangent is not None for tensor in tensors)
+
+
+def is_batched(*tensors: Tensor | None) -> bool:
+    """Whether a tensor stands for many, as a gradient does with `is_grads_batched=True`.
+
+    Only plain operations have a rule for that.
+    """
+    kinds = torch._C._functorch  # pyright: ignore
+    present = [tensor for tensor in tensors if tensor is not None]
+    return any(kinds.is_batchedtensor(t) or kinds.is_legacy_batchedtensor(t) for t in present)
 
 
 class _Refuse(torch.autograd.Function):
@@ -74,11 +132,11 @@ def _is_transformed(values: Tensor) -> bool:
     if torch.compiler.is_compiling():
         return False
     level = torch._C._functorch.maybe_current_level()  # pyright: ignore
-    return level is not None or unpack_dual(values).tangent is not None
+    return level is not None or has_tangent(values)
 
 
 class _Widened(torch.autograd.Function):
-    """One pass over the gradient, where `_Held` takes three."""
+    """One pass over the gradient, where `_Held` takes several."""
 
     @staticmethod
     def forward(values):

@@ -11,7 +11,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from softoverlap._checks import has_tangent, is_traced
+from softoverlap._autograd import has_tangent
+from softoverlap._checks import is_traced
 
 
 def shared_edge(low_a: Tensor, high_a: Tensor, low_b: Tensor, high_b: Tensor) -> Tensor:

@@ -21,7 +21,8 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from softoverlap._checks import has_tangent, is_batched, may_look
+from softoverlap._autograd import has_tangent, is_batched, plain_gradients
+from softoverlap._checks import may_look
 
 Volumes = Callable[[Tensor, Tensor], tuple[Tensor, ...]]
 """From two sets of boxes to shared volume, both sizes and, if it is asked for, enclosing volume."""
@@ -47,22 +48,8 @@ class _Volumes(torch.autograd.Function):
     def backward(ctx, *gradients):  # pyright: ignore[reportIncompatibleMethodOverride]
         boxes, needed = ctx.saved_tensors, ctx.needs_input_grad[:2]
         if torch.is_grad_enabled() or is_batched(*gradients):
-            return *_plain_faces(ctx.plain, boxes, needed, gradients), None
+            return *plain_gradients(ctx.plain, boxes, needed, gradients), None
         return *_faces(boxes, needed, gradients), None
-
-
-def _plain_faces(
-    plain: Volumes, boxes: Sequence[Tensor], needed: Sequence[bool], gradients: Sequence[Tensor]
-) -> list[Tensor | None]:
-    """The gradient by autograd, which can be differentiated again."""
-    again = torch.is_grad_enabled()
-    with torch.enable_grad():
-        own = [x.view_as(x) for x in boxes]  # without the boxes' hooks, which run later
-        pairs = zip(plain(*own), gradients, strict=True)
-        volumes, factors = zip(*(pair for pair in pairs if pair[0].requires_grad), strict=True)
-        wanted = [each for each, need in zip(own, needed, strict=True) if need]
-        found = iter(torch.autograd.grad(volumes, wanted, factors, create_graph=again))
-    return [next(found) if need else None for need in needed]
 
 
 def _faces(

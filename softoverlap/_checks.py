@@ -14,7 +14,6 @@ from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
-from torch.autograd.forward_ad import unpack_dual
 
 from softoverlap._types import TAKEN, plain
 
@@ -43,21 +42,6 @@ def is_traced() -> bool:
     if torch.compiler.is_compiling() or torch.jit.is_tracing():
         return True
     return torch._C._functorch.maybe_current_level() is not None  # pyright: ignore
-
-
-def has_tangent(*tensors: Tensor) -> bool:
-    """Whether a tensor carries a derivative in forward mode, which custom functions do not."""
-    return any(unpack_dual(tensor).tangent is not None for tensor in tensors)
-
-
-def is_batched(*tensors: Tensor | None) -> bool:
-    """Whether a tensor stands for many, as a gradient does with `is_grads_batched=True`.
-
-    Only plain operations have a rule for that.
-    """
-    kinds = torch._C._functorch  # pyright: ignore
-    present = [tensor for tensor in tensors if tensor is not None]
-    return any(kinds.is_batchedtensor(t) or kinds.is_legacy_batchedtensor(t) for t in present)
 
 
 def refusal(argument: str, complaint: str, kind: type[Refusal] = ValueError) -> Refusal:

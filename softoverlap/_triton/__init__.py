@@ -13,8 +13,8 @@ from functools import cache
 
 import torch
 from torch import Tensor
-from torch.autograd.forward_ad import unpack_dual
 
+from softoverlap._autograd import has_tangent
 from softoverlap._checks import is_traced
 
 DEVICES = {"cuda"}
@@ -31,9 +31,7 @@ def available(*tensors: Tensor) -> bool:
         return False
     if any(type(tensor) is not Tensor or tensor.device != device for tensor in tensors):
         return False
-    if any(unpack_dual(tensor).tangent is not None for tensor in tensors):
-        return False
-    return _works(device)
+    return not has_tangent(*tensors) and _works(device)
 
 
 def on(device: torch.device) -> AbstractContextManager[object]:

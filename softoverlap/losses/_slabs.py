@@ -30,8 +30,9 @@ values outside [0, 1].
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -39,8 +40,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from softoverlap import masks
-from softoverlap._autograd import held_gradient
-from softoverlap._checks import has_tangent, is_batched, is_traced, should_validate
+from softoverlap._autograd import has_tangent, held_gradient, is_batched, plain_gradients
+from softoverlap._checks import is_traced, should_validate
 from softoverlap._types import TAKEN, accumulation_dtype, plain
 from softoverlap.losses._volumes import ROW, Plan, RefusedError, Volumes, Where, without
 from softoverlap.losses.inputs import Preparation
@@ -120,25 +121,22 @@ class _Sums(torch.autograd.Function):
     def backward(ctx, *gradients):
         input, target, sizes = ctx.saved_tensors
         if torch.is_grad_enabled() or is_batched(*gradients):
-            return _plain_gradient(ctx.plan, input, target, gradients), None, None
+            plain = partial(_plain_outputs, ctx.plan, target)
+            wanted = gradients[: 1 + ctx.plan.entropy]
+            return *plain_gradients(plain, [input], [True], wanted), None, None
         by_sizes, volumes = held_gradient(sizes, gradients[0]), _Fused(input, target, ctx.plan)
         return volumes.gradient(by_sizes, gradients[1], ctx.may_tie), None, None
 
 
-def _plain_gradient(
-    plan: Plan, input: Tensor, target: Tensor, gradients: Sequence[Tensor]
-) -> Tensor:
-    """The gradient by the plain path, which can be differentiated again."""
-    again, prepare = torch.is_grad_enabled(), replace(plan.prepare, validate=False)
-    with torch.enable_grad():
-        own = input.view_as(input)  # whose hooks are not those of the input, which run later
-        shared, pred, _ = plain_sums(*prepare(own, target), plan.form)
-        outputs, by_outputs = [shared, pred], [*gradients[0][:2]]
-        if plan.entropy:
-            truth = target[:, 0].long() if plan.labels else target.to(plan.dtype)
-            outputs.append(F.cross_entropy(own.to(plan.dtype), truth, reduction="sum"))
-            by_outputs.append(gradients[1])
-        return torch.autograd.grad(outputs, own, by_outputs, create_graph=again)[0]
+def _plain_outputs(plan: Plan, target: Tensor, input: Tensor) -> list[Tensor]:
+    """What `_Sums` returns and has a gradient, by the plain path."""
+    sizes = torch.stack(
+        plain_sums(*replace(plan.prepare, validate=False)(input, target), plan.form)
+    )
+    if not plan.entropy:
+        return [sizes]
+    truth = target[:, 0].long() if plan.labels else target.to(plan.dtype)
+    return [sizes, F.cross_entropy(input.to(plan.dtype), truth, reduction="sum")]
 
 
 class _Fused(Volumes):

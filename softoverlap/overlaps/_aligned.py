@@ -7,12 +7,13 @@ computed again in the backward pass in place of being kept.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
-from softoverlap._checks import has_tangent, is_batched, may_look
+from softoverlap._autograd import gradients_to, has_tangent, is_batched, plain_gradients
+from softoverlap._checks import may_look
 from softoverlap._types import accumulation_dtype
 from softoverlap.overlaps._blocks import by_coordinate, keep_freed_memory, parts
 
@@ -29,10 +30,10 @@ def aligned(terms: Terms, a: Tensor, b: Tensor) -> tuple[Tensor, ...]:
     rows = _PAIRS_PER_BLOCK * torch.get_num_threads()
     if len(a) <= rows:
         return terms(a, b)
-    return _Blocked.apply(a, b, terms, rows)  # pyright: ignore[reportReturnType]
+    return _InBlocks.apply(a, b, terms, rows)  # pyright: ignore[reportReturnType]
 
 
-class _Blocked(torch.autograd.Function):
+class _InBlocks(torch.autograd.Function):
     @staticmethod
     def forward(ctx, a, b, terms, rows):
         ctx.save_for_backward(a, b)
@@ -44,12 +45,8 @@ class _Blocked(torch.autograd.Function):
     @staticmethod
     def backward(ctx, *gradients):  # pyright: ignore[reportIncompatibleMethodOverride]
         boxes, needed = ctx.saved_tensors, ctx.needs_input_grad[:2]
-        again = torch.is_grad_enabled()
-        if again or is_batched(*gradients):  # for a second derivative, all of it
-            with torch.enable_grad():
-                own = [x.view_as(x) for x in boxes]  # without the boxes' hooks, which run later
-                found = ctx.terms(*own)
-            return *_gradients(found, own, needed, gradients), None, None
+        if torch.is_grad_enabled() or is_batched(*gradients):  # for a second derivative, all of it
+            return *plain_gradients(ctx.terms, boxes, needed, gradients), None, None
         total = [torch.empty_like(x) if n else None for x, n in zip(boxes, needed, strict=True)]
         dtype = accumulation_dtype(*boxes)
         for part in parts(len(boxes[0]), ctx.rows):
@@ -58,7 +55,8 @@ class _Blocked(torch.autograd.Function):
                 for place in range(2):
                     block[place] = block[place].to(dtype).requires_grad_(needed[place])
                 found = ctx.terms(*block)
-            found = _gradients(found, block, needed, [gradient[part] for gradient in gradients])
+            own = [gradient[part] for gradient in gradients]
+            found = gradients_to(block, needed, found, own)
             for whole, gradient in zip(total, found, strict=True):
                 if whole is not None and gradient is not None:
                     _write(whole[part], gradient)
@@ -76,21 +74,3 @@ def _write(whole: Tensor, gradient: Tensor) -> None:
 
 def _block(part: slice, *boxes: Tensor) -> list[Tensor]:
     return [by_coordinate(x.detach()[part]) for x in boxes]
-
-
-def _gradients(
-    terms: Sequence[Tensor],
-    boxes: Sequence[Tensor],
-    needed: Sequence[bool],
-    gradients: Sequence[Tensor],
-) -> list[Tensor | None]:
-    """The gradient to each set of boxes that needs one."""
-    wanted = [each for each, need in zip(boxes, needed, strict=True) if need]
-    pairs = [(t, g.to(t.dtype)) for t, g in zip(terms, gradients, strict=True) if t.requires_grad]
-    outputs, factors = map(list, zip(*pairs, strict=True))
-    found = iter(
-        torch.autograd.grad(
-            outputs, wanted, factors, create_graph=torch.is_grad_enabled(), materialize_grads=True
-        )
-    )
-    return [next(found) if need else None for need in needed]
