@@ -72,7 +72,7 @@ from softoverlap.images.sources import (
     find_files,
     is_dicom_folder,
     left_out,
-    why_left_out,
+    unread,
 )
 from softoverlap.images.texts import (
     TextTable,
@@ -172,11 +172,11 @@ __all__ = [
     "split_by_patient",
     "stored_type",
     "tables_beside",
+    "unread",
     "unscaled",
     "value_kind",
     "voxel_volume",
     "whole_file",
-    "why_left_out",
     "write_box_files",
     "write_boxes",
     "write_json",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import glob
 import os
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -67,38 +67,6 @@ def find_files(
     return list(files.values())
 
 
-def why_left_out(path: Path, images: Collection[str]) -> str | None:
-    """Why an entry of a folder is not read as an image.
-
-    Args:
-        path: The entry.
-        images: Names of the folder's images, without their suffixes.
-
-    Returns:
-        A reason; None for an image, for what belongs to one (its values, a .json of its name), for
-        other folders and for hidden files.
-
-    Examples:
-        >>> why_left_out(Path("probabilities.npz"), ["case1"])
-        'not a file ending in .nii, .nii.gz, ..., .img'
-    """
-    name = path.name.lower()
-    if name.startswith("."):
-        return None
-    if is_dangling(path):
-        return link_fault(path)
-    if path.is_dir():
-        return "a folder" if is_image_name(path) and not is_dicom_folder(path) else None
-    if path.exists() and not path.is_file():
-        return "a pipe or a device"
-    if is_image_name(path):
-        return None
-    if path.suffix.lower() == ".hdr" and path.stem not in images:
-        return f"no {path.stem}.img beside it"
-    ours = name.endswith(DATA_SUFFIXES) or (path.suffix == ".json" and path.stem in images)
-    return None if ours else f"not a file ending in {', '.join(IMAGE_SUFFIXES)}"
-
-
 def left_out(sources: Sequence[str | os.PathLike[str]]) -> list[Unpaired]:
     """What folders among the sources hold that `find_files` takes for no image, by name.
 
@@ -116,15 +84,53 @@ def left_out(sources: Sequence[str | os.PathLike[str]]) -> list[Unpaired]:
         >>> [file.path.name for file in left_out([folder])]
         ['b.npz']
     """
-    found = []
-    for folder in (Path(source) for source in sources if os.path.isdir(source)):
-        if is_dicom_folder(folder):
-            continue
-        entries = sorted(folder.iterdir())
-        images = {image_name(path) for path in entries if is_image_name(path)}
-        reasons = ((path, why_left_out(path, images)) for path in entries)
-        found += [Unpaired(path, reason) for path, reason in reasons if reason is not None]
-    return found
+    folders = [Path(source) for source in sources if os.path.isdir(source)]
+    entries = [sorted(folder.iterdir()) for folder in folders if not is_dicom_folder(folder)]
+    return [file for each in entries for file in unread(each, filter(is_image_name, each))]
+
+
+def unread(paths: Iterable[Path], images: Iterable[Path]) -> list[Unpaired]:
+    """What lies beside images and is neither one nor belongs to one.
+
+    Args:
+        paths: Entries of folders.
+        images: Images of those folders.
+
+    Returns:
+        Those that are not read, each with a reason.
+
+    Examples:
+        >>> [file.path.name for file in unread([Path("a.json"), Path("b.npz")], [Path("a.nii")])]
+        ['b.npz']
+    """
+    names: dict[Path, set[str]] = {}
+    for path in images:
+        names.setdefault(path.parent, set()).add(image_name(path))
+    reasons = ((path, _why_unread(path, names.get(path.parent, ()))) for path in paths)
+    return [Unpaired(path, reason) for path, reason in reasons if reason is not None]
+
+
+def _why_unread(path: Path, images: Collection[str]) -> str | None:
+    """Why an entry is not read as an image, in words, beside images of these names.
+
+    None for an image, for what belongs to one (its values, a .json of its name), for other folders
+    and for hidden files.
+    """
+    name = path.name.lower()
+    if name.startswith("."):
+        return None
+    if is_dangling(path):
+        return link_fault(path)
+    if path.is_dir():
+        return "a folder" if is_image_name(path) and not is_dicom_folder(path) else None
+    if path.exists() and not path.is_file():
+        return "a pipe or a device"
+    if is_image_name(path):
+        return None
+    if path.suffix.lower() == ".hdr" and path.stem not in images:
+        return f"no {path.stem}.img beside it"
+    ours = name.endswith(DATA_SUFFIXES) or (path.suffix == ".json" and path.stem in images)
+    return None if ours else f"not a file ending in {', '.join(IMAGE_SUFFIXES)}"
 
 
 def is_dicom_folder(path: Path) -> bool:

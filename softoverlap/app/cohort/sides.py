@@ -26,7 +26,7 @@ from softoverlap.images import (
     is_dicom_folder,
     is_image_name,
     link_fault,
-    why_left_out,
+    unread,
 )
 
 BOX_SUFFIXES = (".mrk.json", ".json", ".fcsv", ".acsv", ".csv", ".npz")
@@ -185,19 +185,10 @@ def _images(folder: Path, all_paths: list[Path]) -> Side:
     for path in paths:
         parent, name = path.relative_to(folder).parent, one_form(file_name(path))
         files.append(SideFile(path, name, one_form((parent / name).as_posix())))
-    passed_by += _not_read([path for path in all_paths if path not in set(paths)], paths)
+    images, used = list(filter(is_image_name, paths)), set(paths)
+    if images:  # where files of boxes are used, nothing else is meant
+        passed_by += unread((path for path in all_paths if path not in used), images)
     return Side(files, fixed=False, passed_by=passed_by)
-
-
-def _not_read(others: list[Path], images: list[Path]) -> list[Unpaired]:
-    """What lies beside images and is none; where files of boxes are used, nothing."""
-    names: dict[Path, set[str]] = {}
-    for path in filter(is_image_name, images):
-        names.setdefault(path.parent, set()).add(image_name(path))
-    if not names:
-        return []
-    reasons = ((path, why_left_out(path, names.get(path.parent, ()))) for path in others)
-    return [Unpaired(path, reason) for path, reason in reasons if reason is not None]
 
 
 _ALONE = (".json", ".npz", f"{_BOXES}.csv")
