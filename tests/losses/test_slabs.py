@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 import torch
@@ -21,6 +18,7 @@ from softoverlap.losses import (
     dice_ce,
     masks,
 )
+from tests.support import high_water
 
 FORMS = ({}, {"intersection": "product"}, {"squared_pred": True})
 ACTIVATIONS = ({}, {"sigmoid": True}, {"softmax": True})
@@ -266,36 +264,25 @@ def test_transforms_and_targets_with_a_gradient_take_the_plain_path():
 
 
 MEMORY = """
-import sys, torch
-from pathlib import Path
+import torch
 from softoverlap.losses import SoftDiceCELoss, SoftDiceLoss
+from tests.support.high_water import bytes_beyond
 torch.set_num_threads(1)
 
-def status(key):
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return 1024 * next(int(line.split()[1]) for line in lines if line.startswith(key))
-
-def step(edge):
+def volumes(edge):
     input = torch.rand(1, 3, edge, edge, edge, requires_grad=True)
     target = torch.rand(1, 3, edge, edge, edge).softmax(dim=1)
-    Path("/proc/self/clear_refs").write_text("5")
-    before = status("VmRSS")
-    loss(input, target).backward()
-    return (status("VmHWM") - before) / (4 * input.numel())
+    return bytes_beyond(lambda: loss(input, target).backward()) / (4 * input.numel())
 
 for loss in (SoftDiceLoss(), SoftDiceLoss(softmax=True), SoftDiceCELoss(sigmoid=True)):
-    step(8)
-    print(step(128))
+    volumes(8)
+    print(volumes(128))
 """
 
 
-@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="needs Linux")
+@pytest.mark.skipif(not high_water.KNOWN, reason="needs Linux")
 def test_memory_beyond_the_inputs_is_little_more_than_the_gradient():
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", MEMORY], capture_output=True, text=True, timeout=300
-    )
-    assert done.returncode == 0, done.stderr[-4000:]
-    volumes = [float(line) for line in done.stdout.split()]
+    volumes = high_water.printed_numbers(MEMORY)
     assert len(volumes) == 3
     assert max(volumes) <= 1 + 0.9  # rooms for slabs: half as much in two items
 

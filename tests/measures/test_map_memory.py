@@ -2,32 +2,22 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
 import torch
 
 from softoverlap.measures import BestThresholdDice, ExpectedDice
 from softoverlap.measures.thresholds import voxels
+from tests.support import high_water
 
 WORKER = """
 import torch
-from pathlib import Path
 from softoverlap.measures import BestThresholdDice, ExpectedDice, ThresholdedDice
+from tests.support.high_water import bytes_beyond
 torch.set_num_threads(1)
-
-def status(key):
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return 1024 * next(int(line.split()[1]) for line in lines if line.startswith(key))
 
 def bytes_a_voxel(edge):
     pred, target = torch.rand(2, 1, 1, edge, edge, edge)
-    Path("/proc/self/clear_refs").write_text("5")
-    before = status("VmRSS")
-    measure(pred, target)
-    return (status("VmHWM") - before) / pred.numel()
+    return bytes_beyond(lambda: measure(pred, target)) / pred.numel()
 
 for measure in (ThresholdedDice(), ExpectedDice(), BestThresholdDice(thresholds=None)):
     bytes_a_voxel(8)
@@ -36,13 +26,9 @@ for measure in (ThresholdedDice(), ExpectedDice(), BestThresholdDice(thresholds=
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="needs Linux")
+@pytest.mark.skipif(not high_water.KNOWN, reason="needs Linux")
 def test_scores_over_thresholds_hold_at_most_sixteen_bytes_a_voxel():
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", WORKER], capture_output=True, text=True, timeout=300
-    )
-    assert done.returncode == 0, done.stderr[-4000:]
-    found = [float(line) for line in done.stdout.split()]
+    found = high_water.printed_numbers(WORKER)
     assert len(found) == 3
     assert max(found) <= 16
 
