@@ -410,5 +410,5 @@ def test_voxels_that_hold_the_ignored_number_in_all_channels_do_not_count(dtype)
     marked = target.clone()
     marked[..., 2:] = 255
     logits = torch.randn(1, 3, 4, 4, generator=torch.Generator().manual_seed(0))
-    loss = SoftDiceLoss(sigmoid=True, ignore_index=255, smooth_nr=0, smooth_dr=0)
+    loss = SoftDiceLoss(sigmoid=True, ignore_index=255, smooth_nr=0.0, smooth_dr=0.0)
     assert loss(logits, marked) == loss(logits[..., :2], target[..., :2])
