@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
-from jaxtyping import Bool, Float32
+from jaxtyping import Bool, Float32, Float64
 from torch import Tensor
 
 from softoverlap._checks import check_probabilities
@@ -145,12 +145,12 @@ def _of_boxes(case: Case, boxes: ListEntry, scan: Volume) -> Truth:
     mask = torch.zeros(scan.grid)
     lesions, beyond = [], 0
     for box, label in zip(file.boxes, labels, strict=True):
-        whole = Lesion.from_box(box, spacing=scan.lesion_spacing, label=label)
-        lesion = crop_lesion(whole, [0] * len(scan.grid), scan.grid, min_visible=0)
-        if lesion is None:
+        whole = _filled(box, label, scan)
+        lesion = whole and crop_lesion(whole, [0] * len(scan.grid), scan.grid, min_visible=0)
+        if whole is None or lesion is None:
             raise ValueError(
-                f"{boxes.path} must have boxes on the scan {case.image}, {scan.grid} voxels, got "
-                f"{[round(edge, 1) for edge in box.tolist()]} in voxels: is the frame, "
+                f"{boxes.path} must have solid boxes on the scan {case.image}, {scan.grid} voxels, "
+                f"got {[round(edge, 1) for edge in box.tolist()]} in voxels: is the frame, "
                 f"{boxes.frame}, right?"
             )
         beyond += lesion.crop.shape != whole.crop.shape
@@ -160,6 +160,16 @@ def _of_boxes(case: Case, boxes: ListEntry, scan: Volume) -> Truth:
     if beyond:
         notes += (f"case {case.name}: {beyond} boxes reach beyond the scan, and are cut there",)
     return Truth(mask, lesions, notes)
+
+
+def _filled(box: Float64[Tensor, "6"], label: int, scan: Volume) -> Lesion | None:
+    """The box's ellipsoid; None if its centre is not in the scan, or an edge is 0 or too long."""
+    low, high = box.chunk(2)
+    grid = torch.tensor(scan.grid, dtype=torch.float64)
+    centre, edges = (low + high) / 2, high - low
+    if not bool(((centre >= 0) & (centre <= grid) & (edges > 0) & (edges <= 2 * grid)).all()):
+        return None
+    return Lesion.from_box(box.float(), spacing=scan.lesion_spacing, shape="ellipsoid", label=label)
 
 
 def _paint(mask: Tensor, lesion: Lesion) -> None:

@@ -314,7 +314,7 @@ def test_boxes_are_lesions(tmp_path):
     assert (first.label, second.label) == (0, 1)
     assert second.box.tolist() == [0, 3.5, 3.5, 2.5, 5.5, 5.5]
     assert loaded.notes == ("case a: 1 boxes reach beyond the scan, and are cut there",)
-    assert loaded.mask[5, 5, 5] == 1
+    assert loaded.mask[5, 5, 5] > 0.9
     assert float(loaded.mask.sum()) == pytest.approx(sum(one.volume_mm3 for one in loaded.lesions))
 
 

@@ -176,9 +176,7 @@ def _with_mask(case: Case, masks: list[Path], folder: Path, found: Findings) -> 
         return replace(case, mask=mask)
     names = read_label_names(mask, folder)
     if names is None:
-        found.notes.append(
-            f"{mask} has no _dseg.tsv with the names of its labels: all are one class"
-        )
+        found.notes.append(f"{mask} has no _dseg.tsv that names its labels: all are one class")
         return replace(case, labels=LabelMap(mask, ((),)))
     classes = tuple(names)
     return replace(case, classes=classes, labels=LabelMap(mask, tuple(names.values())))
