@@ -146,7 +146,7 @@ def _of_boxes(case: Case, boxes: ListEntry, scan: Volume) -> Truth:
     lesions, beyond = [], 0
     for box, label in zip(file.boxes, labels, strict=True):
         whole = _filled(box, label, scan)
-        lesion = whole and crop_lesion(whole, [0] * len(scan.grid), scan.grid, min_visible=0)
+        lesion = whole and crop_lesion(whole, [0] * len(scan.grid), scan.grid, min_visible=0.0)
         if whole is None or lesion is None:
             raise ValueError(
                 f"{boxes.path} must have solid boxes on the scan {case.image}, {scan.grid} voxels, "

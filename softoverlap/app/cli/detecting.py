@@ -111,15 +111,10 @@ def train(
     raters/CASE_rater1.nii.gz    one mask per rater; then masks/ may be missing
     patients.csv                 optional: columns case, patient
 
-    Or that of another tool, recognised by itself:
-
-    imagesTr/, labelsTr/, dataset.json    nnU-Net, Medical Segmentation Decathlon
-    sub-*/anat/, derivatives/             BIDS: masks end in _mask, _probseg, _dseg
-    list.json                             MONAI's detection list; scans beside it
-                                          or in --images
-
-    --dry-run takes any of them, with several channels and classes. This training
-    takes one channel and one class.
+    nnU-Net (imagesTr/, labelsTr/, dataset.json), the Medical Segmentation Decathlon,
+    BIDS (sub-*/anat/, derivatives/) and MONAI's detection lists (a .json file) are
+    recognised too. --dry-run reads several channels and classes of them; this
+    training takes one channel and one class.
 
     A lesion is a connected component of the voxels at or above --threshold. With
     raters, lesions are where any rater marked one, and masks/ only gives the
@@ -145,7 +140,6 @@ def train(
     continues from it.
 
     softoverlap train --data FOLDER --dry-run
-    softoverlap train --data FOLDER --output runs/mine --minutes 60
     softoverlap train --data FOLDER --output runs/mine --minutes 60 --resume
     softoverlap train --data FOLDER --output runs/fold0 --folds 5 --fold 0
     """
