@@ -29,12 +29,13 @@ _SHOWN = 5
 
 @dataclass(frozen=True)
 class Truth:
-    """Mask and lesions of a scan, the voxels that nobody has labelled, and notes."""
+    """Mask and lesions of a scan, notes, the voxels that nobody has labelled, and the raters."""
 
     mask: Float32[Tensor, "depth height width"]
     lesions: list[Lesion]
     notes: tuple[str, ...] = ()
     ignored: Bool[Tensor, "depth height width"] | None = None
+    raters: Float32[Tensor, "raters depth height width"] | None = None
 
 
 def truth_of(case: Case, scan: Volume, threshold: float) -> Truth:
@@ -64,7 +65,7 @@ def _of_masks(case: Case, scan: Volume, threshold: float) -> Truth:
     )
     doubts = _doubts(case, mask, raters, threshold, has_lesions=bool(lesions))
     notes += tuple(f"case {case.name}: {doubt}" for doubt in doubts)
-    return Truth(mask, lesions, notes)
+    return Truth(mask, lesions, notes, raters=raters)
 
 
 def _on_grid(path: Path, scan: Volume, scan_path: Path) -> Noted[Tensor]:
@@ -174,8 +175,13 @@ def _filled(box: Float64[Tensor, "6"], label: int, scan: Volume) -> Lesion | Non
 
 def _paint(mask: Tensor, lesion: Lesion) -> None:
     """Put a lesion into the mask; where two overlap, the higher probability stays."""
-    window = tuple(
-        slice(first, first + edge)
-        for first, edge in zip(lesion.offset.tolist(), lesion.crop.shape, strict=True)
-    )
+    window = window_of(lesion)
     mask[window] = torch.maximum(mask[window], lesion.crop.float())
+
+
+def window_of(lesion: Lesion) -> tuple[slice, ...]:
+    """The part of the image that a lesion's crop covers."""
+    starts = lesion.offset.tolist()
+    return tuple(
+        slice(first, first + edge) for first, edge in zip(starts, lesion.crop.shape, strict=True)
+    )

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Bool, Float32, Float64
+from jaxtyping import Bool, Float32, Float64, Int16
 from torch import Tensor
 
 from softoverlap.images.alignment import reorient_to
-from softoverlap.images.case_truth import truth_of
+from softoverlap.images.case_truth import truth_of, window_of
 from softoverlap.images.geometry import Volume, noted_same_grid
 from softoverlap.images.images import noted_image, noted_one_volume
 from softoverlap.images.layouts.record import ONE_CLASS, Case
@@ -32,6 +32,7 @@ class LoadedCase:
         notes: What a user should know about the files.
         classes: Names of the classes.
         ignored: Voxels that nobody has labelled, shape (D, H, W), or None if all are labelled.
+        raters: Probabilities of each rater, shape (R, D, H, W), or None without raters.
 
     Examples:
         >>> blank = torch.zeros(8, 8, 4)
@@ -50,11 +51,20 @@ class LoadedCase:
     notes: tuple[str, ...] = ()
     classes: tuple[str, ...] = ONE_CLASS
     ignored: Bool[Tensor, "depth height width"] | None = None
+    raters: Float32[Tensor, "raters depth height width"] | None = None
 
     @property
     def image(self) -> Float32[Tensor, "depth height width"]:
         """Intensities of the first channel."""
         return self.channels[0]
+
+    def class_map(self) -> Int16[Tensor, "depth height width"]:
+        """0 for no lesion, otherwise 1 + the lesion's label; where lesions overlap, the last's."""
+        classes = torch.zeros(self.mask.shape, dtype=torch.int16)
+        for lesion in self.lesions:
+            there = classes[window_of(lesion)]
+            there[lesion.crop > 0] = lesion.label + 1
+        return classes
 
 
 def load_case(case: Case, *, threshold: float = 0.5) -> LoadedCase:
@@ -95,7 +105,7 @@ def load_case(case: Case, *, threshold: float = 0.5) -> LoadedCase:
     truth = truth_of(case, scan, threshold)
     return LoadedCase(
         case.name, scan.data, truth.mask, truth.lesions, scan.spacing, scan.affine,
-        (*notes, *truth.notes), case.classes, truth.ignored,
+        (*notes, *truth.notes), case.classes, truth.ignored, truth.raters,
     )  # fmt: skip
 
 

@@ -8,7 +8,7 @@ import shutil
 import pytest
 import torch
 
-from softoverlap.images import LAYOUTS, find_cases, load_case
+from softoverlap.images import LAYOUTS, find_cases, load_case, load_nifti
 from tests.support import data_sets
 from tests.support.data_sets import NAMES, OLD, SHAPE, bids, box_list, decathlon, entry, nnunet
 
@@ -33,6 +33,7 @@ def test_channels_classes_and_lesions_are_read(tmp_path, make):
         (0, 8.0), (0, 8.0), (1, 36.0),
     ]  # fmt: skip
     assert (loaded.classes, loaded.ignored, loaded.notes) == (table.classes, None, ())
+    assert torch.equal(loaded.class_map(), data_sets.label_map().short())
 
 
 def test_the_first_version_of_nnunet_lists_scans_without_their_channels(tmp_path):
@@ -238,12 +239,15 @@ def test_masks_of_bids_are_those_of_lesions_and_raters(tmp_path):
         name = f"sub-02_ses-1_desc-rater{number}_mask.nii.gz"
         place = tmp_path / "derivatives" / "raters" / "sub-02" / "anat"
         data_sets.save(place / name, torch.full(SHAPE, number - 1.0))
+    again = tmp_path / "derivatives" / "sub-02_ses-1_acq-b_desc-rater2_mask.nii.gz"
+    data_sets.save(again, torch.zeros(SHAPE))
     second = tmp_path / "derivatives" / "other" / "sub-01" / "sub-01_ses-2_desc-lesion_mask.nii.gz"
     data_sets.save(second, torch.zeros(SHAPE))
     table = find_cases(tmp_path)
     assert [case.name for case in table.cases] == ["sub-01_ses-1", "sub-02_ses-1"]
     assert [path.name[18:24] for path in table.cases[1].raters] == ["rater1", "rater2"]
     told = reasons(table)
+    assert told[again.name] == "another mask is of the same rater"
     assert told["sub-03_T1w.nii.gz"] == "no mask of case sub-03"
     assert "sub-01_ses-2 must have one mask of lesions, got" in told[second.name]
     assert told["sub-01_ses-1_label-GM_probseg.nii.gz"].startswith("another mask of case")
@@ -340,3 +344,19 @@ def test_a_list_that_cannot_be_read_is_named(tmp_path):
     shutil.copy(path, tmp_path / "other.json")
     with pytest.raises(ValueError, match="folder must hold one list of boxes, .* got list.json, o"):
         find_cases(tmp_path)
+    (tmp_path / "other.json").unlink()
+    path.write_text(path.read_text()[:20])
+    with pytest.raises(ValueError, match=r"list\.json must be a JSON file"):
+        find_cases(tmp_path)
+
+
+def test_one_slice_is_a_scan(tmp_path):
+    nnunet(tmp_path)
+    for path in [*tmp_path.glob("imagesTr/*"), *tmp_path.glob("labelsTr/*")]:
+        voxels = load_nifti(path).data[:, :, 5:6]
+        data_sets.save(path, voxels)
+    loaded = load_case(find_cases(tmp_path).cases[0])
+    assert loaded.channels.shape == (2, *SHAPE[:2], 1)
+    assert [(lesion.label, lesion.box.tolist()) for lesion in loaded.lesions] == [
+        (1, [8, 5, 0, 11, 9, 1])
+    ]

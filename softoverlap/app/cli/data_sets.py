@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from softoverlap.app.cli.console import CountBar, plural, say
+from softoverlap.app.cli.console import CountBar, message_of, plural, say
 
 if TYPE_CHECKING:
     from softoverlap.app.train import TrainingConfig
@@ -87,6 +87,7 @@ def list_cases(table: CaseTable, config: TrainingConfig) -> bool:
 
 def describe(table: CaseTable) -> None:
     """Print layout, channels and classes, cases and patients, and what is odd about the whole."""
+    from softoverlap.app.train import check_trainable
     from softoverlap.images import LAYOUTS
 
     say(f"layout: {LAYOUTS[table.layout].title}")
@@ -95,6 +96,10 @@ def describe(table: CaseTable) -> None:
     say(patients(table))
     for note in table.notes:
         say(f"warning: {note}")
+    try:
+        check_trainable(table)
+    except ValueError as error:
+        say(f"note: {message_of(error)}")
 
 
 def _line(case: Case, loaded: LoadedCase | None) -> str:

@@ -84,8 +84,11 @@ def _images(folder: Path, found: Findings) -> Grouped:
 
 def _masks(folder: Path) -> Grouped:
     """Masks of lesions, among the derivatives or beside the images."""
-    rooms = [*folder.glob(_SUBJECTS), *folder.glob(f"derivatives/**/{_SUBJECTS}")]
-    below = {path for room in rooms if room.is_dir() for path in room.rglob("*")}
+    below = {
+        path
+        for room in (_SUBJECTS, "derivatives")
+        for path in folder.glob(f"{room}/**/{_SUBJECTS}")
+    }
     masks = [path for path in sorted(below) if _is_image(path) and _is_mask(image_name(path))]
     return _grouped(masks)
 
@@ -133,12 +136,14 @@ def _add(case: str, images: list[Path], masks: list[Path], folder: Path, found: 
     if lost:
         found.drop([*scan, *masks], f"case {case} lacks channel {' and '.join(lost)}")
         return
-    single = [path for path in used if path not in raters]
+    single = [path for path in used if _rater_of(path) is None]
     if len(single) > 1:
         names = ", ".join(path.name for path in single)
         found.drop([*scan, *masks], f"case {case} must have one mask of lesions, got {names}")
         return
     found.drop(left, f"another mask of case {case} is called lesion")
+    again = [path for path in used if path not in (*raters, *single)]
+    found.drop(again, "another mask is of the same rater")
     made = Case(
         case, patient_of(case), scan[0], None, tuple(raters), tuple(scan[1:]), found.channels
     )
@@ -147,7 +152,7 @@ def _add(case: str, images: list[Path], masks: list[Path], folder: Path, found: 
 
 def _chosen(masks: list[Path]) -> tuple[list[Path], list[Path]]:
     """The masks to use, and the others."""
-    called = [path for path in masks if "lesion" in path.name.lower() or _rater_of(path)]
+    called = [p for p in masks if "lesion" in p.name.lower() or _rater_of(p) is not None]
     used = called or masks
     return used, [path for path in masks if path not in used]
 

@@ -27,11 +27,17 @@ _MOST_CLASSES = 1000
 
 
 def lists_in(place: Path) -> list[Path]:
-    """The lists of boxes that a folder holds, or the named file."""
+    """The lists of boxes that a folder holds, or else its broken JSON files; or the named file."""
     if place.is_file():
         return [place]
-    paths = sorted(path for path in place.glob("*.json") if path.is_file())
-    return [path for path in paths if is_list(_content(path))]
+    contents: dict[Path, Any] = {}
+    broken: list[Path] = []
+    for path in sorted(path for path in place.glob("*.json") if path.is_file()):
+        try:
+            contents[path] = read_json(path)
+        except ValueError:
+            broken.append(path)
+    return [path for path, content in contents.items() if is_list(content)] or broken
 
 
 def find(place: Path, images: Path | None, frame: str | None) -> Findings:
@@ -92,11 +98,3 @@ def _classes(path: Path, content: Any, entries: list[ListEntry]) -> tuple[str, .
             count = max(count, len(named))
             return tuple(str(named.get(str(n), f"class {n}")) for n in range(count))
     return ONE_CLASS if count == 1 else tuple(f"class {n}" for n in range(count))
-
-
-def _content(path: Path) -> Any:
-    """The content of a JSON file; None if it is none."""
-    try:
-        return read_json(path)
-    except (ValueError, OSError):
-        return None

@@ -47,6 +47,7 @@ def test_a_dry_run_tells_what_a_data_set_holds(tmp_path, make, title, channels, 
     assert "2 channels of 12 x 10 x 8 voxels of 1 x 1 x 1 mm, 3 lesions" in text
     assert "9 lesions at --threshold 0.5" in text
     assert ("edema: 6 lesions core: 3 lesions" in text) == ("edema" in classes)
+    assert "note: --data must have one channel and one class for this training" in text
     assert "0 files not paired" in text
 
 
