@@ -8,7 +8,7 @@ import shutil
 import pytest
 import torch
 
-from softoverlap.images import LAYOUTS, find_cases, load_case, load_nifti
+from softoverlap.images import LAYOUTS, find_cases, load_case, load_nifti, read_boxes
 from tests.support import data_sets
 from tests.support.data_sets import NAMES, OLD, SHAPE, bids, box_list, decathlon, entry, nnunet
 
@@ -320,6 +320,22 @@ def test_boxes_are_lesions(tmp_path):
     assert loaded.notes == ("case a: 1 boxes reach beyond the scan, and are cut there",)
     assert loaded.mask[5, 5, 5] > 0.9
     assert float(loaded.mask.sum()) == pytest.approx(sum(one.volume_mm3 for one in loaded.lesions))
+
+
+def test_boxes_of_a_list_may_be_in_voxels(tmp_path):
+    box_list(tmp_path, training=[entry("a", [[3, 3, 4, 7, 7, 6]])])
+    path = tmp_path / "list.json"
+    content = {**json.loads(path.read_text()), "box_mode": "xyzxyz", "units": "voxels"}
+    content.pop("frame")
+    path.write_text(json.dumps(content))
+    (case,) = find_cases(path, images=tmp_path / "scans").cases
+    assert [lesion.box.tolist() for lesion in load_case(case).lesions] == [[3, 3, 4, 7, 7, 6]]
+    assert read_boxes(path).boxes.tolist() == [[3, 3, 4, 7, 7, 6]]
+    with pytest.raises(ValueError, match="frame goes with boxes in mm, .* has them in voxels"):
+        find_cases(path, frame="RAS")
+    path.write_text(json.dumps({**content, "frame": "RAS"}))
+    with pytest.raises(ValueError, match="must have boxes in voxels, as the list, got frame 'RAS'"):
+        find_cases(path)
 
 
 def test_a_list_that_cannot_be_read_is_named(tmp_path):

@@ -111,10 +111,10 @@ def train(
     raters/CASE_rater1.nii.gz    one mask per rater; then masks/ may be missing
     patients.csv                 optional: columns case, patient
 
-    nnU-Net (imagesTr/, labelsTr/, dataset.json), the Medical Segmentation Decathlon,
-    BIDS (sub-*/anat/, derivatives/) and MONAI's detection lists (a .json file) are
-    recognised too. --dry-run reads several channels and classes of them; this
-    training takes one channel and one class.
+    nnU-Net (imagesTr/, labelsTr/, dataset.json), the Medical Segmentation
+    Decathlon, BIDS (sub-*/anat/, derivatives/) and MONAI's detection lists (a
+    .json file) are recognised too. --dry-run reads several channels and classes;
+    this training takes one of each.
 
     A lesion is a connected component of the voxels at or above --threshold. With
     raters, lesions are where any rater marked one, and masks/ only gives the
@@ -125,9 +125,9 @@ def train(
     everything up to the first part between underscores that contains a digit:
     sub-01 for sub-01_ses-1, pat03 for pat03_t2, but scan1 for scan1_pat03. Scans
     without lesions can be used. --folds 5 --fold 0 trains on four fifths of the
-    patients and validates on the others. The folds are those of splits_final.json
-    in FOLDER, as nnU-Net writes it, or are drawn, whatever the --seed, and written
-    to OUTPUT/splits_final.json.
+    patients and validates on the others. Folds are those of splits_final.json in
+    FOLDER, as nnU-Net writes it; without it they are drawn, alike for every --seed,
+    and written to OUTPUT/splits_final.json.
 
     Scans are not reoriented: store all of them, also those to detect in, with the
     same axis order. A warning names the scans that differ.

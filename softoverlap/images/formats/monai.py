@@ -8,7 +8,8 @@
 Centres and edges are in mm along the axes of the world. The file does not say in which frame:
 LUNA16's lists are LPS (the tutorial passes `affine_lps_to_ras=True`), and boxes that MONAI computes
 from a NIfTI affine are RAS. So the frame must be given. Files that we write contain it, in two keys
-that MONAI ignores: `frame` and `affines`.
+that MONAI ignores: `frame` and `affines`. A list may instead hold boxes in voxels, if it says both
+`"box_mode": "xyzxyz"` and `"units": "voxels"`: all minima, then all maxima, half-open as ours.
 
 The centre of voxel `i` is `affine · i`, so a box over only that voxel has its centre there. MONAI's
 own transform to voxels does not add half a voxel; world boxes do not depend on that.
@@ -22,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from jaxtyping import Int64
+from jaxtyping import Float64, Int64
 from torch import Tensor
 
 from softoverlap._checks import check_choice, refusal
@@ -69,6 +70,9 @@ _OF_LIST = (
 )  # fmt: skip
 """Keys that are read, or that are those of the Decathlon's lists and change nothing."""
 _KIND = "MONAI list of images and boxes"
+_VOXELS = "voxels"
+_IN_VOXELS = {"box_mode": "xyzxyz", "units": _VOXELS}
+"""What a list says of boxes in voxels."""
 
 
 def write(path: Path, files: Mapping[str, BoxFile], hints: Hints) -> None:
@@ -116,13 +120,13 @@ def _lists(content: Any) -> Iterator[Any]:
 
 @dataclass(frozen=True, eq=False)
 class ListEntry:
-    """A scan of a list; its boxes are still in mm.
+    """A scan of a list; its boxes are still as the list has them.
 
     Args:
         path: The list.
         part: Which of its lists the scan is in, such as `"training"`; empty for a bare list.
         content: The entry.
-        frame: `"RAS"` or `"LPS"`.
+        frame: `"RAS"` or `"LPS"` of boxes in mm, or `"voxels"`.
         rows: The affine that the list holds, if it holds one.
     """
 
@@ -174,9 +178,10 @@ def read_entries(path: Path, frame: str | None) -> Noted[list[ListEntry]]:
         entries = [entry for _, entry in parts]
         frame, affines = _frame(path, content, frame)
         own = content if isinstance(content, dict) else {}
-        check_meaning(path, [own, *entries], MODES, "as cccwhd", ("cccwhd",))
+        mode, unit = _IN_VOXELS.values() if frame == _VOXELS else ("cccwhd", "mm")
+        check_meaning(path, [own, *entries], MODES, f"as {mode}", (mode,))
         check_meaning(path, [own, *entries], SPACES, f"in {frame}, as the list", (frame,))
-        check_meaning(path, [own, *entries], UNITS, "in mm", ("mm",))
+        check_meaning(path, [own, *entries], UNITS, f"in {unit}", (unit,))
         listed = [ListEntry(path, part, entry, frame) for part, entry in parts]
         listed = [replace(entry, rows=affines.get(entry.image)) for entry in listed]
     said = (*MODES, *SPACES, *UNITS)
@@ -198,9 +203,21 @@ def _entries(path: Path, content: Any) -> list[tuple[str, dict[str, Any]]]:
 
 
 def _frame(path: Path, content: Any, given: str | None) -> tuple[str, Mapping[str, Any]]:
-    """The frame from file or caller, and affines by image."""
+    """The frame from file or caller, or that boxes are in voxels; and affines by image."""
     own = content if isinstance(content, dict) else {}
     frame, affines = own.get("frame"), own.get("affines") or {}
+    if _IN_VOXELS.items() <= own.items():
+        if given is not None:
+            raise refusal("frame", f"goes with boxes in mm, {path} has them in voxels")
+        frame = _VOXELS
+    else:
+        frame = _world_frame(path, frame, given)
+    if not isinstance(affines, dict):
+        raise ValueError(f"{path} must have affines by image, got {affines!r:.60}")
+    return frame, affines
+
+
+def _world_frame(path: Path, frame: Any, given: str | None) -> str:
     if frame is not None and given not in (None, frame):
         raise refusal("frame", f"must be that of {path} itself, {frame}, got {given}")
     frame = frame or given
@@ -210,30 +227,25 @@ def _frame(path: Path, content: Any, given: str | None) -> tuple[str, Mapping[st
             "(LUNA16's lists are LPS)"
         )
     check_choice("frame", frame, FRAMES)
-    if not isinstance(affines, dict):
-        raise ValueError(f"{path} must have affines by image, got {affines!r:.60}")
-    return frame, affines
+    return frame
 
 
 def _file(listed: ListEntry, hints: Hints) -> BoxFile:
-    path, image, rows = listed.path, listed.image, listed.content["box"]
+    path, rows = listed.path, listed.content["box"]
     bare = BoxFile(
         torch.zeros(0, 6, dtype=torch.float64),
         affine=affine_of(listed.rows, path),
-        case=bare_scan(image),
+        case=bare_scan(listed.image),
     )
     affine = affine_for(path, bare, hints)
-    beside = path.parent / image
+    beside = path.parent / listed.image
     if affine is None and beside.is_file():
         affine = read_grid(beside).affine
-    if affine is None:
-        affine = needed_affine(path, bare, hints)
-    world = number_rows([] if rows in ([], [[]]) else rows, 6, path)
-    if (world[:, 3:] < 0).any():
-        raise ValueError(f"{path} must have edges of at least 0, got {world[:, 3:].min():g} mm")
-    upright = torch.eye(3, dtype=torch.float64).expand(len(world), 3, 3)
-    corners = box_corners(world[:, :3], world[:, 3:], upright)
-    boxes, notes = voxel_boxes(corners, affine, listed.frame, path, str(bare.case))
+    if listed.frame == _VOXELS:
+        boxes, notes = _numbers(rows, path), ()
+    else:
+        affine = needed_affine(path, bare, hints) if affine is None else affine
+        boxes, notes = _from_world(_numbers(rows, path), affine, listed)
     scores = next((listed.content[key] for key in SCORES if key in listed.content), None)
     return BoxFile(
         checked_boxes(boxes, path),
@@ -243,3 +255,19 @@ def _file(listed: ListEntry, hints: Hints) -> BoxFile:
         bare.case,
         notes,
     )
+
+
+def _numbers(rows: Any, path: Path) -> Float64[Tensor, "boxes 6"]:
+    return number_rows([] if rows in ([], [[]]) else rows, 6, path)
+
+
+def _from_world(
+    world: Float64[Tensor, "boxes 6"], affine: Float64[Tensor, "4 4"], listed: ListEntry
+) -> Noted[Float64[Tensor, "boxes 6"]]:
+    """Boxes in voxels from centres and edges in mm."""
+    path = listed.path
+    if (world[:, 3:] < 0).any():
+        raise ValueError(f"{path} must have edges of at least 0, got {world[:, 3:].min():g} mm")
+    upright = torch.eye(3, dtype=torch.float64).expand(len(world), 3, 3)
+    corners = box_corners(world[:, :3], world[:, 3:], upright)
+    return voxel_boxes(corners, affine, listed.frame, path, bare_scan(listed.image))
