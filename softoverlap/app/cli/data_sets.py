@@ -168,14 +168,24 @@ def split(
         parts = _parts(table, table.fold)
     else:
         parts = _by_share(table, validation, seed)
+    for note in table.notes:
+        say(f"warning: {note}")
     say(patients(table))
     left = plural(len(table.unpaired), "file")
     unpaired = f"; {left} not paired (see --dry-run)" if table.unpaired else ""
-    say(
-        f"{plural(len(parts.train), 'scan')} to train on, {len(parts.validation)} to validate on"
-        f"{unpaired}"
-    )
+    say(f"{_counts(parts)}{unpaired}")
     return parts
+
+
+def show_fold(table: CaseTable, data: Path, folds: int | None, fold: int | None) -> None:
+    """Print the size of the fold, if one is chosen."""
+    if fold is not None:
+        say(_counts(_of_fold(table, data, folds, fold)))
+
+
+def _counts(parts: Parts) -> str:
+    trained = plural(len(parts.train), "scan")
+    return f"{trained} to train on, {len(parts.validation)} to validate on"
 
 
 def _by_share(table: CaseTable, validation: float, seed: int) -> Parts:

@@ -43,6 +43,7 @@ from softoverlap.app.cli.data_sets import (
     LayoutName,
     check_fold,
     list_cases,
+    show_fold,
     split,
 )
 from softoverlap.app.cli.interrupts import stop_if_interrupted
@@ -126,8 +127,8 @@ def train(
     sub-01 for sub-01_ses-1, pat03 for pat03_t2, but scan1 for scan1_pat03. Scans
     without lesions can be used. --folds 5 --fold 0 trains on four fifths of the
     patients and validates on the others. Folds are those of splits_final.json in
-    FOLDER, as nnU-Net writes it; without it they are drawn, alike for every --seed,
-    and written to OUTPUT/splits_final.json.
+    FOLDER, as nnU-Net writes it; without it they are drawn, alike for every
+    --seed, and written to OUTPUT/splits_final.json.
 
     Scans are not reoriented: store all of them, also those to detect in, with the
     same axis order. A warning names the scans that differ.
@@ -161,8 +162,7 @@ def train(
     if dry_run:
         table = find_cases(data, layout=layout, images=images, frame=frame)
         whole = list_cases(table, config)
-        if fold is not None:
-            split(table, validation, seed, data=data, folds=folds, fold=fold)
+        show_fold(table, data, folds, fold)
         if not whole:
             raise typer.Exit(SOME_FAILED)
         return

@@ -92,12 +92,13 @@ def test_folds_are_drawn_once_for_all_and_written(tmp_path):
 
 def test_folds_of_the_data_set_are_used(tmp_path):
     one_class(tmp_path / "a")
+    (tmp_path / "a" / "labelsTr" / "more.nii.gz").touch()
     splits = tmp_path / "a" / "splits_final.json"
     splits.write_text(json.dumps([{"train": ["pat-2_a"], "val": ["pat-1_a"]}]))
     output = ("--output", tmp_path / "out", *TINY)
     text = run("--data", tmp_path / "a", "--fold", 0, *output)
     assert f"fold 0 of 1, as in {splits} warning: 1 case in neither part" in text
-    assert "1 scan to train on, 1 to validate on" in text
+    assert "1 scan to train on, 1 to validate on; 1 file not paired (see --dry-run)" in text
     assert not (tmp_path / "out" / "splits_final.json").exists()
     dry = ("--data", tmp_path / "a", "--dry-run")
     assert "1 scan to train on, 1 to validate on" in run(*dry, "--fold", 0)
