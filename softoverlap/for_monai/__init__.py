@@ -1,4 +1,4 @@
-"""What plugs into MONAI: metrics, and the detector on soft lesions."""
+"""What plugs into MONAI: metrics, transforms, and the detector on soft lesions."""
 
 from softoverlap.for_monai.boxes import BoxAPMetric, FROCMetric, OutcomesMetric
 from softoverlap.for_monai.detector.anchor_grid import ExactAnchorGenerator
@@ -20,12 +20,25 @@ from softoverlap.for_monai.surfaces import (
     ThresholdedHausdorff,
     ThresholdedSurfaceDice,
 )
+from softoverlap.for_monai.transforms import (
+    FuseRatersd,
+    LesionInstancesd,
+    LesionsFromBoxesd,
+    LesionsFromInstancesd,
+    LesionWeightMapd,
+    lesion_collate,
+)
 
 __all__ = [
     "AlignedWindowInferer",
     "BoxAPMetric",
     "ExactAnchorGenerator",
     "FROCMetric",
+    "FuseRatersd",
+    "LesionInstancesd",
+    "LesionWeightMapd",
+    "LesionsFromBoxesd",
+    "LesionsFromInstancesd",
     "LesionwiseDiceMetric",
     "MeasureMetric",
     "MetricSummary",
@@ -38,6 +51,7 @@ __all__ = [
     "ThresholdedDiceMetric",
     "ThresholdedHausdorff",
     "ThresholdedSurfaceDice",
+    "lesion_collate",
     "lesion_retinanet",
     "lesion_target",
     "reduce_scores",
