@@ -1,11 +1,19 @@
-"""What plugs into MONAI: metrics, and the detector on soft lesions."""
+"""What plugs into MONAI: metrics, the detector on soft lesions, and what its engines need."""
 
 from softoverlap.for_monai.boxes import BoxAPMetric, FROCMetric, OutcomesMetric
 from softoverlap.for_monai.detector.anchor_grid import ExactAnchorGenerator
 from softoverlap.for_monai.detector.detector import SoftRetinaNetDetector
+from softoverlap.for_monai.detector.loss_terms import QualityFocal
 from softoverlap.for_monai.detector.network import lesion_retinanet
 from softoverlap.for_monai.detector.targets import lesion_target
 from softoverlap.for_monai.detector.windows import AlignedWindowInferer
+from softoverlap.for_monai.engine.batches import PerImage, prepare_lesion_batch
+from softoverlap.for_monai.engine.cases import LoadLesionCased, lesion_cases, scans_to_detect
+from softoverlap.for_monai.engine.handlers import BestCheckpoint, ClipGradients, SeedEachEpoch
+from softoverlap.for_monai.engine.inferer import DetectionLoss, DetectorInferer
+from softoverlap.for_monai.engine.log import CurveTable
+from softoverlap.for_monai.engine.scans import BoxesToOriginald, MeasuredTargetd, SaveLesionBoxesd
+from softoverlap.for_monai.engine.schedule import WarmupCosine
 from softoverlap.for_monai.metrics import MeasureMetric, MetricSummary
 from softoverlap.for_monai.reduction import reduce_scores
 from softoverlap.for_monai.stand_ins import (
@@ -23,13 +31,25 @@ from softoverlap.for_monai.surfaces import (
 
 __all__ = [
     "AlignedWindowInferer",
+    "BestCheckpoint",
     "BoxAPMetric",
+    "BoxesToOriginald",
+    "ClipGradients",
+    "CurveTable",
+    "DetectionLoss",
+    "DetectorInferer",
     "ExactAnchorGenerator",
     "FROCMetric",
     "LesionwiseDiceMetric",
+    "LoadLesionCased",
     "MeasureMetric",
+    "MeasuredTargetd",
     "MetricSummary",
     "OutcomesMetric",
+    "PerImage",
+    "QualityFocal",
+    "SaveLesionBoxesd",
+    "SeedEachEpoch",
     "SoftDiceMetric",
     "SoftIoUMetric",
     "SoftRetinaNetDetector",
@@ -38,7 +58,11 @@ __all__ = [
     "ThresholdedDiceMetric",
     "ThresholdedHausdorff",
     "ThresholdedSurfaceDice",
+    "WarmupCosine",
+    "lesion_cases",
     "lesion_retinanet",
     "lesion_target",
+    "prepare_lesion_batch",
     "reduce_scores",
+    "scans_to_detect",
 ]
