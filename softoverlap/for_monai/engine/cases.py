@@ -115,11 +115,12 @@ class LoadLesionCased(Transform):
     Files are read as strictly as by `load_case`: the image keeps its axes, other channels, masks
     and raters with another axis order are reoriented to it without loss, grids that lie apart and
     values outside [0, 1] are errors that name the file, and what a user should know is a warning.
-    Without a mask, the raters' mean is the soft mask; `FuseRatersd` fuses in other ways.
+    Without a mask, the raters' mean is the soft mask; `FuseRatersd` fuses in other ways. Without
+    raters, the mask stands for the only one, so that every case has both.
 
     Args:
         image_key: Key of the image: a file or a list of files, one or more channels each.
-        mask_key: Key of the soft mask's file; a case without labels has none, and no raters.
+        mask_key: Key of the soft mask's file; a scan without truth has none, and no raters.
         raters_key: Key of the list of the raters' files.
 
     Raises:
@@ -149,8 +150,7 @@ class LoadLesionCased(Transform):
 
         Returns:
             The image, float32, shape (C, *spatial), a `MetaTensor` whose affine leads from voxel
-            indices to RAS mm; the mask, shape (1, *spatial); the raters, shape (R, *spatial), if
-            there are any.
+            indices to RAS mm; the mask, shape (1, *spatial); the raters, shape (R, *spatial).
         """
         read = dict(data)
         files = _files(data[self.image_key])
@@ -158,11 +158,11 @@ class LoadLesionCased(Transform):
         read[self.image_key] = _meta_tensor(image.data, image, files[0])
         raters = [_mask(path, image, files[0]) for path in _files(data.get(self.raters_key))]
         masks = [_mask(path, image, files[0]) for path in _files(data.get(self.mask_key))]
-        if raters:
-            read[self.raters_key] = _meta_tensor(torch.stack(raters), image, files[0])
         if masks or raters:
             mask = masks[0] if masks else torch.stack(raters).mean(dim=0)
+            several = torch.stack(raters or [mask])
             read[self.mask_key] = _meta_tensor(mask[None], image, files[0])
+            read[self.raters_key] = _meta_tensor(several, image, files[0])
         return read
 
 
