@@ -47,9 +47,11 @@ class Clock:
         trainer.add_event_handler(Events.ITERATION_COMPLETED, self.end)
 
     def mark(self, *names: Any) -> None:
+        """The moment of this name is now."""
         self.now[names[-1]] = time.perf_counter()
 
     def end(self) -> None:
+        """Keep the parts of the step that is over."""
         now, end = self.now, time.perf_counter()
         total = end - now["batch asked"]
         parts = {

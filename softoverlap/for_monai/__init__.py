@@ -1,4 +1,4 @@
-"""What plugs into MONAI: metrics, the detector on soft lesions, and what its engines need."""
+"""What plugs into MONAI: metrics, transforms, the detector, and what its engines need."""
 
 from softoverlap.for_monai.boxes import BoxAPMetric, FROCMetric, OutcomesMetric
 from softoverlap.for_monai.detector.anchor_grid import ExactAnchorGenerator
@@ -7,7 +7,7 @@ from softoverlap.for_monai.detector.loss_terms import QualityFocal
 from softoverlap.for_monai.detector.network import lesion_retinanet
 from softoverlap.for_monai.detector.targets import lesion_target
 from softoverlap.for_monai.detector.windows import AlignedWindowInferer
-from softoverlap.for_monai.engine.batches import PerImage, prepare_lesion_batch
+from softoverlap.for_monai.engine.batches import prepare_lesion_batch
 from softoverlap.for_monai.engine.cases import LoadLesionCased, lesion_cases, scans_to_detect
 from softoverlap.for_monai.engine.handlers import BestCheckpoint, ClipGradients, SeedEachEpoch
 from softoverlap.for_monai.engine.inferer import DetectionLoss, DetectorInferer
@@ -28,6 +28,15 @@ from softoverlap.for_monai.surfaces import (
     ThresholdedHausdorff,
     ThresholdedSurfaceDice,
 )
+from softoverlap.for_monai.transforms import (
+    FuseRatersd,
+    LesionInstancesd,
+    LesionsFromBoxesd,
+    LesionsFromInstancesd,
+    LesionWeightMapd,
+    lesion_collate,
+)
+from softoverlap.for_monai.transforms.collating import PerItem
 
 __all__ = [
     "AlignedWindowInferer",
@@ -40,13 +49,18 @@ __all__ = [
     "DetectorInferer",
     "ExactAnchorGenerator",
     "FROCMetric",
+    "FuseRatersd",
+    "LesionInstancesd",
+    "LesionWeightMapd",
+    "LesionsFromBoxesd",
+    "LesionsFromInstancesd",
     "LesionwiseDiceMetric",
     "LoadLesionCased",
     "MeasureMetric",
     "MeasuredTargetd",
     "MetricSummary",
     "OutcomesMetric",
-    "PerImage",
+    "PerItem",
     "QualityFocal",
     "SaveLesionBoxesd",
     "SeedEachEpoch",
@@ -60,6 +74,7 @@ __all__ = [
     "ThresholdedSurfaceDice",
     "WarmupCosine",
     "lesion_cases",
+    "lesion_collate",
     "lesion_retinanet",
     "lesion_target",
     "prepare_lesion_batch",

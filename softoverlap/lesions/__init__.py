@@ -4,6 +4,7 @@ from softoverlap.lesions.baseline import threshold_boxes
 from softoverlap.lesions.components import (
     check_low,
     component_maps,
+    labelled_lesions,
     lesions_from_mask,
     looked_up,
     marked_voxels,
@@ -20,6 +21,7 @@ __all__ = [
     "component_maps",
     "distances",
     "fuse_raters",
+    "labelled_lesions",
     "lesions_from_mask",
     "looked_up",
     "marked_voxels",

@@ -99,26 +99,16 @@ def lesions_from_mask(
         >>> lesions_from_mask(mask, spacing=[2.0], halo=0.3)[0].crop
         tensor([0.9000, 0.6000])
     """
-    check_probabilities(mask=mask, validate=True)
-    steps = neighbourhood(mask.ndim, connectivity)
-    _check_numbers(spacing, mask.ndim, threshold, min_mm3)
-    check_low(low, threshold)
-    _check_halo(halo, threshold if low is None else low)
-    values = _as_array(mask)
-    if halo > 0:
-        values = np.where(_reaching(mask, halo), values, values.dtype.type(0))
-    marked = None if raters is None else marked_voxels(raters, mask, threshold)
-    if mask.numel() == 0:
-        return []
-    core = np.asarray(_reaching(mask, threshold) if marked is None else marked.any(axis=0))
-    if low is not None:
-        wide = _reaching(mask, low)
-        if raters is not None:
-            wide = np.asarray(marked_voxels(raters, mask, low).any(axis=0))
-        core = _grown(core, wide, steps)
-    components = _components(values, core, steps, tuple(map(float, spacing)))
-    lesions = [_lesion(part, values, marked, spacing, mask.device) for part in components]
-    return [lesion for lesion in lesions if lesion.volume_mm3 >= min_mm3]
+    return labelled_lesions(
+        mask,
+        spacing=spacing,
+        threshold=threshold,
+        low=low,
+        halo=halo,
+        raters=raters,
+        connectivity=connectivity,
+        min_mm3=min_mm3,
+    )[0]
 
 
 class ComponentMaps(NamedTuple):
@@ -129,6 +119,54 @@ class ComponentMaps(NamedTuple):
 
     core: np.ndarray
     owned: np.ndarray
+
+
+def labelled_lesions(
+    mask: Shaped[Tensor, "*spatial"],
+    *,
+    spacing: Sequence[float],
+    threshold: float = 0.5,
+    low: float | None = None,
+    halo: float = 0.0,
+    raters: Shaped[Tensor, "raters *spatial"] | None = None,
+    connectivity: int = 26,
+    min_mm3: float = 0.0,
+) -> tuple[list[Lesion], ComponentMaps]:
+    """`lesions_from_mask`, and the maps in which lesion `k` of the list has the number `k + 1`."""
+    check_probabilities(mask=mask, validate=True)
+    steps = neighbourhood(mask.ndim, connectivity)
+    _check_numbers(spacing, mask.ndim, threshold, min_mm3)
+    check_low(low, threshold)
+    _check_halo(halo, threshold if low is None else low)
+    values = _as_array(mask)
+    if halo > 0:
+        values = np.where(_reaching(mask, halo), values, values.dtype.type(0))
+    marked = None if raters is None else marked_voxels(raters, mask, threshold)
+    if mask.numel() == 0:
+        none = np.zeros(tuple(mask.shape), dtype=np.int16)
+        return [], ComponentMaps(none, none)
+    core = np.asarray(_reaching(mask, threshold) if marked is None else marked.any(axis=0))
+    if low is not None:
+        wide = _reaching(mask, low)
+        if raters is not None:
+            wide = np.asarray(marked_voxels(raters, mask, low).any(axis=0))
+        core = _grown(core, wide, steps)
+    maps = component_maps(values > 0, core, steps, tuple(map(float, spacing)))
+    lesions = [_lesion(part, values, marked, spacing, mask.device) for part in _components(*maps)]
+    return _large_enough(lesions, maps, min_mm3)
+
+
+def _large_enough(
+    lesions: list[Lesion], maps: ComponentMaps, min_mm3: float
+) -> tuple[list[Lesion], ComponentMaps]:
+    """The lesions of at least this volume, renumbered in the maps too."""
+    kept = np.array([lesion.volume_mm3 >= min_mm3 for lesion in lesions], dtype=bool)
+    if kept.all():
+        return lesions, maps
+    numbers = np.concatenate([[0], np.where(kept, kept.cumsum(), 0)]).astype(maps.core.dtype)
+    core, owned = (looked_up(numbers, found) for found in maps)
+    chosen = [lesion for lesion, keep in zip(lesions, kept, strict=True) if keep]
+    return chosen, ComponentMaps(core, owned)
 
 
 def component_maps(
@@ -170,11 +208,8 @@ class _Component:
     owned: np.ndarray
 
 
-def _components(
-    values: np.ndarray, core: np.ndarray, steps: int, spacing: tuple[float, ...]
-) -> list[_Component]:
-    """All components with their soft edges, in a few passes over the image."""
-    labels, owners = component_maps(values > 0, core, steps, spacing)
+def _components(labels: np.ndarray, owners: np.ndarray) -> list[_Component]:
+    """All components with their soft edges."""
     windows, reaches = ndimage.find_objects(labels), ndimage.find_objects(owners)
     return [
         _Component(window, labels[window] == index, reach, owners[reach] == index)

@@ -9,30 +9,10 @@ import torch
 from torch import Tensor
 
 from softoverlap._types import plain
+from softoverlap.for_monai.transforms.collating import PerItem
 
 TARGET_KEYS = ("boxes", "labels", "lesions", "spacing", "ignored")
 """What a target may hold of an item: the first two always, the last two for measures."""
-
-
-class PerImage(list[Any]):
-    """A list with one entry for each image of a batch, which decollation hands out as they are.
-
-    MONAI's `decollate_batch` walks into lists and dicts and splits every tensor in them along its
-    first axis; of the targets of two images it would make one target a box. It leaves scalars
-    alone, which it knows by `ndim` and `item`, and so it leaves this list.
-
-    Examples:
-        >>> from monai.data.utils import decollate_batch
-        >>> batch = {"image": torch.zeros(2, 1, 4), "boxes": PerImage([torch.zeros(3, 2)] * 2)}
-        >>> [tuple(item["boxes"].shape) for item in decollate_batch(batch)]
-        [(3, 2), (3, 2)]
-    """
-
-    ndim = 0
-
-    def item(self) -> list[Any]:
-        """The entries, as a plain list."""
-        return list(self)
 
 
 def prepare_lesion_batch(
@@ -40,7 +20,7 @@ def prepare_lesion_batch(
     device: str | torch.device | None = None,
     non_blocking: bool = False,
     **kwargs: Any,
-) -> tuple[Tensor | list[Tensor], PerImage, tuple[PerImage], dict[str, Any]]:
+) -> tuple[Tensor | list[Tensor], PerItem, tuple[PerItem], dict[str, Any]]:
     """Images and targets of a batch, as `prepare_batch` of MONAI's engines returns them.
 
     The targets come twice: as what the engine keeps as label, and as the argument that its inferer
@@ -77,7 +57,7 @@ def prepare_lesion_batch(
     return moved, targets, (targets,), {}
 
 
-def _parts(batchdata: Any) -> tuple[Any, PerImage]:
+def _parts(batchdata: Any) -> tuple[Any, PerItem]:
     """The images one by one, and their targets."""
     if isinstance(batchdata, Mapping):
         known = [key for key in TARGET_KEYS if key in batchdata]
@@ -97,4 +77,4 @@ def _parts(batchdata: Any) -> tuple[Any, PerImage]:
                 f"batchdata must hold boxes and labels, got {sorted(target)}: "
                 f"LesionsFromInstancesd makes them"
             )
-    return images, PerImage(targets)
+    return images, PerItem(targets)

@@ -10,7 +10,7 @@ from jaxtyping import Float
 from monai.inferers.inferer import Inferer
 from torch import Tensor, nn
 
-from softoverlap.for_monai.engine.batches import PerImage
+from softoverlap.for_monai.transforms.collating import PerItem
 
 
 class _Losses(dict[str, Tensor]):
@@ -22,9 +22,9 @@ class _Losses(dict[str, Tensor]):
         super().__init__(losses)
         self.images = images
 
-    def item(self) -> PerImage:
+    def item(self) -> PerItem:
         numbers = {key: float(loss.detach()) for key, loss in self.items()}
-        return PerImage([numbers] * self.images)
+        return PerItem([numbers] * self.images)
 
 
 class DetectorInferer(Inferer):
@@ -77,7 +77,7 @@ class DetectorInferer(Inferer):
         if getattr(network, "training", False):
             return _Losses(network(inputs, targets, *args, **kwargs), len(inputs))
         kwargs.setdefault("use_inferer", self.windows)
-        return PerImage(network(inputs, *args, **kwargs))
+        return PerItem(network(inputs, *args, **kwargs))
 
 
 class DetectionLoss(nn.Module):

@@ -18,7 +18,7 @@ from softoverlap.for_monai import (
     DetectorInferer,
     FROCMetric,
     OutcomesMetric,
-    PerImage,
+    PerItem,
     WarmupCosine,
     lesion_target,
     prepare_lesion_batch,
@@ -31,7 +31,7 @@ from tests.support.lesion_makers import ball_lesion
 def as_batch():
     images, targets = batch()
     keys = ("boxes", "labels", "lesions")
-    return {"image": images, **{key: PerImage(t[key] for t in targets) for key in keys}}
+    return {"image": images, **{key: PerItem(t[key] for t in targets) for key in keys}}
 
 
 def trainer_of(detector, **options):

@@ -1,0 +1,17 @@
+"""Transforms for MONAI: lesions found once, carried through any spatial transform, read again."""
+
+from softoverlap.for_monai.transforms.boxes import LesionsFromBoxesd
+from softoverlap.for_monai.transforms.collating import lesion_collate
+from softoverlap.for_monai.transforms.fusing import FuseRatersd
+from softoverlap.for_monai.transforms.instances import LesionInstancesd
+from softoverlap.for_monai.transforms.targets import LesionsFromInstancesd
+from softoverlap.for_monai.transforms.weight_map import LesionWeightMapd
+
+__all__ = [
+    "FuseRatersd",
+    "LesionInstancesd",
+    "LesionWeightMapd",
+    "LesionsFromBoxesd",
+    "LesionsFromInstancesd",
+    "lesion_collate",
+]

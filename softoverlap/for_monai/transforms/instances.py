@@ -1,0 +1,160 @@
+"""Which voxels belong to which lesion, and what is known of each: once, before augmentation."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Hashable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from monai.transforms import InvertibleTransform, MapTransform
+from torch import Tensor
+
+from softoverlap._types import plain
+from softoverlap.for_monai.transforms.bridges import bridged
+from softoverlap.for_monai.transforms.classes import classes_of
+from softoverlap.for_monai.transforms.grid import Grid
+from softoverlap.for_monai.transforms.items import (
+    Item,
+    channels_of,
+    check_same_grid,
+    like,
+    named,
+    probabilities_of,
+    without,
+)
+from softoverlap.for_monai.transforms.surroundings import grown
+from softoverlap.for_monai.transforms.table import Maps, lesion_table
+from softoverlap.lesion import Lesion
+from softoverlap.lesions import labelled_lesions, marked_voxels
+
+_MORE_THAN_NOTHING = float(np.nextafter(0.0, 1.0))
+
+
+class LesionInstancesd(MapTransform, InvertibleTransform):
+    """Find the lesions of a soft mask once: an instance map, and a table with a row a lesion.
+
+    Nothing is drawn by chance, so `CacheDataset` keeps both. Any spatial transform may then run on
+    image and mask (bilinear) and on the instance map (nearest); `LesionsFromInstancesd` reads from
+    them what is left. The inverse takes both out again.
+
+    In the map a lesion's own voxels have its number, from 1; the voxels around, up to three along
+    each axis and nearer to it than to another lesion, have the number with a minus; the rest is 0.
+    So resampling to the nearest voxel hardly loses a lesion, however small.
+
+    With raters, a lesion is a component of their union, and its existence the share of them that
+    touch it. A rater who marked one of two lesions that another one joined counts for both: a
+    warning says so. A lesion without any mass in the soft mask is left out.
+
+    Args:
+        mask_key: Where the soft mask is, shape (1, *spatial).
+        raters_key: Where the raters' masks are, shape (R, *spatial), or None for existence 1.
+        classes_key: Where a map of classes is, whole numbers of shape (1, *spatial): 0 for
+            background, 1 for the first class, which has the label 0. A lesion has the class of
+            most of its voxels. None for one class.
+        instances_key: Where the instance map goes, shape (1, *spatial), int32.
+        table_key: Where the table goes, a dictionary of tensors.
+        threshold: Lowest probability inside a lesion, in (0, 1]; of raters' masks too.
+        low: Lowest probability of a lesion's voxels other than its core (hysteresis), or None.
+        halo: Lowest probability of a soft edge, in [0, threshold]; lower ones count as 0.
+        connectivity: Neighbours of a voxel, 6, 18 or 26 in 3D, 4 or 8 in 2D; 26 for all of them.
+        min_mm3: Smallest volume of a lesion, in mm³.
+
+    Raises:
+        ValueError: When called, if a key is missing, a shape is wrong, the mask or the raters hold
+            anything but probabilities, or a lesion has no class; the message names the key.
+
+    Examples:
+        >>> import torch
+        >>> mask = torch.zeros(1, 8, 8)
+        >>> mask[0, 1, 1], mask[0, 6, 5:7] = 1.0, 0.75
+        >>> item = LesionInstancesd()({"mask": mask})
+        >>> item["instances"][0, 1].tolist()
+        [-1, 1, -1, -1, -1, 0, 0, 0]
+        >>> item["lesion_table"]["volume_mm3"]
+        tensor([1.0000, 1.5000], dtype=torch.float64)
+    """
+
+    def __init__(
+        self,
+        mask_key: Hashable = "mask",
+        raters_key: Hashable | None = None,
+        classes_key: Hashable | None = None,
+        instances_key: Hashable = "instances",
+        table_key: Hashable = "lesion_table",
+        threshold: float = 0.5,
+        low: float | None = None,
+        halo: float = 0.0,
+        connectivity: int = 26,
+        min_mm3: float = 0.0,
+    ) -> None:
+        read = [key for key in (mask_key, raters_key, classes_key) if key is not None]
+        super().__init__(tuple(read))
+        self.mask_key, self.raters_key, self.classes_key = mask_key, raters_key, classes_key
+        self.instances_key, self.table_key = instances_key, table_key
+        self.settings: dict[str, Any] = {
+            "threshold": threshold,
+            "low": low,
+            "halo": halo,
+            "connectivity": connectivity,
+            "min_mm3": max(min_mm3, _MORE_THAN_NOTHING),
+        }
+
+    def __call__(self, data: Item) -> dict[Hashable, Any]:
+        """The item with the instance map and the table."""
+        mask = probabilities_of(data, self.mask_key, maker="FuseRatersd")
+        raters = self._raters(data, mask)
+        grid = Grid.of(mask, mask.ndim - 1, named(self.mask_key))
+        lesions, found = labelled_lesions(
+            plain(mask)[0], spacing=grid.spacing, raters=raters, **self.settings
+        )
+        core = found.core.astype(np.int32)
+        stray = (plain(mask)[0] > 0).cpu().numpy() & (found.owned == 0)
+        maps = Maps(core, grown(found.owned.astype(np.int32), stray, grid.edges))
+        lesions = self._classified(data, mask, core, lesions)
+        if raters is not None:
+            self._warn_of_bridges(core, marked_voxels(raters, plain(mask)[0], self._least))
+        numbers = torch.from_numpy(np.where(core > 0, core, -maps.surroundings))
+        return {
+            **data,
+            self.instances_key: like(mask, numbers[None].to(mask.device)),
+            self.table_key: lesion_table(lesions, maps, grid),
+        }
+
+    def inverse(self, data: Item) -> dict[Hashable, Any]:
+        """The item without the instance map and the table."""
+        return without(data, self.instances_key, self.table_key)
+
+    @property
+    def _least(self) -> float:
+        low, threshold = self.settings["low"], self.settings["threshold"]
+        return threshold if low is None else low
+
+    def _raters(self, data: Item, mask: Tensor) -> Tensor | None:
+        if self.raters_key is None:
+            return None
+        raters = probabilities_of(data, self.raters_key, one=False)
+        check_same_grid(self.raters_key, raters, self.mask_key, mask)
+        return plain(raters)
+
+    def _classified(
+        self, data: Item, mask: Tensor, core: np.ndarray, lesions: list[Lesion]
+    ) -> list[Lesion]:
+        """The lesions with their labels."""
+        if self.classes_key is None:
+            return lesions
+        classes = channels_of(data, self.classes_key, one=True)
+        check_same_grid(self.classes_key, classes, self.mask_key, mask)
+        labels = classes_of(plain(classes)[0].cpu().numpy(), core, named(self.classes_key))
+        return [replace(lesion, label=label) for lesion, label in zip(lesions, labels, strict=True)]
+
+    def _warn_of_bridges(self, core: np.ndarray, marked: np.ndarray) -> None:
+        count = bridged(core, marked, self.settings["connectivity"])
+        if count:
+            warnings.warn(
+                f"{named(self.raters_key)}: in {count} lesions one rater joined what another one "
+                f"marked apart; a rater who marked one of the parts counts for the whole lesion",
+                stacklevel=3,
+            )

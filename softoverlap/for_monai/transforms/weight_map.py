@@ -1,0 +1,105 @@
+"""Where to sample patches, so that every lesion is as likely to be seen."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from monai.transforms import InvertibleTransform, MapTransform
+from monai.utils import ensure_tuple_rep, fall_back_tuple
+from scipy import ndimage
+
+from softoverlap._checks import check_within
+from softoverlap._types import plain
+from softoverlap.for_monai.transforms.items import Item, channels_of, like, without
+
+
+class LesionWeightMapd(MapTransform, InvertibleTransform):
+    """A map for `RandWeightedCropd`: each lesion has the same weight, however small.
+
+    The weight of a lesion is spread over its box, grown by `shift` voxels. A patch near the image's
+    border cannot be centred there: with `spatial_size` the weight lies where a centre may be, and a
+    lesion in a corner is as likely to be seen as any other.
+
+    Args:
+        instances_key: Where the instance map of `LesionInstancesd` is.
+        output_key: Where the map goes, float32, shape (1, *spatial).
+        background: Probability of a patch from anywhere, in [0, 1]; without lesions it is 1.
+        spatial_size: The patch size of `RandWeightedCropd`, one number or one an axis, or None.
+        shift: How far a patch's centre may lie from a lesion's box, in voxels, one number or one
+            an axis.
+
+    Raises:
+        ValueError: If `background` lies outside [0, 1]; when called, if the map is missing or has
+            a wrong shape.
+
+    Examples:
+        >>> import torch
+        >>> from softoverlap.for_monai import LesionInstancesd
+        >>> mask = torch.zeros(1, 8, 8)
+        >>> mask[0, 1, 1], mask[0, 4:, 4:6] = 1.0, 1.0
+        >>> item = LesionWeightMapd()(LesionInstancesd()({"mask": mask}))
+        >>> item["weight"][0, 1, 1].item(), item["weight"][0, 4:, 4:6].sum().item()
+        (1.0, 1.0)
+    """
+
+    def __init__(
+        self,
+        instances_key: Hashable = "instances",
+        output_key: Hashable = "weight",
+        background: float = 0.0,
+        spatial_size: Sequence[int] | int | None = None,
+        shift: Sequence[int] | int = 0,
+    ) -> None:
+        super().__init__(instances_key)
+        check_within(0, 1, background=background)
+        self.output_key, self.background = output_key, float(background)
+        self.spatial_size, self.shift = spatial_size, shift
+
+    def __call__(self, data: Item) -> dict[Hashable, Any]:
+        """The item with the weight map."""
+        instances = channels_of(data, self.keys[0], maker="LesionInstancesd", one=True)
+        numbers = np.asarray(plain(instances)[0].detach().cpu().numpy()).astype(np.int32)
+        shape = np.array(numbers.shape)
+        weight = np.zeros(numbers.shape, dtype=np.float32)
+        boxes = [box for box in ndimage.find_objects(numbers.clip(min=0)) if box is not None]
+        for box in boxes:
+            window = self._window(box, shape)
+            weight[window] += 1 / weight[window].size
+        self._add_background(weight, len(boxes))
+        found = torch.from_numpy(weight)[None].to(instances.device)
+        return {**data, self.output_key: like(instances, found)}
+
+    def inverse(self, data: Item) -> dict[Hashable, Any]:
+        """The item without the weight map."""
+        return without(data, self.output_key)
+
+    def _window(self, box: tuple[slice, ...], shape: np.ndarray) -> tuple[slice, ...]:
+        """Where the centre of a patch may be that shows the lesion."""
+        shift = ensure_tuple_rep(self.shift, len(shape))
+        first, last = self._centres(shape)
+        return tuple(
+            slice(
+                int(np.clip(edge.start - more, a, b)), int(np.clip(edge.stop - 1 + more, a, b)) + 1
+            )
+            for edge, more, a, b in zip(box, shift, first, last, strict=True)
+        )
+
+    def _centres(self, shape: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """First and last voxel at which `RandWeightedCropd` centres a patch."""
+        if self.spatial_size is None:
+            return np.zeros_like(shape), shape - 1
+        size = np.minimum(np.array(fall_back_tuple(self.spatial_size, shape)), shape)
+        first = size // 2
+        return first, np.maximum(first, shape - size + size // 2 - 1)
+
+    def _add_background(self, weight: np.ndarray, lesions: int) -> None:
+        """Weight everywhere, so that so many patches come from anywhere."""
+        if not lesions or self.background == 1:
+            weight[...] = 1
+            return
+        first, last = self._centres(np.array(weight.shape))
+        share = lesions * self.background / (1 - self.background)
+        weight += share / float(np.prod(last - first + 1))
