@@ -22,7 +22,7 @@ from monai.engines.utils import IterationEvents
 from softoverlap.bundles import LESION_DETECTION
 from softoverlap.images import write_phantoms
 
-SCANS, EPOCHS = 4, 12  # of two steps each; the first ones are left out
+SCANS, EPOCHS = 4, 2  # of twenty steps each; the first ones are left out
 PARTS = ("data", "network", "matching and losses", "backward", "optimiser", "handlers")
 
 

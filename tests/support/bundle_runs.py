@@ -18,9 +18,13 @@ TINY = {
     "anchor_sizes": [5.0, 8.0],
     "scans_per_batch": 2,
     "patches_per_scan": 2,
+    "repeats": 1,
+    "workers": 0,
     "tensorboard": False,
     "seed": 3,
 }
+
+TRAINING = ("scans_per_batch", "patches_per_scan", "repeats", "workers", "tensorboard")
 
 
 def tiny_scans(folder, count=4):
@@ -38,8 +42,8 @@ def run_bundle(*names, **settings):
     kind = "train" if names[0] == "train.yaml" else "infer"
     override = {**TINY, **settings}
     if kind == "infer":
-        for key in ("scans_per_batch", "patches_per_scan", "tensorboard"):
-            override.pop(key)
+        for key in TRAINING:
+            override.pop(key, None)
     workflow = ConfigWorkflow(
         config_file=files_of(*names), logging_file=False, workflow_type=kind, **override
     )
