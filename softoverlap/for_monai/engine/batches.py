@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from softoverlap._types import plain
 from softoverlap.for_monai.transforms.collating import PerItem
 
 TARGET_KEYS = ("boxes", "labels", "lesions", "spacing", "ignored")
@@ -16,7 +15,7 @@ TARGET_KEYS = ("boxes", "labels", "lesions", "spacing", "ignored")
 
 
 def prepare_lesion_batch(
-    batchdata: Mapping[str, Any] | Sequence[Mapping[str, Any]],
+    batchdata: Mapping[Hashable, Any],
     device: str | torch.device | None = None,
     non_blocking: bool = False,
     **kwargs: Any,
@@ -27,9 +26,8 @@ def prepare_lesion_batch(
     is called with, since a detector computes its losses itself.
 
     Args:
-        batchdata: What `lesion_collate` returns, or a list of items (MONAI's `no_collation`). An
-            item has `"image"`, `"boxes"`, `"labels"`, and for soft targets `"lesions"`; for
-            measures also `"spacing"` in mm and `"ignored"`.
+        batchdata: What `lesion_collate` returns of items with `"image"`, `"boxes"`, `"labels"`,
+            for soft targets `"lesions"`, and for measures `"spacing"` in mm and `"ignored"`.
         device: Where the images shall lie; the detector takes targets there by itself.
         non_blocking: As of `Tensor.to`.
         kwargs: Further arguments of `Tensor.to`.
@@ -39,42 +37,30 @@ def prepare_lesion_batch(
         each image; the arguments of the inferer by place, and by name.
 
     Raises:
-        ValueError: If there is no image, or the items have no boxes or labels.
+        ValueError: If the batch has no image, boxes or labels, or not as many of each.
 
     Examples:
-        >>> item = {"image": torch.zeros(1, 8, 8), "boxes": torch.zeros(0, 4)}
-        >>> images, targets, _, _ = prepare_lesion_batch([{**item, "labels": torch.zeros(0)}])
-        >>> images.shape, sorted(targets[0])
-        (torch.Size([1, 1, 8, 8]), ['boxes', 'labels'])
+        >>> from softoverlap.for_monai import lesion_collate, lesion_target
+        >>> scan = {"image": torch.zeros(1, 8, 8), **lesion_target([], spatial_dims=2)}
+        >>> images, targets, _, _ = prepare_lesion_batch(lesion_collate([scan, scan]))
+        >>> images.shape, len(targets), sorted(targets[0])
+        (torch.Size([2, 1, 8, 8]), 2, ['boxes', 'labels', 'lesions'])
     """
-    images, targets = _parts(batchdata)
-    if not isinstance(images, Tensor):
-        alike = len({image.shape for image in images}) == 1
-        images = torch.stack([plain(image) for image in images]) if alike else images
+    missing = [key for key in ("image", "boxes", "labels") if key not in batchdata]
+    if missing:
+        raise ValueError(
+            f"batchdata must hold image, boxes and labels, got {sorted(map(str, batchdata))}: "
+            f"LesionsFromInstancesd makes boxes and labels"
+        )
+    images = batchdata["image"]
+    known = {key: batchdata[key] for key in TARGET_KEYS if key in batchdata}
+    uneven = {key: len(entries) for key, entries in known.items() if len(entries) != len(images)}
+    if uneven:
+        raise ValueError(f"batchdata must hold one of each for {len(images)} images, got {uneven}")
+    targets = PerItem(
+        {key: entries[image] for key, entries in known.items()} for image in range(len(images))
+    )
     options = {"device": device, "non_blocking": non_blocking, **kwargs}
     one = isinstance(images, Tensor)
     moved = images.to(**options) if one else [image.to(**options) for image in images]
     return moved, targets, (targets,), {}
-
-
-def _parts(batchdata: Any) -> tuple[Any, PerItem]:
-    """The images one by one, and their targets."""
-    if isinstance(batchdata, Mapping):
-        known = [key for key in TARGET_KEYS if key in batchdata]
-        images = batchdata.get("image", ())
-        count = len(batchdata[known[0]]) if known else 0
-        targets = [{key: batchdata[key][image] for key in known} for image in range(count)]
-    else:
-        images = [item["image"] for item in batchdata]
-        targets = [{key: item[key] for key in TARGET_KEYS if key in item} for item in batchdata]
-    if not len(images) or len(targets) != len(images):
-        raise ValueError(
-            f"batchdata must hold images and as many targets, got {len(images)} and {len(targets)}"
-        )
-    for target in targets:
-        if "boxes" not in target or "labels" not in target:
-            raise ValueError(
-                f"batchdata must hold boxes and labels, got {sorted(target)}: "
-                f"LesionsFromInstancesd makes them"
-            )
-    return images, PerItem(targets)

@@ -20,6 +20,7 @@ from softoverlap.for_monai import (
     OutcomesMetric,
     PerItem,
     WarmupCosine,
+    lesion_collate,
     lesion_target,
     prepare_lesion_batch,
 )
@@ -93,19 +94,23 @@ def test_the_evaluator_gives_what_the_metrics_give():
     assert evaluator.state.metric_details["cpm"].shape == (2, 1)
 
 
-def test_lists_of_items_and_images_of_several_sizes_are_taken_too():
+def test_images_of_several_sizes_stay_a_list():
     sizes = ((1, 16, 16, 16), (1, 16, 16, 24))
     items = [{"image": torch.zeros(size), **lesion_target([])} for size in sizes]
-    images, targets, arguments, _ = prepare_lesion_batch(items, torch.device("cpu"))
+    images, targets, arguments, _ = prepare_lesion_batch(lesion_collate(items), torch.device("cpu"))
     assert [tuple(image.shape) for image in images] == list(sizes)
     assert arguments == (targets,)
     losses = DetectorInferer()(images, tiny_detector().train(), targets)
-    assert [sorted(item) for item in decollate_batch({"pred": losses})[0:1]] == [["pred"]]
+    one, other = (item["pred"] for item in decollate_batch({"pred": losses}))
+    assert sorted(one) == sorted(other) == ["box_regression", "classification"]
 
 
-def test_a_batch_without_boxes_is_refused():
-    with pytest.raises(ValueError, match="must hold boxes and labels, got"):
-        prepare_lesion_batch([{"image": torch.zeros(1, 8, 8)}])
+def test_a_batch_without_boxes_or_with_too_few_is_refused():
+    with pytest.raises(ValueError, match=r"must hold image, boxes and labels, got \['image'\]"):
+        prepare_lesion_batch({"image": torch.zeros(1, 1, 8, 8)})
+    batchdata = as_batch()
+    with pytest.raises(ValueError, match=r"one of each for 2 images, got {'boxes': 1}"):
+        prepare_lesion_batch({**batchdata, "boxes": batchdata["boxes"][:1]})
 
 
 def test_losses_that_are_not_finite_stop_the_training():
