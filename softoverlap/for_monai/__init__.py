@@ -1,11 +1,19 @@
-"""What plugs into MONAI: metrics, transforms, and the detector on soft lesions."""
+"""What plugs into MONAI: metrics, transforms, the detector, and what its engines need."""
 
 from softoverlap.for_monai.boxes import BoxAPMetric, FROCMetric, OutcomesMetric
 from softoverlap.for_monai.detector.anchor_grid import ExactAnchorGenerator
 from softoverlap.for_monai.detector.detector import SoftRetinaNetDetector
+from softoverlap.for_monai.detector.loss_terms import QualityFocal
 from softoverlap.for_monai.detector.network import lesion_retinanet
 from softoverlap.for_monai.detector.targets import lesion_target
 from softoverlap.for_monai.detector.windows import AlignedWindowInferer
+from softoverlap.for_monai.engine.batches import prepare_lesion_batch
+from softoverlap.for_monai.engine.cases import LoadLesionCased, lesion_cases, scans_to_detect
+from softoverlap.for_monai.engine.handlers import BestCheckpoint, ClipGradients, SeedEachEpoch
+from softoverlap.for_monai.engine.inferer import DetectionLoss, DetectorInferer
+from softoverlap.for_monai.engine.log import CurveTable
+from softoverlap.for_monai.engine.scans import BoxesToOriginald, MeasuredTargetd, SaveLesionBoxesd
+from softoverlap.for_monai.engine.schedule import WarmupCosine
 from softoverlap.for_monai.metrics import MeasureMetric, MetricSummary
 from softoverlap.for_monai.reduction import reduce_scores
 from softoverlap.for_monai.stand_ins import (
@@ -28,10 +36,17 @@ from softoverlap.for_monai.transforms import (
     LesionWeightMapd,
     lesion_collate,
 )
+from softoverlap.for_monai.transforms.collating import PerItem
 
 __all__ = [
     "AlignedWindowInferer",
+    "BestCheckpoint",
     "BoxAPMetric",
+    "BoxesToOriginald",
+    "ClipGradients",
+    "CurveTable",
+    "DetectionLoss",
+    "DetectorInferer",
     "ExactAnchorGenerator",
     "FROCMetric",
     "FuseRatersd",
@@ -40,9 +55,15 @@ __all__ = [
     "LesionsFromBoxesd",
     "LesionsFromInstancesd",
     "LesionwiseDiceMetric",
+    "LoadLesionCased",
     "MeasureMetric",
+    "MeasuredTargetd",
     "MetricSummary",
     "OutcomesMetric",
+    "PerItem",
+    "QualityFocal",
+    "SaveLesionBoxesd",
+    "SeedEachEpoch",
     "SoftDiceMetric",
     "SoftIoUMetric",
     "SoftRetinaNetDetector",
@@ -51,8 +72,12 @@ __all__ = [
     "ThresholdedDiceMetric",
     "ThresholdedHausdorff",
     "ThresholdedSurfaceDice",
+    "WarmupCosine",
+    "lesion_cases",
     "lesion_collate",
     "lesion_retinanet",
     "lesion_target",
+    "prepare_lesion_batch",
     "reduce_scores",
+    "scans_to_detect",
 ]

@@ -147,8 +147,6 @@ class Learning:
         ]
         rows = [logit[image.rows] for logit, image in zip(logits, assigned, strict=True)]
         predicted = torch.cat(rows)[:, None]
-        if not len(predicted):
-            return predicted.sum()
         losses = self.quality_loss(predicted, torch.cat(wanted)[:, None].to(predicted))
         weights = predicted.new_ones(len(predicted))
         return reduce(losses, weights, self.quality_reduction, len(predicted))

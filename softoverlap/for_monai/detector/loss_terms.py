@@ -6,6 +6,7 @@ import copy
 from typing import Any
 
 import torch
+import torch.distributed as dist
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -75,11 +76,26 @@ def reduce(
     how: str,
     positives: Tensor | int,
 ) -> Float[Tensor, ""]:
-    """Weighted sum over all; "mean" divides by the weights, "positives" by their number."""
+    """Weighted sum over all; "mean" divides by the weights, "positives" by their number.
+
+    In a distributed training both are means over ranks, so that the mean of the ranks' losses and
+    gradients, which `DistributedDataParallel` takes, is that of one process with the whole batch.
+    All ranks must therefore call it as often.
+    """
     total = (losses * weights[:, None]).sum()
     if how == "sum":
         return total
     if how == "positives":
-        return total / torch.as_tensor(positives, device=total.device).clamp(min=1)
-    weight = weights.sum() * losses.shape[1]
+        count, least = _mean_of_ranks(torch.as_tensor(positives, device=total.device).to(total))
+        return total / count.clamp(min=least)
+    weight, _ = _mean_of_ranks(weights.sum() * losses.shape[1])
     return torch.where(weight > 0, total / torch.where(weight > 0, weight, 1), 0.0)
+
+
+def _mean_of_ranks(value: Float[Tensor, ""]) -> tuple[Float[Tensor, ""], float]:
+    """The mean over ranks, without gradient, and what a sum over all of 1 comes to."""
+    if not (dist.is_available() and dist.is_initialized()) or dist.get_world_size() == 1:
+        return value, 1.0
+    total = value.detach().clone()
+    dist.all_reduce(total)
+    return total / dist.get_world_size(), 1 / dist.get_world_size()

@@ -1,0 +1,1 @@
+"""What MONAI's engines need to train and judge the detector."""

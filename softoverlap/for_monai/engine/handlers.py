@@ -1,0 +1,109 @@
+"""What a training run needs beside MONAI's handlers, attached like them to an engine."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from ignite.engine import Engine, Events
+from monai.data.utils import set_rnd
+from monai.engines.utils import IterationEvents
+from monai.handlers.checkpoint_saver import CheckpointSaver
+
+from softoverlap._checks import check_positive
+
+_APART = 1_000_003  # so that the seeds of near epochs and ranks share nothing
+
+
+class SeedEachEpoch:
+    """Lets everything random of an epoch depend on seed, epoch and rank alone.
+
+    So a run that is resumed at an epoch sees the patches that the uninterrupted one would have
+    seen, with or without workers.
+
+    Args:
+        seed: Seed of the run, at least 0.
+        datasets: Data sets with random transforms.
+
+    Examples:
+        >>> from monai.data.dataset import Dataset
+        >>> from monai.transforms import RandGaussianNoise
+        >>> data, engine = Dataset([torch.zeros(1, 2)], RandGaussianNoise(1)), Engine(lambda *_: 0)
+        >>> SeedEachEpoch(0, [data]).attach(engine)
+        >>> seen = []
+        >>> for _ in range(2):
+        ...     _ = engine.run([0])
+        ...     seen.append(data[0])
+        >>> bool((seen[0] == seen[1]).all())
+        True
+    """
+
+    def __init__(self, seed: int, datasets: Any) -> None:
+        self.seed, self.datasets = seed, list(datasets)
+
+    def attach(self, engine: Engine) -> None:
+        """Let the seeds be set at the beginning of each epoch of the engine."""
+        engine.add_event_handler(Events.EPOCH_STARTED, self)
+
+    def __call__(self, engine: Engine) -> None:
+        """Set the seeds of the epoch that begins."""
+        rank = dist.get_rank() if dist.is_available() and dist.is_initialized() else 0
+        seed = ((self.seed * _APART + engine.state.epoch) * _APART + rank) % 2**32
+        torch.manual_seed(seed)
+        set_rnd(self.datasets, seed)
+
+
+class ClipGradients:
+    """Scales gradients down that are longer than `max_norm`, also under mixed precision.
+
+    Args:
+        max_norm: Longest gradient of all parameters together, above 0.
+
+    Raises:
+        ValueError: If `max_norm` is not above 0.
+
+    Examples:
+        >>> ClipGradients(5.0).max_norm
+        5.0
+    """
+
+    def __init__(self, max_norm: float | int) -> None:
+        check_positive(max_norm=max_norm)
+        self.max_norm = float(max_norm)
+
+    def attach(self, engine: Engine) -> None:
+        """Let gradients be clipped between the engine's backward pass and its optimiser."""
+        engine.add_event_handler(IterationEvents.BACKWARD_COMPLETED, self)
+
+    def __call__(self, engine: Any) -> None:
+        """Clip the gradients of the step."""
+        if engine.scaler is not None:  # scaled gradients have no length of their own
+            engine.scaler.unscale_(engine.optimizer)
+        torch.nn.utils.clip_grad_norm_(engine.network.parameters(), self.max_norm)
+
+
+class BestCheckpoint(CheckpointSaver):
+    """MONAI's `CheckpointSaver` of the best key metric, whose record a resumed run continues.
+
+    Saved with the run's checkpoint (`save_dict={..., "best": best}`), it keeps a resumed run from
+    replacing the best weights by worse ones.
+
+    Args:
+        save_dir: Folder of the file.
+        save_dict: What is saved, by name.
+        filename: Name of the file.
+
+    Examples:
+        >>> import tempfile
+        >>> best = BestCheckpoint(tempfile.mkdtemp(), {"network": torch.nn.Linear(1, 1)})
+        >>> best.state_dict()
+        {'_saved': []}
+    """
+
+    def __init__(self, save_dir: str, save_dict: dict[str, Any], filename: str = "best.pt") -> None:
+        super().__init__(save_dir, save_dict, save_key_metric=True, key_metric_filename=filename)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The score of the file that is kept, and its name."""
+        return dict(self._key_metric_checkpoint.state_dict())  # pyright: ignore

@@ -1,0 +1,94 @@
+"""The curves of a training run as a table."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from ignite.engine import Engine, Events
+
+from softoverlap.images import read_table, write_table
+
+_FIRST = ("epoch", "step", "learning_rate", "loss")
+
+
+class CurveTable:
+    """Writes `epoch, step, learning_rate, loss, ...` and the validation's metrics, a row an epoch.
+
+    Losses are means over the steps of the epoch and over ranks; metrics stand in the rows of
+    epochs that were validated. The file is whole after each epoch, and a resumed run continues it.
+
+    Args:
+        path: The CSV file; its folder is made.
+        evaluator: The validation's engine, which runs before this handler, or None.
+
+    Examples:
+        >>> import tempfile
+        >>> path = Path(tempfile.mkdtemp()) / "curve.csv"
+        >>> engine = Engine(lambda *_: {"loss": 0.5, "pred": {"classification": 0.5}})
+        >>> CurveTable(path).attach(engine)
+        >>> _ = engine.run(range(2))
+        >>> path.read_text().split()
+        ['epoch,step,learning_rate,loss,classification', '1,2,,0.5,0.5']
+    """
+
+    def __init__(self, path: str | os.PathLike[str], evaluator: Any = None) -> None:
+        self.path, self.evaluator = Path(path), evaluator
+        self.rows: list[dict[str, Any]] = []
+        self.sums: dict[str, float] = {}
+        self.count = 0
+
+    def attach(self, engine: Engine) -> None:
+        """Let the engine's losses be gathered, and a row be written after each of its epochs."""
+        engine.add_event_handler(Events.STARTED, self._start)
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self._add)
+        engine.add_event_handler(Events.EPOCH_COMPLETED, self._write)
+
+    def _start(self, engine: Engine) -> None:
+        """Keep the rows of the epochs that a resumed run has behind it."""
+        self.rows, self.sums, self.count = [], {}, 0
+        if engine.state.epoch and self.path.is_file():
+            rows = map(dict, read_table(self.path).rows)
+            self.rows = [row for row in rows if int(row["epoch"]) <= engine.state.epoch]
+
+    def _add(self, engine: Engine) -> None:
+        output: Any = engine.state.output
+        output = output[0] if isinstance(output, list) else output
+        losses = {"loss": output["loss"]}
+        if isinstance(output.get("pred"), Mapping):
+            losses |= output["pred"]
+        for name, loss in losses.items():
+            self.sums[name] = self.sums.get(name, 0.0) + float(loss)
+        self.count += 1
+
+    def _write(self, engine: Any) -> None:
+        optimizer = getattr(engine, "optimizer", None)
+        rate = optimizer.param_groups[0]["lr"] if optimizer is not None else None
+        row = {"epoch": engine.state.epoch, "step": engine.state.iteration, "learning_rate": rate}
+        row |= self._means() | self._metrics(engine.state.epoch)
+        self.rows.append(row)
+        self.sums, self.count = {}, 0
+        if dist.is_available() and dist.is_initialized() and dist.get_rank():
+            return
+        names = list(dict.fromkeys([*_FIRST, *(name for row in self.rows for name in row)]))
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        write_table(self.path, names, [[row.get(name) for name in names] for row in self.rows])
+
+    def _means(self) -> dict[str, float]:
+        """Over the steps of the epoch, and over ranks, who all have as many."""
+        means = torch.tensor([*self.sums.values()], dtype=torch.float64) / max(self.count, 1)
+        if dist.is_available() and dist.is_initialized():
+            if dist.get_backend() == "nccl":
+                means = means.cuda()
+            dist.all_reduce(means)
+            means = means / dist.get_world_size()
+        return dict(zip(self.sums, means.tolist(), strict=True))
+
+    def _metrics(self, epoch: int) -> dict[str, float]:
+        if self.evaluator is None or self.evaluator.state.epoch != epoch:
+            return {}
+        return dict(self.evaluator.state.metrics)

@@ -1,0 +1,183 @@
+"""Whole scans: what measures ask of their targets, and boxes on their own grid and in files."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Hashable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Float, Shaped
+from monai.transforms.transform import Transform
+from torch import Tensor
+
+from softoverlap import boxes as geometry
+from softoverlap._types import plain
+from softoverlap._units import EDGE_ROUNDING, MAX_LESION_MM
+from softoverlap.images import BoxFile, affine_spacing, write_box_files
+
+
+class MeasuredTargetd(Transform):
+    """Adds what measures ask of the target of a scan.
+
+    These are `"spacing"`, the edges of a voxel in mm, and `"ignored"`, True for lesions too large
+    for a box, which are neither hit nor missed. It stands where the boxes are made, before the
+    image is brought to another spacing.
+
+    Args:
+        image_key: Key of the image, a `MetaTensor`.
+        box_key: Key of the boxes.
+        max_mm: The longest edge of a lesion that counts, in mm.
+
+    Examples:
+        >>> from monai.data import MetaTensor
+        >>> scan = {"image": MetaTensor(torch.zeros(1, 8, 8, 8)), "boxes": torch.zeros(0, 6)}
+        >>> sorted(MeasuredTargetd()(scan))
+        ['boxes', 'ignored', 'image', 'spacing']
+    """
+
+    def __init__(
+        self,
+        image_key: str = "image",
+        box_key: str = "boxes",
+        max_mm: float | int = MAX_LESION_MM,
+    ) -> None:
+        self.image_key, self.box_key, self.max_mm = image_key, box_key, float(max_mm)
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """The scan with spacing, a tuple, and ignored lesions, shape (M,).
+
+        Args:
+            data: A scan with image and boxes.
+
+        Returns:
+            The same with two keys more.
+        """
+        spacing = affine_spacing(torch.as_tensor(data[self.image_key].affine).double())
+        low, high = plain(data[self.box_key]).double().chunk(2, dim=1)
+        edges = (high - low) * torch.tensor(spacing, dtype=torch.float64)
+        too_large = (edges > EDGE_ROUNDING * self.max_mm).any(dim=1)
+        return {**data, "spacing": spacing, "ignored": too_large}
+
+
+class BoxesToOriginald(Transform):
+    """Brings detections from the grid of the network's image to that of the scan's file.
+
+    The inverse of `Orientationd`, `Spacingd`, flips, crops and pads for boxes: it reads where the
+    image went from its affine. Where the axes were turned by other than quarters, a box becomes
+    the one around it. It stands in the postprocessing of an evaluator.
+
+    Args:
+        pred_key: Key of the detections of an image.
+        image_key: Key of the image, a `MetaTensor` with `"original_affine"` and
+            `"spatial_shape"`, as MONAI's readers and `LoadLesionCased` leave them.
+        box_key: Key of the boxes in the detections.
+
+    Raises:
+        ValueError: On use, if the image has no such affine.
+
+    Examples:
+        >>> from monai.data import MetaTensor
+        >>> affine = torch.diag(torch.tensor([2.0, 2.0, 2.0, 1.0]))  # of voxels twice as large
+        >>> affine[:3, 3] = 0.5  # whose first corner is that of the file's
+        >>> meta = {"original_affine": torch.eye(4), "spatial_shape": torch.tensor([8, 8, 8])}
+        >>> image = MetaTensor(torch.zeros(1, 4, 4, 4), affine=affine, meta=meta)
+        >>> found = {"boxes": torch.tensor([[0.0, 1.0, 2.0, 1.0, 2.0, 3.0]])}
+        >>> BoxesToOriginald()({"image": image, "pred": found})["pred"]["boxes"]
+        tensor([[0., 2., 4., 2., 4., 6.]])
+    """
+
+    def __init__(
+        self, pred_key: str = "pred", image_key: str = "image", box_key: str = "boxes"
+    ) -> None:
+        self.pred_key, self.image_key, self.box_key = pred_key, image_key, box_key
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """The scan with its detections in voxels of the file.
+
+        Args:
+            data: A scan with image and detections.
+
+        Returns:
+            The same, boxes clipped to the file's grid.
+        """
+        image, found = data[self.image_key], data[self.pred_key]
+        meta = getattr(image, "meta", {})
+        if "original_affine" not in meta or "spatial_shape" not in meta:
+            raise ValueError(
+                f"data[{self.image_key!r}] must know its file's affine to bring boxes back, got "
+                f"{type(image).__name__} without: keep MetaTensor until here"
+            )
+        there = torch.as_tensor(meta["original_affine"]).double()
+        boxes = plain(found[self.box_key])
+        moved = boxes_between_grids(boxes, torch.as_tensor(image.affine).double(), there)
+        shape = tuple(int(side) for side in torch.as_tensor(meta["spatial_shape"]).tolist())
+        return {**data, self.pred_key: {**found, self.box_key: geometry.clip(moved, shape)}}
+
+
+def boxes_between_grids(
+    boxes: Float[Tensor, "boxes coords"],
+    affine: Shaped[Tensor, "4 4"],
+    onto: Shaped[Tensor, "4 4"],
+) -> Float[Tensor, "boxes coords"]:
+    """Boxes in voxels of another grid; affines locate voxel centres, boxes lie between corners."""
+    step = torch.linalg.inv(onto.cpu().double()) @ affine.cpu().double()
+    turn, shift = step[:3, :3], step[:3, 3]
+    low, high = boxes.detach().cpu().double().chunk(2, dim=1)
+    centre = ((low + high) / 2 - 0.5) @ turn.T + shift + 0.5
+    half = ((high - low) / 2) @ turn.abs().T
+    return torch.cat([centre - half, centre + half], dim=1).to(boxes)
+
+
+class SaveLesionBoxesd(Transform):
+    """Writes the detections of a scan to `NAME_boxes.json`, as `softoverlap detect` does.
+
+    It follows `BoxesToOriginald` in the postprocessing of an evaluator.
+
+    Args:
+        output_dir: Folder of the files; made on first use.
+        pred_key: Key of the detections of an image.
+        image_key: Key of the image, for the affine of its file.
+        name_key: Key of the scan's name.
+
+    Examples:
+        >>> import tempfile
+        >>> from monai.data import MetaTensor
+        >>> folder = tempfile.mkdtemp()
+        >>> found = {"boxes": torch.tensor([[0.0, 0, 0, 4, 4, 4]]), "labels": torch.tensor([0])}
+        >>> found["labels_scores"] = torch.tensor([0.5])
+        >>> scan = {"image": MetaTensor(torch.zeros(1, 8, 8, 8)), "pred": found, "name": "sub-01"}
+        >>> _ = SaveLesionBoxesd(folder)(scan)
+        >>> [path.name for path in Path(folder).iterdir()]
+        ['sub-01_boxes.json']
+    """
+
+    def __init__(
+        self,
+        output_dir: str | os.PathLike[str],
+        pred_key: str = "pred",
+        image_key: str = "image",
+        name_key: str = "name",
+    ) -> None:
+        self.output_dir = Path(output_dir)
+        self.pred_key, self.image_key, self.name_key = pred_key, image_key, name_key
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Write the file, and leave the scan as it is.
+
+        Args:
+            data: A scan with image, detections and name.
+
+        Returns:
+            The same.
+        """
+        found, image, name = data[self.pred_key], data[self.image_key], str(data[self.name_key])
+        affine = torch.as_tensor(image.meta.get("original_affine", image.affine))
+        self.output_dir.mkdir(parents=True, exist_ok=True)
+        boxes = BoxFile(
+            plain(found["boxes"]).cpu().double(), plain(found["labels_scores"]).cpu().double(),
+            plain(found["labels"]).cpu().long(), affine.cpu().double(), name,
+        )  # fmt: skip
+        write_box_files(self.output_dir / f"{name}_boxes.json", {name: boxes})
+        return dict(data)

@@ -1,0 +1,112 @@
+"""The learning rate over a run, and its end by time."""
+
+from __future__ import annotations
+
+import math
+import time
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from ignite.engine import Engine, Events
+
+from softoverlap._checks import check_positive, refusal
+
+
+class WarmupCosine:
+    """Linear warm-up and half a cosine to zero, over the steps or the minutes of a run.
+
+    Where there is a time limit, the learning rate follows steps or time, whichever is further on,
+    so that it falls to zero also where time ends the run; the log then says at which step.
+
+    Args:
+        optimizer: The optimiser; its learning rates are the highest ones.
+        warmup: Share of the run in which they rise, in [0, 1].
+        minutes: Time limit, of resumed runs together, or None for none.
+
+    Raises:
+        ValueError: If `warmup` or `minutes` is out of range.
+
+    References:
+        Loshchilov and Hutter, SGDR, https://arxiv.org/abs/1608.03983
+
+    Examples:
+        >>> optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.1)
+        >>> schedule, engine = WarmupCosine(optimizer, warmup=0.5), Engine(lambda *_: 0)
+        >>> schedule.attach(engine)
+        >>> rates = []
+        >>> _ = engine.add_event_handler(
+        ...     Events.ITERATION_STARTED, lambda: rates.append(optimizer.param_groups[0]["lr"])
+        ... )
+        >>> _ = engine.run(range(4))
+        >>> [round(rate, 3) for rate in rates]
+        [0.001, 0.05, 0.1, 0.05]
+    """
+
+    def __init__(
+        self,
+        optimizer: torch.optim.Optimizer,
+        warmup: float | int = 0.1,
+        minutes: float | int | None = None,
+    ) -> None:
+        if not 0 <= warmup <= 1:
+            raise refusal("warmup", f"must lie in [0, 1], got {warmup}")
+        if minutes is not None:
+            check_positive(minutes=minutes)
+        self.optimizer, self.warmup, self.minutes = optimizer, float(warmup), minutes
+        self.highest = [group["lr"] for group in optimizer.param_groups]
+        self.seconds = 0.0
+        self.clock = time.monotonic()
+
+    def attach(self, engine: Engine) -> None:
+        """Let the learning rate be set before each step of the engine."""
+        engine.add_event_handler(Events.STARTED, self._start)
+        engine.add_event_handler(Events.ITERATION_STARTED, self._set_rates)
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self._stop_in_time)
+
+    def state_dict(self) -> dict[str, float]:
+        """The time that was trained."""
+        return {"seconds": self.seconds}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from this time."""
+        self.seconds = float(state["seconds"])
+
+    def rate(self, done: float) -> float:
+        """The share of the highest learning rate, where `done` of the run is over."""
+        if done < self.warmup:
+            return max(done / self.warmup, 0.01)
+        rest = (done - self.warmup) / max(1 - self.warmup, 1e-12)
+        return 0.5 * (1 + math.cos(math.pi * min(rest, 1.0)))
+
+    def _start(self) -> None:
+        self.clock = time.monotonic()
+
+    def _set_rates(self, engine: Engine) -> None:
+        rate = self.rate(max((engine.state.iteration - 1) / _steps(engine), self._of_time()))
+        for group, highest in zip(self.optimizer.param_groups, self.highest, strict=True):
+            group["lr"] = highest * rate
+
+    def _stop_in_time(self, engine: Engine) -> None:
+        now = time.monotonic()
+        self.seconds, self.clock = self.seconds + now - self.clock, now
+        if self.minutes is not None and self._of_time() >= 1:
+            steps = f"{engine.state.iteration} of {_steps(engine)} steps"
+            engine.logger.warning(f"stopped by minutes={self.minutes:g} at {steps}")
+            engine.terminate()
+
+    def _of_time(self) -> float:
+        """Share of the time that is over, by the clock of the first rank."""
+        if self.minutes is None:
+            return 0.0
+        seconds = torch.tensor([self.seconds], dtype=torch.float64)
+        if dist.is_available() and dist.is_initialized():
+            if dist.get_backend() == "nccl":
+                seconds = seconds.cuda()
+            dist.broadcast(seconds, 0)
+        return float(seconds) / (60 * self.minutes)
+
+
+def _steps(engine: Engine) -> int:
+    state = engine.state
+    return max(1, (state.epoch_length or 1) * (state.max_epochs or 1))

@@ -1,0 +1,176 @@
+"""The bundle trains, judges and detects on tiny scans, alone and under torchrun."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from monai.bundle import ConfigParser
+from monai.bundle.properties import InferProperties, TrainProperties
+from monai.utils import set_determinism
+
+from softoverlap.images import read_boxes
+from tests.support.bundle_runs import (
+    CONFIGS,
+    TINY,
+    curve,
+    files_of,
+    run_bundle,
+    tiny_scans,
+    weights_in,
+)
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def scans(tmp_path_factory):
+    return tiny_scans(tmp_path_factory.mktemp("scans"))
+
+
+@pytest.fixture(scope="module")
+def trained(scans, tmp_path_factory):
+    """The folder of a run of two epochs on three scans, with one to validate on."""
+    folder = tmp_path_factory.mktemp("run")
+    run_bundle(
+        "train.yaml", data_dir=str(scans), output_dir=str(folder), max_epochs=2, val_interval=1,
+        workers=1, **{"train#saver#n_saved": 9},
+    )  # fmt: skip
+    return folder
+
+
+def test_two_epochs_leave_curve_checkpoints_and_metrics(trained):
+    rows = curve(trained)
+    assert [row["epoch"] for row in rows] == ["1", "2"]
+    for row in rows:
+        assert float(row["loss"]) == pytest.approx(
+            float(row["classification"]) + float(row["box_regression"]), abs=1e-5
+        )
+        assert 0 <= float(row["val_cpm"]) <= 1
+    names = {path.name for path in trained.iterdir()}
+    assert {"last.pt", "best.pt", "checkpoint_epoch=1.pt", "checkpoint_epoch=2.pt"} <= names
+    assert len((trained / "validation" / "val_cpm_raw.csv").read_text().splitlines()) == 2
+
+
+def test_a_run_resumed_at_an_epoch_ends_with_the_weights_of_the_uninterrupted_one(
+    scans, trained, tmp_path
+):
+    run_bundle(
+        "train.yaml", data_dir=str(scans), output_dir=str(tmp_path), max_epochs=2, val_interval=1,
+        workers=1, resume=str(trained / "checkpoint_epoch=1.pt"),
+    )  # fmt: skip
+    assert torch.equal(weights_in(tmp_path / "last.pt"), weights_in(trained / "last.pt"))
+    first = weights_in(trained / "checkpoint_epoch=1.pt")
+    assert not torch.equal(first, weights_in(trained / "last.pt"))
+    assert [row["epoch"] for row in curve(tmp_path)] == ["2"]
+
+
+def test_a_checkpoint_is_judged_as_in_its_training(scans, trained):
+    workflow = run_bundle(
+        "train.yaml", "evaluate.yaml", data_dir=str(scans), output_dir=str(trained),
+        checkpoint=str(trained / "last.pt"),
+    )  # fmt: skip
+    metrics = workflow.evaluator.state.metrics
+    assert metrics["val_cpm"] == pytest.approx(float(curve(trained)[-1]["val_cpm"]), abs=1e-12)
+    assert len(list((trained / "evaluation" / "boxes").glob("*_boxes.json"))) == 1
+
+
+def test_scans_without_labels_get_boxes_on_their_own_grid(scans, trained, tmp_path):
+    run_bundle(
+        "inference.yaml", dataset_dir=str(scans / "images"), output_dir=str(tmp_path),
+        checkpoint=str(trained / "last.pt"), spacing=[1.5, 1.5, 1.5], score_threshold=0.0,
+    )  # fmt: skip
+    files = sorted((tmp_path / "boxes").iterdir())
+    assert len(files) == 4
+    boxes = read_boxes(files[0])
+    assert len(boxes.boxes) > 0
+    assert bool((boxes.boxes >= 0).all())
+    assert bool((boxes.boxes[:, 3:] <= torch.tensor([32.0, 32.0, 24.0])).all())
+
+
+@pytest.mark.slow
+def test_two_processes_give_the_losses_and_gradients_of_one(scans, tmp_path):
+    """Whole scans as the batch, without augmentation; a step of length 1 shows the gradient."""
+    settings = {
+        "data_dir": str(scans), "validation": 0.5, "val_interval": 9, "max_epochs": 1,
+        "patch_size": [32, 32, 24], "train#patch_transforms": [], "train#augmentation": [],
+        "learning_rate": 1.0, "warmup": 0, "clip_norm": 1e9,
+        "optimizer#_target_": "torch.optim.SGD",
+    }  # fmt: skip
+    one = tmp_path / "one"
+    workflow = run_bundle("train.yaml", output_dir=str(one), scans_per_batch=2, **settings)
+    assert workflow.trainer.state.iteration == 1
+    two = tmp_path / "two"
+    run_by_torchrun({**settings, "output_dir": str(two), "scans_per_batch": 1})
+    for key in ("loss", "classification", "box_regression"):
+        assert float(curve(two)[0][key]) == pytest.approx(float(curve(one)[0][key]), abs=1e-5)
+    alone, together = weights_in(one / "last.pt"), weights_in(two / "last.pt")
+    assert (alone - together).abs().max() < 1e-5
+    assert (alone - fresh_weights()).abs().max() > 1e-2
+
+
+def fresh_weights():
+    """Those that a run starts from."""
+    parser = ConfigParser()
+    parser.read_config(files_of("train.yaml"))
+    parser.update(TINY)
+    set_determinism(TINY["seed"])
+    network = parser.get_parsed_content("network_def")
+    return torch.cat([weight.flatten() for weight in network.state_dict().values()])
+
+
+def run_by_torchrun(settings):
+    options = {**TINY, **settings}
+    flags = [part for key, value in options.items() for part in (f"--{key}", f"{value}")]
+    command = [
+        sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2",
+        "-m", "monai.bundle", "run",
+        "--config_file", str(files_of("train.yaml", "multi_gpu_train.yaml")), *flags,
+    ]  # fmt: skip
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        command, capture_output=True, text=True, timeout=240, env=environment, check=False
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+
+
+def test_the_configurations_hold_what_monai_looks_for():
+    train, inference = ConfigParser(), ConfigParser()
+    train.read_config(files_of("train.yaml"))
+    inference.read_config(files_of("inference.yaml"))
+    for parser, properties in ((train, TrainProperties), (inference, InferProperties)):
+        needed = [known["id"] for known in properties.values() if known["required"]]
+        assert [name for name in needed if name not in parser] == []
+
+
+def sides(spatial_shape, n=2):
+    """Voxels along each axis, of lengths such as `8*n`."""
+    return [eval(side, {"n": n}) for side in spatial_shape]
+
+
+def test_the_metadata_say_what_the_network_takes_and_gives():
+    meta = json.loads((CONFIGS / "metadata.json").read_text(encoding="utf-8"))
+    required = {
+        "version", "changelog", "monai_version", "pytorch_version", "numpy_version",
+        "required_packages_version", "task", "description", "authors", "copyright",
+        "network_data_format",
+    }  # fmt: skip
+    assert required <= set(meta)
+    assert meta["version"] in meta["changelog"]
+    parser = ConfigParser()
+    parser.read_config(files_of("inference.yaml"))
+    network = parser.get_parsed_content("network_def")
+    given, returned = (meta["network_data_format"][part] for part in ("inputs", "outputs"))
+    shape = sides(given["image"]["spatial_shape"])
+    image = torch.zeros(1, given["image"]["num_channels"], *shape)
+    found = network(image.to(getattr(torch, given["image"]["dtype"])))
+    assert set(found) == set(returned)
+    for name, levels in found.items():
+        places = [sides(level) for level in returned[name]["spatial_shape"]]
+        assert [list(level.shape[2:]) for level in levels] == places
+        assert {level.shape[1] for level in levels} == {returned[name]["num_channels"]}

@@ -1,0 +1,68 @@
+"""The commands and the script of the guide to the bundle run, on scans of a few voxels."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+import fire
+import monai.bundle
+import pytest
+
+from softoverlap.bundles import LESION_DETECTION
+from tests.support.bundle_runs import TINY, TRAINING, curve, tiny_scans
+
+PAGE = (Path(__file__).parents[2] / "docs" / "bundle.md").read_text(encoding="utf-8")
+
+
+def blocks(language):
+    return re.findall(rf"```{language}\n(.*?)```", PAGE, flags=re.DOTALL)
+
+
+def commands():
+    """The lines of all shell blocks, each whole, with the folder of the bundle filled in."""
+    lines = "\n".join(blocks("bash")).replace("\\\n", " ").splitlines()
+    return [line.replace("$BUNDLE", str(LESION_DETECTION)) for line in lines if line.strip()]
+
+
+def run_here(words):
+    """A run of MONAI's command in this process, with a network and patches that are tiny."""
+    infers = any("inference.yaml" in word for word in words)
+    settings = {key: value for key, value in TINY.items() if not (infers and key in TRAINING)}
+    tiny = [part for key, value in settings.items() for part in (f"--{key}", str(value))]
+    fire.Fire({"run": monai.bundle.run}, command=[*words, *tiny, "--logging_file", "False"])
+
+
+def test_the_commands_of_the_page_run_one_after_the_other(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    written = blocks("yaml")[0]
+    Path(re.match(r"# (\S+)\n", written)[1]).write_text(written)
+    ran = []
+    for line in commands():
+        words = shlex.split(line)
+        if words[0] == "softoverlap":
+            assert words == ["softoverlap", "phantoms", "--output", "phantoms", "--count", "8"]
+            tiny_scans(tmp_path / "phantoms", count=8)
+        elif words[:3] == ["python", "-m", "monai.bundle"]:
+            run_here(words[3:])
+            ran.append(words)
+        else:  # what another test runs under torchrun, and where the bundle is
+            assert words[0] == "torchrun" or line.startswith("BUNDLE=$(python -c ")
+    assert len(ran) == 5
+    assert [row["epoch"] for row in curve(tmp_path / "runs" / "mine")] == ["1", "2", "3"]
+    for name in re.findall(r"^\| `([a-z]+(?:\.[a-z]+)?)/?` \|", PAGE, flags=re.MULTILINE):
+        if name != "tensorboard":
+            assert (tmp_path / "runs" / "mine" / name).exists(), name
+    assert len(list((tmp_path / "runs" / "mine" / "boxes").iterdir())) == 8
+
+
+def test_the_script_of_the_page_prints_the_losses(capsys):
+    (code,) = blocks("python")
+    exec(compile(code, "bundle.md", "exec"), {})
+    assert capsys.readouterr().out.splitlines()[-1] == "['box_regression', 'classification']"
+
+
+@pytest.mark.parametrize("name", re.findall(r"configs/(\w+\.yaml)", PAGE))
+def test_the_files_that_the_page_names_are_there(name):
+    assert (LESION_DETECTION / "configs" / name).is_file()
