@@ -25,7 +25,7 @@ from softoverlap.anchors import (
 from softoverlap.for_monai.detector import ranking
 from softoverlap.for_monai.detector.learning import Learning, QualityRule, Target
 from softoverlap.for_monai.detector.loss_terms import QualityFocal, check_coding, reduce, unreduced
-from softoverlap.for_monai.detector.parts import anchors_of, given_or_default
+from softoverlap.for_monai.detector.parts import anchors_of, common_count, given_or_default
 from softoverlap.for_monai.detector.samples import AnyMatches, box_losses, classification_samples
 from softoverlap.for_monai.detector.selection import FastBoxSelector
 from softoverlap.for_monai.detector.targets import checked_images, checked_targets
@@ -113,6 +113,8 @@ class SoftRetinaNetDetector(RetinaNetDetector):
             network, generator, box_overlap_metric, spatial_dims, num_classes, size_divisible,
             cls_key, box_reg_key, debug,
         )  # fmt: skip
+        self.anchors_per_place = tuple(generator.num_anchors_per_location())
+        self.num_anchors_per_loc = common_count(self.anchors_per_place) or 1
         self.iou_branch = bool(getattr(network, "iou_branch", False))
         self.score = ranking.score_name(score, self.iou_branch)
         overlap = checked_overlap(overlap, normalize)
@@ -248,7 +250,7 @@ class SoftRetinaNetDetector(RetinaNetDetector):
         logits, _, quality = self._parts(outputs)
         p = logits.sigmoid() if self.box_selector.apply_sigmoid else logits
         best = ranking.ranking_score(p, quality, self.score).amax(dim=2)
-        return detections, ranking.score_maps(best, grids, self.num_anchors_per_loc)
+        return detections, ranking.score_maps(best, grids, self.anchors_per_place)
 
     def generate_anchors(self, images: Tensor, head_outputs: dict[str, list[Tensor]]) -> None:
         """Keep the anchors while shape and device stay; MONAI forgets the device."""
@@ -270,6 +272,9 @@ class SoftRetinaNetDetector(RetinaNetDetector):
         raw = self.box_selector.apply_sigmoid
         logits = ranking.ranking_logits(logits, quality, score=self.score, are_logits=raw)
         outputs = {self.cls_key: logits, self.box_reg_key: codes}
+        if common_count(self.anchors_per_place) is None:  # MONAI multiplies by one number, 1 then
+            levels = zip(num_anchor_locs_per_level, self.anchors_per_place, strict=True)
+            num_anchor_locs_per_level = [places * each for places, each in levels]
         return super().postprocess_detections(
             outputs, anchors, image_sizes, num_anchor_locs_per_level, need_sigmoid
         )
@@ -279,7 +284,8 @@ class SoftRetinaNetDetector(RetinaNetDetector):
         """How anchors learn, by the settings of the moment."""
         return Learning(
             self.quality, self.proposal_matcher, self.weighting, self.quality_loss_func,
-            self.quality_reduction, self.box_coder, self.num_anchors_per_loc,
+            self.quality_reduction, self.box_coder,
+            common_count(self.anchors_per_place) or self.anchors_per_place,
             self.target_box_key, self.target_label_key,
         )  # fmt: skip
 
@@ -347,4 +353,4 @@ class SoftRetinaNetDetector(RetinaNetDetector):
 
     def _reshape_maps(self, result_maps: list[Tensor]) -> Tensor:
         """All levels behind each other in float32; NaN is an error in evaluation too."""
-        return super()._reshape_maps(ranking.finite_maps(result_maps))
+        return ranking.in_rows(ranking.finite_maps(result_maps), self.anchors_per_place)

@@ -61,7 +61,7 @@ class Learning:
         quality_loss: Unreduced loss of the IoU-aware branch.
         quality_reduction: How it is reduced.
         box_coder: From codes to boxes.
-        anchors_per_place: Number of anchors at each place of a level.
+        anchors_per_place: Number of anchors at each place, one for all levels or one a level.
         box_key: Key of the boxes in a target.
         label_key: Key of the classes in a target.
     """
@@ -72,7 +72,7 @@ class Learning:
     quality_loss: nn.Module
     quality_reduction: str
     box_coder: BoxCoder
-    anchors_per_place: int
+    anchors_per_place: int | Sequence[int]
     box_key: str
     label_key: str
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from monai.apps.detection.utils.anchor_utils import AnchorGenerator
@@ -17,6 +18,11 @@ def given_or_default(name: str, given: Any, default: Any) -> Any:
             f"{name} must be an object such as {type(default).__name__}(), got {given!r}"
         )
     return given
+
+
+def common_count(counts: Sequence[int]) -> int | None:
+    """The number of anchors at a place, None where levels differ."""
+    return counts[0] if len(set(counts)) == 1 else None
 
 
 def anchors_of(network: nn.Module) -> AnchorGenerator:
