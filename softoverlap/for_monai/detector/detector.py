@@ -22,10 +22,9 @@ from softoverlap.anchors import (
     MaxOverlapMatcher,
     checked_overlap,
 )
-from softoverlap.for_monai.detector import ranking
+from softoverlap.for_monai.detector import parts, ranking
 from softoverlap.for_monai.detector.learning import Learning, QualityRule, Target
 from softoverlap.for_monai.detector.loss_terms import QualityFocal, check_coding, reduce, unreduced
-from softoverlap.for_monai.detector.parts import anchors_of, common_count, given_or_default
 from softoverlap.for_monai.detector.samples import AnyMatches, box_losses, classification_samples
 from softoverlap.for_monai.detector.selection import FastBoxSelector
 from softoverlap.for_monai.detector.targets import checked_images, checked_targets
@@ -108,19 +107,19 @@ class SoftRetinaNetDetector(RetinaNetDetector):
         weighting: AnchorWeighting | None = None,
         score: str | None = None,
     ) -> None:
-        generator = anchors_of(network) if anchor_generator is None else anchor_generator
+        generator = parts.anchors_of(network) if anchor_generator is None else anchor_generator
         super().__init__(
             network, generator, box_overlap_metric, spatial_dims, num_classes, size_divisible,
             cls_key, box_reg_key, debug,
         )  # fmt: skip
         self.anchors_per_place = tuple(generator.num_anchors_per_location())
-        self.num_anchors_per_loc = common_count(self.anchors_per_place) or 1
+        self.num_anchors_per_loc = parts.common_count(self.anchors_per_place)
         self.iou_branch = bool(getattr(network, "iou_branch", False))
         self.score = ranking.score_name(score, self.iou_branch)
         overlap = checked_overlap(overlap, normalize)
         self.quality = QualityRule(overlap, normalize, box_overlap_metric)
-        self.proposal_matcher = given_or_default("matcher", matcher, ATSSMatcher())
-        self.weighting = given_or_default("weighting", weighting, AnchorWeighting())
+        self.proposal_matcher = parts.given_or_default("matcher", matcher, ATSSMatcher())
+        self.weighting = parts.given_or_default("weighting", weighting, AnchorWeighting())
         self.set_cls_loss(QualityFocal())
         self.set_box_quality_loss(nn.BCEWithLogitsLoss())
         self.set_box_selector_parameters()
@@ -272,20 +271,16 @@ class SoftRetinaNetDetector(RetinaNetDetector):
         raw = self.box_selector.apply_sigmoid
         logits = ranking.ranking_logits(logits, quality, score=self.score, are_logits=raw)
         outputs = {self.cls_key: logits, self.box_reg_key: codes}
-        if common_count(self.anchors_per_place) is None:  # MONAI multiplies by one number, 1 then
-            levels = zip(num_anchor_locs_per_level, self.anchors_per_place, strict=True)
-            num_anchor_locs_per_level = [places * each for places, each in levels]
-        return super().postprocess_detections(
-            outputs, anchors, image_sizes, num_anchor_locs_per_level, need_sigmoid
-        )
+        # MONAI multiplies by one number for all levels
+        places = parts.as_places(num_anchor_locs_per_level, self.anchors_per_place)
+        return super().postprocess_detections(outputs, anchors, image_sizes, places, need_sigmoid)
 
     @property
     def learning(self) -> Learning:
         """How anchors learn, by the settings of the moment."""
         return Learning(
             self.quality, self.proposal_matcher, self.weighting, self.quality_loss_func,
-            self.quality_reduction, self.box_coder,
-            common_count(self.anchors_per_place) or self.anchors_per_place,
+            self.quality_reduction, self.box_coder, self.anchors_per_place,
             self.target_box_key, self.target_label_key,
         )  # fmt: skip
 

@@ -20,9 +20,15 @@ def given_or_default(name: str, given: Any, default: Any) -> Any:
     return given
 
 
-def common_count(counts: Sequence[int]) -> int | None:
-    """The number of anchors at a place, None where levels differ."""
-    return counts[0] if len(set(counts)) == 1 else None
+def common_count(per_place: Sequence[int]) -> int:
+    """The number of anchors at a place; 1 where levels differ, whose anchors are places then."""
+    return per_place[0] if len(set(per_place)) == 1 else 1
+
+
+def as_places(places: Sequence[int], per_place: Sequence[int]) -> list[int]:
+    """Places of each level; times the common count they are the anchors of the level."""
+    common = common_count(per_place)
+    return [count * each // common for count, each in zip(places, per_place, strict=True)]
 
 
 def anchors_of(network: nn.Module) -> AnchorGenerator:

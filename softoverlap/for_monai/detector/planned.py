@@ -196,5 +196,5 @@ def regression_heads(plan: AnchorPlan, channels: Sequence[int]) -> list[RetinaNe
 def _shortened(head: _Head, stride: Sequence[int]) -> _Head:
     """The head with fewer convolutions where the level is fine."""
     if prod(stride) < _FULL_STRIDE ** len(stride):
-        head.conv = head.conv[: _FINE_DEPTH * _MODULES]
+        head.conv = nn.Sequential(*list(head.conv)[: _FINE_DEPTH * _MODULES])
     return head
