@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 import torch
@@ -160,6 +160,55 @@ class AnchorPlan:
         dtype = score_dtype(torch.empty(0), *(lesion.crop for lesion in lesions))
         return torch.stack(best).amax(dim=0).to(dtype)
 
+    def best_anchors(
+        self, lesions: Sequence[Lesion], *, overlap: MaskBoxOverlap | str = mask_box_dice
+    ) -> Boxes:
+        """The anchor that overlaps each lesion best, the first of equals.
+
+        Args:
+            lesions: K lesions in voxels of an image.
+            overlap: Of mask and box, a Tversky index, or its name.
+
+        Returns:
+            Boxes in voxels of the image, float32, shape (K, 2 * ndim).
+
+        Raises:
+            TypeError: As `quality`.
+            ValueError: As `quality`.
+
+        Examples:
+            >>> import torch
+            >>> lesion = Lesion(
+            ...     box=torch.tensor([2.0, 5.0]), crop=torch.ones(3), offset=torch.tensor([2]),
+            ...     centre=torch.tensor([3.5]), volume_mm3=3.0,
+            ... )
+            >>> AnchorPlan(strides=[[2]], sizes=[[[3], [4]]]).best_anchors([lesion])
+            tensor([[1., 5.]])
+        """
+        overlap = tversky_overlap(overlap)
+        check_lesions(lesions, self.ndim)
+        cell = torch.tensor(self.strides[-1])
+        found = torch.zeros(len(lesions), 2 * self.ndim)
+        for row, lesion in enumerate(lesions):
+            offset = lesion.offset.cpu().long()
+            shift = (offset // cell - 1) * cell  # near the corner of an image are few anchors
+            near = replace(lesion, crop=lesion.crop.cpu(), offset=offset - shift)
+            size = offset - shift + torch.tensor(lesion.crop.shape) + cell
+            anchors = self.anchors(size.tolist())
+            best = overlap([near], anchors, empty=0.0)[0].argmax()
+            found[row] = anchors[best] + shift.repeat(2)
+        return found
+
+    def to_dict(self) -> dict[str, Any]:
+        """Fields by their names, as JSON and checkpoints hold them; `from_dict` reads them.
+
+        Examples:
+            >>> AnchorPlan(strides=[[2]], sizes=[[[3]]]).to_dict()
+            {'strides': [[2]], 'sizes': [[[3.0]]], 'anchors_per_voxel': 0.5}
+        """
+        values = {name: _plain(value) for name, value in asdict(self).items() if value is not None}
+        return {**values, _DERIVED: self.anchors_per_voxel}
+
     def to_json(self) -> str:
         """The plan as JSON, which `from_json` reads back exactly.
 
@@ -168,8 +217,7 @@ class AnchorPlan:
             >>> AnchorPlan.from_json(plan.to_json()) == plan
             True
         """
-        values = {name: value for name, value in asdict(self).items() if value is not None}
-        return json.dumps({**values, _DERIVED: self.anchors_per_voxel}, indent=1, allow_nan=False)
+        return json.dumps(self.to_dict(), indent=1, allow_nan=False)
 
     @staticmethod
     def from_json(text: str) -> AnchorPlan:
@@ -234,6 +282,11 @@ class AnchorPlan:
                 f"must be {plan.anchors_per_voxel:g} by strides and sizes, got {stored!r}",
             )
         return plan
+
+
+def _plain(value: Any) -> Any:
+    """Lists in place of tuples."""
+    return [_plain(each) for each in value] if isinstance(value, tuple) else value
 
 
 def check_lesions(lesions: Sequence[Lesion], ndim: int) -> None:

@@ -55,6 +55,10 @@ def test_quality_is_that_of_the_best_of_all_anchors(name, overlap):
     quality = plan.quality(lesions, overlap=overlap)
     torch.testing.assert_close(quality, brute_force(plan, lesions, shape, overlap))
     assert ((quality >= 0) & (quality <= 1)).all()
+    best = plan.best_anchors(lesions, overlap=overlap)
+    torch.testing.assert_close(overlap.pairs(lesions, best), quality)
+    made = {tuple(anchor) for anchor in plan.anchors(shape).tolist()}
+    assert {tuple(anchor) for anchor in best.tolist()} <= made
 
 
 @given(seed=st.integers(0, 2**31), stride=st.integers(1, 5), edges=st.lists(
