@@ -44,7 +44,9 @@ def plan(
         int | None,
         typer.Option(help="Voxels along each edge of a patch; by default as the scans ask for."),
     ] = None,
-    memory: Annotated[float, typer.Option(help="Memory that a step may take, in GB.")] = 4.0,
+    step_memory: Annotated[
+        float, typer.Option(help="Memory that a step of the training may take, in GB.")
+    ] = 4.0,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace an earlier plan.")
     ] = False,
@@ -81,7 +83,7 @@ def plan(
         raise ValueError(f"--output must be a JSON file, got {output}")
     scans, failed = _read(table, threshold)
     planned = plan_scans(
-        scans, max_anchors_per_voxel=max_anchors_per_voxel, patch_size=patch, memory_gb=memory
+        scans, max_anchors_per_voxel=max_anchors_per_voxel, patch_size=patch, memory_gb=step_memory
     )
     output.parent.mkdir(parents=True, exist_ok=True)
     write_json(output, planned.plan.to_dict())
