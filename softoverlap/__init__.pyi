@@ -6,12 +6,14 @@ and type checkers read it as it stands. The application has doors of its own, su
 """
 
 from softoverlap.anchors import (
+    AnchorPlan as AnchorPlan,
     AnchorWeighting as AnchorWeighting,
     ATSSMatcher as ATSSMatcher,
     MaxOverlapMatcher as MaxOverlapMatcher,
     SimOTAMatcher as SimOTAMatcher,
     TaskAlignedMatcher as TaskAlignedMatcher,
     anchor_quality as anchor_quality,
+    plan_anchors as plan_anchors,
 )
 from softoverlap.boxes import (
     decode_boxes as decode_boxes,
@@ -38,6 +40,7 @@ from softoverlap.images import (
     as_probabilities as as_probabilities,
     load_nifti as load_nifti,
     read_boxes as read_boxes,
+    read_plan as read_plan,
     save_nifti as save_nifti,
     write_boxes as write_boxes,
 )

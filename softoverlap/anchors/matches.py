@@ -72,7 +72,7 @@ class Scene:
     boxes: Shaped[Tensor, "lesions coords"]
     anchors: Shaped[Tensor, "anchors coords"]
     levels: Sequence[int]
-    anchors_per_place: int
+    anchors_per_place: Sequence[int]
     pred_scores: Float[Tensor, "lesions anchors"] | None
     pred_boxes: Shaped[Tensor, "anchors coords"] | None
 
@@ -103,7 +103,7 @@ class Matcher(ABC):
         anchors: Shaped[Tensor, "anchors coords"],
         *,
         num_locations_per_level: Sequence[int],
-        num_anchors_per_loc: int,
+        num_anchors_per_loc: int | Sequence[int],
         pred_scores: Float[Tensor, "lesions anchors"] | None = None,
         pred_boxes: Shaped[Tensor, "anchors coords"] | None = None,
         validate: bool | None = None,
@@ -122,7 +122,7 @@ class Matcher(ABC):
             anchors: Candidate boxes in voxels, level by level, place by place, shape
                 (N, 2 * ndim).
             num_locations_per_level: Places in each feature map, one number a level.
-            num_anchors_per_loc: Anchors at each place.
+            num_anchors_per_loc: Anchors at each place, one number for all levels or one a level.
             pred_scores: Predicted probability, at each anchor, of each lesion's class, in [0, 1],
                 shape (M, N); only for matchers that look at predictions.
             pred_boxes: Predicted box of each anchor in voxels, shape (N, 2 * ndim); likewise.
@@ -135,6 +135,7 @@ class Matcher(ABC):
             ValueError: If the shapes do not fit together, a quality is NaN or above 1, or a
                 predicted score or box is none.
         """
+        per_place = on_each_level(num_anchors_per_loc, num_locations_per_level)
         check_matching(quality, boxes, anchors, num_locations_per_level, num_anchors_per_loc)
         check_predictions(quality, anchors, pred_scores, pred_boxes, validate)
         index = torch.full((len(anchors),), BACKGROUND, device=anchors.device)
@@ -143,9 +144,9 @@ class Matcher(ABC):
         quality, boxes, anchors = plain(quality), plain(boxes), plain(anchors)
         best = quality.amax(dim=0)
         check_qualities(best, validate=validate)
-        levels = [places * num_anchors_per_loc for places in num_locations_per_level]
+        levels = _counts(num_locations_per_level, per_place)
         predicted = (None if p is None else plain(p).detach() for p in (pred_scores, pred_boxes))
-        scene = Scene(quality, boxes, anchors, levels, num_anchors_per_loc, *predicted)
+        scene = Scene(quality, boxes, anchors, levels, per_place, *predicted)
         if len(anchors):
             index = self._index(scene)
         if self.every_lesion:
@@ -168,12 +169,29 @@ def resolve_claims(
     return index.where(index < lesions, BACKGROUND)
 
 
+def on_each_level(per_place: int | Sequence[int], levels: Sequence[int]) -> Sequence[int]:
+    """Anchors at each place of each level."""
+    if isinstance(per_place, int):
+        return [per_place] * len(levels)
+    if len(per_place) != len(levels):
+        raise ValueError(
+            f"num_anchors_per_loc must be a number, or one for each of {len(levels)} levels, "
+            f"got {list(per_place)}"
+        )
+    return per_place
+
+
+def _counts(places: Sequence[int], per_place: Sequence[int]) -> list[int]:
+    """Anchors of each level."""
+    return [count * each for count, each in zip(places, per_place, strict=True)]
+
+
 def check_matching(
     quality: Tensor,
     boxes: Tensor,
     anchors: Tensor,
     num_locations_per_level: Sequence[int],
-    num_anchors_per_loc: int,
+    num_anchors_per_loc: int | Sequence[int],
 ) -> None:
     """Whether what a matcher got fits together; values are not looked at."""
     check_rank(2, "(M, N)", quality=quality)
@@ -182,8 +200,8 @@ def check_matching(
     expected = (len(boxes), len(anchors))
     if tuple(quality.shape) != expected:
         raise ValueError(f"quality must have shape (M, N) = {expected}, got {tuple(quality.shape)}")
-    total = sum(num_locations_per_level) * num_anchors_per_loc
-    if total != len(anchors):
+    per_place = on_each_level(num_anchors_per_loc, num_locations_per_level)
+    if sum(_counts(num_locations_per_level, per_place)) != len(anchors):
         raise ValueError(
             f"num_locations_per_level times num_anchors_per_loc must give the number of anchors, "
             f"{len(anchors)}, got {list(num_locations_per_level)} times {num_anchors_per_loc}"

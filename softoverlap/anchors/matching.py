@@ -130,7 +130,7 @@ def nearest_anchors(
     boxes: Shaped[Tensor, "lesions coords"],
     anchors: Shaped[Tensor, "anchors coords"],
     levels: Sequence[int],
-    per_place: int,
+    per_place: Sequence[int],
     count: int,
 ) -> Int[Tensor, "lesions candidates"]:
     """Per level the anchors of the `count` places, or all it has, nearest to each box's centre.
@@ -139,14 +139,15 @@ def nearest_anchors(
     """
     found, start = [], 0
     centres = geometry.centres(boxes)
-    for level in geometry.centres(anchors).split(list(levels)):
-        places = level.reshape(len(level) // per_place, per_place, level.shape[1])
+    on_levels = geometry.centres(anchors).split(list(levels))
+    for level, each in zip(on_levels, per_place, strict=True):
+        places = level.reshape(len(level) // each, each, level.shape[1])
         shared = bool(((places - places[:, :1]).abs() < _SAME_PLACE).all())
         if shared:
-            near = _nearest(centres, places[:, 0], count)[..., None] * per_place
-            near = near + torch.arange(per_place, device=near.device)
+            near = _nearest(centres, places[:, 0], count)[..., None] * each
+            near = near + torch.arange(each, device=near.device)
         else:
-            near = _nearest(centres, level, count * per_place)
+            near = _nearest(centres, level, count * each)
         found.append(start + near.flatten(1))
         start += len(level)
     return torch.cat(found, dim=1)

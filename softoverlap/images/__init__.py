@@ -65,6 +65,7 @@ from softoverlap.images.limits import ReadLimits, current_limits, read_limits
 from softoverlap.images.nifti import forms_apart, save_nifti
 from softoverlap.images.noted import Noted
 from softoverlap.images.phantom_files import write_phantoms
+from softoverlap.images.plans import read_plan
 from softoverlap.images.rater_files import RaterStack, is_label_map, label_to_read, load_raters
 from softoverlap.images.sources import (
     Unpaired,
@@ -165,6 +166,7 @@ __all__ = [
     "read_json",
     "read_label_map",
     "read_limits",
+    "read_plan",
     "read_table",
     "reorient_to",
     "roi_sizes",

@@ -40,6 +40,7 @@ _FILES = "reads or writes without computing; stored through what is read back"
 _INSIDE = "stored through the functions and metrics that are made of it"
 
 LEFT_OUT = {
+    "AnchorPlan": _RECORDS,
     "Hit": "a criterion and its threshold; what it decides is stored by match_scan",
     "Lesion": _RECORDS,
     "LesionwiseDice": _INSIDE,
@@ -47,6 +48,8 @@ LEFT_OUT = {
     "SoftDice": _INSIDE,
     "SoftIoU": _INSIDE,
     "Volume": _RECORDS,
+    "plan_anchors": "a choice; what it chooses by is tested against all anchors",
+    "read_plan": _FILES,
     "save_nifti": _FILES,
     "write_boxes": _FILES,
 }

@@ -224,6 +224,7 @@ def _all_calls():
 CALLS = dict(_all_calls())
 
 LEFT_OUT = {
+    "AnchorPlan": "a record of plain numbers; it is given to the calls of plan_anchors",
     "Hit": "a criterion and its threshold, without tensors",
     "Lesion": "a record; it is given to the calls of lesions",
     "LesionPhantoms": "takes no tensors",
@@ -232,5 +233,6 @@ LEFT_OUT = {
     "lesion_retinanet": "a network, which takes what its layers take",
     "load_nifti": "reads a file; its types are those of the file",
     "read_boxes": "reads a file",
+    "read_plan": "reads a file",
 }
 """Public names without a call of their own, and why."""

@@ -65,6 +65,7 @@ def room_calls():
         with_options(_of_lesions, function=so.anchor_quality),
         anchored,
     )
+    yield "plan_anchors", _planned, fields
     yield "lesion_target", _targeted, fields
     yield "crop_lesion", _cropped, fields
     yield "crop_lesion far away", with_options(_cropped, start=(-300, 1), size=(999, 900)), fields
@@ -101,6 +102,11 @@ def _of_lesions(box, crop, centre, function, **others):
 
 def _targeted(**fields):
     return so.lesion_target([_lesion(**fields)], spatial_dims=2)
+
+
+def _planned(**fields):
+    lesion = _lesion(**fields)
+    return so.plan_anchors([lesion], edges=(1, 2)).quality([lesion])
 
 
 def _cropped(start=(3, 1), size=(9, 9), **fields):

@@ -11,6 +11,7 @@ from softoverlap.app.cli import (
     detecting as detecting,
     images as images,
     pages as pages,
+    planning as planning,
     scoring as scoring,
 )
 from softoverlap.app.cli.app import app, main

@@ -20,6 +20,7 @@ _SPELLINGS = {
     "mask_threshold": ("threshold",),
     "max_minutes": ("minutes",),
     "patch_size": ("patch",),
+    "memory_gb": ("step_memory",),
     "path": ("output",),
     "score_table": ("scores",),
 }

@@ -3,6 +3,7 @@
 from softoverlap.app.report.display import DISPLAY, moved_boxes
 from softoverlap.app.report.froc_plot import plot_froc
 from softoverlap.app.report.page import Report, write_report
+from softoverlap.app.report.plan_plot import plot_plan
 from softoverlap.app.report.plots import plot_case, save_figure
 from softoverlap.app.report.viewer import Viewer, ViewerServer, read_viewer, write_viewer
 
@@ -14,6 +15,7 @@ __all__ = [
     "moved_boxes",
     "plot_case",
     "plot_froc",
+    "plot_plan",
     "read_viewer",
     "save_figure",
     "write_report",

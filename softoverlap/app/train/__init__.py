@@ -13,6 +13,7 @@ from softoverlap.app.train.evaluation import Evaluation, evaluate, scan_target
 from softoverlap.app.train.files import FileResult, detect_files, find_scans, write_detections
 from softoverlap.app.train.inference import Detections, detect
 from softoverlap.app.train.patches import PatchSampler
+from softoverlap.app.train.planning import PlannedScans, ScanFacts, plan_scans, scan_facts
 from softoverlap.app.train.scans import Intensity, TrainingScan, training_scan
 from softoverlap.app.train.schedule import Progress, learning_rate
 from softoverlap.app.train.threshold import choose_threshold
@@ -25,7 +26,9 @@ __all__ = [
     "Intensity",
     "LesionDetector",
     "PatchSampler",
+    "PlannedScans",
     "Progress",
+    "ScanFacts",
     "TrainingConfig",
     "TrainingScan",
     "build_detector",
@@ -38,9 +41,11 @@ __all__ = [
     "learning_rate",
     "load_checkpoint",
     "pick_device",
+    "plan_scans",
     "read_checkpoint",
     "resumable",
     "save_checkpoint",
+    "scan_facts",
     "scan_target",
     "train",
     "training_scan",

@@ -9,6 +9,8 @@ from jaxtyping import Float, Shaped
 from monai.apps.detection.utils.anchor_utils import AnchorGeneratorWithAnchorShape
 from torch import Tensor
 
+from softoverlap.anchors import level_anchors
+
 
 class ExactAnchorGenerator(AnchorGeneratorWithAnchorShape):
     """MONAI's anchor generator without its roundings.
@@ -22,6 +24,8 @@ class ExactAnchorGenerator(AnchorGeneratorWithAnchorShape):
         feature_map_scales: Factor on the shapes for each level, finest level first.
         base_anchor_shapes: Edges in voxels of each anchor at a place, shape (anchors, ndim).
         indexing: Only `"ij"`, the tensor's axis order.
+        level_shapes: In place of both, edges of the anchors of each level, finest level first; as
+            many on a level as it takes (`AnchorPlan.sizes`).
 
     Raises:
         ValueError: If a scale or an edge is not positive, or `indexing` is not `"ij"`.
@@ -39,7 +43,12 @@ class ExactAnchorGenerator(AnchorGeneratorWithAnchorShape):
         feature_map_scales: Sequence[float] = (1.0, 2.0, 4.0, 8.0),
         base_anchor_shapes: Sequence[Sequence[float]] = ((8.0, 8.0, 8.0),),
         indexing: str = "ij",
+        *,
+        level_shapes: Sequence[Sequence[Sequence[float]]] | None = None,
     ) -> None:
+        if level_shapes is not None:
+            feature_map_scales = (1.0,)
+            base_anchor_shapes = [shape for level in level_shapes for shape in level]
         if indexing != "ij":
             raise ValueError(f"indexing must be 'ij', got {indexing!r}")
         if min(min(shape) for shape in base_anchor_shapes) <= 0 or min(feature_map_scales) <= 0:
@@ -48,6 +57,9 @@ class ExactAnchorGenerator(AnchorGeneratorWithAnchorShape):
                 f"got {list(feature_map_scales)} and {[list(s) for s in base_anchor_shapes]}"
             )
         super().__init__(feature_map_scales, base_anchor_shapes, indexing)
+        if level_shapes is not None:
+            counts = [len(level) for level in level_shapes]
+            self.cell_anchors = list(self.cell_anchors[0].split(counts))
 
     @staticmethod
     def generate_anchors_using_shape(
@@ -119,9 +131,5 @@ def _level(
         raise ValueError(
             f"images must have sizes that are multiples of the grid {grid}, got {size}"
         )
-    lines = [
-        (torch.arange(places, dtype=cell.dtype, device=cell.device) + 0.5) * (voxels // places)
-        for voxels, places in zip(size, grid, strict=True)
-    ]
-    centres = torch.stack(torch.meshgrid(*lines, indexing="ij"), dim=-1).flatten(0, -2)
-    return (centres.repeat(1, 2)[:, None] + cell).flatten(0, 1)
+    stride = [voxels // places for voxels, places in zip(size, grid, strict=True)]
+    return level_anchors(cell[:, len(size) :] * 2, stride, grid)

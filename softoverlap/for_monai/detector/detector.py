@@ -22,10 +22,9 @@ from softoverlap.anchors import (
     MaxOverlapMatcher,
     checked_overlap,
 )
-from softoverlap.for_monai.detector import ranking
+from softoverlap.for_monai.detector import parts, ranking
 from softoverlap.for_monai.detector.learning import Learning, QualityRule, Target
 from softoverlap.for_monai.detector.loss_terms import QualityFocal, check_coding, reduce, unreduced
-from softoverlap.for_monai.detector.parts import anchors_of, given_or_default
 from softoverlap.for_monai.detector.samples import AnyMatches, box_losses, classification_samples
 from softoverlap.for_monai.detector.selection import FastBoxSelector
 from softoverlap.for_monai.detector.targets import checked_images, checked_targets
@@ -108,17 +107,19 @@ class SoftRetinaNetDetector(RetinaNetDetector):
         weighting: AnchorWeighting | None = None,
         score: str | None = None,
     ) -> None:
-        generator = anchors_of(network) if anchor_generator is None else anchor_generator
+        generator = parts.anchors_of(network) if anchor_generator is None else anchor_generator
         super().__init__(
             network, generator, box_overlap_metric, spatial_dims, num_classes, size_divisible,
             cls_key, box_reg_key, debug,
         )  # fmt: skip
+        self.anchors_per_place = tuple(generator.num_anchors_per_location())
+        self.num_anchors_per_loc = parts.common_count(self.anchors_per_place)
         self.iou_branch = bool(getattr(network, "iou_branch", False))
         self.score = ranking.score_name(score, self.iou_branch)
         overlap = checked_overlap(overlap, normalize)
         self.quality = QualityRule(overlap, normalize, box_overlap_metric)
-        self.proposal_matcher = given_or_default("matcher", matcher, ATSSMatcher())
-        self.weighting = given_or_default("weighting", weighting, AnchorWeighting())
+        self.proposal_matcher = parts.given_or_default("matcher", matcher, ATSSMatcher())
+        self.weighting = parts.given_or_default("weighting", weighting, AnchorWeighting())
         self.set_cls_loss(QualityFocal())
         self.set_box_quality_loss(nn.BCEWithLogitsLoss())
         self.set_box_selector_parameters()
@@ -248,7 +249,7 @@ class SoftRetinaNetDetector(RetinaNetDetector):
         logits, _, quality = self._parts(outputs)
         p = logits.sigmoid() if self.box_selector.apply_sigmoid else logits
         best = ranking.ranking_score(p, quality, self.score).amax(dim=2)
-        return detections, ranking.score_maps(best, grids, self.num_anchors_per_loc)
+        return detections, ranking.score_maps(best, grids, self.anchors_per_place)
 
     def generate_anchors(self, images: Tensor, head_outputs: dict[str, list[Tensor]]) -> None:
         """Keep the anchors while shape and device stay; MONAI forgets the device."""
@@ -270,16 +271,16 @@ class SoftRetinaNetDetector(RetinaNetDetector):
         raw = self.box_selector.apply_sigmoid
         logits = ranking.ranking_logits(logits, quality, score=self.score, are_logits=raw)
         outputs = {self.cls_key: logits, self.box_reg_key: codes}
-        return super().postprocess_detections(
-            outputs, anchors, image_sizes, num_anchor_locs_per_level, need_sigmoid
-        )
+        # MONAI multiplies by one number for all levels
+        places = parts.as_places(num_anchor_locs_per_level, self.anchors_per_place)
+        return super().postprocess_detections(outputs, anchors, image_sizes, places, need_sigmoid)
 
     @property
     def learning(self) -> Learning:
         """How anchors learn, by the settings of the moment."""
         return Learning(
             self.quality, self.proposal_matcher, self.weighting, self.quality_loss_func,
-            self.quality_reduction, self.box_coder, self.num_anchors_per_loc,
+            self.quality_reduction, self.box_coder, self.anchors_per_place,
             self.target_box_key, self.target_label_key,
         )  # fmt: skip
 
@@ -347,4 +348,4 @@ class SoftRetinaNetDetector(RetinaNetDetector):
 
     def _reshape_maps(self, result_maps: list[Tensor]) -> Tensor:
         """All levels behind each other in float32; NaN is an error in evaluation too."""
-        return super()._reshape_maps(ranking.finite_maps(result_maps))
+        return ranking.in_rows(ranking.finite_maps(result_maps), self.anchors_per_place)

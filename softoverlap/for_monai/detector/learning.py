@@ -61,7 +61,7 @@ class Learning:
         quality_loss: Unreduced loss of the IoU-aware branch.
         quality_reduction: How it is reduced.
         box_coder: From codes to boxes.
-        anchors_per_place: Number of anchors at each place of a level.
+        anchors_per_place: Number of anchors at each place of each level.
         box_key: Key of the boxes in a target.
         label_key: Key of the classes in a target.
     """
@@ -72,7 +72,7 @@ class Learning:
     quality_loss: nn.Module
     quality_reduction: str
     box_coder: BoxCoder
-    anchors_per_place: int
+    anchors_per_place: Sequence[int]
     box_key: str
     label_key: str
 
@@ -108,13 +108,15 @@ class Learning:
         """
         asks = predictions and getattr(self.matcher, "uses_predictions", False)
         seen = list(zip(*predictions, strict=True)) if predictions and asks else None
+        alike = len(set(self.anchors_per_place)) == 1  # as every matcher understands
+        per_place = self.anchors_per_place[0] if alike else self.anchors_per_place
         return [
             self.matcher(
                 self._quality(target, boxes),
                 target[self.box_key].to(boxes.device),
                 boxes,
                 num_locations_per_level=places,
-                num_anchors_per_loc=self.anchors_per_place,
+                num_anchors_per_loc=per_place,
                 **(self._predicted(*seen[image], target, boxes) if seen else {}),
             )
             for image, (boxes, target) in enumerate(zip(anchors, targets, strict=True))

@@ -12,9 +12,16 @@ from monai.networks.blocks.feature_pyramid_network import FeaturePyramidNetwork
 from monai.utils.misc import ensure_tuple_rep
 from torch import Tensor, nn
 
+from softoverlap.anchors import AnchorPlan
 from softoverlap.for_monai.detector.anchor_grid import ExactAnchorGenerator
+from softoverlap.for_monai.detector.planned import (
+    GROUPS,
+    LevelHeads,
+    PlannedBackbone,
+    classification_heads,
+    regression_heads,
+)
 
-_GROUPS = 8  # of MONAI's RetinaNet heads too
 _HEAD_SPREAD = 0.01  # of the weights of MONAI's RetinaNet heads
 
 
@@ -29,6 +36,7 @@ def lesion_retinanet(
     anchor_sizes: Sequence[float | Sequence[float]] = (5.0, 8.0, 12.0),
     spatial_dims: int = 3,
     iou_branch: bool = False,
+    plan: AnchorPlan | None = None,
 ) -> RetinaNet:
     """MONAI's RetinaNet with a small residual backbone, for training on patches.
 
@@ -36,6 +44,11 @@ def lesion_retinanet(
     once. The last `num_levels` stages feed a feature pyramid. The network carries its anchors as
     `network.anchor_generator`: on the finest level they have `anchor_sizes`, on the next ones as
     many times more as its stride is larger.
+
+    With a plan, strides, levels and anchors are the plan's. Each level then has heads of its own,
+    since levels differ in the number and the shapes of their anchors. A level finer than stride 4
+    has so many channels fewer that it costs no more than that of stride 4, and heads of two
+    convolutions in place of four.
 
     Args:
         in_channels: Channels of the image.
@@ -49,6 +62,8 @@ def lesion_retinanet(
         iou_branch: Let the network predict, beside each box, how well it will fit: one channel
             more for each anchor, behind its code. MONAI's evaluation and its sliding window know
             two maps only, so the box head is widened. The network tells by `network.iou_branch`.
+        plan: Strides and anchors of the levels, in place of `strides`, `num_levels`,
+            `anchor_sizes` and `spatial_dims`; the last of `channels` holds for all further stages.
 
     Returns:
         The network; classification starts at a score of 0.01 everywhere (Lin et al.).
@@ -68,6 +83,11 @@ def lesion_retinanet(
         >>> [tuple(level.shape) for level in outputs["classification"]]
         [(1, 3, 4, 4, 4), (1, 3, 2, 2, 2)]
     """
+    if plan is not None:
+        _check(channels, channels, 1, feature_channels, plan.ndim)
+        network = _planned(plan, in_channels, num_classes, channels, feature_channels, iou_branch)
+        network.iou_branch = iou_branch  # pyright: ignore[reportArgumentType]
+        return network
     _check(channels, strides, num_levels, feature_channels, spatial_dims)
     if not anchor_sizes:
         raise ValueError("anchor_sizes must hold at least one size, got none")
@@ -90,6 +110,35 @@ def lesion_retinanet(
     scales = [float(np.max(level / finest)) for level in total[-num_levels:]]
     shapes = [ensure_tuple_rep(size, spatial_dims) for size in anchor_sizes]
     network.anchor_generator = ExactAnchorGenerator(scales, shapes)
+    return network
+
+
+def _planned(
+    plan: AnchorPlan,
+    in_channels: int,
+    num_classes: int,
+    channels: Sequence[int],
+    feature_channels: int,
+    iou_branch: bool,
+) -> RetinaNet:
+    """The network of a plan, with its anchors."""
+    extractor = PlannedBackbone(plan, in_channels, channels, feature_channels)
+    network = RetinaNet(
+        spatial_dims=plan.ndim,
+        num_classes=num_classes,
+        num_anchors=len(plan.sizes[0]),
+        feature_extractor=extractor,
+        size_divisible=plan.strides[-1],
+    )
+    widths = extractor.level_channels
+    boxes = regression_heads(plan, widths)
+    if iou_branch:
+        for head, shapes in zip(boxes, plan.sizes, strict=True):
+            _widen(head, len(shapes), 2 * plan.ndim)
+    # MONAI's two heads, for all levels alike, give way
+    network.classification_head = classification_heads(plan, widths, num_classes)  # pyright: ignore
+    network.regression_head = LevelHeads(boxes)  # pyright: ignore[reportAttributeAccessIssue]
+    network.anchor_generator = ExactAnchorGenerator(level_shapes=plan.sizes)
     return network
 
 
@@ -118,7 +167,7 @@ class _PyramidBackbone(nn.Module):
         out_channels: int,
     ) -> None:
         super().__init__()
-        norm = ("group", {"num_groups": _GROUPS})
+        norm = ("group", {"num_groups": GROUPS})
         inputs = [in_channels, *channels[:-1]]
         self.stages = nn.ModuleList(
             UnetResBlock(spatial_dims, before, after, 3, stride, norm)
@@ -157,5 +206,5 @@ def _check(
     if not 1 <= num_levels <= len(channels):
         raise ValueError(f"num_levels must lie in [1, {len(channels)}], got {num_levels}")
     for name, numbers in (("channels", channels), ("feature_channels", [feature_channels])):
-        if any(number < _GROUPS or number % _GROUPS for number in numbers):
-            raise ValueError(f"{name} must be multiples of {_GROUPS}, got {list(numbers)}")
+        if any(number < GROUPS or number % GROUPS for number in numbers):
+            raise ValueError(f"{name} must be multiples of {GROUPS}, got {list(numbers)}")

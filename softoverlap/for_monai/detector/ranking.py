@@ -68,14 +68,26 @@ def ranking_logits(
 def score_maps(
     scores: Float[Tensor, "batch anchors"],
     grids: Sequence[Sequence[int]],
-    anchors_per_place: int,
+    anchors_per_place: Sequence[int],
 ) -> list[Float[Tensor, "batch 1 *places"]]:
     """The highest score of any anchor at each place of each level."""
-    levels = scores.split([math.prod(grid) * anchors_per_place for grid in grids], dim=1)
+    layout = list(zip(grids, anchors_per_place, strict=True))
+    levels = scores.split([math.prod(grid) * each for grid, each in layout], dim=1)
     return [
-        level.view(len(level), 1, *grid, anchors_per_place).amax(dim=-1)
-        for level, grid in zip(levels, grids, strict=True)
+        level.view(len(level), 1, *grid, each).amax(dim=-1)
+        for level, (grid, each) in zip(levels, layout, strict=True)
     ]
+
+
+def in_rows(
+    maps: Sequence[Tensor], anchors_per_place: Sequence[int]
+) -> Float[Tensor, "batch anchors channels"]:
+    """The maps of all levels behind each other: place by place in C order, anchor by anchor."""
+    levels = [
+        level.unflatten(1, (each, -1)).movedim((1, 2), (-2, -1)).flatten(1, -2)
+        for level, each in zip(maps, anchors_per_place, strict=True)
+    ]
+    return torch.cat(levels, dim=1)
 
 
 def finite_maps(maps: Sequence[Tensor]) -> list[Tensor]:

@@ -17,7 +17,7 @@ from softoverlap.app.cohort import ProcessPool, ScorePair, score_cohort
 from softoverlap.images import read_limits, save_nifti
 from tests.support.itk_headers import meta, nrrd
 
-READING = ("boxes", "convert", "detect", "fuse", "inspect", "report", "score", "train")
+READING = ("boxes", "convert", "detect", "fuse", "inspect", "plan", "report", "score", "train")
 
 
 def run(*arguments):

@@ -1,0 +1,174 @@
+"""The command `plan`: from a training folder to anchors, and to the settings that go with them."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from softoverlap.app.cli.app import app
+from softoverlap.app.cli.cases import patients
+from softoverlap.app.cli.console import (
+    SOME_FAILED,
+    CountBar,
+    console,
+    message_of,
+    one_line_errors,
+    plural,
+    say,
+)
+from softoverlap.app.cli.reading import reads_files
+
+if TYPE_CHECKING:
+    from softoverlap.app.train import PlannedScans, ScanFacts
+    from softoverlap.images import Case, CaseTable
+
+
+@app.command()
+@one_line_errors
+@reads_files
+def plan(
+    data: Annotated[Path, typer.Option(help="Folder with the layout that `train` reads.")],
+    output: Annotated[Path, typer.Option(help="File for the plan.")] = Path("plan.json"),
+    max_anchors_per_voxel: Annotated[
+        float, typer.Option(help="Most anchors a voxel; more cover lesions better and cost time.")
+    ] = 0.55,
+    threshold: Annotated[
+        float, typer.Option(help="Lowest probability inside a lesion, in (0, 1].")
+    ] = 0.5,
+    patch: Annotated[
+        int | None,
+        typer.Option(help="Voxels along each edge of a patch; by default as the scans ask for."),
+    ] = None,
+    step_memory: Annotated[
+        float, typer.Option(help="Memory that a step of the training may take, in GB.")
+    ] = 4.0,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace an earlier plan.")
+    ] = False,
+) -> None:
+    """Plan anchors, patches and sampling by the lesions of your scans.
+
+    Anchors are chosen by exact soft overlap: of all candidate strides and shapes
+    those that cover the lesions best, with at most --max-anchors-per-voxel. It
+    prints the plan and the best overlap (soft Dice) that an anchor can have with
+    the lesions of each size class, beside that of any box.
+
+    OUTPUT is JSON: spacing, patch_size, strides, sizes, batch_size, foreground
+    (the share of patches around a lesion), expected_quality. It may be edited;
+    every field is checked when it is read. A picture beside it, OUTPUT with .png,
+    shows lesions of each class with their best anchors; it needs
+    softoverlap[report].
+
+    A case that cannot be read is named, the others are planned for, and the status
+    is 1. Lesions with an edge above 32 mm are left out, as in scoring.
+
+    softoverlap plan --data FOLDER --output plan.json
+    softoverlap plan --data FOLDER --output fine.json --max-anchors-per-voxel 2
+    """
+    from softoverlap.app.train import plan_scans
+    from softoverlap.images import check_written, find_cases, write_json
+
+    table = find_cases(data)
+    if not table.cases:
+        raise ValueError("--data must hold at least one scan with a mask or raters, found none")
+    picture = output.with_suffix(".png") if find_spec("matplotlib") else None
+    written = [output] if picture is None else [output, picture]
+    check_written(written, _files(table), overwrite=overwrite)
+    if output.suffix == ".png":
+        raise ValueError(f"--output must be a JSON file, got {output}")
+    scans, failed = _read(table, threshold)
+    planned = plan_scans(
+        scans, max_anchors_per_voxel=max_anchors_per_voxel, patch_size=patch, memory_gb=step_memory
+    )
+    output.parent.mkdir(parents=True, exist_ok=True)
+    write_json(output, planned.plan.to_dict())
+    say_plan(planned, len(scans))
+    if picture is not None:
+        _draw(planned, picture)
+    say(f"plan: {output}" + ("" if picture is None else f"; picture: {picture}"))
+    if failed:
+        say(f"{failed} of {plural(len(table.cases), 'case')} could not be read, see above")
+        raise typer.Exit(SOME_FAILED)
+
+
+def _files(table: CaseTable) -> list[Path]:
+    """All files that are read."""
+    return [path for case in table.cases for path in (case.image, case.mask, *case.raters) if path]
+
+
+def _read(table: CaseTable, threshold: float) -> tuple[list[ScanFacts], int]:
+    """What is known of each scan, and the number of those that cannot be read."""
+    scans: list[ScanFacts] = []
+    say(patients(table))
+    with CountBar("reading", len(table.cases)) as bar:
+        for case in table.cases:
+            facts, notes = _opened(case, threshold)
+            bar(f"{case.name}, {plural(len(facts.lesions), 'lesion') if facts else 'failed'}")
+            for note in notes:
+                say(f"{'warning' if facts else 'failed'}: {note}")
+            scans += [facts] if facts else []
+    if not scans:
+        raise ValueError(f"none of {plural(len(table.cases), 'case')} can be read, see above")
+    if not any(scan.lesions for scan in scans):
+        raise ValueError(
+            f"plan needs at least one lesion in {plural(len(scans), 'scan')}, found none at "
+            f"--threshold {threshold:g}: every mask is empty or named above"
+        )
+    return scans, len(table.cases) - len(scans)
+
+
+def _opened(case: Case, threshold: float) -> tuple[ScanFacts | None, list[str]]:
+    """What is known of a case and notes about it, or None and the error."""
+    from softoverlap.app.train import scan_facts
+    from softoverlap.images import load_case
+
+    try:
+        loaded = load_case(case, threshold=threshold)
+        return scan_facts(loaded), list(loaded.notes)
+    except (ValueError, OSError) as error:
+        return None, [message_of(error)]
+
+
+def say_plan(planned: PlannedScans, scans: int) -> None:
+    """Print the plan, and what it reaches in each size class."""
+    plan, wide = planned.plan, planned.step_bytes / 1e9
+    say(f"spacing: {_by(plan.spacing)} mm, the median of {plural(scans, 'scan')}")
+    for number, (stride, shapes) in enumerate(zip(plan.strides, plan.sizes, strict=True), start=1):
+        edges = ", ".join(_by(shape) for shape in shapes)
+        say(f"level {number}: stride {_by(stride)}, {plural(len(shapes), 'shape')}: {edges}")
+    say(f"anchors: {plan.anchors_per_voxel:.3g} a voxel")
+    say(f"patch: {_by(plan.patch_size)} voxels, {plan.batch_size} in a step, about {wide:.2g} GB")
+    say(
+        f"sampling: {100 * (plan.foreground or 0):.0f} % of the patches around a lesion, since a "
+        f"patch anywhere shows one in {100 * planned.shown:.0f} %"
+    )
+    if planned.too_large:
+        say(f"left out: {plural(planned.too_large, 'lesion')} with an edge above 32 mm")
+    table = Table(
+        title=f"Best soft Dice of {plural(len(planned.lesions), 'lesion')} with an anchor"
+    )
+    table.add_column("size")
+    for name in ("lesions", "median", "mean", "any box, median", "share of any box"):
+        table.add_column(name, justify="right")
+    for name, figures in (plan.expected_quality or {}).items():
+        row = [figures.get(key) for key in ("median", "mean", "any_box_median", "share_of_any_box")]
+        cells = ["–" if value is None else f"{value:.2f}" for value in row]
+        table.add_row(name, f"{figures['lesions']}", *cells)
+    Console(width=None if console.is_terminal else 120, highlight=False).print(table)
+
+
+def _by(numbers: object) -> str:
+    """`2 x 2 x 1`."""
+    return " x ".join(f"{number:g}" for number in numbers)  # pyright: ignore
+
+
+def _draw(planned: PlannedScans, picture: Path) -> None:
+    from softoverlap.app.report import plot_plan, save_figure
+
+    figure = plot_plan(planned.plan, planned.lesions, planned.quality, planned.classes)
+    save_figure(figure, picture)

@@ -1,0 +1,90 @@
+"""`softoverlap plan`: what it prints and writes, and what it says of bad folders."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from softoverlap import read_plan
+from softoverlap.app.cli import app
+from softoverlap.images import save_nifti, write_phantoms
+
+
+def run(*arguments, status=0):
+    result = CliRunner().invoke(app, [str(argument) for argument in arguments])
+    assert result.exit_code == status, result.output
+    return " ".join(result.output.split())
+
+
+@pytest.fixture
+def data(tmp_path):
+    folder = tmp_path / "data"
+    write_phantoms(folder, 2, seed=0, shape=(40, 40, 24))
+    return folder
+
+
+def test_a_plan_is_printed_written_and_drawn(data, tmp_path):
+    output = tmp_path / "new" / "plan.json"
+    text = run("plan", "--data", data, "--output", output)
+    plan = read_plan(output)
+    assert f"patch: {plan.patch_size[0]} x " in text
+    for stride in plan.strides:
+        assert f"stride {stride[0]} x {stride[1]} x {stride[2]}" in text
+    assert "sampling: " in text
+    assert "share of any box" in text
+    assert json.loads(output.read_text())["anchors_per_voxel"] <= 0.55
+    assert output.with_suffix(".png").read_bytes()[1:4] == b"PNG"
+    assert "must not exist yet: pass --overwrite" in run(
+        "plan", "--data", data, "--output", output, status=2
+    )
+    run("plan", "--data", data, "--output", output, "--overwrite", "--max-anchors-per-voxel", 0.1)
+    assert read_plan(output).anchors_per_voxel <= 0.1
+
+
+def test_a_case_that_cannot_be_read_is_named_and_the_others_are_planned_for(data, tmp_path):
+    (data / "images" / "phantom-0000.nii.gz").write_bytes(b"no image")
+    text = run("plan", "--data", data, "--output", tmp_path / "plan.json", status=1)
+    assert "failed: " in text
+    assert "phantom-0000.nii.gz" in text
+    assert "1 of 2 cases could not be read" in text
+    assert read_plan(tmp_path / "plan.json").expected_quality["all"]["lesions"] > 0
+
+
+def test_a_folder_without_cases_or_lesions_ends_in_one_line(data, tmp_path):
+    (tmp_path / "empty").mkdir()
+    text = run("plan", "--data", tmp_path / "empty", "--output", tmp_path / "p.json", status=2)
+    assert "error: --data must hold" in text or "error: " in text
+    for room in ("masks", "raters"):
+        for path in (data / room).glob("*.nii.gz"):
+            save_nifti(path, torch.zeros(40, 40, 24), torch.eye(4))
+    for path in (data / "images").glob("*.nii.gz"):
+        save_nifti(path, torch.rand(40, 40, 24), torch.eye(4))
+    text = run("plan", "--data", data, "--output", tmp_path / "p.json", status=2)
+    assert "plan needs at least one lesion in 2 scans, found none at --threshold 0.5" in text
+    assert not (tmp_path / "p.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--patch", 13), "--patch must be multiples of the last stride"),
+        (("--max-anchors-per-voxel", 0), "--max-anchors-per-voxel must be above 0"),
+        (("--step-memory", -1), "--step-memory must be above 0"),
+        (("--threshold", 0), "threshold must lie in (0, 1]"),
+    ],
+)
+def test_bad_settings_are_told_by_their_options(data, tmp_path, options, message):
+    text = run("plan", "--data", data, "--output", tmp_path / "p.json", *options, status=2)
+    assert message in text
+
+
+def test_a_plan_that_was_edited_badly_is_named_with_its_field(tmp_path):
+    path = tmp_path / "plan.json"
+    path.write_text('{"strides": [[2, 2]], "sizes": [[[3]]]}')
+    with pytest.raises(
+        ValueError, match=r"plan.json must hold a plan of anchors: sizes must have 2"
+    ):
+        read_plan(path)
