@@ -9,16 +9,16 @@ from softoverlap.images.alignment import (
     geometry_hint,
     reorient_to,
 )
-from softoverlap.images.cases import LoadedCase, load_case, split_by_patient
+from softoverlap.images.bids_names import BIDS_MASKS, bids_entities
+from softoverlap.images.cases import LoadedCase, load_case
 from softoverlap.images.common_grid import CommonGrid, on_common_grid
 from softoverlap.images.default_affine import lost_affine
 from softoverlap.images.files import check_written, is_dangling, link_fault, whole_file
-from softoverlap.images.folders import (
-    Case,
-    CaseTable,
-    find_cases,
-    find_raters,
-    patient_of,
+from softoverlap.images.folds import (
+    folds_by_patient,
+    read_splits,
+    split_by_patient,
+    write_splits,
 )
 from softoverlap.images.formats.choice import FORMATS, format_of, format_to_write
 from softoverlap.images.formats.exchange import (
@@ -31,6 +31,7 @@ from softoverlap.images.formats.exchange import (
 from softoverlap.images.formats.label_map import read_label_map
 from softoverlap.images.formats.label_table import tables_beside, written_files
 from softoverlap.images.formats.markups import MARKUPS_SCHEMA, roi_sizes, write_markups
+from softoverlap.images.formats.monai import ListEntry
 from softoverlap.images.formats.ours import box_schema
 from softoverlap.images.formats.record import BoxFile, Hints, axis_names, bare_name
 from softoverlap.images.formats.world import growth_of
@@ -61,6 +62,10 @@ from softoverlap.images.images import (
     noted_one_volume,
     stored_type,
 )
+from softoverlap.images.layouts.choice import LAYOUTS, Layout, find_cases
+from softoverlap.images.layouts.names import patient_of
+from softoverlap.images.layouts.ours import find_raters
+from softoverlap.images.layouts.record import Case, CaseTable, Fold, LabelMap
 from softoverlap.images.limits import ReadLimits, current_limits, read_limits
 from softoverlap.images.nifti import forms_apart, save_nifti
 from softoverlap.images.noted import Noted
@@ -92,10 +97,12 @@ from softoverlap.images.values import (
 )
 
 __all__ = [
+    "BIDS_MASKS",
     "CLOSE_GRID",
     "FORMATS",
     "GEOMETRIES",
     "IMAGE_SUFFIXES",
+    "LAYOUTS",
     "MARKUPS_SCHEMA",
     "NEAR_GRID",
     "SAME_GRID",
@@ -107,7 +114,11 @@ __all__ = [
     "Case",
     "CaseTable",
     "CommonGrid",
+    "Fold",
     "Hints",
+    "LabelMap",
+    "Layout",
+    "ListEntry",
     "LoadedCase",
     "Noted",
     "RaterStack",
@@ -121,6 +132,7 @@ __all__ = [
     "axis_codes",
     "axis_names",
     "bare_name",
+    "bids_entities",
     "box_schema",
     "boxes_to_world",
     "check_affine",
@@ -133,6 +145,7 @@ __all__ = [
     "find_cases",
     "find_files",
     "find_raters",
+    "folds_by_patient",
     "format_of",
     "format_to_write",
     "forms_apart",
@@ -167,6 +180,7 @@ __all__ = [
     "read_label_map",
     "read_limits",
     "read_plan",
+    "read_splits",
     "read_table",
     "reorient_to",
     "roi_sizes",
@@ -184,6 +198,7 @@ __all__ = [
     "write_json",
     "write_markups",
     "write_phantoms",
+    "write_splits",
     "write_table",
     "written_files",
 ]

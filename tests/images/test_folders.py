@@ -121,8 +121,10 @@ def test_every_file_is_in_a_case_or_in_the_list(tmp_path):
 def test_missing_and_empty_folders_are_named(tmp_path):
     with pytest.raises(FileNotFoundError, match="gone must be a folder with scans"):
         find_cases(tmp_path / "gone")
-    with pytest.raises(FileNotFoundError, match="images must be a folder with scans"):
+    with pytest.raises(FileNotFoundError, match=r"one of these layouts .* found an empty folder"):
         find_cases(tmp_path)
+    with pytest.raises(FileNotFoundError, match="images must be a folder with scans"):
+        find_cases(tmp_path, layout="ours")
     (tmp_path / "images").mkdir()
     with pytest.raises(ValueError, match=r"images must hold scans \(\.nii, \.nii\.gz, \.nrrd"):
         find_cases(tmp_path)

@@ -1,4 +1,4 @@
-"""From a training folder to scans, and what the command prints about them."""
+"""From cases to scans, checkpoints and thresholds, and what commands print about them."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from softoverlap.app.cli.console import CountBar, plural, print_evaluations, say
+from softoverlap.app.cli.data_sets import no_lesion, read_case
 
 if TYPE_CHECKING:
     from softoverlap.app.train import (
@@ -15,86 +16,11 @@ if TYPE_CHECKING:
         TrainingConfig,
         TrainingScan,
     )
-    from softoverlap.images import Case, CaseTable
+    from softoverlap.images import Case
 
 
 MOST_JUDGES = 20
 """Training scans on which a threshold is chosen where no scan is held out."""
-
-
-def list_cases(table: CaseTable, config: TrainingConfig) -> bool:
-    """Read every case and print its contents, and every file that could not be paired.
-
-    Returns:
-        Whether all cases can be used and there is at least one lesion.
-    """
-    lines, bad, lesions = [], 0, 0
-    with CountBar("reading", len(table.cases), quiet=True) as bar:
-        for case in table.cases:
-            scan, notes = opened(case, config)
-            bar(case.name)
-            lines += [_line(case, scan), *(f"    {note}" for note in notes)]
-            bad += scan is None
-            lesions += 0 if scan is None else len(scan.lesions)
-    say(patients(table))
-    for line in lines:
-        say(line)
-    say(f"{plural(lesions, 'lesion')} at --threshold {config.mask_threshold:g}")
-    say(f"{plural(len(table.unpaired), 'file')} not paired")
-    for file in table.unpaired:
-        say(f"  {file.path}: {file.reason}")
-    if bad:
-        say(f"{bad} of {plural(len(table.cases), 'case')} cannot be used")
-    elif not lesions:
-        say(no_lesion(len(table.cases), config))
-    return not bad and lesions > 0
-
-
-def _line(case: Case, scan: TrainingScan | None) -> str:
-    """One line about a case."""
-    mask = "mask" if case.mask else "no mask"
-    files = f"  {case.name}: patient {case.patient}, {mask}, {plural(len(case.raters), 'rater')}"
-    if scan is None:
-        return f"{files}, CANNOT BE USED:"
-    shape = " x ".join(map(str, scan.image.data.shape))
-    spacing = " x ".join(f"{edge:.3g}" for edge in scan.image.spacing)
-    return f"{files}, {shape} voxels of {spacing} mm, {plural(len(scan.lesions), 'lesion')}"
-
-
-def no_lesion(scans: int, config: TrainingConfig) -> str:
-    """The message if there is no lesion to learn."""
-    return (
-        f"train needs at least one lesion in {plural(scans, 'scan')}, found none at --threshold "
-        f"{config.mask_threshold:g}: every mask is empty or named above"
-    )
-
-
-def patients(table: CaseTable) -> str:
-    """The number of patients, and the names of the first ones."""
-    names = sorted({case.patient for case in table.cases})
-    shown = ", ".join(names[:3]) + (", …" if len(names) > 3 else "")
-    end = f": {shown}; if this is wrong, list the patients in patients.csv" if names else ""
-    return f"{plural(len(table.cases), 'case')} of {plural(len(names), 'patient')}{end}"
-
-
-def split(table: CaseTable, validation: float, seed: int) -> tuple[list[Case], list[Case]]:
-    """Cases to train on and to validate on."""
-    from softoverlap.images import split_by_patient
-
-    if not table.cases:
-        raise ValueError("--data must hold at least one scan with a mask or raters, found none")
-    if not validation:
-        cases, held_out = list(table.cases), []
-    else:
-        try:
-            cases, held_out = split_by_patient(table.cases, fraction=validation, seed=seed)
-        except ValueError as error:
-            raise ValueError(f"{error}, or pass --validation 0") from error
-    left = plural(len(table.unpaired), "file")
-    unpaired = f"; {left} not paired (see --dry-run)" if table.unpaired else ""
-    say(patients(table))
-    say(f"{plural(len(cases), 'scan')} to train on, {len(held_out)} to validate on{unpaired}")
-    return cases, held_out
 
 
 def check_folder(output: Path) -> None:
@@ -193,12 +119,11 @@ def is_finished(checkpoint: Path, config: TrainingConfig, names: list[str]) -> b
 def opened(case: Case, config: TrainingConfig) -> tuple[TrainingScan | None, list[str]]:
     """The scan with its lesions and notes about it, or None and the error."""
     from softoverlap.app.train import training_scan
-    from softoverlap.images import load_case
 
+    loaded, notes = read_case(case, config)
     try:
-        loaded = load_case(case, threshold=config.mask_threshold)
-        return training_scan(loaded), list(loaded.notes)
-    except (ValueError, OSError) as error:
+        return (None if loaded is None else training_scan(loaded)), notes
+    except ValueError as error:
         return None, [str(error)]
 
 

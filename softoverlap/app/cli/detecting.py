@@ -20,9 +20,7 @@ from softoverlap.app.cli.cases import (
     is_finished,
     is_judged,
     limit_boxes,
-    list_cases,
     load,
-    split,
     threshold_or_rule,
     validate,
     write_validation,
@@ -36,6 +34,17 @@ from softoverlap.app.cli.console import (
     plural,
     print_evaluations,
     say,
+)
+from softoverlap.app.cli.data_sets import (
+    FoldNumber,
+    Folds,
+    Frame,
+    ImageFolder,
+    LayoutName,
+    check_fold,
+    list_cases,
+    show_fold,
+    split,
 )
 from softoverlap.app.cli.interrupts import stop_if_interrupted
 from softoverlap.app.cli.reading import reads_files
@@ -60,7 +69,7 @@ Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace an earlier
 @one_line_errors
 @reads_files
 def train(
-    data: Annotated[Path, typer.Option(help="Folder with the layout above.")],
+    data: Annotated[Path, typer.Option(help="Folder of a layout above, or a list of boxes.")],
     output: Annotated[Path, typer.Option(help="Folder for the checkpoint.")] = Path("runs/train"),
     dry_run: Annotated[
         bool,
@@ -69,6 +78,11 @@ def train(
     validation: Annotated[
         float, typer.Option(min=0, max=0.9, help="Share of patients to validate on; 0 for none.")
     ] = 0.2,
+    folds: Folds = None,
+    fold: FoldNumber = None,
+    layout: LayoutName = None,
+    images: ImageFolder = None,
+    frame: Frame = None,
     threshold: Annotated[
         float, typer.Option(help="Lowest probability inside a lesion, in (0, 1].")
     ] = 0.5,
@@ -98,6 +112,11 @@ def train(
     raters/CASE_rater1.nii.gz    one mask per rater; then masks/ may be missing
     patients.csv                 optional: columns case, patient
 
+    nnU-Net (imagesTr/, labelsTr/, dataset.json), the Medical Segmentation
+    Decathlon, BIDS (sub-*/anat/, derivatives/) and MONAI's detection lists (a
+    .json file) are recognised too. --dry-run reads several channels and classes;
+    this training takes one of each.
+
     A lesion is a connected component of the voxels at or above --threshold. With
     raters, lesions are where any rater marked one, and masks/ only gives the
     probabilities there; a warning names cases where the two disagree.
@@ -106,7 +125,10 @@ def train(
     patients.csv, the patient is the part of CASE that starts with sub-, otherwise
     everything up to the first part between underscores that contains a digit:
     sub-01 for sub-01_ses-1, pat03 for pat03_t2, but scan1 for scan1_pat03. Scans
-    without lesions can be used.
+    without lesions can be used. --folds 5 --fold 0 trains on four fifths of the
+    patients and validates on the others. Folds are those of splits_final.json in
+    FOLDER, as nnU-Net writes it; without it they are drawn, alike for every
+    --seed, and written to OUTPUT/splits_final.json.
 
     Scans are not reoriented: store all of them, also those to detect in, with the
     same axis order. A warning names the scans that differ.
@@ -119,11 +141,12 @@ def train(
     continues from it.
 
     softoverlap train --data FOLDER --dry-run
-    softoverlap train --data FOLDER --output runs/mine --minutes 60
     softoverlap train --data FOLDER --output runs/mine --minutes 60 --resume
+    softoverlap train --data FOLDER --output runs/fold0 --folds 5 --fold 0
     """
     from softoverlap.app.train import (
         TrainingConfig,
+        check_trainable,
         keep_threshold,
         pick_device,
         train as run_training,
@@ -135,13 +158,20 @@ def train(
         patch_size=patch, batch_size=batch, steps=steps, max_minutes=minutes, seed=seed,
         learning_rate=learning_rate, intensity=intensity, mask_threshold=threshold,
     )  # fmt: skip
+    check_fold(folds, fold)
     if dry_run:
-        if not list_cases(find_cases(data), config):
+        table = find_cases(data, layout=layout, images=images, frame=frame)
+        whole = list_cases(table, config)
+        show_fold(table, data, folds, fold)
+        if not whole:
             raise typer.Exit(SOME_FAILED)
         return
     checkpoint = free_checkpoint(output, resume=resume, overwrite=overwrite)
     pick_device(device)
-    cases, held_out = split(find_cases(data), validation, seed)
+    table = find_cases(data, layout=layout, images=images, frame=frame)
+    check_trainable(table)
+    parts = split(table, validation, seed, data=data, folds=folds, fold=fold)
+    cases, held_out = parts.train, parts.validation
     if (
         resume
         and is_finished(checkpoint, config, [case.name for case in cases])
@@ -152,6 +182,7 @@ def train(
     scans, unseen = scans[: len(cases)], scans[len(cases) :]
     check_lesions(scans, config)
     output.mkdir(parents=True, exist_ok=True)
+    parts.write(output)
     with TrainingBar() as bar:
         model = run_training(
             scans, config, device=device, checkpoint=checkpoint, resume=resume,

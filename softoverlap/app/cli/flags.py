@@ -13,6 +13,7 @@ import typer
 _SPELLINGS = {
     "axis_order": ("axis_order", "`softoverlap convert --axis-order`"),
     "batch_size": ("batch",),
+    "folder": ("data",),
     "format": ("from_format", "`softoverlap convert --from`"),
     "fraction": ("validation",),
     "frame": ("frame", "`softoverlap convert --frame`"),

@@ -2,30 +2,10 @@
 
 from __future__ import annotations
 
-import re
-
 from softoverlap._checks import refusal
 from softoverlap.app.cohort.hints import pattern_hint
 from softoverlap.app.cohort.sides import Side, SideFile
-from softoverlap.images import Unpaired
-
-_ENTITY = re.compile(r"(?:^|_)(sub|ses|run)-([A-Za-z0-9]+)(?=_|$)")
-_MASKS = ("_mask", "_dseg", "_probseg")
-
-
-def entities(name: str) -> str | None:
-    """Subject, session and run of a name, or None without a subject.
-
-    Examples:
-        >>> entities("sub-01_ses-pre_run-02_desc-lesion_mask"), entities("scan_01")
-        ('sub-01_ses-pre_run-2', None)
-    """
-    found = dict(_ENTITY.findall(name))
-    if "sub" not in found:
-        return None
-    if found.get("run", "").isdigit():
-        found["run"] = str(int(found["run"]))
-    return "_".join(f"{key}-{found[key]}" for key in ("sub", "ses", "run") if key in found)
+from softoverlap.images import BIDS_MASKS, Unpaired, bids_entities
 
 
 def pair_by_entities(preds: Side, truths: Side) -> None:
@@ -37,10 +17,10 @@ def pair_by_entities(preds: Side, truths: Side) -> None:
     sides = (preds, truths)
     if any(side.fixed for side in sides) or set(preds.by_case(truths)) & set(truths.by_case(preds)):
         return
-    if not all(entities(file.name) for side in sides for file in side.files):
+    if not all(bids_entities(file.name) for side in sides for file in side.files):
         return
     masks = [_masks(side.files) for side in sides]
-    keys = [{entities(file.name) for file in files} for files in masks]
+    keys = [{bids_entities(file.name) for file in files} for files in masks]
     if not keys[0] & keys[1]:
         return
     for name, files in zip(("pred", "truth"), masks, strict=True):
@@ -54,19 +34,19 @@ def pair_by_entities(preds: Side, truths: Side) -> None:
         side.passed_by += [Unpaired(path, "is no mask by its name in BIDS") for path in others]
         side.files = files
         for file in files:
-            file.name = file.long_name = entities(file.name) or file.name
+            file.name = file.long_name = bids_entities(file.name) or file.name
 
 
 def _masks(files: list[SideFile]) -> list[SideFile]:
     """Those that BIDS calls masks, if there are any: scans may lie beside them."""
-    return [file for file in files if file.name.endswith(_MASKS)] or files
+    return [file for file in files if file.name.endswith(BIDS_MASKS)] or files
 
 
 def _of_one_case(files: list[SideFile]) -> tuple[SideFile, SideFile] | None:
     """Two files of one case and one rater, if there are."""
     seen: dict[tuple[str | None, str | None], SideFile] = {}
     for file in files:
-        other = seen.setdefault((entities(file.name), file.rater), file)
+        other = seen.setdefault((bids_entities(file.name), file.rater), file)
         if other is not file:
             return other, file
     return None

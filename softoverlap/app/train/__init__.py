@@ -14,7 +14,12 @@ from softoverlap.app.train.files import FileResult, detect_files, find_scans, wr
 from softoverlap.app.train.inference import Detections, detect
 from softoverlap.app.train.patches import PatchSampler
 from softoverlap.app.train.planning import PlannedScans, ScanFacts, plan_scans, scan_facts
-from softoverlap.app.train.scans import Intensity, TrainingScan, training_scan
+from softoverlap.app.train.scans import (
+    Intensity,
+    TrainingScan,
+    check_trainable,
+    training_scan,
+)
 from softoverlap.app.train.schedule import Progress, learning_rate
 from softoverlap.app.train.threshold import choose_threshold
 from softoverlap.app.train.training import resumable, train
@@ -32,6 +37,7 @@ __all__ = [
     "TrainingConfig",
     "TrainingScan",
     "build_detector",
+    "check_trainable",
     "choose_threshold",
     "detect",
     "detect_files",

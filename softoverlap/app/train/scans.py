@@ -14,9 +14,9 @@ from jaxtyping import Float, Shaped
 from scipy import ndimage
 from torch import Tensor
 
-from softoverlap._checks import check_choice
+from softoverlap._checks import check_choice, refusal
 from softoverlap._types import plain
-from softoverlap.images import LoadedCase, Volume, axis_codes, check_one_channel
+from softoverlap.images import CaseTable, LoadedCase, Volume, axis_codes, check_one_channel
 from softoverlap.lesion import Lesion
 
 SAME_SPACING = 0.01
@@ -49,6 +49,34 @@ class TrainingScan:
         check_one_channel(self.image, name=self.name)
 
 
+def check_trainable(table: CaseTable) -> None:
+    """Check that a data set has one channel and one class, before its scans are read.
+
+    Args:
+        table: What `find_cases` found.
+
+    Raises:
+        ValueError: If it has several of one; the message names them.
+
+    Examples:
+        >>> from softoverlap.images import CaseTable
+        >>> check_trainable(CaseTable((), (), channels=("T1", "T2")))
+        Traceback (most recent call last):
+        ValueError: data must have one channel and one class for this training, got channels T1, ...
+    """
+    several = [
+        f"{what} {', '.join(names)}"
+        for what, names in (("channels", table.channels), ("classes", table.classes))
+        if len(names) > 1
+    ]
+    if several:
+        raise refusal(
+            "data",
+            f"must have one channel and one class for this training, got {' and '.join(several)}: "
+            "the bundle lesion_detection is the way that takes them",
+        )
+
+
 def training_scan(case: LoadedCase) -> TrainingScan:
     """A case of a training folder, ready to train on.
 
@@ -58,6 +86,9 @@ def training_scan(case: LoadedCase) -> TrainingScan:
     Returns:
         The scan with its lesions.
 
+    Raises:
+        ValueError: If the case has several channels or classes.
+
     Examples:
         >>> import tempfile
         >>> from softoverlap.images import find_cases, load_case, write_phantoms
@@ -66,6 +97,11 @@ def training_scan(case: LoadedCase) -> TrainingScan:
         >>> training_scan(load_case(find_cases(folder).cases[0])).name
         'phantom-0000'
     """
+    if len(case.channels) > 1 or len(case.classes) > 1:
+        raise ValueError(
+            f"case {case.name} must have one channel and one class, got {len(case.channels)} and "
+            f"{len(case.classes)}"
+        )
     return TrainingScan(case.name, Volume(case.image, case.affine), case.lesions)
 
 

@@ -43,7 +43,7 @@ def voxel_boxes(
     if coordinates != "voxel":
         signs = np.ones(len(grid.origin))
         signs[:2] = -1 if coordinates == "LPS" else 1
-        steps = np.linalg.pinv(grid.axes)
+        steps = grid.steps
         centres = grid.to_voxels(centres * signs)
         edges = edges @ np.abs(steps).T if shape == "box" else np.sqrt(edges**2 @ (steps**2).T)
     return np.concatenate([centres - edges / 2, centres + edges / 2], axis=1)

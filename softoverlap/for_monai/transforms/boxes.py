@@ -104,7 +104,7 @@ class LesionsFromBoxesd(MapTransform, InvertibleTransform):
             **data,
             self.mask_key: like(image, torch.from_numpy(mask)[None].to(device)),
             self.instances_key: like(image, numbers[None].to(device)),
-            self.table_key: lesion_table(lesions, maps, grid, real_boxes=True),
+            self.table_key: lesion_table(lesions, maps, grid, level=0.5, real_boxes=True),
         }
 
     def inverse(self, data: Item) -> dict[Hashable, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -44,19 +45,19 @@ class Grid:
             raise ValueError(f"{name} must have an invertible affine, got {matrix.tolist()}")
         return grid
 
-    @property
+    @cached_property
     def edges(self) -> np.ndarray:
         """Edges of a voxel in mm, shape (ndim,)."""
         return np.linalg.norm(self.axes, axis=0)
 
-    @property
+    @cached_property
     def voxel_mm(self) -> float:
         """Volume of a voxel in mm³; its area in mm² in 2D."""
         if self.axes.shape[0] == self.axes.shape[1]:
             return abs(float(np.linalg.det(self.axes)))
         return math.sqrt(max(float(np.linalg.det(self.axes.T @ self.axes)), 0.0))
 
-    @property
+    @cached_property
     def spacing(self) -> tuple[float, ...]:
         """The edges, scaled by one factor where sheared axes make a voxel's volume less."""
         edges, volume = self.edges, self.voxel_mm
@@ -70,4 +71,9 @@ class Grid:
 
     def to_voxels(self, points: np.ndarray) -> np.ndarray:
         """Millimetres (N, world) to voxel coordinates (N, ndim)."""
-        return (points - self.origin) @ np.linalg.pinv(self.axes).T + 0.5
+        return (points - self.origin) @ self.steps.T + 0.5
+
+    @cached_property
+    def steps(self) -> np.ndarray:
+        """Steps in voxels along each world axis, shape (ndim, world)."""
+        return np.linalg.pinv(self.axes)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Hashable
 from dataclasses import replace
@@ -120,7 +121,7 @@ class LesionInstancesd(MapTransform, InvertibleTransform):
         return {
             **data,
             self.instances_key: like(mask, numbers[None].to(mask.device)),
-            self.table_key: lesion_table(lesions, maps, grid),
+            self.table_key: lesion_table(lesions, maps, grid, level=self._level),
         }
 
     def inverse(self, data: Item) -> dict[Hashable, Any]:
@@ -131,6 +132,12 @@ class LesionInstancesd(MapTransform, InvertibleTransform):
     def _least(self) -> float:
         low, threshold = self.settings["low"], self.settings["threshold"]
         return threshold if low is None else low
+
+    @property
+    def _level(self) -> float:
+        """From which probability on a voxel is a lesion's own, if that alone decides."""
+        alone = self.raters_key is None and self.settings["low"] is None
+        return float(self.settings["threshold"]) if alone else math.inf
 
     def _raters(self, data: Item, mask: Tensor) -> Tensor | None:
         if self.raters_key is None:

@@ -11,9 +11,16 @@ from scipy import ndimage
 from softoverlap.for_monai.transforms.grid import Grid
 from softoverlap.for_monai.transforms.table import LesionTable
 from softoverlap.lesion import Lesion
+from softoverlap.lesions import numbered
 
 _WHOLE = 0.9
 """Of a lesion with its margin so much must be there for the lesion to count as whole."""
+
+_COPIED = 1.25
+"""If there is more than so much of a lesion with its margin, there may be copies of it."""
+
+_SLACK = 1e-4
+"""Voxels, and shares of mass: what affines and masks in float32 are off by."""
 
 
 @dataclass(frozen=True)
@@ -40,88 +47,111 @@ def lesions_left(
     numbers = _seeded(np.abs(patch.instances), patch, rows)
     hulls = _hull_boxes(rows, patch.grid)
     lesions = []
-    for row, window in enumerate(ndimage.find_objects(numbers, max_label=len(rows["label"]))):
+    for row, window in enumerate(ndimage.find_objects(numbers, max_label=len(hulls))):
         if window is None:
             continue
-        part = _Part(patch, numbers, row, window)
-        visible = part.visible(rows, hulls[row])
-        if part.mass <= 0 or visible < min_visible:
-            continue
-        seen = part.box()
-        box = _matched(hulls[row], seen, patch) if rows["real_box"][row] else seen
-        cut = amodal and visible < 1
-        box = _around(hulls[row], box) if cut else box
-        lesions.append(part.lesion(rows, box, visible if cut else 1.0))
+        whole = _Whole(row, rows, hulls[row])
+        own = numbers[window] == row + 1
+        for part in _parts(patch, window, own, whole):
+            visible = part.visible(whole)
+            if part.mass > 0 and visible >= min_visible:
+                cut = amodal and visible < 1 and not part.is_copy
+                box = part.box(whole)
+                box = _around(whole.hull, box) if cut else box
+                lesions.append(part.lesion(whole, box, visible if cut else 1.0))
     return lesions
+
+
+class _Whole:
+    """What the table says of a lesion, and its tight box by the affine."""
+
+    def __init__(self, row: int, rows: dict[str, np.ndarray], hull: np.ndarray) -> None:
+        self.number, self.hull = row + 1, hull
+        self.volume_mm3 = float(rows["volume_mm3"][row])
+        self.surroundings_mm3 = float(rows["surroundings_mm3"][row])
+        self.existence, self.label = float(rows["existence"][row]), int(rows["label"][row])
+        self.level = np.float32(rows["level"][row])  # the mask's own precision
+        self.real_box = bool(rows["real_box"][row])
 
 
 class _Part:
     """One lesion in the patch: its voxels with a margin, and the mask there."""
 
     def __init__(
-        self, patch: Patch, numbers: np.ndarray, row: int, window: tuple[slice, ...]
+        self, patch: Patch, window: tuple[slice, ...], own: np.ndarray, is_copy: bool = False
     ) -> None:
-        self.patch, self.row, self.window = patch, row, window
+        self.patch, self.window, self.own, self.is_copy = patch, window, own, is_copy
         self.first = np.array([edge.start for edge in window])
-        self.own = numbers[window] == row + 1
-        self.soft = np.where(self.own, patch.mask[window], 0)
-        self.mass = float(self.soft.sum(dtype=np.float64))
+        self.soft = np.where(own, patch.mask[window], 0)
+        self.places = np.argwhere(self.soft)
+        self.weights = self.soft[tuple(self.places.T)]
+        self.mass = float(self.weights.sum(dtype=np.float64))
 
-    def visible(self, rows: dict[str, np.ndarray], hull: np.ndarray) -> float:
+    def visible(self, whole: _Whole) -> float:
         """The share of the lesion's mass that is here, by volumes in mm³.
 
         Resampling changes the sum of a tiny lesion's voxels: one that lies in the patch and has
         nearly all of its margin counts as whole.
         """
         voxel, shape = self.patch.grid.voxel_mm, self.patch.mask.shape
-        inside = (hull >= -_SLACK).all() and (hull[len(shape) :] <= np.array(shape) + _SLACK).all()
-        margin = self.own.sum() * voxel
-        if inside and margin >= _WHOLE * rows["surroundings_mm3"][self.row]:
+        inside = (whole.hull.reshape(2, -1) >= -_SLACK) & (
+            whole.hull.reshape(2, -1) <= np.array(shape) + _SLACK
+        )
+        margin = np.count_nonzero(self.own) * voxel
+        if margin >= _WHOLE * whole.surroundings_mm3 and inside.all():
             return 1.0
-        whole = float(rows["volume_mm3"][self.row])
-        share = min(1.0, self.mass * voxel / whole)
+        share = min(1.0, self.mass * voxel / whole.volume_mm3)
         return 1.0 if share > 1 - _SLACK else share
 
-    def box(self) -> np.ndarray:
-        """Tight around the lesion's own voxels; if none is left, around half its highest value."""
-        core = self.patch.instances[self.window] == self.row + 1
-        if not core.any():
-            core = self.soft >= self.soft.max() / 2
-        return self._tight(core)
+    def box(self, whole: _Whole) -> np.ndarray:
+        """Tight around the voxels from the lesion's level on, as if it were found anew.
 
-    def _tight(self, inside: np.ndarray) -> np.ndarray:
-        places = np.argwhere(inside)
-        return np.concatenate([places.min(axis=0), places.max(axis=0) + 1]) + np.tile(self.first, 2)
+        Where interpolation left less than half of the lesion's own voxels so high, around these;
+        where neither are left, around those of at least half its highest probability.
+        """
+        core = np.argwhere((self.patch.instances[self.window] == whole.number) & self.own)
+        high = self.places[self.weights >= whole.level]
+        if 2 * len(high) < len(core):
+            high = core
+        if not len(high):
+            high = self.places[self.weights >= self.weights.max() / 2]
+        seen = _tight(high) + np.tile(self.first, 2)
+        return _matched(whole.hull, seen, self.patch) if whole.real_box else seen
 
-    def lesion(self, rows: dict[str, np.ndarray], box: np.ndarray, visible: float) -> Lesion:
+    def lesion(self, whole: _Whole, box: np.ndarray, visible: float) -> Lesion:
         """The record of it."""
         ndim = len(self.first)
-        edges = self._tight(self.soft > 0).astype(int) - np.tile(self.first, 2)
+        edges = _tight(self.places)
         crop = self.soft[tuple(map(slice, edges[:ndim], edges[ndim:]))]
-        offset = self.first + edges[:ndim]
+        centre = self.weights.astype(np.float64) @ self.places / self.mass + self.first + 0.5
         return Lesion(
             box=torch.from_numpy(box.astype(np.float32)),
             crop=torch.from_numpy(crop.copy()),
-            offset=torch.from_numpy(offset),
-            centre=torch.from_numpy(_centre(crop) + offset).float(),
+            offset=torch.from_numpy(self.first + edges[:ndim]),
+            centre=torch.from_numpy(centre.astype(np.float32)),
             volume_mm3=self.mass * self.patch.grid.voxel_mm,
-            existence=float(rows["existence"][self.row]),
-            label=int(rows["label"][self.row]),
+            existence=whole.existence,
+            label=whole.label,
             visible=visible,
         )
 
 
-_SLACK = 1e-4  # voxels, and shares: what affines and masks in float32 are off by
+def _parts(patch: Patch, window: tuple[slice, ...], own: np.ndarray, whole: _Whole) -> list[_Part]:
+    """The lesion, or each of its copies: padding by reflection shows it more than once.
+
+    Then there is more of it and its margin than there was. Copies that touch are one.
+    """
+    margin = np.count_nonzero(own) * patch.grid.voxel_mm
+    if margin <= _COPIED * whole.surroundings_mm3:
+        return [_Part(patch, window, own)]
+    copies = numbered(own & (patch.mask[window] > 0), own.ndim)
+    count = int(copies.max())
+    return [_Part(patch, window, copies == k, count > 1) for k in range(1, count + 1)]
 
 
-def _centre(crop: np.ndarray) -> np.ndarray:
-    """Centre of mass in voxels of the crop."""
-    centre = []
-    for axis, side in enumerate(crop.shape):
-        others = tuple(other for other in range(crop.ndim) if other != axis)
-        profile = crop.sum(axis=others, dtype=np.float64)
-        centre.append(float(profile @ (np.arange(side) + 0.5) / profile.sum()))
-    return np.array(centre)
+def _tight(places: np.ndarray) -> np.ndarray:
+    """The tight box around voxels, given by their indices."""
+    return np.concatenate([places.min(axis=0), places.max(axis=0) + 1])
 
 
 def _hull_boxes(rows: dict[str, np.ndarray], grid: Grid) -> np.ndarray:

@@ -7,6 +7,7 @@ the margin holds what linear interpolation spreads beyond a lesion's voxels: les
 from __future__ import annotations
 
 import itertools
+from functools import lru_cache
 
 import numpy as np
 
@@ -32,8 +33,8 @@ def grown(owned: np.ndarray, stray: np.ndarray, edges: np.ndarray) -> np.ndarray
     numbers = seeds.ravel()[places]
     strides = np.array(seeds.strides) // seeds.itemsize
     spread = np.zeros(seeds.size, dtype=seeds.dtype)
-    for step in _from_far_to_near(owned.ndim, edges):
-        spread[places + int((strides * step).sum())] = numbers  # the last, so the nearest, stays
+    for shift in (_from_far_to_near(owned.ndim, tuple(edges.tolist())) @ strides).tolist():
+        spread[places + shift] = numbers  # the last, so the nearest, stays
     inner = spread.reshape(seeds.shape)[(slice(REACH, -REACH),) * owned.ndim]
     return np.where(owned > 0, owned, np.where(stray, 0, inner.clip(min=0)))
 
@@ -52,7 +53,8 @@ def _surface(seeds: np.ndarray) -> np.ndarray:
     return (seeds != 0) & ~inner
 
 
-def _from_far_to_near(ndim: int, edges: np.ndarray) -> list[tuple[int, ...]]:
+@lru_cache(maxsize=64)
+def _from_far_to_near(ndim: int, edges: tuple[float, ...]) -> np.ndarray:
     """All steps within reach; those of one length in a fixed order."""
-    steps = itertools.product(range(-REACH, REACH + 1), repeat=ndim)
-    return sorted(steps, key=lambda step: -float(((np.array(step) * edges) ** 2).sum()))
+    steps = np.array(list(itertools.product(range(-REACH, REACH + 1), repeat=ndim)))
+    return steps[np.argsort(-((steps * edges) ** 2).sum(axis=1), kind="stable")]

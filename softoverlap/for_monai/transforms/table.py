@@ -28,11 +28,13 @@ LesionTable = dict[str, Tensor]
 and `box` the tight box in voxels of the grid on which the lesion was found, whose affine is
 `affine`. `surroundings_mm3` is the volume of the lesion with its margin in the instance map.
 `hull` holds points in mm around the lesion, for all lesions one after the other, and `hull_end`
-says where those of each end. `real_box` says that the box is real-valued, not that of voxels.
+says where those of each end. `level` is the lowest probability of a lesion's own voxels, infinite
+if more than that decides which they are; `real_box` says that the box is not one of voxels.
 """
 
 COLUMNS = (
-    "label", "existence", "volume_mm3", "centre", "box", "surroundings_mm3", "hull_end", "real_box",
+    "label", "existence", "volume_mm3", "centre", "box", "surroundings_mm3", "hull_end", "level",
+    "real_box",
 )  # fmt: skip
 
 
@@ -44,7 +46,7 @@ class Maps(NamedTuple):
 
 
 def lesion_table(
-    lesions: Sequence[Lesion], maps: Maps, grid: Grid, *, real_boxes: bool = False
+    lesions: Sequence[Lesion], maps: Maps, grid: Grid, *, level: float, real_boxes: bool = False
 ) -> LesionTable:
     """The table of lesions, of which number `k + 1` in the maps is lesion `k`."""
     ndim = maps.core.ndim
@@ -65,6 +67,7 @@ def lesion_table(
         "surroundings_mm3": torch.from_numpy(counts * grid.voxel_mm),
         "hull": torch.from_numpy(np.concatenate([np.zeros((0, len(grid.origin))), *hulls])),
         "hull_end": torch.from_numpy(ends),
+        "level": torch.full((len(lesions),), level, dtype=torch.float64),
         "real_box": torch.full((len(lesions),), real_boxes),
         "affine": torch.from_numpy(affine),
     }

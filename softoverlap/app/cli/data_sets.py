@@ -1,0 +1,229 @@
+"""A training data set: what it holds, and which of its cases train and which validate."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from softoverlap.app.cli.console import CountBar, message_of, plural, say
+
+if TYPE_CHECKING:
+    from softoverlap.app.train import TrainingConfig
+    from softoverlap.images import Case, CaseTable, Fold, LoadedCase
+
+Folds = Annotated[
+    int | None, typer.Option(min=2, help="Number of folds by patient, of which --fold is trained.")
+]
+FoldNumber = Annotated[
+    int | None, typer.Option(min=0, help="Validate on this fold, in place of --validation.")
+]
+LayoutName = Annotated[
+    str | None, typer.Option(help="ours, nnunet, decathlon, bids or list; by default recognised.")
+]
+ImageFolder = Annotated[
+    Path | None, typer.Option(help="Folder of the scans that a list of boxes names.")
+]
+Frame = Annotated[
+    str | None, typer.Option(help="RAS or LPS, for a list of boxes that does not say it.")
+]
+
+SPLITS = "splits_final.json"
+"""The file in which nnU-Net keeps folds."""
+
+_FOLDS = 5
+
+
+@dataclass(frozen=True)
+class Parts:
+    """Cases to train on and to validate on, and the folds that were drawn for them."""
+
+    train: list[Case]
+    validation: list[Case]
+    drawn: list[Fold]
+
+    def write(self, output: Path) -> None:
+        """Keep the folds with the results, if they were drawn here."""
+        from softoverlap.images import write_splits
+
+        if self.drawn:
+            write_splits(output / SPLITS, self.drawn)
+
+
+def list_cases(table: CaseTable, config: TrainingConfig) -> bool:
+    """Read every case and print its contents, and every file that could not be paired.
+
+    Returns:
+        Whether all cases can be used and there is at least one lesion.
+    """
+    lines, bad = [], 0
+    lesions: Counter[int] = Counter()
+    with CountBar("reading", len(table.cases), quiet=True) as bar:
+        for case in table.cases:
+            loaded, notes = read_case(case, config)
+            bar(case.name)
+            lines += [_line(case, loaded), *(f"    {note}" for note in notes)]
+            bad += loaded is None
+            lesions.update([] if loaded is None else [lesion.label for lesion in loaded.lesions])
+    describe(table)
+    for line in lines:
+        say(line)
+    total = lesions.total()
+    say(f"{plural(total, 'lesion')} at --threshold {config.mask_threshold:g}")
+    for label, name in enumerate(table.classes if len(table.classes) > 1 else ()):
+        say(f"  {name}: {plural(lesions[label], 'lesion')}")
+    say(f"{plural(len(table.unpaired), 'file')} not paired")
+    for file in table.unpaired:
+        say(f"  {file.path}: {file.reason}")
+    if bad:
+        say(f"{bad} of {plural(len(table.cases), 'case')} cannot be used")
+    elif not total:
+        say(no_lesion(len(table.cases), config))
+    return not bad and total > 0
+
+
+def describe(table: CaseTable) -> None:
+    """Print layout, channels and classes, cases and patients, and what is odd about the whole."""
+    from softoverlap.app.train import check_trainable
+    from softoverlap.images import LAYOUTS
+
+    say(f"layout: {LAYOUTS[table.layout].title}")
+    channels, classes = table.channels or ("one",), table.classes
+    say(f"channels: {', '.join(channels)}; classes: {', '.join(classes)}")
+    say(patients(table))
+    for note in table.notes:
+        say(f"warning: {note}")
+    try:
+        check_trainable(table)
+    except ValueError as error:
+        say(f"note: {message_of(error)}")
+
+
+def _line(case: Case, loaded: LoadedCase | None) -> str:
+    """One line about a case."""
+    truth = f"{'mask' if case.mask else 'no mask'}, {plural(len(case.raters), 'rater')}"
+    truth = "label map" if case.labels else "boxes" if case.boxes else truth
+    files = f"  {case.name}: patient {case.patient}, {truth}"
+    if loaded is None:
+        return f"{files}, CANNOT BE USED:"
+    shape = " x ".join(map(str, loaded.mask.shape))
+    spacing = " x ".join(f"{edge:.3g}" for edge in loaded.spacing)
+    count = len(loaded.channels)
+    channels = f"{count} channels of " if count > 1 else ""
+    lesions = plural(len(loaded.lesions), "lesion")
+    return f"{files}, {channels}{shape} voxels of {spacing} mm, {lesions}"
+
+
+def no_lesion(scans: int, config: TrainingConfig) -> str:
+    """The message if there is no lesion to learn."""
+    return (
+        f"train needs at least one lesion in {plural(scans, 'scan')}, found none at --threshold "
+        f"{config.mask_threshold:g}: every mask is empty or named above"
+    )
+
+
+def patients(table: CaseTable) -> str:
+    """The number of patients, and the names of the first ones."""
+    names = sorted({case.patient for case in table.cases})
+    shown = ", ".join(names[:3]) + (", …" if len(names) > 3 else "")
+    end = f": {shown}; if this is wrong, list the patients in patients.csv" if names else ""
+    return f"{plural(len(table.cases), 'case')} of {plural(len(names), 'patient')}{end}"
+
+
+def read_case(case: Case, config: TrainingConfig) -> tuple[LoadedCase | None, list[str]]:
+    """The case with notes about it, or None and the error."""
+    from softoverlap.images import load_case
+
+    try:
+        loaded = load_case(case, threshold=config.mask_threshold)
+        return loaded, list(loaded.notes)
+    except (ValueError, OSError) as error:
+        return None, [str(error)]
+
+
+def check_fold(folds: int | None, fold: int | None) -> None:
+    """A number of folds needs the one to train."""
+    if folds is not None and fold is None:
+        raise ValueError(f"--folds needs --fold, the one to train, in [0, {folds})")
+
+
+def split(
+    table: CaseTable,
+    validation: float,
+    seed: int,
+    *,
+    data: Path,
+    folds: int | None,
+    fold: int | None,
+) -> Parts:
+    """Cases to train on and to validate on."""
+    if not table.cases:
+        raise ValueError("--data must hold at least one scan with a mask or raters, found none")
+    if fold is not None:
+        parts = _of_fold(table, data, folds, fold)
+    elif table.fold is not None and validation:
+        parts = _parts(table, table.fold)
+    else:
+        parts = _by_share(table, validation, seed)
+    for note in table.notes:
+        say(f"warning: {note}")
+    say(patients(table))
+    left = plural(len(table.unpaired), "file")
+    unpaired = f"; {left} not paired (see --dry-run)" if table.unpaired else ""
+    say(f"{_counts(parts)}{unpaired}")
+    return parts
+
+
+def show_fold(table: CaseTable, data: Path, folds: int | None, fold: int | None) -> None:
+    """Print the size of the fold, if one is chosen."""
+    if fold is not None:
+        say(_counts(_of_fold(table, data, folds, fold)))
+
+
+def _counts(parts: Parts) -> str:
+    trained = plural(len(parts.train), "scan")
+    return f"{trained} to train on, {len(parts.validation)} to validate on"
+
+
+def _by_share(table: CaseTable, validation: float, seed: int) -> Parts:
+    """A share of the patients validates."""
+    from softoverlap.images import split_by_patient
+
+    if not validation:
+        return Parts(list(table.cases), [], [])
+    try:
+        return Parts(*split_by_patient(table.cases, fraction=validation, seed=seed), [])
+    except ValueError as error:
+        raise ValueError(f"{error}, or pass --validation 0") from error
+
+
+def _of_fold(table: CaseTable, data: Path, folds: int | None, fold: int) -> Parts:
+    """A fold of the data set's own file, or else one that is drawn, always alike."""
+    from softoverlap.images import folds_by_patient, read_splits
+
+    path = (data if data.is_dir() else data.parent) / SPLITS
+    stored = read_splits(path, table.cases) if path.exists() else []
+    if stored and folds not in (None, len(stored)):
+        raise ValueError(f"--folds must be that of {path}, {len(stored)}, got {folds}")
+    every = stored or folds_by_patient(table.cases, folds or _FOLDS)
+    if not 0 <= fold < len(every):
+        raise ValueError(f"--fold must lie in [0, {len(every)}), got {fold}")
+    say(f"fold {fold} of {len(every)}, {f'as in {path}' if stored else 'drawn by patient'}")
+    parts = _parts(table, every[fold])
+    left = len(table.cases) - len(parts.train) - len(parts.validation)
+    if left:
+        say(f"warning: {plural(left, 'case')} in neither part of the fold")
+    return Parts(parts.train, parts.validation, [] if stored else every)
+
+
+def _parts(table: CaseTable, fold: Fold) -> Parts:
+    """The cases of a fold."""
+    train, held = set(fold.train), set(fold.validation)
+    return Parts(
+        [case for case in table.cases if case.name in train],
+        [case for case in table.cases if case.name in held],
+        [],
+    )

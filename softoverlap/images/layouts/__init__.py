@@ -1,0 +1,1 @@
+"""Training data sets as their authors lay them out, recognised and read as cases."""

@@ -1,0 +1,229 @@
+"""Affine and elastic transforms: the target is the one computed anew from the transformed mask.
+
+The bound: lesions of twenty voxels or more that stay in one piece have the very box, and the mass
+to 2 %; the faces of smaller ones lie within two voxels; and none that is in the patch is lost.
+"""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from monai.data.meta_tensor import MetaTensor
+from monai.transforms import (
+    Compose,
+    Rand2DElasticd,
+    Rand3DElasticd,
+    RandAffined,
+    RandGridDistortiond,
+    Resized,
+    Spacingd,
+    Zoomd,
+)
+
+from softoverlap import lesions_from_mask
+from softoverlap.for_monai import LesionInstancesd, LesionsFromInstancesd
+from tests.support.lesion_items import KEYS, MODES, blobs, carried, item_of, on_image
+
+SHAPES = {2: (64, 60), 3: (32, 36, 30)}
+LINEAR = {2: "bilinear", 3: "trilinear"}
+ROTATION = {2: 0.7, 3: (0.5, 0.6, 0.7)}
+both = pytest.mark.parametrize("lazy", [False, True], ids=["eager", "lazy"])
+dimensions = pytest.mark.parametrize("ndim", [2, 3])
+
+
+def affine(ndim, **options):
+    return RandAffined(
+        KEYS, prob=1, mode=MODES, padding_mode="zeros", rotate_range=ROTATION[ndim], **options
+    )
+
+
+def zoom(ndim, factor):
+    modes = (LINEAR[ndim], LINEAR[ndim], "nearest")
+    return Zoomd(KEYS, factor, mode=modes, padding_mode="constant", keep_size=False)
+
+
+def elastic(ndim):
+    options = {"prob": 1, "mode": MODES, "padding_mode": "zeros"}
+    if ndim == 2:
+        return Rand2DElasticd(KEYS, spacing=(12, 12), magnitude_range=(1, 3), **options)
+    return Rand3DElasticd(KEYS, sigma_range=(4, 6), magnitude_range=(40, 80), **options)
+
+
+AFFINE = {
+    "turned": affine,
+    "scaled": lambda ndim: affine(ndim, scale_range=0.25),
+    "sheared and moved": lambda ndim: affine(ndim, shear_range=0.2, translate_range=2),
+    "zoomed out": lambda ndim: zoom(ndim, 0.8),
+    "zoomed in": lambda ndim: zoom(ndim, 1.3),
+    "another spacing": lambda ndim: Spacingd(
+        KEYS, (0.8, 1.3, 1.1)[:ndim], mode=MODES, padding_mode="zeros"
+    ),
+}
+DEFORMED = {
+    "elastic": elastic,
+    "grid": lambda ndim: RandGridDistortiond(
+        KEYS, prob=1, mode=MODES, padding_mode="zeros", distort_limit=0.2
+    ),
+}
+
+
+def voxel_mm(tensor):
+    ndim = tensor.ndim - 1
+    return tensor.affine[:ndim, :ndim].det().abs().item()
+
+
+def check_as_anew(out):
+    """How many lesions were compared strictly."""
+    soft, ndim = out["mask"][0].as_tensor().clamp(0, 1), out["mask"].ndim - 1
+    voxel = voxel_mm(out["instances"])
+    anew = lesions_from_mask(soft, spacing=[voxel ** (1 / ndim)] * ndim)
+    images = [on_image(lesion, soft.shape) for lesion in anew]
+    strict = 0
+    for lesion in out["lesions"]:
+        own = on_image(lesion, soft.shape)
+        torch.testing.assert_close(own[own > 0], soft[own > 0])
+        met = [k for k, image in enumerate(images) if torch.minimum(image, own).sum() > 0]
+        if len(met) != 1:
+            continue  # lost or in pieces when found anew
+        other = anew[met[0]]
+        assert lesion.volume_mm3 == pytest.approx(other.volume_mm3, rel=0.02)
+        if lesion.volume_mm3 >= 20 * voxel:
+            torch.testing.assert_close(lesion.box, other.box, atol=0, rtol=0)
+            strict += 1
+        else:
+            assert (lesion.box - other.box).abs().max() <= 2
+    return strict
+
+
+def kept(item, out):
+    """Lesions whose whole box is in the patch by the affine, and those that were found."""
+    table = out["lesion_table"]
+    ends = table["hull_end"].tolist()
+    grid = out["instances"].affine
+    ndim = out["mask"].ndim - 1
+    inside = []
+    for first, end in zip([0, *ends], ends, strict=False):
+        points = table["hull"][first:end] - grid[:ndim, -1]
+        voxels = torch.linalg.solve(grid[:ndim, :ndim], points.T).T + 0.5
+        size = torch.tensor(out["mask"].shape[1:])
+        inside.append(bool((voxels >= 0).all() and (voxels <= size).all()))
+    return sum(inside)
+
+
+@both
+@dimensions
+@pytest.mark.parametrize("name", AFFINE)
+def test_affine_transforms(ndim, name, lazy):
+    strict = 0
+    for seed in range(2):
+        item = item_of(blobs(SHAPES[ndim], seed=seed, apart=5))
+        out = carried(item, AFFINE[name](ndim), lazy=lazy, seed=seed)
+        strict += check_as_anew(out)
+        assert len(out["lesions"]) >= kept(item, out) >= 3
+        table = out["lesion_table"]
+        whole = [lesion.visible for lesion in carried(
+            item, AFFINE[name](ndim), lazy=lazy, seed=seed, amodal=True)["lesions"]]  # fmt: skip
+        assert sum(share == 1 for share in whole) >= kept(item, out)
+        assert (
+            max(lesion.volume_mm3 for lesion in out["lesions"]) <= 1.1 * table["volume_mm3"].max()
+        )
+    assert strict >= 4
+
+
+@dimensions
+@pytest.mark.parametrize("name", DEFORMED)
+def test_deformations_that_the_affine_does_not_know(ndim, name):
+    strict = 0
+    for seed in range(2):
+        item = item_of(blobs(SHAPES[ndim], seed=seed, apart=5))
+        out = carried(item, DEFORMED[name](ndim), seed=seed)
+        strict += check_as_anew(out)
+        assert len(out["lesions"]) >= 0.7 * len(out["lesion_table"]["label"])
+    assert strict >= 3
+
+
+@dimensions
+@both
+def test_a_single_voxel_is_never_lost(ndim, lazy):
+    mask = torch.zeros((17,) * ndim)
+    mask[(8,) * ndim] = 1
+    for seed in range(8):
+        out = carried(item_of(mask), affine(ndim, scale_range=0.2), lazy=lazy, seed=seed)
+        (lesion,) = out["lesions"]
+        size = (lesion.box[ndim:] - lesion.box[:ndim]).max()
+        assert 1 <= size <= 3
+        assert (lesion.box[:ndim] - 1 <= lesion.centre).all()
+        assert (lesion.centre <= lesion.box[ndim:] + 1).all()
+
+
+def test_a_lesion_that_vanished_from_the_map_is_sought_where_its_centre_went():
+    mask = torch.zeros(48, 48)
+    mask[30:33, 12] = 1
+    found = LesionInstancesd()(item_of(mask))
+    gone = {**found, "instances": torch.zeros_like(found["instances"])}
+    target = LesionsFromInstancesd()(gone)
+    assert target["boxes"].tolist() == [[30, 12, 33, 13]]
+    empty = LesionsFromInstancesd()({**gone, "mask": torch.zeros_like(found["mask"])})
+    assert empty["boxes"].shape == (0, 4)
+
+
+@dimensions
+def test_shrunk_many_times_small_lesions_are_still_there(ndim):
+    item = item_of(blobs((48,) * ndim, seed=2, apart=8, count=4))
+    shrink = Resized(KEYS, (10,) * ndim, mode=(LINEAR[ndim], LINEAR[ndim], "nearest"))
+    out = carried(item, shrink, min_visible=0.0)
+    table = out["lesion_table"]["label"]
+    held = {int(n) for n in out["instances"].abs().unique() if n > 0}
+    assert len(held) == len(table)  # the map lost none, though the mask may have
+    assert len(out["lesions"]) >= len(table) - 2
+
+
+def test_padding_by_reflection_shows_a_lesion_twice():
+    mask = torch.zeros(24, 24)
+    mask[3:6, 8:11] = 1
+    shift = Compose(
+        [
+            RandAffined(
+                KEYS, prob=1, mode=MODES, padding_mode="reflection", translate_range=((8, 8), 0)
+            )
+        ]
+    )
+    out = carried(item_of(mask), shift)
+    boxes = sorted(out["boxes"].tolist())
+    assert boxes in (
+        sorted([[11.0, 8.0, 14.0, 11.0], [2.0, 8.0, 5.0, 11.0]]),
+        [[0.0, 8.0, 1.0, 11.0]],
+    )
+
+
+def test_turned_boxes_are_whole_where_the_patch_cuts_them():
+    mask = torch.zeros(40, 40)
+    mask[10:30, 18:22] = 1
+    item = item_of(mask)
+    moved = RandAffined(
+        KEYS,
+        prob=1,
+        mode=MODES,
+        padding_mode="zeros",
+        rotate_range=((0.5, 0.5),),
+        spatial_size=(40, 14),
+    )
+    (lesion,) = carried(item, moved, amodal=True)["lesions"]
+    (whole,) = carried(
+        item,
+        RandAffined(KEYS, prob=1, mode=MODES, padding_mode="zeros", rotate_range=((0.5, 0.5),)),
+    )["lesions"]
+    shift = torch.tensor([0.0, 13, 0, 13])
+    assert 0.5 < lesion.visible < 1
+    assert (lesion.box - (whole.box - shift)).abs().max() <= 1.5
+    assert lesion.box[1] < 0
+    assert lesion.box[3] > 14
+
+
+def test_the_instances_must_be_resampled_to_the_nearest_voxel():
+    item = item_of(blobs((32, 32)))
+    with pytest.raises(RuntimeError) as error:
+        carried(item, RandAffined(KEYS, prob=1, rotate_range=0.5, mode="bilinear"))
+    cause = error.value.__cause__
+    assert "item['instances'] must hold the numbers" in str(cause)
+    assert isinstance(item["mask"], MetaTensor)
