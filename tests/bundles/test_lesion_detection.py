@@ -98,15 +98,16 @@ def test_two_processes_give_the_losses_and_gradients_of_one(scans, tmp_path):
     """Whole scans as the batch, without augmentation; a step of length 1 shows the gradient."""
     settings = {
         "data_dir": str(scans), "validation": 0.5, "val_interval": 9, "max_epochs": 1,
-        "patch_size": [32, 32, 24], "train#patch_transforms": [], "train#augmentation": [],
+        "patch_size": [32, 32, 24], "patches_per_scan": 1,
+        "train#patch_transforms": [], "train#augmentation": [],
         "learning_rate": 1.0, "warmup": 0, "clip_norm": 1e9,
         "optimizer#_target_": "torch.optim.SGD",
     }  # fmt: skip
     one = tmp_path / "one"
-    workflow = run_bundle("train.yaml", output_dir=str(one), scans_per_batch=2, **settings)
+    workflow = run_bundle("train.yaml", output_dir=str(one), batch_size=2, **settings)
     assert workflow.trainer.state.iteration == 1
     two = tmp_path / "two"
-    run_by_torchrun({**settings, "output_dir": str(two), "scans_per_batch": 1})
+    run_by_torchrun({**settings, "output_dir": str(two), "batch_size": 1})
     for key in ("loss", "classification", "box_regression"):
         assert float(curve(two)[0][key]) == pytest.approx(float(curve(one)[0][key]), abs=1e-5)
     alone, together = weights_in(one / "last.pt"), weights_in(two / "last.pt")

@@ -10,7 +10,9 @@ import fire
 import monai.bundle
 import pytest
 
+from softoverlap.anchors import AnchorPlan
 from softoverlap.bundles import LESION_DETECTION
+from softoverlap.images import write_json
 from tests.support.bundle_runs import TINY, TRAINING, curve, tiny_scans
 
 PAGE = (Path(__file__).parents[2] / "docs" / "bundle.md").read_text(encoding="utf-8")
@@ -29,7 +31,9 @@ def commands():
 def run_here(words):
     """A run of MONAI's command in this process, with a network and patches that are tiny."""
     infers = any("inference.yaml" in word for word in words)
-    settings = {key: value for key, value in TINY.items() if not (infers and key in TRAINING)}
+    planned = any("plan.json" in word for word in words)
+    left_out = (*(TRAINING if infers else ()), *(("strides",) if planned else ()))
+    settings = {key: value for key, value in TINY.items() if key not in left_out}
     tiny = [part for key, value in settings.items() for part in (f"--{key}", str(value))]
     fire.Fire({"run": monai.bundle.run}, command=[*words, *tiny, "--logging_file", "False"])
 
@@ -41,7 +45,10 @@ def test_the_commands_of_the_page_run_one_after_the_other(tmp_path, monkeypatch)
     ran = []
     for line in commands():
         words = shlex.split(line)
-        if words[0] == "softoverlap":
+        if words[:2] == ["softoverlap", "plan"]:
+            plan = AnchorPlan(strides=[[2] * 3, [4] * 3], sizes=[[[3] * 3], [[5] * 3, [8] * 3]])
+            write_json(words[words.index("--output") + 1], plan.to_dict())
+        elif words[0] == "softoverlap":
             assert words == ["softoverlap", "phantoms", "--output", "phantoms", "--count", "8"]
             tiny_scans(tmp_path / "phantoms", count=8)
         elif words[:3] == ["python", "-m", "monai.bundle"]:
@@ -49,7 +56,7 @@ def test_the_commands_of_the_page_run_one_after_the_other(tmp_path, monkeypatch)
             ran.append(words)
         else:  # what another test runs under torchrun, and where the bundle is
             assert words[0] == "torchrun" or line.startswith("BUNDLE=$(python -c ")
-    assert len(ran) == 5
+    assert len(ran) == 6
     assert [row["epoch"] for row in curve(tmp_path / "runs" / "mine")] == ["1", "2", "3"]
     for name in re.findall(r"^\| `([a-z]+(?:\.[a-z]+)?)/?` \|", PAGE, flags=re.MULTILINE):
         if name != "tensorboard":

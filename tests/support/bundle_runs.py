@@ -16,7 +16,7 @@ TINY = {
     "strides": [2, 2],
     "feature_channels": 8,
     "anchor_sizes": [5.0, 8.0],
-    "scans_per_batch": 2,
+    "batch_size": 4,
     "patches_per_scan": 2,
     "repeats": 1,
     "workers": 0,
@@ -24,7 +24,7 @@ TINY = {
     "seed": 3,
 }
 
-TRAINING = ("scans_per_batch", "patches_per_scan", "repeats", "workers", "tensorboard")
+TRAINING = ("batch_size", "patches_per_scan", "repeats", "workers", "tensorboard")
 
 
 def tiny_scans(folder, count=4):

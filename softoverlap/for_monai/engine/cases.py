@@ -9,24 +9,24 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float64
 from monai.data.meta_tensor import MetaTensor
 from monai.transforms.transform import Transform
 from torch import Tensor
 
-from softoverlap._checks import check_choice, check_probabilities
+from softoverlap._checks import check_choice, check_threshold, refusal
 from softoverlap.images import (
     IMAGE_SUFFIXES,
     Case,
-    Volume,
+    Fold,
     check_names,
-    check_same_grid,
     find_cases,
     find_files,
+    folds_by_patient,
     image_name,
+    load_case,
     noted_image,
-    noted_one_volume,
-    reorient_to,
+    read_splits,
     split_by_patient,
 )
 
@@ -39,23 +39,30 @@ def lesion_cases(
     *,
     validation: float | int = 0.2,
     seed: int = 0,
+    folds: int | str | os.PathLike[str] | None = None,
+    fold: int = 0,
+    **layout: str | None,
 ) -> list[dict[str, Any]]:
     """The cases of a folder as MONAI's data lists hold them.
 
     Args:
-        folder: A folder with scans and masks, as `find_cases` reads it.
+        folder: A folder with scans and their truth, in any layout of `find_cases`.
         part: `"train"`, `"validation"` or `"all"`; scans of one patient are never split.
         validation: Share of the patients for validation, in [0, 1); with 0, none, and training has
             all.
         seed: Seed of the split.
+        folds: Number of folds by patient, in place of `validation`; or nnU-Net's
+            `splits_final.json`.
+        fold: The fold to validate on, from 0.
+        layout: The other arguments of `find_cases`: `layout`, `images`, `frame`.
 
     Returns:
-        A dict for each case: `name`, `patient`, `image`, a list of files, and `mask` and `raters`
-        where it has them.
+        A dict for each case: `name`, `patient`, and `case`, its files.
 
     Raises:
-        FileNotFoundError: If the folder does not exist.
-        ValueError: If it has no scan, `part` is unknown, or there are too few patients to split.
+        FileNotFoundError: If the folder or the file of splits does not exist.
+        ValueError: If there is no scan, an argument is out of range, or there are too few patients
+            to split.
 
     Examples:
         >>> import tempfile
@@ -68,13 +75,33 @@ def lesion_cases(
         1
     """
     check_choice("part", part, PARTS)
-    cases = list(find_cases(folder).cases)
-    if part != "all" and validation > 0:
-        split = split_by_patient(cases, fraction=float(validation), seed=seed)
-        cases = split[PARTS.index(part)]
-    elif part == "validation":
-        cases = []
-    return [_as_dict(case) for case in cases]
+    cases = list(find_cases(folder, **layout).cases)
+    if part != "all":
+        chosen = _names(cases, validation, seed, folds, fold)[PARTS.index(part)]
+        cases = [case for case in cases if case.name in chosen]
+    return [{"name": case.name, "patient": case.patient, "case": case} for case in cases]
+
+
+def _names(
+    cases: Sequence[Case],
+    validation: float | int,
+    seed: int,
+    folds: int | str | os.PathLike[str] | None,
+    fold: int,
+) -> tuple[set[str], set[str]]:
+    """Names of the cases to train on, and to validate on."""
+    if folds is not None:
+        drawn = isinstance(folds, int)
+        every: list[Fold] = (
+            folds_by_patient(cases, folds, seed) if drawn else read_splits(folds, cases)
+        )
+        if not 0 <= fold < len(every):
+            raise refusal("fold", f"must lie in [0, {len(every) - 1}], got {fold}")
+        return set(every[fold].train), set(every[fold].validation)
+    if validation == 0:
+        return {case.name for case in cases}, set()
+    train, held_out = split_by_patient(cases, fraction=float(validation), seed=seed)
+    return {case.name for case in train}, {case.name for case in held_out}
 
 
 def scans_to_detect(sources: Sequence[str | os.PathLike[str]] | str) -> list[dict[str, Any]]:
@@ -84,48 +111,42 @@ def scans_to_detect(sources: Sequence[str | os.PathLike[str]] | str) -> list[dic
         sources: Files, folders, and patterns such as `"scans/*_flair.nii.gz"`.
 
     Returns:
-        A dict for each scan: `name`, and `image`, a list of one file.
+        A dict for each scan: `name`, and `image`, its file.
 
     Raises:
         FileNotFoundError: If a folder or pattern has no scan.
         ValueError: If two scans have one name.
 
     Examples:
-        >>> scans_to_detect(["scans/sub-01.nii.gz"])[0]["name"]
-        'sub-01'
+        >>> scans_to_detect(["scans/sub-01.nii.gz"])
+        [{'name': 'sub-01', 'image': 'scans/sub-01.nii.gz'}]
     """
     sources = [sources] if isinstance(sources, str) else list(sources)
     files = find_files(sources, IMAGE_SUFFIXES, "sources")
     check_names(files, image_name, "sources")
-    return [{"name": image_name(path), "image": [str(path)]} for path in files]
-
-
-def _as_dict(case: Case) -> dict[str, Any]:
-    entry: dict[str, Any] = {"name": case.name, "patient": case.patient, "image": [str(case.image)]}
-    if case.mask is not None:
-        entry["mask"] = str(case.mask)
-    if case.raters:
-        entry["raters"] = [str(path) for path in case.raters]
-    return entry
+    return [{"name": image_name(path), "image": str(path)} for path in files]
 
 
 class LoadLesionCased(Transform):
-    """Reads a case: its channels as image, its soft mask, and its raters, all on one grid.
+    """Reads a case as strictly as `load_case`: channels, soft mask, raters and classes on one grid.
 
-    Files are read as strictly as by `load_case`: the image keeps its axes, other channels, masks
-    and raters with another axis order are reoriented to it without loss, grids that lie apart and
-    values outside [0, 1] are errors that name the file, and what a user should know is a warning.
-    Without a mask, the raters' mean is the soft mask; `FuseRatersd` fuses in other ways. Without
-    raters, the mask stands for the only one, so that every case has both.
+    The image keeps its axes; masks and raters with another axis order are reoriented to it without
+    loss, and what does not fit is an error that names the file. What a user should know about a
+    file is a warning. Without a mask, the raters' mean is the soft mask (`FuseRatersd` fuses in
+    other ways); without raters, the mask stands for the only one, so that every case has both.
 
     Args:
-        image_key: Key of the image: a file or a list of files, one or more channels each.
-        mask_key: Key of the soft mask's file; a scan without truth has none, and no raters.
-        raters_key: Key of the list of the raters' files.
+        case_key: Key of the files, as of `lesion_cases`; a scan without truth has none.
+        image_key: Key of the image, and of the file of a scan without truth.
+        mask_key: Key of the soft mask.
+        raters_key: Key of the raters' masks.
+        classes_key: Key of the map of classes, 0 for the background and 1 for the first class.
+        threshold: Lowest probability inside a lesion, in (0, 1].
 
     Raises:
         FileNotFoundError: On use, if a file does not exist.
-        ValueError: On use, if a file cannot be read or does not fit; the message names it.
+        ValueError: If the threshold is out of range; on use, if a file cannot be read or does not
+            fit; the message names it.
 
     Examples:
         >>> import tempfile
@@ -138,9 +159,17 @@ class LoadLesionCased(Transform):
     """
 
     def __init__(
-        self, image_key: str = "image", mask_key: str = "mask", raters_key: str = "raters"
+        self,
+        case_key: str = "case",
+        image_key: str = "image",
+        mask_key: str = "mask",
+        raters_key: str = "raters",
+        classes_key: str = "classes",
+        threshold: float | int = 0.5,
     ) -> None:
-        self.image_key, self.mask_key, self.raters_key = image_key, mask_key, raters_key
+        check_threshold(threshold=threshold)
+        self.case_key, self.image_key, self.threshold = case_key, image_key, float(threshold)
+        self.mask_key, self.raters_key, self.classes_key = mask_key, raters_key, classes_key
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """The case with tensors in place of files, channels first; all else stays.
@@ -150,63 +179,44 @@ class LoadLesionCased(Transform):
 
         Returns:
             The image, float32, shape (C, *spatial), a `MetaTensor` whose affine leads from voxel
-            indices to RAS mm; the mask, shape (1, *spatial); the raters, shape (R, *spatial).
+            indices to RAS mm; with truth the mask, shape (1, *spatial), the raters, shape
+            (R, *spatial), and the classes, int16, shape (1, *spatial).
         """
-        read = dict(data)
-        files = _files(data[self.image_key])
-        image = _channels(files)
-        read[self.image_key] = _meta_tensor(image.data, image, files[0])
-        raters = [_mask(path, image, files[0]) for path in _files(data.get(self.raters_key))]
-        masks = [_mask(path, image, files[0]) for path in _files(data.get(self.mask_key))]
-        if masks or raters:
-            mask = masks[0] if masks else torch.stack(raters).mean(dim=0)
-            several = torch.stack(raters or [mask])
-            read[self.mask_key] = _meta_tensor(mask[None], image, files[0])
-            read[self.raters_key] = _meta_tensor(several, image, files[0])
-        return read
+        if self.case_key not in data:
+            return {**data, self.image_key: _scan(Path(data[self.image_key]))}
+        case: Case = data[self.case_key]
+        loaded = load_case(case, threshold=self.threshold)
+        _tell(loaded.notes)
+        mask = loaded.mask[None]
+        parts = {
+            self.image_key: loaded.channels,
+            self.mask_key: mask,
+            self.raters_key: mask if loaded.raters is None else loaded.raters,
+            self.classes_key: loaded.class_map()[None],
+        }
+        others = {key: value for key, value in data.items() if key != self.case_key}
+        tensors = {key: _meta_tensor(v, loaded.affine, case.image) for key, v in parts.items()}
+        return {**others, **tensors}
 
 
-def _files(entry: Any) -> list[Path]:
-    if entry is None:
-        return []
-    one = isinstance(entry, str | os.PathLike)
-    return [Path(entry)] if one else [Path(path) for path in entry]
+def _scan(path: Path) -> MetaTensor:
+    volume, notes = noted_image(path)
+    _tell(notes)
+    return _meta_tensor(volume.data.reshape(-1, *volume.grid), volume.affine, path)
 
 
-def _channels(paths: Sequence[Path]) -> Volume:
-    """The channels of all files, on the grid of the first."""
-    if not paths:
-        raise ValueError("data must name the files of the image, got none")
-    first = _told(*noted_image(paths[0]))
-    parts = [first.data.reshape(-1, *first.grid)]
-    for path in paths[1:]:
-        other = reorient_to(_told(*noted_image(path)), first.affine)
-        check_same_grid(first, other, names=(str(paths[0]), str(path)))
-        parts.append(other.data.reshape(-1, *other.grid))
-    return Volume(torch.cat(parts), first.affine)
-
-
-def _mask(path: Path, image: Volume, image_path: Path) -> Float[Tensor, "*spatial"]:
-    """Probabilities on the grid of the image."""
-    mask = reorient_to(_told(*noted_one_volume(path)), image.affine)
-    check_same_grid(image, mask, names=(str(image_path), str(path)))
-    check_probabilities(**{str(path): mask.data}, validate=True)
-    return mask.data
-
-
-def _told(volume: Volume, notes: tuple[str, ...]) -> Volume:
+def _tell(notes: Sequence[str]) -> None:
     for note in notes:
         warnings.warn(note, stacklevel=4)
-    return volume
 
 
-def _meta_tensor(data: Tensor, image: Volume, path: Path) -> MetaTensor:
+def _meta_tensor(data: Tensor, affine: Float64[Tensor, "4 4"], path: Path) -> MetaTensor:
     """With what MONAI's own readers say of a file."""
     meta = {
         "filename_or_obj": str(path),
-        "original_affine": image.affine.clone(),
-        "spatial_shape": torch.tensor(image.grid),
+        "original_affine": affine.clone(),
+        "spatial_shape": torch.tensor(data.shape[1:]),
         "original_channel_dim": 0,
         "space": "RAS",
     }
-    return MetaTensor(data.float().contiguous(), affine=image.affine.clone(), meta=meta)
+    return MetaTensor(data.contiguous(), affine=affine.clone(), meta=meta)
