@@ -283,7 +283,7 @@ def _share_that_shows_a_lesion(
         centres = np.array([lesion.centre.tolist() for lesion in of_scan])
         centres = centres.reshape(1, -1, len(shape))
         inside = (centres >= start[:, None]) & (centres < start[:, None] + np.array(patch))
-        shown.append(inside.all(axis=2).any(axis=1).mean())
+        shown.append(inside.all(axis=-1).any(axis=-1).mean())
     return float(np.mean(shown))
 
 
