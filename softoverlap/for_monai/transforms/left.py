@@ -106,12 +106,12 @@ class _Part:
         return 1.0 if share > 1 - _SLACK else share
 
     def box(self, whole: _Whole) -> np.ndarray:
-        """Tight around the voxels from the lesion's level on, as if it were found anew.
+        """The lesion's box in the patch: the first of four that there is.
 
-        Where voxels went onto whole voxels, as in integer zooms, mass and box are those that the
-        affine says, and this box is taken; where
-        interpolation left less than half of the lesion's own voxels so high, that around these;
-        where neither are left, around those of at least half its highest probability.
+        What the affine says, where whole voxels went onto whole voxels, so that mass and box are
+        just so; what is tight around the voxels from the lesion's level on, as if it were found
+        anew, unless interpolation left less than half of its own voxels so high; what is tight
+        around these; what is tight around the voxels of at least half its highest probability.
         """
         core = np.argwhere((self.patch.instances[self.window] == whole.number) & self.own)
         same_mass = math.isclose(self.volume_mm3, whole.volume_mm3, rel_tol=_SLACK)

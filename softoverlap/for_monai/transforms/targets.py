@@ -101,7 +101,7 @@ class LesionsFromInstancesd(MapTransform, InvertibleTransform):
         numbers = self._numbers(instances, len(table["label"]))
         ndim = mask.ndim - 1
         grid = Grid.of(instances, ndim, named(self.instances_key))
-        patch = Patch(plain(mask)[0].detach().cpu().float().numpy(), numbers, grid)
+        patch = Patch(plain(mask)[0].detach().cpu().float().clamp(0, 1).numpy(), numbers, grid)
         lesions = lesions_left(patch, table, amodal=self.amodal, min_visible=self.min_visible)
         target = lesion_target(lesions, spatial_dims=ndim)
         return {
@@ -121,7 +121,7 @@ class LesionsFromInstancesd(MapTransform, InvertibleTransform):
         if not isinstance(instances, MetaTensor):
             raise TypeError(
                 f"{name} must be a MetaTensor, whose affine says where lesions went, "
-                f"got {type(instances).__name__}; was set_track_meta(False) called?"
+                f"got {type(instances).__name__}; track_meta=True keeps it one"
             )
         values = plain(instances)[0].detach().cpu()
         numbers = values.to(torch.int32)
