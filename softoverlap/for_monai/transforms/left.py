@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -86,6 +87,7 @@ class _Part:
         self.places = np.argwhere(self.soft)
         self.weights = self.soft[tuple(self.places.T)]
         self.mass = float(self.weights.sum(dtype=np.float64))
+        self.volume_mm3 = self.mass * patch.grid.voxel_mm
 
     def visible(self, whole: _Whole) -> float:
         """The share of the lesion's mass that is here, by volumes in mm³.
@@ -100,23 +102,33 @@ class _Part:
         margin = np.count_nonzero(self.own) * voxel
         if margin >= _WHOLE * whole.surroundings_mm3 and inside.all():
             return 1.0
-        share = min(1.0, self.mass * voxel / whole.volume_mm3)
+        share = min(1.0, self.volume_mm3 / whole.volume_mm3)
         return 1.0 if share > 1 - _SLACK else share
 
     def box(self, whole: _Whole) -> np.ndarray:
-        """Tight around the voxels from the lesion's level on, as if it were found anew.
+        """The lesion's box in the patch: the first of four that there is.
 
-        Where interpolation left less than half of the lesion's own voxels so high, around these;
-        where neither are left, around those of at least half its highest probability.
+        What the affine says, where whole voxels went onto whole voxels, so that mass and box are
+        just so; what is tight around the voxels from the lesion's level on, as if it were found
+        anew, unless interpolation left less than half of its own voxels so high; what is tight
+        around these; what is tight around the voxels of at least half its highest probability.
         """
         core = np.argwhere((self.patch.instances[self.window] == whole.number) & self.own)
+        same_mass = math.isclose(self.volume_mm3, whole.volume_mm3, rel_tol=_SLACK)
+        if len(core) and same_mass:
+            seen = self._seen(core)
+            if np.array_equal(_clipped(whole.hull, self.patch), seen):
+                return seen
         high = self.places[self.weights >= whole.level]
         if 2 * len(high) < len(core):
             high = core
         if not len(high):
             high = self.places[self.weights >= self.weights.max() / 2]
-        seen = _tight(high) + np.tile(self.first, 2)
-        return _matched(whole.hull, seen, self.patch) if whole.real_box else seen
+        seen = self._seen(high)
+        return _matched(_clipped(whole.hull, self.patch), seen) if whole.real_box else seen
+
+    def _seen(self, places: np.ndarray) -> np.ndarray:
+        return _tight(places) + np.tile(self.first, 2)
 
     def lesion(self, whole: _Whole, box: np.ndarray, visible: float) -> Lesion:
         """The record of it."""
@@ -129,7 +141,7 @@ class _Part:
             crop=torch.from_numpy(crop.copy()),
             offset=torch.from_numpy(self.first + edges[:ndim]),
             centre=torch.from_numpy(centre.astype(np.float32)),
-            volume_mm3=self.mass * self.patch.grid.voxel_mm,
+            volume_mm3=self.volume_mm3,
             existence=whole.existence,
             label=whole.label,
             visible=visible,
@@ -166,12 +178,13 @@ def _hull_boxes(rows: dict[str, np.ndarray], grid: Grid) -> np.ndarray:
     return np.where(np.abs(boxes - rounded) < _SLACK, rounded, boxes)
 
 
-def _matched(hull: np.ndarray, seen: np.ndarray, patch: Patch) -> np.ndarray:
+def _clipped(box: np.ndarray, patch: Patch) -> np.ndarray:
+    return box.clip(0, np.tile(patch.mask.shape, 2))
+
+
+def _matched(exact: np.ndarray, seen: np.ndarray) -> np.ndarray:
     """Real-valued faces where they are within a voxel of those that are seen, else the latter."""
-    shape = np.array(patch.mask.shape)
-    clipped = hull.clip(0, np.tile(shape, 2))
-    faces = np.where(np.abs(clipped - seen) <= 1, clipped, seen)
-    ndim = len(shape)
+    faces, ndim = np.where(np.abs(exact - seen) <= 1, exact, seen), len(seen) // 2
     return faces if (faces[ndim:] > faces[:ndim]).all() else seen
 
 
