@@ -3,6 +3,7 @@
 from softoverlap.for_monai.boxes import BoxAPMetric, FROCMetric, OutcomesMetric
 from softoverlap.for_monai.detector.anchor_grid import ExactAnchorGenerator
 from softoverlap.for_monai.detector.detector import SoftRetinaNetDetector
+from softoverlap.for_monai.detector.exported import export_network
 from softoverlap.for_monai.detector.loss_terms import QualityFocal
 from softoverlap.for_monai.detector.network import lesion_retinanet
 from softoverlap.for_monai.detector.targets import lesion_target
@@ -73,6 +74,7 @@ __all__ = [
     "ThresholdedHausdorff",
     "ThresholdedSurfaceDice",
     "WarmupCosine",
+    "export_network",
     "lesion_cases",
     "lesion_collate",
     "lesion_retinanet",

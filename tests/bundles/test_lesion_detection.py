@@ -24,6 +24,7 @@ from tests.support.bundle_runs import (
     tiny_scans,
     weights_in,
 )
+from tests.support.data_sets import nnunet
 
 ROOT = Path(__file__).parents[2]
 
@@ -91,6 +92,24 @@ def test_scans_without_labels_get_boxes_on_their_own_grid(scans, trained, tmp_pa
     assert len(boxes.boxes) > 0
     assert bool((boxes.boxes >= 0).all())
     assert bool((boxes.boxes[:, 3:] <= torch.tensor([32.0, 32.0, 24.0])).all())
+
+
+def test_two_channels_and_two_classes_in_the_layout_of_nnunet_train(tmp_path):
+    folder = nnunet(tmp_path / "data")
+    (tmp_path / "splits.json").write_text(
+        json.dumps([{"train": ["pat-1_a", "pat-1_b"], "val": ["pat-2_a"]}])
+    )
+    workflow = run_bundle(
+        "train.yaml", data_dir=str(folder), output_dir=str(tmp_path / "run"), max_epochs=1,
+        val_interval=1, in_channels=2, num_classes=2, folds=str(tmp_path / "splits.json"),
+        score_threshold=0.0,
+    )  # fmt: skip
+    (batch,) = workflow.evaluator.state.batch
+    assert batch["name"] == "pat-2_a"
+    assert batch["labels"].tolist() == [0, 0, 1]
+    (output,) = workflow.evaluator.state.output
+    assert set(output["pred"]["labels"].tolist()) == {0, 1}
+    assert len(output["label"]["lesions"]) == 3
 
 
 @pytest.mark.slow

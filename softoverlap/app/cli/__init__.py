@@ -9,6 +9,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 from softoverlap.app.cli import (
     boxes as boxes,
     detecting as detecting,
+    exporting as exporting,
     images as images,
     pages as pages,
     planning as planning,

@@ -11,7 +11,6 @@ from rich.console import Console
 from rich.table import Table
 
 from softoverlap.app.cli.app import app
-from softoverlap.app.cli.cases import patients
 from softoverlap.app.cli.console import (
     SOME_FAILED,
     CountBar,
@@ -21,6 +20,7 @@ from softoverlap.app.cli.console import (
     plural,
     say,
 )
+from softoverlap.app.cli.data_sets import patients
 from softoverlap.app.cli.reading import reads_files
 
 if TYPE_CHECKING:
