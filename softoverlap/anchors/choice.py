@@ -68,7 +68,7 @@ def reached(quality: Float[Tensor, "lesions candidates"], choice: Sequence[int])
     return float(quality[:, list(choice)].amax(dim=1).sum()) if len(choice) else 0.0
 
 
-def _extended(quality: Tensor, costs: Tensor, budget: float, choice: list[int]) -> list[int]:
+def _extended(quality: Tensor, costs: Tensor, budget: float | int, choice: list[int]) -> list[int]:
     """The choice with what adds most for its cost, again and again."""
     chosen = list(choice)
     best = quality.new_zeros(len(quality))

@@ -294,13 +294,13 @@ def _class_of(volume: float, ndim: int) -> str:
 
 def _by_class(
     quality: Tensor, best: Tensor, classes: Sequence[str], ndim: int
-) -> dict[str, dict[str, float | None]]:
+) -> dict[str, dict[str, float | int]]:
     """Figures of each size class, and of all."""
     made = {}
     for name in (*SIZES.names(ndim), "all"):
         rows = torch.tensor([name in (one, "all") for one in classes])
         own, ideal = quality[rows].double(), best[rows].double()
-        figures: dict[str, float | None] = {"lesions": int(rows.sum())}
+        figures: dict[str, float | int] = {"lesions": int(rows.sum())}
         if len(own):
             share = (own / ideal.clamp(min=1e-12)).clamp(max=1)
             figures |= {
