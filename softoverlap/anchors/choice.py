@@ -12,6 +12,7 @@ LEAST_GAIN = 1e-3
 """What a further candidate must add to the mean quality: each costs channels of the network."""
 
 _ROUNDING = 1e-9
+_ROWS_PER_BLOCK = 4096
 
 
 def greedy_choice(
@@ -76,7 +77,7 @@ def _extended(quality: Tensor, costs: Tensor, budget: float | int, choice: list[
         best = quality[:, chosen].amax(dim=1)
     left = budget + _ROUNDING - float(costs[chosen].sum())
     while True:
-        gain = (quality - best[:, None]).clamp_(min=0).sum(dim=0)
+        gain = _gains(quality, best)
         least = LEAST_GAIN * len(quality) if chosen else 0.0
         fits = (costs <= left) & (gain > least)
         if not bool(fits.any()):
@@ -85,3 +86,10 @@ def _extended(quality: Tensor, costs: Tensor, budget: float | int, choice: list[
         chosen.append(pick)
         best = torch.maximum(best, quality[:, pick])
         left -= float(costs[pick])
+
+
+def _gains(quality: Tensor, best: Tensor) -> Float[Tensor, "candidates"]:
+    """What each candidate adds to the sum of the best, some lesions at a time."""
+    blocks = zip(quality.split(_ROWS_PER_BLOCK), best.split(_ROWS_PER_BLOCK), strict=True)
+    gains = [(part - own[:, None]).clamp_(min=0).sum(dim=0) for part, own in blocks]
+    return torch.stack(gains).sum(dim=0)

@@ -33,7 +33,7 @@ SHOW_A_LESION = 2 / 3
 """Share of the patches that shall show a lesion."""
 
 _BYTES = 4  # of a float32
-_COPIES = 3  # of each map: kept for the backward pass, its gradient, and what is in work
+_COPIES = 2  # of each map: kept for the backward pass, and its gradient
 _DRAWS = 200  # patches a scan, to see how often one shows a lesion
 _LONG = 0.95  # a patch holds the lesions up to this quantile of their edges, and half as much more
 
