@@ -45,10 +45,11 @@ def lesions_left(
         min_visible: Least share of a lesion's mass that must be left.
     """
     rows = {name: column.cpu().numpy() for name, column in table.items()}
-    numbers = _seeded(np.abs(patch.instances), patch, rows)
+    numbers = np.abs(patch.instances)
     hulls = _hull_boxes(rows, patch.grid)
+    windows = _windows(numbers, patch, rows)
     lesions = []
-    for row, window in enumerate(ndimage.find_objects(numbers, max_label=len(hulls))):
+    for row, window in enumerate(windows):
         if window is None:
             continue
         whole = _Whole(row, rows, hulls[row])
@@ -194,18 +195,22 @@ def _around(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return np.concatenate([np.minimum(a[:ndim], b[:ndim]), np.maximum(a[ndim:], b[ndim:])])
 
 
-def _seeded(numbers: np.ndarray, patch: Patch, rows: dict[str, np.ndarray]) -> np.ndarray:
-    """The numbers, with lesions that vanished from the map where their centres went.
+def _windows(
+    numbers: np.ndarray, patch: Patch, rows: dict[str, np.ndarray]
+) -> list[tuple[slice, ...] | None]:
+    """Where each lesion is; one that vanished from the map is put where its centre went.
 
-    Each is given the voxels around its centre that belong to no lesion; without soft mask there it
-    stays away.
+    It is given the voxels around its centre that belong to no lesion; without soft mask there it
+    stays away. The numbers are written to.
     """
-    there = np.bincount(numbers.ravel(), minlength=len(rows["label"]) + 1)[1:]
-    gone = np.flatnonzero(there == 0)
+    count = len(rows["label"])
+    windows = ndimage.find_objects(numbers, max_label=count) if count else []
+    gone = np.array([row for row, window in enumerate(windows) if window is None], dtype=int)
     centres = np.floor(patch.grid.to_voxels(rows["centre"][gone])).astype(int)
     inside = ((centres >= 0) & (centres < numbers.shape)).all(axis=1)
-    for row, centre in zip(gone[inside], centres[inside], strict=True):
-        window = tuple(slice(max(place - 1, 0), place + 2) for place in centre)
-        free = (numbers[window] == 0) & (patch.mask[window] > 0)
-        numbers[window][free] = row + 1
-    return numbers
+    for row, centre in zip(gone[inside].tolist(), centres[inside], strict=True):
+        around = tuple(slice(max(place - 1, 0), place + 2) for place in centre.tolist())
+        free = (numbers[around] == 0) & (patch.mask[around] > 0)
+        numbers[around][free] = row + 1
+        windows[row] = around if free.any() else None
+    return windows

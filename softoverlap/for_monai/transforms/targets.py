@@ -83,14 +83,14 @@ class LesionsFromInstancesd(MapTransform, InvertibleTransform):
         label_key: Hashable = "labels",
         lesions_key: Hashable = "lesions",
         amodal: bool = False,
-        min_visible: float = 0.25,
+        min_visible: float | int = 0.25,
     ) -> None:
         super().__init__((mask_key, instances_key))
         check_boolean(amodal=amodal)
         check_within(0, 1, min_visible=min_visible)
         self.mask_key, self.instances_key, self.table_key = mask_key, instances_key, table_key
         self.box_key, self.label_key, self.lesions_key = box_key, label_key, lesions_key
-        self.amodal, self.min_visible = amodal, min_visible
+        self.amodal, self.min_visible = amodal, float(min_visible)
 
     def __call__(self, data: Item) -> dict[Hashable, Any]:
         """The item with boxes, labels and lesions."""

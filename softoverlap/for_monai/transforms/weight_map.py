@@ -50,7 +50,7 @@ class LesionWeightMapd(MapTransform, InvertibleTransform):
         self,
         instances_key: Hashable = "instances",
         output_key: Hashable = "weight",
-        background: float = 0.0,
+        background: float | int = 0.0,
         spatial_size: Sequence[int] | int | None = None,
         shift: Sequence[int] | int = 0,
     ) -> None:

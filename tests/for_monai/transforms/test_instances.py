@@ -40,7 +40,7 @@ def test_each_voxel_of_the_mask_belongs_to_its_lesion_or_to_none():
     item = LesionInstancesd()(item_of(mask))
     numbers = item["instances"][0].as_tensor()
     assert numbers.dtype == torch.int32
-    for number, lesion in enumerate(lesions_from_mask(mask, spacing=[1, 1]), start=1):
+    for number, lesion in enumerate(lesions_from_mask(mask, spacing=[1.0, 1.0]), start=1):
         own = numbers.abs() == number
         assert mask[own].sum().item() == pytest.approx(lesion.crop.sum().item(), rel=1e-5)
         assert (mask[numbers == number] >= 0.5).all()
@@ -101,7 +101,7 @@ def test_settings_are_those_of_lesions_from_mask():
     mask = torch.tensor([[0.3, 0.9, 0.3, 0, 0, 0, 0.6, 0.1]])
     settings = {"threshold": 0.55, "low": 0.2, "halo": 0.15, "connectivity": 4, "min_mm3": 1.0}
     found = LesionInstancesd(**settings)(item_of(mask))["lesion_table"]
-    (lesion,) = lesions_from_mask(mask, spacing=[1, 1], **settings)
+    (lesion,) = lesions_from_mask(mask, spacing=[1.0, 1.0], **settings)
     assert found["volume_mm3"].tolist() == pytest.approx([lesion.volume_mm3])
     assert found["box"].tolist() == [lesion.box.tolist()]
 
@@ -120,7 +120,7 @@ def test_a_2d_image_may_have_an_affine_of_three_world_axes():
     affine[:3, 0], affine[:3, 1] = torch.tensor([0, 2.0, 0]), torch.tensor([0, 0, 3.0])
     mask = MetaTensor(blobs((20, 20))[None], affine=affine)
     found = LesionInstancesd()({"mask": mask})
-    lesions = lesions_from_mask(mask[0].as_tensor(), spacing=[2, 3])
+    lesions = lesions_from_mask(mask[0].as_tensor(), spacing=[2.0, 3.0])
     volumes = [lesion.volume_mm3 for lesion in lesions]
     assert found["lesion_table"]["volume_mm3"].tolist() == pytest.approx(volumes)
     out = LesionsFromInstancesd(amodal=True)(found)
@@ -167,3 +167,17 @@ def test_missing_keys_are_named():
         LesionsFromInstancesd()({**found, "instances": found["instances"].as_tensor()})
     with pytest.raises(ValueError, match="min_visible must lie in"):
         LesionsFromInstancesd(min_visible=2)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"threshold": 0}, "threshold must lie in"),
+        ({"low": 0.7}, "low must lie in"),
+        ({"halo": 0.6}, "halo must lie in"),
+        ({"min_mm3": -1}, "min_mm3 must be at least 0"),
+    ],
+)
+def test_settings_out_of_range_are_refused_at_once(settings, message):
+    with pytest.raises(ValueError, match=message):
+        LesionInstancesd(**settings)
