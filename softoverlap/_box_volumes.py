@@ -30,7 +30,7 @@ Volumes = Callable[[Tensor, Tensor], tuple[Tensor, ...]]
 
 
 def in_one(plain: Volumes, a: Tensor, b: Tensor, *, around: bool) -> tuple[Tensor, ...]:
-    """The volumes that `plain` computes, of boxes in float32 or wider, that around both if asked."""
+    """The volumes that `plain` computes of boxes in float32 or wider; `around`: four, not three."""
     alike = a.ndim == 2 and a.shape == b.shape and a.dtype == b.dtype
     if not alike or not may_look(a, b) or has_tangent(a, b):
         return plain(a, b)
@@ -67,7 +67,7 @@ def _faces(boxes: Tensor) -> tuple[Tensor, ...]:
 
 
 def _edges(a: Sequence[Tensor], b: Sequence[Tensor], around: bool) -> Tensor:
-    """Edges (3 or 4, ndim, N) of shared boxes, below 0 where there are none, of both, and around."""
+    """Edges, (3 or 4, ndim, N): shared, below 0 where boxes are apart, of each box, and around."""
     (low_a, high_a), (low_b, high_b) = a, b
     edges = low_a.new_empty((4 if around else 3, *low_a.shape))
     torch.minimum(high_a, high_b, out=edges[0]).sub_(torch.maximum(low_a, low_b))
@@ -118,7 +118,10 @@ def _to_faces(
         edge, sign = slopes[1 + place].add_(both), -1 if place else 1
         gradient = edge.new_empty((2 * len(edge), *edge.shape[1:]))
         lower, upper = gradient.chunk(2)
-        torch.sub(at_low, edge, out=lower) if sign > 0 else torch.add(at_low, edge, out=lower).neg_()
+        if place:
+            torch.add(at_low, edge, out=lower).neg_()
+        else:
+            torch.sub(at_low, edge, out=lower)
         torch.sub(edge, at_high, alpha=sign, out=upper)
         found[place] = gradient.mT
     return found

@@ -16,6 +16,8 @@ from softoverlap.mask_boxes.tables import SummedVolume
 _READS_PER_BLOCK = {"cpu": 1 << 18, "other": 1 << 24}
 """What caches hold; on a GPU so many that launching kernels costs little."""
 
+_WORTH_SHIFTS = 1 << 12  # pairs; of fewer each operation has its price
+
 _ENTRIES_IN_CACHE = 1 << 16  # of a table, which then may be read in any order
 
 
@@ -50,7 +52,7 @@ class _PairMass(torch.autograd.Function):
     def forward(ctx, table, boxes, volume, rows, columns):
         ctx.save_for_backward(table, boxes, rows, columns)
         ctx.volume = volume
-        mass, boxes = table.new_empty(rows.shape), _by_coordinate(boxes)
+        mass, boxes = table.new_empty(rows.shape), _by_coordinate(boxes, columns)
         for part in _blocks(volume, boxes, rows, columns, reads=2 ** (volume.ndim + 1)):
             nodes = _Nodes(volume, boxes, rows[part], columns[part])
             mass[part] = nodes.mass(table)
@@ -69,7 +71,7 @@ class _PairMass(torch.autograd.Function):
         need_table, need_boxes = ctx.needs_input_grad[:2]
         grad_table = torch.zeros_like(table) if need_table else None
         grad_boxes = boxes.new_zeros(boxes.shape, dtype=table.dtype) if need_boxes else None
-        corners = _by_coordinate(boxes)
+        corners = _by_coordinate(boxes, columns)
         for part in _blocks(ctx.volume, corners, rows, columns, reads=4**ctx.volume.ndim):
             nodes = _Nodes(ctx.volume, corners, rows[part], columns[part])
             if grad_table is not None:
@@ -109,7 +111,8 @@ class _Nodes:
 
     def mass(self, table: Tensor) -> Tensor:
         """Interpolate at both faces of each axis and subtract."""
-        if not is_traced() and table.device.type == "cpu" and bool((self.limit > 0).all()):
+        many = not is_traced() and self.face.shape[1] >= _WORTH_SHIFTS
+        if many and table.device.type == "cpu" and bool((self.limit > 0).all()):
             return self._shifted_mass(table)
         return self.plain_mass(table)
 
@@ -126,7 +129,9 @@ class _Nodes:
         Of a single mask all boxes go the same way along each axis, and of any mask along the last
         one: what is read at the same places then begins so much later in the table.
         """
-        low_and_high = [self.below[axis :: self.ndim] * self.stride[axis] for axis in range(self.ndim)]
+        low_and_high = [
+            self.below[axis :: self.ndim] * self.stride[axis] for axis in range(self.ndim)
+        ]
         return self._along(self.ndim - 1, table, self._index(low_and_high))
 
     def _along(self, axis: int, table: Tensor, corners: Tensor) -> Tensor:
@@ -197,15 +202,16 @@ class _Nodes:
         return index
 
 
-def _by_coordinate(boxes: Tensor) -> Tensor:
-    """The same boxes on the CPU with each coordinate in one run of memory, in which it is read."""
+def _by_coordinate(boxes: Tensor, columns: Tensor) -> Tensor:
+    """The same boxes; where most are read on the CPU, with each coordinate in one run of memory."""
     boxes = boxes.detach()
-    return boxes.t().contiguous().t() if boxes.device.type == "cpu" else boxes
+    many = boxes.device.type == "cpu" and len(columns) >= len(boxes)
+    return boxes.t().contiguous().t() if many else boxes
 
 
 def _corners(boxes: Tensor, columns: Tensor) -> Shaped[Tensor, "coords pairs"]:
-    """The corners of some boxes, each coordinate in one run; so boxes should lie in memory, too."""
-    if is_traced() or boxes.device.type != "cpu":
+    """The corners of some boxes, each coordinate in one run."""
+    if is_traced() or boxes.device.type != "cpu" or boxes.stride(0) != 1:
         return boxes[columns].t()
     return torch.stack([column.index_select(0, columns) for column in boxes.unbind(1)])
 
@@ -218,7 +224,7 @@ def _blocks(
     *,
     reads: int,
 ) -> Iterator[slice | Int[Tensor, "block"]]:
-    """The pairs in parts, of so many reads a pair; many pairs of a large table in the order in which they lie there.
+    """The pairs in parts, of so many reads a pair; many of a large table as they lie in that.
 
     So a part reads few pages, and most of what it reads a cache has already.
     """

@@ -116,7 +116,9 @@ class BoxLikeOverlap(Overlap):
         """
         found = None
         if self._layout is CORNERS and _may_be_boxes(*boxes.values()):
-            found = aligned_if(are_ordinary_boxes, partial(kind, definition), *map(plain, boxes.values()))
+            found = aligned_if(
+                are_ordinary_boxes, partial(kind, definition), *map(plain, boxes.values())
+            )
         if found is None:
             self.check(validate, **boxes)
             check_same_rows(**boxes)

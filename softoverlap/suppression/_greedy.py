@@ -165,12 +165,13 @@ class MeetingClash:
 
     def _clash(self, first: Tensor, second: Tensor) -> Int[Tensor, "found"]:
         """Which of the pairs of boxes that meet clash."""
-        found = torch.arange(len(first), device=first.device)
+        same = None
         if self.labels is not None:
-            found = found[self.labels[first] == self.labels[second]]
-        parts = found.split(_PAIRS_AT_ONCE)
-        over = torch.cat([self.exceeds(first[part], second[part]) for part in parts])
-        return found[over]
+            same = (self.labels[first] == self.labels[second]).nonzero().squeeze(1)
+            first, second = first[same], second[same]
+        parts = zip(first.split(_PAIRS_AT_ONCE), second.split(_PAIRS_AT_ONCE), strict=True)
+        over = torch.cat([self.exceeds(*part) for part in parts]).nonzero().squeeze(1)
+        return over if same is None else same[over]
 
 
 def _dense_clash(
