@@ -116,13 +116,13 @@ class BoxLikeOverlap(Overlap):
         """
         found = None
         if self._layout is CORNERS and _may_be_boxes(*boxes.values()):
-            found = aligned_if(
-                are_ordinary_boxes, partial(kind, definition), *map(plain, boxes.values())
-            )
+            a, b = map(plain, boxes.values())
+            found = aligned_if(are_ordinary_boxes, partial(kind, definition), a, b)
         if found is None:
             self.check(validate, **boxes)
             check_same_rows(**boxes)
-            a, b = in_wider_type(*map(plain, boxes.values()), self._layout)  # for all blocks alike
+            a, b = map(plain, boxes.values())
+            a, b = in_wider_type(a, b, self._layout)  # for all blocks alike
             found = aligned(partial(kind, self._scaled(definition)), a, b)
         return found
 
