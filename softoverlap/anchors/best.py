@@ -36,7 +36,7 @@ NODES = 1_000_000
 """Nodes of the branch and bound after which a crop is given up, and its gap reported."""
 
 _ELEMENTS_PER_BLOCK = 1 << 20
-_MOST_STEPS = 1 << 12  # along the longest axis, one after the other
+_MOST_STEPS = 1 << 12  # along the longest of several axes, one after the other
 _THRESHOLDS = 8
 _CACHED_CROPS = 8192
 _cache: OrderedDict[tuple[object, ...], tuple[Box, float, float]] = OrderedDict()
@@ -147,6 +147,9 @@ def maximum_sum_box(values: Float[Tensor, "*crop"], least: float = -math.inf) ->
     None if no box exceeds `least`.
     """
     ndim = values.ndim
+    if ndim == 1:
+        start, stop = best_interval(values.tolist())
+        return ((start, stop),) if float(values[start:stop].sum()) > least else None
     order = sorted(range(ndim), key=lambda axis: values.shape[axis])
     volume = values.permute(order).reshape([1] * (3 - ndim) + [values.shape[a] for a in order])
     found = _maximum_sum_box_3d(volume, least)
@@ -172,7 +175,7 @@ def _search(values: Tensor, alpha: float, beta: float) -> tuple[Box, float, floa
     if window is None:
         return box, score, score
     sides = [high - low for low, high in window]
-    if _cost(sides) > EXACT_SUMS or max(sides) > _MOST_STEPS:
+    if _cost(sides) > EXACT_SUMS or (len(sides) > 1 and max(sides) > _MOST_STEPS):
         return _bounded(values, size, alpha, beta, box, score, window)
     box, score = _raise(values, size, alpha, beta, box, score, _exact)
     return box, score, score

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -103,12 +104,15 @@ def test_calibration_is_that_of_the_definition(study):
 @pytest.mark.slow
 def test_the_study_runs_and_goes_on_where_it_was_stopped(tmp_path):
     command = [sys.executable, str(ROOT / "benchmarks/soft_anchors.py"), "--fast"]
-    first = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+    run = partial(
+        subprocess.run, cwd=tmp_path, capture_output=True, text=True, check=True, timeout=240
+    )
+    first = run(command)
     assert first.stdout.count("| soft + IoU-aware |") == 1
     finished = sorted(tmp_path.rglob("*.json"))
     assert len(finished) == 8
     before = {path: path.stat().st_mtime_ns for path in finished[1:]}
     finished[0].unlink()
-    again = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+    again = run(command)
     assert again.stdout.splitlines()[-1] == first.stdout.splitlines()[-1]
     assert {path: path.stat().st_mtime_ns for path in finished[1:]} == before

@@ -31,7 +31,9 @@ from softoverlap.images.formats.record import (
 )
 from softoverlap.images.texts import plain_columns, read_table, write_table
 
-_KNOWN = ("case", "score", "label", "ignored", "above", "outcome", "lesion", "box")
+_KNOWN = (
+    "case", "score", "label", "ignored", "above", "outcome", "lesion", "box", "volume_mm3",
+)  # fmt: skip
 """Columns that are read, or that our own results have besides."""
 _AXIS = re.compile(r"axis\d+_(?:min|max)")
 

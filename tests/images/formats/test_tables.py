@@ -99,3 +99,9 @@ def test_a_class_of_a_label_map_may_be_written_as_one_point_zero(tmp_path, cell)
     save_nifti(tmp_path / "map.nii.gz", torch.from_numpy(labels), torch.eye(4))
     (tmp_path / "map.csv").write_text(f"value,score,label\n7.0,0.5,{cell}\n")
     assert read_boxes(tmp_path / "map.nii.gz").labels.tolist() == [1]
+
+
+def test_volumes_of_the_table_of_boxes_are_known(tmp_path):
+    path = tmp_path / "boxes.csv"
+    path.write_text("case,score,axis0_min,axis0_max,volume_mm3\na,0.5,1,2,3.5\n")
+    assert read_box_files(path)["a"].notes == ()
