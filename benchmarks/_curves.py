@@ -243,7 +243,7 @@ CURVES = {
     "box_pair_iou": Curve("boxes", aligned),
     "box_pair_giou, forward + backward": Curve("boxes", aligned_backward),
     "box_iou with 100 boxes": Curve("boxes", pairwise),
-    "box_nms, sparse": Curve("boxes", suppressed, "n^(5/3)", largest=1e5),
+    "box_nms, sparse": Curve("boxes", suppressed, "n log n", largest=1e5),
     "anchor_quality of 20 lesions": Curve("boxes", quality_of_anchors),
     "ATSSMatcher of 20 lesions": Curve("boxes", atss_of_anchors),
     "match_scan of 20 lesions": Curve("boxes", matched_boxes, "n log n"),

@@ -17,6 +17,7 @@ as in `softoverlap.boxes`. Where a gradient is differentiated again, that is lef
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import reduce
 
 import torch
 from torch import Tensor
@@ -28,69 +29,99 @@ Volumes = Callable[[Tensor, Tensor], tuple[Tensor, ...]]
 """From two sets of boxes to shared volume, both sizes and, if it is asked for, enclosing volume."""
 
 
-def in_one(plain: Volumes, a: Tensor, b: Tensor) -> tuple[Tensor, ...]:
-    """The volumes that `plain` computes, of boxes in float32 or wider."""
-    asks = torch.is_grad_enabled() and (a.requires_grad or b.requires_grad)
+def in_one(plain: Volumes, a: Tensor, b: Tensor, *, around: bool) -> tuple[Tensor, ...]:
+    """The volumes that `plain` computes of boxes in float32 or wider; `around`: four, not three."""
     alike = a.ndim == 2 and a.shape == b.shape and a.dtype == b.dtype
-    if not (asks and alike and may_look(a, b)) or has_tangent(a, b):
+    if not alike or not may_look(a, b) or has_tangent(a, b):
         return plain(a, b)
-    return _Volumes.apply(a, b, plain)  # pyright: ignore[reportReturnType]
+    if torch.is_grad_enabled() and (a.requires_grad or b.requires_grad):
+        return _Volumes.apply(a, b, plain, around)  # pyright: ignore[reportReturnType]
+    edges = _edges(_faces(a), _faces(b), around)
+    edges[0].clamp_(min=0)
+    return _products(edges)
 
 
 class _Volumes(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, a, b, plain):
-        ctx.save_for_backward(a, b)
+    def forward(ctx, a, b, plain, around):
+        edges = _edges(_faces(a), _faces(b), around)
+        inside = edges[0].sign()
+        edges[0].clamp_(min=0)
+        ctx.save_for_backward(a, b, edges, inside)
         ctx.plain = plain
-        return plain(a, b)
+        return _products(edges)
 
     @staticmethod
     def backward(ctx, *gradients):  # pyright: ignore[reportIncompatibleMethodOverride]
-        boxes, needed = ctx.saved_tensors, ctx.needs_input_grad[:2]
+        *boxes, edges, inside = ctx.saved_tensors
+        needed = ctx.needs_input_grad[:2]
         if torch.is_grad_enabled() or is_batched(*gradients):
-            return *plain_gradients(ctx.plain, boxes, needed, gradients), None
-        return *_faces(boxes, needed, gradients), None
+            return *plain_gradients(ctx.plain, boxes, needed, gradients), None, None
+        found = _to_faces(boxes, needed, _by_edges(edges, gradients), inside)
+        return *found, None, None
 
 
-def _faces(
-    boxes: Sequence[Tensor], needed: Sequence[bool], gradients: Sequence[Tensor]
+def _faces(boxes: Tensor) -> tuple[Tensor, ...]:
+    """Lower and upper faces, an axis behind each other."""
+    return boxes.detach().mT.contiguous().chunk(2)
+
+
+def _edges(a: Sequence[Tensor], b: Sequence[Tensor], around: bool) -> Tensor:
+    """Edges, (3 or 4, ndim, N): shared, below 0 where boxes are apart, of each box, and around."""
+    (low_a, high_a), (low_b, high_b) = a, b
+    edges = low_a.new_empty((4 if around else 3, *low_a.shape))
+    torch.minimum(high_a, high_b, out=edges[0]).sub_(torch.maximum(low_a, low_b))
+    torch.sub(high_a, low_a, out=edges[1])
+    torch.sub(high_b, low_b, out=edges[2])
+    if around:
+        torch.maximum(high_a, high_b, out=edges[3]).sub_(torch.minimum(low_a, low_b))
+    return edges
+
+
+def _products(edges: Tensor) -> tuple[Tensor, ...]:
+    """Left to right, as in `softoverlap.boxes`."""
+    first, *others = edges.unbind(1)
+    return reduce(torch.mul, others, first).unbind()
+
+
+def _by_edges(edges: Tensor, gradients: Sequence[Tensor]) -> Tensor:
+    """The gradient by each edge from those by the products: times the other edges."""
+    slopes, before = torch.empty_like(edges), torch.stack(list(gradients))
+    *first, last = edges.unbind(1)
+    if not first:
+        return before.unsqueeze(1)
+    behind, given = last, before
+    for axis, edge in enumerate(first, start=1):
+        before = torch.mul(before, edge, out=slopes[:, axis])
+    for axis in reversed(range(1, len(first))):
+        slopes[:, axis].mul_(behind)
+        behind = behind * first[axis]
+    torch.mul(given, behind, out=slopes[:, 0])
+    return slopes
+
+
+def _to_faces(
+    boxes: Sequence[Tensor], needed: Sequence[bool], slopes: Tensor, inside: Tensor
 ) -> list[Tensor | None]:
-    """The gradient to all faces."""
-    (low_a, high_a), (low_b, high_b) = faces = [
-        each.detach().mT.contiguous().chunk(2) for each in boxes
-    ]
-    shared = torch.minimum(high_a, high_b).sub_(torch.maximum(low_a, low_b))
-    inside = shared.sign()
-    quarter = _by_edges(shared.clamp_(min=0), gradients[0] / 4)
-    half = torch.addcmul(quarter, quarter, inside)  # of that by a shared edge, a half of it at 0
+    """The gradient to all faces from that by all edges, which is overwritten."""
+    (low_a, high_a), (low_b, high_b) = map(_faces, boxes)
+    shared = slopes[0].mul_(0.25)
+    half = shared.addcmul_(shared, inside)  # of that by a shared edge, a half of it at 0
     both, less = half, half
-    if len(gradients) > 3:
-        around = torch.maximum(high_a, high_b).sub_(torch.minimum(low_a, low_b))
-        other = _by_edges(around, gradients[3] / 2)
+    if len(slopes) > 3:
+        other = slopes[3].mul_(0.5)
         both, less = half + other, half - other
-    at_low = (low_a - low_b).sign_().mul_(less)
+    at_low = (low_b - low_a).sign_().mul_(less)
     at_high = (high_a - high_b).sign_().mul_(less)
-    found: list[Tensor | None] = []
-    for (low, high), gradient, need, sign in zip(
-        faces, gradients[1:3], needed, (1, -1), strict=True
-    ):
-        if not need:
-            found.append(None)
-            continue
-        edge = _by_edges(high - low, gradient).add_(both)
-        lower = torch.add(edge, at_low, alpha=sign).neg_()
-        found.append(torch.cat([lower, edge.sub_(at_high, alpha=sign)]).mT)
-    return found
-
-
-def _by_edges(edges: Tensor, gradient: Tensor) -> Tensor:
-    """The gradient by each edge, (ndim, N), from that by their product: times the other edges."""
-    found, before = torch.empty_like(edges), gradient
-    for axis, edge in enumerate(edges):
-        found[axis] = before
-        before = before * edge
-    behind = edges[-1]
-    for axis in reversed(range(len(edges) - 1)):
-        found[axis].mul_(behind)
-        behind = behind * edges[axis]
+    found: list[Tensor | None] = [None, None]
+    for place in (place for place in (0, 1) if needed[place]):
+        edge, sign = slopes[1 + place].add_(both), -1 if place else 1
+        gradient = edge.new_empty((2 * len(edge), *edge.shape[1:]))
+        lower, upper = gradient.chunk(2)
+        if place:
+            torch.add(at_low, edge, out=lower).neg_()
+        else:
+            torch.sub(at_low, edge, out=lower)
+        torch.sub(edge, at_high, alpha=sign, out=upper)
+        found[place] = gradient.mT
     return found

@@ -37,9 +37,11 @@ PerChannel = Float[Tensor, "batch channel"]
 
 _WIDER = {torch.uint16: torch.int32, torch.uint32: torch.int64, torch.uint64: torch.int64}
 _INTEGERS = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
-_FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
-TAKEN = (torch.bool, *_INTEGERS, *_WIDER, *_FLOATS)
+FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+"""The floating dtypes that the package takes."""
+
+TAKEN = (torch.bool, *_INTEGERS, *_WIDER, *FLOATS)
 """The dtypes of tensors that the package takes."""
 
 

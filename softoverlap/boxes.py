@@ -69,14 +69,14 @@ def shared_and_own(
     a: Shaped[Tensor, "*#batch coords"], b: Shaped[Tensor, "*#batch coords"]
 ) -> tuple[Tensor, ...]:
     """Volume that two boxes share, and that of each."""
-    return in_one(_shared_and_own, widened(a), widened(b))
+    return in_one(_shared_and_own, widened(a), widened(b), around=False)
 
 
 def all_volumes(
     a: Shaped[Tensor, "*#batch coords"], b: Shaped[Tensor, "*#batch coords"]
 ) -> tuple[Tensor, ...]:
     """Volume that two boxes share, that of each, and that of the smallest box around both."""
-    return in_one(_all_volumes, widened(a), widened(b))
+    return in_one(_all_volumes, widened(a), widened(b), around=True)
 
 
 def _shared_and_own(a: Tensor, b: Tensor) -> tuple[Tensor, ...]:

@@ -16,6 +16,8 @@ from softoverlap._checks import check_choice, check_solid_boxes, check_tensors, 
 from softoverlap._fill import box_fill, ellipsoid_fill
 from softoverlap._types import plain
 
+_AT_ONCE = 1 << 20  # voxels that are widened to float64
+
 
 @dataclass(frozen=True, eq=False)
 class Lesion:
@@ -219,7 +221,7 @@ def crop_lesion(
         visible=min(1.0, shown) if keep_box else 1.0,
         crop=crop,
         offset=offset,
-        centre=(_centre_of_mass(crop) + offset).to(_centre_like(lesion)),
+        centre=(centre_of_mass(crop) + offset).to(_centre_like(lesion)),
         volume_mm3=lesion.volume_mm3 * visible / total,
     )
 
@@ -243,13 +245,36 @@ def _centre_like(lesion: Lesion) -> Tensor:
     return lesion.centre if lesion.centre.is_floating_point() else lesion.centre.float()
 
 
-def _centre_of_mass(crop: Shaped[Tensor, "*crop"]) -> Float[Tensor, "ndim"]:
-    """In voxels of the crop; voxel `i` has its centre at `i + 0.5`."""
-    weights = held(crop).double()
+def centre_of_mass(weights: Shaped[Tensor, "*crop"]) -> Float[Tensor, "ndim"]:
+    """Centre of mass of a crop, in voxels; voxel `i` has its centre at `i + 0.5`.
+
+    Only profiles along the axes are made, some layers at a time: a lesion may fill a scan.
+
+    Args:
+        weights: Of each voxel, at least 0 and not all 0, shape (*crop).
+
+    Returns:
+        The centre, float64, with a gradient to the weights, shape (ndim,).
+
+    Examples:
+        >>> import torch
+        >>> centre_of_mass(torch.tensor([[0.0, 1.0, 1.0]]))
+        tensor([0.5000, 2.0000], dtype=torch.float64)
+    """
+    weights = held(weights)
+    layers = max(1, _AT_ONCE * len(weights) // max(1, weights.numel()))
+    parts = [_profiles(part.double()) for part in weights.split(layers)]
+    first, *others = zip(*parts, strict=True)
+    profiles = [torch.cat(first), *(torch.stack(axis).sum(dim=0) for axis in others)]
     centre = []
-    for axis in range(crop.ndim):
-        others = [a for a in range(crop.ndim) if a != axis]
-        line = weights.sum(dim=others) if others else weights
-        places = torch.arange(len(line), dtype=line.dtype, device=line.device) + 0.5
-        centre.append((line * places).sum() / line.sum())
+    for profile in profiles:
+        places = torch.arange(len(profile), dtype=profile.dtype, device=profile.device) + 0.5
+        centre.append((profile * places).sum() / profile.sum())
     return torch.stack(centre)
+
+
+def _profiles(weights: Tensor) -> list[Tensor]:
+    """For each axis the sum of every layer across it."""
+    axes = range(weights.ndim)
+    others = [[other for other in axes if other != axis] for axis in axes]
+    return [weights.sum(dim=dims) if dims else weights for dims in others]

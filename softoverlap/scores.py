@@ -57,6 +57,23 @@ def tversky(
     return torch.where(nothing, empty, _ratio(intersection, weighted, 0.0)).clamp(0, 1)
 
 
+def tversky_of_numbers(
+    intersection: float,
+    size_pred: float,
+    size_target: float,
+    *,
+    alpha: float,
+    beta: float,
+    empty: float = 1.0,
+) -> float:
+    """The same to the bit of single numbers, where each operation on a tensor has its price."""
+    if size_pred + size_target <= 0:
+        return empty
+    outside_target, outside_pred = (max(s - intersection, 0.0) for s in (size_pred, size_target))
+    weighted = intersection + (alpha * outside_target + beta * outside_pred)
+    return min(max(intersection / weighted, 0.0), 1.0) if weighted > 0 else 0.0
+
+
 def hull_penalty(
     union: Float[Tensor, "*#shape"],
     enclosing: Float[Tensor, "*#shape"],

@@ -239,3 +239,11 @@ def test_sizes_broadcast():
     score = scores.dice(torch.ones(3, 2), torch.full((3, 1), 2.0), torch.full((1, 2), 4.0))
     assert score.shape == (3, 2)
     assert score.unique().tolist() == pytest.approx([2 / 6])
+
+
+@given(sets(), st.sampled_from([0.0, 0.3, 1.0]), st.sampled_from([0.0, 0.7, 1.5]))
+def test_the_tversky_index_of_numbers_is_that_of_tensors_to_the_bit(sizes, alpha, beta):
+    options = {"alpha": alpha, "beta": beta, "empty": 0.25}
+    numbers = [size.item() for size in sizes]
+    found = scores.tversky_of_numbers(*numbers, **options)
+    assert found == scores.tversky(*sizes, **options).item()

@@ -302,7 +302,10 @@ def _extent(filled: list[bool]) -> tuple[int, int]:
 
 
 def _score(values: Tensor, box: Box, size: Tensor, alpha: float, beta: float) -> float:
-    return float(_scores(values, [box], size, alpha, beta))
+    inside = values[tuple(slice(*axis) for axis in box)]
+    return scores.tversky_of_numbers(
+        float(inside.sum()), inside.numel(), float(size), alpha=alpha, beta=beta, empty=0.0
+    )
 
 
 def _scores(

@@ -23,7 +23,7 @@ from softoverlap._checks import (
     refusal,
 )
 from softoverlap._types import plain
-from softoverlap.lesion import Lesion
+from softoverlap.lesion import Lesion, centre_of_mass
 from softoverlap.lesions.fast import numbered
 from softoverlap.lesions.nearest import share_out, slabs
 
@@ -278,25 +278,15 @@ def _lesion(
         hits = marked[(slice(None), *part.window)] & part.inside
         touched = float(hits.reshape(len(hits), -1).any(axis=1).mean())
     weights = crop if crop.any() else part.owned  # raters may mark voxels where the mask is 0
+    centre = centre_of_mass(torch.from_numpy(weights)) + torch.tensor(offset)
     return Lesion(
         box=torch.tensor(box, dtype=torch.float32, device=device),
         crop=torch.from_numpy(crop).to(device),
         offset=torch.tensor(offset, device=device),
-        centre=torch.tensor(_centre(weights, offset), dtype=torch.float32, device=device),
+        centre=centre.to(device, torch.float32),
         volume_mm3=float(crop.sum(dtype=np.float64)) * math.prod(map(float, spacing)),
         existence=touched,
     )
-
-
-def _centre(weights: np.ndarray, offset: Sequence[int]) -> list[float]:
-    """Centre of mass in voxel coordinates, where voxel `i` has its centre at `i + 0.5`."""
-    centre = []
-    for axis, first in enumerate(offset):
-        others = tuple(other for other in range(weights.ndim) if other != axis)
-        profile = weights.sum(axis=others, dtype=np.float64)
-        position = np.arange(len(profile)) + first + 0.5
-        centre.append(float((profile * position).sum() / profile.sum()))
-    return centre
 
 
 def _as_array(mask: Tensor) -> np.ndarray:

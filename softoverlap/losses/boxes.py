@@ -10,8 +10,8 @@ from __future__ import annotations
 from jaxtyping import Float, Shaped
 from torch import Tensor
 
-from softoverlap._checks import check_positive, check_same_rows, check_weight
-from softoverlap._types import Boxes, plain, score_dtype
+from softoverlap._checks import check_positive, check_weight
+from softoverlap._types import Boxes, score_dtype
 from softoverlap.losses.reduction import ReducedLoss, power
 from softoverlap.overlaps import (
     BoxLikeOverlap,
@@ -80,9 +80,7 @@ class BoxLoss(ReducedLoss):
         Raises:
             ValueError: If shapes disagree, a value is not finite or a box is inverted.
         """
-        self.overlap.check(self.validate, input=input, target=target)
-        check_same_rows(input=input, target=target)
-        score, penalties = self.overlap.terms(plain(input), plain(target))
+        score, penalties = self.overlap.terms(self.validate, input=input, target=target)
         loss = 1 - power(score, self.alpha)
         for penalty in penalties:
             loss = loss + power(penalty, self.alpha)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 
 from softoverlap._autograd import once_only
@@ -14,7 +14,9 @@ from softoverlap._types import Boxes
 from softoverlap.mask_boxes.tables import SummedVolume
 
 _READS_PER_BLOCK = {"cpu": 1 << 18, "other": 1 << 24}
-"""What a second-level cache holds; on a GPU so many that launching kernels costs little."""
+"""What caches hold; on a GPU so many that launching kernels costs little."""
+
+_WORTH_SHIFTS = 1 << 12  # pairs; of fewer each operation has its price
 
 _ENTRIES_IN_CACHE = 1 << 16  # of a table, which then may be read in any order
 
@@ -50,8 +52,8 @@ class _PairMass(torch.autograd.Function):
     def forward(ctx, table, boxes, volume, rows, columns):
         ctx.save_for_backward(table, boxes, rows, columns)
         ctx.volume = volume
-        mass = table.new_empty(rows.shape)
-        for part in _blocks(volume, boxes, rows, columns):
+        mass, boxes = table.new_empty(rows.shape), _by_coordinate(boxes, columns)
+        for part in _blocks(volume, boxes, rows, columns, reads=2 ** (volume.ndim + 1)):
             nodes = _Nodes(volume, boxes, rows[part], columns[part])
             mass[part] = nodes.mass(table)
         return mass.clamp_(min=0).minimum(volume.sizes[rows])  # rounding never leaves the range
@@ -69,8 +71,9 @@ class _PairMass(torch.autograd.Function):
         need_table, need_boxes = ctx.needs_input_grad[:2]
         grad_table = torch.zeros_like(table) if need_table else None
         grad_boxes = boxes.new_zeros(boxes.shape, dtype=table.dtype) if need_boxes else None
-        for part in _blocks(ctx.volume, boxes, rows, columns):
-            nodes = _Nodes(ctx.volume, boxes, rows[part], columns[part])
+        corners = _by_coordinate(boxes, columns)
+        for part in _blocks(ctx.volume, corners, rows, columns, reads=4**ctx.volume.ndim):
+            nodes = _Nodes(ctx.volume, corners, rows[part], columns[part])
             if grad_table is not None:
                 nodes.add_to_table(grad_table, grad[part])
             if grad_boxes is not None:
@@ -95,7 +98,8 @@ class _Nodes:
         shapes = volume.shapes[rows].t()
         origin = volume.offsets[rows].t().repeat(2, 1)
         self.limit = shapes.repeat(2, 1)  # (2 * ndim, P)
-        self.face = boxes.detach()[columns].t().to(torch.float64) - origin
+        self.is_one = len(volume) == 1
+        self.face = _corners(boxes.detach(), columns).to(torch.float64) - origin
         self.stride = torch.ones_like(shapes)
         for axis in reversed(range(ndim - 1)):
             self.stride[axis] = self.stride[axis + 1] * (shapes[axis + 1] + 1)
@@ -107,10 +111,41 @@ class _Nodes:
 
     def mass(self, table: Tensor) -> Tensor:
         """Interpolate at both faces of each axis and subtract."""
+        many = not is_traced() and self.face.shape[1] >= _WORTH_SHIFTS
+        if many and table.device.type == "cpu" and bool((self.limit > 0).all()):
+            return self._shifted_mass(table)
+        return self.plain_mass(table)
+
+    def plain_mass(self, table: Tensor) -> Tensor:
+        """The same in one read of all nodes."""
         values = self._read(table, [self._value_nodes(axis) for axis in range(self.ndim)])
         for axis in range(self.ndim):
             values = self._difference(values, axis)
         return values
+
+    def _shifted_mass(self, table: Tensor) -> Tensor:
+        """The same with one place in the table for each corner of a box, from node to node.
+
+        Of a single mask all boxes go the same way along each axis, and of any mask along the last
+        one: what is read at the same places then begins so much later in the table.
+        """
+        low_and_high = [
+            self.below[axis :: self.ndim] * self.stride[axis] for axis in range(self.ndim)
+        ]
+        return self._along(self.ndim - 1, table, self._index(low_and_high))
+
+    def _along(self, axis: int, table: Tensor, corners: Tensor) -> Tensor:
+        """What lies between both faces of this axis, and of those before it."""
+        if axis < 0:
+            return table.index_select(0, corners.flatten()).view(corners.shape)
+        below = self._along(axis - 1, table, corners)
+        if self.is_one or axis == self.ndim - 1:
+            above = self._along(axis - 1, table[int(self.stride[axis, 0]) :], corners)
+        else:
+            above = self._along(axis - 1, table, corners + self.stride[axis])
+        fraction = self.fraction[axis :: self.ndim]
+        below.lerp_(above, fraction.view(2, *[1] * (below.ndim - 2), -1))
+        return below[1].sub_(below[0])
 
     def face_masses(self, table: Tensor) -> Float[Tensor, "coords pairs"]:
         """∂mass/∂face: minus the mass on each lower face, then the mass on each upper one."""
@@ -163,19 +198,38 @@ class _Nodes:
     def _index(self, nodes: list[Tensor]) -> Int[Tensor, "*nodes pairs"]:
         index = self.start
         for axis_nodes in reversed(nodes):
-            index = axis_nodes.view(4, *[1] * (index.ndim - 1), -1) + index
+            index = axis_nodes.view(len(axis_nodes), *[1] * (index.ndim - 1), -1) + index
         return index
 
 
+def _by_coordinate(boxes: Tensor, columns: Tensor) -> Tensor:
+    """The same boxes; where most are read on the CPU, with each coordinate in one run of memory."""
+    boxes = boxes.detach()
+    many = boxes.device.type == "cpu" and len(columns) >= len(boxes)
+    return boxes.t().contiguous().t() if many else boxes
+
+
+def _corners(boxes: Tensor, columns: Tensor) -> Shaped[Tensor, "coords pairs"]:
+    """The corners of some boxes, each coordinate in one run."""
+    if is_traced() or boxes.device.type != "cpu" or boxes.stride(0) != 1:
+        return boxes[columns].t()
+    return torch.stack([column.index_select(0, columns) for column in boxes.unbind(1)])
+
+
 def _blocks(
-    volume: SummedVolume, boxes: Tensor, rows: Int[Tensor, "pairs"], columns: Int[Tensor, "pairs"]
+    volume: SummedVolume,
+    boxes: Tensor,
+    rows: Int[Tensor, "pairs"],
+    columns: Int[Tensor, "pairs"],
+    *,
+    reads: int,
 ) -> Iterator[slice | Int[Tensor, "block"]]:
-    """The pairs in parts; many pairs of a large table in the order in which they lie there.
+    """The pairs in parts, of so many reads a pair; many of a large table as they lie in that.
 
     So a part reads few pages, and most of what it reads a cache has already.
     """
     count, on_cpu = rows.shape[0], rows.device.type == "cpu"
-    length = max(1, _READS_PER_BLOCK["cpu" if on_cpu else "other"] // 4**volume.ndim)
+    length = max(1, _READS_PER_BLOCK["cpu" if on_cpu else "other"] // reads)
     parts = [slice(start, start + length) for start in range(0, count, length)]
     if on_cpu and len(parts) > 1 and volume.table.numel() > _ENTRIES_IN_CACHE:
         order = _places(volume, boxes, rows, columns).argsort()
@@ -187,8 +241,12 @@ def _blocks(
 def _places(
     volume: SummedVolume, boxes: Tensor, rows: Tensor, columns: Tensor
 ) -> Int[Tensor, "pairs"]:
-    """About where in the table each box begins: the layer of its mask."""
-    layers = volume.shapes[:, 0]
-    first = boxes.detach()[:, 0][columns].to(torch.float64) - volume.offsets[:, 0][rows]
-    layer = first.clamp(min=0).minimum(layers[rows])
-    return (layers.cumsum(0) - layers)[rows].add(layer).int()  # is sorted faster than wider ones
+    """About where in the table each box begins: the layer of its mask, and the row in that."""
+    place = volume.starts[rows].double()
+    step = (volume.shapes + 1).prod(dim=1)
+    for axis in range(min(2, volume.ndim)):
+        side = volume.shapes[:, axis]
+        step = step.div(side + 1, rounding_mode="floor")
+        corner = boxes.detach()[:, axis].index_select(0, columns) - volume.offsets[:, axis][rows]
+        place += step[rows] * corner.clamp(min=0).minimum(side[rows]).floor()
+    return place.to(torch.int32 if volume.table.numel() < 1 << 31 else torch.int64)

@@ -249,7 +249,7 @@ def _summed(masks: Shaped[Tensor, "masks *spatial"]) -> Float[Tensor, "masks *no
         return tables.view(-1, *[side + 1 for side in masks.shape[1:]])
     if masks.device.type != "cpu" and masks.ndim > 2:
         return _summed_across_rows(masks)
-    padded = F.pad(widened(masks), [1, 0] * (masks.ndim - 1))
+    padded = _padded(masks)
     for axis in reversed(range(1, masks.ndim)):
         if padded.stride(axis) < _WIDE_LAYER or padded.requires_grad or not may_look(padded):
             padded.cumsum_(axis)
@@ -270,6 +270,19 @@ def _summed_across_rows(
     padded = padded.cumsum_(1).transpose(1, -1).contiguous()
     for axis in reversed(range(1, masks.ndim - 1)):
         padded.cumsum_(axis)
+    return padded
+
+
+def _padded(masks: Shaped[Tensor, "masks *spatial"]) -> Float[Tensor, "masks *nodes"]:
+    """In float64, behind a layer of zeros on each axis; on the way no more is written than that."""
+    if not may_look(masks) or masks.requires_grad:
+        return F.pad(widened(masks), [1, 0] * (masks.ndim - 1))
+    sides = [side + 1 for side in masks.shape[1:]]
+    padded = torch.empty((len(masks), *sides), dtype=torch.float64)
+    for axis in range(1, masks.ndim):
+        padded.select(axis, 0).zero_()
+    inside: tuple[slice, ...] = (slice(None), *(slice(1, None),) * (masks.ndim - 1))
+    padded[inside] = masks
     return padded
 
 

@@ -104,6 +104,18 @@ def on_one_scale(
     return a * factor, b * factor
 
 
+def are_ordinary_boxes(boxes: Tensor) -> bool:
+    """Whether corners are those of valid boxes of ordinary size: no other type or scale is due."""
+    columns = boxes.mT
+    first, second = columns.chunk(2)
+    limit = 2.0 ** CORNERS.most_exponent(boxes)
+    low, high = torch.aminmax(columns)
+    if not -limit < low.item() <= high.item() < limit:
+        return False
+    shortest = (second - first).min().item()
+    return shortest > 1 / limit or (shortest == 0 and _is_ordinary(boxes, CORNERS))
+
+
 def _ordinary(a: Tensor, b: Tensor, layout: Layout) -> bool:
     """Whether every coordinate is far from the ends of the type, and every edge that is not 0."""
     sets = [x.detach() for x in (a, b)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import torch
 from jaxtyping import Float, Shaped
@@ -72,8 +73,9 @@ def all_ratios(
         return scores_by_kernels(volume, boxes, form, getattr(ratio, "keywords", {}), dtype)
     masks, count = volume.starts.shape[0], boxes.shape[0]  # no len(), which a graph forgets
     result = torch.zeros(masks * count, dtype=dtype, device=volume.device)
+    score_of = mass_of_pairs if form == "mass" else partial(ratio_of, ratio)
     for rows, columns in meeting_pairs(volume, boxes):
-        score = ratio_of(ratio, volume, boxes, rows, columns).to(dtype)
+        score = score_of(volume, boxes, rows, columns).to(dtype)
         result.index_put_((rows * count + columns,), score)
     return result.view(masks, count)
 

@@ -12,10 +12,17 @@ from torch import Tensor
 
 from softoverlap import boxes as geometry
 from softoverlap._checks import check_boxes, check_rotated_boxes, check_same_rows, may_look
-from softoverlap._types import Boxes, OtherBoxes, plain, score_dtype
-from softoverlap.overlaps._aligned import aligned
+from softoverlap._types import FLOATS, Boxes, OtherBoxes, plain, score_dtype
+from softoverlap.overlaps._aligned import aligned, aligned_if
 from softoverlap.overlaps._blocks import pairwise
-from softoverlap.overlaps._extremes import CORNERS, TURNED, Layout, in_wider_type, on_one_scale
+from softoverlap.overlaps._extremes import (
+    CORNERS,
+    TURNED,
+    Layout,
+    are_ordinary_boxes,
+    in_wider_type,
+    on_one_scale,
+)
 from softoverlap.overlaps.overlap import Overlap, Pairs
 
 _WORTH_A_LOOK = 1 << 12  # pairs
@@ -25,6 +32,8 @@ Terms = tuple[Tensor, list[Tensor]]
 
 A loss with a power (alpha-IoU) raises each of them by itself.
 """
+
+Definition = Callable[[Tensor, Tensor], Terms]
 
 
 class BoxLikeOverlap(Overlap):
@@ -64,15 +73,14 @@ class BoxLikeOverlap(Overlap):
         """Refuse what is not two sets of boxes of one layout; they are called as they are given."""
         raise NotImplementedError
 
-    def terms(self, a: Tensor, b: Tensor) -> Terms:
-        """The score and the penalties of boxes that broadcast over their leading axes."""
-        listed = partial(self._listed, self.defined({}))
-        score, *penalties = aligned(listed, *in_wider_type(a, b, self._layout))
+    def terms(self, validate: bool | None, **boxes: Any) -> Terms:
+        """The score and the penalties of aligned boxes; they are called as they are given."""
+        score, *penalties = self._of_rows(_listed, self.defined({}), validate, **boxes)
         return score, penalties
 
     def score(self, a: Tensor, b: Tensor) -> Tensor:
         """The score less the penalties of boxes that broadcast over their leading axes."""
-        return self._total(self.defined({}), *in_wider_type(a, b, self._layout))
+        return _total(self._scaled(self.defined({})), *in_wider_type(a, b, self._layout))
 
     def _of_all(
         self,
@@ -82,7 +90,7 @@ class BoxLikeOverlap(Overlap):
         validate: bool | None,
         parameters: Mapping[str, Any],
     ) -> Tensor:
-        score = partial(self._total, self.defined(parameters))
+        score = partial(_total, self._scaled(self.defined(parameters)))
         self.check(validate, pred=pred, target=target)
         wide = in_wider_type(plain(pred), plain(target), self._layout)
         return pairwise(score, *wide, block_size).to(score_dtype(pred, target))
@@ -91,35 +99,73 @@ class BoxLikeOverlap(Overlap):
         self, pred: Tensor, target: Tensor, validate: bool | None, parameters: Mapping[str, Any]
     ) -> Tensor:
         definition = self.defined(parameters, self.pairs.__name__)
-        self.check(validate, pred=pred, target=target)
-        check_same_rows(pred=pred, target=target)
-        wide = in_wider_type(plain(pred), plain(target), self._layout)  # for all blocks alike
-        (total,) = aligned(partial(self._alone, definition), *wide)
+        (total,) = self._of_rows(_alone, definition, validate, pred=pred, target=target)
         return total.to(score_dtype(pred, target))
 
-    def _total(self, definition: Callable[[Tensor, Tensor], Terms], a: Tensor, b: Tensor) -> Tensor:
-        result, penalties = self._terms(definition, a, b)
-        for penalty in penalties:
-            result = result - penalty
-        return result
-
-    def _listed(
-        self, definition: Callable[[Tensor, Tensor], Terms], a: Tensor, b: Tensor
+    def _of_rows(
+        self,
+        kind: Callable[[Definition, Tensor, Tensor], tuple[Tensor, ...]],
+        definition: Definition,
+        validate: bool | None,
+        **boxes: Any,
     ) -> tuple[Tensor, ...]:
-        """The score and the penalties, all in one tuple."""
-        score, penalties = self._terms(definition, a, b)
-        return score, *penalties
+        """What `kind` makes of the terms of aligned boxes, which are looked at.
 
-    def _alone(
-        self, definition: Callable[[Tensor, Tensor], Terms], a: Tensor, b: Tensor
-    ) -> tuple[Tensor]:
-        """The score less the penalties, as a tuple of one."""
-        return (self._total(definition, a, b),)
+        Many are taken for valid boxes of ordinary size, and looked at as they are read. If that
+        turns out wrong they are looked at first, and refused, or scored in another type.
+        """
+        found = None
+        if self._layout is CORNERS and _may_be_boxes(*boxes.values()):
+            a, b = map(plain, boxes.values())
+            found = aligned_if(are_ordinary_boxes, partial(kind, definition), a, b)
+        if found is None:
+            self.check(validate, **boxes)
+            check_same_rows(**boxes)
+            a, b = map(plain, boxes.values())
+            a, b = in_wider_type(a, b, self._layout)  # for all blocks alike
+            found = aligned(partial(kind, self._scaled(definition)), a, b)
+        return found
 
-    def _terms(self, definition: Callable[[Tensor, Tensor], Terms], a: Tensor, b: Tensor) -> Terms:
-        if self.scale_free:
-            a, b = on_one_scale(a, b, self._layout, by_axis=self.stretch_free)
-        return definition(a, b)
+    def _scaled(self, definition: Definition) -> Definition:
+        """The definition of boxes of any size."""
+        if not self.scale_free:
+            return definition
+        scale = partial(on_one_scale, layout=self._layout, by_axis=self.stretch_free)
+        return lambda a, b: definition(*scale(a, b))
+
+
+def _total(definition: Definition, a: Tensor, b: Tensor) -> Tensor:
+    """The score less the penalties."""
+    result, penalties = definition(a, b)
+    for penalty in penalties:
+        result = result - penalty
+    return result
+
+
+def _alone(definition: Definition, a: Tensor, b: Tensor) -> tuple[Tensor]:
+    """The same, as a tuple of one."""
+    return (_total(definition, a, b),)
+
+
+def _listed(definition: Definition, a: Tensor, b: Tensor) -> tuple[Tensor, ...]:
+    """The score and the penalties, all in one tuple."""
+    score, penalties = definition(a, b)
+    return score, *penalties
+
+
+def _may_be_boxes(a: object, b: object) -> bool:
+    """Whether these are boxes as they should be, as far as no value is looked at."""
+    return (
+        isinstance(a, Tensor)
+        and isinstance(b, Tensor)
+        and a.dtype == b.dtype
+        and a.dtype in FLOATS
+        and a.layout == b.layout == torch.strided
+        and a.ndim == 2
+        and a.shape == b.shape
+        and a.shape[1] > 0
+        and a.shape[1] % 2 == 0
+    )
 
 
 class BoxPairs(Pairs):
@@ -165,7 +211,7 @@ def score_of_nothing(a: Tensor, b: Tensor, size_a: Tensor, size_b: Tensor) -> Te
     looking would wait for the device, in a graph it would break the graph.
     """
     looks = (a.shape != b.shape or len(a) > _WORTH_A_LOOK) and may_look(a, b)
-    if looks and not ((size_a <= 0).any() or (size_b <= 0).any()):
+    if looks and all(not size.numel() or size.detach().min() > 0 for size in (size_a, size_b)):
         return None
     dtype = torch.promote_types(size_a.dtype, size_b.dtype)
     return geometry.equal(a, b).to(dtype)

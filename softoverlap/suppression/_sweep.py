@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from jaxtyping import Float, Int, Shaped
+from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
 
 Corners = tuple[Float[Tensor, "ndim _"], Float[Tensor, "ndim _"]]
@@ -59,6 +59,11 @@ def meet(rows: Corners, columns: Corners, *, once: bool = False) -> Pairs:
         pairs.append((order_a[some][i], order_b[run][j]))
     i, j = (torch.cat(places) for places in zip(*pairs, strict=True))
     return i, j
+
+
+def touch(a: Corners, b: Corners) -> Bool[Tensor, "pairs"]:
+    """Whether box i of one and box i of the other share a point."""
+    return (torch.minimum(a[1], b[1]).sub_(torch.maximum(a[0], b[0])) >= 0).all(dim=0)
 
 
 def _runs(

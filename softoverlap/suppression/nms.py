@@ -10,7 +10,7 @@ from softoverlap import rotated, scores as ratios
 from softoverlap._checks import check_boxes, check_rotated_boxes, check_tensors, check_within
 from softoverlap._types import accumulation_dtype, plain
 from softoverlap.overlaps import BoxOverlap, Form, box_iou, rotated_box_iou
-from softoverlap.suppression._greedy import Clash, PairwiseScore, clash_of, meeting_clash, suppress
+from softoverlap.suppression._greedy import Clash, MeetingClash, PairwiseScore, clash_of, suppress
 from softoverlap.suppression._inputs import classes, one_a_box
 
 _SLACK = 1 + 1e-9  # rounding never makes the bound of an overlap too low
@@ -137,7 +137,7 @@ def _rotated_clash(boxes: Tensor, labels: Tensor | None, threshold: float) -> Cl
 
     # rounding keeps the order, so boxes around that meet do not come apart
     around = torch.cat([centres - reach * _SLACK, centres + reach * _SLACK], dim=1)
-    return meeting_clash(around, labels, exceeds)
+    return MeetingClash(around, labels, exceeds)
 
 
 def _shared_around(centre_a: Tensor, reach_a: Tensor, centre_b: Tensor, reach_b: Tensor) -> Tensor:

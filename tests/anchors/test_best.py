@@ -101,14 +101,15 @@ def test_every_step_raises_the_score(monkeypatch):
     crop = torch.rand(12, 12, 12, generator=torch.Generator().manual_seed(3)).double()
     found = []
     monkeypatch.setattr(best, "_tight_boxes", lambda values: [((0, 1),) * 3])
-    scores = best._scores
+    score = best._score
 
     def recorded(*args):
-        found.append(float(scores(*args)))
-        return scores(*args)
+        found.append(score(*args))
+        return found[-1]
 
-    monkeypatch.setattr(best, "_scores", recorded)
+    monkeypatch.setattr(best, "_score", recorded)
     best._search(crop, 0.5, 0.5)
+    found.insert(0, score(crop, ((0, 1),) * 3, crop.sum(), 0.5, 0.5))
     assert len(found) >= 2
     assert found[-1] > found[0]
     assert all(later >= earlier for earlier, later in itertools.pairwise(found))

@@ -15,7 +15,7 @@ from hypothesis import given, strategies as st
 from scipy import ndimage
 
 from softoverlap.lesion import Lesion
-from softoverlap.mask_boxes import SummedVolume, meeting_boxes
+from softoverlap.mask_boxes import SummedVolume, mass as _mass, meeting_boxes
 from softoverlap.overlaps import (
     box_iou,
     box_volume,
@@ -49,6 +49,25 @@ def test_mass_equals_the_sum_of_covered_voxels(case):
         for column, box in enumerate(boxes):
             expected = reference_mass(mask.numpy(), box.numpy())
             assert mass[row, column].item() == pytest.approx(expected, abs=1e-12)
+
+
+@pytest.mark.parametrize("count", [1, 3])
+@pytest.mark.parametrize("sides", [(9,), (5, 7), (4, 6, 5), (3, 0, 2)])
+def test_mass_read_corner_by_corner_is_that_of_one_read_to_the_bit(monkeypatch, sides, count):
+    generator = torch.Generator().manual_seed(count)
+    masks = torch.rand(count, *sides, generator=generator)
+    low = 8 * torch.rand(60, len(sides), generator=generator) - 2
+    boxes = torch.cat([low, low + 4 * torch.rand(60, len(sides), generator=generator)], dim=1)
+    boxes[:20] = boxes[:20].round()
+    boxes[20] = 1e30
+    tables = SummedVolume.from_masks(masks)
+    monkeypatch.setattr(_mass, "_WORTH_SHIFTS", 0)
+    found = mask_box_mass(tables, boxes)
+    monkeypatch.setattr(_mass._Nodes, "mass", _mass._Nodes.plain_mass)
+    assert torch.equal(found, mask_box_mass(tables, boxes))
+    monkeypatch.setattr(_mass, "_READS_PER_BLOCK", {"cpu": 100})
+    monkeypatch.setattr(_mass, "_ENTRIES_IN_CACHE", 0)  # in the order of their places
+    assert torch.equal(found, mask_box_mass(tables, boxes))
 
 
 @given(masks_and_boxes())

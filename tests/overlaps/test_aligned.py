@@ -170,3 +170,41 @@ def test_a_huge_box_changes_all_blocks_alike(blocks_of_five, monkeypatch):
     few = box_giou.pairs(pred, target)
     monkeypatch.setattr("softoverlap.overlaps._aligned._PAIRS_PER_BLOCK", 1000)
     assert torch.equal(few, box_giou.pairs(pred, target))
+
+
+def ordinary_boxes(dtype=torch.float32):
+    generator = torch.Generator().manual_seed(2)
+    low = 8 * torch.rand(2, 23, 3, generator=generator)
+    pred, target = torch.cat([low, low + 1 + torch.rand(2, 23, 3, generator=generator)], dim=2)
+    target[3:6] = pred[3:6]
+    pred[7, 3] = pred[7, 0]  # flat
+    return pred.to(dtype), target.to(dtype)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("overlap", [o for o in OVERLAPS if isinstance(o, BoxOverlap)], ids=repr)
+def test_boxes_that_are_looked_at_as_they_are_read_score_the_same(
+    overlap, dtype, blocks_of_five, monkeypatch
+):
+    boxes = ordinary_boxes(dtype)
+    with monkeypatch.context() as patch:
+        patch.setattr("softoverlap.overlaps.box_family.check_boxes", pytest.fail)
+        found = derivatives(overlap.pairs, boxes)
+    monkeypatch.setattr("softoverlap.overlaps.box_family.aligned_if", lambda *_: None)
+    for one, other in zip(found, derivatives(overlap.pairs, boxes), strict=True):
+        assert torch.equal(one, other)
+
+
+@pytest.mark.parametrize("value", [torch.nan, -torch.inf, 99.0, 1e38])
+def test_what_is_wrong_with_one_of_many_boxes_is_said_as_of_few(blocks_of_five, monkeypatch, value):
+    pred, target = ordinary_boxes()
+    target[-1, 0] = value
+    messages = []
+    for rows in (5, 1000):
+        monkeypatch.setattr("softoverlap.overlaps._aligned._PAIRS_PER_BLOCK", rows)
+        for score in (box_giou.pairs, losses.BoxGIoULoss()):
+            with pytest.raises(ValueError, match="target must") as refused:
+                score(*((pred, target)))
+            messages.append(str(refused.value))
+    assert len(set(messages)) == 1
+    assert box_giou.pairs(pred, target, validate=False).shape == (23,)

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
+import torch
 from scipy import ndimage
 
+from softoverlap.lesion import centre_of_mass
 from softoverlap.measures.lesionwise.hits import MatchedLesions
 from softoverlap.measures.lesionwise.maps import LesionMap, LesionScan
-
-_LARGE = 1 << 21  # voxels
 
 
 @dataclass(frozen=True)
@@ -95,19 +94,10 @@ def _centres(lesions: LesionMap, origin: tuple[int, ...]) -> list[tuple[float, .
     for number, window in enumerate(windows, start=1):
         owned = lesions.owned[window] == number
         weights = np.where(owned, lesions.values[window], 0)
-        centre = _centre(weights if weights.any() else owned)
+        centre = centre_of_mass(torch.from_numpy(weights if weights.any() else owned))
         low = (axis.start + first for axis, first in zip(window, origin, strict=True))
-        centres.append(tuple(float(c) + o + 0.5 for c, o in zip(centre, low, strict=True)))
+        centres.append(tuple(c + o for c, o in zip(centre.tolist(), low, strict=True)))
     return centres
-
-
-def _centre(weights: np.ndarray) -> Any:
-    """The centre of mass; of a lesion that fills a scan from its profiles, for memory."""
-    if weights.size < _LARGE:
-        return ndimage.center_of_mass(weights.astype(np.float64))
-    axes = range(weights.ndim)
-    profiles = [weights.sum(axis=tuple(set(axes) - {axis}), dtype=np.float64) for axis in axes]
-    return [float(np.average(np.arange(len(own)), weights=own)) for own in profiles]
 
 
 def _boxes(lesions: LesionMap, origin: tuple[int, ...]) -> list[tuple[int, ...]]:
