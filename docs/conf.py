@@ -48,7 +48,7 @@ ROOMS = {
     "lesions": "Lesions of masks and raters",
     "phantoms": "Phantoms",
     "images": "Images and boxes in files",
-    "for_monai": "Metrics and detection with MONAI",
+    "for_monai": "Metrics, transforms and detection with MONAI",
 }
 APPLICATION = {"cohort": "Scores of a cohort", "report": "Pictures and pages"}
 

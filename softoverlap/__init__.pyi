@@ -22,6 +22,11 @@ from softoverlap.boxes import (
 from softoverlap.for_monai import (
     BoxAPMetric as BoxAPMetric,
     FROCMetric as FROCMetric,
+    FuseRatersd as FuseRatersd,
+    LesionInstancesd as LesionInstancesd,
+    LesionsFromBoxesd as LesionsFromBoxesd,
+    LesionsFromInstancesd as LesionsFromInstancesd,
+    LesionWeightMapd as LesionWeightMapd,
     LesionwiseDiceMetric as LesionwiseDiceMetric,
     MeasureMetric as MeasureMetric,
     SoftDiceMetric as SoftDiceMetric,
@@ -31,6 +36,7 @@ from softoverlap.for_monai import (
     ThresholdedDiceMetric as ThresholdedDiceMetric,
     ThresholdedHausdorff as ThresholdedHausdorff,
     ThresholdedSurfaceDice as ThresholdedSurfaceDice,
+    lesion_collate as lesion_collate,
     lesion_retinanet as lesion_retinanet,
     lesion_target as lesion_target,
 )

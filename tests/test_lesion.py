@@ -1,7 +1,10 @@
+import math
+
 import pytest
 import torch
 from hypothesis import given, strategies as st
 
+from softoverlap import mask_box_dice
 from softoverlap.lesion import Lesion, crop_lesion
 from tests.support.lesion_makers import ball_lesion, lesion_from_crop
 
@@ -206,3 +209,73 @@ def test_a_part_of_a_part_is_a_part_of_the_whole():
     own = crop_lesion(half, [2], [10])
     assert own.visible == 1.0
     assert own.box.tolist() == [0.0, 2.0]
+
+
+BOX = torch.tensor([1.25, 2.5, 3.0, 4.75, 3.25, 9.5])
+
+
+def test_a_box_fills_each_voxel_by_its_exact_share():
+    lesion = Lesion.from_box(BOX, spacing=[0.5, 1, 2], label=3, existence=0.5)
+    image = whole(lesion, (6, 5, 11))
+    assert (image[2, 2, 5], image[1, 3, 9]) == (0.5, 0.75 * 0.25 * 0.5)
+    assert image.sum().item() == pytest.approx(3.5 * 0.75 * 6.5)
+    assert lesion.volume_mm3 == pytest.approx(3.5 * 0.75 * 6.5)
+    assert mask_box_dice(image[None], BOX[None]).item() == pytest.approx(
+        2 * image.double().square().sum().item() / (2 * image.sum().item()), rel=1e-5
+    )
+    assert (lesion.label, lesion.existence, lesion.visible) == (3, 0.5, 1.0)
+    torch.testing.assert_close(lesion.box, BOX)
+    torch.testing.assert_close(lesion.centre, torch.tensor([3.0, 2.875, 6.25]))
+
+
+@pytest.mark.parametrize(
+    "edges", [(0.3, 0.2, 0.4), (1, 1, 1), (2.5, 4, 3.2), (7.5, 9, 13), (30, 3, 41)]
+)
+@pytest.mark.parametrize("ndim", [1, 2, 3])
+def test_an_ellipsoid_has_its_volume_and_fills_what_points_in_it_say(edges, ndim):
+    low = torch.tensor([3.3, 2.9, 4.2])[:ndim]
+    box = torch.cat([low, low + torch.tensor(edges[:ndim])])
+    lesion = Lesion.from_box(box, spacing=[1] * ndim, shape="ellipsoid")
+    unit = (1, math.pi / 4, math.pi / 6)[ndim - 1]
+    assert lesion.volume_mm3 == pytest.approx(unit * math.prod(edges[:ndim]), rel=1e-3)
+    assert 0 <= lesion.crop.min() <= lesion.crop.max() <= 1
+    if max(edges) <= 13:  # shares of points, sixteen along each axis of a voxel
+        lines = [
+            (torch.arange(16 * side) + 0.5) / 16 + first
+            for side, first in zip(lesion.crop.shape, lesion.offset.tolist(), strict=True)
+        ]
+        scaled = [
+            (2 * line - a - b) / (b - a)
+            for line, a, b in zip(lines, box[:ndim].tolist(), box[ndim:].tolist(), strict=True)
+        ]
+        inside = torch.stack(torch.meshgrid(*scaled, indexing="ij")).square().sum(0) <= 1
+        share = inside.float()
+        for axis in range(ndim):
+            share = share.unflatten(axis, (-1, 16)).mean(axis + 1)
+        torch.testing.assert_close(lesion.crop, share, atol=0.05, rtol=0)
+
+
+def test_an_ellipsoid_touches_the_faces_of_its_box_and_is_symmetric():
+    lesion = Lesion.from_box(
+        torch.tensor([2.0, 2, 2, 9, 9, 9]), spacing=[1, 1, 1], shape="ellipsoid"
+    )
+    assert lesion.crop.shape == (7, 7, 7)
+    for axes in ((0,), (1,), (2,)):
+        torch.testing.assert_close(lesion.crop, lesion.crop.flip(axes))
+    torch.testing.assert_close(lesion.crop, lesion.crop.transpose(0, 2), atol=0.02, rtol=0)
+
+
+@pytest.mark.bad_input
+@pytest.mark.parametrize(
+    ("box", "options", "message"),
+    [
+        ([0.0, 1, 1, 1], {}, "box must have edges above 0"),
+        ([0.0, 0, float("nan"), 1], {}, "box must hold finite"),
+        ([0.0, 0, 1, 1], {"spacing": [1]}, "spacing must hold 2 positive lengths"),
+        ([0.0, 0, 1, 1], {"shape": "ball"}, "shape must be one of"),
+        ([0.0, 0, 1, 1], {"existence": 2.0}, "existence must be"),
+    ],
+)
+def test_bad_boxes_make_no_lesion(box, options, message):
+    with pytest.raises(ValueError, match=message):
+        Lesion.from_box(torch.tensor(box), **{"spacing": [1, 1], **options})

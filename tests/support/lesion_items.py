@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 import torch
 from monai.data.meta_tensor import MetaTensor
@@ -18,6 +20,7 @@ LAZY_MODES = {
 """MONAI's lazy resampling takes modes from here, not from the transforms."""
 
 
+@lru_cache
 def blobs(shape, *, seed=0, count=6, apart=4, smallest=0.4, largest=4.0):
     """A soft mask of ellipsoids with soft edges, `apart` voxels apart, one of a single voxel."""
     rng = np.random.RandomState(seed)

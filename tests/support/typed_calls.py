@@ -223,8 +223,18 @@ def _all_calls():
 
 CALLS = dict(_all_calls())
 
+_TRANSFORMS = (
+    "FuseRatersd",
+    "LesionInstancesd",
+    "LesionWeightMapd",
+    "LesionsFromBoxesd",
+    "LesionsFromInstancesd",
+    "lesion_collate",
+)
+
 LEFT_OUT = {
     "AnchorPlan": "a record of plain numbers; it is given to the calls of plan_anchors",
+    **dict.fromkeys(_TRANSFORMS, "takes a dictionary, which MONAI's transforms make"),
     "Hit": "a criterion and its threshold, without tensors",
     "Lesion": "a record; it is given to the calls of lesions",
     "LesionPhantoms": "takes no tensors",

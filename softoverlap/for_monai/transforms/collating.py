@@ -63,11 +63,11 @@ def lesion_collate(batch: Sequence[Any]) -> dict[Hashable, Any]:
                 f"batch must hold items with the same keys, got {sorted(map(str, items[0]))} "
                 f"and {sorted(map(str, item))}"
             )
-    return {key: _joined(key, [item[key] for item in items]) for key in items[0]}
+    return {key: _joined([item[key] for item in items]) for key in items[0]}
 
 
-def _joined(key: Hashable, values: list[Any]) -> Any:
+def _joined(values: list[Any]) -> Any:
     images = all(isinstance(value, Tensor) and value.ndim >= _IMAGE_AXES for value in values)
     if images and len({tuple(value.shape) for value in values}) == 1:
-        return list_data_collate([{key: value} for value in values])[key]
+        return list_data_collate(values)
     return PerItem(values)

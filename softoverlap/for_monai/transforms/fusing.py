@@ -55,8 +55,8 @@ class FuseRatersd(MapTransform, InvertibleTransform):
         keys: Hashable = "raters",
         output_key: Hashable = "mask",
         method: str = "mean",
-        weights: Sequence[float] | None = None,
-        threshold: float | None = None,
+        weights: Sequence[float | int] | None = None,
+        threshold: float | int | None = None,
     ) -> None:
         super().__init__(keys)
         if len(self.keys) != 1:
@@ -68,7 +68,8 @@ class FuseRatersd(MapTransform, InvertibleTransform):
                 f"for {method!r}"
             )
         self.output_key, self.method = output_key, method
-        self.weights, self.threshold = weights, threshold
+        self.weights = None if weights is None else [float(weight) for weight in weights]
+        self.threshold = None if threshold is None else float(threshold)
 
     def __call__(self, data: Item) -> dict[Hashable, Any]:
         """The item with the soft mask."""

@@ -13,6 +13,7 @@ import torch
 from monai.transforms import InvertibleTransform, MapTransform
 from torch import Tensor
 
+from softoverlap._checks import check_threshold, check_weight, check_within
 from softoverlap._types import plain
 from softoverlap.for_monai.transforms.bridges import bridged
 from softoverlap.for_monai.transforms.classes import classes_of
@@ -29,7 +30,7 @@ from softoverlap.for_monai.transforms.items import (
 from softoverlap.for_monai.transforms.surroundings import grown
 from softoverlap.for_monai.transforms.table import Maps, lesion_table
 from softoverlap.lesion import Lesion
-from softoverlap.lesions import labelled_lesions, marked_voxels
+from softoverlap.lesions import check_low, labelled_lesions, marked_voxels
 
 _MORE_THAN_NOTHING = float(np.nextafter(0.0, 1.0))
 
@@ -64,8 +65,9 @@ class LesionInstancesd(MapTransform, InvertibleTransform):
         min_mm3: Smallest volume of a lesion, in mm³.
 
     Raises:
-        ValueError: When called, if a key is missing, a shape is wrong, the mask or the raters hold
-            anything but probabilities, or a lesion has no class; the message names the key.
+        ValueError: If a setting is out of range; when called, if a key is missing, a shape is
+            wrong, the mask or the raters hold anything but probabilities, or a lesion has no class;
+            the message names the key.
 
     Examples:
         >>> import torch
@@ -85,22 +87,26 @@ class LesionInstancesd(MapTransform, InvertibleTransform):
         classes_key: Hashable | None = None,
         instances_key: Hashable = "instances",
         table_key: Hashable = "lesion_table",
-        threshold: float = 0.5,
-        low: float | None = None,
-        halo: float = 0.0,
+        threshold: float | int = 0.5,
+        low: float | int | None = None,
+        halo: float | int = 0.0,
         connectivity: int = 26,
-        min_mm3: float = 0.0,
+        min_mm3: float | int = 0.0,
     ) -> None:
         read = [key for key in (mask_key, raters_key, classes_key) if key is not None]
         super().__init__(tuple(read))
         self.mask_key, self.raters_key, self.classes_key = mask_key, raters_key, classes_key
         self.instances_key, self.table_key = instances_key, table_key
+        check_threshold(threshold=threshold)
+        check_low(None if low is None else float(low), float(threshold))
+        check_within(0, threshold if low is None else low, halo=halo)
+        check_weight(min_mm3=min_mm3)
         self.settings: dict[str, Any] = {
-            "threshold": threshold,
-            "low": low,
-            "halo": halo,
+            "threshold": float(threshold),
+            "low": None if low is None else float(low),
+            "halo": float(halo),
             "connectivity": connectivity,
-            "min_mm3": max(min_mm3, _MORE_THAN_NOTHING),
+            "min_mm3": max(float(min_mm3), _MORE_THAN_NOTHING),
         }
 
     def __call__(self, data: Item) -> dict[Hashable, Any]:

@@ -37,7 +37,7 @@ def channels_of(item: Item, key: Hashable, *, maker: str = "", one: bool = False
     value = entry(item, key, maker)
     value = torch.as_tensor(value) if isinstance(value, np.ndarray) else value
     name = named(key)
-    check_tensors(**{name: value})
+    check_tensors(**{name: plain(value) if isinstance(value, Tensor) else value})
     if value.ndim not in (3, 4) or (one and value.shape[0] != 1) or value.numel() == 0:
         channel = "1" if one else "C"
         raise ValueError(
@@ -55,7 +55,7 @@ def channels_of(item: Item, key: Hashable, *, maker: str = "", one: bool = False
 def probabilities_of(item: Item, key: Hashable, *, maker: str = "", one: bool = True) -> Tensor:
     """The same, of probabilities in [0, 1]."""
     value = channels_of(item, key, maker=maker, one=one)
-    check_probabilities(**{named(key): value}, validate=True)
+    check_probabilities(**{named(key): plain(value)}, validate=True)  # quicker than a MetaTensor
     return value
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -44,10 +45,11 @@ def lesions_left(
         min_visible: Least share of a lesion's mass that must be left.
     """
     rows = {name: column.cpu().numpy() for name, column in table.items()}
-    numbers = _seeded(np.abs(patch.instances), patch, rows)
+    numbers = np.abs(patch.instances)
     hulls = _hull_boxes(rows, patch.grid)
+    windows = _windows(numbers, patch, rows)
     lesions = []
-    for row, window in enumerate(ndimage.find_objects(numbers, max_label=len(hulls))):
+    for row, window in enumerate(windows):
         if window is None:
             continue
         whole = _Whole(row, rows, hulls[row])
@@ -86,6 +88,7 @@ class _Part:
         self.places = np.argwhere(self.soft)
         self.weights = self.soft[tuple(self.places.T)]
         self.mass = float(self.weights.sum(dtype=np.float64))
+        self.volume_mm3 = self.mass * patch.grid.voxel_mm
 
     def visible(self, whole: _Whole) -> float:
         """The share of the lesion's mass that is here, by volumes in mm³.
@@ -100,23 +103,33 @@ class _Part:
         margin = np.count_nonzero(self.own) * voxel
         if margin >= _WHOLE * whole.surroundings_mm3 and inside.all():
             return 1.0
-        share = min(1.0, self.mass * voxel / whole.volume_mm3)
+        share = min(1.0, self.volume_mm3 / whole.volume_mm3)
         return 1.0 if share > 1 - _SLACK else share
 
     def box(self, whole: _Whole) -> np.ndarray:
-        """Tight around the voxels from the lesion's level on, as if it were found anew.
+        """The lesion's box in the patch: the first of four that there is.
 
-        Where interpolation left less than half of the lesion's own voxels so high, around these;
-        where neither are left, around those of at least half its highest probability.
+        What the affine says, where whole voxels went onto whole voxels, so that mass and box are
+        just so; what is tight around the voxels from the lesion's level on, as if it were found
+        anew, unless interpolation left less than half of its own voxels so high; what is tight
+        around these; what is tight around the voxels of at least half its highest probability.
         """
         core = np.argwhere((self.patch.instances[self.window] == whole.number) & self.own)
+        same_mass = math.isclose(self.volume_mm3, whole.volume_mm3, rel_tol=_SLACK)
+        if len(core) and same_mass:
+            seen = self._seen(core)
+            if np.array_equal(_clipped(whole.hull, self.patch), seen):
+                return seen
         high = self.places[self.weights >= whole.level]
         if 2 * len(high) < len(core):
             high = core
         if not len(high):
             high = self.places[self.weights >= self.weights.max() / 2]
-        seen = _tight(high) + np.tile(self.first, 2)
-        return _matched(whole.hull, seen, self.patch) if whole.real_box else seen
+        seen = self._seen(high)
+        return _matched(_clipped(whole.hull, self.patch), seen) if whole.real_box else seen
+
+    def _seen(self, places: np.ndarray) -> np.ndarray:
+        return _tight(places) + np.tile(self.first, 2)
 
     def lesion(self, whole: _Whole, box: np.ndarray, visible: float) -> Lesion:
         """The record of it."""
@@ -129,7 +142,7 @@ class _Part:
             crop=torch.from_numpy(crop.copy()),
             offset=torch.from_numpy(self.first + edges[:ndim]),
             centre=torch.from_numpy(centre.astype(np.float32)),
-            volume_mm3=self.mass * self.patch.grid.voxel_mm,
+            volume_mm3=self.volume_mm3,
             existence=whole.existence,
             label=whole.label,
             visible=visible,
@@ -166,12 +179,13 @@ def _hull_boxes(rows: dict[str, np.ndarray], grid: Grid) -> np.ndarray:
     return np.where(np.abs(boxes - rounded) < _SLACK, rounded, boxes)
 
 
-def _matched(hull: np.ndarray, seen: np.ndarray, patch: Patch) -> np.ndarray:
+def _clipped(box: np.ndarray, patch: Patch) -> np.ndarray:
+    return box.clip(0, np.tile(patch.mask.shape, 2))
+
+
+def _matched(exact: np.ndarray, seen: np.ndarray) -> np.ndarray:
     """Real-valued faces where they are within a voxel of those that are seen, else the latter."""
-    shape = np.array(patch.mask.shape)
-    clipped = hull.clip(0, np.tile(shape, 2))
-    faces = np.where(np.abs(clipped - seen) <= 1, clipped, seen)
-    ndim = len(shape)
+    faces, ndim = np.where(np.abs(exact - seen) <= 1, exact, seen), len(seen) // 2
     return faces if (faces[ndim:] > faces[:ndim]).all() else seen
 
 
@@ -181,18 +195,22 @@ def _around(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return np.concatenate([np.minimum(a[:ndim], b[:ndim]), np.maximum(a[ndim:], b[ndim:])])
 
 
-def _seeded(numbers: np.ndarray, patch: Patch, rows: dict[str, np.ndarray]) -> np.ndarray:
-    """The numbers, with lesions that vanished from the map where their centres went.
+def _windows(
+    numbers: np.ndarray, patch: Patch, rows: dict[str, np.ndarray]
+) -> list[tuple[slice, ...] | None]:
+    """Where each lesion is; one that vanished from the map is put where its centre went.
 
-    Each is given the voxels around its centre that belong to no lesion; without soft mask there it
-    stays away.
+    It is given the voxels around its centre that belong to no lesion; without soft mask there it
+    stays away. The numbers are written to.
     """
-    there = np.bincount(numbers.ravel(), minlength=len(rows["label"]) + 1)[1:]
-    gone = np.flatnonzero(there == 0)
+    count = len(rows["label"])
+    windows = ndimage.find_objects(numbers, max_label=count) if count else []
+    gone = np.array([row for row, window in enumerate(windows) if window is None], dtype=int)
     centres = np.floor(patch.grid.to_voxels(rows["centre"][gone])).astype(int)
     inside = ((centres >= 0) & (centres < numbers.shape)).all(axis=1)
-    for row, centre in zip(gone[inside], centres[inside], strict=True):
-        window = tuple(slice(max(place - 1, 0), place + 2) for place in centre)
-        free = (numbers[window] == 0) & (patch.mask[window] > 0)
-        numbers[window][free] = row + 1
-    return numbers
+    for row, centre in zip(gone[inside].tolist(), centres[inside], strict=True):
+        around = tuple(slice(max(place - 1, 0), place + 2) for place in centre.tolist())
+        free = (numbers[around] == 0) & (patch.mask[around] > 0)
+        numbers[around][free] = row + 1
+        windows[row] = around if free.any() else None
+    return windows

@@ -26,7 +26,7 @@ LesionTable = dict[str, Tensor]
 
 `label`, `existence` and `volume_mm3` are those of `Lesion`; `centre` is the centre of mass in mm,
 and `box` the tight box in voxels of the grid on which the lesion was found, whose affine is
-`affine`. `surroundings_mm3` is the volume of the lesion with its margin in the instance map.
+`affine`. `surroundings_mm3` is the volume of all voxels with its number in the instance map.
 `hull` holds points in mm around the lesion, for all lesions one after the other, and `hull_end`
 says where those of each end. `level` is the lowest probability of a lesion's own voxels, infinite
 if more than that decides which they are; `real_box` says that the box is not one of voxels.

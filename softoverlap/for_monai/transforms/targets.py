@@ -34,11 +34,12 @@ class LesionsFromInstancesd(MapTransform, InvertibleTransform):
     """The target of a patch: what spatial transforms left of the lesions of `LesionInstancesd`.
 
     Each voxel of the soft mask belongs to the lesion whose number the instance map has there, with
-    or without a minus. A lesion's box is tight around those at or above the threshold, as if it
-    were found anew. Where interpolation left less than half of the lesion's own voxels so high, and
-    for lesions of raters, it is tight around these; where neither are left, around the voxels of
-    at least half its highest probability. A lesion that is gone from the map is sought where
-    MONAI's affine says that its centre went.
+    or without a minus. A lesion's box is that of the table wherever whole voxels went onto whole
+    voxels (flips, quarter turns, integer zooms). Else it is tight around the voxels at or above the
+    threshold, as if the lesion were found anew. Where interpolation left less than half of the
+    lesion's own voxels so high, and for lesions of raters, it is tight around these; where neither
+    are left, around the voxels of at least half its highest probability. A lesion that is gone from
+    the map is sought where MONAI's affine says that its centre went.
 
     A lesion's visible share is the mass that is left, in mm³, over the mass of the table. A lesion
     of which less is left than `min_visible` is dropped. With `amodal` the others keep the whole
@@ -82,14 +83,14 @@ class LesionsFromInstancesd(MapTransform, InvertibleTransform):
         label_key: Hashable = "labels",
         lesions_key: Hashable = "lesions",
         amodal: bool = False,
-        min_visible: float = 0.25,
+        min_visible: float | int = 0.25,
     ) -> None:
         super().__init__((mask_key, instances_key))
         check_boolean(amodal=amodal)
         check_within(0, 1, min_visible=min_visible)
         self.mask_key, self.instances_key, self.table_key = mask_key, instances_key, table_key
         self.box_key, self.label_key, self.lesions_key = box_key, label_key, lesions_key
-        self.amodal, self.min_visible = amodal, min_visible
+        self.amodal, self.min_visible = amodal, float(min_visible)
 
     def __call__(self, data: Item) -> dict[Hashable, Any]:
         """The item with boxes, labels and lesions."""
@@ -100,7 +101,7 @@ class LesionsFromInstancesd(MapTransform, InvertibleTransform):
         numbers = self._numbers(instances, len(table["label"]))
         ndim = mask.ndim - 1
         grid = Grid.of(instances, ndim, named(self.instances_key))
-        patch = Patch(plain(mask)[0].detach().cpu().float().numpy(), numbers, grid)
+        patch = Patch(plain(mask)[0].detach().cpu().float().clamp(0, 1).numpy(), numbers, grid)
         lesions = lesions_left(patch, table, amodal=self.amodal, min_visible=self.min_visible)
         target = lesion_target(lesions, spatial_dims=ndim)
         return {
@@ -120,7 +121,7 @@ class LesionsFromInstancesd(MapTransform, InvertibleTransform):
         if not isinstance(instances, MetaTensor):
             raise TypeError(
                 f"{name} must be a MetaTensor, whose affine says where lesions went, "
-                f"got {type(instances).__name__}; was set_track_meta(False) called?"
+                f"got {type(instances).__name__}; track_meta=True keeps it one"
             )
         values = plain(instances)[0].detach().cpu()
         numbers = values.to(torch.int32)

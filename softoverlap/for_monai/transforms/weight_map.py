@@ -21,7 +21,8 @@ class LesionWeightMapd(MapTransform, InvertibleTransform):
 
     The weight of a lesion is spread over its box, grown by `shift` voxels. A patch near the image's
     border cannot be centred there: with `spatial_size` the weight lies where a centre may be, and a
-    lesion in a corner is as likely to be seen as any other.
+    lesion in a corner is as likely to be seen as any other. (MONAI's crop leaves out the last voxel
+    of an axis; pad by one if a lesion may lie there alone.)
 
     Args:
         instances_key: Where the instance map of `LesionInstancesd` is.
@@ -49,7 +50,7 @@ class LesionWeightMapd(MapTransform, InvertibleTransform):
         self,
         instances_key: Hashable = "instances",
         output_key: Hashable = "weight",
-        background: float = 0.0,
+        background: float | int = 0.0,
         spatial_size: Sequence[int] | int | None = None,
         shift: Sequence[int] | int = 0,
     ) -> None:

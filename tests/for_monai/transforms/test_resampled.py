@@ -1,7 +1,8 @@
 """Affine and elastic transforms: the target is the one computed anew from the transformed mask.
 
-The bound: lesions of twenty voxels or more that stay in one piece have the very box, and the mass
-to 2 %; the faces of smaller ones lie within two voxels; and none that is in the patch is lost.
+The bound, for lesions that stay in one piece: the mass to 2 %; most boxes are the very same, their
+faces differ by one voxel at most, and by two in lesions of less than twenty voxels. And none that
+is in the patch is lost.
 """
 
 from __future__ import annotations
@@ -10,7 +11,6 @@ import pytest
 import torch
 from monai.data.meta_tensor import MetaTensor
 from monai.transforms import (
-    Compose,
     Rand2DElasticd,
     Rand3DElasticd,
     RandAffined,
@@ -25,6 +25,7 @@ from softoverlap.for_monai import LesionInstancesd, LesionsFromInstancesd
 from tests.support.lesion_items import KEYS, MODES, blobs, carried, item_of, on_image
 
 SHAPES = {2: (64, 60), 3: (32, 36, 30)}
+LARGEST = {2: 7.0, 3: 4.0}
 LINEAR = {2: "bilinear", 3: "trilinear"}
 ROTATION = {2: 0.7, 3: (0.5, 0.6, 0.7)}
 both = pytest.mark.parametrize("lazy", [False, True], ids=["eager", "lazy"])
@@ -73,12 +74,12 @@ def voxel_mm(tensor):
 
 
 def check_as_anew(out):
-    """How many lesions were compared strictly."""
+    """For each lesion that could be compared, whether its box is the very same."""
     soft, ndim = out["mask"][0].as_tensor().clamp(0, 1), out["mask"].ndim - 1
     voxel = voxel_mm(out["instances"])
     anew = lesions_from_mask(soft, spacing=[voxel ** (1 / ndim)] * ndim)
     images = [on_image(lesion, soft.shape) for lesion in anew]
-    strict = 0
+    same = []
     for lesion in out["lesions"]:
         own = on_image(lesion, soft.shape)
         torch.testing.assert_close(own[own > 0], soft[own > 0])
@@ -87,59 +88,52 @@ def check_as_anew(out):
             continue  # lost or in pieces when found anew
         other = anew[met[0]]
         assert lesion.volume_mm3 == pytest.approx(other.volume_mm3, rel=0.02)
-        if lesion.volume_mm3 >= 20 * voxel:
-            torch.testing.assert_close(lesion.box, other.box, atol=0, rtol=0)
-            strict += 1
-        else:
-            assert (lesion.box - other.box).abs().max() <= 2
-    return strict
+        off = (lesion.box - other.box).abs().max().item()
+        assert off <= (1 if lesion.volume_mm3 >= 20 * voxel else 2)
+        same.append(off == 0)
+    return same
 
 
-def kept(item, out):
-    """Lesions whose whole box is in the patch by the affine, and those that were found."""
-    table = out["lesion_table"]
-    ends = table["hull_end"].tolist()
+def inside_by(out, margin):
+    """How many lesions have their whole box in the patch, and so far from its border."""
+    table, (first, *rest) = out["lesion_table"], out["mask"].shape[1:]
+    ndim, ends = 1 + len(rest), out["lesion_table"]["hull_end"].tolist()
     grid = out["instances"].affine
-    ndim = out["mask"].ndim - 1
-    inside = []
-    for first, end in zip([0, *ends], ends, strict=False):
-        points = table["hull"][first:end] - grid[:ndim, -1]
-        voxels = torch.linalg.solve(grid[:ndim, :ndim], points.T).T + 0.5
-        size = torch.tensor(out["mask"].shape[1:])
-        inside.append(bool((voxels >= 0).all() and (voxels <= size).all()))
-    return sum(inside)
+    points = torch.linalg.solve(grid[:ndim, :ndim], (table["hull"] - grid[:ndim, -1]).T).T + 0.5
+    inside = (points >= margin) & (points <= torch.tensor([first, *rest]) - margin)
+    return sum(bool(inside[a:b].all()) for a, b in zip([0, *ends], ends, strict=False))
 
 
 @both
 @dimensions
 @pytest.mark.parametrize("name", AFFINE)
 def test_affine_transforms(ndim, name, lazy):
-    strict = 0
+    same = []
     for seed in range(2):
-        item = item_of(blobs(SHAPES[ndim], seed=seed, apart=5))
+        item = item_of(blobs(SHAPES[ndim], seed=seed, apart=5, largest=LARGEST[ndim]))
         out = carried(item, AFFINE[name](ndim), lazy=lazy, seed=seed)
-        strict += check_as_anew(out)
-        assert len(out["lesions"]) >= kept(item, out) >= 3
-        table = out["lesion_table"]
-        whole = [lesion.visible for lesion in carried(
-            item, AFFINE[name](ndim), lazy=lazy, seed=seed, amodal=True)["lesions"]]  # fmt: skip
-        assert sum(share == 1 for share in whole) >= kept(item, out)
-        assert (
-            max(lesion.volume_mm3 for lesion in out["lesions"]) <= 1.1 * table["volume_mm3"].max()
-        )
-    assert strict >= 4
+        same += check_as_anew(out)
+        assert len(out["lesions"]) >= inside_by(out, 0) >= 2
+        amodal = LesionsFromInstancesd(amodal=True)(out)["lesions"]
+        assert sum(lesion.visible == 1 for lesion in amodal) >= inside_by(out, 4)
+        for lesion in amodal:
+            voxels = lesion.box[ndim:] - lesion.box[:ndim]
+            assert (voxels > 0).all()
+    assert len(same) >= 4
+    assert sum(same) >= 0.6 * len(same)
 
 
 @dimensions
 @pytest.mark.parametrize("name", DEFORMED)
 def test_deformations_that_the_affine_does_not_know(ndim, name):
-    strict = 0
+    same = []
     for seed in range(2):
-        item = item_of(blobs(SHAPES[ndim], seed=seed, apart=5))
+        item = item_of(blobs(SHAPES[ndim], seed=seed, apart=5, largest=LARGEST[ndim]))
         out = carried(item, DEFORMED[name](ndim), seed=seed)
-        strict += check_as_anew(out)
+        same += check_as_anew(out)
         assert len(out["lesions"]) >= 0.7 * len(out["lesion_table"]["label"])
-    assert strict >= 3
+    assert len(same) >= 4
+    assert sum(same) >= 0.6 * len(same)
 
 
 @dimensions
@@ -169,55 +163,38 @@ def test_a_lesion_that_vanished_from_the_map_is_sought_where_its_centre_went():
 
 @dimensions
 def test_shrunk_many_times_small_lesions_are_still_there(ndim):
-    item = item_of(blobs((48,) * ndim, seed=2, apart=8, count=4))
-    shrink = Resized(KEYS, (10,) * ndim, mode=(LINEAR[ndim], LINEAR[ndim], "nearest"))
+    item = item_of(blobs({2: (48, 48), 3: (30, 30, 30)}[ndim], seed=2, apart=8, count=4))
+    shrink = Resized(
+        KEYS, (10, 10) if ndim == 2 else (6, 6, 6), mode=(LINEAR[ndim], LINEAR[ndim], "nearest")
+    )
     out = carried(item, shrink, min_visible=0.0)
-    table = out["lesion_table"]["label"]
-    held = {int(n) for n in out["instances"].abs().unique() if n > 0}
-    assert len(held) == len(table)  # the map lost none, though the mask may have
-    assert len(out["lesions"]) >= len(table) - 2
+    numbers = out["instances"].abs()
+    held = [number for number in numbers.unique() if number > 0]
+    assert len(held) == len(out["lesion_table"]["label"])  # though the mask lost some
+    assert len(out["lesions"]) == sum(bool(out["mask"][numbers == n].any()) for n in held)
 
 
 def test_padding_by_reflection_shows_a_lesion_twice():
     mask = torch.zeros(24, 24)
     mask[3:6, 8:11] = 1
-    shift = Compose(
-        [
-            RandAffined(
-                KEYS, prob=1, mode=MODES, padding_mode="reflection", translate_range=((8, 8), 0)
-            )
-        ]
-    )
+    options = {"prob": 1, "mode": MODES, "padding_mode": "reflection"}
+    shift = RandAffined(KEYS, translate_range=((-8, -8), (0, 0)), **options)
     out = carried(item_of(mask), shift)
-    boxes = sorted(out["boxes"].tolist())
-    assert boxes in (
-        sorted([[11.0, 8.0, 14.0, 11.0], [2.0, 8.0, 5.0, 11.0]]),
-        [[0.0, 8.0, 1.0, 11.0]],
-    )
+    assert sorted(out["boxes"].tolist()) == [[2, 8, 5, 11], [11, 8, 14, 11]]
 
 
 def test_turned_boxes_are_whole_where_the_patch_cuts_them():
     mask = torch.zeros(40, 40)
     mask[10:30, 18:22] = 1
-    item = item_of(mask)
-    moved = RandAffined(
-        KEYS,
-        prob=1,
-        mode=MODES,
-        padding_mode="zeros",
-        rotate_range=((0.5, 0.5),),
-        spatial_size=(40, 14),
-    )
-    (lesion,) = carried(item, moved, amodal=True)["lesions"]
-    (whole,) = carried(
-        item,
-        RandAffined(KEYS, prob=1, mode=MODES, padding_mode="zeros", rotate_range=((0.5, 0.5),)),
+    options = {"prob": 1, "mode": MODES, "padding_mode": "zeros", "rotate_range": ((0.9, 0.9),)}
+    (cut,) = carried(
+        item_of(mask), RandAffined(KEYS, spatial_size=(40, 14), **options), amodal=True
     )["lesions"]
-    shift = torch.tensor([0.0, 13, 0, 13])
-    assert 0.5 < lesion.visible < 1
-    assert (lesion.box - (whole.box - shift)).abs().max() <= 1.5
-    assert lesion.box[1] < 0
-    assert lesion.box[3] > 14
+    (whole,) = carried(item_of(mask), RandAffined(KEYS, **options))["lesions"]
+    assert 0.5 < cut.visible < 1
+    assert (cut.box - (whole.box - torch.tensor([0.0, 13, 0, 13]))).abs().max() <= 1.5
+    assert cut.box[1] < 0
+    assert cut.box[3] > 14
 
 
 def test_the_instances_must_be_resampled_to_the_nearest_voxel():

@@ -1,0 +1,95 @@
+"""Batches of items with lesions: loaders, decollation, caches."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from monai.data import CacheDataset, DataLoader, PersistentDataset, decollate_batch
+from monai.transforms import Compose, Flipd, RandSpatialCropSamplesd
+
+from softoverlap.for_monai import (
+    LesionInstancesd,
+    LesionsFromInstancesd,
+    LesionWeightMapd,
+    lesion_collate,
+)
+from softoverlap.lesion import Lesion
+from tests.support.lesion_items import KEYS, blobs, item_of
+
+ITEMS = [item_of(blobs((24, 24), seed=seed)) | {"name": f"scan {seed}"} for seed in range(2)]
+ITEMS += [item_of(torch.zeros(24, 24)) | {"name": "empty"}]
+
+
+def read(items):
+    chain = Compose([LesionInstancesd(), LesionsFromInstancesd()])
+    return [chain(item) for item in items]
+
+
+def test_images_are_stacked_and_targets_stay_lists():
+    items = read(ITEMS)
+    batch = lesion_collate(items)
+    assert batch["image"].shape == batch["mask"].shape == (3, 1, 24, 24)
+    assert [len(boxes) for boxes in batch["boxes"]] == [len(item["boxes"]) for item in items]
+    assert batch["name"] == ["scan 0", "scan 1", "empty"]
+    assert isinstance(batch["lesion_table"][0], dict)
+    assert all(isinstance(lesion, Lesion) for lesions in batch["lesions"] for lesion in lesions)
+
+
+@pytest.mark.parametrize("detach", [True, False])
+def test_monais_decollation_gives_the_items_back(detach):
+    items = read(ITEMS)
+    back = decollate_batch(lesion_collate(items), detach=detach)
+    assert len(back) == 3
+    for old, new in zip(items, back, strict=True):
+        assert set(old) == set(new)
+        torch.testing.assert_close(new["image"].as_tensor(), old["image"].as_tensor())
+        torch.testing.assert_close(new["image"].affine, old["image"].affine)
+        torch.testing.assert_close(new["boxes"], old["boxes"])
+        assert new["labels"].tolist() == old["labels"].tolist()
+        assert new["lesions"] == old["lesions"]
+        assert new["name"] == old["name"]
+    again = LesionsFromInstancesd()(back[0])
+    torch.testing.assert_close(again["boxes"], items[0]["boxes"])
+
+
+def test_images_of_different_shapes_stay_a_list():
+    items = read([ITEMS[0], item_of(blobs((20, 24))) | {"name": "other"}])
+    batch = lesion_collate(items)
+    assert [tuple(image.shape) for image in batch["image"]] == [(1, 24, 24), (1, 20, 24)]
+    assert tuple(decollate_batch(batch)[1]["image"].shape) == (1, 20, 24)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_loader_of_several_patches_an_image(workers):
+    steps = [
+        LesionInstancesd(),
+        LesionWeightMapd(),
+        RandSpatialCropSamplesd([*KEYS, "weight"], (16, 16), num_samples=2, random_size=False),
+        Flipd(KEYS, 0),
+        LesionsFromInstancesd(),
+    ]
+    data = CacheDataset(ITEMS, Compose(steps), progress=False, num_workers=0)
+    loader = DataLoader(data, batch_size=3, collate_fn=lesion_collate, num_workers=workers)
+    (batch,) = list(loader)
+    assert batch["image"].shape == (6, 1, 16, 16)
+    assert len(batch["boxes"]) == len(batch["lesions"]) == 6
+
+
+def test_the_table_is_kept_on_the_disk(tmp_path):
+    chain = Compose([LesionInstancesd(), LesionsFromInstancesd()])
+    kept = {"cache_dir": tmp_path, "track_meta": True, "weights_only": False}
+    data = PersistentDataset(ITEMS[:1], Compose([LesionInstancesd()]), **kept)
+    first, second = data[0], data[0]
+    expected = chain(ITEMS[0])["boxes"]
+    for found in (first, second):
+        torch.testing.assert_close(LesionsFromInstancesd()(found)["boxes"], expected)
+
+
+@pytest.mark.bad_input
+def test_what_is_no_batch_is_refused():
+    with pytest.raises(ValueError, match="at least one item"):
+        lesion_collate([])
+    with pytest.raises(TypeError, match="must hold dictionaries, got Tensor"):
+        lesion_collate([torch.zeros(1)])
+    with pytest.raises(ValueError, match="items with the same keys"):
+        lesion_collate([{"a": 1}, {"b": 1}])
