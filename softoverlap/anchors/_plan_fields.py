@@ -14,7 +14,7 @@ from typing import Any
 from softoverlap._checks import check_number, check_within, refusal
 
 
-def number(name: str, value: Any) -> float:
+def number(name: str, value: Any) -> float | int:
     """A finite number."""
     check_number(**{name: value})
     if not math.isfinite(value):
@@ -86,14 +86,14 @@ def count(name: str, value: Any) -> int | None:
     return None if value is None else _whole(name, [value])[0]
 
 
-def share(name: str, value: Any) -> float | None:
+def share(name: str, value: Any) -> float | int | None:
     """A number in [0, 1]."""
     if value is not None:
         check_within(0, 1, **{name: value})
     return value
 
 
-def figures(name: str, values: Any) -> dict[str, dict[str, float | None]] | None:
+def figures(name: str, values: Any) -> dict[str, dict[str, float | int | None]] | None:
     """Of each class its figures: a number, or None where it has none."""
     if values is None:
         return None

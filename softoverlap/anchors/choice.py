@@ -12,6 +12,7 @@ LEAST_GAIN = 1e-3
 """What a further candidate must add to the mean quality: each costs channels of the network."""
 
 _ROUNDING = 1e-9
+_ROWS_PER_BLOCK = 4096
 
 
 def greedy_choice(
@@ -68,7 +69,7 @@ def reached(quality: Float[Tensor, "lesions candidates"], choice: Sequence[int])
     return float(quality[:, list(choice)].amax(dim=1).sum()) if len(choice) else 0.0
 
 
-def _extended(quality: Tensor, costs: Tensor, budget: float, choice: list[int]) -> list[int]:
+def _extended(quality: Tensor, costs: Tensor, budget: float | int, choice: list[int]) -> list[int]:
     """The choice with what adds most for its cost, again and again."""
     chosen = list(choice)
     best = quality.new_zeros(len(quality))
@@ -76,7 +77,7 @@ def _extended(quality: Tensor, costs: Tensor, budget: float, choice: list[int]) 
         best = quality[:, chosen].amax(dim=1)
     left = budget + _ROUNDING - float(costs[chosen].sum())
     while True:
-        gain = (quality - best[:, None]).clamp_(min=0).sum(dim=0)
+        gain = _gains(quality, best)
         least = LEAST_GAIN * len(quality) if chosen else 0.0
         fits = (costs <= left) & (gain > least)
         if not bool(fits.any()):
@@ -85,3 +86,10 @@ def _extended(quality: Tensor, costs: Tensor, budget: float, choice: list[int]) 
         chosen.append(pick)
         best = torch.maximum(best, quality[:, pick])
         left -= float(costs[pick])
+
+
+def _gains(quality: Tensor, best: Tensor) -> Float[Tensor, "candidates"]:
+    """What each candidate adds to the sum of the best, some lesions at a time."""
+    blocks = zip(quality.split(_ROWS_PER_BLOCK), best.split(_ROWS_PER_BLOCK), strict=True)
+    gains = [(part - own[:, None]).clamp_(min=0).sum(dim=0) for part, own in blocks]
+    return torch.stack(gains).sum(dim=0)

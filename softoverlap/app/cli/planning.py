@@ -76,11 +76,11 @@ def plan(
     table = find_cases(data)
     if not table.cases:
         raise ValueError("--data must hold at least one scan with a mask or raters, found none")
+    if output.suffix == ".png":
+        raise ValueError(f"--output must be a JSON file, got {output}")
     picture = output.with_suffix(".png") if find_spec("matplotlib") else None
     written = [output] if picture is None else [output, picture]
     check_written(written, _files(table), overwrite=overwrite)
-    if output.suffix == ".png":
-        raise ValueError(f"--output must be a JSON file, got {output}")
     scans, failed = _read(table, threshold)
     planned = plan_scans(
         scans, max_anchors_per_voxel=max_anchors_per_voxel, patch_size=patch, memory_gb=step_memory

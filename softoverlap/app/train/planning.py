@@ -33,7 +33,7 @@ SHOW_A_LESION = 2 / 3
 """Share of the patches that shall show a lesion."""
 
 _BYTES = 4  # of a float32
-_COPIES = 3  # of each map: kept for the backward pass, its gradient, and what is in work
+_COPIES = 2  # of each map: kept for the backward pass, and its gradient
 _DRAWS = 200  # patches a scan, to see how often one shows a lesion
 _LONG = 0.95  # a patch holds the lesions up to this quantile of their edges, and half as much more
 
@@ -283,7 +283,7 @@ def _share_that_shows_a_lesion(
         centres = np.array([lesion.centre.tolist() for lesion in of_scan])
         centres = centres.reshape(1, -1, len(shape))
         inside = (centres >= start[:, None]) & (centres < start[:, None] + np.array(patch))
-        shown.append(inside.all(axis=2).any(axis=1).mean())
+        shown.append(inside.all(axis=-1).any(axis=-1).mean())
     return float(np.mean(shown))
 
 
@@ -294,13 +294,13 @@ def _class_of(volume: float, ndim: int) -> str:
 
 def _by_class(
     quality: Tensor, best: Tensor, classes: Sequence[str], ndim: int
-) -> dict[str, dict[str, float | None]]:
+) -> dict[str, dict[str, float | int]]:
     """Figures of each size class, and of all."""
     made = {}
     for name in (*SIZES.names(ndim), "all"):
         rows = torch.tensor([name in (one, "all") for one in classes])
         own, ideal = quality[rows].double(), best[rows].double()
-        figures: dict[str, float | None] = {"lesions": int(rows.sum())}
+        figures: dict[str, float | int] = {"lesions": int(rows.sum())}
         if len(own):
             share = (own / ideal.clamp(min=1e-12)).clamp(max=1)
             figures |= {

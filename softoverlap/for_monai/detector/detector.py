@@ -271,7 +271,6 @@ class SoftRetinaNetDetector(RetinaNetDetector):
         raw = self.box_selector.apply_sigmoid
         logits = ranking.ranking_logits(logits, quality, score=self.score, are_logits=raw)
         outputs = {self.cls_key: logits, self.box_reg_key: codes}
-        # MONAI multiplies by one number for all levels
         places = parts.as_places(num_anchor_locs_per_level, self.anchors_per_place)
         return super().postprocess_detections(outputs, anchors, image_sizes, places, need_sigmoid)
 

@@ -93,6 +93,8 @@ LOOPS = [
     ["demo", "--output", "loop/inside"],
     ["train", "--data", "loop", "--output", "r"],
     ["train", "--data", "d", "--output", "loop/inside", "--validation", "0"],
+    ["plan", "--data", "loop", "--output", "p.json"],
+    ["plan", "--data", "d", "--output", "loop/inside.json"],
 ]  # fmt: skip
 
 

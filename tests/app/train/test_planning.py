@@ -41,7 +41,8 @@ def test_no_anchor_is_better_than_the_best_box():
 
 def test_thick_slices_are_planned_at_the_median_spacing():
     thick = [
-        facts(SMALL, spacing=(1.0, 1.0, z), shape=(48, 48, 24), name=str(z)) for z in (3, 4, 5)
+        facts(SMALL, spacing=(1.0, 1.0, z), shape=(48, 48, 24), name=str(z))
+        for z in (3.0, 4.0, 5.0)
     ]
     plan = plan_scans(thick).plan
     assert plan.spacing == (1.0, 1.0, 4.0)

