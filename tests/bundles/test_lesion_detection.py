@@ -114,12 +114,12 @@ def test_two_channels_and_two_classes_in_the_layout_of_nnunet_train(tmp_path):
 
 @pytest.mark.slow
 def test_two_processes_give_the_losses_and_gradients_of_one(scans, tmp_path):
-    """Whole scans as the batch, without augmentation; a step of length 1 shows the gradient."""
+    """Whole scans as the batch, without augmentation; the step shows the gradient, ten times."""
     settings = {
-        "data_dir": str(scans), "validation": 0.5, "val_interval": 9, "max_epochs": 1,
+        "data_dir": str(scans), "validation": 0.5, "val_interval": 1, "max_epochs": 1,
         "patch_size": [32, 32, 24], "patches_per_scan": 1,
         "train#patch_transforms": [], "train#augmentation": [],
-        "learning_rate": 1.0, "warmup": 0, "clip_norm": 1e9,
+        "learning_rate": 0.1, "warmup": 0, "clip_norm": 1e9,
         "optimizer#_target_": "torch.optim.SGD",
     }  # fmt: skip
     one = tmp_path / "one"
@@ -127,11 +127,11 @@ def test_two_processes_give_the_losses_and_gradients_of_one(scans, tmp_path):
     assert workflow.trainer.state.iteration == 1
     two = tmp_path / "two"
     run_by_torchrun({**settings, "output_dir": str(two), "batch_size": 1})
-    for key in ("loss", "classification", "box_regression"):
+    for key in ("loss", "classification", "box_regression", "val_cpm", "val_ap10"):
         assert float(curve(two)[0][key]) == pytest.approx(float(curve(one)[0][key]), abs=1e-5)
     alone, together = weights_in(one / "last.pt"), weights_in(two / "last.pt")
-    assert (alone - together).abs().max() < 1e-5
-    assert (alone - fresh_weights()).abs().max() > 1e-2
+    assert (alone - together).abs().max() < 0.1 * 1e-5
+    assert (alone - fresh_weights()).abs().max() > 0.1 * 1e-2
 
 
 def fresh_weights():

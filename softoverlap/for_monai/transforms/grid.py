@@ -70,8 +70,11 @@ class Grid:
         return (points - 0.5) @ self.axes.T + self.origin
 
     def to_voxels(self, points: np.ndarray) -> np.ndarray:
-        """Millimetres (N, world) to voxel coordinates (N, ndim)."""
-        return (points - self.origin) @ self.steps.T + 0.5
+        """Millimetres (N, world) to voxel coordinates (N, ndim).
+
+        Of a 2D image MONAI's lazy resampling keeps two world axes, of three that there were.
+        """
+        return (points[:, : len(self.origin)] - self.origin) @ self.steps.T + 0.5
 
     @cached_property
     def steps(self) -> np.ndarray:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import pytest
 import torch
+from monai.data.meta_tensor import MetaTensor
 from monai.transforms import (
     BorderPadd,
     CenterSpatialCropd,
+    Compose,
     Flipd,
     Rotate90d,
     SpatialCropd,
@@ -15,8 +17,17 @@ from monai.transforms import (
 )
 
 from softoverlap import lesions_from_mask, mask_box_pair_dice
+from softoverlap.for_monai import LesionInstancesd, LesionsFromInstancesd
 from softoverlap.lesion import crop_lesion
-from tests.support.lesion_items import KEYS, blobs, carried, core_box, item_of, on_image
+from tests.support.lesion_items import (
+    KEYS,
+    LAZY_MODES,
+    blobs,
+    carried,
+    core_box,
+    item_of,
+    on_image,
+)
 
 SHAPES = {2: (40, 33), 3: (24, 21, 19)}
 SPACING = {2: (1.0, 0.5), 3: (0.5, 1.0, 2.0)}
@@ -159,3 +170,25 @@ def test_a_crop_and_a_pad_behind_it_give_what_the_crop_left(ndim):
         assert a.volume_mm3 == pytest.approx(b.volume_mm3)
         assert a.visible == pytest.approx(b.visible)
         torch.testing.assert_close(a.box, b.box)
+
+
+@both
+def test_a_2d_image_with_monais_default_affine(lazy):
+    mask = MetaTensor(blobs((40, 33))[None])
+    assert mask.affine.shape == (4, 4)
+    item = {"image": mask.clone(), "mask": mask}
+    out = carried(item, Flipd(KEYS, 1), Rotate90d(KEYS, 1), lazy=lazy, amodal=True)
+    check_moved(item, out, lambda x: x.flip(2).rot90(1, (1, 2)))
+
+
+@both
+def test_a_chain_is_inverted(lazy):
+    item = item_of(blobs(SHAPES[2]), SPACING[2])
+    chain = Compose(
+        [LesionInstancesd(), Flipd(KEYS, 1), LesionsFromInstancesd()],
+        lazy=lazy,
+        overrides=LAZY_MODES if lazy else None,
+    )
+    back = chain.inverse(chain(item))
+    assert set(back) == set(item)
+    torch.testing.assert_close(back["mask"].as_tensor(), item["mask"].as_tensor())
