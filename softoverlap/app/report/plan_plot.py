@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -35,7 +36,8 @@ def plot_plan(
     """Lesions of each size class with the anchor that covers them best, and the best of all boxes.
 
     In each row the lesions go from one that anchors cover badly to one that they cover well. In 3D
-    a lesion is shown in the layer that holds most of it.
+    a lesion is shown in the layer of its anchor that holds most of it; a box that does not reach
+    that layer is drawn faintly.
 
     Args:
         plan: The plan.
@@ -102,7 +104,7 @@ def _draw(axes: Axes, plan: AnchorPlan, lesion: Lesion, quality: float) -> None:
     """One lesion in a plane, its best anchor, and the best of all boxes."""
     anchor = plan.best_anchors([lesion])[0].double()
     ideal = best_box_in_image(lesion)
-    plane, picture, layer = _layer(lesion)
+    plane, picture, layer = _layer(lesion, anchor)
     image, low = _window(picture, [lesion.offset.tolist()[a] for a in plane], plane, anchor, ideal)
     extent = (low[1], low[1] + image.shape[1], low[0] + image.shape[0], low[0])
     axes.imshow(image, cmap="gray", vmin=0, vmax=1, extent=extent, interpolation="nearest")
@@ -123,15 +125,20 @@ def _draw(axes: Axes, plan: AnchorPlan, lesion: Lesion, quality: float) -> None:
     axes.set_title(f"{quality:.2f} of {best:.2f}", fontsize=8)
 
 
-def _layer(lesion: Lesion) -> tuple[tuple[int, ...], Tensor, tuple[int, int] | None]:
+def _layer(
+    lesion: Lesion, anchor: Float[Tensor, "coords"]
+) -> tuple[tuple[int, ...], Tensor, tuple[int, int] | None]:
     """The axes of the plane, what is seen in it, and the axis across it with the layer's place."""
     crop = lesion.crop.detach().cpu().float()
     if crop.ndim == 2:
         return (0, 1), crop, None
     across = int(np.argmin(crop.shape))
     plane = tuple(axis for axis in range(3) if axis != across)
-    layer = int(crop.sum(dim=plane).argmax())
-    return plane, crop.select(across, layer), (across, layer + int(lesion.offset[across]))
+    first = int(lesion.offset[across])
+    middles = torch.arange(crop.shape[across]) + first + 0.5
+    covered = (middles > anchor[across]) & (middles < anchor[across + 3])
+    layer = int(crop.sum(dim=plane).where(covered, -1.0).argmax())
+    return plane, crop.select(across, layer), (across, layer + first)
 
 
 def _window(

@@ -71,8 +71,7 @@ def test_a_fine_level_is_cheap():
 
 
 @pytest.mark.slow  # and so not run where shapes are enforced, which no script can hold
-@pytest.mark.parametrize("iou_branch", [False, True])
-@pytest.mark.parametrize("plan", [PLAN, FLAT, IN_2D], ids=PLANS)
+@pytest.mark.parametrize(("plan", "iou_branch"), [(PLAN, True), (FLAT, False), (IN_2D, False)])
 @torch.no_grad()
 def test_a_planned_network_is_scripted_and_exported(plan, iou_branch):
     network = planned(plan, iou_branch=iou_branch).network.eval()
