@@ -19,10 +19,11 @@ from softoverlap.for_monai.transforms.items import Item, channels_of, like, with
 class LesionWeightMapd(MapTransform, InvertibleTransform):
     """A map for `RandWeightedCropd`: each lesion has the same weight, however small.
 
-    The weight of a lesion is spread over its box, grown by `shift` voxels. A patch near the image's
-    border cannot be centred there: with `spatial_size` the weight lies where a centre may be, and a
-    lesion in a corner is as likely to be seen as any other. (MONAI's crop leaves out the last voxel
-    of an axis; pad by one if a lesion may lie there alone.)
+    The weight of a lesion is spread over its box, grown by `shift` voxels. The map may have been
+    resampled before, as by `Spacingd`. A patch near the image's border cannot be centred there:
+    with `spatial_size` the weight lies where a centre may be, and a lesion in a corner is as likely
+    to be seen as any other. (MONAI's crop leaves out the last voxel of an axis; pad by one if a
+    lesion may lie there alone.)
 
     Args:
         instances_key: Where the instance map of `LesionInstancesd` is.
@@ -30,7 +31,7 @@ class LesionWeightMapd(MapTransform, InvertibleTransform):
         background: Probability of a patch from anywhere, in [0, 1]; without lesions it is 1.
         spatial_size: The patch size of `RandWeightedCropd`, one number or one an axis, or None.
         shift: How far a patch's centre may lie from a lesion's box, in voxels, one number or one
-            an axis.
+            an axis; less than half a patch, so that the lesion is in it.
 
     Raises:
         ValueError: If `background` lies outside [0, 1]; when called, if the map is missing or has
@@ -65,7 +66,7 @@ class LesionWeightMapd(MapTransform, InvertibleTransform):
         numbers = np.asarray(plain(instances)[0].detach().cpu().numpy()).astype(np.int32)
         shape = np.array(numbers.shape)
         weight = np.zeros(numbers.shape, dtype=np.float32)
-        boxes = [box for box in ndimage.find_objects(numbers.clip(min=0)) if box is not None]
+        boxes = _boxes(numbers)
         for box in boxes:
             window = self._window(box, shape)
             weight[window] += 1 / weight[window].size
@@ -104,3 +105,10 @@ class LesionWeightMapd(MapTransform, InvertibleTransform):
         first, last = self._centres(np.array(weight.shape))
         share = lesions * self.background / (1 - self.background)
         weight += share / float(np.prod(last - first + 1))
+
+
+def _boxes(numbers: np.ndarray) -> list[tuple[slice, ...]]:
+    """Around each lesion; around its surroundings if resampling left no voxel of its own."""
+    own = ndimage.find_objects(numbers.clip(min=0), max_label=int(np.abs(numbers).max()))
+    wide = ndimage.find_objects(np.abs(numbers))
+    return [a or b for a, b in zip(own, wide, strict=True) if a or b]

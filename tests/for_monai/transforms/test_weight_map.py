@@ -56,6 +56,15 @@ def test_a_patch_as_large_as_the_image_has_one_centre():
     assert weight[20, 20].item() == pytest.approx(weight.sum().item()) == pytest.approx(2)
 
 
+def test_a_lesion_that_resampling_left_no_voxel_has_its_weight_around():
+    item = two_lesions()
+    numbers = item["instances"].clone()
+    numbers[numbers == 2] = -2
+    weight = LesionWeightMapd()({**item, "instances": numbers})["weight"]
+    assert weight.sum().item() == pytest.approx(2)
+    assert weight[numbers == -2].sum().item() == pytest.approx(1)
+
+
 def test_the_inverse_takes_the_map_out_and_bad_input_is_named():
     item = two_lesions()
     weigh = LesionWeightMapd()
