@@ -8,11 +8,14 @@ loading, transforms, matching, losses and handlers.
 
 from __future__ import annotations
 
+import os
 import statistics
 import tempfile
 import time
 from pathlib import Path
 from typing import Any
+
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch, as the command does
 
 from _measure import arguments, store
 from ignite.engine import Events
