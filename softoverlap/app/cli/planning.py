@@ -61,8 +61,8 @@ def plan(
     OUTPUT is JSON: spacing, patch_size, strides, sizes, batch_size, foreground
     (the share of patches around a lesion), expected_quality. It may be edited;
     every field is checked when it is read. A picture beside it, OUTPUT with .png,
-    shows lesions of each class with their best anchors; it needs
-    softoverlap[report].
+    shows lesions of each class with their best anchors, if the extra `report` of
+    this package is installed.
 
     A case that cannot be read is named, the others are planned for, and the status
     is 1. Lesions with an edge above 32 mm are left out, as in scoring.
