@@ -9,11 +9,21 @@ from softoverlap.for_monai.detector.network import lesion_retinanet
 from softoverlap.for_monai.detector.targets import lesion_target
 from softoverlap.for_monai.detector.windows import AlignedWindowInferer
 from softoverlap.for_monai.engine.batches import prepare_lesion_batch
-from softoverlap.for_monai.engine.cases import LoadLesionCased, lesion_cases, scans_to_detect
+from softoverlap.for_monai.engine.cases import (
+    LoadLesionCased,
+    lesion_cases,
+    scans_to_detect,
+    write_split,
+)
 from softoverlap.for_monai.engine.handlers import BestCheckpoint, ClipGradients, SeedEachEpoch
 from softoverlap.for_monai.engine.inferer import DetectionLoss, DetectorInferer
 from softoverlap.for_monai.engine.log import CurveTable
-from softoverlap.for_monai.engine.scans import BoxesToOriginald, MeasuredTargetd, SaveLesionBoxesd
+from softoverlap.for_monai.engine.scans import (
+    BoxesToOriginald,
+    DropUnlabelledBoxesd,
+    MeasuredTargetd,
+    SaveLesionBoxesd,
+)
 from softoverlap.for_monai.engine.schedule import WarmupCosine
 from softoverlap.for_monai.metrics import MeasureMetric, MetricSummary
 from softoverlap.for_monai.reduction import reduce_scores
@@ -48,6 +58,7 @@ __all__ = [
     "CurveTable",
     "DetectionLoss",
     "DetectorInferer",
+    "DropUnlabelledBoxesd",
     "ExactAnchorGenerator",
     "FROCMetric",
     "FuseRatersd",
@@ -82,4 +93,5 @@ __all__ = [
     "prepare_lesion_batch",
     "reduce_scores",
     "scans_to_detect",
+    "write_split",
 ]

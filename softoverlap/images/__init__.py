@@ -10,14 +10,17 @@ from softoverlap.images.alignment import (
     reorient_to,
 )
 from softoverlap.images.bids_names import BIDS_MASKS, bids_entities
-from softoverlap.images.cases import LoadedCase, load_case
+from softoverlap.images.cases import LoadedCase, load_case, noted_channels
 from softoverlap.images.common_grid import CommonGrid, on_common_grid
 from softoverlap.images.default_affine import lost_affine
 from softoverlap.images.files import check_written, is_dangling, link_fault, whole_file
 from softoverlap.images.folds import (
+    SPLITS,
+    Split,
     folds_by_patient,
     read_splits,
     split_by_patient,
+    split_of,
     write_splits,
 )
 from softoverlap.images.formats.choice import FORMATS, format_of, format_to_write
@@ -107,6 +110,7 @@ __all__ = [
     "NEAR_GRID",
     "SAME_GRID",
     "SEGMENTATION_SUFFIX",
+    "SPLITS",
     "TRUSTED_GRID",
     "VALUES",
     "AlignedVolume",
@@ -123,6 +127,7 @@ __all__ = [
     "Noted",
     "RaterStack",
     "ReadLimits",
+    "Split",
     "TextTable",
     "Unpaired",
     "Volume",
@@ -168,6 +173,7 @@ __all__ = [
     "load_raters",
     "lost_affine",
     "noted_box_files",
+    "noted_channels",
     "noted_image",
     "noted_one_volume",
     "noted_probabilities",
@@ -186,6 +192,7 @@ __all__ = [
     "roi_sizes",
     "save_nifti",
     "split_by_patient",
+    "split_of",
     "stored_type",
     "tables_beside",
     "unread",

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from jaxtyping import Bool, Float32, Float64, Int16
@@ -112,7 +114,7 @@ def load_case(case: Case, *, threshold: float = 0.5) -> LoadedCase:
 def _scan(case: Case) -> Noted[Volume]:
     """All channels, shape (C, D, H, W), on the grid of the first file."""
     if case.further:
-        return _stacked(case)
+        return noted_channels(case.images)
     if len(case.channels) < 2:
         one, notes = noted_one_volume(case.image)
         return Volume(one.data[None], one.affine), notes
@@ -126,14 +128,34 @@ def _scan(case: Case) -> Noted[Volume]:
     return scan, notes
 
 
-def _stacked(case: Case) -> Noted[Volume]:
-    """Channels of which each has its own file."""
-    first, notes = noted_one_volume(case.image)
+def noted_channels(paths: Sequence[Path]) -> Noted[Volume]:
+    """A scan of which each channel has its own file, and what a user should know of the files.
+
+    Args:
+        paths: The files, in the order of the channels.
+
+    Returns:
+        All channels, shape (C, D, H, W), on the grid of the first, and notes.
+
+    Raises:
+        FileNotFoundError: If a file does not exist.
+        ValueError: If a file cannot be read, or is not on the grid of the first; the message names
+            it.
+
+    Examples:
+        >>> import tempfile
+        >>> from softoverlap.images import save_nifti
+        >>> path = Path(tempfile.mkdtemp()) / "a_0000.nii.gz"
+        >>> save_nifti(path, torch.zeros(4, 4, 4), torch.eye(4))
+        >>> noted_channels([path, path])[0].data.shape
+        torch.Size([2, 4, 4, 4])
+    """
+    first, notes = noted_one_volume(paths[0])
     channels = [first.data]
-    for path in case.further:
+    for path in paths[1:]:
         stored, on_file = noted_one_volume(path)
         channel = reorient_to(stored, first.affine)
-        _, on_grid = noted_same_grid(first, channel, names=(str(case.image), str(path)))
+        _, on_grid = noted_same_grid(first, channel, names=(str(paths[0]), str(path)))
         channels.append(channel.data)
         notes += (*on_file, *on_grid)
     return Volume(torch.stack(channels), first.affine), notes

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,100 @@ import numpy as np
 
 from softoverlap._checks import refusal
 from softoverlap.images.formats.record import list_in, naming, objects_in
-from softoverlap.images.layouts.record import Case, Fold
+from softoverlap.images.layouts.record import Case, CaseTable, Fold
 from softoverlap.images.texts import read_json, write_json
 
+SPLITS = "splits_final.json"
+"""The file in which nnU-Net keeps folds."""
+
+_FOLDS = 5
 _SHOWN = 3
+
+
+@dataclass(frozen=True)
+class Split:
+    """Which cases train and which validate, and where that comes from.
+
+    Args:
+        fold: Names of the cases.
+        drawn: All folds, if they were drawn and stand in no file; else none.
+        source: Where the split comes from, in words.
+
+    Examples:
+        >>> Split(Fold(("a",), ("b",))).fold.validation
+        ('b',)
+    """
+
+    fold: Fold
+    drawn: tuple[Fold, ...] = ()
+    source: str = ""
+
+
+def split_of(
+    table: CaseTable,
+    folder: str | os.PathLike[str],
+    *,
+    validation: float | int = 0.2,
+    seed: int = 0,
+    folds: int | str | os.PathLike[str] | None = None,
+    fold: int | None = None,
+) -> Split:
+    """Which cases of a data set train, and which validate; no patient is ever in both.
+
+    The first of these holds: `splits_final.json` in the folder of the data set, or the file that
+    `folds` names; the data set's own split (`CaseTable.fold`), unless a fold is asked for; folds
+    that are drawn, if one is asked for; a share of the patients, drawn. Without a fold asked for
+    and with `validation` 0, all cases train.
+
+    Args:
+        table: The cases.
+        folder: The folder of the data set, or the list in it.
+        validation: Share of the patients to validate on, in [0, 1).
+        seed: Seed of a share that is drawn. Folds are always drawn alike.
+        folds: Number of folds by patient, by default 5; or a file of splits.
+        fold: The fold to validate on, from 0; by default the first, where there are folds.
+
+    Returns:
+        The split.
+
+    Raises:
+        FileNotFoundError: If the file of splits does not exist.
+        ValueError: If the fold is out of range, the file has another number of folds, is broken or
+            does not fit, a patient is in both parts, or there are too few patients.
+
+    Examples:
+        >>> cases = tuple(Case(n, n[0], Path(n), None, ()) for n in ("a1", "a2", "b1"))
+        >>> split_of(CaseTable(cases, ()), "no folder", validation=0.5).fold
+        Fold(train=('b1',), validation=('a1', 'a2'))
+    """
+    asked = folds is not None or fold is not None
+    if not asked and not validation:
+        return Split(Fold(tuple(case.name for case in table.cases), ()), source="all train")
+    place = Path(folder)
+    named = folds is not None and not isinstance(folds, int)
+    path = Path(folds) if named else (place if place.is_dir() else place.parent) / SPLITS
+    if named or path.exists():
+        stored = read_splits(path, table.cases)
+        if isinstance(folds, int) and folds != len(stored):
+            raise refusal("folds", f"must be that of {path}, {len(stored)}, got {folds}")
+        return _numbered(stored, fold or 0, f"as in {path}")
+    if asked:
+        every = folds_by_patient(table.cases, _FOLDS if folds is None else int(folds))
+        return _numbered(every, fold or 0, "drawn by patient", drawn=True)
+    if table.fold is not None:
+        patients = {case.name: case.patient for case in table.cases}
+        _check_fold(table.fold, "its own split", place, patients)
+        return Split(table.fold, source=f"as in {place}")
+    parts = split_by_patient(table.cases, fraction=float(validation), seed=seed)
+    train, held = (tuple(case.name for case in part) for part in parts)
+    return Split(Fold(train, held), (Fold(train, held),), "drawn by patient")
+
+
+def _numbered(every: Sequence[Fold], fold: int, source: str, *, drawn: bool = False) -> Split:
+    if not 0 <= fold < len(every):
+        raise refusal("fold", f"must lie in [0, {len(every)}), got {fold}")
+    source = f"fold {fold} of {len(every)}, {source}"
+    return Split(every[fold], tuple(every) if drawn else (), source)
 
 
 def split_by_patient(

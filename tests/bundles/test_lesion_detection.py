@@ -14,7 +14,8 @@ from monai.bundle import ConfigParser
 from monai.bundle.properties import InferProperties, TrainProperties
 from monai.utils import set_determinism
 
-from softoverlap.images import read_boxes
+from softoverlap.for_monai.detector.targets import centred_in
+from softoverlap.images import find_cases, read_boxes, read_splits
 from tests.support.bundle_runs import (
     CONFIGS,
     TINY,
@@ -24,7 +25,7 @@ from tests.support.bundle_runs import (
     tiny_scans,
     weights_in,
 )
-from tests.support.data_sets import nnunet
+from tests.support.data_sets import NAMES, label_map, nnunet
 
 ROOT = Path(__file__).parents[2]
 
@@ -74,11 +75,13 @@ def test_a_run_resumed_at_an_epoch_ends_with_the_weights_of_the_uninterrupted_on
 def test_a_checkpoint_is_judged_as_in_its_training(scans, trained):
     workflow = run_bundle(
         "train.yaml", "evaluate.yaml", data_dir=str(scans), output_dir=str(trained),
-        checkpoint=str(trained / "last.pt"),
+        checkpoint=str(trained / "last.pt"), split_seed=9,
     )  # fmt: skip
     metrics = workflow.evaluator.state.metrics
     assert metrics["val_cpm"] == pytest.approx(float(curve(trained)[-1]["val_cpm"]), abs=1e-12)
-    assert len(list((trained / "evaluation" / "boxes").glob("*_boxes.json"))) == 1
+    (fold,) = read_splits(trained / "splits_final.json", find_cases(scans).cases)
+    written = [path.name for path in (trained / "evaluation" / "boxes").iterdir()]
+    assert written == [f"{name}_boxes.json" for name in fold.validation]
 
 
 def test_scans_without_labels_get_boxes_on_their_own_grid(scans, trained, tmp_path):
@@ -95,7 +98,10 @@ def test_scans_without_labels_get_boxes_on_their_own_grid(scans, trained, tmp_pa
 
 
 def test_two_channels_and_two_classes_in_the_layout_of_nnunet_train(tmp_path):
-    folder = nnunet(tmp_path / "data")
+    labels = {"background": 0, "edema": 1, "core": 2, "ignore": 3}
+    voxels = label_map()
+    voxels[:, :2, 6:] = 3
+    folder = nnunet(tmp_path / "data", voxels=voxels, labels=labels)
     (tmp_path / "splits.json").write_text(
         json.dumps([{"train": ["pat-1_a", "pat-1_b"], "val": ["pat-2_a"]}])
     )
@@ -110,6 +116,13 @@ def test_two_channels_and_two_classes_in_the_layout_of_nnunet_train(tmp_path):
     (output,) = workflow.evaluator.state.output
     assert set(output["pred"]["labels"].tolist()) == {0, 1}
     assert len(output["label"]["lesions"]) == 3
+    assert not bool(centred_in(output["pred"]["boxes"], voxels[None] == 3).any())
+    run_bundle(
+        "inference.yaml", dataset_dir=str(folder / "imagesTr"), output_dir=str(tmp_path / "found"),
+        checkpoint=str(tmp_path / "run" / "last.pt"), in_channels=2, num_classes=2,
+    )  # fmt: skip
+    names = sorted(path.name for path in (tmp_path / "found" / "boxes").iterdir())
+    assert names == [f"{name}_boxes.json" for name in NAMES]
 
 
 @pytest.mark.slow

@@ -9,7 +9,15 @@ from pathlib import Path
 import pytest
 from hypothesis import given, strategies as st
 
-from softoverlap.images import Case, Fold, folds_by_patient, read_splits, write_splits
+from softoverlap.images import (
+    Case,
+    CaseTable,
+    Fold,
+    folds_by_patient,
+    read_splits,
+    split_of,
+    write_splits,
+)
 
 
 def cases_of(*names):
@@ -81,3 +89,31 @@ def test_wrong_splits_are_named(tmp_path, content, message):
         read_splits(path, cases_of("a_1", "a_2", "b_1"))
     with pytest.raises(FileNotFoundError, match="gone.json must be a file of splits"):
         read_splits(tmp_path / "gone.json")
+
+
+def table_of(*names, own=None):
+    return CaseTable(tuple(cases_of(*names)), (), fold=own)
+
+
+def test_a_split_is_that_of_the_file_or_the_data_set_or_drawn(tmp_path):
+    names = ("a_1", "b_1", "c_1", "d_1")
+    own = Fold(("a_1", "b_1"), ("c_1",))
+    assert split_of(table_of(*names, own=own), tmp_path).fold == own
+    share = split_of(table_of(*names), tmp_path, validation=0.25)
+    assert share.drawn == (share.fold,)
+    assert split_of(table_of(*names, own=own), tmp_path, validation=0).fold == Fold(names, ())
+    drawn = split_of(table_of(*names, own=own), tmp_path, folds=2, fold=1)
+    assert (drawn.fold, len(drawn.drawn)) == (folds_by_patient(cases_of(*names), 2)[1], 2)
+    write_splits(tmp_path / "splits_final.json", [Fold(("a_1",), ("b_1",))])
+    stored = split_of(table_of(*names, own=own), tmp_path)
+    assert (stored.fold, stored.drawn) == (Fold(("a_1",), ("b_1",)), ())
+    with pytest.raises(ValueError, match="folds must be that of .*, 1, got 5"):
+        split_of(table_of(*names), tmp_path, folds=5)
+    with pytest.raises(ValueError, match=r"fold must lie in \[0, 1\), got 1"):
+        split_of(table_of(*names), tmp_path, fold=1)
+
+
+def test_a_split_of_the_data_set_with_a_patient_in_both_parts_is_refused(tmp_path):
+    own = Fold(("a_1", "b_1"), ("a_2",))
+    with pytest.raises(ValueError, match="a patient in both parts of its own split, got a"):
+        split_of(table_of("a_1", "a_2", "b_1", own=own), tmp_path)

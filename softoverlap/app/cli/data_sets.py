@@ -31,11 +31,6 @@ Frame = Annotated[
     str | None, typer.Option(help="RAS or LPS, for a list of boxes that does not say it.")
 ]
 
-SPLITS = "splits_final.json"
-"""The file in which nnU-Net keeps folds."""
-
-_FOLDS = 5
-
 
 @dataclass(frozen=True)
 class Parts:
@@ -47,7 +42,7 @@ class Parts:
 
     def write(self, output: Path) -> None:
         """Keep the folds with the results, if they were drawn here."""
-        from softoverlap.images import write_splits
+        from softoverlap.images import SPLITS, write_splits
 
         if self.drawn:
             write_splits(output / SPLITS, self.drawn)
@@ -162,12 +157,7 @@ def split(
     """Cases to train on and to validate on."""
     if not table.cases:
         raise ValueError("--data must hold at least one scan with a mask or raters, found none")
-    if fold is not None:
-        parts = _of_fold(table, data, folds, fold)
-    elif table.fold is not None and validation:
-        parts = _parts(table, table.fold)
-    else:
-        parts = _by_share(table, validation, seed)
+    parts = _split(table, data, validation=validation, seed=seed, folds=folds, fold=fold)
     for note in table.notes:
         say(f"warning: {note}")
     say(patients(table))
@@ -180,7 +170,7 @@ def split(
 def show_fold(table: CaseTable, data: Path, folds: int | None, fold: int | None) -> None:
     """Print the size of the fold, if one is chosen."""
     if fold is not None:
-        say(_counts(_of_fold(table, data, folds, fold)))
+        say(_counts(_split(table, data, validation=0, seed=0, folds=folds, fold=fold)))
 
 
 def _counts(parts: Parts) -> str:
@@ -188,42 +178,33 @@ def _counts(parts: Parts) -> str:
     return f"{trained} to train on, {len(parts.validation)} to validate on"
 
 
-def _by_share(table: CaseTable, validation: float, seed: int) -> Parts:
-    """A share of the patients validates."""
-    from softoverlap.images import split_by_patient
+def _split(
+    table: CaseTable,
+    data: Path,
+    *,
+    validation: float,
+    seed: int,
+    folds: int | None,
+    fold: int | None,
+) -> Parts:
+    """The parts, and in print which fold it is."""
+    from softoverlap.images import split_of
 
-    if not validation:
-        return Parts(list(table.cases), [], [])
     try:
-        return Parts(*split_by_patient(table.cases, fraction=validation, seed=seed), [])
+        chosen = split_of(table, data, validation=validation, seed=seed, folds=folds, fold=fold)
     except ValueError as error:
-        raise ValueError(f"{error}, or pass --validation 0") from error
-
-
-def _of_fold(table: CaseTable, data: Path, folds: int | None, fold: int) -> Parts:
-    """A fold of the data set's own file, or else one that is drawn, always alike."""
-    from softoverlap.images import folds_by_patient, read_splits
-
-    path = (data if data.is_dir() else data.parent) / SPLITS
-    stored = read_splits(path, table.cases) if path.exists() else []
-    if stored and folds not in (None, len(stored)):
-        raise ValueError(f"--folds must be that of {path}, {len(stored)}, got {folds}")
-    every = stored or folds_by_patient(table.cases, folds or _FOLDS)
-    if not 0 <= fold < len(every):
-        raise ValueError(f"--fold must lie in [0, {len(every)}), got {fold}")
-    say(f"fold {fold} of {len(every)}, {f'as in {path}' if stored else 'drawn by patient'}")
-    parts = _parts(table, every[fold])
-    left = len(table.cases) - len(parts.train) - len(parts.validation)
-    if left:
-        say(f"warning: {plural(left, 'case')} in neither part of the fold")
-    return Parts(parts.train, parts.validation, [] if stored else every)
-
-
-def _parts(table: CaseTable, fold: Fold) -> Parts:
-    """The cases of a fold."""
-    train, held = set(fold.train), set(fold.validation)
-    return Parts(
+        if fold is None and "two patients" in str(error):
+            raise ValueError(f"{error}, or pass --validation 0") from error
+        raise
+    train, held = set(chosen.fold.train), set(chosen.fold.validation)
+    parts = Parts(
         [case for case in table.cases if case.name in train],
         [case for case in table.cases if case.name in held],
-        [],
+        list(chosen.drawn),
     )
+    if chosen.source.startswith("fold"):
+        say(chosen.source)
+    left = len(table.cases) - len(parts.train) - len(parts.validation)
+    if left:
+        say(f"warning: {plural(left, 'case')} in neither part of the split")
+    return parts

@@ -15,11 +15,12 @@ from softoverlap.anchors import AnchorOverlap, AnchorWeighting, Matches, anchor_
 from softoverlap.for_monai.detector.amodal import lesion_quality
 from softoverlap.for_monai.detector.loss_terms import reduce
 from softoverlap.for_monai.detector.samples import AnyMatches, Assignment, assignment
+from softoverlap.for_monai.detector.targets import without_unlabelled
 from softoverlap.lesion import Lesion
 from softoverlap.overlaps import BoxOverlap
 
 Target = dict[str, Any]
-"""Of an image: boxes, labels, and the lesions if they are known."""
+"""Of an image: boxes, labels, the lesions if they are known, and what nobody has labelled."""
 
 
 @dataclass(frozen=True)
@@ -85,6 +86,9 @@ class Learning:
     ) -> list[Matches]:
         """Match the anchors of each image with its lesions.
 
+        Where a target has `"unlabelled"`, voxels that nobody has labelled, background centred
+        there is ignored.
+
         A matcher with an attribute `uses_predictions` that is True is also given `pred_scores`,
         the predicted probability of each lesion's class at each anchor, and `pred_boxes`.
 
@@ -111,13 +115,17 @@ class Learning:
         alike = len(set(self.anchors_per_place)) == 1  # as every matcher understands
         per_place = self.anchors_per_place[0] if alike else self.anchors_per_place
         return [
-            self.matcher(
-                self._quality(target, boxes),
-                target[self.box_key].to(boxes.device),
+            without_unlabelled(
+                self.matcher(
+                    self._quality(target, boxes),
+                    target[self.box_key].to(boxes.device),
+                    boxes,
+                    num_locations_per_level=places,
+                    num_anchors_per_loc=per_place,
+                    **(self._predicted(*seen[image], target, boxes) if seen else {}),
+                ),
                 boxes,
-                num_locations_per_level=places,
-                num_anchors_per_loc=per_place,
-                **(self._predicted(*seen[image], target, boxes) if seen else {}),
+                target.get("unlabelled"),
             )
             for image, (boxes, target) in enumerate(zip(anchors, targets, strict=True))
         ]

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
+from jaxtyping import Bool, Float, Shaped
 from torch import Tensor
 
 from softoverlap._checks import check_boxes, check_tensors, should_validate
 from softoverlap._types import plain
+from softoverlap.anchors import Matches
 from softoverlap.lesion import Lesion
 
 
@@ -42,6 +45,48 @@ def lesion_target(lesions: Sequence[Lesion], *, spatial_dims: int = 3) -> dict[s
         "labels": torch.tensor([lesion.label for lesion in lesions], dtype=torch.int64),
         "lesions": list(lesions),
     }
+
+
+def without_unlabelled(
+    match: Matches,
+    anchors: Float[Tensor, "anchors coords"],
+    unlabelled: Shaped[Tensor, "1 *spatial"] | None,
+) -> Matches:
+    """The match, with background ignored whose anchor is centred where nobody has labelled.
+
+    Args:
+        match: Quality and lesion of each anchor.
+        anchors: Their boxes in voxels, shape (N, 2 * ndim).
+        unlabelled: Voxels without label, shape (1, *spatial), or None if all have one.
+
+    Examples:
+        >>> match = Matches(torch.zeros(2), torch.tensor([-1, -1]))
+        >>> anchors = torch.tensor([[0.0, 2.0], [2.0, 4.0]])
+        >>> without_unlabelled(match, anchors, torch.tensor([[0, 0, 1, 1]]) > 0).index
+        tensor([-1, -2])
+    """
+    if unlabelled is None:
+        return match
+    there = centred_in(anchors, unlabelled) & (match.index == -1)
+    return replace(match, index=match.index.masked_fill(there, -2))
+
+
+def centred_in(
+    boxes: Float[Tensor, "boxes coords"], voxels: Shaped[Tensor, "1 *spatial"]
+) -> Bool[Tensor, "boxes"]:
+    """Whether the centre of each box lies in one of these voxels.
+
+    Examples:
+        >>> centred_in(torch.tensor([[0.0, 2.0], [2.0, 9.0]]), torch.tensor([[1, 1, 1]]) > 0)
+        tensor([ True, False])
+    """
+    inside = plain(voxels)[0].to(boxes.device) != 0
+    low, high = plain(boxes).chunk(2, dim=1)
+    shape = torch.tensor(inside.shape, device=boxes.device)
+    centres = ((low + high) / 2).floor().long()
+    seen = ((centres >= 0) & (centres < shape)).all(dim=1)
+    places = torch.minimum(centres.clamp(min=0), shape - 1)
+    return inside[tuple(places.unbind(dim=1))] & seen
 
 
 def checked_targets(

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from softoverlap.for_monai.transforms.collating import PerItem
 
-TARGET_KEYS = ("boxes", "labels", "lesions", "spacing", "ignored")
+TARGET_KEYS = ("boxes", "labels", "lesions", "unlabelled", "spacing", "ignored")
 """What a target may hold of an item: the first two always, the last two for measures."""
 
 
@@ -27,7 +27,8 @@ def prepare_lesion_batch(
 
     Args:
         batchdata: What `lesion_collate` returns of items with `"image"`, `"boxes"`, `"labels"`,
-            for soft targets `"lesions"`, and for measures `"spacing"` in mm and `"ignored"`.
+            for soft targets `"lesions"`, where voxels lack a label `"unlabelled"`, and for measures
+            `"spacing"` in mm and `"ignored"`.
         device: Where the images shall lie; the detector takes targets there by itself.
         non_blocking: As of `Tensor.to`.
         kwargs: Further arguments of `Tensor.to`.

@@ -13,9 +13,12 @@ from monai.transforms.transform import Transform
 from torch import Tensor
 
 from softoverlap import boxes as geometry
+from softoverlap._checks import check_threshold
 from softoverlap._types import plain
 from softoverlap._units import EDGE_ROUNDING, MAX_LESION_MM
+from softoverlap.for_monai.detector.targets import centred_in
 from softoverlap.images import BoxFile, affine_spacing, write_box_files
+from softoverlap.overlaps import box_iou
 
 
 class MeasuredTargetd(Transform):
@@ -128,6 +131,58 @@ def boxes_between_grids(
     centre = ((low + high) / 2 - 0.5) @ turn.T + shift + 0.5
     half = ((high - low) / 2) @ turn.abs().T
     return torch.cat([centre - half, centre + half], dim=1).to(boxes)
+
+
+class DropUnlabelledBoxesd(Transform):
+    """Takes out detections where nobody has labelled, so that measures count nothing there.
+
+    A box goes if its centre lies in a voxel without label and it hits no lesion. It follows
+    `BoxesToOriginald` in the postprocessing of an evaluator.
+
+    Args:
+        pred_key: Key of the detections of an image.
+        unlabelled_key: Key of the voxels without label, shape (1, *spatial), or None.
+        box_key: Key of the boxes of the lesions.
+        hit: Least IoU with the box of a lesion that is hit, in (0, 1].
+
+    Examples:
+        >>> boxes, labels = torch.tensor([[0.0, 2.0], [4.0, 6.0]]), torch.tensor([0, 1])
+        >>> unlabelled = torch.tensor([[False] * 4 + [True] * 4])
+        >>> scan = {"boxes": torch.zeros(0, 2), "unlabelled": unlabelled}
+        >>> scan["pred"] = {"boxes": boxes, "labels": labels}
+        >>> DropUnlabelledBoxesd()(scan)["pred"]["labels"]
+        tensor([0])
+    """
+
+    def __init__(
+        self,
+        pred_key: str = "pred",
+        unlabelled_key: str = "unlabelled",
+        box_key: str = "boxes",
+        hit: float | int = 0.1,
+    ) -> None:
+        check_threshold(hit=hit)
+        self.pred_key, self.unlabelled_key, self.box_key = pred_key, unlabelled_key, box_key
+        self.hit = float(hit)
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """The scan with the detections that count.
+
+        Args:
+            data: A scan with detections, lesions, and voxels without label, on one grid.
+
+        Returns:
+            The same, with fewer detections.
+        """
+        unlabelled = data.get(self.unlabelled_key)
+        if unlabelled is None:
+            return dict(data)
+        found = {key: plain(column) for key, column in data[self.pred_key].items()}
+        boxes, truth = found["boxes"], plain(data[self.box_key])
+        lost = centred_in(boxes, unlabelled)
+        if len(truth):
+            lost &= ~(box_iou(boxes, truth.to(boxes)) >= self.hit).any(dim=1)
+        return {**data, self.pred_key: {key: column[~lost] for key, column in found.items()}}
 
 
 class SaveLesionBoxesd(Transform):

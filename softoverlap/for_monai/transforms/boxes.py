@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
-from dataclasses import replace
+from collections.abc import Hashable
 from typing import Any
 
 import numpy as np
@@ -20,8 +19,7 @@ from softoverlap.for_monai.transforms.box_lists import (
 )
 from softoverlap.for_monai.transforms.grid import Grid
 from softoverlap.for_monai.transforms.items import Item, channels_of, entry, like, named, without
-from softoverlap.for_monai.transforms.surroundings import grown
-from softoverlap.for_monai.transforms.table import Maps, lesion_table
+from softoverlap.for_monai.transforms.layers import spread
 from softoverlap.lesion import Lesion
 
 
@@ -29,8 +27,10 @@ class LesionsFromBoxesd(MapTransform, InvertibleTransform):
     """A soft mask, an instance map and a table from boxes: `LesionInstancesd` without masks.
 
     So lists of boxes, or of centres and diameters as those of LUNA16, train as masks do. Each voxel
-    of the soft mask holds the share of it that the box or its ellipsoid fills (`Lesion.from_box`),
-    and where two meet, the larger share and its lesion. The inverse takes mask, map and table out.
+    of the soft mask holds the share of it that the box or its ellipsoid fills (`Lesion.from_box`).
+    Boxes that share voxels lie in layers of their own, further channels of mask and map, so that
+    none hides another; `mask.amax(0)` is the mask of all. The inverse takes mask, map and table
+    out.
 
     `LesionsFromInstancesd` gives the real-valued boxes back, moved by MONAI's affine, as long as
     that is within a voxel of what is seen.
@@ -39,7 +39,8 @@ class LesionsFromBoxesd(MapTransform, InvertibleTransform):
         box_key: Where the boxes are, shape (N, 2 * ndim), or (N, ndim + 1) with one diameter.
         label_key: Where the labels are, whole numbers from 0, shape (N,); None for one class.
         image_key: The image whose grid they are brought to, shape (C, *spatial).
-        mask_key: Where the soft mask goes, float32, shape (1, *spatial).
+        mask_key: Where the soft mask goes, float32, shape (1, *spatial), or (L, *spatial) for L
+            layers.
         instances_key: Where the instance map goes, int32, of that shape.
         table_key: Where the table goes.
         layout: `"corners"` for all minima, then all maxima; `"centre"` for the centre, then the
@@ -48,8 +49,8 @@ class LesionsFromBoxesd(MapTransform, InvertibleTransform):
         shape: `"box"` or `"ellipsoid"`, which fills the box up to its faces.
 
     Raises:
-        ValueError: If a choice is unknown; when called, if a key is missing, or boxes or labels
-            have a wrong shape or value; the message names the key.
+        ValueError: If a choice is unknown; when called, if a key is missing, boxes or labels have
+            a wrong shape or value, or a box lies outside the image; the message names the key.
 
     Examples:
         >>> import torch
@@ -89,38 +90,42 @@ class LesionsFromBoxesd(MapTransform, InvertibleTransform):
                 f"{named(self.image_key)} must have an affine of {ndim} axes for boxes in mm, "
                 f"got {len(grid.origin)}"
             )
-        lesions = self._lesions(data, grid, ndim)
-        mask, owners = _painted(lesions, tuple(image.shape[1:]))
-        lesions = [
-            replace(lesion, volume_mm3=lesion.volume_mm3 - lost * grid.voxel_mm)
-            for lesion, lost in zip(lesions, _lost(lesions, mask, owners), strict=True)
-        ]
-        core = _cores(mask, owners, len(lesions))
-        stray = np.zeros(mask.shape, dtype=bool)
-        maps = Maps(core, grown(owners, stray, grid.edges))
-        numbers = torch.from_numpy(np.where(core > 0, core, -maps.surroundings))
-        device = image.device
+        shape = tuple(image.shape[1:])
+        lesions = self._lesions(data, grid, shape)
+        found = spread(lesions, shape, grid, threshold=0.5)
         return {
             **data,
-            self.mask_key: like(image, torch.from_numpy(mask)[None].to(device)),
-            self.instances_key: like(image, numbers[None].to(device)),
-            self.table_key: lesion_table(lesions, maps, grid, level=0.5, real_boxes=True),
+            self.mask_key: like(image, found.masks.to(image.device)),
+            self.instances_key: like(image, found.instances.to(image.device)),
+            self.table_key: found.table,
         }
 
     def inverse(self, data: Item) -> dict[Hashable, Any]:
         """The item without the soft mask, the instance map and the table."""
         return without(data, self.mask_key, self.instances_key, self.table_key)
 
-    def _lesions(self, data: Item, grid: Grid, ndim: int) -> list[Lesion]:
+    def _lesions(self, data: Item, grid: Grid, shape: tuple[int, ...]) -> list[Lesion]:
         values = _array(entry(data, self.box_key))
-        centres, edges = centres_and_edges(values, ndim, self.layout, named(self.box_key))
+        centres, edges = centres_and_edges(values, len(shape), self.layout, named(self.box_key))
         boxes = voxel_boxes(centres, edges, grid, coordinates=self.coordinates, shape=self.shape)
+        self._check_seen(boxes, shape)
         return [
             Lesion.from_box(
                 torch.from_numpy(box), spacing=grid.spacing, shape=self.shape, label=label
             )
             for box, label in zip(boxes, self._labels(data, len(boxes)), strict=True)
         ]
+
+    def _check_seen(self, boxes: np.ndarray, shape: tuple[int, ...]) -> None:
+        """Each box shares something with the image."""
+        low, high = boxes[:, : len(shape)], boxes[:, len(shape) :]
+        outside = ((high <= 0) | (low >= np.array(shape))).any(axis=1)
+        if outside.any():
+            first = boxes[outside][0].round(1).tolist()
+            raise ValueError(
+                f"{named(self.box_key)} must hold boxes in the image, {shape} voxels, got "
+                f"{first} in voxels: are layout and coordinates right?"
+            )
 
     def _labels(self, data: Item, count: int) -> list[int]:
         if self.label_key is None:
@@ -138,52 +143,3 @@ class LesionsFromBoxesd(MapTransform, InvertibleTransform):
 def _array(values: Any) -> np.ndarray:
     tensor = plain(values).detach().cpu() if isinstance(values, torch.Tensor) else values
     return np.asarray(tensor, dtype=np.float64)
-
-
-def _windows(
-    lesions: Sequence[Lesion], shape: tuple[int, ...]
-) -> list[tuple[tuple[slice, ...], np.ndarray]]:
-    """For each lesion where it lies in the image, and its crop there."""
-    found = []
-    for lesion in lesions:
-        offset, sides = lesion.offset.tolist(), lesion.crop.shape
-        low = [min(max(0, start), side) for start, side in zip(offset, shape, strict=True)]
-        high = [
-            max(a, min(start + length, side))
-            for a, start, length, side in zip(low, offset, sides, shape, strict=True)
-        ]
-        inner = tuple(
-            slice(max(a - start, 0), max(b - start, 0))
-            for a, b, start in zip(low, high, offset, strict=True)
-        )
-        found.append((tuple(map(slice, low, high)), lesion.crop.numpy()[inner]))
-    return found
-
-
-def _painted(lesions: Sequence[Lesion], shape: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
-    """The soft mask of all lesions, and the number of the one that each voxel belongs to."""
-    mask, owners = np.zeros(shape, dtype=np.float32), np.zeros(shape, dtype=np.int32)
-    for number, (window, crop) in enumerate(_windows(lesions, shape), start=1):
-        more = crop > mask[window]
-        mask[window][more] = crop[more]
-        owners[window][more] = number
-    return mask, owners
-
-
-def _lost(lesions: Sequence[Lesion], mask: np.ndarray, owners: np.ndarray) -> list[float]:
-    """The mass that each lesion left to others, in voxels."""
-    return [
-        float(
-            crop.sum(dtype=np.float64)
-            - mask[window][owners[window] == number].sum(dtype=np.float64)
-        )
-        for number, (window, crop) in enumerate(_windows(lesions, mask.shape), start=1)
-    ]
-
-
-def _cores(mask: np.ndarray, owners: np.ndarray, count: int) -> np.ndarray:
-    """Each lesion's voxels of at least 0.5; of one that has none, those of half its highest."""
-    peaks = np.zeros(count + 1, dtype=np.float32)
-    np.maximum.at(peaks, owners.ravel(), mask.ravel())
-    least = np.where(peaks >= 0.5, np.float32(0.5), peaks / 2)
-    return np.where((owners > 0) & (mask >= least[owners]), owners, 0)

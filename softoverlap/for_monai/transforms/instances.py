@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -13,7 +13,7 @@ import torch
 from monai.transforms import InvertibleTransform, MapTransform
 from torch import Tensor
 
-from softoverlap._checks import check_threshold, check_weight, check_within
+from softoverlap._checks import check_threshold, check_weight, check_within, refusal
 from softoverlap._types import plain
 from softoverlap.for_monai.transforms.bridges import bridged
 from softoverlap.for_monai.transforms.classes import classes_of
@@ -22,10 +22,17 @@ from softoverlap.for_monai.transforms.items import (
     Item,
     channels_of,
     check_same_grid,
+    entry,
     like,
     named,
     probabilities_of,
     without,
+)
+from softoverlap.for_monai.transforms.layers import (
+    Spread,
+    check_count,
+    spread,
+    with_unlabelled,
 )
 from softoverlap.for_monai.transforms.surroundings import grown
 from softoverlap.for_monai.transforms.table import Maps, lesion_table
@@ -56,13 +63,20 @@ class LesionInstancesd(MapTransform, InvertibleTransform):
         classes_key: Where a map of classes is, whole numbers of shape (1, *spatial): 0 for
             background, 1 for the first class, which has the label 0. A lesion has the class of
             most of its voxels. None for one class.
-        instances_key: Where the instance map goes, shape (1, *spatial), int32.
+        instances_key: Where the instance map goes, shape (1, *spatial), int32; a channel a layer.
         table_key: Where the table goes, a dictionary of tensors.
         threshold: Lowest probability inside a lesion, in (0, 1]; of raters' masks too.
         low: Lowest probability of a lesion's voxels other than its core (hysteresis), or None.
         halo: Lowest probability of a soft edge, in [0, threshold]; lower ones count as 0.
         connectivity: Neighbours of a voxel, 6, 18 or 26 in 3D, 4 or 8 in 2D; 26 for all of them.
         min_mm3: Smallest volume of a lesion, in mm³.
+        lesions_key: Where the lesions are, a list of `Lesion` in voxels of the mask, if they are
+            known, as `LoadLesionCased` gives them. None is sought then, and each keeps its box,
+            class and existence. Lesions that share voxels, such as regions within regions, lie in
+            layers, further channels of map and mask. None to seek them.
+        unlabelled_key: Where the voxels are that nobody has labelled, shape (1, *spatial), or None
+            in an item where all are. They get a layer of their own in the instance map, and
+            `LesionsFromInstancesd` gives them back. None if all voxels are labelled.
 
     Raises:
         ValueError: If a setting is out of range; when called, if a key is missing, a shape is
@@ -92,7 +106,14 @@ class LesionInstancesd(MapTransform, InvertibleTransform):
         halo: float | int = 0.0,
         connectivity: int = 26,
         min_mm3: float | int = 0.0,
+        lesions_key: Hashable | None = None,
+        unlabelled_key: Hashable | None = None,
     ) -> None:
+        if lesions_key is not None and (classes_key is not None or low is not None):
+            raise refusal(
+                "lesions_key", "goes without `classes_key=` and `low=`: lesions are known"
+            )
+        self.lesions_key, self.unlabelled_key = lesions_key, unlabelled_key
         read = [key for key in (mask_key, raters_key, classes_key) if key is not None]
         super().__init__(tuple(read))
         self.mask_key, self.raters_key, self.classes_key = mask_key, raters_key, classes_key
@@ -114,9 +135,25 @@ class LesionInstancesd(MapTransform, InvertibleTransform):
         mask = probabilities_of(data, self.mask_key, maker="FuseRatersd")
         raters = self._raters(data, mask)
         grid = Grid.of(mask, mask.ndim - 1, named(self.mask_key))
+        if self.lesions_key is None:
+            found = self._found(data, mask, raters, grid)
+        else:
+            found = self._known(data, mask, raters, grid)
+        instances = with_unlabelled(found.instances, self._unlabelled(data, mask))
+        made = {
+            self.instances_key: like(mask, instances.to(mask.device)),
+            self.table_key: found.table,
+        }
+        if self.lesions_key is not None:
+            made[self.mask_key] = like(mask, found.masks.to(mask.device))
+        return {**data, **made}
+
+    def _found(self, data: Item, mask: Tensor, raters: Tensor | None, grid: Grid) -> Spread:
+        """The components of the mask, or of the raters."""
         lesions, found = labelled_lesions(
             plain(mask)[0], spacing=grid.spacing, raters=raters, **self.settings
         )
+        check_count(len(lesions))
         core = found.core.astype(np.int32)
         stray = (plain(mask)[0] > 0).cpu().numpy() & (found.owned == 0)
         maps = Maps(core, grown(found.owned.astype(np.int32), stray, grid.edges))
@@ -124,11 +161,45 @@ class LesionInstancesd(MapTransform, InvertibleTransform):
         if raters is not None:
             self._warn_of_bridges(core, marked_voxels(raters, plain(mask)[0], self._least))
         numbers = torch.from_numpy(np.where(core > 0, core, -maps.surroundings))
-        return {
-            **data,
-            self.instances_key: like(mask, numbers[None].to(mask.device)),
-            self.table_key: lesion_table(lesions, maps, grid, level=self._level),
-        }
+        count = len(lesions)
+        table = lesion_table(
+            lesions, [maps], grid, level=[self._level] * count, real_boxes=[False] * count
+        )
+        return Spread(plain(mask), numbers[None], table)
+
+    def _known(self, data: Item, mask: Tensor, raters: Tensor | None, grid: Grid) -> Spread:
+        """The lesions that the item holds."""
+        lesions = self._lesions(data, mask)
+        marked = None if raters is None else marked_voxels(raters, plain(mask)[0], self._least)
+        found = spread(
+            lesions,
+            tuple(mask.shape[1:]),
+            grid,
+            threshold=self.settings["threshold"],
+            marked=None if marked is None else marked.any(axis=0),
+            level=self._level,
+        )
+        if marked is not None and len(marked) > 1:
+            core = found.instances.clamp(min=0).amax(dim=0).numpy()
+            self._warn_of_bridges(core, marked)
+        return found
+
+    def _lesions(self, data: Item, mask: Tensor) -> list[Lesion]:
+        lesions, name = entry(data, self.lesions_key), named(self.lesions_key)
+        if not isinstance(lesions, Sequence) or not all(isinstance(x, Lesion) for x in lesions):
+            raise TypeError(f"{name} must be a list of Lesion, got {type(lesions).__name__}")
+        if any(lesion.crop.ndim != mask.ndim - 1 for lesion in lesions):
+            raise ValueError(f"{name} must hold lesions of {mask.ndim - 1} axes, got others")
+        least = self.settings["min_mm3"]
+        return [lesion for lesion in lesions if lesion.volume_mm3 >= least]
+
+    def _unlabelled(self, data: Item, mask: Tensor) -> Tensor | None:
+        """What nobody has labelled; None if all voxels are labelled."""
+        if self.unlabelled_key is None or entry(data, self.unlabelled_key) is None:
+            return None
+        unlabelled = channels_of(data, self.unlabelled_key, one=True)
+        check_same_grid(self.unlabelled_key, unlabelled, self.mask_key, mask)
+        return plain(unlabelled).cpu()
 
     def inverse(self, data: Item) -> dict[Hashable, Any]:
         """The item without the instance map and the table."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Hashable, Mapping
 from typing import Any
 
@@ -12,6 +13,9 @@ from torch import Tensor
 
 from softoverlap._checks import check_probabilities, check_tensors
 from softoverlap._types import plain
+
+_NEAR = 0.1
+"""Voxels by which two tensors of one grid may be apart: affines pass through float32."""
 
 Item = Mapping[Hashable, Any]
 """One element of a data set: a dictionary of tensors and other things."""
@@ -60,11 +64,27 @@ def probabilities_of(item: Item, key: Hashable, *, maker: str = "", one: bool = 
 
 
 def check_same_grid(key: Hashable, value: Tensor, other_key: Hashable, other: Tensor) -> None:
-    """Two tensors of an item have one spatial shape."""
+    """Two tensors of an item have one spatial shape, and lie at one place if both say where."""
+    shape = tuple(other.shape[1:])
     if value.shape[1:] != other.shape[1:]:
         raise ValueError(
             f"{named(key)} must have the spatial shape of {named(other_key)}, "
-            f"{tuple(other.shape[1:])}, got {tuple(value.shape[1:])}"
+            f"{shape}, got {tuple(value.shape[1:])}"
+        )
+    if not (isinstance(value, MetaTensor) and isinstance(other, MetaTensor)):
+        return
+    here, there = (plain(tensor.affine).cpu().double().numpy() for tensor in (value, other))
+    if here.shape != there.shape:
+        return
+    axes = min(len(shape), len(there) - 1)
+    ends = np.zeros((len(there), 2**axes))
+    ends[:axes] = np.array(list(itertools.product(*((0, side) for side in shape[:axes])))).T
+    ends[-1] = 1
+    apart = np.linalg.norm((here - there) @ ends, axis=0).max()
+    if not apart <= _NEAR * np.linalg.norm(there[:-1, :axes], axis=0).min():
+        raise ValueError(
+            f"{named(key)} must lie where {named(other_key)} does, got affines that are up to "
+            f"{apart:.3g} mm apart"
         )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -34,34 +35,36 @@ class Patch:
 
 
 def lesions_left(
-    patch: Patch, table: LesionTable, *, amodal: bool, min_visible: float
+    layers: Sequence[Patch], table: LesionTable, *, amodal: bool, min_visible: float
 ) -> list[Lesion]:
     """The lesions that the patch shows, in the order of the table.
 
     Args:
-        patch: What the transforms left.
+        layers: What the transforms left, for each layer of the lesions.
         table: What was known before them.
         amodal: Give lesions that are cut the box of the whole lesion.
         min_visible: Least share of a lesion's mass that must be left.
     """
     rows = {name: column.cpu().numpy() for name, column in table.items()}
-    numbers = np.abs(patch.instances)
-    hulls = _hull_boxes(rows, patch.grid)
-    windows = _windows(numbers, patch, rows)
-    lesions = []
-    for row, window in enumerate(windows):
-        if window is None:
-            continue
-        whole = _Whole(row, rows, hulls[row])
-        own = numbers[window] == row + 1
-        for part in _parts(patch, window, own, whole):
-            visible = part.visible(whole)
-            if part.mass > 0 and visible >= min_visible:
-                cut = amodal and visible < 1 and not part.is_copy
-                box = part.box(whole)
-                box = _around(whole.hull, box) if cut else box
-                lesions.append(part.lesion(whole, box, visible if cut else 1.0))
-    return lesions
+    hulls = _hull_boxes(rows, layers[0].grid)
+    found = []
+    for layer, patch in enumerate(layers):
+        numbers = np.abs(patch.instances)
+        for row, window in _windows(numbers, patch, rows, layer):
+            whole = _Whole(row, rows, hulls[row])
+            own = numbers[window] == row + 1
+            for part in _parts(patch, window, own, whole):
+                visible = part.visible(whole)
+                if part.mass > 0 and visible >= min_visible:
+                    found.append((row, _record(part, whole, visible, amodal=amodal)))
+    return [lesion for _, lesion in sorted(found, key=lambda pair: pair[0])]
+
+
+def _record(part: _Part, whole: _Whole, visible: float, *, amodal: bool) -> Lesion:
+    cut = amodal and visible < 1 and not part.is_copy
+    box = part.box(whole)
+    box = _around(whole.hull, box) if cut else box
+    return part.lesion(whole, box, visible if cut else 1.0)
 
 
 class _Whole:
@@ -126,7 +129,9 @@ class _Part:
         if not len(high):
             high = self.places[self.weights >= self.weights.max() / 2]
         seen = self._seen(high)
-        return _matched(_clipped(whole.hull, self.patch), seen) if whole.real_box else seen
+        if not whole.real_box:
+            return seen
+        return _matched(_clipped(whole.hull, self.patch), seen, self._seen(self.places))
 
     def _seen(self, places: np.ndarray) -> np.ndarray:
         return _tight(places) + np.tile(self.first, 2)
@@ -183,9 +188,14 @@ def _clipped(box: np.ndarray, patch: Patch) -> np.ndarray:
     return box.clip(0, np.tile(patch.mask.shape, 2))
 
 
-def _matched(exact: np.ndarray, seen: np.ndarray) -> np.ndarray:
-    """Real-valued faces where they are within a voxel of those that are seen, else the latter."""
-    faces, ndim = np.where(np.abs(exact - seen) <= 1, exact, seen), len(seen) // 2
+def _matched(exact: np.ndarray, seen: np.ndarray, widest: np.ndarray) -> np.ndarray:
+    """Real-valued faces where they are within a voxel of those that are seen, else the latter.
+
+    The tip of a slender ellipsoid lies in voxels that it fills by less than a half, so a face may
+    also be as close to the widest box, around all voxels with any probability.
+    """
+    near = (np.abs(exact - seen) <= 1) | (np.abs(exact - widest) <= 1)
+    faces, ndim = np.where(near, exact, seen), len(seen) // 2
     return faces if (faces[ndim:] > faces[:ndim]).all() else seen
 
 
@@ -196,16 +206,17 @@ def _around(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 def _windows(
-    numbers: np.ndarray, patch: Patch, rows: dict[str, np.ndarray]
-) -> list[tuple[slice, ...] | None]:
-    """Where each lesion is; one that vanished from the map is put where its centre went.
+    numbers: np.ndarray, patch: Patch, rows: dict[str, np.ndarray], layer: int
+) -> list[tuple[int, tuple[slice, ...]]]:
+    """Row and place of each lesion of a layer; one that vanished is put where its centre went.
 
     It is given the voxels around its centre that belong to no lesion; without soft mask there it
     stays away. The numbers are written to.
     """
-    count = len(rows["label"])
-    windows = ndimage.find_objects(numbers, max_label=count) if count else []
-    gone = np.array([row for row, window in enumerate(windows) if window is None], dtype=int)
+    ours = np.flatnonzero(rows["layer"] == layer)
+    found = ndimage.find_objects(numbers, max_label=len(rows["label"])) if len(ours) else []
+    windows = {row: found[row] for row in ours.tolist()}
+    gone = np.array([row for row, window in windows.items() if window is None], dtype=int)
     centres = np.floor(patch.grid.to_voxels(rows["centre"][gone])).astype(int)
     inside = ((centres >= 0) & (centres < numbers.shape)).all(axis=1)
     for row, centre in zip(gone[inside].tolist(), centres[inside], strict=True):
@@ -213,4 +224,4 @@ def _windows(
         free = (numbers[around] == 0) & (patch.mask[around] > 0)
         numbers[around][free] = row + 1
         windows[row] = around if free.any() else None
-    return windows
+    return [(row, window) for row, window in windows.items() if window is not None]

@@ -29,12 +29,13 @@ and `box` the tight box in voxels of the grid on which the lesion was found, who
 `affine`. `surroundings_mm3` is the volume of all voxels with its number in the instance map.
 `hull` holds points in mm around the lesion, for all lesions one after the other, and `hull_end`
 says where those of each end. `level` is the lowest probability of a lesion's own voxels, infinite
-if more than that decides which they are; `real_box` says that the box is not one of voxels.
+if more than that decides which they are; `real_box` says that the box is not one of voxels, and
+`layer` in which layer of mask and instance map the lesion lies.
 """
 
 COLUMNS = (
     "label", "existence", "volume_mm3", "centre", "box", "surroundings_mm3", "hull_end", "level",
-    "real_box",
+    "real_box", "layer",
 )  # fmt: skip
 
 
@@ -46,14 +47,25 @@ class Maps(NamedTuple):
 
 
 def lesion_table(
-    lesions: Sequence[Lesion], maps: Maps, grid: Grid, *, level: float, real_boxes: bool = False
+    lesions: Sequence[Lesion],
+    layers: Sequence[Maps],
+    grid: Grid,
+    *,
+    level: Sequence[float],
+    real_boxes: Sequence[bool],
 ) -> LesionTable:
-    """The table of lesions, of which number `k + 1` in the maps is lesion `k`."""
-    ndim = maps.core.ndim
-    counts = np.bincount(maps.surroundings.ravel(), minlength=len(lesions) + 1)[1:]
+    """The table of lesions, of which number `k + 1` in the maps of a layer is lesion `k`."""
+    ndim = layers[0].core.ndim
+    counts = np.stack(
+        [np.bincount(maps.surroundings.ravel(), minlength=len(lesions) + 1)[1:] for maps in layers]
+    )
     boxes = [lesion.box.cpu().double() for lesion in lesions]
     centres = [lesion.centre.cpu().double().numpy() for lesion in lesions]
-    corners = [box_corners(box.numpy()) for box in boxes] if real_boxes else _hulls(maps.core)
+    own = _hulls(layers, len(lesions))
+    corners = [
+        box_corners(box.numpy()) if is_real else hull
+        for box, hull, is_real in zip(boxes, own, real_boxes, strict=True)
+    ]
     hulls = [grid.to_world(points) for points in corners]
     ends = np.cumsum([len(points) for points in hulls], dtype=np.int64)
     affine = np.eye(len(grid.origin) + 1, ndim + 1)
@@ -64,11 +76,12 @@ def lesion_table(
         "volume_mm3": _numbers([lesion.volume_mm3 for lesion in lesions]),
         "centre": torch.from_numpy(grid.to_world(np.array(centres).reshape(-1, ndim))),
         "box": torch.stack(boxes) if boxes else torch.zeros(0, 2 * ndim, dtype=torch.float64),
-        "surroundings_mm3": torch.from_numpy(counts * grid.voxel_mm),
+        "surroundings_mm3": torch.from_numpy(counts.sum(axis=0) * grid.voxel_mm),
         "hull": torch.from_numpy(np.concatenate([np.zeros((0, len(grid.origin))), *hulls])),
         "hull_end": torch.from_numpy(ends),
-        "level": torch.full((len(lesions),), level, dtype=torch.float64),
-        "real_box": torch.full((len(lesions),), real_boxes),
+        "level": _numbers(level),
+        "real_box": torch.tensor(real_boxes, dtype=torch.bool),
+        "layer": torch.from_numpy(counts.argmax(axis=0)),
         "affine": torch.from_numpy(affine),
     }
 
@@ -92,19 +105,26 @@ def box_corners(box: np.ndarray) -> np.ndarray:
     return np.array(list(itertools.product(*box.reshape(2, -1).T)))
 
 
+def tight_box(window: Sequence[slice]) -> np.ndarray:
+    """The box of a window of voxels: all minima, then all maxima."""
+    return np.array([edge.start for edge in window] + [edge.stop for edge in window], dtype=float)
+
+
 def _numbers(values: Sequence[float]) -> Tensor:
     return torch.tensor([float(value) for value in values], dtype=torch.float64)
 
 
-def _hulls(core: np.ndarray) -> list[np.ndarray]:
+def _hulls(layers: Sequence[Maps], count: int) -> list[np.ndarray]:
     """Corners of the convex hull of each lesion's voxels, in voxel coordinates.
 
     Under any affine transform they have the tight box of the lesion.
     """
-    hulls = []
-    for number, window in enumerate(ndimage.find_objects(core), start=1):
-        first = np.array([edge.start for edge in window])
-        hulls.append(_hull(core[window] == number) + first)
+    hulls = [np.zeros((0, layers[0].core.ndim))] * count
+    for core, _ in layers:
+        for row, window in enumerate(ndimage.find_objects(core)):
+            if window is not None:
+                first = np.array([edge.start for edge in window])
+                hulls[row] = _hull(core[window] == row + 1) + first
     return hulls
 
 

@@ -24,6 +24,7 @@ from softoverlap.for_monai.transforms.items import (
     probabilities_of,
     without,
 )
+from softoverlap.for_monai.transforms.layers import UNLABELLED
 from softoverlap.for_monai.transforms.left import Patch, lesions_left
 from softoverlap.for_monai.transforms.table import checked_table
 
@@ -48,14 +49,17 @@ class LesionsFromInstancesd(MapTransform, InvertibleTransform):
     says together.
 
     Args:
-        mask_key: Where the transformed soft mask is, shape (1, *spatial).
-        instances_key: Where the transformed instance map is, a `MetaTensor` of that shape.
+        mask_key: Where the transformed soft mask is, shape (1, *spatial), or (L, *spatial) where
+            lesions lie in layers.
+        instances_key: Where the transformed instance map is, a `MetaTensor` on that grid.
         table_key: Where the table is.
         box_key: Where the boxes go, float32 in voxels, shape (M, 2 * ndim).
         label_key: Where the labels go, int64, shape (M,).
         lesions_key: Where the list of `Lesion` goes.
         amodal: Give lesions that are cut the box of the whole lesion.
         min_visible: Least share of a lesion's mass that must be left, in [0, 1].
+        unlabelled_key: Where the voxels go that nobody has labelled, bool, shape (1, *spatial), or
+            None if all are labelled (`LesionInstancesd` with its `unlabelled_key`); None for not.
 
     Raises:
         TypeError: When called, if the instances are no `MetaTensor`, or the table is none.
@@ -84,8 +88,10 @@ class LesionsFromInstancesd(MapTransform, InvertibleTransform):
         lesions_key: Hashable = "lesions",
         amodal: bool = False,
         min_visible: float | int = 0.25,
+        unlabelled_key: Hashable | None = None,
     ) -> None:
         super().__init__((mask_key, instances_key))
+        self.unlabelled_key = unlabelled_key
         check_boolean(amodal=amodal)
         check_within(0, 1, min_visible=min_visible)
         self.mask_key, self.instances_key, self.table_key = mask_key, instances_key, table_key
@@ -94,41 +100,56 @@ class LesionsFromInstancesd(MapTransform, InvertibleTransform):
 
     def __call__(self, data: Item) -> dict[Hashable, Any]:
         """The item with boxes, labels and lesions."""
-        mask = probabilities_of(data, self.mask_key)
-        instances = channels_of(data, self.instances_key, maker=_MAKER, one=True)
+        mask = probabilities_of(data, self.mask_key, one=False)
+        instances = channels_of(data, self.instances_key, maker=_MAKER)
         check_same_grid(self.instances_key, instances, self.mask_key, mask)
         table = checked_table(entry(data, self.table_key, _MAKER), self.table_key)
-        numbers = self._numbers(instances, len(table["label"]))
+        numbers, unlabelled = self._numbers(instances, len(mask), len(table["label"]))
         ndim = mask.ndim - 1
         grid = Grid.of(instances, ndim, named(self.instances_key))
-        patch = Patch(plain(mask)[0].detach().cpu().float().clamp(0, 1).numpy(), numbers, grid)
-        lesions = lesions_left(patch, table, amodal=self.amodal, min_visible=self.min_visible)
+        soft = plain(mask).detach().cpu().float().clamp(0, 1).numpy()
+        layers = [Patch(*layer, grid) for layer in zip(soft, numbers, strict=True)]
+        lesions = lesions_left(layers, table, amodal=self.amodal, min_visible=self.min_visible)
         target = lesion_target(lesions, spatial_dims=ndim)
-        return {
+        found = {
             **data,
             self.box_key: target["boxes"],
             self.label_key: target["labels"],
             self.lesions_key: target["lesions"],
         }
+        if self.unlabelled_key is not None:
+            found[self.unlabelled_key] = unlabelled
+        return found
 
     def inverse(self, data: Item) -> dict[Hashable, Any]:
         """The item without boxes, labels and lesions."""
-        return without(data, self.box_key, self.label_key, self.lesions_key)
+        more = () if self.unlabelled_key is None else (self.unlabelled_key,)
+        return without(data, self.box_key, self.label_key, self.lesions_key, *more)
 
-    def _numbers(self, instances: Tensor, count: int) -> np.ndarray:
-        """The instance map as whole numbers."""
+    def _numbers(
+        self, instances: Tensor, layers: int, count: int
+    ) -> tuple[np.ndarray, Tensor | None]:
+        """The instance map of each layer as whole numbers, and what nobody has labelled."""
         name = named(self.instances_key)
         if not isinstance(instances, MetaTensor):
             raise TypeError(
                 f"{name} must be a MetaTensor, whose affine says where lesions went, "
                 f"got {type(instances).__name__}; track_meta=True keeps it one"
             )
-        values = plain(instances)[0].detach().cpu()
+        values = plain(instances).detach().cpu()
         numbers = values.to(torch.int32)
+        unlabelled = numbers == UNLABELLED
         whole = not values.is_floating_point() or bool((values == numbers).all())
+        numbers = numbers.masked_fill(unlabelled, 0)
         if not whole or int(numbers.abs().max()) > count:
             raise ValueError(
                 f"{name} must hold the numbers of {count} lesions, as LesionInstancesd gives and "
                 f"resampling with mode='nearest' keeps; was it resampled otherwise?"
             )
-        return numbers.numpy()
+        if len(numbers) not in (layers, layers + 1) or bool(numbers[layers:].any()):
+            raise ValueError(
+                f"{name} must have the {layers} layers of {named(self.mask_key)}, "
+                f"and one more for voxels without label, got {len(numbers)}"
+            )
+        seen = unlabelled.any(dim=0, keepdim=True)
+        return numbers[:layers].numpy(), seen if len(numbers) > layers else None

@@ -14,6 +14,7 @@ from scipy import ndimage
 from softoverlap._checks import check_within
 from softoverlap._types import plain
 from softoverlap.for_monai.transforms.items import Item, channels_of, like, without
+from softoverlap.for_monai.transforms.layers import UNLABELLED
 
 
 class LesionWeightMapd(MapTransform, InvertibleTransform):
@@ -62,10 +63,10 @@ class LesionWeightMapd(MapTransform, InvertibleTransform):
 
     def __call__(self, data: Item) -> dict[Hashable, Any]:
         """The item with the weight map."""
-        instances = channels_of(data, self.keys[0], maker="LesionInstancesd", one=True)
-        numbers = np.asarray(plain(instances)[0].detach().cpu().numpy()).astype(np.int32)
-        shape = np.array(numbers.shape)
-        weight = np.zeros(numbers.shape, dtype=np.float32)
+        instances = channels_of(data, self.keys[0], maker="LesionInstancesd")
+        numbers = np.asarray(plain(instances).detach().cpu().numpy()).astype(np.int32)
+        shape = np.array(numbers.shape[1:])
+        weight = np.zeros(numbers.shape[1:], dtype=np.float32)
         boxes = _boxes(numbers)
         for box in boxes:
             window = self._window(box, shape)
@@ -107,8 +108,12 @@ class LesionWeightMapd(MapTransform, InvertibleTransform):
         weight += share / float(np.prod(last - first + 1))
 
 
-def _boxes(numbers: np.ndarray) -> list[tuple[slice, ...]]:
+def _boxes(layers: np.ndarray) -> list[tuple[slice, ...]]:
     """Around each lesion; around its surroundings if resampling left no voxel of its own."""
-    own = ndimage.find_objects(numbers.clip(min=0), max_label=int(np.abs(numbers).max()))
-    wide = ndimage.find_objects(np.abs(numbers))
-    return [a or b for a, b in zip(own, wide, strict=True) if a or b]
+    found = []
+    for layer in layers:
+        numbers = np.where(layer == UNLABELLED, 0, layer)
+        own = ndimage.find_objects(numbers.clip(min=0), max_label=int(np.abs(numbers).max()))
+        wide = ndimage.find_objects(np.abs(numbers))
+        found += [a or b for a, b in zip(own, wide, strict=True) if a or b]
+    return found

@@ -79,15 +79,30 @@ def test_centres_and_diameters_in_lps_are_luna16s():
     torch.testing.assert_close(out["lesions"][0].centre, voxel, atol=1e-2, rtol=0)
 
 
-def test_boxes_that_overlap_share_out_the_voxels():
-    boxes = torch.tensor([[2.0, 2, 8, 8], [6.0, 6, 12, 12], [2.0, 2, 8, 8], [30.0, 30, 33, 33]])
+def test_boxes_that_overlap_hide_nothing_of_each_other():
+    boxes = torch.tensor([[2.0, 2, 8, 8], [6.0, 6, 12, 12], [2.0, 2, 8, 8], [3.0, 3, 5, 5.5]])
     spread = LesionsFromBoxesd()({"image": image((20, 20)), "boxes": boxes})
-    table = spread["lesion_table"]
-    assert spread["mask"].sum() == 36 + 36 - 4
-    assert table["volume_mm3"].tolist() == pytest.approx([36, 32, 0, 9])
-    out = LesionsFromInstancesd()(spread)  # the same box twice is one, and one lies outside
-    assert len(out["boxes"]) == 2
-    assert sum(lesion.volume_mm3 for lesion in out["lesions"]) == pytest.approx(68)
+    assert spread["mask"].shape == spread["instances"].shape == (3, 20, 20)
+    assert spread["mask"].amax(dim=0).sum() == 36 + 36 - 4
+    assert spread["lesion_table"]["layer"].tolist() == [0, 1, 2, 1]
+    flip = Compose([Flipd(KEYS, 0), LesionsFromInstancesd()])(spread)
+    expected = boxes[:, [0, 1, 2, 3]].clone()
+    expected[:, 0], expected[:, 2] = 20 - boxes[:, 2], 20 - boxes[:, 0]
+    torch.testing.assert_close(flip["boxes"], expected, atol=1e-5, rtol=0)
+    assert [lesion.volume_mm3 for lesion in flip["lesions"]] == pytest.approx([36, 36, 36, 5])
+
+
+def test_a_slender_ellipsoid_gets_its_whole_box_back():
+    box = torch.tensor([[2.0, 8.0, 8.0, 18.0, 9.5, 9.5]])
+    out = given_back({"image": image(), "boxes": box}, shape="ellipsoid")
+    torch.testing.assert_close(out["boxes"], box, atol=1e-5, rtol=0)
+
+
+@pytest.mark.bad_input
+def test_a_box_outside_the_image_is_refused():
+    boxes = torch.tensor([[2.0, 2, 8, 8], [30.0, 30, 33, 33]])
+    with pytest.raises(ValueError, match=r"in the image, \(20, 20\) voxels, got \[30.0, 30.0"):
+        LesionsFromBoxesd()({"image": image((20, 20)), "boxes": boxes})
 
 
 def test_under_other_transforms_boxes_stay_around_what_is_seen():

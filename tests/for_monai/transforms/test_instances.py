@@ -181,3 +181,13 @@ def test_missing_keys_are_named():
 def test_settings_out_of_range_are_refused_at_once(settings, message):
     with pytest.raises(ValueError, match=message):
         LesionInstancesd(**settings)
+
+
+@pytest.mark.bad_input
+def test_a_mask_elsewhere_than_the_map_is_refused():
+    found = LesionInstancesd()(item_of(torch.zeros(6, 6, 6)))
+    shifted = found["mask"].affine.clone()
+    shifted[0, 3] += 2
+    moved = MetaTensor(found["mask"].as_tensor(), affine=shifted)
+    with pytest.raises(ValueError, match=r"must lie where item\['mask'\] does, got .* 2 mm apart"):
+        LesionsFromInstancesd()({**found, "mask": moved})
