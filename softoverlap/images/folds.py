@@ -83,15 +83,18 @@ def split_of(
     if not asked and not validation:
         return Split(Fold(tuple(case.name for case in table.cases), ()), source="all train")
     place = Path(folder)
-    named = folds is not None and not isinstance(folds, int)
-    path = Path(folds) if named else (place if place.is_dir() else place.parent) / SPLITS
-    if named or path.exists():
+    path, count = (place if place.is_dir() else place.parent) / SPLITS, _FOLDS
+    if isinstance(folds, int):
+        count = folds
+    elif folds is not None:
+        path = Path(folds)
+    if path.exists() or not (folds is None or isinstance(folds, int)):
         stored = read_splits(path, table.cases)
         if isinstance(folds, int) and folds != len(stored):
             raise refusal("folds", f"must be that of {path}, {len(stored)}, got {folds}")
         return _numbered(stored, fold or 0, f"as in {path}")
     if asked:
-        every = folds_by_patient(table.cases, _FOLDS if folds is None else int(folds))
+        every = folds_by_patient(table.cases, count)
         return _numbered(every, fold or 0, "drawn by patient", drawn=True)
     if table.fold is not None:
         patients = {case.name: case.patient for case in table.cases}

@@ -176,7 +176,7 @@ class LesionInstancesd(MapTransform, InvertibleTransform):
             tuple(mask.shape[1:]),
             grid,
             threshold=self.settings["threshold"],
-            marked=None if marked is None else marked.any(axis=0),
+            marked=None if marked is None else np.any(marked, axis=0),
             level=self._level,
         )
         if marked is not None and len(marked) > 1:
