@@ -7,7 +7,6 @@ corner `c` in voxel coordinates, where voxel `i` fills `[i, i + 1)`, lies at `af
 from __future__ import annotations
 
 import itertools
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -18,6 +17,7 @@ from torch import Tensor
 
 from softoverlap._checks import check_boxes, check_tensors
 from softoverlap._types import Boxes, plain
+from softoverlap._units import edges_of_volume
 from softoverlap.images.noted import Noted, warned
 
 SAME_GRID = 0.01
@@ -191,11 +191,7 @@ def lesion_spacing(affine: Shaped[Tensor, "4 4"]) -> tuple[float, ...]:
         >>> lesion_spacing(torch.diag(torch.tensor([-1.0, 1.0, 2.5, 1.0])))
         (1.0, 1.0, 2.5)
     """
-    edges, volume = affine_spacing(affine), voxel_volume(affine)
-    if math.isclose(math.prod(edges), volume, rel_tol=1e-6):  # as float32 headers have it
-        return edges
-    scale = math.cbrt(volume / math.prod(edges))
-    return tuple(edge * scale for edge in edges)
+    return edges_of_volume(affine_spacing(affine), voxel_volume(affine))
 
 
 def boxes_to_world(

@@ -101,7 +101,7 @@ def checked_targets(
         got = "none" if targets is None else str(len(targets))
         raise ValueError(f"targets must hold one dict for each of {len(images)} images, got {got}")
     return [
-        _checked(target, f"targets[{number}]", keys, num_classes, spatial_dims, images[0].device)
+        _checked(target, f"targets[{number}]", keys, num_classes, spatial_dims, images[number])
         for number, target in enumerate(targets)
     ]
 
@@ -112,7 +112,7 @@ def _checked(
     keys: tuple[str, str],
     num_classes: int,
     ndim: int,
-    device: torch.device,
+    image: Tensor,
 ) -> dict[str, Any]:
     missing = [key for key in keys if key not in target]
     if missing:
@@ -130,10 +130,11 @@ def _checked(
         raise ValueError(f"{name}[{keys[0]!r}] must hold boxes with a volume, got a flat one")
     _check_labels(label, len(box), f"{name}[{keys[1]!r}]", num_classes)
     _check_lesions(target.get("lesions"), len(box), f"{name}['lesions']", ndim)
+    _check_unlabelled(target.get("unlabelled"), f"{name}['unlabelled']", image)
     return {
         **target,
-        keys[0]: box.to(device, torch.float32),
-        keys[1]: label.to(device, torch.int64),
+        keys[0]: box.to(image.device, torch.float32),
+        keys[1]: label.to(image.device, torch.int64),
     }
 
 
@@ -157,6 +158,15 @@ def _check_lesions(lesions: object, count: int, name: str, ndim: int) -> None:
         raise ValueError(f"{name} must hold a Lesion for each of {count} boxes, got {len(lesions)}")
     if any(lesion.crop.ndim != ndim for lesion in lesions):
         raise ValueError(f"{name} must hold lesions of {ndim} axes, got another number")
+
+
+def _check_unlabelled(unlabelled: object, name: str, image: Tensor) -> None:
+    if unlabelled is None:
+        return
+    shape = (1, *image.shape[1:])
+    if not isinstance(unlabelled, Tensor) or tuple(unlabelled.shape) != shape:
+        got = tuple(unlabelled.shape) if isinstance(unlabelled, Tensor) else type(unlabelled)
+        raise ValueError(f"{name} must have shape {shape}, a value a voxel, got {got}")
 
 
 def checked_images(images: list[Tensor] | Tensor) -> list[Tensor] | Tensor:

@@ -11,6 +11,8 @@ import torch
 from monai.data.meta_tensor import MetaTensor
 from torch import Tensor
 
+from softoverlap._units import edges_of_volume
+
 
 @dataclass(frozen=True)
 class Grid:
@@ -60,10 +62,7 @@ class Grid:
     @cached_property
     def spacing(self) -> tuple[float, ...]:
         """The edges, scaled by one factor where sheared axes make a voxel's volume less."""
-        edges, volume = self.edges, self.voxel_mm
-        ratio = volume / float(np.prod(edges))
-        scale = 1.0 if math.isclose(ratio, 1, rel_tol=1e-6) else ratio ** (1 / len(edges))
-        return tuple(float(edge) * scale for edge in edges)
+        return edges_of_volume(self.edges.tolist(), self.voxel_mm)
 
     def to_world(self, points: np.ndarray) -> np.ndarray:
         """Voxel coordinates (N, ndim) to mm (N, world)."""

@@ -72,7 +72,7 @@ class LesionInstancesd(MapTransform, InvertibleTransform):
         min_mm3: Smallest volume of a lesion, in mm³.
         lesions_key: Where the lesions are, a list of `Lesion` in voxels of the mask, if they are
             known, as `LoadLesionCased` gives them. None is sought then, and each keeps its box,
-            class and existence. Lesions that share voxels, such as regions within regions, lie in
+            class and existence; the soft mask is made of them anew. Lesions that share voxels, such as regions within regions, lie in
             layers, further channels of map and mask. None to seek them.
         unlabelled_key: Where the voxels are that nobody has labelled, shape (1, *spatial), or None
             in an item where all are. They get a layer of their own in the instance map, and
@@ -169,8 +169,9 @@ class LesionInstancesd(MapTransform, InvertibleTransform):
 
     def _known(self, data: Item, mask: Tensor, raters: Tensor | None, grid: Grid) -> Spread:
         """The lesions that the item holds."""
-        lesions = self._lesions(data, mask)
-        marked = None if raters is None else marked_voxels(raters, plain(mask)[0], self._least)
+        lesions, soft = self._lesions(data, mask), plain(mask)[0]
+        alone = raters is None or (len(raters) == 1 and torch.equal(raters[0], soft))
+        marked = None if raters is None or alone else marked_voxels(raters, soft, self._least)
         found = spread(
             lesions,
             tuple(mask.shape[1:]),

@@ -132,8 +132,9 @@ def _windows(
 def _core(owners: np.ndarray, mask: np.ndarray, inside: np.ndarray) -> np.ndarray:
     """Each lesion's own voxels; of one that has none, those of at least half its highest."""
     core = np.where(inside, owners, 0)
-    lost = np.setdiff1d(np.unique(owners), np.unique(core), assume_unique=True)
-    for number in lost[lost > 0].tolist():
+    width = int(owners.max(initial=0)) + 1
+    here, own_voxels = (np.bincount(part.ravel(), minlength=width) > 0 for part in (owners, core))
+    for number in np.flatnonzero(here & ~own_voxels).tolist():
         own = owners == number
         core[own & (mask >= mask[own].max() / 2)] = number
     return core

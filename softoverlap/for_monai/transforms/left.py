@@ -131,7 +131,8 @@ class _Part:
         seen = self._seen(high)
         if not whole.real_box:
             return seen
-        return _matched(_clipped(whole.hull, self.patch), seen, self._seen(self.places))
+        widest = self._seen(self.places) if same_mass else seen
+        return _matched(_clipped(whole.hull, self.patch), seen, widest)
 
     def _seen(self, places: np.ndarray) -> np.ndarray:
         return _tight(places) + np.tile(self.first, 2)
@@ -191,8 +192,8 @@ def _clipped(box: np.ndarray, patch: Patch) -> np.ndarray:
 def _matched(exact: np.ndarray, seen: np.ndarray, widest: np.ndarray) -> np.ndarray:
     """Real-valued faces where they are within a voxel of those that are seen, else the latter.
 
-    The tip of a slender ellipsoid lies in voxels that it fills by less than a half, so a face may
-    also be as close to the widest box, around all voxels with any probability.
+    The tip of a slender ellipsoid lies in voxels that it fills by less than a half: where nothing
+    was interpolated, a face may be as near to the widest box, around all voxels of the lesion.
     """
     near = (np.abs(exact - seen) <= 1) | (np.abs(exact - widest) <= 1)
     faces, ndim = np.where(near, exact, seen), len(seen) // 2

@@ -119,6 +119,8 @@ def test_background_without_label_is_not_learnt():
     images = torch.zeros(1, 1, 16, 16, 16)
     all_unlabelled = {**target, "unlabelled": torch.ones_like(unlabelled)}
     assert detector.train()(images, [all_unlabelled])["classification"].item() == 0
+    with pytest.raises(ValueError, match=r"'unlabelled'\] must have shape \(1, 16, 16, 16\)"):
+        detector(images, [{**target, "unlabelled": unlabelled[0]}])
 
 
 def test_detections_without_label_are_not_counted_unless_they_hit():
