@@ -16,8 +16,8 @@ def edges_of_volume(edges: Sequence[float], volume: float) -> tuple[float, ...]:
     """The edges of a voxel, scaled by one factor where sheared axes make its volume less.
 
     Examples:
-        >>> edges_of_volume((1.0, 2.0, 4.0), 1.0)
-        (0.5, 1.0, 2.0)
+        >>> edges_of_volume((1.0, 4.0), 1.0)
+        (0.5, 2.0)
     """
     product = math.prod(edges)
     if math.isclose(product, volume, rel_tol=1e-6):  # as float32 headers have it

@@ -71,8 +71,9 @@ class LesionInstancesd(MapTransform, InvertibleTransform):
         connectivity: Neighbours of a voxel, 6, 18 or 26 in 3D, 4 or 8 in 2D; 26 for all of them.
         min_mm3: Smallest volume of a lesion, in mm³.
         lesions_key: Where the lesions are, a list of `Lesion` in voxels of the mask, if they are
-            known, as `LoadLesionCased` gives them. None is sought then, and each keeps its box,
-            class and existence; the soft mask is made of them anew. Lesions that share voxels, such as regions within regions, lie in
+            known, as `LoadLesionCased` gives them. None is sought then: each keeps its box, class
+            and existence, the soft mask is made of them anew, and raters say which of its voxels
+            are a lesion's own. Lesions that share voxels, such as regions within regions, lie in
             layers, further channels of map and mask. None to seek them.
         unlabelled_key: Where the voxels are that nobody has labelled, shape (1, *spatial), or None
             in an item where all are. They get a layer of their own in the instance map, and
