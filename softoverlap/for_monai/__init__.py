@@ -8,13 +8,20 @@ from softoverlap.for_monai.detector.loss_terms import QualityFocal
 from softoverlap.for_monai.detector.network import lesion_retinanet
 from softoverlap.for_monai.detector.targets import lesion_target
 from softoverlap.for_monai.detector.windows import AlignedWindowInferer
-from softoverlap.for_monai.engine.batches import prepare_lesion_batch
+from softoverlap.for_monai.engine.batches import prepare_lesion_batch, scans_per_batch
 from softoverlap.for_monai.engine.cases import LoadLesionCased, lesion_cases, scans_to_detect
-from softoverlap.for_monai.engine.handlers import BestCheckpoint, ClipGradients, SeedEachEpoch
+from softoverlap.for_monai.engine.handlers import (
+    BestCheckpoint,
+    ClipGradients,
+    EarlyStop,
+    SeedEachEpoch,
+    ValidateEpochs,
+)
 from softoverlap.for_monai.engine.inferer import DetectionLoss, DetectorInferer
 from softoverlap.for_monai.engine.log import CurveTable
 from softoverlap.for_monai.engine.scans import BoxesToOriginald, MeasuredTargetd, SaveLesionBoxesd
 from softoverlap.for_monai.engine.schedule import WarmupCosine
+from softoverlap.for_monai.engine.settings import RunSettings
 from softoverlap.for_monai.metrics import MeasureMetric, MetricSummary
 from softoverlap.for_monai.reduction import reduce_scores
 from softoverlap.for_monai.stand_ins import (
@@ -48,6 +55,7 @@ __all__ = [
     "CurveTable",
     "DetectionLoss",
     "DetectorInferer",
+    "EarlyStop",
     "ExactAnchorGenerator",
     "FROCMetric",
     "FuseRatersd",
@@ -63,6 +71,7 @@ __all__ = [
     "OutcomesMetric",
     "PerItem",
     "QualityFocal",
+    "RunSettings",
     "SaveLesionBoxesd",
     "SeedEachEpoch",
     "SoftDiceMetric",
@@ -73,6 +82,7 @@ __all__ = [
     "ThresholdedDiceMetric",
     "ThresholdedHausdorff",
     "ThresholdedSurfaceDice",
+    "ValidateEpochs",
     "WarmupCosine",
     "export_network",
     "lesion_cases",
@@ -81,5 +91,6 @@ __all__ = [
     "lesion_target",
     "prepare_lesion_batch",
     "reduce_scores",
+    "scans_per_batch",
     "scans_to_detect",
 ]
