@@ -42,6 +42,7 @@ from softoverlap.for_monai.transforms import (
     LesionsFromBoxesd,
     LesionsFromInstancesd,
     LesionWeightMapd,
+    SmoothForSpacingd,
     lesion_collate,
 )
 from softoverlap.for_monai.transforms.collating import PerItem
@@ -74,6 +75,7 @@ __all__ = [
     "RunSettings",
     "SaveLesionBoxesd",
     "SeedEachEpoch",
+    "SmoothForSpacingd",
     "SoftDiceMetric",
     "SoftIoUMetric",
     "SoftRetinaNetDetector",

@@ -248,7 +248,7 @@ def parsed(item, scans, **settings):
 def test_augmentation_leaves_the_cached_scans_alone(scans):
     """One that writes to the image it gets, as MONAI's `RandStdShiftIntensityd` does."""
     noisy = [{"_target_": "RandStdShiftIntensityd", "keys": "image", "factors": 0.5, "prob": 1.0}]
-    dataset = parsed("train#dataset", scans, **{"train#augmentation": noisy})
+    dataset = parsed("train#dataset", scans, spacing=[1.5] * 3, **{"train#augmentation": noisy})
     cached = [case["image"].clone() for case in dataset._cache]
     patches = [patch for case in range(len(dataset)) for patch in dataset[case]]
     assert len(patches) == 6
