@@ -256,6 +256,17 @@ def test_augmentation_leaves_the_cached_scans_alone(scans):
         assert torch.equal(case["image"], before)
 
 
+def test_patches_and_cache_hold_no_more_than_they_need(scans):
+    unfinished = {"train#augmentation": [], "train#target_transforms": []}
+    dataset = parsed("train#dataset", scans, **unfinished)
+    for patch in dataset[0]:
+        assert set(patch) == {"image", "mask", "instances", "lesion_table"}
+        assert all(patch[key].shape == (1, 16, 16, 16) for key in ("image", "mask", "instances"))
+    (cached, *_) = dataset._cache
+    assert cached["instances"].dtype == torch.int16
+    assert set(cached) == {"image", "mask", "instances", "lesion_table", "weight"}
+
+
 @pytest.mark.parametrize("batch_size", [1, 2, 3, 4])
 def test_a_step_has_as_many_patches_as_asked(scans, batch_size):
     settings = {key: value for key, value in TINY.items() if key != "patches_per_scan"}
