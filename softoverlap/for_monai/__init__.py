@@ -8,14 +8,20 @@ from softoverlap.for_monai.detector.loss_terms import QualityFocal
 from softoverlap.for_monai.detector.network import lesion_retinanet
 from softoverlap.for_monai.detector.targets import lesion_target
 from softoverlap.for_monai.detector.windows import AlignedWindowInferer
-from softoverlap.for_monai.engine.batches import prepare_lesion_batch
+from softoverlap.for_monai.engine.batches import prepare_lesion_batch, scans_per_batch
 from softoverlap.for_monai.engine.cases import (
     LoadLesionCased,
     lesion_cases,
     scans_to_detect,
     write_split,
 )
-from softoverlap.for_monai.engine.handlers import BestCheckpoint, ClipGradients, SeedEachEpoch
+from softoverlap.for_monai.engine.handlers import (
+    BestCheckpoint,
+    ClipGradients,
+    EarlyStop,
+    SeedEachEpoch,
+    ValidateEpochs,
+)
 from softoverlap.for_monai.engine.inferer import DetectionLoss, DetectorInferer
 from softoverlap.for_monai.engine.log import CurveTable
 from softoverlap.for_monai.engine.scans import (
@@ -25,6 +31,7 @@ from softoverlap.for_monai.engine.scans import (
     SaveLesionBoxesd,
 )
 from softoverlap.for_monai.engine.schedule import WarmupCosine
+from softoverlap.for_monai.engine.settings import RunSettings
 from softoverlap.for_monai.metrics import MeasureMetric, MetricSummary
 from softoverlap.for_monai.reduction import reduce_scores
 from softoverlap.for_monai.stand_ins import (
@@ -45,6 +52,7 @@ from softoverlap.for_monai.transforms import (
     LesionsFromBoxesd,
     LesionsFromInstancesd,
     LesionWeightMapd,
+    SmoothForSpacingd,
     lesion_collate,
 )
 from softoverlap.for_monai.transforms.collating import PerItem
@@ -59,6 +67,7 @@ __all__ = [
     "DetectionLoss",
     "DetectorInferer",
     "DropUnlabelledBoxesd",
+    "EarlyStop",
     "ExactAnchorGenerator",
     "FROCMetric",
     "FuseRatersd",
@@ -74,8 +83,10 @@ __all__ = [
     "OutcomesMetric",
     "PerItem",
     "QualityFocal",
+    "RunSettings",
     "SaveLesionBoxesd",
     "SeedEachEpoch",
+    "SmoothForSpacingd",
     "SoftDiceMetric",
     "SoftIoUMetric",
     "SoftRetinaNetDetector",
@@ -84,6 +95,7 @@ __all__ = [
     "ThresholdedDiceMetric",
     "ThresholdedHausdorff",
     "ThresholdedSurfaceDice",
+    "ValidateEpochs",
     "WarmupCosine",
     "export_network",
     "lesion_cases",
@@ -92,6 +104,7 @@ __all__ = [
     "lesion_target",
     "prepare_lesion_batch",
     "reduce_scores",
+    "scans_per_batch",
     "scans_to_detect",
     "write_split",
 ]

@@ -70,6 +70,24 @@ def test_a_run_resumed_at_an_epoch_ends_with_the_weights_of_the_uninterrupted_on
     first = weights_in(trained / "checkpoint_epoch=1.pt")
     assert not torch.equal(first, weights_in(trained / "last.pt"))
     assert [row["epoch"] for row in curve(tmp_path)] == ["2"]
+    counts = [
+        torch.load(folder / "last.pt", weights_only=True)["early_stop"]["counter"]
+        for folder in (trained, tmp_path)
+    ]
+    assert counts == [1, 1]  # the first validation of two was the best
+
+
+def test_a_run_that_time_ends_validates_keeps_its_best_and_goes_on(scans, tmp_path):
+    settings = {"data_dir": str(scans), "output_dir": str(tmp_path)}
+    settings |= {"batch_size": 1, "patches_per_scan": 1, "max_epochs": 2, "val_interval": 5}
+    workflow = run_bundle("train.yaml", minutes=1e-4, **settings)
+    assert workflow.trainer.state.iteration < workflow.trainer.state.epoch_length == 3
+    (row,) = curve(tmp_path)
+    assert float(row["val_cpm"]) >= 0
+    assert (tmp_path / "best.pt").is_file()
+    run_bundle("train.yaml", resume=str(tmp_path / "checkpoint_epoch=1.pt"), **settings)
+    rows = [(row["epoch"], row["step"], bool(row["val_cpm"])) for row in curve(tmp_path)]
+    assert rows == [("1", "3", False), ("2", "6", True)]
 
 
 def test_a_checkpoint_is_judged_as_in_its_training(scans, trained):
@@ -84,10 +102,27 @@ def test_a_checkpoint_is_judged_as_in_its_training(scans, trained):
     assert written == [f"{name}_boxes.json" for name in fold.validation]
 
 
+def test_a_checkpoint_with_other_anchors_or_another_spacing_is_refused(scans, trained):
+    """Its weights would load, and give boxes of another size."""
+    other = {"checkpoint": str(trained / "last.pt"), "anchor_sizes": [20.0, 31.0]}
+    with pytest.raises(RuntimeError) as caught:
+        run_bundle("inference.yaml", dataset_dir=str(scans / "images"), **other)
+    assert str(caught.value.__cause__) == (
+        "anchor_sizes must be [5.0, 8.0], as in the training of the checkpoint, got [20.0, 31.0]"
+    )
+    other = {"resume": str(trained / "checkpoint_epoch=1.pt"), "spacing": [2, 2, 2]}
+    with pytest.raises(RuntimeError) as caught:
+        run_bundle("train.yaml", data_dir=str(scans), output_dir=str(trained), **other)
+    assert "spacing must be None" in str(caught.value.__cause__)
+
+
 def test_scans_without_labels_get_boxes_on_their_own_grid(scans, trained, tmp_path):
+    checkpoint = torch.load(trained / "last.pt", weights_only=True)
+    checkpoint["settings"]["spacing"] = [1.5, 1.5, 1.5]
+    torch.save(checkpoint, tmp_path / "last.pt")  # taken, since there is no best.pt beside it
     run_bundle(
         "inference.yaml", dataset_dir=str(scans / "images"), output_dir=str(tmp_path),
-        checkpoint=str(trained / "last.pt"), spacing=[1.5, 1.5, 1.5], score_threshold=0.0,
+        spacing=[1.5, 1.5, 1.5], score_threshold=0.0,
     )  # fmt: skip
     files = sorted((tmp_path / "boxes").iterdir())
     assert len(files) == 4
@@ -127,9 +162,15 @@ def test_two_channels_and_two_classes_in_the_layout_of_nnunet_train(tmp_path):
 
 @pytest.mark.slow
 def test_two_processes_give_the_losses_and_gradients_of_one(scans, tmp_path):
-    """Whole scans as the batch, without augmentation; the step shows the gradient, ten times."""
+    """Whole scans as the batch, without augmentation; the step shows the gradient, ten times.
+
+    There is one scan to validate on, which both processes judge.
+    """
+    names = [f"phantom-{number:04d}" for number in range(3)]
+    splits = tmp_path / "splits.json"
+    splits.write_text(json.dumps([{"train": names[:2], "val": names[2:]}]))
     settings = {
-        "data_dir": str(scans), "validation": 0.5, "val_interval": 1, "max_epochs": 1,
+        "data_dir": str(scans), "folds": str(splits), "val_interval": 1, "max_epochs": 1,
         "patch_size": [32, 32, 24], "patches_per_scan": 1,
         "train#patch_transforms": [], "train#augmentation": [],
         "learning_rate": 0.1, "warmup": 0, "clip_norm": 1e9,
@@ -207,3 +248,50 @@ def test_the_metadata_say_what_the_network_takes_and_gives():
         places = [sides(level) for level in returned[name]["spatial_shape"]]
         assert [list(level.shape[2:]) for level in levels] == places
         assert {level.shape[1] for level in levels} == {returned[name]["num_channels"]}
+
+
+def parsed(item, scans, **settings):
+    """An item of the configuration of training on these scans."""
+    parser = ConfigParser()
+    parser.read_config(files_of("train.yaml"))
+    parser.update({**TINY, "data_dir": str(scans), **settings})
+    return parser.get_parsed_content(item)
+
+
+def test_augmentation_leaves_the_cached_scans_alone(scans):
+    """One that writes to the image it gets, as MONAI's `RandStdShiftIntensityd` does."""
+    noisy = [{"_target_": "RandStdShiftIntensityd", "keys": "image", "factors": 0.5, "prob": 1.0}]
+    dataset = parsed("train#dataset", scans, spacing=[1.5] * 3, **{"train#augmentation": noisy})
+    cached = [case["image"].clone() for case in dataset._cache]
+    patches = [patch for case in range(len(dataset)) for patch in dataset[case]]
+    assert len(patches) == 6
+    for case, before in zip(dataset._cache, cached, strict=True):
+        assert torch.equal(case["image"], before)
+
+
+def test_patches_and_cache_hold_no_more_than_they_need(scans):
+    unfinished = {"train#augmentation": [], "train#target_transforms": []}
+    dataset = parsed("train#dataset", scans, **unfinished)
+    for patch in dataset[0]:
+        assert set(patch) == {"image", "mask", "instances", "lesion_table"}
+        assert all(patch[key].shape == (1, 16, 16, 16) for key in ("image", "mask", "instances"))
+    (cached, *_) = dataset._cache
+    assert cached["instances"].dtype == torch.int16
+    assert set(cached) == {"image", "mask", "instances", "lesion_table", "weight"}
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 3, 4])
+def test_a_step_has_as_many_patches_as_asked(scans, batch_size):
+    settings = {key: value for key, value in TINY.items() if key != "patches_per_scan"}
+    parser = ConfigParser()
+    parser.read_config(files_of("train.yaml"))
+    parser.update({**settings, "batch_size": batch_size})
+    scans_of = parser.get_parsed_content("scans_per_batch")
+    assert scans_of * parser.get_parsed_content("patches_per_scan") == batch_size
+    assert parser.get_parsed_content("shift") == [4, 4, 4]  # a quarter of the patch
+
+
+def test_patches_of_a_scan_that_do_not_fill_a_step_are_refused(scans):
+    with pytest.raises(RuntimeError) as caught:
+        parsed("scans_per_batch", scans, batch_size=3, patches_per_scan=2)
+    assert "patches_per_scan must divide batch_size=3, got 2" in str(caught.value.__cause__)

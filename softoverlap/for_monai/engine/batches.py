@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from softoverlap._checks import check_positive, refusal
 from softoverlap.for_monai.transforms.collating import PerItem
 
 TARGET_KEYS = ("boxes", "labels", "lesions", "unlabelled", "spacing", "ignored")
@@ -65,3 +66,28 @@ def prepare_lesion_batch(
     one = isinstance(images, Tensor)
     moved = images.to(**options) if one else [image.to(**options) for image in images]
     return moved, targets, (targets,), {}
+
+
+def scans_per_batch(batch_size: int, patches_per_scan: int) -> int:
+    """How many scans give the patches of a step.
+
+    Args:
+        batch_size: Patches of a step, at least 1.
+        patches_per_scan: Patches that a scan gives at a time, a divisor of it.
+
+    Returns:
+        The batch size of a loader of scans.
+
+    Raises:
+        ValueError: If there is no such number.
+
+    Examples:
+        >>> scans_per_batch(4, 2)
+        2
+    """
+    check_positive(batch_size=batch_size, patches_per_scan=patches_per_scan)
+    if batch_size % patches_per_scan:
+        raise refusal(
+            "patches_per_scan", f"must divide batch_size={batch_size}, got {patches_per_scan}"
+        )
+    return batch_size // patches_per_scan

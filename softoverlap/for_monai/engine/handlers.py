@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -10,6 +11,8 @@ from ignite.engine import Engine, Events
 from monai.data.utils import set_rnd
 from monai.engines.utils import IterationEvents
 from monai.handlers.checkpoint_saver import CheckpointSaver
+from monai.handlers.earlystop_handler import EarlyStopHandler
+from monai.handlers.validation_handler import ValidationHandler
 
 from softoverlap._checks import check_positive
 
@@ -81,6 +84,70 @@ class ClipGradients:
         if engine.scaler is not None:  # scaled gradients have no length of their own
             engine.scaler.unscale_(engine.optimizer)
         torch.nn.utils.clip_grad_norm_(engine.network.parameters(), self.max_norm)
+
+
+class ValidateEpochs(ValidationHandler):
+    """MONAI's `ValidationHandler`, which validates after the last epoch too, whatever ends the run.
+
+    So a run that time ends has a best checkpoint, if what ends it stands before this handler, as
+    `WarmupCosine` does in the bundle.
+
+    Args:
+        interval: Epochs from one validation to the next.
+        validator: The validation's engine.
+
+    Examples:
+        >>> from monai.engines import SupervisedEvaluator
+        >>> validator = SupervisedEvaluator("cpu", [torch.zeros(1, 1)], torch.nn.Identity())
+        >>> engine = Engine(lambda *_: 0)
+        >>> ValidateEpochs(2, validator).attach(engine)
+        >>> engine.run([0], max_epochs=3).epoch, validator.state.epoch
+        (3, 3)
+    """
+
+    def __init__(self, interval: int, validator: Any) -> None:
+        check_positive(interval=interval)
+        super().__init__(interval, validator)
+
+    def attach(self, engine: Engine) -> None:
+        """Let the engine validate after its epochs."""
+        engine.add_event_handler(Events.EPOCH_COMPLETED, self._validate)
+
+    def _validate(self, engine: Engine) -> None:
+        epoch = engine.state.epoch
+        last = engine.should_terminate or epoch == engine.state.max_epochs
+        if last or epoch % self.interval == 0:
+            self(engine)
+
+
+class EarlyStop(EarlyStopHandler):
+    """MONAI's `EarlyStopHandler`, whose count of validations without gain a resumed run continues.
+
+    It is saved with the run's checkpoint (`save_dict={..., "early_stop": early_stop}`).
+
+    Args:
+        patience: Validations without gain until the run stops.
+        score_function: What gives an engine's score; higher is better.
+        trainer: The engine to stop, or None until `set_trainer`.
+
+    Examples:
+        >>> stop = EarlyStop(3, lambda engine: 0.0, Engine(lambda *_: 0))
+        >>> stop.state_dict()["counter"]
+        0
+    """
+
+    def __init__(
+        self, patience: int, score_function: Callable[[Any], float], trainer: Engine | None = None
+    ) -> None:
+        super().__init__(patience, score_function, trainer)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The best score, and how many validations have passed since."""
+        return dict(self._handler.state_dict())  # pyright: ignore
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on counting from there."""
+        self._handler.load_state_dict(state)  # pyright: ignore
 
 
 class BestCheckpoint(CheckpointSaver):

@@ -17,7 +17,8 @@ class WarmupCosine:
     """Linear warm-up and half a cosine to zero, over the steps or the minutes of a run.
 
     Where there is a time limit, the learning rate follows steps or time, whichever is further on,
-    so that it falls to zero also where time ends the run; the log then says at which step.
+    so that it falls to zero also where time ends the run. The log then says at which step, and the
+    handlers of the epoch still run: validation, curves, checkpoints.
 
     Args:
         optimizer: The optimiser; its learning rates are the highest ones.
@@ -55,7 +56,7 @@ class WarmupCosine:
             check_positive(minutes=minutes)
         self.optimizer, self.warmup, self.minutes = optimizer, float(warmup), minutes
         self.highest = [group["lr"] for group in optimizer.param_groups]
-        self.seconds = 0.0
+        self.seconds, self.over = 0.0, False
         self.clock = time.monotonic()
 
     def attach(self, engine: Engine) -> None:
@@ -63,6 +64,7 @@ class WarmupCosine:
         engine.add_event_handler(Events.STARTED, self._start)
         engine.add_event_handler(Events.ITERATION_STARTED, self._set_rates)
         engine.add_event_handler(Events.ITERATION_COMPLETED, self._stop_in_time)
+        engine.add_event_handler(Events.EPOCH_COMPLETED, self._end)
 
     def state_dict(self) -> dict[str, float]:
         """The time that was trained."""
@@ -91,8 +93,13 @@ class WarmupCosine:
         now = time.monotonic()
         self.seconds, self.clock = self.seconds + now - self.clock, now
         if self.minutes is not None and self._of_time() >= 1:
+            self.over = True
             steps = f"{engine.state.iteration} of {_steps(engine)} steps"
             engine.logger.warning(f"stopped by minutes={self.minutes:g} at {steps}")
+            engine.terminate_epoch()
+
+    def _end(self, engine: Engine) -> None:
+        if self.over:
             engine.terminate()
 
     def _of_time(self) -> float:

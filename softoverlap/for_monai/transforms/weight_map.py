@@ -11,7 +11,7 @@ from monai.transforms import InvertibleTransform, MapTransform
 from monai.utils import ensure_tuple_rep, fall_back_tuple
 from scipy import ndimage
 
-from softoverlap._checks import check_within
+from softoverlap._checks import check_within, refusal
 from softoverlap._types import plain
 from softoverlap.for_monai.transforms.items import Item, channels_of, like, without
 from softoverlap.for_monai.transforms.layers import UNLABELLED
@@ -32,11 +32,12 @@ class LesionWeightMapd(MapTransform, InvertibleTransform):
         background: Probability of a patch from anywhere, in [0, 1]; without lesions it is 1.
         spatial_size: The patch size of `RandWeightedCropd`, one number or one an axis, or None.
         shift: How far a patch's centre may lie from a lesion's box, in voxels, one number or one
-            an axis; less than half a patch, so that the lesion is in it.
+            an axis; less than half a patch, so that the lesion is in it. With a quarter of the
+            patch, all of a lesion up to that size is.
 
     Raises:
         ValueError: If `background` lies outside [0, 1]; when called, if the map is missing or has
-            a wrong shape.
+            a wrong shape, or `shift` is too large for the patch.
 
     Examples:
         >>> import torch
@@ -81,7 +82,7 @@ class LesionWeightMapd(MapTransform, InvertibleTransform):
 
     def _window(self, box: tuple[slice, ...], shape: np.ndarray) -> tuple[slice, ...]:
         """Where the centre of a patch may be that shows the lesion."""
-        shift = ensure_tuple_rep(self.shift, len(shape))
+        shift = self._checked_shift(shape)
         first, last = self._centres(shape)
         return tuple(
             slice(
@@ -89,6 +90,16 @@ class LesionWeightMapd(MapTransform, InvertibleTransform):
             )
             for edge, more, a, b in zip(box, shift, first, last, strict=True)
         )
+
+    def _checked_shift(self, shape: np.ndarray) -> tuple[int, ...]:
+        """The shift along each axis; a lesion further from the centre would not be in the patch."""
+        shift = ensure_tuple_rep(self.shift, len(shape))
+        if self.spatial_size is not None:
+            size = fall_back_tuple(self.spatial_size, shape)
+            if any(2 * more >= max(side, 1) for more, side in zip(shift, size, strict=True)):
+                sides = tuple(int(side) for side in size)
+                raise refusal("shift", f"must be less than half of the patch {sides}, got {shift}")
+        return shift
 
     def _centres(self, shape: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """First and last voxel at which `RandWeightedCropd` centres a patch."""

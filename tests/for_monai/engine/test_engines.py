@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from ignite.engine import Engine
+from ignite.engine import Engine, Events
 from monai.data.meta_tensor import MetaTensor
 from monai.data.utils import decollate_batch
 from monai.engines import SupervisedEvaluator, SupervisedTrainer
@@ -141,10 +141,12 @@ def test_time_ends_a_run_and_the_log_says_where(caplog):
     optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
     schedule = WarmupCosine(optimizer, minutes=1.0)
     schedule.load_state_dict({"seconds": 59.99999})
-    engine = Engine(lambda *_: None)
+    engine, ended = Engine(lambda *_: None), []
     schedule.attach(engine)
+    engine.add_event_handler(Events.EPOCH_COMPLETED, lambda: ended.append(engine.state.epoch))
     with caplog.at_level("WARNING"):
-        engine.run([0] * 100_000)
+        engine.run([0] * 100_000, max_epochs=2)
     assert engine.state.iteration < 100_000
-    assert f"stopped by minutes=1 at {engine.state.iteration} of 100000 steps" in caplog.text
+    assert ended == [1]  # so that validation, curves and checkpoints have their turn
+    assert f"stopped by minutes=1 at {engine.state.iteration} of 200000 steps" in caplog.text
     assert optimizer.param_groups[0]["lr"] < 0.01

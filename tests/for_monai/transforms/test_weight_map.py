@@ -42,6 +42,26 @@ def test_patches_show_the_large_lesion_as_often_as_the_small_one():
     assert 0.4 < small < 0.6
 
 
+def test_every_patch_of_thick_slices_shows_a_lesion():
+    mask = torch.zeros(60, 60, 20)
+    mask[30:33, 20:23, 9:11] = 1
+    size = (40, 40, 8)
+    steps = [
+        LesionWeightMapd(spatial_size=size, shift=[side // 4 for side in size]),
+        RandWeightedCropd("mask", "weight", size, num_samples=50),
+    ]
+    chain = Compose(steps)
+    chain.set_random_state(0)
+    assert {patch["mask"].sum().item() for patch in chain(LesionInstancesd()(item_of(mask)))} == {
+        18
+    }
+    too_large = LesionWeightMapd(spatial_size=size, shift=4)
+    with pytest.raises(
+        ValueError, match=r"shift must be less than half of the patch \(40, 40, 8\)"
+    ):
+        too_large(LesionInstancesd()(item_of(mask)))
+
+
 def test_the_background_has_its_share():
     weight = LesionWeightMapd(background=0.25)(two_lesions())["weight"]
     assert weight.sum().item() == pytest.approx(2 / 0.75, rel=1e-4)
