@@ -28,8 +28,8 @@ def export(
 
     Both take images (B, C, D, H, W) whose sides are multiples of the network's
     stride, and return classification logits and codes of boxes, level by level.
-    Anchors, thresholds and suppression stay outside. It needs
-    softoverlap[train].
+    Anchors, thresholds and suppression stay outside. It needs the extra `train`.
+    Networks of the bundle are exported by MONAI's `ckpt_export`.
 
     softoverlap export runs/mine/checkpoint.pt --output runs/mine/exported
     """
