@@ -45,8 +45,8 @@ class Turn:
         check_axes(axes, 3)
         there = nibabel.orientations.axcodes2ornt(tuple(axes))
         here = nibabel.orientations.io_orientation(check_affine(affine).numpy())
-        turn = nibabel.orientations.ornt_transform(here, there)  # a row an old axis: new one, sign
-        rows = sorted((int(new), old, sign < 0) for old, (new, sign) in enumerate(turn))
+        turn = nibabel.orientations.ornt_transform(here, there)  # of each old axis: new one, sign
+        rows = sorted((int(new), old, bool(sign < 0)) for old, (new, sign) in enumerate(turn))
         return Turn(tuple(old for _, old, _ in rows), tuple(flip for _, _, flip in rows))
 
     def row(self, values: Sequence[_Number]) -> tuple[_Number, ...]:
