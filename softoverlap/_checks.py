@@ -308,6 +308,16 @@ def check_rotated_boxes(
             )
 
 
+def check_axes(axes: object, ndim: int) -> None:
+    """Directions of voxel axes: for each a letter of R or L, A or P, S or I, none of them twice."""
+    if not isinstance(axes, str):
+        raise refusal("axes", f"must be letters such as RAS, got {axes!r}", TypeError)
+    pairs = [letters for letter in axes for letters in ("RL", "AP", "SI") if letter in letters]
+    if not len(set(pairs)) == len(axes) == ndim:
+        complaint = f"must name {ndim} of R or L, A or P, S or I, each once, got {axes!r}"
+        raise refusal("axes", complaint)
+
+
 def check_choice(name: str, value: object, choices: Collection[object]) -> None:
     """The value is one of the choices."""
     if value not in choices:

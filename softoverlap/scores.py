@@ -58,14 +58,14 @@ def tversky(
 
 
 def tversky_of_numbers(
-    intersection: float,
-    size_pred: float,
-    size_target: float,
+    intersection: float | int,
+    size_pred: float | int,
+    size_target: float | int,
     *,
-    alpha: float,
-    beta: float,
-    empty: float = 1.0,
-) -> float:
+    alpha: float | int,
+    beta: float | int,
+    empty: float | int = 1.0,
+) -> float | int:
     """The same to the bit of single numbers, where each operation on a tensor has its price."""
     if size_pred + size_target <= 0:
         return empty

@@ -11,7 +11,7 @@ from itertools import pairwise
 from numbers import Integral, Real
 from typing import Any
 
-from softoverlap._checks import check_number, check_within, refusal
+from softoverlap._checks import check_axes, check_number, check_within, refusal
 
 
 def number(name: str, value: Any) -> float | int:
@@ -68,6 +68,13 @@ def lengths(name: str, values: Any, ndim: int) -> tuple[float, ...] | None:
             raise refusal(name, f"must be above 0, got {value!r}")
     _check_axes(name, given, ndim)
     return tuple(map(float, given))
+
+
+def axes(value: Any, ndim: int) -> str | None:
+    """Where the voxel axes point."""
+    if value is not None:
+        check_axes(value, ndim)
+    return value
 
 
 def patch_size(values: Any, stride: Sequence[int]) -> tuple[int, ...] | None:

@@ -34,6 +34,7 @@ class AnchorPlan:
             of that of the level before.
         sizes: For each level the anchors' edges in voxels, a list of shapes with one number an
             axis.
+        axes: Where the voxel axes point that all other fields speak of, such as `"RAS"`.
         spacing: Voxel edges in mm, one number an axis.
         patch_size: Voxels of a training patch, one number an axis; multiples of the last stride.
         batch_size: Patches of a step.
@@ -54,6 +55,7 @@ class AnchorPlan:
 
     strides: Sequence[Sequence[int]]
     sizes: Sequence[Sequence[Sequence[float | int]]]
+    axes: str | None = None
     spacing: Sequence[float | int] | None = None
     patch_size: Sequence[int] | None = None
     batch_size: int | None = None
@@ -66,6 +68,7 @@ class AnchorPlan:
         values = {
             "strides": strides,
             "sizes": checked.sizes(self.sizes, len(strides), ndim),
+            "axes": checked.axes(self.axes, ndim),
             "spacing": checked.lengths("spacing", self.spacing, ndim),
             "patch_size": checked.patch_size(self.patch_size, strides[-1]),
             "batch_size": checked.count("batch_size", self.batch_size),

@@ -183,6 +183,7 @@ def test_lesions_that_cannot_be_planned_for_are_refused():
 FULL = {
     "strides": [[2, 2, 1], [4, 4, 2]],
     "sizes": [[[2.0, 2.0, 1.0]], [[5.0, 4.0, 2.0], [8.0, 8.0, 4.0]]],
+    "axes": "LPS",
     "spacing": [0.7, 0.7, 3.0],
     "patch_size": [64, 64, 16],
     "batch_size": 2,
@@ -216,6 +217,9 @@ def test_a_plan_is_read_back_as_it_was_written():
         ("sizes", [[[2, 2]], [[4, 4, 4]]], r"sizes must have 3 edges, got \[2, 2\] on level 0"),
         ("sizes", [[[2, 2, 1]], [[4, -4, 4]]], "sizes must hold edges above 0, got -4 on level 1"),
         ("sizes", [[[2, 2, "1"]], [[4, 4, 4]]], "sizes must hold numbers, got '1' on level 0"),
+        ("axes", "LP", "axes must name 3 of R or L, A or P, S or I, each once, got 'LP'"),
+        ("axes", "LRS", "axes must name 3"),
+        ("axes", ["L", "P", "S"], "axes must be letters such as RAS"),
         ("spacing", [1, 1], "spacing must hold 3 numbers"),
         ("spacing", [1, 1, 0], "spacing must be above 0"),
         ("spacing", "1 1 1", "spacing must be a list of lengths"),

@@ -10,6 +10,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from softoverlap._units import MAX_LESION_MM
 from softoverlap.app.cli.app import app
 from softoverlap.app.cli.console import (
     SOME_FAILED,
@@ -20,7 +21,7 @@ from softoverlap.app.cli.console import (
     plural,
     say,
 )
-from softoverlap.app.cli.data_sets import patients
+from softoverlap.app.cli.data_sets import Frame, ImageFolder, LayoutName, patients
 from softoverlap.app.cli.reading import reads_files
 
 if TYPE_CHECKING:
@@ -32,8 +33,16 @@ if TYPE_CHECKING:
 @one_line_errors
 @reads_files
 def plan(
-    data: Annotated[Path, typer.Option(help="Folder with the layout that `train` reads.")],
+    data: Annotated[
+        Path, typer.Option(help="Folder of a layout that `train` reads, or a list of boxes.")
+    ],
     output: Annotated[Path, typer.Option(help="File for the plan.")] = Path("plan.json"),
+    layout: LayoutName = None,
+    images: ImageFolder = None,
+    frame: Frame = None,
+    axes: Annotated[
+        str, typer.Option(help="Where the voxel axes of the training point; scans are turned.")
+    ] = "RAS",
     max_anchors_per_voxel: Annotated[
         float, typer.Option(help="Most anchors a voxel; more cover lesions better and cost time.")
     ] = 0.55,
@@ -58,11 +67,12 @@ def plan(
     prints the plan and the best overlap (soft Dice) that an anchor can have with
     the lesions of each size class, beside that of any box.
 
-    OUTPUT is JSON: spacing, patch_size, strides, sizes, batch_size, foreground
-    (the share of patches around a lesion), expected_quality. It may be edited;
-    every field is checked when it is read. A picture beside it, OUTPUT with .png,
-    shows lesions of each class with their best anchors, if the extra `report` of
-    this package is installed.
+    OUTPUT is JSON: axes, spacing, patch_size, strides, sizes, batch_size,
+    foreground (the share of patches around a lesion), expected_quality. It may be
+    edited; every field is checked when it is read. Scans may be stored with any
+    order of axes: all are turned to --axes first, as the bundle does. A picture
+    beside it, OUTPUT with .png, shows lesions of each class with their best
+    anchors, if the extra `report` of this package is installed.
 
     A case that cannot be read is named, the others are planned for, and the status
     is 1. Lesions with an edge above 32 mm are left out, as in scoring.
@@ -70,18 +80,20 @@ def plan(
     softoverlap plan --data FOLDER --output plan.json
     softoverlap plan --data FOLDER --output fine.json --max-anchors-per-voxel 2
     """
+    from softoverlap._checks import check_axes
     from softoverlap.app.train import plan_scans
     from softoverlap.images import check_written, find_cases, write_json
 
-    table = find_cases(data)
+    check_axes(axes, 3)
+    table = find_cases(data, layout=layout, images=images, frame=frame)
     if not table.cases:
         raise ValueError("--data must hold at least one scan with a mask or raters, found none")
     if output.suffix == ".png":
         raise ValueError(f"--output must be a JSON file, got {output}")
     picture = output.with_suffix(".png") if find_spec("matplotlib") else None
     written = [output] if picture is None else [output, picture]
-    check_written(written, _files(table), overwrite=overwrite)
-    scans, failed = _read(table, threshold)
+    check_written(written, _files(data, table), overwrite=overwrite)
+    scans, failed = _read(table, threshold, axes)
     planned = plan_scans(
         scans, max_anchors_per_voxel=max_anchors_per_voxel, patch_size=patch, memory_gb=step_memory
     )
@@ -96,18 +108,26 @@ def plan(
         raise typer.Exit(SOME_FAILED)
 
 
-def _files(table: CaseTable) -> list[Path]:
-    """All files that are read."""
-    return [path for case in table.cases for path in (case.image, case.mask, *case.raters) if path]
+def _files(data: Path, table: CaseTable) -> list[Path]:
+    """All files that are read, and those that describe the data set where it has them."""
+    about = [data, data / "dataset.json", data / "patients.csv"]
+    return about + [path for case in table.cases for path in _files_of(case)]
 
 
-def _read(table: CaseTable, threshold: float) -> tuple[list[ScanFacts], int]:
+def _files_of(case: Case) -> list[Path]:
+    truth = [case.mask, *case.raters, *(one.path for one in (case.labels, case.boxes) if one)]
+    return [*case.images, *(path for path in truth if path)]
+
+
+def _read(table: CaseTable, threshold: float, axes: str) -> tuple[list[ScanFacts], int]:
     """What is known of each scan, and the number of those that cannot be read."""
     scans: list[ScanFacts] = []
+    for note in table.notes:
+        say(f"warning: {note}")
     say(patients(table))
     with CountBar("reading", len(table.cases)) as bar:
         for case in table.cases:
-            facts, notes = _opened(case, threshold)
+            facts, notes = _opened(case, threshold, axes)
             bar(f"{case.name}, {plural(len(facts.lesions), 'lesion') if facts else 'failed'}")
             for note in notes:
                 say(f"{'warning' if facts else 'failed'}: {note}")
@@ -122,14 +142,14 @@ def _read(table: CaseTable, threshold: float) -> tuple[list[ScanFacts], int]:
     return scans, len(table.cases) - len(scans)
 
 
-def _opened(case: Case, threshold: float) -> tuple[ScanFacts | None, list[str]]:
+def _opened(case: Case, threshold: float, axes: str) -> tuple[ScanFacts | None, list[str]]:
     """What is known of a case and notes about it, or None and the error."""
     from softoverlap.app.train import scan_facts
     from softoverlap.images import load_case
 
     try:
         loaded = load_case(case, threshold=threshold)
-        return scan_facts(loaded), list(loaded.notes)
+        return scan_facts(loaded, axes=axes), list(loaded.notes)
     except (ValueError, OSError) as error:
         return None, [message_of(error)]
 
@@ -137,6 +157,7 @@ def _opened(case: Case, threshold: float) -> tuple[ScanFacts | None, list[str]]:
 def say_plan(planned: PlannedScans, scans: int) -> None:
     """Print the plan, and what it reaches in each size class."""
     plan, wide = planned.plan, planned.step_bytes / 1e9
+    say(f"axes: {plan.axes}")
     say(f"spacing: {_by(plan.spacing)} mm, the median of {plural(scans, 'scan')}")
     for number, (stride, shapes) in enumerate(zip(plan.strides, plan.sizes, strict=True), start=1):
         edges = ", ".join(_by(shape) for shape in shapes)
@@ -148,7 +169,10 @@ def say_plan(planned: PlannedScans, scans: int) -> None:
         f"patch anywhere shows one in {100 * planned.shown:.0f} %"
     )
     if planned.too_large:
-        say(f"left out: {plural(planned.too_large, 'lesion')} with an edge above 32 mm")
+        most = f"{MAX_LESION_MM:g} mm"
+        say(f"left out: {plural(planned.too_large, 'lesion')} with an edge above {most}")
+    if plan.ndim == 2:
+        say("note: the bundle lesion_detection trains in 3D only; this plan is in 2D")
     table = Table(
         title=f"Best soft Dice of {plural(len(planned.lesions), 'lesion')} with an anchor"
     )

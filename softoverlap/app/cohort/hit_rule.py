@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 
 from softoverlap._checks import refusal
-from softoverlap._units import EDGE_ROUNDING, MAX_LESION_MM
+from softoverlap._size_limit import is_too_long
+from softoverlap._units import MAX_LESION_MM
 from softoverlap.measures import (
     CRITERION_NOTES,
     Hit,
@@ -111,7 +112,7 @@ def why_not_counted(
     """
     if existence < settings.ignore_below_existence:
         return IGNORED
-    return TOO_LARGE if longest_mm > EDGE_ROUNDING * largest_mm(settings, boxes=boxes) else ""
+    return TOO_LARGE if is_too_long(longest_mm, largest_mm(settings, boxes=boxes)) else ""
 
 
 def hit_words(settings: ScoreSettings, *, boxes: bool) -> dict[str, Any]:

@@ -10,10 +10,11 @@ from softoverlap.app.train.checkpoint import (
 )
 from softoverlap.app.train.config import TrainingConfig, pick_device
 from softoverlap.app.train.evaluation import Evaluation, evaluate, scan_target
+from softoverlap.app.train.facts import ScanFacts, scan_facts
 from softoverlap.app.train.files import FileResult, detect_files, find_scans, write_detections
 from softoverlap.app.train.inference import Detections, detect
 from softoverlap.app.train.patches import PatchSampler
-from softoverlap.app.train.planning import PlannedScans, ScanFacts, plan_scans, scan_facts
+from softoverlap.app.train.planning import PlannedScans, plan_scans
 from softoverlap.app.train.scans import (
     Intensity,
     TrainingScan,

@@ -7,9 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import torch
-
-from softoverlap._units import EDGE_ROUNDING, MAX_LESION_MM
+from softoverlap._size_limit import too_large
 from softoverlap.app.train.scans import TrainingScan
 from softoverlap.for_monai import lesion_target
 from softoverlap.measures import (
@@ -75,16 +73,14 @@ def scan_target(scan: TrainingScan) -> dict[str, Any]:
         for lesions too large for a box (an edge above 32 mm), shape (M,).
 
     Examples:
+        >>> import torch
         >>> from softoverlap.images import Volume
         >>> image = Volume(torch.zeros(8, 8, 8), torch.eye(4, dtype=torch.float64))
         >>> scan_target(TrainingScan("scan", image, []))["ignored"].shape
         torch.Size([0])
     """
     target, spacing = lesion_target(scan.lesions), scan.image.spacing
-    low, high = target["boxes"].double().chunk(2, dim=1)
-    edges = (high - low) * torch.tensor(spacing, dtype=torch.float64)
-    too_large = (edges > EDGE_ROUNDING * MAX_LESION_MM).any(dim=1)
-    return {**target, "spacing": spacing, "ignored": too_large}
+    return {**target, "spacing": spacing, "ignored": too_large(target["boxes"], spacing)}
 
 
 def evaluate(

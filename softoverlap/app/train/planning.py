@@ -12,11 +12,12 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from softoverlap._checks import check_positive, refusal
-from softoverlap._units import EDGE_ROUNDING, MAX_LESION_MM
+from softoverlap._size_limit import too_large
+from softoverlap._units import MAX_LESION_MM
 from softoverlap.anchors import AnchorPlan, best_box, plan_anchors
+from softoverlap.app.train.facts import ScanFacts, check_axes_alike, without_flat_axis
 from softoverlap.app.train.scans import zoom_factor, zoom_lesion, zoom_size
 from softoverlap.for_monai import lesion_retinanet
-from softoverlap.images import LoadedCase
 from softoverlap.lesion import Lesion
 from softoverlap.measures import SizeClasses
 
@@ -36,27 +37,6 @@ _BYTES = 4  # of a float32
 _COPIES = 2  # of each map: kept for the backward pass, and its gradient
 _DRAWS = 200  # patches a scan, to see how often one shows a lesion
 _LONG = 0.95  # a patch holds the lesions up to this quantile of their edges, and half as much more
-
-
-@dataclass(frozen=True)
-class ScanFacts:
-    """What a plan asks of a scan; its voxels are not kept.
-
-    Args:
-        name: Name of the case.
-        shape: Voxels along each axis.
-        spacing: Edges of a voxel in mm.
-        lesions: Its lesions in voxels, possibly none.
-
-    Examples:
-        >>> ScanFacts("sub-01", (64, 64, 32), (1.0, 1.0, 2.0), []).name
-        'sub-01'
-    """
-
-    name: str
-    shape: tuple[int, ...]
-    spacing: tuple[float, ...]
-    lesions: Sequence[Lesion]
 
 
 @dataclass(frozen=True)
@@ -93,26 +73,6 @@ class PlannedScans:
     step_bytes: float
 
 
-def scan_facts(case: LoadedCase) -> ScanFacts:
-    """What a plan asks of a case of a training folder.
-
-    Args:
-        case: What `load_case` read.
-
-    Returns:
-        Shape, spacing and lesions.
-
-    Examples:
-        >>> import tempfile
-        >>> from softoverlap.images import find_cases, load_case, write_phantoms
-        >>> folder = tempfile.mkdtemp()
-        >>> write_phantoms(folder, 1, seed=0)
-        >>> scan_facts(load_case(find_cases(folder).cases[0])).shape
-        (96, 96, 64)
-    """
-    return ScanFacts(case.name, tuple(case.image.shape[-3:]), case.spacing, case.lesions)
-
-
 def plan_scans(
     scans: Sequence[ScanFacts],
     *,
@@ -124,7 +84,8 @@ def plan_scans(
 
     The spacing is the median of the scans', axis by axis, and lesions are brought to it. Lesions
     with an edge above 32 mm are left out: no box is asked to find them. An axis along which every
-    scan has one voxel is left out too, so that images in 2D get a plan in 2D.
+    scan has one voxel is left out too, so that images in 2D get a plan in 2D; their lesions have
+    areas in mm² then. The axes of all scans must point alike; the plan keeps where.
 
     Args:
         scans: What is known of each scan.
@@ -138,8 +99,8 @@ def plan_scans(
         The plan, and what it reaches on these scans.
 
     Raises:
-        ValueError: If there is no lesion, a patch is no multiple of the plan's stride, or an
-            argument is out of range.
+        ValueError: If there is no lesion, the axes of two scans do not point alike, a patch is no
+            multiple of the plan's stride, or an argument is out of range.
 
     Examples:
         >>> plan_scans([ScanFacts("sub-01", (32, 32, 32), (1.0, 1.0, 1.0), [])])
@@ -147,19 +108,19 @@ def plan_scans(
         ValueError: scans must hold at least one lesion up to 32 mm, got none in 1 scan
     """
     check_positive(memory_gb=memory_gb)
+    check_axes_alike(scans)
+    scans = without_flat_axis(scans)
     spacing = _median([scan.spacing for scan in scans])
     shapes = [_shape_at(scan, spacing) for scan in scans]
-    flat = _flat_axes([scan.shape for scan in scans])
-    kept, too_large = _lesions_at(scans, spacing, flat)
+    kept, left_out = _lesions_at(scans, spacing)
     lesions = [lesion for of_scan in kept for lesion in of_scan]
     if not lesions:
         count = "1 scan" if len(scans) == 1 else f"{len(scans)} scans"
         complaint = f"must hold at least one lesion up to {MAX_LESION_MM:g} mm, got none in {count}"
         raise refusal("scans", complaint)
-    spacing, shapes = _without(flat, [spacing])[0], _without(flat, shapes)
     plan = plan_anchors(lesions, max_anchors_per_voxel=max_anchors_per_voxel, spacing=spacing)
     patch = _patch(plan, shapes, lesions) if patch_size is None else (patch_size,) * plan.ndim
-    plan = replace(plan, patch_size=patch)
+    plan = replace(plan, axes=scans[0].axes, patch_size=patch)
     bytes_each = patch_bytes(plan)
     count = int(min(MOST_PATCHES, max(1, memory_gb * 1e9 // bytes_each)))
     shown = _share_that_shows_a_lesion(shapes, kept, patch)
@@ -172,7 +133,7 @@ def plan_scans(
         foreground=round(max(0.0, (SHOW_A_LESION - shown) / max(1 - shown, 1e-9)), 2),
         expected_quality=_by_class(quality, best, classes, plan.ndim),
     )
-    return PlannedScans(plan, lesions, quality, best, classes, too_large, shown, count * bytes_each)
+    return PlannedScans(plan, lesions, quality, best, classes, left_out, shown, count * bytes_each)
 
 
 def patch_bytes(plan: AnchorPlan) -> float:
@@ -212,48 +173,19 @@ def _shape_at(scan: ScanFacts, spacing: Sequence[float]) -> tuple[int, ...]:
     return zoom_size(scan.shape, zoom_factor(scan.spacing, spacing))
 
 
-def _flat_axes(shapes: Sequence[Sequence[int]]) -> list[int]:
-    """Axes along which every scan has one voxel; at most one, for images in 2D."""
-    flat = [axis for axis, sides in enumerate(zip(*shapes, strict=True)) if set(sides) == {1}]
-    return flat[:1]
-
-
-def _without(flat: Sequence[int], rows: Sequence[tuple]) -> list[tuple]:
-    return [tuple(v for axis, v in enumerate(row) if axis not in flat) for row in rows]
-
-
 def _lesions_at(
-    scans: Sequence[ScanFacts], spacing: Sequence[float], flat: Sequence[int]
+    scans: Sequence[ScanFacts], spacing: Sequence[float]
 ) -> tuple[list[list[Lesion]], int]:
     """The lesions of each scan at this spacing, and the number of those that are too large."""
-    kept, too_large = [], 0
+    kept, left_out = [], 0
     for scan in scans:
         factor = zoom_factor(scan.spacing, spacing)
-        small = [lesion for lesion in scan.lesions if _is_small(lesion, scan.spacing)]
-        too_large += len(scan.lesions) - len(small)
-        kept.append([_flattened(zoom_lesion(lesion, factor), flat) for lesion in small])
-    return kept, too_large
-
-
-def _is_small(lesion: Lesion, spacing: Sequence[float]) -> bool:
-    low, high = lesion.box.double().chunk(2)
-    edges = (high - low) * torch.tensor(spacing, dtype=torch.float64)
-    return float(edges.max()) <= MAX_LESION_MM * EDGE_ROUNDING
-
-
-def _flattened(lesion: Lesion, flat: Sequence[int]) -> Lesion:
-    """The lesion without the axes along which it has one voxel."""
-    if not flat:
-        return lesion
-    ndim = lesion.crop.ndim
-    axes = [axis for axis in range(ndim) if axis not in flat]
-    return replace(
-        lesion,
-        crop=lesion.crop.sum(dim=list(flat)).clamp(max=1),
-        box=lesion.box[axes + [axis + ndim for axis in axes]],
-        offset=lesion.offset[axes],
-        centre=lesion.centre[axes],
-    )
+        small = [
+            lesion for lesion in scan.lesions if not bool(too_large(lesion.box[None], scan.spacing))
+        ]
+        left_out += len(scan.lesions) - len(small)
+        kept.append([zoom_lesion(lesion, factor) for lesion in small])
+    return kept, left_out
 
 
 def _patch(

@@ -250,5 +250,5 @@ def zoom_lesion(lesion: Lesion, factor: Sequence[float]) -> Lesion:
         box=lesion.box.float() / scale,
         crop=crop,
         offset=torch.tensor(first),
-        centre=lesion.centre.float() / scale[:3],
+        centre=lesion.centre.float() / scale[: len(factor)],
     )

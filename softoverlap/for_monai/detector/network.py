@@ -47,7 +47,8 @@ def lesion_retinanet(
 
     With a plan, strides, levels and anchors are the plan's. Each level then has heads of its own,
     since levels differ in the number and the shapes of their anchors. A level finer than stride 4
-    has so many channels fewer that it costs no more than that of stride 4, and heads of two
+    has fewer channels, but at least 8, so that a convolution costs no more there than at stride 4
+    (of 32 channels in 3D, at stride 1 four times as much), and heads of two
     convolutions in place of four.
 
     Args:

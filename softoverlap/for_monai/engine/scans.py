@@ -14,8 +14,9 @@ from torch import Tensor
 
 from softoverlap import boxes as geometry
 from softoverlap._checks import check_threshold
+from softoverlap._size_limit import too_large
 from softoverlap._types import plain
-from softoverlap._units import EDGE_ROUNDING, MAX_LESION_MM
+from softoverlap._units import MAX_LESION_MM
 from softoverlap.for_monai.detector.targets import centred_in
 from softoverlap.images import BoxFile, affine_spacing, write_box_files
 from softoverlap.overlaps import box_iou
@@ -58,10 +59,8 @@ class MeasuredTargetd(Transform):
             The same with two keys more.
         """
         spacing = affine_spacing(torch.as_tensor(data[self.image_key].affine).double())
-        low, high = plain(data[self.box_key]).double().chunk(2, dim=1)
-        edges = (high - low) * torch.tensor(spacing, dtype=torch.float64)
-        too_large = (edges > EDGE_ROUNDING * self.max_mm).any(dim=1)
-        return {**data, "spacing": spacing, "ignored": too_large}
+        ignored = too_large(data[self.box_key], spacing, self.max_mm)
+        return {**data, "spacing": spacing, "ignored": ignored}
 
 
 class BoxesToOriginald(Transform):

@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 from softoverlap import read_plan
 from softoverlap.app.cli import app
 from softoverlap.images import save_nifti, write_phantoms
+from tests.support.data_sets import box_list, entry, nnunet
 
 
 def run(*arguments, status=0):
@@ -56,7 +57,8 @@ def test_a_case_that_cannot_be_read_is_named_and_the_others_are_planned_for(data
 def test_a_folder_without_cases_or_lesions_ends_in_one_line(data, tmp_path):
     (tmp_path / "empty").mkdir()
     text = run("plan", "--data", tmp_path / "empty", "--output", tmp_path / "p.json", status=2)
-    assert "images must be a folder with scans, found no such folder" in text
+    assert "must be a data set in one of these layouts" in text
+    assert "found an empty folder" in text
     (tmp_path / "empty" / "images").mkdir()
     text = run("plan", "--data", tmp_path / "empty", "--output", tmp_path / "p.json", status=2)
     assert "images must hold scans" in text
@@ -70,9 +72,50 @@ def test_a_folder_without_cases_or_lesions_ends_in_one_line(data, tmp_path):
     assert not (tmp_path / "p.json").exists()
 
 
+def test_a_plan_never_replaces_a_file_of_the_data_set(tmp_path):
+    folder = nnunet(tmp_path / "data")
+    for name in ("imagesTr/pat-1_a_0001.nii.gz", "labelsTr/pat-1_a.nii.gz", "dataset.json"):
+        kept = (folder / name).read_bytes()
+        text = run("plan", "--data", folder, "--output", folder / name, "--overwrite", status=2)
+        assert "is read and must not be replaced" in text
+        assert (folder / name).read_bytes() == kept
+
+
+def test_a_list_of_boxes_is_planned_for_and_kept(tmp_path):
+    folder = box_list(tmp_path, training=[entry("a"), entry("b")])
+    path, options = folder / "list.json", ("--images", folder / "scans", "--overwrite")
+    for data in (path, folder):
+        text = run("plan", "--data", data, "--output", path, *options, status=2)
+        assert "is read and must not be replaced" in text
+    run("plan", "--data", path, "--output", tmp_path / "plan.json", *options)
+    assert read_plan(tmp_path / "plan.json").expected_quality["all"]["lesions"] == 2
+
+
+def test_scans_are_turned_to_the_axes_asked_for(tmp_path):
+    output, folder = tmp_path / "plan.json", nnunet(tmp_path / "data")
+    text = run("plan", "--data", folder, "--layout", "nnunet", "--axes", "SAR", "--output", output)
+    assert "axes: SAR" in text
+    plan = read_plan(output)
+    assert plan.axes == "SAR"
+    assert "3D only" not in text
+
+
+def test_a_plan_in_2d_says_that_the_bundle_does_not_train_with_it(tmp_path):
+    for folder in ("images", "masks"):
+        mask = torch.zeros(32, 32, 1)
+        mask[8:13, 9:15] = 1
+        (tmp_path / folder).mkdir()
+        save_nifti(tmp_path / folder / "a1.nii.gz", mask, torch.eye(4))
+    text = run("plan", "--data", tmp_path, "--output", tmp_path / "plan.json")
+    assert "the bundle lesion_detection trains in 3D only" in text
+    assert read_plan(tmp_path / "plan.json").axes == "RA"
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
+        (("--axes", "RAR"), "--axes must name 3 of R or L, A or P, S or I, each once"),
+        (("--layout", "bids"), "must hold images as sub-*/anat/"),
         (("--patch", 13), "--patch must be multiples of the last stride"),
         (("--max-anchors-per-voxel", 0), "--max-anchors-per-voxel must be above 0"),
         (("--step-memory", -1), "--step-memory must be above 0"),

@@ -59,6 +59,24 @@ def test_images_of_one_slice_are_planned_in_2d():
     assert planned.classes == ["10–100 mm²", "10–100 mm²"]
 
 
+@pytest.mark.parametrize("thickness", [1.0, 5.0])
+def test_lesions_of_one_slice_have_areas_whatever_its_thickness(thickness):
+    boxes = [((4, 4, 0), (9, 9, 1)), ((20, 20, 0), (22, 24, 1))]
+    thin = facts(boxes[:1], (64, 64, 1), (1.0, 1.0, 1.0), name="thin")
+    planned = plan_scans([facts(boxes, (64, 64, 1), (1.0, 1.0, thickness)), thin])
+    assert [lesion.volume_mm3 for lesion in planned.lesions] == pytest.approx([25, 8, 25])
+    assert planned.classes == ["10–100 mm²", "<10 mm²", "10–100 mm²"]
+    assert all(float(lesion.crop.max()) == 1 for lesion in planned.lesions)
+
+
+def test_images_in_2d_are_brought_to_one_spacing_too():
+    wide = facts([((4, 4, 0), (10, 10, 1))], (64, 64, 1), (2.0, 2.0, 1.0), name="wide")
+    fine = [facts([((8, 8, 0), (20, 20, 1))], (64, 64, 1), name=name) for name in "ab"]
+    planned = plan_scans([wide, *fine])
+    assert planned.plan.spacing == (1.0, 1.0)
+    assert planned.lesions[0].box.tolist() == planned.lesions[1].box.tolist() == [8, 8, 20, 20]
+
+
 def test_lesions_that_no_box_is_asked_to_find_are_left_out():
     planned = plan_scans([facts([*SMALL, ((0, 30, 20), (40, 34, 22))])])
     assert planned.too_large == 1
