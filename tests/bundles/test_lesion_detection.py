@@ -192,7 +192,7 @@ def fresh_weights():
     """Those that a run starts from."""
     parser = ConfigParser()
     parser.read_config(files_of("train.yaml"))
-    parser.update(TINY)
+    parser.update({**TINY, "in_channels": 1, "num_classes": 1})
     set_determinism(TINY["seed"])
     network = parser.get_parsed_content("network_def")
     return torch.cat([weight.flatten() for weight in network.state_dict().values()])
