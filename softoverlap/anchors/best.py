@@ -142,10 +142,7 @@ def _weights(overlap: MaskBoxOverlap | str) -> tuple[float, float]:
 
 
 def maximum_sum_box(values: Float[Tensor, "*crop"], least: float = -math.inf) -> Box | None:
-    """The box, not empty, with the largest sum of values; 1 to 3 axes, exact.
-
-    None if no box exceeds `least`.
-    """
+    """The box, not empty, with the largest sum of values, exact; None if none exceeds `least`."""
     ndim = values.ndim
     if ndim == 1:
         start, stop = best_interval(values.tolist())
