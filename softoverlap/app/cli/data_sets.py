@@ -170,7 +170,7 @@ def split(
 def show_fold(table: CaseTable, data: Path, folds: int | None, fold: int | None) -> None:
     """Print the size of the fold, if one is chosen."""
     if fold is not None:
-        say(_counts(_split(table, data, validation=0, seed=0, folds=folds, fold=fold)))
+        say(_counts(_split(table, data, validation=0.0, seed=0, folds=folds, fold=fold)))
 
 
 def _counts(parts: Parts) -> str:
