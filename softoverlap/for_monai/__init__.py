@@ -30,7 +30,7 @@ from softoverlap.for_monai.engine.scans import (
     MeasuredTargetd,
     SaveLesionBoxesd,
 )
-from softoverlap.for_monai.engine.schedule import WarmupCosine
+from softoverlap.for_monai.engine.schedule import WarmupCosine, warmup_cosine
 from softoverlap.for_monai.engine.settings import RunSettings
 from softoverlap.for_monai.metrics import MeasureMetric, MetricSummary
 from softoverlap.for_monai.reduction import reduce_scores
@@ -106,5 +106,6 @@ __all__ = [
     "reduce_scores",
     "scans_per_batch",
     "scans_to_detect",
+    "warmup_cosine",
     "write_split",
 ]

@@ -67,6 +67,7 @@ from softoverlap.images.images import (
 )
 from softoverlap.images.layouts.choice import LAYOUTS, Layout, find_cases
 from softoverlap.images.layouts.names import patient_of
+from softoverlap.images.layouts.nnunet import CHANNEL_NAME
 from softoverlap.images.layouts.ours import find_raters
 from softoverlap.images.layouts.record import Case, CaseTable, Fold, LabelMap
 from softoverlap.images.limits import ReadLimits, current_limits, read_limits
@@ -101,6 +102,7 @@ from softoverlap.images.values import (
 
 __all__ = [
     "BIDS_MASKS",
+    "CHANNEL_NAME",
     "CLOSE_GRID",
     "FORMATS",
     "GEOMETRIES",

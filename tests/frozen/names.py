@@ -39,7 +39,7 @@ _RECORDS = "a record; its fields are stored with what returns it"
 _FILES = "reads or writes without computing; stored through what is read back"
 _INSIDE = "stored through the functions and metrics that are made of it"
 
-_TRANSFORMS = (
+TRANSFORMS = (
     "FuseRatersd",
     "LesionInstancesd",
     "LesionWeightMapd",
@@ -50,7 +50,7 @@ _TRANSFORMS = (
 
 LEFT_OUT = {
     "AnchorPlan": _RECORDS,
-    **dict.fromkeys(_TRANSFORMS, "compared with analytic answers in tests/for_monai/transforms"),
+    **dict.fromkeys(TRANSFORMS, "compared with analytic answers in tests/for_monai/transforms"),
     "Hit": "a criterion and its threshold; what it decides is stored by match_scan",
     "Lesion": _RECORDS,
     "LesionwiseDice": _INSIDE,

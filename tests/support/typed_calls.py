@@ -17,6 +17,7 @@ from torch import Tensor
 import softoverlap as so
 from softoverlap import losses, measures, overlaps
 from softoverlap.for_monai import OutcomesMetric
+from tests.frozen.names import TRANSFORMS
 from tests.support.metric_makers import METRICS, OF_RATERS
 from tests.support.typed_inputs import (
     BOXES,
@@ -223,18 +224,9 @@ def _all_calls():
 
 CALLS = dict(_all_calls())
 
-_TRANSFORMS = (
-    "FuseRatersd",
-    "LesionInstancesd",
-    "LesionWeightMapd",
-    "LesionsFromBoxesd",
-    "LesionsFromInstancesd",
-    "lesion_collate",
-)
-
 LEFT_OUT = {
     "AnchorPlan": "a record of plain numbers; it is given to the calls of plan_anchors",
-    **dict.fromkeys(_TRANSFORMS, "takes a dictionary, which MONAI's transforms make"),
+    **dict.fromkeys(TRANSFORMS, "takes a dictionary, which MONAI's transforms make"),
     "Hit": "a criterion and its threshold, without tensors",
     "Lesion": "a record; it is given to the calls of lesions",
     "LesionPhantoms": "takes no tensors",

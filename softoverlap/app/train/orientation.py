@@ -12,6 +12,7 @@ from jaxtyping import Float64
 from torch import Tensor
 
 from softoverlap._checks import check_axes
+from softoverlap.app.train.patches import flip_lesion
 from softoverlap.images import check_affine
 from softoverlap.lesion import Lesion
 
@@ -56,13 +57,12 @@ class Turn:
     def lesion(self, lesion: Lesion, shape: Sequence[int]) -> Lesion:
         """The lesion in the turned image; `shape` is that of the image before."""
         source, flips = list(self.source), [axis for axis, flip in enumerate(self.flipped) if flip]
-        crop = lesion.crop.permute(source).flip(flips)
-        offset, centre = lesion.offset[source].clone(), lesion.centre[source].clone()
-        low, high = (corner[source].clone() for corner in lesion.box.chunk(2))
-        for axis in flips:
-            side = shape[source[axis]]
-            offset[axis] = side - offset[axis] - crop.shape[axis]
-            centre[axis] = side - centre[axis]
-            low[axis], high[axis] = side - high[axis].clone(), side - low[axis].clone()
-        box = torch.cat([low, high])
-        return replace(lesion, crop=crop, offset=offset, centre=centre, box=box)
+        low, high = lesion.box.chunk(2)
+        swapped = replace(
+            lesion,
+            crop=lesion.crop.permute(source),
+            offset=lesion.offset[source],
+            centre=lesion.centre[source],
+            box=torch.cat([low[source], high[source]]),
+        )
+        return flip_lesion(swapped, flips, self.row(shape))

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 from softoverlap.app.train.config import TrainingConfig
+from softoverlap.for_monai import warmup_cosine
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,4 @@ class Progress:
 
 def learning_rate(config: TrainingConfig, done: float) -> float:
     """Linear warm-up, then a half cosine to zero; `done` is the share of the run that is over."""
-    if done < config.warmup:
-        return config.learning_rate * max(done / config.warmup, 0.01)
-    rest = (done - config.warmup) / max(1 - config.warmup, 1e-12)
-    return config.learning_rate * 0.5 * (1 + math.cos(math.pi * rest))
+    return config.learning_rate * warmup_cosine(done, config.warmup)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import warnings
 from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
@@ -17,6 +16,7 @@ from torch import Tensor
 
 from softoverlap._checks import check_choice, check_threshold, refusal
 from softoverlap.images import (
+    CHANNEL_NAME,
     IMAGE_SUFFIXES,
     Case,
     CaseTable,
@@ -33,8 +33,6 @@ from softoverlap.images import (
 )
 
 PARTS = ("train", "validation", "all")
-
-_CHANNEL = re.compile(r"(?P<case>.+)_(?P<channel>\d{4})")
 
 
 def lesion_cases(
@@ -156,7 +154,7 @@ def scans_to_detect(
     check_names(files, image_name, "sources")
     scans: dict[str, str | list[str]] = {}
     for path in sorted(files, key=image_name) if channels > 1 else files:
-        name, of_channel = image_name(path), _CHANNEL.fullmatch(image_name(path))
+        name, of_channel = image_name(path), CHANNEL_NAME.fullmatch(image_name(path))
         if channels > 1 and of_channel:
             scan = scans.setdefault(of_channel["case"], [])
             if not isinstance(scan, list) or int(of_channel["channel"]) != len(scan):

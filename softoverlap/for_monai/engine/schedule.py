@@ -13,6 +13,26 @@ from ignite.engine import Engine, Events
 from softoverlap._checks import check_positive, refusal
 
 
+def warmup_cosine(done: float | int, warmup: float | int) -> float:
+    """The share of the highest learning rate, where `done` of the run is over.
+
+    Args:
+        done: Share of the run, in [0, 1].
+        warmup: Share of the run in which the rate rises, in [0, 1].
+
+    Returns:
+        The share, in [0, 1].
+
+    Examples:
+        >>> warmup_cosine(0.25, 0.5), warmup_cosine(0.5, 0.5)
+        (0.5, 1.0)
+    """
+    if done < warmup:
+        return max(done / warmup, 0.01)
+    rest = (done - warmup) / max(1 - warmup, 1e-12)
+    return 0.5 * (1 + math.cos(math.pi * min(rest, 1.0)))
+
+
 class WarmupCosine:
     """Linear warm-up and half a cosine to zero, over the steps or the minutes of a run.
 
@@ -74,18 +94,12 @@ class WarmupCosine:
         """Go on from this time."""
         self.seconds = float(state["seconds"])
 
-    def rate(self, done: float) -> float:
-        """The share of the highest learning rate, where `done` of the run is over."""
-        if done < self.warmup:
-            return max(done / self.warmup, 0.01)
-        rest = (done - self.warmup) / max(1 - self.warmup, 1e-12)
-        return 0.5 * (1 + math.cos(math.pi * min(rest, 1.0)))
-
     def _start(self) -> None:
         self.clock = time.monotonic()
 
     def _set_rates(self, engine: Engine) -> None:
-        rate = self.rate(max((engine.state.iteration - 1) / _steps(engine), self._of_time()))
+        done = max((engine.state.iteration - 1) / _steps(engine), self._of_time())
+        rate = warmup_cosine(done, self.warmup)
         for group, highest in zip(self.optimizer.param_groups, self.highest, strict=True):
             group["lr"] = highest * rate
 

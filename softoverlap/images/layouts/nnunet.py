@@ -25,7 +25,8 @@ from softoverlap.images.layouts.dataset_json import (
 from softoverlap.images.layouts.names import files_in, patient_of
 from softoverlap.images.layouts.record import Case, Findings, LabelMap
 
-_CHANNEL = re.compile(r"(?P<case>.+)_(?P<channel>\d{4})")
+CHANNEL_NAME = re.compile(r"(?P<case>.+)_(?P<channel>\d{4})")
+"""Name of the file of a channel, without its suffix: case and channel."""
 
 
 def find(folder: Path) -> Findings:
@@ -53,7 +54,7 @@ def find(folder: Path) -> Findings:
 
 def has_channels(folder: Path) -> bool:
     """Whether a folder has the names of nnU-Net's images."""
-    return any(_CHANNEL.fullmatch(name) for name, _ in files_in(folder, []))
+    return any(CHANNEL_NAME.fullmatch(name) for name, _ in files_in(folder, []))
 
 
 def missing_channels(names: tuple[str, ...], there: Mapping[int, Path]) -> str:
@@ -102,7 +103,7 @@ def _images(
     """Files by case and number of the channel."""
     images: dict[str, dict[int, Path]] = {}
     for _, path in files_in(folder, found.unpaired):
-        match = _CHANNEL.fullmatch(path.name.removesuffix(ending))
+        match = CHANNEL_NAME.fullmatch(path.name.removesuffix(ending))
         if not path.name.endswith(ending):
             found.drop([path], f"does not end in {ending}, as {DESCRIPTION} says")
         elif match is None:
