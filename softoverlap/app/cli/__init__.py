@@ -14,6 +14,7 @@ from softoverlap.app.cli import (
     pages as pages,
     planning as planning,
     scoring as scoring,
+    training as training,
 )
 from softoverlap.app.cli.app import app, main
 

@@ -120,7 +120,7 @@ ITEM_BY_ITEM = {
     "phantoms": ("phantoms --output OUT --count 3", "softoverlap.images.phantom_files:_write"),
     "train": (
         "train --data data --output OUT --validation 0 --patch 16 --batch 1 --steps 3 --device cpu",
-        "softoverlap.app.train.training:_Run.advance",
+        "softoverlap.for_monai.engine.inferer:DetectionLoss.forward",
     ),
 }  # fmt: skip
 KEPT = {
@@ -157,8 +157,7 @@ def test_ctrl_c_in_a_destructor_stops_a_command_after_what_is_in_hand(
         assert words in text
         assert len((output / table).read_text().splitlines()) == lines
     if name == "train":
-        assert "checkpoint.pt is kept, and --resume continues from it" in text
-        assert read_checkpoint(output / "checkpoint.pt")["step"] == 2
+        assert "no epoch is whole yet, so there is no checkpoint" in text
     if name in ("report", "convert"):
         assert not list(tmp_path.iterdir())
 

@@ -18,15 +18,7 @@ from typer.testing import CliRunner
 
 from softoverlap.app.cli import app
 from softoverlap.app.cli.console import TrainingBar
-from softoverlap.app.train import (
-    Intensity,
-    Progress,
-    TrainingConfig,
-    build_detector,
-    load_checkpoint,
-    read_checkpoint,
-    save_checkpoint,
-)
+from softoverlap.app.train import Progress, fresh_detector, load_checkpoint, save_checkpoint
 from softoverlap.images import load_nifti, read_boxes, save_nifti, write_phantoms
 from tests.support.processes import takes_interrupts
 
@@ -74,6 +66,11 @@ def checkpoint(tmp_path):
 def tiny(*more):
     """Options of the shortest training."""
     return ["--patch", 16, "--batch", 1, "--steps", 2, "--device", "cpu", *more]
+
+
+def finding_in(path):
+    """The score threshold in a checkpoint, and its rule."""
+    return torch.load(path, weights_only=True)["finding"]
 
 
 def test_help_is_quick_because_it_imports_neither_torch_nor_monai():
@@ -152,7 +149,7 @@ def test_masks_below_the_threshold_are_told_and_a_lower_one_trains(data, tmp_pat
     assert "at least one lesion" in run("train", "--data", data, "--dry-run", status=1)
     text = run(*arguments, "--overwrite", "--threshold", 0.3)
     assert "2 lesions in 2 scans to train on" in text
-    assert read_checkpoint(tmp_path / "out" / "checkpoint.pt")["config"]["mask_threshold"] == 0.3
+    assert json.loads((tmp_path / "out" / "config.json").read_text())["threshold"] == 0.3
     assert "--threshold must lie in (0, 1]" in run(*arguments, "--threshold", 0, status=2)
 
 
@@ -186,7 +183,7 @@ def test_cheap_checks_come_before_scans_are_read(data, tmp_path):
 
 def test_the_printed_loss_is_the_mean_of_what_came_and_resuming_prints_no_single_step(capsys):
     def state(step, loss):
-        return Progress(step, 100, step / 100, 1.0, 1.0, 1e-3, loss, 0.0)
+        return Progress(step, 100, step / 100, 1.0, 1.0, loss)
 
     bar = TrainingBar()
     for step in range(1, 11):
@@ -208,9 +205,34 @@ def test_a_missing_and_an_empty_folder_are_usage_errors(tmp_path):
 
 def test_an_unknown_option_and_a_bad_number_are_usage_errors(data):
     run("train", "--data", data, "--epochs", 3, status=2)
-    text = run("train", "--data", data, *tiny("--patch", 20), status=2)
-    assert "--patch must be a multiple of 8" in text
+    text = run("train", "--data", data, *tiny("--threshold", 1.5), status=2)
+    assert "--threshold must lie in (0, 1]" in text
     assert "Traceback" not in text
+
+
+def test_parts_are_exchanged_by_a_file_and_by_set_and_slips_are_refused(data, tmp_path):
+    mine = tmp_path / "mine.yaml"
+    mine.write_text("cls_loss:\n  _target_: softoverlap.for_monai.QualityFocal\n  gamma: 1.5\n")
+    output = tmp_path / "out"
+    arguments = ("train", "--data", data, *tiny("--output", output, "--config", mine))
+    more = ("--set", "matcher#num_candidates=2", "--set", "trainer#amp=false")
+    run(*arguments, *more, "--set", "learning_rate=1e-3")
+    config = json.loads((output / "config.json").read_text())
+    assert config["cls_loss"]["gamma"] == 1.5
+    assert config["matcher"]["num_candidates"] == 2
+    assert config["train"]["trainer"]["amp"] is False
+    assert config["learning_rate"] == 1e-3
+    for slip, words in (
+        ("max_epoch=3", "--set must name settings of train.yaml, got max_epoch: did you mean"),
+        ("matcher", "--set must be NAME=VALUE, got matcher"),
+        ("seed=[1", "--set seed must be a value in YAML"),
+    ):
+        assert words in run(*arguments, "--overwrite", "--set", slip, status=2)
+
+
+def test_what_ends_a_training_before_its_last_step_is_said(data, tmp_path):
+    text = run("train", "--data", data, *tiny("--output", tmp_path / "out", "--minutes", 1e-5))
+    assert "stopped by --minutes at 1 of 2 steps" in text
 
 
 def test_a_truncated_scan_is_named(data, tmp_path):
@@ -253,7 +275,7 @@ def test_an_earlier_result_is_replaced_only_when_asked(data, tmp_path):
     assert "--overwrite" in run(*arguments, status=2)
     assert (tmp_path / "out" / "checkpoint.pt").read_bytes() == before
     run(*arguments, "--overwrite", "--seed", 1)
-    assert read_checkpoint(tmp_path / "out" / "checkpoint.pt")["config"]["seed"] == 1
+    assert json.loads((tmp_path / "out" / "config.json").read_text())["seed"] == 1
 
 
 def test_a_corrupt_scan_is_noted_and_the_others_go_on(data, checkpoint, tmp_path):
@@ -353,7 +375,7 @@ def test_an_interruption_before_the_training_promises_no_checkpoint(data, tmp_pa
     def interrupted(case, **settings):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("softoverlap.images.load_case", interrupted)
+    monkeypatch.setattr("softoverlap.app.train.reading.load_case", interrupted)
     text = run("train", "--data", data, *tiny("--output", tmp_path / "out"), status=130)
     assert "interrupted" in text
     assert "checkpoint" not in text
@@ -366,7 +388,7 @@ def test_the_threshold_is_chosen_on_scans_held_out_and_kept_with_checkpoint_and_
     text = run("train", "--data", data, *tiny("--output", output, "--at-score", "fp:1"))
     assert "score threshold: " in text
     path = output / "checkpoint.pt"
-    assert read_checkpoint(path)["threshold_rule"] == "fp:1 on 1 validation scan"
+    assert finding_in(path)["threshold_rule"] == "fp:1 on 1 validation scan"
     validation = json.loads((output / "validation.json").read_text())
     assert validation["point"]["rule"] == "fp:1"
     assert validation["point"]["fps_per_scan"] <= 1
@@ -385,7 +407,7 @@ def test_the_threshold_is_chosen_on_scans_held_out_and_kept_with_checkpoint_and_
 
 def test_without_scans_held_out_the_threshold_is_called_one_of_training_scans(data, tmp_path):
     run("train", "--data", data, *tiny("--output", tmp_path / "out", "--validation", 0))
-    rule = read_checkpoint(tmp_path / "out" / "checkpoint.pt")["threshold_rule"]
+    rule = finding_in(tmp_path / "out" / "checkpoint.pt")["threshold_rule"]
     assert rule == "f1 on 2 training scans"
 
 
