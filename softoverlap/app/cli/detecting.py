@@ -1,4 +1,4 @@
-"""The commands `train`, `detect`, `demo` and `phantoms`.
+"""The commands `train`, `demo` and `phantoms`.
 
 What takes seconds to import is imported inside the commands, so that `--help` is quick.
 """
@@ -12,14 +12,11 @@ import typer
 
 from softoverlap.app.cli.app import app
 from softoverlap.app.cli.cases import (
-    check_checkpoint,
     check_folder,
     check_lesions,
-    found_boxes,
     free_checkpoint,
     is_finished,
     is_judged,
-    limit_boxes,
     load,
     threshold_or_rule,
     validate,
@@ -193,74 +190,6 @@ def train(
     say(f"checkpoint: {checkpoint}")
     if unseen:
         write_validation(output, result)
-
-
-@app.command()
-@one_line_errors
-@reads_files
-def detect(
-    checkpoint: Annotated[Path, typer.Argument(help="A checkpoint of `softoverlap train`.")],
-    images: Annotated[
-        list[str], typer.Argument(help="Scans: files, folders, or patterns in quotes.")
-    ],
-    output: Annotated[Path, typer.Option(help="Folder for the results.")],
-    score: Annotated[
-        float | None,
-        typer.Option(
-            min=0, max=1, help="Lowest score of a box; by default that of the checkpoint."
-        ),
-    ] = None,
-    max_boxes: Annotated[int, typer.Option(min=1, help="Largest number of boxes per scan.")] = 300,
-    device: Device = "auto",
-    overwrite: Overwrite = False,
-) -> None:
-    """Find lesions in scans, with or without labels.
-
-    Reads what `softoverlap inspect` reads. For each scan it writes, on the scan's
-    grid:
-
-    SCAN_boxes.json        boxes in voxels, with scores and the score threshold
-    SCAN_boxes.mrk.json    those at or above the threshold, for 3D Slicer
-    SCAN_heatmap.nii.gz    highest score at each voxel
-
-    Boxes at or above the threshold that `softoverlap train` chose are findings;
-    a checkpoint without one makes all of them findings. Candidates are written
-    down to the lowest score of the checkpoint (0.02 if train made it), for curves
-    over all thresholds: raise --score to get fewer. The heat map is interpolated, so its
-    peaks are slightly lower than the score of the best box.
-
-    All scans share detections.csv and scans.csv. A scan that cannot be read gets
-    an error there; the command goes on and exits with status 1. A scan whose
-    voxels are all equal gets a note, and no boxes. --overwrite first removes the
-    results that an earlier scans.csv lists in the folder.
-
-    softoverlap detect runs/mine/checkpoint.pt scan.nii.gz --output found
-    softoverlap detect runs/mine/checkpoint.pt "scans/*_flair.nii.gz" --output found
-    """
-    from softoverlap.app.train import FileResult, detect_files, find_scans, load_checkpoint
-
-    check_folder(output)
-    check_checkpoint(checkpoint)
-    scans = find_scans(images)
-    model = load_checkpoint(checkpoint, device=device)
-    limit_boxes(model, score, max_boxes)
-    with CountBar("scan", len(scans)) as bar:
-
-        def report(result: FileResult) -> None:
-            bar(f"{result.path.name}: {result.error or found_boxes(result.detections)}")
-            if result.note:
-                say(f"warning: {result.path.name}: {result.note}")
-
-        results = detect_files(model, scans, output, overwrite=overwrite, progress=report)
-    failed = [result for result in results if not result.ok]
-    say(
-        f"{plural(len(results) - len(failed), 'scan')} done, {len(failed)} failed; "
-        f"results in {output}"
-    )
-    for result in failed:
-        say(f"failed: {result.error}")
-    if failed:
-        raise typer.Exit(SOME_FAILED)
 
 
 @app.command()

@@ -22,6 +22,7 @@ _SPELLINGS = {
     "max_minutes": ("minutes",),
     "patch_size": ("patch",),
     "memory_gb": ("step_memory",),
+    "model": ("checkpoint",),
     "path": ("output",),
     "score_table": ("scores",),
 }

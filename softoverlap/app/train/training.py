@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from softoverlap._checks import refusal
-from softoverlap.app.train.checkpoint import (
+from softoverlap.app.train._old import (
     LesionDetector,
     build_detector,
     read_checkpoint,

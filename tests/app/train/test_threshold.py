@@ -20,7 +20,6 @@ from softoverlap.app.train import (
     evaluate,
     find_scans,
     keep_threshold,
-    load_checkpoint,
     read_checkpoint,
     save_checkpoint,
     scan_target,
@@ -28,6 +27,7 @@ from softoverlap.app.train import (
     train,
     write_detections,
 )
+from softoverlap.app.train._old import load_checkpoint
 from softoverlap.images import read_boxes, save_nifti
 from softoverlap.lesions import lesions_from_mask
 from tests.support.detectors import TINY, scan

@@ -19,10 +19,10 @@ from softoverlap.app.train import (
     detect,
     detect_files,
     find_scans,
-    load_checkpoint,
     save_checkpoint,
     train,
 )
+from softoverlap.app.train._old import load_checkpoint
 from softoverlap.app.train.patches import flip_lesion, window
 from softoverlap.app.train.scans import fit_intensity, zoom, zoom_factor, zoom_lesion, zoom_size
 from softoverlap.app.train.schedule import learning_rate
