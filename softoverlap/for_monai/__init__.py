@@ -31,7 +31,7 @@ from softoverlap.for_monai.engine.scans import (
     SaveLesionBoxesd,
 )
 from softoverlap.for_monai.engine.schedule import WarmupCosine, warmup_cosine
-from softoverlap.for_monai.engine.settings import RunSettings
+from softoverlap.for_monai.engine.settings import RunSettings, read_checkpoint, read_settings
 from softoverlap.for_monai.metrics import MeasureMetric, MetricSummary
 from softoverlap.for_monai.reduction import reduce_scores
 from softoverlap.for_monai.stand_ins import (
@@ -103,6 +103,8 @@ __all__ = [
     "lesion_retinanet",
     "lesion_target",
     "prepare_lesion_batch",
+    "read_checkpoint",
+    "read_settings",
     "reduce_scores",
     "scans_per_batch",
     "scans_to_detect",

@@ -14,8 +14,9 @@ from monai.bundle import ConfigParser
 from monai.bundle.properties import InferProperties, TrainProperties
 from monai.utils import set_determinism
 
+from softoverlap.app.train import detect, fresh_detector, load_checkpoint
 from softoverlap.for_monai.detector.targets import centred_in
-from softoverlap.images import find_cases, read_boxes, read_splits
+from softoverlap.images import find_cases, load_image, read_boxes, read_splits
 from tests.support.bundle_runs import (
     CONFIGS,
     TINY,
@@ -120,16 +121,25 @@ def test_scans_without_labels_get_boxes_on_their_own_grid(scans, trained, tmp_pa
     checkpoint = torch.load(trained / "last.pt", weights_only=True)
     checkpoint["settings"]["spacing"] = [1.5, 1.5, 1.5]
     torch.save(checkpoint, tmp_path / "last.pt")  # taken, since there is no best.pt beside it
-    run_bundle(
-        "inference.yaml", dataset_dir=str(scans / "images"), output_dir=str(tmp_path),
-        spacing=[1.5, 1.5, 1.5], score_threshold=0.0,
-    )  # fmt: skip
+    images = scans / "images"
+    run_bundle("inference.yaml", dataset_dir=str(images), output_dir=str(tmp_path), lowest_score=0)
     files = sorted((tmp_path / "boxes").iterdir())
     assert len(files) == 4
     boxes = read_boxes(files[0])
+    model = load_checkpoint(tmp_path / "last.pt", device="cpu", config=[lowest(tmp_path)])
+    found = detect(model, load_image(sorted(images.iterdir())[0]))
+    assert torch.equal(found.box.double(), boxes.boxes)
+    assert torch.equal(found.scores.double(), boxes.scores)
     assert len(boxes.boxes) > 0
     assert bool((boxes.boxes >= 0).all())
     assert bool((boxes.boxes[:, 3:] <= torch.tensor([32.0, 32.0, 24.0])).all())
+
+
+def lowest(folder):
+    """A file of one's own with which every box is written."""
+    path = folder / "mine.yaml"
+    path.write_text("lowest_score: 0.0\n")
+    return path
 
 
 def test_two_channels_and_two_classes_in_the_layout_of_nnunet_train(tmp_path):
@@ -142,8 +152,7 @@ def test_two_channels_and_two_classes_in_the_layout_of_nnunet_train(tmp_path):
     )
     workflow = run_bundle(
         "train.yaml", data_dir=str(folder), output_dir=str(tmp_path / "run"), max_epochs=1,
-        val_interval=1, folds=str(tmp_path / "splits.json"),
-        score_threshold=0.0,
+        val_interval=1, folds=str(tmp_path / "splits.json"), score_threshold=0.0,
     )  # fmt: skip
     (batch,) = workflow.evaluator.state.batch
     assert batch["name"] == "pat-2_a"
@@ -154,7 +163,7 @@ def test_two_channels_and_two_classes_in_the_layout_of_nnunet_train(tmp_path):
     assert not bool(centred_in(output["pred"]["boxes"], voxels[None] == 3).any())
     run_bundle(
         "inference.yaml", dataset_dir=str(folder / "imagesTr"), output_dir=str(tmp_path / "found"),
-        checkpoint=str(tmp_path / "run" / "last.pt"), in_channels=2, num_classes=2,
+        checkpoint=str(tmp_path / "run" / "last.pt"),
     )  # fmt: skip
     names = sorted(path.name for path in (tmp_path / "found" / "boxes").iterdir())
     assert names == [f"{name}_boxes.json" for name in NAMES]
@@ -238,6 +247,7 @@ def test_the_metadata_say_what_the_network_takes_and_gives():
     assert meta["version"] in meta["changelog"]
     parser = ConfigParser()
     parser.read_config(files_of("inference.yaml"))
+    parser["known"] = fresh_detector().settings
     network = parser.get_parsed_content("network_def")
     given, returned = (meta["network_data_format"][part] for part in ("inputs", "outputs"))
     shape = sides(given["image"]["spatial_shape"])

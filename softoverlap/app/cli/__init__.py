@@ -10,6 +10,7 @@ from softoverlap.app.cli import (
     boxes as boxes,
     detecting as detecting,
     exporting as exporting,
+    finding as finding,
     images as images,
     pages as pages,
     planning as planning,

@@ -28,13 +28,14 @@ def check_checkpoint(path: Path) -> None:
         raise ValueError(f"CHECKPOINT must be a file of `softoverlap train`, got the scan {path}")
 
 
-def limit_boxes(model: LesionDetector, score: float | None, most: int) -> None:
+def limit_boxes(models: list[LesionDetector], score: float | None, most: int) -> None:
     """Set the lowest score and the number of boxes; None keeps the score of the training."""
-    model.detector.set_box_selector_parameters(
-        score_thresh=model.config.score_threshold if score is None else score,
-        nms_thresh=model.config.nms_threshold,
-        detections_per_img=most,
-    )
+    for model in models:
+        model.detector.set_box_selector_parameters(
+            score_thresh=model.settings["lowest_score"] if score is None else score,
+            nms_thresh=model.settings["nms_threshold"],
+            detections_per_img=most,
+        )
 
 
 def found_boxes(detections: Detections | None) -> str:

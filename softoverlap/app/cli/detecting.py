@@ -1,4 +1,4 @@
-"""The commands `detect`, `demo` and `phantoms`.
+"""The commands `demo` and `phantoms`.
 
 What takes seconds to import is imported inside the commands, so that `--help` is quick.
 """
@@ -11,9 +11,8 @@ from typing import Annotated
 import typer
 
 from softoverlap.app.cli.app import app
-from softoverlap.app.cli.cases import check_checkpoint, check_folder, found_boxes, limit_boxes
+from softoverlap.app.cli.cases import check_folder
 from softoverlap.app.cli.console import (
-    SOME_FAILED,
     CountBar,
     TrainingBar,
     clock,
@@ -23,76 +22,7 @@ from softoverlap.app.cli.console import (
     say,
 )
 from softoverlap.app.cli.interrupts import stop_if_interrupted
-from softoverlap.app.cli.options import Device, Overwrite, Resume, Seed
-from softoverlap.app.cli.reading import reads_files
-
-
-@app.command()
-@one_line_errors
-@reads_files
-def detect(
-    checkpoint: Annotated[Path, typer.Argument(help="A checkpoint of `softoverlap train`.")],
-    images: Annotated[
-        list[str], typer.Argument(help="Scans: files, folders, or patterns in quotes.")
-    ],
-    output: Annotated[Path, typer.Option(help="Folder for the results.")],
-    score: Annotated[
-        float | None,
-        typer.Option(
-            min=0, max=1, help="Lowest score of a box; by default that of the checkpoint."
-        ),
-    ] = None,
-    max_boxes: Annotated[int, typer.Option(min=1, help="Largest number of boxes per scan.")] = 300,
-    device: Device = "auto",
-    overwrite: Overwrite = False,
-) -> None:
-    """Find lesions in scans, with or without labels.
-
-    Reads what `softoverlap inspect` reads. For each scan it writes, on the scan's
-    grid:
-
-    SCAN_boxes.json        boxes in voxels, with scores and the score threshold
-    SCAN_boxes.mrk.json    those at or above the threshold, for 3D Slicer
-    SCAN_heatmap.nii.gz    highest score at each voxel
-
-    Boxes at or above the threshold that `softoverlap train` chose are findings;
-    a checkpoint without one makes all of them findings. Candidates are written
-    down to the lowest score of the checkpoint (0.02 if train made it), for curves
-    over all thresholds: raise --score to get fewer. The heat map is interpolated, so its
-    peaks are slightly lower than the score of the best box.
-
-    All scans share detections.csv and scans.csv. A scan that cannot be read gets
-    an error there; the command goes on and exits with status 1. A scan whose
-    voxels are all equal gets a note, and no boxes. --overwrite first removes the
-    results that an earlier scans.csv lists in the folder.
-
-    softoverlap detect runs/mine/checkpoint.pt scan.nii.gz --output found
-    softoverlap detect runs/mine/checkpoint.pt "scans/*_flair.nii.gz" --output found
-    """
-    from softoverlap.app.train import FileResult, detect_files, find_scans, load_checkpoint
-
-    check_folder(output)
-    check_checkpoint(checkpoint)
-    scans = find_scans(images)
-    model = load_checkpoint(checkpoint, device=device)
-    limit_boxes(model, score, max_boxes)
-    with CountBar("scan", len(scans)) as bar:
-
-        def report(result: FileResult) -> None:
-            bar(f"{result.path.name}: {result.error or found_boxes(result.detections)}")
-            if result.note:
-                say(f"warning: {result.path.name}: {result.note}")
-
-        results = detect_files(model, scans, output, overwrite=overwrite, progress=report)
-    failed = [result for result in results if not result.ok]
-    say(
-        f"{plural(len(results) - len(failed), 'scan')} done, {len(failed)} failed; "
-        f"results in {output}"
-    )
-    for result in failed:
-        say(f"failed: {result.error}")
-    if failed:
-        raise typer.Exit(SOME_FAILED)
+from softoverlap.app.cli.options import Device, Resume, Seed
 
 
 @app.command()

@@ -21,6 +21,7 @@ _SPELLINGS = {
     "at": ("at_score",),
     "patch_size": ("patch",),
     "memory_gb": ("step_memory",),
+    "model": ("checkpoint",),
     "path": ("output",),
     "score_table": ("scores",),
     "settings": ("chosen",),

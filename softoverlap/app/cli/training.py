@@ -216,7 +216,9 @@ def _named(pairs: list[str]) -> dict[str, Any]:
             settings[name] = yaml.safe_load(text)
         except yaml.YAMLError as error:
             words = " ".join(str(error).split())
-            raise ValueError(f"--set {name} must be a value in YAML, got {text}: {words}") from error
+            raise ValueError(
+                f"--set {name} must be a value in YAML, got {text}: {words}"
+            ) from error
         if isinstance(settings[name], str):
             settings[name] = _number_or_text(settings[name])
     return settings
@@ -245,7 +247,7 @@ def _check(run: TrainingRun) -> None:
 
 
 def _say_finished(run: TrainingRun) -> None:
-    training = run.training
+    training = run.folder.training
     steps, minutes = f"{training['steps']}/{training['planned']}", training["seconds"] / 60
     say(f"already {steps} steps in {minutes:.1f} minutes: pass more to continue")
 

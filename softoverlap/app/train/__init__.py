@@ -4,20 +4,22 @@ from softoverlap.app.train.checkpoint import (
     LesionDetector,
     fresh_detector,
     load_checkpoint,
-    save_checkpoint,
     write_checkpoint,
 )
 from softoverlap.app.train.configuration import training_config
+from softoverlap.app.train.detections import Detections
 from softoverlap.app.train.device import pick_device
 from softoverlap.app.train.evaluation import Evaluation, evaluate, scan_target
 from softoverlap.app.train.facts import ScanFacts, scan_facts
 from softoverlap.app.train.files import FileResult, detect_files, find_scans, write_detections
-from softoverlap.app.train.inference import Detections, detect
+from softoverlap.app.train.inference import detect
 from softoverlap.app.train.planning import PlannedScans, plan_scans
 from softoverlap.app.train.progress import Progress
+from softoverlap.app.train.reading import CheckedScans
 from softoverlap.app.train.running import Trained, TrainingRun, train
 
 __all__ = [
+    "CheckedScans",
     "Detections",
     "Evaluation",
     "FileResult",
@@ -35,7 +37,6 @@ __all__ = [
     "load_checkpoint",
     "pick_device",
     "plan_scans",
-    "save_checkpoint",
     "scan_facts",
     "scan_target",
     "train",

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 import difflib
+import functools
 import json
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from math import inf
 from pathlib import Path
 from typing import Any
@@ -78,7 +81,7 @@ def training_config(
         Traceback (most recent call last):
         ValueError: settings must name settings of train.yaml, got max_epoch: did you mean ...
     """
-    parser = ConfigParser(ConfigParser.load_config_file(str(_CONFIGS / "train.yaml")))
+    parser = ConfigParser(copy.deepcopy(_bundled("train.yaml")))
     known = list(_names(parser.config))
     if plan is not None:
         parser.update(_planned(plan))
@@ -98,8 +101,8 @@ def training_config(
 
 def follow(config: Mapping[str, Any], file: str, settings: Mapping[str, Any]) -> ConfigParser:
     """The configuration with a file of the bundle after it, as `evaluate.yaml`, and settings."""
-    parser = ConfigParser(json.loads(json.dumps(config)))
-    _merge(parser, ConfigParser.load_config_file(str(_CONFIGS / file)))
+    parser = ConfigParser(copy.deepcopy(dict(config)))
+    _merge(parser, copy.deepcopy(_bundled(file)))
     parser.update(dict(settings))
     return parser
 
@@ -109,6 +112,12 @@ def different(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
     values = [dict(_leaves(config)) for config in (one, other)]
     names = dict.fromkeys([*values[0], *values[1]])
     return [name for name in names if values[0].get(name) != values[1].get(name)]
+
+
+@functools.cache
+def _bundled(file: str) -> dict[str, Any]:
+    """A file of the bundle, which takes longer to parse than to copy."""
+    return ConfigParser.load_config_file(str(_CONFIGS / file))
 
 
 def _check_ranges(config: Mapping[str, Any]) -> None:
@@ -121,6 +130,18 @@ def _check_ranges(config: Mapping[str, Any]) -> None:
             number = isinstance(value, int | float) and not isinstance(value, bool)
             if not number or not fits(value):
                 raise refusal(name, f"must {expected}, got {value}")
+
+
+@contextmanager
+def own_errors() -> Iterator[None]:
+    """Raise the error that MONAI's parser hides behind its own, which names the part that failed."""
+    try:
+        yield
+    except RuntimeError as error:
+        own: BaseException = error
+        while isinstance(own, RuntimeError) and own.__cause__ is not None:
+            own = own.__cause__
+        raise own from (None if own is error else error)
 
 
 def _planned(path: str | os.PathLike[str]) -> dict[str, Any]:

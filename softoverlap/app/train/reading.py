@@ -1,15 +1,14 @@
-"""All scans of a training read once before it begins: what they hold, and whether they can be used."""
+"""All scans of a training read once before it begins, to see whether they can be used."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import torch
 
-from softoverlap._checks import refusal
 from softoverlap.app.train.facts import scan_facts
-from softoverlap.images import Case, LoadedCase, load_case
+from softoverlap.images import Case, Fold, LoadedCase, load_case
 
 
 @dataclass(frozen=True)
@@ -31,8 +30,7 @@ class CheckedScans:
 
 def check_scans(
     cases: Iterable[Case],
-    train: Collection[str],
-    validation: Collection[str],
+    fold: Fold,
     *,
     threshold: float | int = 0.5,
     axes: str | None = "RAS",
@@ -42,8 +40,7 @@ def check_scans(
 
     Args:
         cases: Cases of a data set.
-        train: Names of those to train on.
-        validation: Names of those to validate on.
+        fold: Names of those to train on and to validate on.
         threshold: Lowest probability inside a lesion.
         axes: Where the voxel axes of the training point, or None as stored.
         tell: Called with the name of each scan, what was read, or None, and notes or the error.
@@ -59,38 +56,46 @@ def check_scans(
         >>> from softoverlap.images import find_cases, write_phantoms
         >>> folder = tempfile.mkdtemp()
         >>> write_phantoms(folder, 1, seed=0, shape=(32, 32, 24))
-        >>> check_scans(find_cases(folder).cases, ["phantom-0000"], []).spacing
+        >>> check_scans(find_cases(folder).cases, Fold(("phantom-0000",), ())).spacing
         (1.0, 1.0, 1.5)
     """
-    edges: list[tuple[float, ...]] = []
-    moments: list[torch.Tensor] = []
-    lesions, bad, count = 0, 0, 0
-    for case in cases:
-        if case.name not in train and case.name not in validation:
-            continue
-        count += 1
+    facts: list[_Facts] = []
+    chosen = [case for case in cases if case.name in (*fold.train, *fold.validation)]
+    bad = 0
+    for case in chosen:
         loaded, notes = _opened(case, threshold)
         if tell is not None:
             tell(case.name, loaded, notes)
-        if loaded is None:
-            bad += 1
-        elif case.name in train:
-            lesions += len(loaded.lesions)
-            edges.append(_edges(loaded, axes))
-            moments.append(_moments(loaded.channels))
+        bad += loaded is None
+        if loaded is not None and case.name in fold.train:
+            facts.append(
+                _Facts(len(loaded.lesions), _edges(loaded, axes), _moments(loaded.channels))
+            )
     if bad:
-        raise ValueError(f"{bad} of {count} cases cannot be used, see above")
-    if not edges:
-        raise refusal("data", "must hold at least one scan to train on, got none")
+        raise ValueError(f"{bad} of {len(chosen)} cases cannot be used, see above")
+    return _summed(facts, threshold)
+
+
+@dataclass(frozen=True)
+class _Facts:
+    """Number of lesions, edges of a voxel, mean and mean square of each channel."""
+
+    lesions: int
+    edges: tuple[float, ...]
+    moments: torch.Tensor
+
+
+def _summed(facts: list[_Facts], threshold: float | int) -> CheckedScans:
+    """What all scans to train on hold together."""
+    lesions, scans = sum(one.lesions for one in facts), len(facts)
     if not lesions:
         raise ValueError(
-            f"train needs at least one lesion in {len(edges)} scans, found none at "
+            f"train needs at least one lesion in {scans} scan{'s' * (scans != 1)}, found none at "
             f"`threshold={threshold:g}`: every mask is empty or named above"
         )
-    spacing = torch.tensor(edges, dtype=torch.float64).quantile(0.5, dim=0)
-    return CheckedScans(
-        len(edges), lesions, tuple(round(float(edge), 6) for edge in spacing), _pooled(moments)
-    )
+    edges = torch.tensor([one.edges for one in facts], dtype=torch.float64)
+    spacing = tuple(round(float(edge), 6) for edge in edges.quantile(0.5, dim=0))
+    return CheckedScans(scans, lesions, spacing, _pooled([one.moments for one in facts]))
 
 
 def _opened(case: Case, threshold: float | int) -> tuple[LoadedCase | None, list[str]]:

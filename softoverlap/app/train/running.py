@@ -3,55 +3,36 @@
 from __future__ import annotations
 
 import gc
-import logging
 import os
-import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from ignite.engine import Events
 from monai.bundle import ConfigParser
-from monai.handlers import from_engine
 
 from softoverlap._checks import refusal
 from softoverlap.app.train.checkpoint import LesionDetector, load_checkpoint, write_checkpoint
-from softoverlap.app.train.configuration import different, follow, training_config
+from softoverlap.app.train.configuration import different, own_errors, training_config
 from softoverlap.app.train.device import pick_device
-from softoverlap.app.train.evaluation import Evaluation, evaluate
+from softoverlap.app.train.evaluation import Evaluation
+from softoverlap.app.train.folder import RunFolder
+from softoverlap.app.train.judging import judge
 from softoverlap.app.train.progress import Progress, ReportProgress
 from softoverlap.app.train.reading import CheckedScans, check_scans
 from softoverlap.app.train.threshold import chosen_threshold
-from softoverlap.images import (
-    SPLITS,
-    CaseTable,
-    LoadedCase,
-    Split,
-    find_cases,
-    read_json,
-    read_splits,
-    split_of,
-    write_json,
-)
+from softoverlap.images import CaseTable, LoadedCase, Split, find_cases, split_of, write_json
 
-CHECKPOINT, CONFIG = "checkpoint.pt", "config.json"
-MOST_JUDGES = 20
-"""Training scans on which a threshold is chosen where no scan is held out."""
-
-_EPOCHS = "checkpoint_epoch=*.pt"
 _LENGTHS = ("steps", "max_epochs", "train#trainer#max_epochs", "patience")
 _MAY_CHANGE = (
     *_LENGTHS, "minutes", "val_interval", "workers", "cache_rate", "device", "data_dir",
     "output_dir", "tensorboard", "resume",
 )  # fmt: skip
-_WRITTEN = (
-    CHECKPOINT, _EPOCHS, "best.pt", "last.pt", "curve.*", "validation.json", CONFIG, SPLITS,
-    "train.log", "validation", "evaluation", "pictures", "tensorboard",
+_ASKED = (
+    "layout", "images", "frame", "validation", "split_seed", "folds", "fold", "threshold", "axes",
 )  # fmt: skip
-"""What a training writes into its folder."""
+"""Settings that are needed before the configuration is whole."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -155,7 +136,7 @@ class TrainingRun:
         settings: Mapping[str, Any] | None = None,
         device: str | torch.device = "auto",
     ) -> None:
-        self.data, self.output = Path(data), Path(output)
+        self.data, self.folder = Path(data), RunFolder(Path(output))
         self.config = training_config(data, output, plan=plan, config=config, settings=settings)
         self.device = pick_device(device)
         self.config["device"] = f"$torch.device('{self.device}')"
@@ -169,11 +150,6 @@ class TrainingRun:
         if not self.table.cases:
             raise refusal("data", "must hold at least one scan with a mask or raters, found none")
         self.split = self._split()
-
-    @property
-    def checkpoint(self) -> Path:
-        """The file that `softoverlap detect` takes."""
-        return self.output / CHECKPOINT
 
     def claim(self, *, resume: bool = False, overwrite: bool = False) -> None:
         """Take the folder, or refuse it.
@@ -189,40 +165,31 @@ class TrainingRun:
         """
         if resume and overwrite:
             raise ValueError("`resume=` and `overwrite=` exclude each other, got both")
-        self.resuming = resume
-        there = [path for path in (self.checkpoint, *self._epochs()) if path.exists()]
+        self.resuming, there = resume, self.folder.there()
         if there and not (resume or overwrite):
             raise FileExistsError(
-                f"{there[0]} must not exist yet: pass `resume=True`, `overwrite=True` or another "
+                f"{there} must not exist yet: pass `resume=True`, `overwrite=True` or another "
                 "`output=`"
             )
+        if resume and not there:
+            raise FileNotFoundError(
+                f"`resume=True` needs a run in {self.folder.path}, found none: leave it out to "
+                "start anew"
+            )
         if resume:
-            if not there:
-                raise FileNotFoundError(
-                    f"`resume=True` needs {self.output / _EPOCHS}, found none: leave it out to "
-                    "start anew"
-                )
             self._check_same()
 
     def is_finished(self) -> bool:
         """Whether the run to resume has nothing left to train."""
-        if not self.resuming or not self.checkpoint.exists():
+        if not self.resuming or not self.folder.checkpoint.exists():
             return False
-        known = self.training
-        changed = {*different(self._stored(), self.config)} & set(_LENGTHS)
-        steps, minutes = self.config["steps"], self.config["minutes"]
-        if minutes is not None and known["seconds"] >= 60 * float(minutes):
+        training, minutes = self.folder.training, self.config["minutes"]
+        if minutes is not None and training["seconds"] >= 60 * float(minutes):
             return True
-        if not changed and minutes is None and known["stopped_by"] != "minutes":
-            return True
-        return known["steps"] >= (steps if isinstance(steps, int) else known["planned"]) and not (
-            changed - {"steps"}
-        )
-
-    @property
-    def training(self) -> dict[str, Any]:
-        """How far the training came whose checkpoint is there."""
-        return torch.load(self.checkpoint, weights_only=True)["training"]
+        changed = {*different(self.folder.config, self.config)} & set(_LENGTHS)
+        if not changed:
+            return training["stopped_by"] != "minutes"
+        return changed == {"steps"} and training["steps"] >= self.config["steps"]
 
     def check(
         self, tell: Callable[[str, LoadedCase | None, list[str]], None] | None = None
@@ -238,9 +205,8 @@ class TrainingRun:
         Raises:
             ValueError: If a scan cannot be used, or there is no lesion to train on.
         """
-        parts = set(self.split.fold.train), set(self.split.fold.validation)
         checked = check_scans(
-            self.table.cases, *parts, threshold=self.values["threshold"],
+            self.table.cases, self.split.fold, threshold=self.values["threshold"],
             axes=self.values["axes"], tell=tell,
         )  # fmt: skip
         if self.config["spacing"] is None:
@@ -257,34 +223,24 @@ class TrainingRun:
 
         Returns:
             How it went, as `Trained.training`.
+
+        Raises:
+            KeyboardInterrupt: If `progress` raised it, with what is kept.
+            ValueError: If the training diverges.
         """
+        folder = self.folder
         if not self.resuming:
-            _clear(self.output)
-        self.output.mkdir(parents=True, exist_ok=True)
-        write_json(self.output / CONFIG, self.config)
+            folder.clear()
+        folder.path.mkdir(parents=True, exist_ok=True)
+        write_json(folder.path / "config.json", self.config)
         parser = ConfigParser(dict(self.config))
-        epochs = self._epochs()
-        if self.resuming and epochs:
-            parser["resume"] = str(epochs[-1])
-        with _logged(self.output / "train.log"):
-            parser.parse()
-            parser.get_parsed_content("initialize")
-            trainer = parser.get_parsed_content("train#trainer")
-            schedule = parser.get_parsed_content("train#schedule")
-            if progress is not None:
-                ReportProgress(schedule, progress).attach(trainer)
-            try:
-                parser.get_parsed_content("run")
-            except KeyboardInterrupt:
-                raise KeyboardInterrupt(self._kept()) from None
-        steps, planned = trainer.state.iteration, schedule.planned(trainer)
-        reason = "steps" if steps >= planned else "minutes" if schedule.over else "early stop"
-        training = {
-            "steps": steps, "planned": planned, "seconds": schedule.seconds, "stopped_by": reason,
-        }  # fmt: skip
-        write_checkpoint(self.checkpoint, self._best(), training=training)
-        del parser, trainer, schedule
-        gc.collect()
+        if self.resuming and folder.epochs:
+            parser["resume"] = str(folder.epochs[-1])
+        with folder.logged(), own_errors():
+            training = self._run(parser, progress)
+        write_checkpoint(folder.checkpoint, folder.best, training=training)
+        del parser
+        gc.collect()  # of the scans in memory
         return training
 
     def judge(self, at: float | int | str = "f1") -> Trained:
@@ -296,46 +252,42 @@ class TrainingRun:
         Returns:
             The detector and how good it is; `validation.json` and `evaluation/` hold the same.
         """
-        held_out = list(self.split.fold.validation)
-        stored = self._stored()
-        judging = {"checkpoint": str(self.checkpoint), "output_dir": str(self.output)}
-        judging |= {"device": self.config["device"], "data_dir": str(self.data)}
-        if not held_out:
-            judging |= {"part": "train", "validate#dataset#data": f"$@validate#data[:{MOST_JUDGES}]"}
-        parser = follow(stored, "evaluate.yaml", judging)
-        predictions: list[Any] = []
-        targets: list[Any] = []
-        with _logged(self.output / "train.log"):
-            parser.parse()
-            parser.get_parsed_content("initialize")
-            evaluator = parser.get_parsed_content("validate#evaluator")
-
-            def collect(engine: Any) -> None:
-                found, truth = from_engine(["pred", "label"])(engine.state.output)
-                predictions.extend(found)
-                targets.extend(truth)
-
-            evaluator.add_event_handler(Events.ITERATION_COMPLETED, collect)
-            parser.get_parsed_content("run")
-        result = evaluate(predictions, targets, at=at)
+        folder, held_out = self.folder, bool(self.split.fold.validation)
+        result, scans = judge(folder, self.data, self.config["device"], at, held_out=held_out)
         kind = "validation" if held_out else "training"
-        threshold, rule = chosen_threshold(result, len(predictions), kind)
-        write_checkpoint(
-            self.checkpoint, self.checkpoint, score_threshold=threshold, threshold_rule=rule,
-            training=self.training,
-        )  # fmt: skip
+        threshold, rule = chosen_threshold(result, scans, kind)
+        path = folder.checkpoint
+        write_checkpoint(path, path, score_threshold=threshold, threshold_rule=rule)
         if held_out:
-            write_json(self.output / "validation.json", result.summary)
-        model = load_checkpoint(self.checkpoint, device=self.device)
-        return Trained(model, result, self.checkpoint, self.training)
+            write_json(folder.path / "validation.json", result.summary)
+        return Trained(load_checkpoint(path, device=self.device), result, path, folder.training)
 
     def is_judged(self, at: float | int | str) -> bool:
         """Whether the score threshold was chosen in this way, and the results are there."""
-        finding = torch.load(self.checkpoint, weights_only=True).get("finding") or {}
-        rule = finding.get("threshold_rule") or ""
-        given = rule == "given" and finding.get("score_threshold") == at
-        there = not self.split.fold.validation or (self.output / "validation.json").exists()
-        return there and (given or rule.startswith(f"{at} on "))
+        finding = self.folder.finding
+        rule = finding["threshold_rule"] or ""
+        given = rule == "given" and finding["score_threshold"] == at
+        told = not self.split.fold.validation or (self.folder.path / "validation.json").exists()
+        return told and (given or rule.startswith(f"{at} on "))
+
+    def _run(
+        self, parser: ConfigParser, progress: Callable[[Progress], None] | None
+    ) -> dict[str, Any]:
+        """The bundle's `initialize` and `run`, and how the training went."""
+        parser.parse()
+        parser.get_parsed_content("initialize")
+        trainer = parser.get_parsed_content("train#trainer")
+        schedule = parser.get_parsed_content("train#schedule")
+        if progress is not None:
+            ReportProgress(schedule, progress).attach(trainer)
+        try:
+            parser.get_parsed_content("run")
+        except KeyboardInterrupt:
+            raise KeyboardInterrupt(self.folder.kept()) from None
+        steps, planned = trainer.state.iteration, schedule.planned(trainer)
+        reason = "steps" if steps >= planned else "minutes" if schedule.over else "early stop"
+        seconds = schedule.seconds
+        return {"steps": steps, "planned": planned, "seconds": seconds, "stopped_by": reason}
 
     def _split(self) -> Split:
         fold, values = self.values["fold"], self.values
@@ -349,74 +301,18 @@ class TrainingRun:
                 raise ValueError(f"{error}, or pass `validation=0`") from error
             raise
 
-    def _epochs(self) -> list[Path]:
-        """Checkpoints of epochs, the last one last."""
-        return sorted(self.output.glob(_EPOCHS), key=lambda path: int(path.stem.split("=")[1]))
-
-    def _best(self) -> Path:
-        best = self.output / "best.pt"
-        return best if best.exists() else self.output / "last.pt"
-
-    def _stored(self) -> dict[str, Any]:
-        """The configuration of the run in the folder."""
-        return read_json(self.output / CONFIG)
-
-    def _kept(self) -> str:
-        epochs = self._epochs()
-        if not epochs:
-            return "no epoch is whole yet, so there is no checkpoint"
-        return f"{epochs[-1]} is kept, and `resume=True` continues from it"
-
     def _check_same(self) -> None:
         """The run to resume has these settings and scans."""
-        stored = self._stored()
+        stored, path = self.folder.config, self.folder.path
         for name in ("spacing", "intensity"):  # as the scans gave them
             if self.config[name] in (None, "fixed"):
                 self.config[name] = stored[name]
         for name in different(stored, self.config):
             if name not in _MAY_CHANGE:
-                values = [ConfigParser(one).get(name) for one in (stored, self.config)]
-                complaint = f"must stay {values[0]} to resume {self.output}, got {values[1]}"
-                raise refusal(name, complaint)
-        (fold,) = read_splits(self.output / SPLITS)
-        names = {"train": fold.train, "validation": fold.validation}
-        for part, before in names.items():
-            now = getattr(self.split.fold, part)
-            if sorted(now) != sorted(before):
-                raise refusal(
-                    "data",
-                    f"must hold the scans that {self.output} was started with, {len(before)} to "
-                    f"{part}, got {len(now)} or other names",
-                )
-
-
-_ASKED = (
-    "layout", "images", "frame", "validation", "split_seed", "folds", "fold", "threshold", "axes",
-)  # fmt: skip
-"""Settings that are needed before the configuration is whole."""
-
-
-def _clear(output: Path) -> None:
-    """Remove what an earlier training wrote."""
-    for pattern in _WRITTEN:
-        for path in output.glob(pattern):
-            if path.is_dir():
-                shutil.rmtree(path)
-            else:
-                path.unlink()
-
-
-@contextmanager
-def _logged(path: Path) -> Iterator[None]:
-    """What MONAI's handlers say goes into a file."""
-    root, handler = logging.getLogger(), logging.FileHandler(path, delay=True)
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
-    level = root.level
-    root.addHandler(handler)
-    root.setLevel(logging.INFO)
-    try:
-        yield
-    finally:
-        root.setLevel(level)
-        root.removeHandler(handler)
-        handler.close()
+                before, now = (ConfigParser(one).get(name) for one in (stored, self.config))
+                raise refusal(name, f"must stay {before} to resume {path}, got {now}")
+        for part in ("train", "validation"):
+            before, now = (getattr(fold, part) for fold in (self.folder.fold, self.split.fold))
+            if sorted(before) != sorted(now):
+                complaint = f"must hold the scans that {path} was started with, {len(before)} to "
+                raise refusal("data", f"{complaint}{part}, got {len(now)} or other names")

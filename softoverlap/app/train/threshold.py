@@ -10,9 +10,7 @@ NO_GAIN = 1.0
 """The score that stands for none: a probability above which no box lies."""
 
 
-def chosen_threshold(
-    result: Evaluation, scans: int, kind: str = "validation"
-) -> tuple[float, str]:
+def chosen_threshold(result: Evaluation, scans: int, kind: str = "validation") -> tuple[float, str]:
     """The score threshold of an evaluation, and how it was chosen.
 
     Args:

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from softoverlap.app.train import TrainingRun, load_checkpoint, train
+from softoverlap.app.train.folder import RunFolder
 from softoverlap.images import find_cases, read_boxes, read_splits
 from tests.support.bundle_runs import TINY, curve, tiny_scans, weights_in
 from tests.support.data_sets import nnunet
@@ -48,7 +49,8 @@ def test_a_run_leaves_checkpoint_curve_split_and_what_it_reached(scans, run):
     assert len(read_boxes(next(boxes.iterdir())).boxes) >= 0
     summary = json.loads((folder / "validation.json").read_text())
     assert summary == json.loads(json.dumps(trained.evaluation.summary))
-    assert trained.model.threshold_rule == "f1 on 1 validation scan"
+    assert str(trained.model.threshold_rule).startswith("f1 on 1 validation scan")
+    assert "val_cpm" in (folder / "train.log").read_text()
 
 
 def test_the_checkpoint_holds_the_best_weights_and_all_that_reading_scans_takes(run):
@@ -126,7 +128,7 @@ def test_a_run_to_resume_has_the_scans_it_was_started_with(run, tmp_path):
 
 def test_bad_scans_and_scans_without_lesions_end_it_before_a_folder_is_made(tmp_path):
     scans = tiny_scans(tmp_path / "scans", count=2)
-    first, second = sorted((scans / "images").iterdir())
+    first, _ = sorted((scans / "images").iterdir())
     first.write_bytes(b"no scan")
     with pytest.raises(ValueError, match="1 of 2 cases cannot be used"):
         train(scans, tmp_path / "out", settings=SMALL, device="cpu")
@@ -160,6 +162,14 @@ def test_without_scans_held_out_the_training_scans_judge(scans, tmp_path):
     assert not (tmp_path / "out" / "best.pt").exists()
 
 
+def test_an_earlier_run_is_removed_as_a_whole_and_nothing_else(tmp_path):
+    for name in ("checkpoint.pt", "best.pt", "curve.csv", "mine.txt", "splits_final.json"):
+        (tmp_path / name).touch()
+    (tmp_path / "evaluation").mkdir()
+    RunFolder(tmp_path).clear()
+    assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
+
+
 def test_time_and_lack_of_gain_end_a_run_and_are_named(scans, tmp_path):
     short = {**SMALL, "minutes": 1e-4}
     trained = train(scans, tmp_path / "short", settings=short, device="cpu")
@@ -174,15 +184,3 @@ def test_a_diverging_training_says_so(scans, tmp_path):
     wild = {**SMALL, "learning_rate": 1e30, "warmup": 0.0, "clip_norm": 1e30}
     with pytest.raises(ValueError, match=re.compile("must give finite|NaN")):
         train(scans, tmp_path / "out", settings=wild, device="cpu")
-
-
-def test_an_earlier_run_is_replaced_only_when_asked_and_then_as_a_whole(scans, tmp_path):
-    settings = {**SMALL, "max_epochs": 1}
-    train(scans, tmp_path, settings=settings, device="cpu")
-    with pytest.raises(FileExistsError, match="must not exist yet"):
-        train(scans, tmp_path, settings=settings, device="cpu")
-    (tmp_path / "mine.txt").write_text("stays")
-    train(scans, tmp_path, settings={**settings, "validation": 0.0}, device="cpu", overwrite=True)
-    assert not (tmp_path / "best.pt").exists()
-    assert not (tmp_path / "validation.json").exists()
-    assert (tmp_path / "mine.txt").exists()
