@@ -134,7 +134,7 @@ def _check_ranges(config: Mapping[str, Any]) -> None:
 
 @contextmanager
 def own_errors() -> Iterator[None]:
-    """Raise the error that MONAI's parser hides behind its own, which names the part that failed."""
+    """Raise what went wrong in place of the parser's own errors, which name the part that failed."""
     try:
         yield
     except RuntimeError as error:
