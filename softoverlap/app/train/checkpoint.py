@@ -14,7 +14,7 @@ import torch
 from monai.bundle import ConfigParser
 from monai.data.meta_tensor import MetaTensor
 
-from softoverlap._checks import check_within, refusal
+from softoverlap._checks import check_axes, check_within, refusal
 from softoverlap.app.train.device import pick_device
 from softoverlap.bundles import LESION_DETECTION
 from softoverlap.for_monai import SoftRetinaNetDetector, read_checkpoint
@@ -95,8 +95,8 @@ def load_checkpoint(
         model.detector.network.load_state_dict(values["network"])
     except (TypeError, ValueError, KeyError, AttributeError, RuntimeError) as error:
         raise ValueError(
-            f"checkpoint {path} must hold weights that fit its settings: {error}; a network of "
-            "your own is given by its file in `config=`"
+            f"checkpoint {path} must hold weights that fit its settings, or the file of its "
+            f"network must be given in `config=`, got: {' '.join(str(error).split()):.200}"
         ) from error
     model.detector.to(target)
     return model
@@ -239,6 +239,8 @@ def _parsed(kept: Mapping[str, Any], config: Sequence[str | os.PathLike[str]]) -
     )  # fmt: skip
     shares = {name: model.settings[name] for name in ("lowest_score", "nms_threshold")}
     check_within(0, 1, **shares)
+    if model.settings["axes"] is not None:
+        check_axes(model.settings["axes"], 3)
     if not config:  # a preparation of a user's own may ask more of a scan
         _try_preparation(model)
     return model
