@@ -95,8 +95,9 @@ def training_config(
     if not said & set(_LENGTHS):
         parser["steps"] = STEPS
     parser.update({"data_dir": str(data), "output_dir": str(output)})
-    _check_ranges(parser.config)
-    return parser.config
+    made: dict[str, Any] = parser.get()
+    _check_ranges(made)
+    return made
 
 
 def follow(config: Mapping[str, Any], file: str, settings: Mapping[str, Any]) -> ConfigParser:
@@ -134,7 +135,7 @@ def _check_ranges(config: Mapping[str, Any]) -> None:
 
 @contextmanager
 def own_errors() -> Iterator[None]:
-    """Raise what went wrong in place of the parser's own errors, which name the part that failed."""
+    """Raise what went wrong, not the errors of the parser around it, which name the part."""
     try:
         yield
     except RuntimeError as error:

@@ -21,6 +21,10 @@ _WRITTEN = (
 )  # fmt: skip
 
 
+_PRINTS = "monai.handlers.StatsHandler"
+"""A logger that prints, and passes on nothing of what it prints."""
+
+
 @dataclass(frozen=True)
 class RunFolder:
     """What a training leaves in its folder.
@@ -100,13 +104,13 @@ class RunFolder:
     @contextmanager
     def logged(self) -> Iterator[None]:
         """What MONAI's handlers say goes into a file."""
-        root, stats = logging.getLogger(), logging.getLogger("StatsHandler")
+        root, stats = logging.getLogger(), logging.getLogger(_PRINTS)
         handler = logging.FileHandler(self.path / "train.log")
         handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
         level, before = root.level, stats.handlers[:]
         root.addHandler(handler)
         root.setLevel(logging.INFO)
-        stats.handlers[:] = [handler]  # MONAI lets it print, and not pass on what it prints
+        stats.handlers[:] = [handler]
         try:
             yield
         finally:

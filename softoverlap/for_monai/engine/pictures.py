@@ -72,11 +72,11 @@ class FoundPictures:
 
     def add(self, engine: Engine) -> None:
         """Draw the scans of a batch, as long as there are too few."""
-        items: Any = zip(engine.state.batch or (), engine.state.output or (), strict=True)
-        for item, output in items:
+        state: Any = engine.state
+        for item, output in zip(state.batch or (), state.output or (), strict=True):
             if self.drawn == self.scans:
                 return
-            self._draw(item, output, engine.state.epoch)
+            self._draw(item, output, state.epoch)
             self.drawn += 1
 
     def _draw(self, item: Any, output: Any, epoch: int) -> None:
