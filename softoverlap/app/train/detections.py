@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float, Float64, Int
@@ -147,7 +148,7 @@ def _onto(
     """The heat map on the scan's grid: exact where only the order of axes differs."""
     there = MetaTensor(heat_map[None], affine=affine)
     turned = Orientation(axcodes=axis_codes(scan.affine), labels=None)(there)
-    onto = SpatialResample(mode="bilinear", padding_mode="border", dtype=torch.float32)
+    onto = SpatialResample(mode="bilinear", padding_mode="border", dtype=np.float32)
     here = onto(turned, dst_affine=scan.affine, spatial_size=scan.grid)
     return plain(here)[0].clamp(0, 1).contiguous()
 
