@@ -17,8 +17,6 @@ from softoverlap.app.train import (
     TrainingScan,
     build_detector,
     detect,
-    detect_files,
-    find_scans,
     save_checkpoint,
     train,
 )
@@ -26,7 +24,7 @@ from softoverlap.app.train._old import load_checkpoint
 from softoverlap.app.train.patches import flip_lesion, window
 from softoverlap.app.train.scans import fit_intensity, zoom, zoom_factor, zoom_lesion, zoom_size
 from softoverlap.app.train.schedule import learning_rate
-from softoverlap.images import Volume, save_nifti
+from softoverlap.images import Volume
 from softoverlap.lesions import lesions_from_mask
 from tests.support.detectors import TINY, scan
 
@@ -366,12 +364,3 @@ def test_a_training_scan_in_another_axis_order_is_named():
     with pytest.warns(UserWarning, match=f"1 scans, first turned, {AXES}"):
         model = train([scan(0), scan(1), turned(scan(2))], TINY, device="cpu")
     assert model.axes == "RAS"
-
-
-def test_scans_to_detect_in_another_axis_order_are_named_once(tmp_path):
-    model = build_detector(TINY, (1.0, 1.0, 1.0), Intensity("scan"), axes="RAS")
-    for name, one in (("a", scan()), ("b", turned(scan())), ("c", turned(scan()))):
-        save_nifti(tmp_path / f"{name}.nii.gz", one.image.data, one.image.affine)
-    with pytest.warns(UserWarning, match=rf"2 scans, first b\.nii\.gz, {AXES}") as caught:
-        detect_files(model, find_scans([tmp_path]), tmp_path / "found")
-    assert len([one for one in caught if AXES in str(one.message)]) == 1
