@@ -72,8 +72,9 @@ class FoundPictures:
 
     def add(self, engine: Engine) -> None:
         """Draw the scans of a batch, as long as there are too few."""
-        items: Any = zip(engine.state.batch or (), engine.state.output or (), strict=True)
-        for item, output in items:
+        batch: Any = engine.state.batch
+        outputs: Any = engine.state.output
+        for item, output in zip(batch, outputs, strict=True):
             if self.drawn == self.scans:
                 return
             self._draw(item, output, engine.state.epoch)
