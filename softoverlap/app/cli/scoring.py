@@ -137,6 +137,7 @@ def score(
     name of a case is its file name without suffix; subfolders are searched too.
     Files of `softoverlap boxes` and `detect`, CASE_boxes.json, are of CASE.
     Truths named CASE_rater1, CASE_rater2, ... or a fourth axis are raters of
+    A CSV that names the case of each box, such as LUNA16's, is a whole side.
     one case. BIDS files whose names differ are paired by subject, session, run.
 
     Results in OUTPUT:
