@@ -258,7 +258,8 @@ def true_lesions(loaded: LoadedMasks, label: int | None, settings: ScoreSettings
     if ignored is None:
         return lesions, notes
     spacing = loaded.reference.lesion_spacing
-    others = marked_by_mask(ignored, None, spacing=spacing, settings=settings)
+    of_any_size = replace(settings, min_mm3=0.0)
+    others = marked_by_mask(ignored, None, spacing=spacing, settings=of_any_size)
     return lesions.with_ignored(others), notes
 
 
