@@ -9,7 +9,7 @@ from softoverlap.images.alignment import (
     geometry_hint,
     reorient_to,
 )
-from softoverlap.images.bids_names import BIDS_MASKS, bids_entities
+from softoverlap.images.bids_names import BIDS_MASKS, bids_entities, bids_subject
 from softoverlap.images.cases import LoadedCase, load_case, noted_channels
 from softoverlap.images.common_grid import CommonGrid, on_common_grid
 from softoverlap.images.default_affine import lost_affine
@@ -141,6 +141,7 @@ __all__ = [
     "axis_names",
     "bare_name",
     "bids_entities",
+    "bids_subject",
     "box_schema",
     "boxes_to_world",
     "check_affine",
@@ -163,15 +164,15 @@ __all__ = [
     "is_dangling",
     "is_dicom_folder",
     "is_image_name",
-    "is_label_map",
     "is_in_mm",
+    "is_label_map",
     "is_other_image",
     "label_to_read",
     "left_out",
     "lesion_spacing",
     "link_fault",
-    "load_case",
     "listed_cases",
+    "load_case",
     "load_image",
     "load_nifti",
     "load_one_volume",
