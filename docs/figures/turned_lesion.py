@@ -81,13 +81,12 @@ def draw() -> Figure:
         name = "as marked" if angle == 0 else f"turned by {round(abs(angle) * 180 / pi)}°"
         axes.set_title(f"{name}: IoU of the boxes {share:.2f}", fontsize=9)
         axes.set_axis_off()
-    figure.legend(
-        handles=[
-            Rectangle((0, 0), 1, 1, fill=False, edgecolor=ORANGE, label="box by way of an ellipsoid"),
-            Rectangle((0, 0), 1, 1, fill=False, edgecolor=BLUE, label="box of the turned lesion"),
-        ],
-        loc="outside lower center", ncols=2, frameon=False, fontsize=9,
-    )  # fmt: skip
+    names = {ORANGE: "box by way of an ellipsoid", BLUE: "box of the turned lesion"}
+    handles = [
+        Rectangle((0, 0), 1, 1, fill=False, edgecolor=colour, label=name)
+        for colour, name in names.items()
+    ]
+    figure.legend(handles=handles, loc="outside lower center", ncols=2, frameon=False, fontsize=9)
     return figure
 
 
