@@ -40,15 +40,19 @@ from monai.transforms import (
     DeleteItemsd,
     EnsureChannelFirstd,
     EnsureTyped,
+    Lambdad,
     LoadImaged,
     Orientationd,
     RandAdjustContrastd,
+    RandCropByPosNegLabeld,
     RandFlipd,
     RandGaussianNoised,
     RandGaussianSmoothd,
+    RandRotate90d,
     RandRotated,
     RandScaleIntensityd,
     RandShiftIntensityd,
+    RandZoomd,
     ScaleIntensityRanged,
 )
 from monai.transforms.spatial.dictionary import ConvertBoxToPointsd, ConvertPointsToBoxesd
@@ -129,12 +133,22 @@ def with_points():
     return [
         *loading()[:-1],
         ConvertBoxToPointsd("box", point_key="points"),
+        loading()[-1],
+        BoxToMaskd("box", "near", "label", "image", min_fg_label=0),
+        Lambdad("near", lambda mask: mask.amax(0, keepdim=True) + 1),
+        RandCropByPosNegLabeld(
+            "image", label_key="near", spatial_size=PATCH, num_samples=2, pos=1, neg=1
+        ),
+        RandZoomd(
+            "image", prob=0.5, min_zoom=0.8, max_zoom=1.2, padding_mode="constant", keep_size=True
+        ),
         *(RandFlipd("image", prob=0.5, spatial_axis=axis) for axis in range(3)),
+        RandRotate90d("image", prob=0.75, max_k=3, spatial_axes=(0, 1)),
         ApplyTransformToPointsd("points", refer_keys="image", affine_lps_to_ras=False),
         ConvertPointsToBoxesd("points", box_key="box"),
         ClipBoxToImaged("box", "label", "image", remove_empty=True),
         *turned_and_shaded(),
-        DeleteItemsd("points"),
+        DeleteItemsd(["points", "near"]),
     ]
 
 
@@ -231,9 +245,9 @@ def loader_of(entries, transforms, shuffle=False):
 
 
 def batches(loader):
-    """Images and targets of each step; a scan gives one patch or several."""
+    """Images and targets of each step, which has the patches of a scan."""
     for batch in loader:
-        items = [item for scan in batch for item in (scan if isinstance(scan, list) else [scan])]
+        items = [item for patches in batch for item in patches]
         targets = [{"label": item["label"], "box": item["box"]} for item in items]
         yield [item["image"] for item in items], targets
 
