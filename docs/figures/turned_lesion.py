@@ -60,7 +60,7 @@ def turned(angle: float) -> dict[str, Tensor]:
 
 def draw() -> Figure:
     """Before, and after turns to either side."""
-    figure = Figure(figsize=(9, 3.4), layout="constrained")
+    figure = Figure(figsize=(9, 3.9), layout="constrained")
     for axes, angle in zip(figure.subplots(1, 3), (0.0, -ANGLE, ANGLE), strict=True):
         after = turned(angle)
         share = float(box_iou(after["box"].float(), after["boxes"].float()))
@@ -78,8 +78,8 @@ def draw() -> Figure:
                     fill=False, edgecolor=colour, linewidth=1.8,
                 )
             )  # fmt: skip
-        name = "as marked" if angle == 0 else f"turned by {round(abs(angle) * 180 / pi)}°"
-        axes.set_title(f"{name}: IoU of the boxes {share:.2f}", fontsize=9)
+        name = "as marked" if angle == 0 else f"turned by {round(angle * 180 / pi):+d}°"
+        axes.set_title(f"{name}\nIoU of the boxes {share:.2f}", fontsize=9)
         axes.set_axis_off()
     names = {ORANGE: "box by way of an ellipsoid", BLUE: "box of the turned lesion"}
     handles = [

@@ -135,7 +135,7 @@ def with_points():
         ConvertBoxToPointsd("box", point_key="points"),
         loading()[-1],
         BoxToMaskd("box", "near", "label", "image", min_fg_label=0),
-        Lambdad("near", lambda mask: mask.amax(0, keepdim=True) + 1),
+        Lambdad("near", lambda mask: mask.amax(0, keepdim=True)),
         RandCropByPosNegLabeld(
             "image", label_key="near", spatial_size=PATCH, num_samples=2, pos=1, neg=1
         ),
