@@ -24,7 +24,8 @@ CHANGED = "from softoverlap import SoftRetinaNetDetector as RetinaNetDetector\n"
 
 @pytest.fixture(scope="module", autouse=True)
 def no_torchvision():
-    with pytest.MonkeyPatch.context() as patch:
+    """Nor TorchScript's optimiser, which takes longer than these few steps."""
+    with pytest.MonkeyPatch.context() as patch, torch.jit.optimized_execution(False):
         patch.setattr(retinanet_detector, "Matcher", type("Matcher", (), {}))
         yield
 
@@ -64,7 +65,7 @@ def form(value):
 
 def test_the_script_runs_to_its_end_and_returns_what_monais_returns(runs):
     expected, found = runs
-    assert len(found["losses"]) == len(expected["losses"]) == 6
+    assert len(found["losses"]) == len(expected["losses"]) == 5
     for key in ("losses", "outputs", "results"):
         assert [form(part) for part in found[key]] == [form(part) for part in expected[key]]
     assert found["metrics"].keys() == expected["metrics"].keys()

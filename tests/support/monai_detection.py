@@ -69,9 +69,9 @@ def write_data(folder, count=2):
     generator, affine = np.random.default_rng(0), np.diag([-1.0, 1.0, 2.0, 1.0])
     entries = []
     for number in range(count):
-        scan = generator.normal(0, 20, (48, 40, 24))
+        scan = generator.normal(0, 20, (48, 40, 16))
         boxes = []
-        for low in generator.integers(4, (30, 22, 12), (2, 3)):
+        for low in generator.integers((4, 4, 2), (35, 27, 7), (2, 3)):
             scan[tuple(slice(first, first + 7) for first in low)] += 200
             centre = affine[:3, :3] @ (low + 3) + affine[:3, 3]
             boxes.append([*centre.tolist(), 7.0, 7.0, 14.0])
@@ -332,7 +332,7 @@ def main(folder):
     optimizer = optimizer_of(detector)
     losses = train(detector, optimizer, loader_of(training, with_boxes(), shuffle=True))
     losses += train(detector, optimizer, loader_of(training, with_points()))
-    losses += train(detector, optimizer, loader_of(training, with_boxes()), amp=True)
+    losses += train(detector, optimizer, loader_of(training[:1], with_boxes()), amp=True)
     torch.jit.save(detector.network, folder / "model.pt")
     torch.save(detector.network.state_dict(), folder / "weights.pt")
     metrics, outputs = validate(detector, loader_of(held_out, loading()))
