@@ -37,7 +37,7 @@ def softoverlap(*words: object) -> None:
 
 def draw_phantom() -> Figure:
     """The scan that the page on installing draws."""
-    scan = load_case(find_cases("phantoms").cases[0])
+    scan = load_case(find_cases("phantoms").cases[1])
     largest = max(scan.lesions, key=lambda lesion: lesion.volume_mm3)
     return plot_case(
         scan.image, affine=scan.affine, soft_mask=scan.mask, centre=largest.centre.tolist(), zoom=40
