@@ -112,7 +112,7 @@ def test_the_commands_of_the_page_on_detection_run(trained, monkeypatch):
 @pytest.mark.slow
 def test_the_list_of_the_tutorial_trains(here):
     (here / "luna").mkdir()
-    write_data(here / "luna", count=3)
+    write_data(here / "luna")
     scope = run_page("coming_from_monai.md", run, with_a_detector)
     assert scope["metric"].aggregate() == 1
 

@@ -64,7 +64,7 @@ PATCH = (32, 32, 16)
 NAMES = "box", "label", "score"
 
 
-def write_data(folder, count=2):
+def write_data(folder, count=3):
     """Scans with bright blocks, and a list of the centre and size of each in world coordinates."""
     generator, affine = np.random.default_rng(0), np.diag([-1.0, 1.0, 2.0, 1.0])
     entries = []
@@ -80,7 +80,7 @@ def write_data(folder, count=2):
         )
         entries.append({"image": f"{number}.nii.gz", "box": boxes, "label": [0] * len(boxes)})
     path = folder / "dataset.json"
-    path.write_text(json.dumps({"training": entries, "validation": entries}))
+    path.write_text(json.dumps({"training": entries[:-1], "validation": entries[-1:]}))
     return path
 
 
