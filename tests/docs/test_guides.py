@@ -28,6 +28,7 @@ def softoverlap(words):
     training = words[0] == "train" and "--dry-run" not in words
     if training:
         words = [*words, *OPTIONS, *(() if "--steps" in words else ("--steps", "2"))]
+        words += () if "--plan" in words else ("--set", "strides=[2,2]")
         words = ["3" if word == "2000" else word for word in words]
     result = CliRunner().invoke(app, words)
     assert result.exit_code == 0, result.output
