@@ -39,10 +39,12 @@ def run(words):
     name, *rest = words
     if words[:2] == ["softoverlap", "phantoms"]:
         folder, count = rest[rest.index("--output") + 1], rest[rest.index("--count") + 1]
-        tiny_scans(Path(folder), count=min(int(count), 6))
+        tiny_scans(Path(folder), count=min(int(count), 4))
     elif words[:2] == ["softoverlap", "plan"]:
         plan = AnchorPlan(strides=[[2] * 3, [4] * 3], sizes=[[[3] * 3], [[5] * 3, [8] * 3]])
         write_json(Path(rest[rest.index("--output") + 1]), plan.to_dict())
+    elif words[:2] == ["softoverlap", "export"]:
+        assert Path(rest[1]).is_file()  # it takes ten seconds, and has a test of its own
     elif name == "softoverlap":
         softoverlap(rest)
     elif name == "mkdir":
