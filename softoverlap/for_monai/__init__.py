@@ -19,11 +19,14 @@ from softoverlap.for_monai.engine.handlers import (
     BestCheckpoint,
     ClipGradients,
     EarlyStop,
+    ScalerState,
     SeedEachEpoch,
     ValidateEpochs,
 )
 from softoverlap.for_monai.engine.inferer import DetectionLoss, DetectorInferer
-from softoverlap.for_monai.engine.log import CurveTable
+from softoverlap.for_monai.engine.log import ClassScores, CurveTable
+from softoverlap.for_monai.engine.pictures import FoundPictures
+from softoverlap.for_monai.engine.readable import ReadableDataset, write_failures
 from softoverlap.for_monai.engine.scans import (
     BoxesToOriginald,
     DropUnlabelledBoxesd,
@@ -31,7 +34,7 @@ from softoverlap.for_monai.engine.scans import (
     SaveLesionBoxesd,
 )
 from softoverlap.for_monai.engine.schedule import WarmupCosine, warmup_cosine
-from softoverlap.for_monai.engine.settings import RunSettings
+from softoverlap.for_monai.engine.settings import RunSettings, read_checkpoint, read_settings
 from softoverlap.for_monai.metrics import MeasureMetric, MetricSummary
 from softoverlap.for_monai.reduction import reduce_scores
 from softoverlap.for_monai.stand_ins import (
@@ -62,6 +65,7 @@ __all__ = [
     "BestCheckpoint",
     "BoxAPMetric",
     "BoxesToOriginald",
+    "ClassScores",
     "ClipGradients",
     "CurveTable",
     "DetectionLoss",
@@ -70,6 +74,7 @@ __all__ = [
     "EarlyStop",
     "ExactAnchorGenerator",
     "FROCMetric",
+    "FoundPictures",
     "FuseRatersd",
     "LesionInstancesd",
     "LesionWeightMapd",
@@ -83,8 +88,10 @@ __all__ = [
     "OutcomesMetric",
     "PerItem",
     "QualityFocal",
+    "ReadableDataset",
     "RunSettings",
     "SaveLesionBoxesd",
+    "ScalerState",
     "SeedEachEpoch",
     "SmoothForSpacingd",
     "SoftDiceMetric",
@@ -103,9 +110,12 @@ __all__ = [
     "lesion_retinanet",
     "lesion_target",
     "prepare_lesion_batch",
+    "read_checkpoint",
+    "read_settings",
     "reduce_scores",
     "scans_per_batch",
     "scans_to_detect",
     "warmup_cosine",
+    "write_failures",
     "write_split",
 ]

@@ -14,8 +14,10 @@ from monai.bundle import ConfigParser
 from monai.bundle.properties import InferProperties, TrainProperties
 from monai.utils import set_determinism
 
+from softoverlap.app.train import detect, fresh_detector, load_checkpoint
+from softoverlap.for_monai import lesion_cases
 from softoverlap.for_monai.detector.targets import centred_in
-from softoverlap.images import find_cases, read_boxes, read_splits
+from softoverlap.images import find_cases, load_image, read_boxes, read_splits, read_table
 from tests.support.bundle_runs import (
     CONFIGS,
     TINY,
@@ -41,7 +43,7 @@ def trained(scans, tmp_path_factory):
     folder = tmp_path_factory.mktemp("run")
     run_bundle(
         "train.yaml", data_dir=str(scans), output_dir=str(folder), max_epochs=2, val_interval=1,
-        workers=1, **{"train#saver#n_saved": 9},
+        workers=1, pictures=3, **{"train#saver#n_saved": 9},
     )  # fmt: skip
     return folder
 
@@ -57,6 +59,11 @@ def test_two_epochs_leave_curve_checkpoints_and_metrics(trained):
     names = {path.name for path in trained.iterdir()}
     assert {"last.pt", "best.pt", "checkpoint_epoch=1.pt", "checkpoint_epoch=2.pt"} <= names
     assert len((trained / "validation" / "val_cpm_raw.csv").read_text().splitlines()) == 2
+    assert "curve.png" in names
+    assert "failed.csv" not in names
+    (fold,) = read_splits(trained / "splits_final.json")
+    pictures = {path.name for path in (trained / "pictures").iterdir()}
+    assert pictures == {f"{name}.png" for name in fold.validation}
 
 
 def test_a_run_resumed_at_an_epoch_ends_with_the_weights_of_the_uninterrupted_one(
@@ -120,16 +127,25 @@ def test_scans_without_labels_get_boxes_on_their_own_grid(scans, trained, tmp_pa
     checkpoint = torch.load(trained / "last.pt", weights_only=True)
     checkpoint["settings"]["spacing"] = [1.5, 1.5, 1.5]
     torch.save(checkpoint, tmp_path / "last.pt")  # taken, since there is no best.pt beside it
-    run_bundle(
-        "inference.yaml", dataset_dir=str(scans / "images"), output_dir=str(tmp_path),
-        spacing=[1.5, 1.5, 1.5], score_threshold=0.0,
-    )  # fmt: skip
+    images = scans / "images"
+    run_bundle("inference.yaml", dataset_dir=str(images), output_dir=str(tmp_path), lowest_score=0)
     files = sorted((tmp_path / "boxes").iterdir())
     assert len(files) == 4
     boxes = read_boxes(files[0])
+    model = load_checkpoint(tmp_path / "last.pt", device="cpu", config=[lowest(tmp_path)])
+    found = detect(model, load_image(sorted(images.iterdir())[0]))
+    assert torch.equal(found.box.double(), boxes.boxes)
+    assert torch.equal(found.scores.double(), boxes.scores)
     assert len(boxes.boxes) > 0
     assert bool((boxes.boxes >= 0).all())
     assert bool((boxes.boxes[:, 3:] <= torch.tensor([32.0, 32.0, 24.0])).all())
+
+
+def lowest(folder):
+    """A file of one's own with which every box is written."""
+    path = folder / "mine.yaml"
+    path.write_text("lowest_score: 0.0\n")
+    return path
 
 
 def test_two_channels_and_two_classes_in_the_layout_of_nnunet_train(tmp_path):
@@ -142,8 +158,7 @@ def test_two_channels_and_two_classes_in_the_layout_of_nnunet_train(tmp_path):
     )
     workflow = run_bundle(
         "train.yaml", data_dir=str(folder), output_dir=str(tmp_path / "run"), max_epochs=1,
-        val_interval=1, folds=str(tmp_path / "splits.json"),
-        score_threshold=0.0,
+        val_interval=1, folds=str(tmp_path / "splits.json"), score_threshold=0.0,
     )  # fmt: skip
     (batch,) = workflow.evaluator.state.batch
     assert batch["name"] == "pat-2_a"
@@ -152,9 +167,13 @@ def test_two_channels_and_two_classes_in_the_layout_of_nnunet_train(tmp_path):
     assert set(output["pred"]["labels"].tolist()) == {0, 1}
     assert len(output["label"]["lesions"]) == 3
     assert not bool(centred_in(output["pred"]["boxes"], voxels[None] == 3).any())
+    (row,) = curve(tmp_path / "run")
+    scores = [float(row[f"val_ap10_{name}"]) for name in ("edema", "core")]
+    assert sum(scores) / 2 == pytest.approx(float(row["val_ap10"]))
+    assert {"val_cpm_edema", "val_cpm_core"} <= set(row)
     run_bundle(
         "inference.yaml", dataset_dir=str(folder / "imagesTr"), output_dir=str(tmp_path / "found"),
-        checkpoint=str(tmp_path / "run" / "last.pt"), in_channels=2, num_classes=2,
+        checkpoint=str(tmp_path / "run" / "last.pt"),
     )  # fmt: skip
     names = sorted(path.name for path in (tmp_path / "found" / "boxes").iterdir())
     assert names == [f"{name}_boxes.json" for name in NAMES]
@@ -238,6 +257,7 @@ def test_the_metadata_say_what_the_network_takes_and_gives():
     assert meta["version"] in meta["changelog"]
     parser = ConfigParser()
     parser.read_config(files_of("inference.yaml"))
+    parser["known"] = fresh_detector().settings
     network = parser.get_parsed_content("network_def")
     given, returned = (meta["network_data_format"][part] for part in ("inputs", "outputs"))
     shape = sides(given["image"]["spatial_shape"])
@@ -256,6 +276,24 @@ def parsed(item, scans, **settings):
     parser.read_config(files_of("train.yaml"))
     parser.update({**TINY, "data_dir": str(scans), **settings})
     return parser.get_parsed_content(item)
+
+
+def test_a_damaged_scan_is_named_and_not_in_the_split(tmp_path):
+    folder = tiny_scans(tmp_path / "scans", 3)
+    damaged, other = lesion_cases(folder, "train", validation=0.4)
+    damaged["case"].image.write_bytes(b"no image")
+    settings = {"validation": 0.4, "output_dir": str(tmp_path)}
+    parser = ConfigParser()
+    parser.read_config(files_of("train.yaml"))
+    parser.update({**TINY, "data_dir": str(folder), **settings})
+    with pytest.warns(UserWarning, match=f"could not be read and is left out; {damaged['name']}: "):
+        parser.get_parsed_content("failed_file")
+    parser.get_parsed_content("split_file")
+    (fold,) = read_splits(tmp_path / "splits_final.json")
+    assert fold.train == (other["name"],)
+    (row,) = read_table(tmp_path / "failed.csv").rows
+    assert row["case"] == damaged["name"]
+    assert str(damaged["case"].image) in row["error"]
 
 
 def test_augmentation_leaves_the_cached_scans_alone(scans):

@@ -11,14 +11,7 @@ import pytest
 import SimpleITK
 import torch
 
-from softoverlap.app.train import (
-    Intensity,
-    TrainingConfig,
-    TrainingScan,
-    build_detector,
-    detect,
-    find_scans,
-)
+from softoverlap.app.train import TrainingScan, detect, find_scans
 from softoverlap.images import (
     IMAGE_SUFFIXES,
     find_cases,
@@ -30,6 +23,7 @@ from softoverlap.images import (
     save_nifti,
     write_boxes,
 )
+from tests.support.checkpoints import small_detector
 from tests.support.image_makers import itk_image, oblique, write_dicom
 
 FORMATS = ("nii", "nii.gz", "nrrd", "nhdr", "mha", "mhd")
@@ -106,9 +100,8 @@ def test_load_nifti_reads_all_that_load_image_does(tmp_path, suffix):
 def test_training_and_detection_refuse_channels(tmp_path):
     parts = SimpleITK.Compose(itk_image(ARRAY), itk_image(ARRAY))
     scan = load_image(written(tmp_path, parts, "mha"))
-    model = build_detector(TrainingConfig(patch_size=16), (1.0, 1.0, 1.0), Intensity("scan"))
-    with pytest.raises(ValueError, match=r"image must hold one 3D volume, .* got shape \(2, 6"):
-        detect(model, scan)
+    with pytest.raises(ValueError, match=r"image must hold one channel, as .*, got 2 of 6"):
+        detect(small_detector(), scan)
     with pytest.raises(ValueError, match=r"sub-01 must hold one 3D volume, shape \(D, H, W\)"):
         TrainingScan("sub-01", scan, [])
 

@@ -14,13 +14,7 @@ from typer.testing import CliRunner
 
 from softoverlap.app.cli import app
 from softoverlap.app.cohort import find_pairs
-from softoverlap.app.train import (
-    Intensity,
-    TrainingConfig,
-    build_detector,
-    detect_files,
-    find_scans,
-)
+from softoverlap.app.train import detect_files, find_scans
 from softoverlap.images import (
     find_cases,
     find_files,
@@ -30,6 +24,7 @@ from softoverlap.images import (
     load_image,
     load_nifti,
 )
+from tests.support.checkpoints import small_detector
 from tests.support.image_makers import itk_image, write_dicom
 
 MASK = np.zeros((8, 10, 12), dtype=np.uint8)
@@ -137,7 +132,7 @@ def test_detection_reads_every_format_and_a_file_that_is_gone_fails_by_itself(tm
     write_mask(tmp_path / "a.nrrd")
     SimpleITK.WriteImage(itk_image(noise), str(tmp_path / "a.nrrd"))
     folder = write_dicom(tmp_path / "ct", 1000 * noise)
-    model = build_detector(TrainingConfig(patch_size=16), (1.0, 1.0, 1.0), Intensity("scan"))
+    model = small_detector()
     scans = find_scans([tmp_path / "gone.nii.gz", tmp_path / "*.nrrd", folder])
     results = detect_files(model, scans, tmp_path / "out")
     assert [result.ok for result in results] == [False, True, True]

@@ -21,10 +21,11 @@ TINY = {
     "repeats": 1,
     "workers": 0,
     "tensorboard": False,
+    "pictures": 0,
     "seed": 3,
 }
 
-TRAINING = ("batch_size", "patches_per_scan", "repeats", "workers", "tensorboard")
+TRAINING = ("batch_size", "patches_per_scan", "repeats", "workers", "tensorboard", "pictures")
 
 
 def tiny_scans(folder, count=4):

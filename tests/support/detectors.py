@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 
-from softoverlap.app.train import TrainingConfig, TrainingScan
 from softoverlap.for_monai import SoftRetinaNetDetector, lesion_retinanet, lesion_target
 from softoverlap.images import Volume
+from softoverlap.lesion import Lesion
 from softoverlap.lesions import lesions_from_mask
 from tests.support.lesion_makers import ball_lesion, scene
 
@@ -44,9 +46,13 @@ def aware(seed=0, **options):
     return SoftRetinaNetDetector(network, **options)
 
 
-TINY = TrainingConfig(
-    patch_size=16, batch_size=1, steps=6, channels=(8, 8), feature_channels=8, anchor_sizes=(5.0,)
-)
+@dataclass(frozen=True)
+class Scan:
+    """A scan in memory, with its lesions."""
+
+    name: str
+    image: Volume
+    lesions: list[Lesion]
 
 
 def blob(shape=(24, 24, 20), centre=(10.0, 12.0, 9.0), spread=2.5):
@@ -62,4 +68,4 @@ def scan(seed=0, spacing=(1.0, 1.0, 1.0), *, empty=False):
     image = 100 + 20 * mask + torch.randn(mask.shape, generator=generator)
     affine = torch.diag(torch.tensor([*spacing, 1.0], dtype=torch.float64))
     lesions = lesions_from_mask(mask, spacing=spacing)
-    return TrainingScan(f"scan{seed}", Volume(image, affine), lesions)
+    return Scan(f"scan{seed}", Volume(image, affine), lesions)

@@ -10,10 +10,12 @@ from softoverlap.app.cli import (
     boxes as boxes,
     detecting as detecting,
     exporting as exporting,
+    finding as finding,
     images as images,
     pages as pages,
     planning as planning,
     scoring as scoring,
+    training as training,
 )
 from softoverlap.app.cli.app import app, main
 

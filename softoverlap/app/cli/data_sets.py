@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from softoverlap.app.cli.console import CountBar, message_of, plural, say
+from softoverlap.app.cli.console import CountBar, plural, say
 
 if TYPE_CHECKING:
-    from softoverlap.app.train import TrainingConfig
-    from softoverlap.images import Case, CaseTable, Fold, LoadedCase
+    from softoverlap.images import Case, CaseTable, LoadedCase, Split
 
 Folds = Annotated[
     int | None, typer.Option(min=2, help="Number of folds by patient, of which --fold is trained.")
@@ -32,23 +30,7 @@ Frame = Annotated[
 ]
 
 
-@dataclass(frozen=True)
-class Parts:
-    """Cases to train on and to validate on, and the folds that were drawn for them."""
-
-    train: list[Case]
-    validation: list[Case]
-    drawn: list[Fold]
-
-    def write(self, output: Path) -> None:
-        """Keep the folds with the results, if they were drawn here."""
-        from softoverlap.images import SPLITS, write_splits
-
-        if self.drawn:
-            write_splits(output / SPLITS, self.drawn)
-
-
-def list_cases(table: CaseTable, config: TrainingConfig) -> bool:
+def list_cases(table: CaseTable, threshold: float) -> bool:
     """Read every case and print its contents, and every file that could not be paired.
 
     Returns:
@@ -58,7 +40,7 @@ def list_cases(table: CaseTable, config: TrainingConfig) -> bool:
     lesions: Counter[int] = Counter()
     with CountBar("reading", len(table.cases), quiet=True) as bar:
         for case in table.cases:
-            loaded, notes = read_case(case, config)
+            loaded, notes = read_case(case, threshold)
             bar(case.name)
             lines += [_line(case, loaded), *(f"    {note}" for note in notes)]
             bad += loaded is None
@@ -67,7 +49,7 @@ def list_cases(table: CaseTable, config: TrainingConfig) -> bool:
     for line in lines:
         say(line)
     total = lesions.total()
-    say(f"{plural(total, 'lesion')} at --threshold {config.mask_threshold:g}")
+    say(f"{plural(total, 'lesion')} at --threshold {threshold:g}")
     for label, name in enumerate(table.classes if len(table.classes) > 1 else ()):
         say(f"  {name}: {plural(lesions[label], 'lesion')}")
     say(f"{plural(len(table.unpaired), 'file')} not paired")
@@ -76,13 +58,12 @@ def list_cases(table: CaseTable, config: TrainingConfig) -> bool:
     if bad:
         say(f"{bad} of {plural(len(table.cases), 'case')} cannot be used")
     elif not total:
-        say(no_lesion(len(table.cases), config))
+        say(no_lesion(len(table.cases), threshold))
     return not bad and total > 0
 
 
 def describe(table: CaseTable) -> None:
     """Print layout, channels and classes, cases and patients, and what is odd about the whole."""
-    from softoverlap.app.train import check_trainable
     from softoverlap.images import LAYOUTS
 
     say(f"layout: {LAYOUTS[table.layout].title}")
@@ -91,10 +72,6 @@ def describe(table: CaseTable) -> None:
     say(patients(table))
     for note in table.notes:
         say(f"warning: {note}")
-    try:
-        check_trainable(table)
-    except ValueError as error:
-        say(f"note: {message_of(error)}")
 
 
 def _line(case: Case, loaded: LoadedCase | None) -> str:
@@ -112,11 +89,11 @@ def _line(case: Case, loaded: LoadedCase | None) -> str:
     return f"{files}, {channels}{shape} voxels of {spacing} mm, {lesions}"
 
 
-def no_lesion(scans: int, config: TrainingConfig) -> str:
+def no_lesion(scans: int, threshold: float) -> str:
     """The message if there is no lesion to learn."""
     return (
         f"train needs at least one lesion in {plural(scans, 'scan')}, found none at --threshold "
-        f"{config.mask_threshold:g}: every mask is empty or named above"
+        f"{threshold:g}: every mask is empty or named above"
     )
 
 
@@ -128,12 +105,12 @@ def patients(table: CaseTable) -> str:
     return f"{plural(len(table.cases), 'case')} of {plural(len(names), 'patient')}{end}"
 
 
-def read_case(case: Case, config: TrainingConfig) -> tuple[LoadedCase | None, list[str]]:
+def read_case(case: Case, threshold: float) -> tuple[LoadedCase | None, list[str]]:
     """The case with notes about it, or None and the error."""
     from softoverlap.images import load_case
 
     try:
-        loaded = load_case(case, threshold=config.mask_threshold)
+        loaded = load_case(case, threshold=threshold)
         return loaded, list(loaded.notes)
     except (ValueError, OSError) as error:
         return None, [str(error)]
@@ -145,66 +122,44 @@ def check_fold(folds: int | None, fold: int | None) -> None:
         raise ValueError(f"--folds needs --fold, the one to train, in [0, {folds})")
 
 
-def split(
-    table: CaseTable,
-    validation: float,
-    seed: int,
-    *,
-    data: Path,
-    folds: int | None,
-    fold: int | None,
-) -> Parts:
-    """Cases to train on and to validate on."""
-    if not table.cases:
-        raise ValueError("--data must hold at least one scan with a mask or raters, found none")
-    parts = _split(table, data, validation=validation, seed=seed, folds=folds, fold=fold)
+def say_split(table: CaseTable, split: Split) -> None:
+    """Print patients and the sizes of both parts, and what is odd about the data set."""
     for note in table.notes:
         say(f"warning: {note}")
     say(patients(table))
+    _say_fold(table, split)
     left = plural(len(table.unpaired), "file")
     unpaired = f"; {left} not paired (see --dry-run)" if table.unpaired else ""
-    say(f"{_counts(parts)}{unpaired}")
-    return parts
+    say(f"{_counts(split)}{unpaired}")
 
 
 def show_fold(table: CaseTable, data: Path, folds: int | None, fold: int | None) -> None:
     """Print the size of the fold, if one is chosen."""
-    if fold is not None:
-        say(_counts(_split(table, data, validation=0.0, seed=0, folds=folds, fold=fold)))
-
-
-def _counts(parts: Parts) -> str:
-    trained = plural(len(parts.train), "scan")
-    return f"{trained} to train on, {len(parts.validation)} to validate on"
-
-
-def _split(
-    table: CaseTable,
-    data: Path,
-    *,
-    validation: float,
-    seed: int,
-    folds: int | None,
-    fold: int | None,
-) -> Parts:
-    """The parts, and in print which fold it is."""
     from softoverlap.images import split_of
 
-    try:
-        chosen = split_of(table, data, validation=validation, seed=seed, folds=folds, fold=fold)
-    except ValueError as error:
-        if fold is None and "two patients" in str(error):
-            raise ValueError(f"{error}, or pass --validation 0") from error
-        raise
-    train, held = set(chosen.fold.train), set(chosen.fold.validation)
-    parts = Parts(
-        [case for case in table.cases if case.name in train],
-        [case for case in table.cases if case.name in held],
-        list(chosen.drawn),
-    )
-    if chosen.source.startswith("fold"):
-        say(chosen.source)
-    left = len(table.cases) - len(parts.train) - len(parts.validation)
+    if fold is not None:
+        split = split_of(table, data, validation=0.0, folds=folds, fold=fold)
+        _say_fold(table, split)
+        say(_counts(split))
+
+
+def write_folds(output: Path, split: Split, folds: int | None) -> None:
+    """Keep all folds with the results of one, if they were drawn here."""
+    from softoverlap.images import SPLITS, write_splits
+
+    if folds is not None and split.drawn:
+        (output / "folds").mkdir(exist_ok=True)
+        write_splits(output / "folds" / SPLITS, split.drawn)
+
+
+def _say_fold(table: CaseTable, split: Split) -> None:
+    if split.source.startswith("fold"):
+        say(split.source)
+    left = len(table.cases) - len(split.fold.train) - len(split.fold.validation)
     if left:
         say(f"warning: {plural(left, 'case')} in neither part of the split")
-    return parts
+
+
+def _counts(split: Split) -> str:
+    trained = plural(len(split.fold.train), "scan")
+    return f"{trained} to train on, {len(split.fold.validation)} to validate on"

@@ -15,8 +15,14 @@ from softoverlap.app.cli.console import one_line_errors, say
 @app.command()
 @one_line_errors
 def export(
-    checkpoint: Annotated[Path, typer.Argument(help="A checkpoint of `softoverlap train`.")],
+    checkpoint: Annotated[
+        Path, typer.Argument(help="A checkpoint of `softoverlap train` or of the bundle.")
+    ],
     output: Annotated[Path, typer.Option(help="Folder for the two files.")],
+    config: Annotated[
+        list[Path] | None,
+        typer.Option(help="A file of your own that follows the bundle's inference.yaml."),
+    ] = None,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace an earlier export.")
     ] = False,
@@ -29,7 +35,6 @@ def export(
     Both take images (B, C, D, H, W) whose sides are multiples of the network's
     stride, and return classification logits and codes of boxes, level by level.
     Anchors, thresholds and suppression stay outside. It needs the extra `train`.
-    Networks of the bundle are exported by MONAI's `ckpt_export`.
 
     softoverlap export runs/mine/checkpoint.pt --output runs/mine/exported
     """
@@ -41,7 +46,7 @@ def export(
     there = [name for name in ("model.ts", "model.onnx") if (output / name).exists()]
     if there and not overwrite:
         raise FileExistsError(f"{output / there[0]} is there already: pass --overwrite")
-    model = load_checkpoint(checkpoint, device="cpu")
+    model = load_checkpoint(checkpoint, device="cpu", config=config or ())
     try:
         files = export_network(model.detector.network, output)
     except ModuleNotFoundError as error:

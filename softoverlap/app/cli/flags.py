@@ -18,12 +18,13 @@ _SPELLINGS = {
     "fraction": ("validation",),
     "frame": ("frame", "`softoverlap convert --frame`"),
     "image": ("image", "`softoverlap convert --image`"),
-    "mask_threshold": ("threshold",),
-    "max_minutes": ("minutes",),
+    "at": ("at_score",),
     "patch_size": ("patch",),
     "memory_gb": ("step_memory",),
+    "model": ("checkpoint",),
     "path": ("output",),
     "score_table": ("scores",),
+    "settings": ("chosen",),
 }
 """What commands call an argument of the library, where it is not its own name: parameters of the
 running command, or, where that has none, the option of another command."""

@@ -20,10 +20,11 @@ import typer
 
 @dataclass
 class _Heard:
-    """How often Ctrl-C came, and what is in hand, if anything."""
+    """How often Ctrl-C came, what is in hand, if anything, and the process that listens."""
 
     count: int = 0
     in_hand: str = ""
+    process: int = 0
 
 
 _heard = _Heard()
@@ -40,6 +41,7 @@ def hear_interrupts() -> Iterator[None]:
     if not in_main or before in (signal.SIG_IGN, None):
         yield
         return
+    _heard.process = os.getpid()
     signal.signal(signal.SIGINT, _hear)
     try:
         yield
@@ -54,6 +56,8 @@ def hear_interrupts() -> Iterator[None]:
 
 def _hear(number: int, frame: object) -> None:
     """Remember it; a third one ends the process, whatever it does."""
+    if os.getpid() != _heard.process:  # a worker that was forked ends when the command does
+        return
     _heard.count += 1
     if _heard.count == 1 and _heard.in_hand:
         _tell(f"stopping after the {_heard.in_hand} in hand; press Ctrl-C again to stop at once")

@@ -1,60 +1,46 @@
-"""Train, evaluate and run the small lesion detector on scans from files."""
+"""Train, evaluate and run the lesion detector of the bundle on scans from files."""
 
 from softoverlap.app.train.checkpoint import (
     LesionDetector,
-    build_detector,
-    keep_threshold,
+    fresh_detector,
     load_checkpoint,
-    read_checkpoint,
-    save_checkpoint,
+    write_checkpoint,
 )
-from softoverlap.app.train.config import TrainingConfig, pick_device
+from softoverlap.app.train.configuration import training_config
+from softoverlap.app.train.detections import Detections
+from softoverlap.app.train.device import pick_device
 from softoverlap.app.train.evaluation import Evaluation, evaluate, scan_target
 from softoverlap.app.train.facts import ScanFacts, scan_facts
 from softoverlap.app.train.files import FileResult, detect_files, find_scans, write_detections
-from softoverlap.app.train.inference import Detections, detect
-from softoverlap.app.train.patches import PatchSampler
+from softoverlap.app.train.inference import detect
 from softoverlap.app.train.planning import PlannedScans, plan_scans
-from softoverlap.app.train.scans import (
-    Intensity,
-    TrainingScan,
-    check_trainable,
-    training_scan,
-)
-from softoverlap.app.train.schedule import Progress, learning_rate
-from softoverlap.app.train.threshold import choose_threshold
-from softoverlap.app.train.training import resumable, train
+from softoverlap.app.train.progress import Progress
+from softoverlap.app.train.reading import CheckedScans
+from softoverlap.app.train.running import Trained, TrainingRun, train
 
 __all__ = [
+    "CheckedScans",
     "Detections",
     "Evaluation",
     "FileResult",
-    "Intensity",
     "LesionDetector",
-    "PatchSampler",
     "PlannedScans",
     "Progress",
     "ScanFacts",
-    "TrainingConfig",
-    "TrainingScan",
-    "build_detector",
-    "check_trainable",
-    "choose_threshold",
+    "Trained",
+    "TrainingRun",
     "detect",
     "detect_files",
     "evaluate",
     "find_scans",
-    "keep_threshold",
-    "learning_rate",
+    "fresh_detector",
     "load_checkpoint",
     "pick_device",
     "plan_scans",
-    "read_checkpoint",
-    "resumable",
-    "save_checkpoint",
     "scan_facts",
     "scan_target",
     "train",
-    "training_scan",
+    "training_config",
+    "write_checkpoint",
     "write_detections",
 ]

@@ -2,56 +2,55 @@
 
 from __future__ import annotations
 
+import functools
 import io
-import math
 import os
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from monai.bundle import ConfigParser
+from monai.data.meta_tensor import MetaTensor
 
-from softoverlap.anchors import AnchorWeighting
-from softoverlap.app.train.config import TrainingConfig, pick_device
-from softoverlap.app.train.scans import Intensity
-from softoverlap.for_monai import SoftRetinaNetDetector, lesion_retinanet
+from softoverlap._checks import check_axes, check_within, refusal
+from softoverlap.app.train.device import pick_device
+from softoverlap.bundles import LESION_DETECTION
+from softoverlap.for_monai import SoftRetinaNetDetector, read_checkpoint
 from softoverlap.images import whole_file
 
-_FORMAT = "softoverlap detector"
-_VERSION = 1
-_KEYS = ("config", "spacing", "intensity", "weights")
-_BEFORE_NAMED = {"box_weight": "quality"}
-"""Settings of checkpoints that were written before these had a name."""
-_MISFITS = (TypeError, ValueError, KeyError, AttributeError, RuntimeError, OverflowError)
+_CONFIGS = LESION_DETECTION / "configs"
+_OF_ONE = {"in_channels": 1, "num_classes": 1, "class_names": None, "channel_names": None}
+"""What a training takes from its data set."""
 
 
 @dataclass(frozen=True, eq=False)
 class LesionDetector:
-    """A detector, and the spacing and intensities it works in.
+    """A detector, and how a scan is brought to what its network sees.
 
     Args:
-        detector: The network with its anchors and losses.
-        config: Settings of its training.
-        spacing: Voxel edges in mm, one an axis.
-        intensity: Normalisation of intensities.
-        axes: Where the voxel axes of the training's scans point, such as `"RAS"`, or None.
-        score_threshold: Score from which on a box is a finding, or None; see `choose_threshold`.
+        detector: The network with its anchors.
+        settings: What its training keeps of itself, by the names of `train.yaml`: `spacing`,
+            `axes`, `in_channels`, `class_names` and others.
+        prepare: From a dict with the scan under `"image"`, a `MetaTensor` of shape (C, D, H, W), to
+            one with what the network sees.
+        score_threshold: Score from which on a box is a finding, or None.
         threshold_rule: How the threshold was chosen, such as `"f1 on 3 validation scans"`, or None.
+        amp: On a GPU, compute in bfloat16 where it is safe.
 
     Examples:
-        >>> model = build_detector(TrainingConfig(), (1.0, 1.0, 1.0), Intensity("scan"))
-        >>> model.spacing
-        (1.0, 1.0, 1.0)
+        >>> model = fresh_detector()
+        >>> model.settings["axes"], model.device
+        ('RAS', device(type='cpu'))
     """
 
     detector: SoftRetinaNetDetector
-    config: TrainingConfig
-    spacing: tuple[float, ...]
-    intensity: Intensity
-    axes: str | None = None
-    score_threshold: float | None = None
+    settings: Mapping[str, Any]
+    prepare: Callable[[dict[Any, Any]], Any]
+    score_threshold: float | int | None = None
     threshold_rule: str | None = None
+    amp: bool = True
 
     @property
     def device(self) -> torch.device:
@@ -59,106 +58,29 @@ class LesionDetector:
         return next(self.detector.network.parameters()).device
 
 
-def build_detector(
-    config: TrainingConfig,
-    spacing: Sequence[float],
-    intensity: Intensity,
-    *,
-    axes: str | None = None,
-) -> LesionDetector:
-    """A detector with fresh weights, the same for the same seed.
-
-    Args:
-        config: Settings of the training.
-        spacing: Voxel edges in mm, one an axis.
-        intensity: Normalisation of intensities.
-        axes: Where the voxel axes of the training's scans point, such as `"RAS"`; see `axis_codes`.
-
-    Returns:
-        The detector on the CPU, in evaluation mode.
-
-    Examples:
-        >>> model = build_detector(TrainingConfig(), (1.0, 1.0, 1.0), Intensity("scan"))
-        >>> model.detector.training
-        False
-    """
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(config.seed)
-        network = lesion_retinanet(
-            channels=config.channels,
-            strides=(2,) * len(config.channels),
-            feature_channels=config.feature_channels,
-            anchor_sizes=config.anchor_sizes,
-            iou_branch=config.iou_branch,
-        )
-    weighting = AnchorWeighting(target=config.score_target, box_weight=config.box_weight)
-    detector = SoftRetinaNetDetector(network, weighting=weighting)
-    detector.set_box_selector_parameters(
-        score_thresh=config.score_threshold, nms_thresh=config.nms_threshold
-    )
-    detector.set_sliding_window_inferer(
-        config.patch, sw_batch_size=4, overlap=config.window_overlap
-    )
-    return LesionDetector(detector.eval(), config, tuple(map(float, spacing)), intensity, axes)
-
-
-def save_checkpoint(path: str | os.PathLike[str], model: LesionDetector, **more: Any) -> None:
-    """Write a detector, whole or not at all.
-
-    Args:
-        path: The file; an existing one is replaced.
-        model: The detector.
-        more: What else shall be kept: tensors, numbers, strings, and lists and dicts of them.
-
-    Raises:
-        FileNotFoundError: If the folder does not exist.
-
-    Examples:
-        >>> import tempfile
-        >>> path = Path(tempfile.mkdtemp()) / "checkpoint.pt"
-        >>> model = build_detector(TrainingConfig(seed=1), (1.0, 1.0, 2.0), Intensity("scan"))
-        >>> save_checkpoint(path, model)
-        >>> load_checkpoint(path, device="cpu").spacing
-        (1.0, 1.0, 2.0)
-    """
-    values = {
-        "format": _FORMAT,
-        "version": _VERSION,
-        "config": model.config.to_dict(),
-        "spacing": list(model.spacing),
-        "intensity": asdict(model.intensity),
-        "axes": model.axes,
-        "score_threshold": model.score_threshold,
-        "threshold_rule": model.threshold_rule,
-        "weights": model.detector.network.state_dict(),
-        **more,
-    }
-    _save(path, values)
-
-
-def _save(path: str | os.PathLike[str], values: dict[str, Any]) -> None:
-    """Write the file, whole or not at all."""
-    content = io.BytesIO()
-    torch.save(values, content)  # into memory: on a full disk its own writer hides the cause
-    with whole_file(path) as unfinished:
-        unfinished.write_bytes(content.getbuffer())
-
-
 def load_checkpoint(
-    path: str | os.PathLike[str], *, device: str | torch.device = "auto"
+    path: str | os.PathLike[str],
+    *,
+    device: str | torch.device = "auto",
+    config: Sequence[str | os.PathLike[str]] = (),
 ) -> LesionDetector:
-    """Read a detector; nothing in the file is executed.
+    """Read a detector; nothing in the checkpoint is executed.
+
+    It is built as `inference.yaml` of the bundle says, with the settings of the checkpoint.
 
     Args:
-        path: A file of `save_checkpoint` or of a training.
+        path: A checkpoint of `softoverlap train` or of the bundle.
         device: Where the detector shall work; see `pick_device`.
+        config: Files that follow `inference.yaml`, for a network or a preparation of one's own,
+            and for what may differ from the training. They are trusted, as code is.
 
     Returns:
         The detector, in evaluation mode.
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If it is no checkpoint of this package, or its weights do not fit.
+        ValueError: If it is no checkpoint of this package, or its weights or the files of `config`
+            do not fit its settings.
 
     Examples:
         >>> load_checkpoint("nothing.pt")
@@ -166,91 +88,184 @@ def load_checkpoint(
         FileNotFoundError: checkpoint nothing.pt must be a file, found none
     """
     target = pick_device(device)
-    model = restored(read_checkpoint(path), path)
+    values = read_checkpoint(path)
+    kept = {**values["settings"], **values["finding"]}
+    model = _built(kept, path, config)
+    try:
+        model.detector.network.load_state_dict(values["network"])
+    except (TypeError, ValueError, KeyError, AttributeError, RuntimeError) as error:
+        raise ValueError(
+            f"checkpoint {path} must hold weights that fit its settings, or the file of its "
+            f"network must be given in `config=`, got: {' '.join(str(error).split()):.200}"
+        ) from error
     model.detector.to(target)
     return model
 
 
-def restored(values: dict[str, Any], path: str | os.PathLike[str]) -> LesionDetector:
-    """The detector of what `read_checkpoint` read, on the CPU."""
-    try:
-        model = _built(values)
-    except _MISFITS as error:
-        raise ValueError(
-            f"checkpoint {path} must hold settings that fit this package, got: {_reason(error)}"
-        ) from error
-    try:
-        model.detector.network.load_state_dict(values["weights"])
-    except _MISFITS as error:
-        raise ValueError(
-            f"checkpoint {path} must hold weights that fit its config: {error}"
-        ) from error
+def fresh_detector(
+    settings: Mapping[str, Any] | None = None,
+    *,
+    seed: int = 0,
+    device: str | torch.device = "cpu",
+) -> LesionDetector:
+    """A detector with fresh weights, the same for the same seed.
+
+    Args:
+        settings: Settings by the names of `train.yaml`, such as `spacing` or `anchor_sizes`; the
+            others are its defaults, for one channel and one class.
+        seed: Seed of the weights.
+        device: Where the detector shall work; see `pick_device`.
+
+    Returns:
+        The detector, in evaluation mode, without a score threshold.
+
+    Raises:
+        ValueError: If a name is unknown, or a value does not fit.
+
+    Examples:
+        >>> fresh_detector({"spacing": [1.0, 1.0, 2.0]}).settings["spacing"]
+        [1.0, 1.0, 2.0]
+    """
+    target, known = pick_device(device), _defaults()
+    unknown = [name for name in settings or {} if name not in known]
+    if unknown:
+        raise refusal("settings", f"must be among {', '.join(known)}, got {', '.join(unknown)}")
+    kept = {**known, **(settings or {}), "score_threshold": None, "threshold_rule": None}
+    model = _built(kept, seed=seed)
+    model.detector.to(target)
     return model
 
 
-def _built(values: dict[str, Any]) -> LesionDetector:
-    config = TrainingConfig.from_dict({**_BEFORE_NAMED, **values["config"]})
-    spacing, axes = [float(edge) for edge in values["spacing"]], values.get("axes")
-    if len(spacing) != 3 or not all(0 < edge < float("inf") for edge in spacing):
-        raise ValueError(f"spacing must hold three lengths in mm, got {values['spacing']}")
-    if axes is not None and not isinstance(axes, str):
-        raise TypeError(f"axes must be a word such as RAS, got {axes!r}")
-    model = build_detector(config, spacing, Intensity(**values["intensity"]), axes=axes)
-    threshold, rule = values.get("score_threshold"), values.get("threshold_rule")  # older: neither
-    if threshold is not None and not math.isfinite(threshold):
-        raise ValueError(f"score_threshold must be a finite number or None, got {threshold!r}")
-    if rule is not None and not isinstance(rule, str):
-        raise TypeError(f"threshold_rule must be words or None, got {rule!r}")
-    threshold = None if threshold is None else float(threshold)
-    return replace(model, score_threshold=threshold, threshold_rule=rule)
-
-
-def keep_threshold(path: str | os.PathLike[str], model: LesionDetector) -> None:
-    """Write the detector's score threshold into the checkpoint of its training.
+def write_checkpoint(
+    path: str | os.PathLike[str],
+    source: str | os.PathLike[str] | LesionDetector,
+    *,
+    score_threshold: float | int | None = None,
+    threshold_rule: str | None = None,
+    training: Mapping[str, Any] | None = None,
+) -> None:
+    """Write what `load_checkpoint` needs, whole or not at all.
 
     Args:
-        path: The checkpoint; all else in it stays.
-        model: The detector, as `choose_threshold` gives it.
+        path: The file; an existing one is replaced.
+        source: The weights and settings: a detector, or a checkpoint of a training, such as its
+            `best.pt`, of which nothing else is taken.
+        score_threshold: Score from which on a box is a finding; by default that of the source.
+        threshold_rule: How the threshold was chosen, in words.
+        training: What shall be told of the training: numbers and texts by name.
 
     Raises:
-        FileNotFoundError: If there is no such file.
-        ValueError: If it is no checkpoint of this package.
+        FileNotFoundError: If the source or the folder does not exist.
+        ValueError: If the source is no checkpoint of this package.
 
     Examples:
         >>> import tempfile
         >>> path = Path(tempfile.mkdtemp()) / "checkpoint.pt"
-        >>> model = build_detector(TrainingConfig(), (1.0, 1.0, 2.0), Intensity("scan"))
-        >>> save_checkpoint(path, model)
-        >>> keep_threshold(path, replace(model, score_threshold=0.4, threshold_rule="given"))
+        >>> write_checkpoint(path, fresh_detector(), score_threshold=0.4)
         >>> load_checkpoint(path, device="cpu").score_threshold
         0.4
     """
-    values = read_checkpoint(path)
-    chosen = {"score_threshold": model.score_threshold, "threshold_rule": model.threshold_rule}
-    _save(path, {**values, **chosen})
+    values = _values(source)
+    if score_threshold is not None:
+        rule = threshold_rule or "given"
+        values["finding"] = {"score_threshold": float(score_threshold), "threshold_rule": rule}
+    if values["finding"]["score_threshold"] is None:
+        del values["finding"]
+    if training is not None:
+        values["training"] = dict(training)
+    content = io.BytesIO()
+    torch.save(values, content)  # into memory: on a full disk its own writer hides the cause
+    with whole_file(path) as unfinished:
+        unfinished.write_bytes(content.getbuffer())
 
 
-def _reason(error: Exception) -> str:
-    """The first line of the message, or the kind of error if there is none."""
-    return next(iter(str(error).splitlines()), type(error).__name__)
+def _values(source: str | os.PathLike[str] | LesionDetector) -> dict[str, Any]:
+    """Settings, weights, finding, and what is told of the training."""
+    if not isinstance(source, LesionDetector):
+        values = read_checkpoint(source)
+        kept = ("settings", "network", "finding", "training")
+        return {key: values[key] for key in kept if key in values}
+    weights = source.detector.network.state_dict()
+    return {
+        "settings": dict(source.settings),
+        "network": {name: weight.cpu() for name, weight in weights.items()},
+        "finding": {
+            "score_threshold": source.score_threshold,
+            "threshold_rule": source.threshold_rule,
+        },
+    }
 
 
-def read_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """All that the file holds, on the CPU."""
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"checkpoint {path} must be a file, found none")
+@functools.cache
+def _defaults() -> Mapping[str, Any]:
+    """The settings of `train.yaml` as it stands."""
+    parser = ConfigParser()
+    parser.read_config(str(_CONFIGS / "train.yaml"))
+    parser.update(_OF_ONE)
+    return parser.get_parsed_content("settings").state_dict()
+
+
+def _built(
+    kept: Mapping[str, Any],
+    path: str | os.PathLike[str] | None = None,
+    config: Sequence[str | os.PathLike[str]] = (),
+    *,
+    seed: int = 0,
+) -> LesionDetector:
+    """What `inference.yaml` and the files that follow it make of settings, with fresh weights."""
+    for file in config:
+        if not Path(file).is_file():
+            raise FileNotFoundError(f"`config=` must name files, found none at {file}")
     try:
-        values = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # a foreign or damaged pickle may raise anything
-        raise ValueError(
-            f"checkpoint {path} must be a readable checkpoint, got: {_reason(error)}"
-        ) from error
-    if not isinstance(values, dict) or values.get("format") != _FORMAT:
-        raise ValueError(f"checkpoint {path} must be written by softoverlap, got another format")
-    if values.get("version") != _VERSION or any(key not in values for key in _KEYS):
-        raise ValueError(
-            f"checkpoint {path} must have version {_VERSION} and the keys {list(_KEYS)}, "
-            f"got version {values.get('version')} and {sorted(map(str, values))}"
-        )
-    return values
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            return _parsed(kept, config)
+    except Exception as error:  # whatever the parts that the files name may raise
+        raise ValueError(_complaint(error, path, config)) from error
+
+
+def _parsed(kept: Mapping[str, Any], config: Sequence[str | os.PathLike[str]]) -> LesionDetector:
+    # as a variable, what a checkpoint holds is a value: written into the configuration, texts that
+    # begin with $ would be run
+    parser = ConfigParser(globals={"kept_in_checkpoint": dict(kept)})
+    parser.read_config([str(_CONFIGS / "inference.yaml"), *map(str, config)])
+    parser.update({"known": "$kept_in_checkpoint", "device": "cpu"})
+    part = parser.get_parsed_content
+    part("settings").load_state_dict(kept)
+    part("detector_ops")
+    model = LesionDetector(
+        part("detector").eval(), part("settings").state_dict(), part("preparation"),
+        part("score_threshold"), part("threshold_rule"), bool(part("amp")),
+    )  # fmt: skip
+    shares = {name: model.settings[name] for name in ("lowest_score", "nms_threshold")}
+    check_within(0, 1, **shares)
+    if model.settings["axes"] is not None:
+        check_axes(model.settings["axes"], 3)
+    if not config:  # a preparation of a user's own may ask more of a scan
+        _try_preparation(model)
+    return model
+
+
+def _try_preparation(model: LesionDetector) -> None:
+    """What does not fit is told now, and not with the first scan."""
+    settings = model.settings
+    affine = torch.diag(torch.tensor([*(settings["spacing"] or [1.0] * 3), 1.0]).double())
+    blank = torch.zeros(settings["in_channels"], 4, 4, 4)
+    model.prepare({"image": MetaTensor(blank, affine=affine)})
+
+
+def _complaint(
+    error: BaseException,
+    path: str | os.PathLike[str] | None,
+    config: Sequence[str | os.PathLike[str]],
+) -> str:
+    """Whose fault it is, and the first error, which the parser's own hide."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    reason = next(iter(str(error).splitlines()), type(error).__name__)
+    if config:
+        files = ", ".join(map(str, config))
+        return f"`config=` {files} must fit checkpoint {path}, got: {reason}"
+    if path is not None:
+        return f"checkpoint {path} must hold settings that fit this package, got: {reason}"
+    return f"settings must fit each other, got: {reason}"

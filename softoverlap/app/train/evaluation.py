@@ -8,8 +8,8 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from softoverlap._size_limit import too_large
-from softoverlap.app.train.scans import TrainingScan
 from softoverlap.for_monai import lesion_target
+from softoverlap.images import LoadedCase
 from softoverlap.measures import (
     FROC,
     BoxAP,
@@ -62,24 +62,26 @@ class Evaluation:
         }
 
 
-def scan_target(scan: TrainingScan) -> dict[str, Any]:
+def scan_target(case: LoadedCase) -> dict[str, Any]:
     """The target of a scan as `evaluate` takes it.
 
     Args:
-        scan: The scan with its lesions.
+        case: What `load_case` read.
 
     Returns:
         What `lesion_target` gives; `"spacing"`, the edges of a voxel in mm; and `"ignored"`, True
         for lesions too large for a box (an edge above 32 mm), shape (M,).
 
     Examples:
-        >>> import torch
-        >>> from softoverlap.images import Volume
-        >>> image = Volume(torch.zeros(8, 8, 8), torch.eye(4, dtype=torch.float64))
-        >>> scan_target(TrainingScan("scan", image, []))["ignored"].shape
-        torch.Size([0])
+        >>> import tempfile
+        >>> from softoverlap.images import find_cases, load_case, write_phantoms
+        >>> folder = tempfile.mkdtemp()
+        >>> write_phantoms(folder, 1, seed=0, shape=(32, 32, 24))
+        >>> target = scan_target(load_case(find_cases(folder).cases[0]))
+        >>> target["spacing"], len(target["ignored"]) == len(target["boxes"])
+        ((1.0, 1.0, 1.5), True)
     """
-    target, spacing = lesion_target(scan.lesions), scan.image.spacing
+    target, spacing = lesion_target(case.lesions), case.spacing
     return {**target, "spacing": spacing, "ignored": too_large(target["boxes"], spacing)}
 
 

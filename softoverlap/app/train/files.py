@@ -12,18 +12,18 @@ from jaxtyping import Float64
 from torch import Tensor
 
 from softoverlap.app.train.checkpoint import LesionDetector
-from softoverlap.app.train.inference import Detections, detect
-from softoverlap.app.train.scans import warn_of_axes
+from softoverlap.app.train.detections import Detections, check_channels, scan_of
+from softoverlap.app.train.inference import detect, threshold_of, together
+from softoverlap.for_monai import LoadLesionCased, scans_to_detect
 from softoverlap.images import (
+    CHANNEL_NAME,
     IMAGE_SUFFIXES,
     Volume,
-    axis_codes,
     axis_names,
     check_names,
     check_written,
     find_files,
     image_name,
-    load_one_volume,
     read_table,
     save_nifti,
     write_box_files,
@@ -31,17 +31,20 @@ from softoverlap.images import (
     write_table,
 )
 
+ScanFiles = Path | tuple[Path, ...]
+"""The file of a scan, or one for each of its channels."""
+
 
 @dataclass(frozen=True, eq=False)
 class FileResult:
-    """The result for one file.
+    """The result for one scan.
 
     Args:
-        path: The scan.
+        path: The scan, or the file of its first channel.
         detections: What was found in it, or None if it failed.
         error: Why it failed, or None.
-        axes: Where the scan's voxel axes point, or None if it failed.
         note: What a user should know about the scan, or None.
+        further: The files of its other channels.
 
     Examples:
         >>> FileResult(Path("scan.nii.gz"), None, "it is truncated").ok
@@ -51,8 +54,13 @@ class FileResult:
     path: Path
     detections: Detections | None
     error: str | None = None
-    axes: str | None = None
     note: str | None = None
+    further: tuple[Path, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """The name of the scan, without suffix and number of a channel."""
+        return scan_name((self.path, *self.further))
 
     @property
     def ok(self) -> bool:
@@ -60,34 +68,54 @@ class FileResult:
         return self.error is None
 
 
-def find_scans(sources: Sequence[str | os.PathLike[str]]) -> list[Path]:
+def find_scans(sources: Sequence[str | os.PathLike[str]], channels: int = 1) -> list[ScanFiles]:
     """Images that are named, in a folder, or match a pattern.
 
     Args:
         sources: Files, folders (their own files, those of `images/` in a training folder, or one
             DICOM series) and patterns such as `"scans/*_flair.nii.gz"`. A named file need not
             exist: it fails later, without stopping the others.
+        channels: Channels of a scan. Of two or more, each may have a file of its own, named as
+            nnU-Net does: `sub-01_0000.nii.gz`, `sub-01_0001.nii.gz`.
 
     Returns:
-        Files in the order of the sources, those of one source by name; each once.
+        Files in the order of the sources, those of one source by name; each once. A scan of
+        several files is a tuple of them; then all are in the order of their names.
 
     Raises:
         FileNotFoundError: If a folder or a pattern has no image.
-        ValueError: If two files have the same name, so that their results would collide.
+        ValueError: If two files have the same name, so that their results would collide, or a scan
+            lacks the file of a channel.
 
     Examples:
         >>> find_scans(["a.nii.gz", "b.mha", "a.nii.gz"])
         [PosixPath('a.nii.gz'), PosixPath('b.mha')]
     """
     whole = [path / "images" if (path / "images").is_dir() else path for path in map(Path, sources)]
+    if channels > 1:
+        images = [scan["image"] for scan in scans_to_detect(whole, channels)]
+        return [Path(one) if isinstance(one, str) else tuple(map(Path, one)) for one in images]
     scans = find_files(whole, IMAGE_SUFFIXES, "images")
     check_names(scans, image_name, "images")
-    return scans
+    return [*scans]
+
+
+def scan_name(scan: ScanFiles) -> str:
+    """The name of a scan; that of one with several files ends before the number of the channel."""
+    files = files_of(scan)
+    name = image_name(files[0])
+    match = CHANNEL_NAME.fullmatch(name) if len(files) > 1 else None
+    return match["case"] if match else name
+
+
+def files_of(scan: ScanFiles) -> tuple[Path, ...]:
+    """All files of a scan."""
+    return scan if isinstance(scan, tuple) else (scan,)
 
 
 def detect_files(
-    model: LesionDetector,
-    scans: Sequence[Path],
+    model: LesionDetector | Sequence[LesionDetector],
+    scans: Sequence[ScanFiles],
     output: str | os.PathLike[str],
     *,
     overwrite: bool = False,
@@ -103,7 +131,7 @@ def detect_files(
     for every box, `scans.csv` one for every file; Ctrl-C writes them for the files that are done.
 
     Args:
-        model: A trained detector.
+        model: A trained detector, or several, whose results are joined; see `detect`.
         scans: The files, as of `find_scans`.
         output: Folder for the results; created if it does not exist.
         overwrite: Replace existing results, and remove those that an earlier `scans.csv` lists.
@@ -111,31 +139,32 @@ def detect_files(
         progress: Called after every file; it may raise `KeyboardInterrupt` to stop there.
 
     Returns:
-        The result for each file.
+        The result for each scan.
 
     Raises:
         FileExistsError: If a result exists already, or would replace a scan.
+        ValueError: If the detectors cannot be joined.
         KeyboardInterrupt: On Ctrl-C, with the number of scans that are done.
 
     Examples:
         >>> import tempfile
         >>> import torch
-        >>> from softoverlap.app.train import Intensity, TrainingConfig, build_detector
+        >>> from softoverlap.app.train import fresh_detector
         >>> folder = Path(tempfile.mkdtemp())
         >>> save_nifti(folder / "scan.nii.gz", torch.rand(16, 16, 16), torch.eye(4))
-        >>> config = TrainingConfig(patch_size=16)
-        >>> model = build_detector(config, (1.0, 1.0, 1.0), Intensity("scan"))
+        >>> model = fresh_detector({"patch_size": [16, 16, 16]})
         >>> [result.ok for result in detect_files(model, find_scans([folder]), folder / "found")]
         [True]
     """
-    output = Path(output)
-    check_written(_results(scans, output), scans, overwrite=overwrite)
+    output, models = Path(output), together(model)
+    sources = [file for scan in scans for file in files_of(scan)]
+    check_written(_results(scans, output), sources, overwrite=overwrite)
     output.mkdir(parents=True, exist_ok=True)
-    _remove_earlier(scans, output)
+    _remove_earlier(sources, output)
     results: list[FileResult] = []
     try:
-        for path in scans:
-            results.append(_detect_file(model, path, output))
+        for scan in scans:
+            results.append(_detect_file(models, scan, output))
             if progress is not None:
                 progress(results[-1])
     except KeyboardInterrupt:
@@ -143,37 +172,48 @@ def detect_files(
         done = f"{len(results)} of {len(scans)} scans are done, with results in {output}"
         raise KeyboardInterrupt(done) from None
     _write_tables(output, results)
-    _compare_axes(model, results)
     return results
 
 
-def _compare_axes(model: LesionDetector, results: Sequence[FileResult]) -> None:
-    """Warn once about scans with another axis order than those of the training."""
-    others = [result.path.name for result in results if result.axes not in (None, model.axes)]
-    if model.axes is not None and others:
-        warn_of_axes(others, model.axes, "the training's scans")
-
-
-def _detect_file(model: LesionDetector, path: Path, output: Path) -> FileResult:
+def _detect_file(models: Sequence[LesionDetector], scan: ScanFiles, output: Path) -> FileResult:
+    path, *further = files_of(scan)
     try:
-        image = load_one_volume(path)
-        constant = bool((image.data == image.data.flatten()[0]).all())
-        detections = _nothing(model, image) if constant else detect(model, image)
-        write_detections(output, image_name(path), detections, image.affine)
+        image = _read(models[0], scan)
+        note = _why_nothing(image)
+        detections = detect(models, image) if note is None else _nothing(models, image)
+        write_detections(output, scan_name(scan), detections, image.affine)
     except (ValueError, OSError) as error:
-        return FileResult(path, None, str(error))
-    note = f"all voxels are {float(image.data.flatten()[0]):g}: no boxes" if constant else None
-    return FileResult(path, detections, axes=axis_codes(image.affine), note=note)
+        return FileResult(path, None, str(error), further=tuple(further))
+    return FileResult(path, detections, note=note, further=tuple(further))
 
 
-def _nothing(model: LesionDetector, image: Volume) -> Detections:
+def _read(model: LesionDetector, scan: ScanFiles) -> Volume:
+    """The channels of a scan, shape (C, D, H, W); an error names the file."""
+    files = [str(file) for file in files_of(scan)]
+    image = LoadLesionCased()({"image": files[0] if len(files) == 1 else files})["image"]
+    volume = scan_of(image)
+    check_channels(volume, model, files[0])
+    return volume
+
+
+def _why_nothing(image: Volume) -> str | None:
+    """A note if every channel is constant, so that nothing can be seen."""
+    levels = [float(channel.flatten()[0]) for channel in image.data]
+    pairs = zip(image.data, levels, strict=True)
+    if not all(bool((channel == level).all()) for channel, level in pairs):
+        return None
+    return f"all voxels are {', '.join(f'{level:g}' for level in levels)}: no boxes"
+
+
+def _nothing(models: Sequence[LesionDetector], image: Volume) -> Detections:
     """No boxes, and an empty heat map."""
     none = torch.zeros(0, 6), torch.zeros(0, dtype=torch.int64), torch.zeros(0)
+    threshold, rule = threshold_of(models)
     return Detections(
         *none,
-        heat_map=torch.zeros(image.data.shape),
-        score_threshold=model.score_threshold,
-        threshold_rule=model.threshold_rule,
+        heat_map=torch.zeros(image.grid),
+        score_threshold=threshold,
+        threshold_rule=rule,
     )
 
 
@@ -220,9 +260,9 @@ def _write_tables(output: Path, results: Sequence[FileResult]) -> None:
         numbers = ("", "") if found is None else (len(found.box), int(found.above.sum()))
         state = "ok" if result.ok else "failed"
         words = result.error or "", result.note or ""
-        scans.append([image_name(result.path), str(result.path), state, *numbers, *words])
+        scans.append([result.name, str(result.path), state, *numbers, *words])
         if result.detections is not None:
-            boxes += box_rows(image_name(result.path), result.detections)
+            boxes += box_rows(result.name, result.detections)
     header = ["case", "file", "state", "boxes", "above", "error", "note"]
     write_table(output / "scans.csv", header, scans)
     header = ["case", "score", "label", *axis_names(3), "above"]
@@ -248,9 +288,9 @@ def _remove_earlier(scans: Sequence[Path], output: Path) -> None:
                 path.unlink(missing_ok=True)
 
 
-def _results(scans: Sequence[Path], output: Path) -> list[Path]:
+def _results(scans: Sequence[ScanFiles], output: Path) -> list[Path]:
     """All files that will be written."""
     names = [output / "scans.csv", output / "detections.csv"]
-    for path in scans:
-        names += result_files(output, image_name(path))
+    for scan in scans:
+        names += result_files(output, scan_name(scan))
     return names

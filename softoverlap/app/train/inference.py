@@ -1,137 +1,106 @@
-"""From a scan to boxes, scores and a heat map, all on the scan's own grid."""
+"""Lesions found by one detector, or by several together."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
-from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from softoverlap import boxes as geometry
+from softoverlap._checks import refusal
 from softoverlap.app.train.checkpoint import LesionDetector
-from softoverlap.app.train.scans import zoom, zoom_factor, zoom_size
-from softoverlap.images import BoxFile, Volume, check_one_channel
+from softoverlap.app.train.detections import Detections, check_channels, detect_alone, scan_of
+from softoverlap.images import Volume
+from softoverlap.suppression import weighted_box_clustering
+
+_ALIKE = ("in_channels", "num_classes", "channel_names", "class_names")
+"""Settings that detectors must share to be joined."""
 
 
-@dataclass(frozen=True, eq=False)
-class Detections:
-    """What was found in a scan, by falling score.
-
-    Args:
-        box: Boxes in voxels of the scan, shape (N, 6).
-        label: Classes, shape (N,).
-        scores: Confidence in [0, 1], shape (N,).
-        heat_map: The highest score of any anchor at each voxel, in [0, 1], shape (D, H, W).
-        score_threshold: Score from which on a box is a finding, not a candidate, or None.
-        threshold_rule: How the threshold was chosen, or None.
-        smallest_anchor: Edges of the detector's smallest anchor in voxels of the scan, or None.
-
-    Examples:
-        >>> nothing = Detections(
-        ...     torch.zeros(0, 6), torch.zeros(0).long(), torch.zeros(0), torch.zeros(4, 4, 4)
-        ... )
-        >>> sorted(nothing.prediction)
-        ['box', 'label', 'label_scores']
-    """
-
-    box: Float[Tensor, "boxes 6"]
-    label: Int[Tensor, "boxes"]
-    scores: Float[Tensor, "boxes"]
-    heat_map: Float[Tensor, "depth height width"]
-    score_threshold: float | None = None
-    threshold_rule: str | None = None
-    smallest_anchor: tuple[float, ...] | None = None
-
-    @property
-    def above(self) -> Bool[Tensor, "boxes"]:
-        """Which boxes are findings: all, if there is no threshold."""
-        return self.box_file().above
-
-    def box_file(self, affine: Tensor | None = None, case: str | None = None) -> BoxFile:
-        """The boxes as a file holds them."""
-        threshold = self.score_threshold
-        return BoxFile(
-            self.box.double(), self.scores.double(), self.label.long(), affine, case,
-            score_threshold=threshold,
-            threshold_rule=None if threshold is None else self.threshold_rule,
-            smallest_anchor=self.smallest_anchor,
-        )  # fmt: skip
-
-    @property
-    def prediction(self) -> dict[str, Tensor]:
-        """Boxes, labels and scores under MONAI's keys, as `compute_froc` takes them."""
-        return {"box": self.box, "label": self.label, "label_scores": self.scores}
-
-
-def detect(model: LesionDetector, image: Volume) -> Detections:
+def detect(model: LesionDetector | Sequence[LesionDetector], image: Volume | Tensor) -> Detections:
     """Find lesions in a scan, window by window.
 
-    A scan at another spacing than the training's is resampled, and boxes and heat map come back
-    on the scan's own grid. The network runs once: the heat map is read from the same maps as the
-    boxes, the highest score of any anchor at each place. It is interpolated between places, so its
-    peaks are a little lower than the best box's score.
+    The scan is brought to the axes, spacing and intensities of the training, and boxes and heat map
+    come back on its own grid. The network runs once: the heat map is read from the same maps as the
+    boxes, the highest score of any anchor and class at each place. It is interpolated between
+    places, so its peaks are a little lower than the best box's score.
+
+    What several detectors find, such as those of the folds of a data set, is joined: boxes by
+    `weighted_box_clustering`, where a box that only k of n detectors found has k of n shares of
+    their mean score; heat maps and score thresholds by their mean.
 
     Args:
-        model: A trained detector.
-        image: The scan.
+        model: A trained detector, or several of the same channels and classes.
+        image: The scan: a volume, or a `MetaTensor` of shape (C, D, H, W) with its affine.
 
     Returns:
         Boxes in voxels of the scan, scores, labels and heat map, on the CPU.
 
     Raises:
-        ValueError: If the scan has channels or an intensity is not finite.
+        TypeError: If the image has no affine.
+        ValueError: If the image has other channels than the scans of the training, or an intensity
+            is not finite, or the detectors cannot be joined.
 
     Examples:
-        >>> from softoverlap.app.train import Intensity, TrainingConfig, build_detector
-        >>> config = TrainingConfig(patch_size=16)
-        >>> model = build_detector(config, (1.0, 1.0, 1.0), Intensity("scan"))
+        >>> from softoverlap.app.train import fresh_detector
+        >>> model = fresh_detector({"patch_size": [16, 16, 16]})
         >>> scan = Volume(torch.rand(20, 20, 10), torch.eye(4, dtype=torch.float64))
         >>> detect(model, scan).heat_map.shape
         torch.Size([20, 20, 10])
     """
-    check_one_channel(image)
-    if not bool(torch.isfinite(image.data).all()):
+    models, scan = together(model), scan_of(image)
+    check_channels(scan, models[0])
+    if not bool(torch.isfinite(scan.data).all()):
         raise ValueError("image must hold finite intensities, got NaN or infinity")
-    factor = zoom_factor(image.spacing, model.spacing)
-    data = model.intensity(image.data).cpu()
-    data = zoom(data, factor, zoom_size(data.shape, factor))
-    prediction, heat_map = _run(model, data.to(model.device))
-    shape = tuple(image.data.shape)
-    scale = torch.tensor([*factor, *factor], dtype=torch.float32)
-    inverse = [1 / f for f in factor]
+    return _joined(models, [detect_alone(one, scan) for one in models])
+
+
+def together(model: LesionDetector | Sequence[LesionDetector]) -> list[LesionDetector]:
+    """One or several detectors as a list, if they have channels and classes in common."""
+    models = list(model) if isinstance(model, Sequence) else [model]
+    if not models:
+        raise refusal("model", "must be a detector, or several, got none")
+    for name in _ALIKE:
+        first, *others = (one.settings[name] for one in models)
+        for other in others:
+            if other != first:
+                raise refusal(
+                    "model", f"must be detectors with the same {name}, got {first} and {other}"
+                )
+    return models
+
+
+def threshold_of(models: Sequence[LesionDetector]) -> tuple[float | int | None, str | None]:
+    """The mean of the score thresholds with its rule in words; None if a detector has none."""
+    if len(models) == 1:
+        return models[0].score_threshold, models[0].threshold_rule
+    levels = [one.score_threshold for one in models if one.score_threshold is not None]
+    if len(levels) < len(models):
+        return None, None
+    rules = dict.fromkeys(one.threshold_rule or "given" for one in models)
+    return sum(levels) / len(levels), f"mean of {len(models)} detectors: {'; '.join(rules)}"
+
+
+def _joined(models: Sequence[LesionDetector], found: Sequence[Detections]) -> Detections:
+    if len(found) == 1:
+        return found[0]
+    selectors = [one.detector.box_selector for one in models]
+    scores, labels = torch.cat([one.scores for one in found]), torch.cat([o.label for o in found])
+    boxes, scores, heads = weighted_box_clustering(
+        torch.cat([one.box for one in found]), scores,
+        max(each.nms_thresh for each in selectors),  # so that boxes of one detector stay apart
+        labels, expected=torch.full_like(scores, len(found)),
+    )  # fmt: skip
+    kept = (scores > min(each.score_thresh for each in selectors)).nonzero()[:, 0]
+    kept = kept[: max(each.detections_per_img for each in selectors)]
+    threshold, rule = threshold_of(models)
+    anchors = [one.smallest_anchor for one in found if one.smallest_anchor is not None]
     return Detections(
-        box=geometry.clip(prediction["boxes"].float().cpu() * scale, shape),
-        label=prediction["labels"].cpu(),
-        scores=prediction["labels_scores"].float().cpu(),
-        heat_map=zoom(heat_map.cpu(), inverse, shape).clamp(0, 1),
-        score_threshold=model.score_threshold,
-        threshold_rule=model.threshold_rule,
-        smallest_anchor=tuple(min(model.config.anchor_sizes) * f for f in factor),
+        box=boxes[kept].float(),
+        label=labels[heads[kept]],
+        scores=scores[kept].float(),
+        heat_map=torch.stack([one.heat_map for one in found]).mean(dim=0),
+        score_threshold=threshold,
+        threshold_rule=rule,
+        smallest_anchor=tuple(map(min, zip(*anchors, strict=True))),
     )
-
-
-@torch.no_grad()
-def _run(model: LesionDetector, data: Tensor) -> tuple[dict[str, Tensor], Tensor]:
-    """Detections and heat map on the network's own grid."""
-    detector = model.detector.eval()
-    amp = model.config.amp and data.device.type == "cuda"
-    with torch.autocast(data.device.type, torch.bfloat16, enabled=amp):
-        detections, levels = detector.detect_with_score_maps(data[None, None], use_inferer=True)
-    return detections[0], _heat_map(levels, detector.size_divisible, data.shape)
-
-
-def _heat_map(
-    levels: Sequence[Float[Tensor, "1 1 _ _ _"]],
-    stride: Sequence[int],
-    size: Sequence[int],
-) -> Float[Tensor, "depth height width"]:
-    """Highest score of any anchor and level at each voxel of the image, before its padding."""
-    padded = [-(-voxels // step) * step for voxels, step in zip(size, stride, strict=True)]
-    grown = [
-        F.interpolate(level, size=padded, mode="trilinear", align_corners=False) for level in levels
-    ]
-    inside = tuple(slice(voxels) for voxels in size)
-    return torch.stack([level[0, 0] for level in grown]).amax(dim=0)[inside]

@@ -12,7 +12,6 @@ from jaxtyping import Float64
 from torch import Tensor
 
 from softoverlap._checks import check_axes
-from softoverlap.app.train.patches import flip_lesion
 from softoverlap.images import check_affine
 from softoverlap.lesion import Lesion
 
@@ -66,3 +65,18 @@ class Turn:
             box=torch.cat([low[source], high[source]]),
         )
         return flip_lesion(swapped, flips, self.row(shape))
+
+
+def flip_lesion(lesion: Lesion, axes: Sequence[int], size: Sequence[int]) -> Lesion:
+    """The lesion in an image of `size` voxels that is flipped along `axes`."""
+    if not axes:
+        return lesion
+    ndim = lesion.crop.ndim
+    box, offset, centre = lesion.box.clone(), lesion.offset.clone(), lesion.centre.clone()
+    for axis in axes:
+        box[axis] = size[axis] - lesion.box[axis + ndim]
+        box[axis + ndim] = size[axis] - lesion.box[axis]
+        offset[axis] = size[axis] - lesion.offset[axis] - lesion.crop.shape[axis]
+        centre[axis] = size[axis] - lesion.centre[axis]
+    crop = lesion.crop.flip(tuple(axes))
+    return replace(lesion, box=box, crop=crop, offset=offset, centre=centre)

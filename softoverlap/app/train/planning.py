@@ -16,7 +16,7 @@ from softoverlap._size_limit import too_large
 from softoverlap._units import MAX_LESION_MM
 from softoverlap.anchors import AnchorPlan, best_box, plan_anchors
 from softoverlap.app.train.facts import ScanFacts, check_axes_alike, without_flat_axis
-from softoverlap.app.train.scans import zoom_factor, zoom_lesion, zoom_size
+from softoverlap.app.train.zooming import zoom_factor, zoom_lesion, zoom_size
 from softoverlap.for_monai import lesion_retinanet
 from softoverlap.lesion import Lesion
 from softoverlap.measures import SizeClasses

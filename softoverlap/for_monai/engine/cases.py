@@ -43,6 +43,7 @@ def lesion_cases(
     seed: int = 0,
     folds: int | str | os.PathLike[str] | None = None,
     fold: int | None = None,
+    table: CaseTable | None = None,
     **layout: str | None,
 ) -> list[dict[str, Any]]:
     """The cases of a folder as MONAI's data lists hold them.
@@ -58,6 +59,7 @@ def lesion_cases(
         folds: Number of folds by patient, in place of `validation`; or nnU-Net's
             `splits_final.json`. One in the folder is found by itself.
         fold: The fold to validate on, from 0; by default the first, where there are folds.
+        table: What `find_cases` gave of the folder, which is then not searched again.
         layout: The other arguments of `find_cases`: `layout`, `images`, `frame`.
 
     Returns:
@@ -65,8 +67,8 @@ def lesion_cases(
 
     Raises:
         FileNotFoundError: If the folder or the file of splits does not exist.
-        ValueError: If there is no scan, an argument is out of range, a patient is in both parts, or
-            there are too few patients to split.
+        ValueError: If there is no scan, an argument is out of range, a patient is in both parts,
+            there are too few patients to split, or a layout is given beside a table.
 
     Examples:
         >>> import tempfile
@@ -79,7 +81,10 @@ def lesion_cases(
         1
     """
     check_choice("part", part, PARTS)
-    table = find_cases(folder, **layout)
+    if table is None:
+        table = find_cases(folder, **layout)
+    elif layout:
+        raise refusal("table", f"goes without {', '.join(layout)}: its cases are found")
     _warn_of_oddities(table)
     cases = list(table.cases)
     if part != "all":

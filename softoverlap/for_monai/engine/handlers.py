@@ -174,3 +174,45 @@ class BestCheckpoint(CheckpointSaver):
     def state_dict(self) -> dict[str, Any]:
         """The score of the file that is kept, and its name."""
         return dict(self._key_metric_checkpoint.state_dict())  # pyright: ignore
+
+
+class ScalerState:
+    """The scale of the losses under mixed precision, which a resumed run takes over.
+
+    It matters with float16, whose scale is found by steps that are skipped; with bfloat16 any scale
+    gives the same step. Without mixed precision there is none. It is saved with the run's
+    checkpoint (`save_dict={..., "scaler": scaler}`), and stands among the trainer's handlers.
+
+    Examples:
+        >>> from types import SimpleNamespace
+        >>> trainer = SimpleNamespace(scaler=torch.amp.GradScaler("cpu", init_scale=8.0))
+        >>> scaler = ScalerState()
+        >>> scaler.load_state_dict({**trainer.scaler.state_dict(), "scale": 2.0})
+        >>> scaler.start(trainer)
+        >>> trainer.scaler.get_scale()
+        2.0
+    """
+
+    def __init__(self) -> None:
+        self.engine: Any = None
+        self.stored: dict[str, Any] = {}
+
+    def attach(self, engine: Engine) -> None:
+        """Let the engine's scaler, which it makes anew at each run, go on from what was loaded."""
+        engine.add_event_handler(Events.STARTED, self.start)
+
+    def start(self, engine: Any) -> None:
+        """Hand over what was loaded."""
+        self.engine = engine
+        scaler = getattr(engine, "scaler", None)
+        if scaler is not None and scaler.is_enabled() and self.stored:
+            scaler.load_state_dict(self.stored)
+
+    def state_dict(self) -> dict[str, Any]:
+        """What the scaler says of itself; empty without one."""
+        scaler = getattr(self.engine, "scaler", None)
+        return dict(self.stored if scaler is None else scaler.state_dict())
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from there when the run starts."""
+        self.stored = dict(state)

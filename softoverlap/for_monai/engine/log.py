@@ -1,9 +1,9 @@
-"""The curves of a training run as a table."""
+"""The curves of a training run as a table, and scores of each class."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,8 @@ class CurveTable:
     Args:
         path: The CSV file; its folder is made.
         evaluator: The validation's engine, which runs before this handler, or None.
+        draw: Called with the path of the table after each validation and at the end, to draw it, or
+            None: `softoverlap.app.report.save_curve`.
 
     Examples:
         >>> import tempfile
@@ -36,8 +38,13 @@ class CurveTable:
         ['epoch,step,learning_rate,loss,classification', '1,2,,0.5,0.5']
     """
 
-    def __init__(self, path: str | os.PathLike[str], evaluator: Any = None) -> None:
-        self.path, self.evaluator = Path(path), evaluator
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        evaluator: Any = None,
+        draw: Callable[[Path], object] | None = None,
+    ) -> None:
+        self.path, self.evaluator, self.draw = Path(path), evaluator, draw
         self.rows: list[dict[str, Any]] = []
         self.sums: dict[str, float] = {}
         self.count = 0
@@ -47,6 +54,7 @@ class CurveTable:
         engine.add_event_handler(Events.STARTED, self._start)
         engine.add_event_handler(Events.ITERATION_COMPLETED, self._add)
         engine.add_event_handler(Events.EPOCH_COMPLETED, self._write)
+        engine.add_event_handler(Events.COMPLETED, self._draw)
 
     def _start(self, engine: Engine) -> None:
         """Keep the rows of the epochs that a resumed run has behind it."""
@@ -69,14 +77,21 @@ class CurveTable:
         optimizer = getattr(engine, "optimizer", None)
         rate = optimizer.param_groups[0]["lr"] if optimizer is not None else None
         row = {"epoch": engine.state.epoch, "step": engine.state.iteration, "learning_rate": rate}
-        row |= self._means() | self._metrics(engine.state.epoch)
+        metrics = self._metrics(engine.state.epoch)
+        row |= self._means() | metrics
         self.rows.append(row)
         self.sums, self.count = {}, 0
-        if dist.is_available() and dist.is_initialized() and dist.get_rank():
+        if _is_other_rank():
             return
         names = list(dict.fromkeys([*_FIRST, *(name for row in self.rows for name in row)]))
         self.path.parent.mkdir(parents=True, exist_ok=True)
         write_table(self.path, names, [[row.get(name) for name in names] for row in self.rows])
+        if metrics:
+            self._draw()
+
+    def _draw(self) -> None:
+        if self.draw is not None and self.rows and not _is_other_rank():
+            self.draw(self.path)
 
     def _means(self) -> dict[str, float]:
         """Over the steps of the epoch, and over ranks, who all have as many."""
@@ -92,3 +107,47 @@ class CurveTable:
         if self.evaluator is None or self.evaluator.state.epoch != epoch:
             return {}
         return dict(self.evaluator.state.metrics)
+
+
+class ClassScores:
+    """Adds the scores of each class to the metrics of a validation, where there are several.
+
+    Beside `val_cpm` stand `val_cpm_edema` and `val_cpm_core`. The handler stands first among the
+    evaluator's, so that those that log metrics see them. A class without lesions has none.
+
+    Args:
+        metrics: Metrics of found boxes by name, such as `FROCMetric(per_class=True)`, which the
+            evaluator computes.
+        names: Names of the classes.
+
+    Examples:
+        >>> from softoverlap.for_monai import FROCMetric
+        >>> metric, engine = FROCMetric(per_class=True), Engine(lambda *_: 0)
+        >>> scan = {"box": torch.tensor([[0.0, 4.0]]), "label": torch.tensor([1])}
+        >>> _ = metric([{**scan, "label_scores": torch.tensor([0.9])}], [scan])
+        >>> ClassScores({"val_cpm": metric}, ["edema", "core"]).attach(engine)
+        >>> engine.run([0]).metrics
+        {'val_cpm_core': 1.0}
+    """
+
+    def __init__(self, metrics: Mapping[str, Any], names: Sequence[str]) -> None:
+        self.metrics, self.names = dict(metrics), list(names)
+
+    def attach(self, engine: Engine) -> None:
+        """Let the scores be added after each of the engine's epochs."""
+        engine.add_event_handler(Events.EPOCH_COMPLETED, self)
+
+    def __call__(self, engine: Engine) -> None:
+        """Add the scores of the epoch that ends."""
+        if len(self.names) < 2:
+            return
+        for metric, computed in self.metrics.items():
+            for label, score in computed.details().per_class.items():
+                known = isinstance(label, int) and label < len(self.names)
+                name = self.names[label] if known else label
+                engine.state.metrics[f"{metric}_{name}"] = float(getattr(score, "cpm", score))
+
+
+def _is_other_rank() -> bool:
+    """Whether another process writes."""
+    return dist.is_available() and dist.is_initialized() and dist.get_rank() > 0

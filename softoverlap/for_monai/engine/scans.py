@@ -194,6 +194,8 @@ class SaveLesionBoxesd(Transform):
         pred_key: Key of the detections of an image.
         image_key: Key of the image, for the affine of its file.
         name_key: Key of the scan's name.
+        score_threshold: Score from which on a box is a finding, or None.
+        threshold_rule: How that threshold was chosen, in words, or None.
 
     Examples:
         >>> import tempfile
@@ -213,9 +215,13 @@ class SaveLesionBoxesd(Transform):
         pred_key: str = "pred",
         image_key: str = "image",
         name_key: str = "name",
+        score_threshold: float | int | None = None,
+        threshold_rule: str | None = None,
     ) -> None:
         self.output_dir = Path(output_dir)
         self.pred_key, self.image_key, self.name_key = pred_key, image_key, name_key
+        rule = None if score_threshold is None else threshold_rule
+        self.finding: dict[str, Any] = {"score_threshold": score_threshold, "threshold_rule": rule}
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Write the file, and leave the scan as it is.
@@ -231,7 +237,7 @@ class SaveLesionBoxesd(Transform):
         self.output_dir.mkdir(parents=True, exist_ok=True)
         boxes = BoxFile(
             plain(found["boxes"]).cpu().double(), plain(found["labels_scores"]).cpu().double(),
-            plain(found["labels"]).cpu().long(), affine.cpu().double(), name,
+            plain(found["labels"]).cpu().long(), affine.cpu().double(), name, **self.finding,
         )  # fmt: skip
         write_box_files(self.output_dir / f"{name}_boxes.json", {name: boxes})
         return dict(data)

@@ -44,9 +44,10 @@ class WarmupCosine:
         optimizer: The optimiser; its learning rates are the highest ones.
         warmup: Share of the run in which they rise, in [0, 1].
         minutes: Time limit, of resumed runs together, or None for none.
+        steps: The last step, which may lie within an epoch, or None for that of the last epoch.
 
     Raises:
-        ValueError: If `warmup` or `minutes` is out of range.
+        ValueError: If `warmup`, `minutes` or `steps` is out of range.
 
     References:
         Loshchilov and Hutter, SGDR, https://arxiv.org/abs/1608.03983
@@ -69,12 +70,16 @@ class WarmupCosine:
         optimizer: torch.optim.Optimizer,
         warmup: float | int = 0.1,
         minutes: float | int | None = None,
+        steps: int | None = None,
     ) -> None:
         if not 0 <= warmup <= 1:
             raise refusal("warmup", f"must lie in [0, 1], got {warmup}")
         if minutes is not None:
             check_positive(minutes=minutes)
-        self.optimizer, self.warmup, self.minutes = optimizer, float(warmup), minutes
+        if steps is not None:
+            check_positive(steps=steps)
+        self.optimizer, self.warmup = optimizer, float(warmup)
+        self.minutes, self.steps = minutes, steps
         self.highest = [group["lr"] for group in optimizer.param_groups]
         self.seconds, self.over = 0.0, False
         self.clock = time.monotonic()
@@ -83,7 +88,7 @@ class WarmupCosine:
         """Let the learning rate be set before each step of the engine."""
         engine.add_event_handler(Events.STARTED, self._start)
         engine.add_event_handler(Events.ITERATION_STARTED, self._set_rates)
-        engine.add_event_handler(Events.ITERATION_COMPLETED, self._stop_in_time)
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self._stop)
         engine.add_event_handler(Events.EPOCH_COMPLETED, self._end)
 
     def state_dict(self) -> dict[str, float]:
@@ -94,22 +99,60 @@ class WarmupCosine:
         """Go on from this time."""
         self.seconds = float(state["seconds"])
 
+    def planned(self, engine: Engine) -> int:
+        """The last step of the run, where time does not end it before.
+
+        Args:
+            engine: The trainer, once it runs or has run.
+
+        Returns:
+            Its number, at least 1.
+        """
+        state = engine.state
+        return self.steps or max(1, (state.epoch_length or 1) * (state.max_epochs or 1))
+
+    def done(self, engine: Engine) -> float:
+        """The share of the steps or of the time that is over, whichever is more.
+
+        Args:
+            engine: The trainer, once it runs or has run.
+
+        Returns:
+            The share, in [0, 1].
+        """
+        return min(1.0, max(engine.state.iteration / self.planned(engine), self._of_time()))
+
+    def is_done(self, engine: Engine) -> bool:
+        """Whether a run that was loaded from a checkpoint has nothing left to do.
+
+        Args:
+            engine: The trainer.
+
+        Returns:
+            False for a run that has not begun.
+        """
+        return bool(engine.state.iteration) and self.done(engine) >= 1
+
     def _start(self) -> None:
         self.clock = time.monotonic()
 
     def _set_rates(self, engine: Engine) -> None:
-        done = max((engine.state.iteration - 1) / _steps(engine), self._of_time())
+        done = max((engine.state.iteration - 1) / self.planned(engine), self._of_time())
         rate = warmup_cosine(done, self.warmup)
         for group, highest in zip(self.optimizer.param_groups, self.highest, strict=True):
             group["lr"] = highest * rate
 
-    def _stop_in_time(self, engine: Engine) -> None:
+    def _stop(self, engine: Engine) -> None:
         now = time.monotonic()
         self.seconds, self.clock = self.seconds + now - self.clock, now
+        step = engine.state.iteration
         if self.minutes is not None and self._of_time() >= 1:
             self.over = True
-            steps = f"{engine.state.iteration} of {_steps(engine)} steps"
+            steps = f"{step} of {self.planned(engine)} steps"
             engine.logger.warning(f"stopped by minutes={self.minutes:g} at {steps}")
+            engine.terminate_epoch()
+        elif self.steps is not None and step >= self.steps:
+            self.over = True
             engine.terminate_epoch()
 
     def _end(self, engine: Engine) -> None:
@@ -126,8 +169,3 @@ class WarmupCosine:
                 seconds = seconds.cuda()
             dist.broadcast(seconds, 0)
         return float(seconds) / (60 * self.minutes)
-
-
-def _steps(engine: Engine) -> int:
-    state = engine.state
-    return max(1, (state.epoch_length or 1) * (state.max_epochs or 1))

@@ -32,7 +32,7 @@ def centres_and_edges(
     return centres, edges
 
 
-def voxel_boxes(
+def boxes_on_grid(
     centres: np.ndarray, edges: np.ndarray, grid: Grid, *, coordinates: str, shape: str
 ) -> np.ndarray:
     """Boxes in voxel coordinates, (N, 2 * ndim).

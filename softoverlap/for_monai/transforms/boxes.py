@@ -14,8 +14,8 @@ from softoverlap._types import plain
 from softoverlap.for_monai.transforms.box_lists import (
     COORDINATES,
     LAYOUTS,
+    boxes_on_grid,
     centres_and_edges,
-    voxel_boxes,
 )
 from softoverlap.for_monai.transforms.grid import Grid
 from softoverlap.for_monai.transforms.items import Item, channels_of, entry, like, named, without
@@ -107,7 +107,7 @@ class LesionsFromBoxesd(MapTransform, InvertibleTransform):
     def _lesions(self, data: Item, grid: Grid, shape: tuple[int, ...]) -> list[Lesion]:
         values = _array(entry(data, self.box_key))
         centres, edges = centres_and_edges(values, len(shape), self.layout, named(self.box_key))
-        boxes = voxel_boxes(centres, edges, grid, coordinates=self.coordinates, shape=self.shape)
+        boxes = boxes_on_grid(centres, edges, grid, coordinates=self.coordinates, shape=self.shape)
         self._check_seen(boxes, shape)
         return [
             Lesion.from_box(

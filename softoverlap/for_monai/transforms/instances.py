@@ -61,8 +61,8 @@ class LesionInstancesd(MapTransform, InvertibleTransform):
         mask_key: Where the soft mask is, shape (1, *spatial).
         raters_key: Where the raters' masks are, shape (R, *spatial), or None for existence 1.
         classes_key: Where a map of classes is, whole numbers of shape (1, *spatial): 0 for
-            background, 1 for the first class, which has the label 0. A lesion has the class of
-            most of its voxels. None for one class.
+            background, 1 for the first class, which has the label 0. Where the class changes, a
+            lesion ends. None for one class.
         instances_key: Where the instance map goes, shape (1, *spatial), int32; a channel a layer.
         table_key: Where the table goes, a dictionary of tensors.
         threshold: Lowest probability inside a lesion, in (0, 1]; of raters' masks too.
@@ -151,14 +151,11 @@ class LesionInstancesd(MapTransform, InvertibleTransform):
 
     def _found(self, data: Item, mask: Tensor, raters: Tensor | None, grid: Grid) -> Spread:
         """The components of the mask, or of the raters."""
-        lesions, found = labelled_lesions(
-            plain(mask)[0], spacing=grid.spacing, raters=raters, **self.settings
-        )
+        lesions, (core, owned) = self._of_classes(data, mask, raters, grid)
         check_count(len(lesions))
-        core = found.core.astype(np.int32)
-        stray = (plain(mask)[0] > 0).cpu().numpy() & (found.owned == 0)
-        maps = Maps(core, grown(found.owned.astype(np.int32), stray, grid.edges))
-        lesions = self._classified(data, mask, core, lesions)
+        core = core.astype(np.int32)
+        stray = (plain(mask)[0] > 0).cpu().numpy() & (owned == 0)
+        maps = Maps(core, grown(owned.astype(np.int32), stray, grid.edges))
         if raters is not None:
             self._warn_of_bridges(core, marked_voxels(raters, plain(mask)[0], self._least))
         numbers = torch.from_numpy(np.where(core > 0, core, -maps.surroundings))
@@ -225,16 +222,29 @@ class LesionInstancesd(MapTransform, InvertibleTransform):
         check_same_grid(self.raters_key, raters, self.mask_key, mask)
         return plain(raters)
 
-    def _classified(
-        self, data: Item, mask: Tensor, core: np.ndarray, lesions: list[Lesion]
-    ) -> list[Lesion]:
-        """The lesions with their labels."""
+    def _of_classes(
+        self, data: Item, mask: Tensor, raters: Tensor | None, grid: Grid
+    ) -> tuple[list[Lesion], Sequence[np.ndarray]]:
+        """The components, those of each class apart, and where their own voxels and edges are."""
+        options = {"spacing": grid.spacing, **self.settings}
+        lesions, found = labelled_lesions(plain(mask)[0], raters=raters, **options)
         if self.classes_key is None:
-            return lesions
+            return lesions, found
         classes = channels_of(data, self.classes_key, one=True)
         check_same_grid(self.classes_key, classes, self.mask_key, mask)
-        labels = classes_of(plain(classes)[0].cpu().numpy(), core, named(self.classes_key))
-        return [replace(lesion, label=label) for lesion, label in zip(lesions, labels, strict=True)]
+        numbers, name = plain(classes)[0].cpu().numpy(), named(self.classes_key)
+        there = torch.from_numpy(classes_of(numbers, *found, grid.edges.tolist(), name))
+        there = there.to(mask.device)
+        lesions, maps = [], [np.zeros(there.shape, dtype=np.int32) for _ in found]
+        for number in there.unique().tolist():
+            if number:
+                inside = there == number
+                marked = None if raters is None else raters * inside
+                more, parts = labelled_lesions(plain(mask)[0] * inside, raters=marked, **options)
+                for whole, part in zip(maps, parts, strict=True):
+                    whole[part > 0] = part[part > 0].astype(np.int32) + len(lesions)
+                lesions += [replace(lesion, label=number - 1) for lesion in more]
+        return lesions, maps
 
     def _warn_of_bridges(self, core: np.ndarray, marked: np.ndarray) -> None:
         count = bridged(core, marked, self.settings["connectivity"])

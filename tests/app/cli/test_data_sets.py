@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 
 import pytest
+import torch
 from typer.testing import CliRunner
 
 from softoverlap.app.cli import app
-from softoverlap.app.train import read_checkpoint
 from softoverlap.images import find_cases, read_splits
 from tests.support import data_sets
 from tests.support.data_sets import bids, box_list, decathlon, entry, nnunet
@@ -47,7 +47,6 @@ def test_a_dry_run_tells_what_a_data_set_holds(tmp_path, make, title, channels, 
     assert "2 channels of 12 x 10 x 8 voxels of 1 x 1 x 1 mm, 3 lesions" in text
     assert "9 lesions at --threshold 0.5" in text
     assert ("edema: 6 lesions core: 3 lesions" in text) == ("edema" in classes)
-    assert "note: --data must have one channel and one class for this training" in text
     assert "0 files not paired" in text
 
 
@@ -64,14 +63,13 @@ def test_a_dry_run_tells_every_problem(tmp_path):
     assert "1 of 2 cases cannot be used" in text
 
 
-def test_several_channels_or_classes_are_refused_before_a_scan_is_read(tmp_path, monkeypatch):
+def test_several_channels_and_classes_train(tmp_path):
     nnunet(tmp_path / "a")
-    output = ("--output", tmp_path / "out", *TINY)
-    monkeypatch.setattr("softoverlap.images.load_case", None)
-    text = run("--data", tmp_path / "a", *output, status=2)
-    assert "--data must have one channel and one class for this training, got channels T1," in text
-    assert "FLAIR and classes edema, core: the bundle lesion_detection is the way" in text
-    assert not (tmp_path / "out").exists()
+    text = run("--data", tmp_path / "a", "--output", tmp_path / "out", *TINY)
+    assert "9 lesions" not in text
+    settings = torch.load(tmp_path / "out" / "checkpoint.pt", weights_only=True)["settings"]
+    assert settings["channel_names"] == ["T1", "FLAIR"]
+    assert settings["class_names"] == ["edema", "core"]
 
 
 def test_folds_are_drawn_once_for_all_and_written(tmp_path):
@@ -82,10 +80,11 @@ def test_folds_are_drawn_once_for_all_and_written(tmp_path):
         arguments = ("--data", tmp_path / "a", "--folds", 2, "--fold", fold, "--seed", fold)
         text = run(*arguments, "--output", output, *TINY)
         assert f"fold {fold} of 2, drawn by patient" in text
-        folds = read_splits(output / "splits_final.json", find_cases(tmp_path / "a").cases)
+        cases = find_cases(tmp_path / "a").cases
+        folds = read_splits(output / "folds" / "splits_final.json", cases)
         held += folds[fold].validation
-        checkpoint = read_checkpoint(output / "checkpoint.pt")
-        assert set(checkpoint["scans"]) == set(folds[fold].train)
+        (own,) = read_splits(output / "splits_final.json", cases)
+        assert set(own.train) == set(folds[fold].train)
         assert (output / "validation.json").exists()
     assert sorted(held) == sorted(data_sets.NAMES)
 
@@ -99,7 +98,7 @@ def test_folds_of_the_data_set_are_used(tmp_path):
     text = run("--data", tmp_path / "a", "--fold", 0, *output)
     assert f"fold 0 of 1, as in {splits} warning: 1 case in neither part" in text
     assert "1 scan to train on, 1 to validate on; 1 file not paired (see --dry-run)" in text
-    assert not (tmp_path / "out" / "splits_final.json").exists()
+    assert not (tmp_path / "out" / "folds").exists()
     dry = ("--data", tmp_path / "a", "--dry-run")
     assert "1 scan to train on, 1 to validate on" in run(*dry, "--fold", 0)
     assert "--folds must be that of" in run(*dry, "--folds", 5, "--fold", 0, status=2)

@@ -17,8 +17,9 @@ from typer.main import get_command
 
 import softoverlap
 from softoverlap.app.cli import app
-from softoverlap.app.train import Intensity, TrainingConfig, build_detector, save_checkpoint
+from softoverlap.app.train import write_checkpoint
 from softoverlap.images import read_boxes, read_table, save_nifti, write_phantoms
+from tests.support.checkpoints import small_detector
 from tests.support.full_disk import full_disk
 
 COMMAND = get_command(app)
@@ -174,9 +175,9 @@ def test_a_full_disk_keeps_the_page_and_the_tables_that_were_there(here):
 def test_a_full_disk_keeps_the_checkpoint_that_was_there(here, monkeypatch):
     write_phantoms(here / "data", 1, seed=0, shape=(32, 32, 32))
     settings = ["--patch", "16", "--batch", "1", "--validation", "0", "--steps", "1"]
-    model = build_detector(TrainingConfig(), (1.0, 1.0, 1.0), Intensity("scan"))
+    model = small_detector()
     Path("r").mkdir()
-    save_checkpoint("r/checkpoint.pt", model)
+    write_checkpoint("r/checkpoint.pt", model)
     before = Path("r/checkpoint.pt").read_bytes()
     with full_disk(100_000):
         status, output = run("train", "--data", "data", "--output", "r", *settings, "--overwrite")
@@ -185,7 +186,7 @@ def test_a_full_disk_keeps_the_checkpoint_that_was_there(here, monkeypatch):
     assert [path.name for path in Path("r").iterdir()] == ["checkpoint.pt"]
     assert Path("r/checkpoint.pt").read_bytes() == before
     with pytest.raises(OSError, match=r"File too large: 'r/checkpoint\.pt'"), full_disk(100):
-        save_checkpoint("r/checkpoint.pt", model)
+        write_checkpoint("r/checkpoint.pt", model)
     assert Path("r/checkpoint.pt").read_bytes() == before
 
 

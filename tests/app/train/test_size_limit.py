@@ -8,9 +8,9 @@ from monai.data import MetaTensor
 
 from softoverlap.app.cohort import ScoreSettings
 from softoverlap.app.cohort.hit_rule import why_not_counted
-from softoverlap.app.train import ScanFacts, TrainingScan, plan_scans, scan_target
+from softoverlap.app.train import ScanFacts, plan_scans, scan_target
 from softoverlap.for_monai import MeasuredTargetd
-from softoverlap.images import Volume
+from softoverlap.images import LoadedCase
 from softoverlap.lesions import lesions_from_mask
 
 
@@ -21,7 +21,7 @@ def test_plans_targets_and_scores_leave_out_the_same_lesions(edge, large):
     mask[24:27, 4:7, 4:7] = 1
     lesions = lesions_from_mask(mask, spacing=spacing)
     affine = torch.diag(torch.tensor([*spacing, 1.0], dtype=torch.float64))
-    target = scan_target(TrainingScan("a", Volume(mask, affine), lesions))
+    target = scan_target(LoadedCase("a", mask[None], mask, lesions, spacing, affine))
     assert target["ignored"].tolist() == [large, False]
     scan = {"image": MetaTensor(mask[None], affine=affine), "boxes": target["boxes"]}
     assert MeasuredTargetd()(scan)["ignored"].tolist() == [large, False]

@@ -9,13 +9,12 @@ import torch
 from hypothesis import given, strategies as st
 
 from softoverlap.anchors import Matches, anchor_quality
-from softoverlap.app.train import PatchSampler, train
 from softoverlap.for_monai import lesion_target
 from softoverlap.for_monai.detector.amodal import lesion_quality
 from softoverlap.lesion import crop_lesion
 from softoverlap.losses import MaskBoxDiceLoss
 from softoverlap.overlaps import mask_box_dice, mask_box_diou, mask_box_iou, mask_box_tversky
-from tests.support.detectors import SIZE, TINY, scan, tiny_detector
+from tests.support.detectors import SIZE, tiny_detector
 from tests.support.lesion_makers import ball_lesion, lesion_from_crop, scene
 
 OVERLAPS = [
@@ -131,32 +130,6 @@ def test_the_detector_regresses_the_whole_box():
     assert detector.learning.match(anchors, [target], [1])[0].quality[0] > 0.6
     losses = detector(scene([crop_lesion(lesion, [0, 0, 0], SIZE)], SIZE)[None], [target])
     assert all(bool(torch.isfinite(loss)) for loss in losses.values())
-
-
-def test_patches_keep_boxes_whole_only_if_asked():
-    shares, big = {}, ball_lesion(12, [10, 10, 10])
-    for amodal in (False, True):
-        config = replace(TINY, amodal=amodal, foreground=1.0, batch_size=4)
-        sampler = PatchSampler([torch.zeros(32, 32, 32)], [[big]], config)
-        found = [sampler.batch(step)[1] for step in range(8)]
-        lesions = [one for targets in found for target in targets for one in target["lesions"]]
-        beyond = [bool((one.box < 0).any() or (one.box > 16).any()) for one in lesions]
-        shares[amodal] = sum(beyond), [one.visible for one in lesions]
-    assert shares[False][0] == 0
-    assert set(shares[False][1]) == {1.0}
-    assert shares[True][0] > 0
-    assert min(shares[True][1]) < 1
-
-
-def test_an_amodal_training_runs():
-    losses = []
-    train(
-        [scan()],
-        replace(TINY, amodal=True, iou_branch=True),
-        device="cpu",
-        progress=lambda state: losses.append(state.loss),
-    )
-    assert len(losses) == TINY.steps
 
 
 @pytest.mark.bad_input

@@ -10,25 +10,19 @@ from onnx.reference import ReferenceEvaluator
 from typer.testing import CliRunner
 
 from softoverlap.app.cli import app
-from softoverlap.app.train import (
-    Intensity,
-    TrainingConfig,
-    build_detector,
-    load_checkpoint,
-    save_checkpoint,
-)
-
-CONFIG = TrainingConfig(channels=(8, 8), feature_channels=8, anchor_sizes=(5.0,), patch_size=16)
+from softoverlap.app.train import load_checkpoint, write_checkpoint
+from tests.support.checkpoints import small_detector
 
 
+@pytest.mark.parametrize("channels", [1, 2])
 @pytest.mark.slow
-def test_a_checkpoint_is_exported_by_the_command(tmp_path):
+def test_a_checkpoint_is_exported_by_the_command(tmp_path, channels):
     checkpoint, folder = tmp_path / "checkpoint.pt", tmp_path / "exported"
-    save_checkpoint(checkpoint, build_detector(CONFIG, (1.0,) * 3, Intensity("scan")))
+    write_checkpoint(checkpoint, small_detector(in_channels=channels, num_classes=channels))
     command = ["export", str(checkpoint), "--output", str(folder)]
     done = CliRunner().invoke(app, command)
     assert done.exit_code == 0, done.output
-    image = torch.randn(1, 1, 16, 12, 8, generator=torch.Generator().manual_seed(0))
+    image = torch.randn(1, channels, 16, 12, 8, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         expected = load_checkpoint(checkpoint, device="cpu").detector.network(image)
         scripted = torch.jit.load(folder / "model.ts")(image)

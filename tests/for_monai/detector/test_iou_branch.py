@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 
 import pytest
 import torch
 from hypothesis import given, strategies as st
 
 from softoverlap.anchors import Matches, anchor_quality, best_box
-from softoverlap.app.train import Intensity, build_detector, detect, load_checkpoint, train
+from softoverlap.app.train import detect, load_checkpoint, write_checkpoint
 from softoverlap.for_monai import lesion_retinanet, lesion_target
 from softoverlap.for_monai.detector.ranking import ranking_logits
 from softoverlap.losses import QualityFocalLoss, iou_aware_score
 from softoverlap.overlaps import box_pair_iou
-from tests.support.detectors import SIZE, TINY, aware, batch, scan, tiny_detector
+from tests.support.checkpoints import small_detector
+from tests.support.detectors import SIZE, aware, batch, scan, tiny_detector
 from tests.support.lesion_makers import ball_lesion
 
 CODED = 1.5
@@ -178,25 +178,25 @@ def test_a_head_of_another_width_is_named():
         )
 
 
-def test_a_trained_detector_with_the_branch_comes_back_from_its_checkpoint(tmp_path):
-    states = []
-    config = replace(TINY, iou_branch=True, score_threshold=0.0)
-    model = train(
-        [scan()], config, device="cpu", checkpoint=tmp_path / "c.pt", progress=states.append
-    )
-    assert any(state.box_quality > 0 for state in states)
-    assert states[-1].loss == pytest.approx(
-        states[-1].classification + states[-1].box_regression + states[-1].box_quality
-    )
-    again = load_checkpoint(tmp_path / "c.pt", device="cpu")
-    first, second = detect(model, scan(5).image), detect(again, scan(5).image)
+def test_a_detector_with_the_branch_comes_back(tmp_path):
+    path, image = tmp_path / "c.pt", scan(5).image
+    model = with_branch()
+    write_checkpoint(path, model)
+    first, second = detect(model, image), detect(load_checkpoint(path, device="cpu"), image)
     assert len(first.box) > 0
     assert torch.equal(first.scores, second.scores)
 
 
+def with_branch():
+    """A small detector whose network predicts the quality of its boxes, too."""
+    return small_detector(
+        channels=[8, 16, 16], strides=[2, 2, 2], feature_channels=16, anchor_sizes=[5.0, 8.0],
+        iou_branch=True, lowest_score=0.0,
+    )  # fmt: skip
+
+
 def test_the_heat_map_shows_the_score_that_ranks():
-    config = replace(TINY, iou_branch=True)
-    model = build_detector(config, (1.0, 1.0, 1.0), Intensity("scan"))
+    model = with_branch()
     constant(model.detector)
     found = detect(model, scan().image)
     assert found.heat_map.min().item() == pytest.approx(SCORES["geometric"], rel=1e-5)

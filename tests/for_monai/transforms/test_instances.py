@@ -86,11 +86,25 @@ def test_a_lesion_without_mass_is_left_out():
     assert found["instances"].max() == 1
 
 
-def test_a_lesion_has_the_class_of_most_of_its_voxels():
-    item = item_of(torch.tensor([[1.0, 1, 1, 0, 0, 0, 0, 1]]).repeat(2, 1))
-    classes = torch.tensor([[[1, 2, 2, 0, 0, 0, 0, 3]]]).repeat(1, 2, 1)
+def test_classes_that_touch_are_lesions_of_their_own():
+    item = item_of(torch.tensor([[0.25, 1, 1, 1, 0, 0, 1, 1]]).repeat(2, 1))
+    classes = torch.tensor([[[0, 1, 2, 0, 0, 0, 3, 1]]]).repeat(1, 2, 1)
     find = LesionInstancesd(classes_key="classes")
-    assert find({**item, "classes": classes})["lesion_table"]["label"].tolist() == [1, 2]
+    found = find({**item, "classes": classes})
+    assert found["lesion_table"]["label"].tolist() == [0, 0, 1, 2]
+    assert found["lesion_table"]["volume_mm3"].tolist() == [2.5, 2, 4, 2]
+    assert found["instances"][0, 0].tolist() == [-1, 1, 3, 3, -3, -4, 4, 2]
+    mask = item["mask"].as_tensor()
+    other = mask * torch.tensor([1, 1, 0, 0, 1, 1, 1, 1])  # who saw no lesion of the second class
+    raters = torch.cat([mask, other])
+    find_of_raters = LesionInstancesd(raters_key="raters", classes_key="classes")
+    table = find_of_raters({**item, "classes": classes, "raters": raters})["lesion_table"]
+    assert table["existence"].tolist() == [1, 1, 0.5, 1]
+
+
+def test_a_lesion_must_have_a_class():
+    item = item_of(torch.ones(2, 8))
+    find = LesionInstancesd(classes_key="classes")
     with pytest.raises(ValueError, match=r"item\['classes'\] must have a class in each lesion"):
         find({**item, "classes": torch.zeros(1, 2, 8)})
     with pytest.raises(ValueError, match=r"item\['classes'\] must hold whole numbers"):

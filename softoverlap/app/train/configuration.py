@@ -1,0 +1,238 @@
+"""The bundle's training with a plan and a user's settings filled in."""
+
+from __future__ import annotations
+
+import copy
+import difflib
+import functools
+import json
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from math import inf
+from pathlib import Path
+from typing import Any
+
+from monai.bundle import ConfigParser
+from monai.bundle.utils import merge_kv
+
+from softoverlap._checks import refusal
+from softoverlap.bundles import LESION_DETECTION
+from softoverlap.images import read_plan
+
+STEPS = 1500
+"""Steps of a run whose length nobody names."""
+
+_CONFIGS = LESION_DETECTION / "configs"
+_LENGTHS = ("steps", "max_epochs", "train#trainer#max_epochs")
+_OF_PLAN = ("expected_quality",)
+_RANGES: tuple[tuple[tuple[str, ...], Callable[[Any], bool], str], ...] = (
+    (
+        ("batch_size", "epoch_steps", "steps", "max_epochs", "val_interval", "patience"),
+        lambda value: isinstance(value, int) and value > 0,
+        "be a whole number above 0",
+    ),
+    (("learning_rate", "clip_norm", "minutes"), lambda value: 0 < value < inf, "be above 0"),
+    (("weight_decay", "seed"), lambda value: 0 <= value < inf, "be at least 0"),
+    (
+        ("warmup", "foreground", "lowest_score", "nms_threshold", "cache_rate"),
+        lambda value: 0 <= value <= 1,
+        "lie in [0, 1]",
+    ),
+    (("window_overlap", "validation"), lambda value: 0 <= value < 1, "lie in [0, 1)"),
+    (("threshold",), lambda value: 0 < value <= 1, "lie in (0, 1]"),
+)
+
+
+def training_config(
+    data: str | os.PathLike[str],
+    output: str | os.PathLike[str],
+    *,
+    plan: str | os.PathLike[str] | None = None,
+    config: Sequence[str | os.PathLike[str]] = (),
+    settings: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """The configuration `train.yaml` of the bundle, with everything filled in that was said.
+
+    What comes later wins: the plan, then the files, then the settings.
+
+    Args:
+        data: The folder to train on.
+        output: The folder for the results.
+        plan: A file of `softoverlap plan`.
+        config: Files of settings, YAML or JSON, as MONAI reads them.
+        settings: Values by their names in `train.yaml`, such as `max_epochs` or
+            `matcher#num_candidates`. An ending that no other name has is enough:
+            `trainer#max_epochs`. Without a number of steps or epochs, a run has 1500 steps.
+
+    Returns:
+        The configuration, as MONAI's `ConfigParser` takes it.
+
+    Raises:
+        FileNotFoundError: If a file does not exist.
+        ValueError: If a file cannot be read, the plan is one in 2D, a name is unknown, or a number
+            at the top of `train.yaml` is out of range.
+
+    Examples:
+        >>> made = training_config("scans", "runs/mine", settings={"trainer#amp": False})
+        >>> made["train"]["trainer"]["amp"], made["steps"]
+        (False, 1500)
+        >>> training_config("scans", "runs/mine", settings={"max_epoch": 3})
+        Traceback (most recent call last):
+        ValueError: settings must name settings of train.yaml, got max_epoch: did you mean ...
+    """
+    parser = ConfigParser(copy.deepcopy(_bundled("train.yaml")))
+    known = list(_names(parser.config))
+    if plan is not None:
+        parser.update(_planned(plan))
+    read = [_read(path) for path in config]
+    for path, values in zip(config, read, strict=True):
+        _check_used(path, values, known, read)
+        _merge(parser, values)
+    chosen = {_full_name(name, known): value for name, value in (settings or {}).items()}
+    parser.update(chosen)
+    said = {*chosen, *(name for values in read for name in values)}
+    if not said & set(_LENGTHS):
+        parser["steps"] = STEPS
+    parser.update({"data_dir": str(data), "output_dir": str(output)})
+    made: dict[str, Any] = parser.get()
+    _check_ranges(made)
+    return made
+
+
+def follow(config: Mapping[str, Any], file: str, settings: Mapping[str, Any]) -> ConfigParser:
+    """The configuration with a file of the bundle after it, as `evaluate.yaml`, and settings."""
+    parser = ConfigParser(copy.deepcopy(dict(config)))
+    _merge(parser, copy.deepcopy(_bundled(file)))
+    parser.update(dict(settings))
+    return parser
+
+
+def different(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
+    """Names of the settings, all the way down, in which two configurations differ."""
+    values = [dict(_leaves(config)) for config in (one, other)]
+    names = dict.fromkeys([*values[0], *values[1]])
+    return [name for name in names if values[0].get(name) != values[1].get(name)]
+
+
+@functools.cache
+def _bundled(file: str) -> dict[str, Any]:
+    """A file of the bundle, which takes longer to parse than to copy."""
+    return ConfigParser.load_config_file(str(_CONFIGS / file))
+
+
+def _check_ranges(config: Mapping[str, Any]) -> None:
+    """Numbers at the top in their range; expressions are left to what they are for."""
+    for names, fits, expected in _RANGES:
+        for name in names:
+            value = config[name]
+            if value is None or (isinstance(value, str) and value[:1] in ("$", "@")):
+                continue
+            number = isinstance(value, int | float) and not isinstance(value, bool)
+            if not number or not fits(value):
+                raise refusal(name, f"must {expected}, got {value}")
+
+
+@contextmanager
+def own_errors() -> Iterator[None]:
+    """Raise what went wrong, not the errors of the parser around it, which name the part."""
+    try:
+        yield
+    except RuntimeError as error:
+        own: BaseException = error
+        while isinstance(own, RuntimeError) and own.__cause__ is not None:
+            own = own.__cause__
+        raise own from (None if own is error else error)
+
+
+def _planned(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """What a plan says of a training, checked."""
+    plan = read_plan(path)
+    if plan.ndim != 3:
+        raise refusal("plan", f"must be one in 3D, as the bundle trains, got 2D in {path}")
+    values = json.loads(plan.to_json())
+    return {name: v for name, v in values.items() if v is not None and name not in _OF_PLAN}
+
+
+def _read(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """A file of settings."""
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"config {path} must be a file of settings, found none")
+    if Path(path).suffix.lower() not in (".yaml", ".yml", ".json"):
+        raise refusal("config", f"must be a .yaml, .yml or .json file, got {path}")
+    try:
+        values = ConfigParser.load_config_file(str(path))
+    except Exception as error:  # what PyYAML and MONAI raise has no common ancestor
+        words = " ".join(str(error).split())
+        raise refusal("config", f"must be readable YAML or JSON, got {path}: {words}") from error
+    if not isinstance(values, dict):
+        raise refusal("config", f"must hold settings by name, got {path} with {type(values)}")
+    return values
+
+
+def _merge(parser: ConfigParser, values: Mapping[str, Any]) -> None:
+    """Later values win; `+name` adds to what is there, as in MONAI's own files."""
+    for name, value in values.items():
+        merge_kv(parser, name, value)
+
+
+def _check_used(
+    path: str | os.PathLike[str],
+    values: Mapping[str, Any],
+    known: Sequence[str],
+    read: Sequence[Mapping[str, Any]],
+) -> None:
+    """A name that is new must be used somewhere; else it is a slip."""
+    text = json.dumps([dict(one) for one in read], default=str)
+    for name in values:
+        plain = name.removeprefix("+")
+        if plain not in known and f"@{plain}" not in text and not _is_new_part(plain, known):
+            complaint = f"must name settings of train.yaml, got {_hint(plain, known)}, in {path}"
+            raise refusal("config", complaint)
+
+
+def _is_new_part(name: str, known: Sequence[str]) -> bool:
+    """A further argument of a part, `train#trainer#epoch_length`: its part knows what it takes."""
+    parent, _, last = name.rpartition("#")
+    return bool(last) and f"{parent}#_target_" in known
+
+
+def _full_name(name: str, known: Sequence[str]) -> str:
+    """The name as it stands in `train.yaml`."""
+    if name in known:
+        return name
+    ends = [one for one in known if one.endswith(f"#{name}")]
+    if len(ends) == 1:
+        return ends[0]
+    if len(ends) > 1:
+        shown = ", ".join(ends[:4])
+        raise refusal("settings", f"must name one setting of train.yaml, got {name}: {shown}")
+    if _is_new_part(name, known):
+        return name
+    raise refusal("settings", f"must name settings of train.yaml, got {_hint(name, known)}")
+
+
+def _hint(name: str, known: Sequence[str]) -> str:
+    """The name, and those that look like it."""
+    near = difflib.get_close_matches(name, known, n=3)
+    return f"{name}: did you mean {' or '.join(near)}?" if near else name
+
+
+def _names(config: Any, above: str = "") -> Iterator[str]:
+    """Names of all settings, parts and their parts, `part#setting`."""
+    if not isinstance(config, (dict, list)):
+        return
+    entries = config.items() if isinstance(config, dict) else enumerate(config)
+    for key, value in entries:
+        name = f"{above}#{key}" if above else str(key)
+        yield name
+        yield from _names(value, name)
+
+
+def _leaves(config: Any, above: str = "") -> Iterator[tuple[str, Any]]:
+    """Settings that are no parts, by name."""
+    if isinstance(config, dict) and config:
+        for key, value in config.items():
+            yield from _leaves(value, f"{above}#{key}" if above else str(key))
+    else:
+        yield above, json.loads(json.dumps(config, default=str))

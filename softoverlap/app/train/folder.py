@@ -1,0 +1,120 @@
+"""The folder of a training: what is in it, what a new run removes, and its log."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from softoverlap.for_monai import read_checkpoint
+from softoverlap.images import SPLITS, Fold, read_json, read_splits
+
+_EPOCHS = "checkpoint_epoch=*.pt"
+_WRITTEN = (
+    "checkpoint.pt", _EPOCHS, "best.pt", "last.pt", "curve.*", "validation.json", "config.json",
+    "failed.csv", SPLITS, "train.log", "folds", "validation", "evaluation", "pictures",
+    "tensorboard",
+)  # fmt: skip
+
+
+_PRINTS = "monai.handlers.StatsHandler"
+"""A logger that prints, and passes on nothing of what it prints."""
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """What a training leaves in its folder.
+
+    Args:
+        path: The folder, which need not exist.
+
+    Examples:
+        >>> RunFolder(Path("runs/mine")).checkpoint.name
+        'checkpoint.pt'
+    """
+
+    path: Path
+
+    @property
+    def checkpoint(self) -> Path:
+        """The file that `softoverlap detect` takes."""
+        return self.path / "checkpoint.pt"
+
+    @property
+    def best(self) -> Path:
+        """The best weights, or where nothing was validated the last ones."""
+        best = self.path / "best.pt"
+        return best if best.exists() else self.path / "last.pt"
+
+    @property
+    def epochs(self) -> list[Path]:
+        """Checkpoints of epochs, the last one last."""
+        return sorted(self.path.glob(_EPOCHS), key=lambda path: int(path.stem.split("=")[1]))
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """The configuration that ran."""
+        return read_json(self.path / "config.json")
+
+    @property
+    def fold(self) -> Fold:
+        """Names of the scans that trained and validated."""
+        (fold,) = read_splits(self.path / SPLITS)
+        return fold
+
+    @property
+    def training(self) -> dict[str, Any]:
+        """How far the training came whose checkpoint is there."""
+        training = read_checkpoint(self.checkpoint).get("training")
+        if training is None:
+            raise ValueError(
+                f"checkpoint {self.checkpoint} must say how far its training came, got none of it"
+            )
+        return training
+
+    @property
+    def finding(self) -> dict[str, Any]:
+        """The score threshold of the checkpoint that is there, and its rule."""
+        return read_checkpoint(self.checkpoint)["finding"]
+
+    def kept(self) -> str:
+        """What a run that is stopped leaves, in words."""
+        epochs = self.epochs
+        if not epochs:
+            return "no epoch is whole yet, so there is no checkpoint"
+        return f"{epochs[-1]} is kept, and `resume=True` continues from it"
+
+    def there(self) -> Path | None:
+        """A file that shows that a training was here, or None."""
+        return next((path for path in (self.checkpoint, *self.epochs) if path.exists()), None)
+
+    def clear(self) -> None:
+        """Remove what an earlier training wrote, and nothing else."""
+        for pattern in _WRITTEN:
+            for path in self.path.glob(pattern):
+                if path.is_dir():
+                    shutil.rmtree(path)
+                else:
+                    path.unlink()
+
+    @contextmanager
+    def logged(self) -> Iterator[None]:
+        """What MONAI's handlers say goes into a file."""
+        root, stats = logging.getLogger(), logging.getLogger(_PRINTS)
+        handler = logging.FileHandler(self.path / "train.log")
+        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+        level, before = root.level, stats.handlers[:]
+        root.addHandler(handler)
+        root.setLevel(logging.INFO)
+        stats.handlers[:] = [handler]
+        try:
+            yield
+        finally:
+            root.setLevel(level)
+            root.removeHandler(handler)
+            stats.handlers[:] = before
+            handler.close()

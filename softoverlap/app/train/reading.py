@@ -1,0 +1,126 @@
+"""All scans of a training read once before it begins, to see whether they can be used."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import torch
+
+from softoverlap.app.train.facts import scan_facts
+from softoverlap.images import Case, Fold, LoadedCase, load_case
+
+
+@dataclass(frozen=True)
+class CheckedScans:
+    """What the scans to train on hold.
+
+    Args:
+        scans: Number of scans to train on.
+        lesions: Number of lesions in them.
+        spacing: Median of the voxels' edges in mm, axis by axis, along the axes of the training.
+        intensity: Mean and standard deviation of all their intensities, for each channel.
+    """
+
+    scans: int
+    lesions: int
+    spacing: tuple[float, ...]
+    intensity: tuple[tuple[float, ...], tuple[float, ...]]
+
+
+def check_scans(
+    cases: Iterable[Case],
+    fold: Fold,
+    *,
+    threshold: float | int = 0.5,
+    axes: str | None = "RAS",
+    tell: Callable[[str, LoadedCase | None, list[str]], None] | None = None,
+) -> CheckedScans:
+    """Read every scan of both parts; all bad ones are told before the error comes.
+
+    Args:
+        cases: Cases of a data set.
+        fold: Names of those to train on and to validate on.
+        threshold: Lowest probability inside a lesion.
+        axes: Where the voxel axes of the training point, or None as stored.
+        tell: Called with the name of each scan, what was read, or None, and notes or the error.
+
+    Returns:
+        What the scans to train on hold.
+
+    Raises:
+        ValueError: If a scan cannot be used, or there is no lesion to train on.
+
+    Examples:
+        >>> import tempfile
+        >>> from softoverlap.images import find_cases, write_phantoms
+        >>> folder = tempfile.mkdtemp()
+        >>> write_phantoms(folder, 1, seed=0, shape=(32, 32, 24))
+        >>> check_scans(find_cases(folder).cases, Fold(("phantom-0000",), ())).spacing
+        (1.0, 1.0, 1.5)
+    """
+    facts: list[_Facts] = []
+    chosen = [case for case in cases if case.name in (*fold.train, *fold.validation)]
+    bad = 0
+    for case in chosen:
+        loaded, notes = _opened(case, threshold)
+        if tell is not None:
+            tell(case.name, loaded, notes)
+        bad += loaded is None
+        if loaded is not None and case.name in fold.train:
+            facts.append(
+                _Facts(len(loaded.lesions), _edges(loaded, axes), _moments(loaded.channels))
+            )
+    if bad:
+        raise ValueError(f"{bad} of {len(chosen)} cases cannot be used, see above")
+    return _summed(facts, threshold)
+
+
+@dataclass(frozen=True)
+class _Facts:
+    """Number of lesions, edges of a voxel, mean and mean square of each channel."""
+
+    lesions: int
+    edges: tuple[float, ...]
+    moments: torch.Tensor
+
+
+def _summed(facts: list[_Facts], threshold: float | int) -> CheckedScans:
+    """What all scans to train on hold together."""
+    lesions, scans = sum(one.lesions for one in facts), len(facts)
+    if not lesions:
+        raise ValueError(
+            f"train needs at least one lesion in {scans} scan{'s' * (scans != 1)}, found none at "
+            f"`threshold={threshold:g}`: every mask is empty or named above"
+        )
+    edges = torch.tensor([one.edges for one in facts], dtype=torch.float64)
+    spacing = tuple(round(float(edge), 6) for edge in edges.quantile(0.5, dim=0))
+    return CheckedScans(scans, lesions, spacing, _pooled([one.moments for one in facts]))
+
+
+def _opened(case: Case, threshold: float | int) -> tuple[LoadedCase | None, list[str]]:
+    """The case with notes about it, or None and the error."""
+    try:
+        loaded = load_case(case, threshold=float(threshold))
+        return loaded, list(loaded.notes)
+    except (ValueError, OSError) as error:
+        return None, [str(error)]
+
+
+def _edges(case: LoadedCase, axes: str | None) -> tuple[float, ...]:
+    """Edges of a voxel along the axes of the training."""
+    return case.spacing if axes is None else scan_facts(case, axes=axes).spacing
+
+
+def _moments(channels: torch.Tensor) -> torch.Tensor:
+    """Mean and mean square of each channel, shape (2, C)."""
+    values = channels.flatten(1).double()
+    return torch.stack([values.mean(dim=1), values.square().mean(dim=1)])
+
+
+def _pooled(moments: list[torch.Tensor]) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Means and standard deviations over scans, each counting alike; a spread is never 0."""
+    mean, square = torch.stack(moments).mean(dim=0)
+    spread = (square - mean.square()).clamp(min=0).sqrt()
+    spread = torch.where(spread > 0, spread, torch.ones_like(spread))
+    return tuple(mean.tolist()), tuple(spread.tolist())
