@@ -88,10 +88,10 @@ def draw_patches() -> Figure:
             batch["image"], batch["boxes"], batch["lesions"], strict=True
         )
     ][: 2 * COLUMNS]
-    figure = Figure(figsize=(10, 5.4), layout="constrained")
-    for axes, (image, boxes, lesions) in zip(
-        figure.subplots(2, COLUMNS).flat, patches, strict=True
-    ):
+    figure = Figure(figsize=(10, 5.2))
+    figure.subplots_adjust(0.005, 0.005, 0.995, 0.995, wspace=0.02, hspace=0.02)
+    grid = figure.subplots(2, COLUMNS).flat
+    for axes, (image, boxes, lesions) in zip(grid, patches, strict=True):
         largest = max(lesions, key=lambda lesion: lesion.volume_mm3, default=None)
         layer = image.shape[2] // 2 if largest is None else int(largest.centre[2])
         axes.imshow(image[:, :, layer], cmap="gray", vmin=-2, vmax=3)
@@ -103,11 +103,15 @@ def draw_patches() -> Figure:
 
 
 def outline(axes: Any, box: list[float], words: str) -> None:
-    """A box in the plane of the first two axes, with words above it."""
+    """A box in the plane of the first two axes, with words above it, inside the picture."""
     low, high = (box[1] - 0.5, box[0] - 0.5), (box[4] - 0.5, box[3] - 0.5)
     edges = high[0] - low[0], high[1] - low[1]
     axes.add_patch(Rectangle(low, *edges, fill=False, edgecolor="#e69f00", linewidth=1.6))
-    axes.text(low[0], low[1] - 1, words, color="#e69f00", fontsize=7)
+    right = low[0] > axes.get_xlim()[1] / 2
+    axes.text(
+        high[0] if right else low[0], max(low[1] - 1, 4), words, ha="right" if right else "left",
+        fontsize=8, color="#e69f00", bbox={"facecolor": "black", "alpha": 0.6, "pad": 1, "lw": 0},
+    )  # fmt: skip
 
 
 def main(minutes: float) -> None:
