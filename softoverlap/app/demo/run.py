@@ -28,6 +28,7 @@ from softoverlap.app.train import (
     evaluate,
     pick_device,
     scan_target,
+    training_config,
 )
 from softoverlap.images import find_cases, write_json
 
@@ -88,6 +89,7 @@ def run_demo(
 
     options, output = options or DemoOptions(), Path(output)
     device = pick_device(device)
+    training_config(output / "phantoms", output, settings=options.training)  # and so do slips
     claim(output, options, resume)
     count = options.train_scans + options.validation_scans + options.test_scans
     say(f"writing {count} phantoms to {output / 'phantoms'}")
