@@ -14,7 +14,10 @@ from softoverlap.anchors import AnchorPlan
 from softoverlap.bundles import LESION_DETECTION
 from softoverlap.images import write_json
 from tests.support.bundle_runs import TINY, TRAINING, curve, tiny_scans
+from tests.support.pages import page_text
 
+ADDED = {"checkpoint.pt", "validation.json", "config.json", "train.log"}
+"""What the command `train` leaves beside what the bundle does."""
 PAGE = (Path(__file__).parents[2] / "docs" / "bundle.md").read_text(encoding="utf-8")
 
 
@@ -58,13 +61,18 @@ def test_the_commands_of_the_page_run_one_after_the_other(tmp_path, monkeypatch)
             assert words[0] == "torchrun" or line.startswith("BUNDLE=$(python -c ")
     assert len(ran) == 6
     assert [row["epoch"] for row in curve(tmp_path / "runs" / "mine")] == ["1", "2", "3"]
-    for name in re.findall(r"^\| `([a-z]+(?:\.[a-z]+)?)/?` \|", PAGE, flags=re.MULTILINE):
+    listed = re.findall(r"^\| `([a-z]+(?:\.[a-z]+)?)/?` \|", page_text("train.md"), re.MULTILINE)
+    for name in set(listed) - ADDED:
         assert (tmp_path / "runs" / "mine" / name).exists(), name
     assert len(list((tmp_path / "runs" / "mine" / "boxes").iterdir())) == 8
+    look, _ = blocks("python")
+    scope = {}
+    exec(look.replace("parser[", 'parser["workers"] = 0\nparser[', 1), scope)
+    assert scope["batch"]["image"].shape == (4, 1, 48, 48, 48)
 
 
 def test_the_script_of_the_page_prints_the_losses(capsys):
-    (code,) = blocks("python")
+    _, code = blocks("python")
     exec(compile(code, "bundle.md", "exec"), {})
     assert capsys.readouterr().out.splitlines()[-1] == "['box_regression', 'classification']"
 

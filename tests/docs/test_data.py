@@ -10,7 +10,8 @@ from softoverlap.images import LAYOUTS
 PAGE = (Path(__file__).parents[2] / "docs/data.md").read_text()
 
 
-def test_the_examples_of_the_page_run():
+def test_the_examples_of_the_page_run(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     scope: dict[str, object] = {}
     examples = re.findall(r"```python\n(.*?)```", PAGE, flags=re.DOTALL)
     assert len(examples) == 3

@@ -1,0 +1,141 @@
+"""The guides' commands and code run one after the other, on scans of a few voxels."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import tomllib
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from softoverlap.anchors import AnchorPlan
+from softoverlap.app.cli import app
+from softoverlap.images import write_json
+from tests.support.bundle_runs import tiny_scans
+from tests.support.monai_detection import write_data
+from tests.support.pages import blocks, page_text, pictures, run_page
+
+ROOT = Path(__file__).parents[2]
+GUIDES = ("install.md", "train.md", "detect.md", "coming_from_monai.md", "bundle.md")
+TINY = {"patch_size": [16] * 3, "channels": [8, 8], "feature_channels": 8, "batch_size": 2}
+OPTIONS = [part for key, value in TINY.items() for part in ("--set", f"{key}={value}")]
+
+
+def softoverlap(words):
+    """A command in this process, with a training of few steps and channels."""
+    training = words[0] == "train" and "--dry-run" not in words
+    if training:
+        words = [*words, *OPTIONS, *(() if "--steps" in words else ("--steps", "2"))]
+        words += () if "--plan" in words else ("--set", "strides=[2,2]")
+        words = ["3" if word == "2000" else word for word in words]
+    result = CliRunner().invoke(app, words)
+    assert result.exit_code == 0, result.output
+
+
+def run(words):
+    """A command of a guide: phantoms are tiny, and so is the plan."""
+    name, *rest = words
+    if words[:2] == ["softoverlap", "phantoms"]:
+        folder, count = rest[rest.index("--output") + 1], rest[rest.index("--count") + 1]
+        tiny_scans(Path(folder), count=min(int(count), 4))
+    elif words[:2] == ["softoverlap", "plan"]:
+        plan = AnchorPlan(strides=[[2] * 3, [4] * 3], sizes=[[[3] * 3], [[5] * 3, [8] * 3]])
+        write_json(Path(rest[rest.index("--output") + 1]), plan.to_dict())
+    elif words[:2] == ["softoverlap", "export"]:
+        assert Path(rest[1]).is_file()  # it takes ten seconds, and has a test of its own
+    elif name == "softoverlap":
+        softoverlap(rest)
+    elif name == "mkdir":
+        Path(*rest).mkdir()
+    else:
+        assert name == "cp"
+        *sources, folder = rest
+        for source in sources:
+            for path in Path().glob(source):
+                shutil.copy(path, folder)
+
+
+def shortened(code):
+    """A training in a script, of few steps and channels."""
+    return code.replace('settings={"steps": 1000}', f"settings={ {**TINY, 'steps': 2} }")
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_the_commands_of_the_installation_run(here):
+    run_page("install.md", run)
+    assert (here / "phantom.png").read_bytes()[1:4] == b"PNG"
+
+
+def test_the_extras_are_those_of_the_package():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    named = re.findall(r"^\| `(\w+)` \|", page_text("install.md"), flags=re.MULTILINE)
+    assert set(named) == set(project["optional-dependencies"])
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """The folder after the page on training."""
+    folder = tmp_path_factory.mktemp("guides")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        _, code = blocks(page_text("data.md"), "python")[0]
+        exec(compile(code, "data.md", "exec"), {})
+        run_page("train.md", run, shortened)
+    return folder
+
+
+@pytest.mark.slow
+def test_a_training_leaves_what_the_page_lists(trained):
+    listed = re.findall(r"^\| `(.*?)`(?:, `(.*?)`)? \|", page_text("train.md"), flags=re.MULTILINE)
+    names = [name for row in listed for name in row if name and not name.startswith("--")]
+    assert len(names) >= 10
+    for name in names:
+        if name != "tensorboard/":
+            pattern = name.rstrip("/").replace("=N", "=*")
+            assert list((trained / "runs" / "mine").glob(pattern)), name
+
+
+@pytest.mark.slow
+def test_the_commands_of_the_page_on_detection_run(trained, monkeypatch):
+    monkeypatch.chdir(trained)
+    run_page("detect.md", run)
+    listed = re.findall(r"^\| `(.*?)`(?:, `(.*?)`)? \|", page_text("detect.md"), flags=re.MULTILINE)
+    for name in (name for row in listed for name in row if name):
+        assert (trained / "found" / name.replace("SCAN", "phantom-0000")).is_file(), name
+    assert (trained / "results" / "report.html").is_file()
+
+
+@pytest.mark.slow
+def test_the_list_of_the_tutorial_trains(here):
+    (here / "luna").mkdir()
+    write_data(here / "luna")
+    scope = run_page("coming_from_monai.md", run, with_a_detector)
+    assert scope["metric"].aggregate() == 1
+
+
+def with_a_detector(code):
+    """The line about the loss speaks of a detector of the reader's own."""
+    made = "import torch\nfrom softoverlap import lesion_retinanet\n"
+    made += "detector = RetinaNetDetector(lesion_retinanet())\n"
+    return made + code if code.startswith("detector.") else code
+
+
+@pytest.mark.parametrize("guide", GUIDES)
+def test_a_guide_has_a_picture_and_is_linked(guide):
+    assert list(pictures(page_text(guide)))
+    assert all(path.is_file() for path in pictures(page_text(guide)))
+    assert f"\n{guide.removesuffix('.md')}\n" in page_text("index.md")
+    assert f"](docs/{guide})" in (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def test_lines_of_the_guides_are_short():
+    for guide in GUIDES:
+        lines = [line for line in page_text(guide).splitlines() if line[:1] not in ("|", "!")]
+        assert max(map(len, lines)) <= 120, guide
