@@ -32,6 +32,9 @@ from softoverlap.app.train import (
 )
 from softoverlap.images import find_cases, write_json
 
+THRESHOLD_SCANS = 6
+"""Scans that the plain threshold is fitted to: it has two numbers to learn."""
+
 
 @dataclass(frozen=True, eq=False)
 class DemoResult:
@@ -101,7 +104,7 @@ def run_demo(
     detections = [result.detections for result in results if result.detections is not None]
     say("comparing with an untrained network and with a threshold")
     targets = [scan_target(scan) for scan in scans.unseen]
-    threshold = fit_threshold(scans.seen[:12])
+    threshold = fit_threshold(scans.seen[:THRESHOLD_SCANS])
     baselines = {"untrained": untrained(model, options.seed), "threshold": threshold.boxes}
     evaluations = {
         "trained": evaluate([one.prediction for one in detections], targets, at=_at(model)),
