@@ -45,8 +45,8 @@ def run_here(words):
 
 def test_the_commands_of_the_page_run_one_after_the_other(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    written = blocks("yaml")[0]
-    Path(re.match(r"# (\S+)\n", written)[1]).write_text(written)
+    (written,) = re.findall(r"```yaml\n(.*?)```", page_text("train.md"), flags=re.DOTALL)
+    Path("mine.yaml").write_text(written)
     ran = []
     for line in commands():
         words = shlex.split(line)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import tomllib
@@ -115,7 +116,11 @@ def test_the_commands_of_the_page_on_detection_run(trained, monkeypatch):
 @pytest.mark.slow
 def test_the_list_of_the_tutorial_trains(here):
     (here / "luna").mkdir()
-    write_data(here / "luna")
+    path = write_data(here / "luna")
+    listed = json.loads(path.read_text())
+    for box in (box for part in listed.values() for entry in part for box in entry["box"]):
+        box[:2] = -box[0], -box[1]  # LUNA16's millimetres point to LPS
+    path.write_text(json.dumps(listed))
     scope = run_page("coming_from_monai.md", run, with_a_detector)
     assert scope["metric"].aggregate() == 1
 
