@@ -1,7 +1,8 @@
 """Hard against soft anchors: four detectors on phantoms with rater disagreement, several seeds.
 
-The arms share network, scans, patches and optimizer, and differ in the ways named, several at once:
-the study compares ways to work, and does not tell which part of a way does what.
+The arms are settings of the bundle's train.yaml. They share network, scans, patches and optimizer,
+and differ in the ways named, several at once: the study compares ways to work, and does not tell
+which part of a way does what.
 
 - hard IoU: box IoU thresholds (background below 0.3, positive from 0.5 on, the best anchor of a
   lesion always), every lesion counts 1;
@@ -18,8 +19,9 @@ at IoU 0.1; false positives are FROC's business, and would drown the rest). "fou
 lesions that this is read from. Intervals are paired bootstraps over scans and seeds, 95 %.
 
 Run: python benchmarks/soft_anchors.py [--device cuda] [--fast]
-On two idle cores about twenty minutes; on a GPU the larger setting is taken. A run that was stopped
-goes on: finished trainings lie in runs/soft_anchors/, to be removed when the package changes.
+On two idle cores about half an hour; on a GPU the larger setting is taken. A run that was stopped
+goes on: phantoms and finished trainings lie in runs/soft_anchors/, to be removed when the package
+changes.
 """
 
 from __future__ import annotations
@@ -31,11 +33,13 @@ import math
 import multiprocessing
 import os
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
@@ -43,23 +47,31 @@ import torch
 from _measure import store
 from torch import Tensor
 
-from softoverlap.anchors import AnchorWeighting, ATSSMatcher, MaxOverlapMatcher
-from softoverlap.app.train import (
-    Intensity,
-    LesionDetector,
-    PatchSampler,
-    TrainingConfig,
-    TrainingScan,
-    build_detector,
-    detect,
-    learning_rate,
-)
+from softoverlap.app.train import LesionDetector, detect, train
 from softoverlap.for_monai import lesion_target
-from softoverlap.images import Volume
+from softoverlap.images import LoadedCase, Volume, find_cases, load_case, write_phantoms
 from softoverlap.measures import BoxAP, BoxFROC, Outcomes, match_scan
-from softoverlap.phantoms import LesionPhantoms
 
-ARMS = ("hard IoU", "hard ATSS", "soft", "soft + IoU-aware")
+SOFT_WEIGHTING = {
+    "_target_": "softoverlap.anchors.AnchorWeighting",
+    "target": "existence",
+    "box_weight": "quality",
+}
+ARMS: dict[str, dict[str, Any]] = {
+    "hard IoU": {
+        "overlap": "box_iou",
+        "matcher": {
+            "_target_": "softoverlap.anchors.MaxOverlapMatcher",
+            "low": 0.3,
+            "high": 0.5,
+        },
+    },
+    "hard ATSS": {"overlap": "box_iou"},
+    "soft": {"weighting": SOFT_WEIGHTING},
+    "soft + IoU-aware": {"weighting": SOFT_WEIGHTING, "iou_branch": True},
+}
+"""What each way changes in train.yaml, whose matcher is ATSS and whose positives all count 1."""
+
 RUNS = Path("runs") / "soft_anchors"
 UNSEEN, BINS, REPLICATES = 10_000, 10, {"fast": 20, "small": 1000, "large": 1000}
 
@@ -72,9 +84,15 @@ class Setting:
     train_scans: int = 24
     test_scans: int = 32
     shape: tuple[int, int, int] = (64, 64, 48)
-    config: TrainingConfig = field(
-        default_factory=lambda: TrainingConfig(patch_size=32, batch_size=4, steps=1000, amp=False)
-    )
+    config: dict[str, Any] = field(default_factory=lambda: config_of(32, 4, 1000))
+
+
+def config_of(patch: int, batch: int, steps: int, *, amp: bool = False) -> dict[str, Any]:
+    """What all arms change in train.yaml; no scan is held out, since others judge."""
+    return {
+        "patch_size": [patch] * 3, "batch_size": batch, "steps": steps, "amp": amp,
+        "validation": 0, "workers": 0,
+    }  # fmt: skip
 
 
 SETTINGS = {
@@ -84,14 +102,14 @@ SETTINGS = {
         train_scans=64,
         test_scans=64,
         shape=(96, 96, 64),
-        config=TrainingConfig(patch_size=48, batch_size=4, steps=1500),
+        config=config_of(48, 4, 1500, amp=True),
     ),
     "fast": Setting(
         seeds=2,
         train_scans=2,
         test_scans=3,
         shape=(48, 48, 32),
-        config=TrainingConfig(patch_size=16, batch_size=1, steps=2, amp=False),
+        config=config_of(16, 1, 2),
     ),
 }
 
@@ -106,6 +124,8 @@ def main() -> None:
     name = "fast" if options.fast else "large" if gpu else "small"
     setting = SETTINGS[name]
     jobs = [(arm, seed, name, options.device) for seed in range(setting.seeds) for arm in ARMS]
+    for seed in (*range(setting.seeds), UNSEEN):
+        write_scans(seed, setting)
     begun = time.monotonic()
     afresh = multiprocessing.get_context("spawn")  # a fork may inherit a lock that nobody frees
     with ProcessPoolExecutor(1 if gpu else options.workers, mp_context=afresh) as pool:
@@ -118,7 +138,7 @@ def main() -> None:
             )
     results = {arm: [read(arm, seed, name) for seed in range(setting.seeds)] for arm in ARMS}
     figures = {
-        "setting": {"name": name, **described(setting)},
+        "setting": {"name": name, **asdict(setting)},
         "arms": compared(results, REPLICATES[name]),
     }
     print(table(figures["arms"]))
@@ -126,13 +146,9 @@ def main() -> None:
         store("soft_anchors", options.device, figures)
 
 
-def described(setting: Setting) -> dict[str, object]:
-    return {**asdict(setting), "config": setting.config.to_dict()}
-
-
 def place(arm: str, seed: int, name: str) -> Path:
     """Where a finished training lies; another setting is another place."""
-    digest = hashlib.blake2b(json.dumps(described(SETTINGS[name])).encode(), digest_size=4)
+    digest = hashlib.blake2b(json.dumps(asdict(SETTINGS[name])).encode(), digest_size=4)
     return RUNS / f"{name}-{digest.hexdigest()}" / f"{arm.replace(' ', '_')}-{seed}.json"
 
 
@@ -149,8 +165,8 @@ def run(job: tuple[str, int, str, str]) -> float:
     if device == "cpu":
         torch.set_num_threads(1)
     start, setting = time.monotonic(), SETTINGS[name]
-    model = trained(arm, seed, setting, torch.device(device))
-    rows = [judged(model, scan) for scan in scans(UNSEEN, setting.test_scans, setting.shape)]
+    model = trained(arm, seed, setting, device)
+    rows = [judged(model, load_case(case)) for case in find_cases(scans(UNSEEN, setting)).cases]
     seconds = time.monotonic() - start
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_suffix(".part")
@@ -159,59 +175,31 @@ def run(job: tuple[str, int, str, str]) -> float:
     return seconds
 
 
-def scans(seed: int, count: int, shape: tuple[int, int, int]) -> list[TrainingScan]:
-    phantoms = LesionPhantoms(seed, count=count, shape=shape)
-    return [
-        TrainingScan(str(k), Volume(phantoms[k].image, phantoms[k].affine), phantoms[k].lesions)
-        for k in range(count)
-    ]
+def scans(seed: int, setting: Setting) -> Path:
+    """Where the phantoms of this seed lie."""
+    return RUNS / "phantoms" / f"{seed}-{'x'.join(map(str, setting.shape))}"
 
 
-def trained(arm: str, seed: int, setting: Setting, device: torch.device) -> LesionDetector:
-    """A detector of this arm, trained as the command does."""
-    seen = scans(seed, setting.train_scans, setting.shape)
-    model = detector_of(arm, replace(setting.config, seed=seed), seen)
-    images = [model.intensity(scan.image.data) for scan in seen]
-    sampler = PatchSampler(images, [scan.lesions for scan in seen], model.config)
-    model.detector.to(device).train()
-    parameters = list(model.detector.parameters())
-    optimizer = torch.optim.AdamW(parameters, weight_decay=model.config.weight_decay)
-    for step in range(model.config.steps):
-        optimizer.param_groups[0]["lr"] = learning_rate(model.config, step / model.config.steps)
-        patches, targets = sampler.batch(step)
-        if arm.startswith("hard"):
-            targets = [{**target, "lesions": None} for target in targets]
-        with torch.autocast(device.type, torch.bfloat16, enabled=model.config.amp):
-            losses = model.detector(patches.to(device), targets)
-        optimizer.zero_grad(set_to_none=True)
-        sum(losses.values()).backward()
-        torch.nn.utils.clip_grad_norm_(parameters, model.config.clip_norm)
-        optimizer.step()
-    model.detector.eval()
-    return model
+def write_scans(seed: int, setting: Setting) -> None:
+    """Write the phantoms of a training, or those that judge all of them."""
+    count = setting.test_scans if seed == UNSEEN else setting.train_scans
+    write_phantoms(scans(seed, setting), count, seed, shape=setting.shape)
 
 
-def detector_of(arm: str, config: TrainingConfig, seen: list[TrainingScan]) -> LesionDetector:
-    """All arms start from the same weights for the same seed."""
-    if arm == "soft + IoU-aware":
-        config = replace(config, iou_branch=True)
-    spacing = tuple(round(edge, 6) for edge in seen[0].image.spacing)  # one of all phantoms
-    model = build_detector(config, spacing, Intensity(config.intensity))
-    hard = AnchorWeighting(target="hard", box_weight="one")
-    soft = AnchorWeighting(target="existence", box_weight="quality")
-    model.detector.proposal_matcher = (
-        MaxOverlapMatcher(0.3, 0.5) if arm == "hard IoU" else ATSSMatcher()
-    )
-    model.detector.weighting = hard if arm.startswith("hard") else soft
-    return model
+def trained(arm: str, seed: int, setting: Setting, device: str) -> LesionDetector:
+    """A detector of this arm, trained as the command does; for a seed all begin alike."""
+    settings = {**setting.config, **ARMS[arm], "seed": seed}
+    with tempfile.TemporaryDirectory() as output:
+        return train(scans(seed, setting), output, settings=settings, device=device, at=0.5).model
 
 
-def judged(model: LesionDetector, scan: TrainingScan) -> dict:
+def judged(model: LesionDetector, case: LoadedCase) -> dict:
     """What a scan's boxes are worth: scores, outcomes at both hit criteria, agreement."""
-    found, target = detect(model, scan.image).prediction, lesion_target(scan.lesions)
+    found = detect(model, Volume(case.image, case.affine)).prediction
+    target = lesion_target(case.lesions)
     outcomes = {f"{iou}": match_scan(found, target, threshold=iou) for iou in (0.1, 0.5)}
     taken = outcomes["0.1"].lesion[:, 0, 0]
-    existence = torch.tensor([lesion.existence for lesion in scan.lesions] + [0.0])
+    existence = torch.tensor([lesion.existence for lesion in case.lesions] + [0.0])
     return {
         "agreement": existence[taken].tolist(),  # -1, no lesion, is the last: 0
         "outcomes": {iou: record.as_dict() for iou, record in outcomes.items()},
@@ -292,7 +280,7 @@ MEASURES: dict[str, Callable[[list[dict]], float]] = {
 
 def compared(results: dict[str, list[list[dict]]], replicates: int) -> dict[str, dict]:
     """Each arm's measures: every seed, mean, interval, and that of its lead on hard ATSS."""
-    seeds, count = len(results[ARMS[0]]), len(results[ARMS[0]][0])
+    seeds, count = len(results["hard ATSS"]), len(results["hard ATSS"][0])
     generator = torch.Generator().manual_seed(0)
     draws = [
         (

@@ -9,7 +9,7 @@ from softoverlap.images.alignment import (
     geometry_hint,
     reorient_to,
 )
-from softoverlap.images.bids_names import BIDS_MASKS, bids_entities
+from softoverlap.images.bids_names import BIDS_MASKS, bids_entities, bids_subject
 from softoverlap.images.cases import LoadedCase, load_case, noted_channels
 from softoverlap.images.common_grid import CommonGrid, on_common_grid
 from softoverlap.images.default_affine import lost_affine
@@ -23,7 +23,7 @@ from softoverlap.images.folds import (
     split_of,
     write_splits,
 )
-from softoverlap.images.formats.choice import FORMATS, format_of, format_to_write
+from softoverlap.images.formats.choice import FORMATS, format_of, format_to_write, is_in_mm
 from softoverlap.images.formats.exchange import (
     noted_box_files,
     read_box_files,
@@ -37,6 +37,7 @@ from softoverlap.images.formats.markups import MARKUPS_SCHEMA, roi_sizes, write_
 from softoverlap.images.formats.monai import ListEntry
 from softoverlap.images.formats.ours import box_schema
 from softoverlap.images.formats.record import BoxFile, Hints, axis_names, bare_name
+from softoverlap.images.formats.table import listed_cases
 from softoverlap.images.formats.world import growth_of
 from softoverlap.images.geometry import (
     NEAR_GRID,
@@ -140,6 +141,7 @@ __all__ = [
     "axis_names",
     "bare_name",
     "bids_entities",
+    "bids_subject",
     "box_schema",
     "boxes_to_world",
     "check_affine",
@@ -162,12 +164,14 @@ __all__ = [
     "is_dangling",
     "is_dicom_folder",
     "is_image_name",
+    "is_in_mm",
     "is_label_map",
     "is_other_image",
     "label_to_read",
     "left_out",
     "lesion_spacing",
     "link_fault",
+    "listed_cases",
     "load_case",
     "load_image",
     "load_nifti",

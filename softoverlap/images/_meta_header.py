@@ -76,12 +76,10 @@ def _check_values(
     if words[0].upper() == "LOCAL":
         return _check_data(path, path, start, layout, fields)
     if words[0].upper() == "LIST":
-        _check_listed(path, _listed(path, start, fields, words), layout)
-        return ()
+        return _check_listed(path, _listed(path, start, fields, words), layout, fields)
     if "%" in words[0]:
         last = int(fields["DimSize"].split()[-1])
-        _check_listed(path, numbered_files(words, default=(1, last)), layout)
-        return ()
+        return _check_listed(path, numbered_files(words, default=(1, last)), layout, fields)
     apart = path.parent / fields["ElementDataFile"]
     check_there(apart)
     return _check_data(path, apart, 0, layout, fields)
@@ -99,14 +97,21 @@ def _listed(path: Path, start: int, fields: Mapping[str, str], words: list[str])
     return there[:wanted]
 
 
-def _check_listed(path: Path, names: Sequence[str], layout: Layout) -> None:
-    """The files are there; MetaIO leaves out what it cannot decompress, without a word."""
-    for name in names:
-        check_there(path.parent / name)
-    if layout.compressed:
-        for name in names:
-            share = replace(layout, values=layout.values // len(names))
-            check_stream(path.parent / name, 0, path, share)
+def _check_listed(
+    path: Path, names: Sequence[str], layout: Layout, fields: Mapping[str, str]
+) -> tuple[str, ...]:
+    """The files are there and whole; MetaIO leaves out what it cannot read, without a word."""
+    files = [path.parent / name for name in names]
+    for data in files:
+        check_there(data)
+    notes: tuple[str, ...] = ()
+    for data in files:
+        share = replace(layout, values=layout.values // len(files))
+        if layout.compressed:
+            check_stream(data, 0, path, share)
+        else:
+            notes += _check_data(path, data, 0, share, fields)
+    return notes
 
 
 def _fields(file: BinaryIO) -> dict[str, str]:

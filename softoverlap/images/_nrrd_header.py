@@ -157,7 +157,7 @@ def _utf8(word: str) -> str:
 def _apart(
     path: Path, file: BinaryIO, fields: Mapping[str, str], layout: Layout
 ) -> list[tuple[Path, Layout]]:
-    """Data files that the header names, and what each of them holds; of many, packed ones only."""
+    """Data files that the header names, and what each of them holds."""
     words = fields["datafile"].split()
     if words[0].upper() == "LIST":
         names = [line.decode("latin-1").strip() for line in file.read(LONGEST_HEADER).splitlines()]
@@ -168,9 +168,7 @@ def _apart(
         data = path.parent / fields["datafile"]
         check_there(data)
         return [(data, layout)]
-    if not layout.compressed or not names:
-        return []
-    share = replace(layout, values=layout.values // len(names))
+    share = replace(layout, values=layout.values // max(len(names), 1))
     for name in names:
         check_there(path.parent / name)
     return [(path.parent / name, share) for name in names]

@@ -8,7 +8,27 @@ BIDS_MASKS = ("_mask", "_dseg", "_probseg")
 """How BIDS ends the names of masks: 0 and 1, labels, and probabilities."""
 
 _ENTITY = re.compile(r"(?:^|_)(sub|ses|run)-([A-Za-z0-9]+)(?=_|$)")
+_SUBJECT = re.compile(r"(?:^|[/_])(sub-[^/_.]+)")
 _OF_CASE = ("sub-", "ses-", "run-")
+
+
+def bids_subject(case: str) -> str | None:
+    """The subject in the name of a case: the one rule of what a patient is in BIDS.
+
+    Args:
+        case: Name of the case, which may be a path.
+
+    Returns:
+        The part that begins with `sub-`, or None.
+
+    Examples:
+        >>> bids_subject("site2_sub-01_ses-2"), bids_subject("derivatives/sub-01/anat/lesions")
+        ('sub-01', 'sub-01')
+        >>> bids_subject("scan 7") is None
+        True
+    """
+    subject = _SUBJECT.search(case)
+    return subject[1] if subject else None
 
 
 def bids_entities(name: str) -> str | None:

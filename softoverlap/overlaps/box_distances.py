@@ -15,6 +15,7 @@ from torch import Tensor
 
 from softoverlap import boxes as geometry, scores
 from softoverlap._checks import check_gate, check_positive
+from softoverlap.overlaps._extremes import CORNERS, on_one_scale
 from softoverlap.overlaps.box_family import BoxOverlap, Terms, at_most_the_iou
 from softoverlap.overlaps.boxes import box_iou
 
@@ -39,7 +40,7 @@ def box_diou(a: Tensor, b: Tensor) -> Terms:
         tensor([-0.2500])
     """
     distance, diagonal = geometry.squared_centre_distance(a, b), geometry.squared_diagonal(a, b)
-    return box_iou.defined({})(a, b)[0], [scores.distance_penalty(distance, diagonal)]
+    return box_iou.defined({})(*_by_axis(a, b))[0], [scores.distance_penalty(distance, diagonal)]
 
 
 @partial(
@@ -98,6 +99,7 @@ def box_eiou(a: Tensor, b: Tensor) -> Terms:
         tensor([0.1875])
     """
     iou, penalties = box_diou.defined({})(a, b)
+    a, b = _by_axis(a, b)
     edges = zip(geometry.edges(a), geometry.edges(b), geometry.enclosing_edges(a, b), strict=True)
     for edge_a, edge_b, enclosing in edges:
         penalties.append(scores.distance_penalty((edge_a - edge_b) ** 2, enclosing**2))
@@ -134,6 +136,14 @@ def box_nwd(a: Tensor, b: Tensor, *, constant: float = 12.7) -> Terms:  # noqa: 
 
 box_pair_diou, box_pair_ciou = box_diou.pairs, box_ciou.pairs
 box_pair_eiou, box_pair_nwd = box_eiou.pairs, box_nwd.pairs
+
+
+def _by_axis(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
+    """The boxes for what knows no distance: a needle has no volume on the one scale of distances.
+
+    On that scale an edge is 0 where the longest one is 1e300 times as long.
+    """
+    return on_one_scale(a, b, CORNERS, by_axis=True)
 
 
 def _aspect_difference(a: Tensor, b: Tensor) -> Tensor:

@@ -1,7 +1,7 @@
 """The parts of phantoms: tissue, vessels, cysts and lesions.
 
 Lengths are in mm. A field is a rough signed distance in mm, negative inside. Lesions and cysts
-have similar contrast, size and number; they differ in what a radiologist would look at: a lesion is
+have similar contrast and size; they differ in what a radiologist would look at: a lesion is
 irregular, mottled and fades into a dark rim, a cyst is round, even and sharp.
 """
 
@@ -14,6 +14,15 @@ import numpy as np
 from scipy import ndimage
 
 Window = tuple[slice, ...]
+
+NOISE = 3.0
+"""Spread of the noise of each voxel."""
+
+TEXTURE = ((1.2, 2.5), (3.0, 3.0), (8.0, 4.0))
+"""Scale in mm and spread of each part of the tissue's texture."""
+
+VESSEL_PIECES = 8
+"""Parts in which a vessel is drawn: the boxes around them are far smaller than that around all."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +75,7 @@ def smooth_noise(
 def tissue(rng: np.random.Generator, grid: Grid) -> np.ndarray:
     """Background around 100 with structure at three scales."""
     image = np.full(grid.shape, 100, dtype=np.float32)
-    for scale, strength in ((1.2, 2.0), (3.0, 3.0), (8.0, 4.0)):
+    for scale, strength in TEXTURE:
         sigma = [scale / edge for edge in grid.spacing]
         image += strength * smooth_noise(rng, grid.shape, sigma)
     return image
@@ -101,7 +110,7 @@ def lesion(
     rng: np.random.Generator, grid: Grid, centre: np.ndarray, radius: float, contrast: float
 ) -> Body:
     """An ellipsoid with a rough, lobed surface."""
-    window, field = ellipsoid(rng, grid, centre, radius, 1.25)
+    window, field = ellipsoid(rng, grid, centre, radius, 1.3)
     lobes = smooth_noise(rng, field.shape, [0.4 * radius / edge for edge in grid.spacing])
     return Body(window, field + 0.22 * radius * lobes, radius, contrast)
 
@@ -114,12 +123,17 @@ def cyst(
     return Body(window, field, radius, contrast)
 
 
+def inside(body: Body) -> np.ndarray:
+    """How far each voxel of the window is inside a lesion, from 0 to 1: its edge is soft."""
+    softness = min(0.8, 0.3 * body.radius)
+    return 1 / (1 + np.exp(np.clip(body.field / softness, -30, 30)))
+
+
 def paint_lesion(rng: np.random.Generator, grid: Grid, image: np.ndarray, body: Body) -> None:
-    """Add the lesion to the image: mottled, with a soft edge and a dark rim."""
+    """Add the lesion to the image: mottled, with a soft edge and a dark rim as thick as it is."""
     mottle = smooth_noise(rng, body.field.shape, [1.2 / edge for edge in grid.spacing])
-    inside = 1 / (1 + np.exp(body.field / 0.8))
-    rim = np.exp(-(((body.field - 2.5) / 1.2) ** 2))
-    image[body.window] += body.contrast * (inside * (1 + 0.35 * mottle) - 0.4 * rim)
+    rim = np.exp(-(((body.field / body.radius - 0.7) / 0.35) ** 2))
+    image[body.window] += body.contrast * (inside(body) * (1 + 0.35 * mottle) - 0.4 * rim)
 
 
 def paint_cyst(image: np.ndarray, body: Body) -> None:
@@ -139,6 +153,15 @@ def paint_vessel(
     grid: Grid, image: np.ndarray, points: np.ndarray, radius: float, contrast: float
 ) -> None:
     """Add a tube around the curve to the image, as sharp as a cyst."""
+    tube = np.zeros(grid.shape, dtype=np.float32)
+    length = -(-len(points) // VESSEL_PIECES)
+    for first in range(0, len(points), length):
+        _widen(grid, tube, points[first : first + length], radius)
+    image += contrast * tube
+
+
+def _widen(grid: Grid, tube: np.ndarray, points: np.ndarray, radius: float) -> None:
+    """Raise the tube to what is within the radius of these points."""
     reach = radius + 3
     window = grid.window(points.min(axis=0) - reach, points.max(axis=0) + reach)
     origin = np.array([part.start for part in window])
@@ -149,7 +172,8 @@ def paint_vessel(
         return
     away[tuple(cells.T)] = False
     distance = np.asarray(ndimage.distance_transform_edt(away, sampling=grid.spacing))
-    image[window] += contrast / (1 + np.exp(np.clip((distance - radius) / 0.25, -30, 30)))
+    near = 1 / (1 + np.exp(np.clip((distance - radius) / 0.25, -30, 30)))
+    tube[window] = np.maximum(tube[window], near)
 
 
 def random_rotation(rng: np.random.Generator, turn: float) -> np.ndarray:

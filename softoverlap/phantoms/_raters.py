@@ -28,8 +28,8 @@ class Rater:
 
 def rater_panel(rng: np.random.Generator, count: int) -> list[Rater]:
     """Raters with biases spread evenly around zero and other habits drawn at random."""
-    biases = rng.permutation(np.linspace(-0.5, 0.5, count)) if count > 1 else np.zeros(1)
-    return [Rater(float(bias), rng.uniform(0.2, 0.6), rng.uniform(0.2, 0.8)) for bias in biases]
+    biases = rng.permutation(np.linspace(-0.4, 0.4, count)) if count > 1 else np.zeros(1)
+    return [Rater(float(bias), rng.uniform(0.1, 0.4), rng.uniform(0.6, 1.0)) for bias in biases]
 
 
 def who_marks(rng: np.random.Generator, panel: Sequence[Rater], visibility: float) -> list[bool]:
@@ -42,7 +42,8 @@ def who_marks(rng: np.random.Generator, panel: Sequence[Rater], visibility: floa
 def outline(rng: np.random.Generator, grid: Grid, body: Body, rater: Rater) -> np.ndarray:
     """The voxels of the body's window that the rater marks: one component, never empty."""
     waver = smooth_noise(rng, body.field.shape, [1.5 / edge for edge in grid.spacing])
-    inside = body.field + rater.jitter * waver <= rater.bias
+    care = min(1.0, body.radius / 3)  # outlines of small lesions are off by less
+    inside = body.field + care * rater.jitter * waver <= care * rater.bias
     heart = np.unravel_index(int(body.field.argmin()), body.field.shape)
     inside[heart] = True
     labels = np.zeros(inside.shape, dtype=np.int32)

@@ -14,14 +14,8 @@ from torch.utils.data import Dataset
 from softoverlap._checks import refusal
 from softoverlap.lesion import Lesion
 from softoverlap.lesions import lesions_from_mask
-from softoverlap.phantoms import _anatomy as anatomy
+from softoverlap.phantoms import _anatomy as anatomy, _scenes as scenes
 from softoverlap.phantoms._raters import outline, rater_panel, who_marks
-
-RADII = (2.2, 4.8)
-"""Smallest and largest radius of lesions and cysts, in mm."""
-
-CONTRASTS = (16.0, 42.0)
-"""Smallest and largest contrast of lesions, cysts and vessels to the tissue around 100."""
 
 
 @dataclass(frozen=True)
@@ -54,14 +48,20 @@ class Phantom:
 
 
 class LesionPhantoms(Dataset[Phantom]):
-    """Seeded 3D scans with up to six lesions each, for detectors and for measures of overlap.
+    """Seeded 3D scans with lesions, raters and distractors, for detectors and for measures.
 
-    Tissue has texture at three scales and a bias field. Vessels (bright tubes) and cysts (bright,
-    round, sharp blobs) are as bright and as large as lesions, and raters do not mark them, so
-    intensity is not enough to find lesions. Lesions are irregular and mottled, and fade into a dark
-    rim. The raters, the same for all scans of a seed, differ in bias, in the jitter of their
-    outlines and in what they overlook: small and faint lesions first. Each lesion is marked by at
-    least one of them.
+    Each has up to six lesions, of which a third has a neighbour; where a rater joins neighbours,
+    they are one lesion. Sizes are those of lesions of multiple sclerosis, from two voxels to a
+    centimetre, with a median of about 20 mm³. Lesions are irregular and mottled, have soft edges,
+    and fade into a dark rim. Vessels (bright tubes) and cysts (bright, round, even, sharp) have
+    similar contrasts and sizes, and raters do not mark them, so intensity is not enough to find
+    lesions. Tissue has texture at three scales, a bias field and noise, above which the faintest
+    lesions hardly rise.
+
+    The raters, the same for all scans of a seed, differ in bias, in the jitter of their outlines
+    and in what they overlook. A lesion's existence follows what can be seen of it: all mark one
+    that is large and bright, few one that is small and faint. At least one rater marks each lesion
+    of the truth.
 
     A scan depends only on seed and index, so scans can be made in any order.
 
@@ -111,7 +111,7 @@ class LesionPhantoms(Dataset[Phantom]):
         if not -self.count <= index < self.count:
             raise IndexError(f"index must be below the count of {self.count}, got {index}")
         rng = np.random.default_rng([self.seed, 1, index % self.count])
-        bodies = _bodies(rng, self.grid)
+        bodies = scenes.bodies(rng, self.grid)
         image = _image(rng, self.grid, *bodies)
         raters = torch.from_numpy(self._raters(rng, bodies[0]))
         mask = raters.float().mean(dim=0)
@@ -122,43 +122,11 @@ class LesionPhantoms(Dataset[Phantom]):
     def _raters(self, rng: np.random.Generator, lesions: Sequence[anatomy.Body]) -> np.ndarray:
         raters = np.zeros((len(self.panel), *self.grid.shape), dtype=np.uint8)
         for body in lesions:
-            marks = who_marks(rng, self.panel, _visibility(body))
+            marks = who_marks(rng, self.panel, scenes.visibility(body))
             for number, (rater, sees) in enumerate(zip(self.panel, marks, strict=True)):
                 if sees:
                     raters[number][body.window] |= outline(rng, self.grid, body, rater)
         return raters
-
-
-def _bodies(
-    rng: np.random.Generator, grid: anatomy.Grid
-) -> tuple[list[anatomy.Body], list[anatomy.Body]]:
-    """Up to six lesions and six to eleven cysts, all apart from each other."""
-    num_lesions, num_cysts = int(rng.integers(0, 7)), int(rng.integers(6, 12))
-    places = _places(rng, grid, num_lesions + num_cysts)
-    made = [
-        (anatomy.lesion if number < num_lesions else anatomy.cyst)(
-            rng, grid, centre, radius, rng.uniform(*CONTRASTS)
-        )
-        for number, (centre, radius) in enumerate(places)
-    ]
-    return made[:num_lesions], made[num_lesions:]
-
-
-def _places(
-    rng: np.random.Generator, grid: anatomy.Grid, count: int, tries: int = 1000
-) -> list[tuple[np.ndarray, float]]:
-    """Centres in mm and radii of up to `count` bodies that do not touch."""
-    places: list[tuple[np.ndarray, float]] = []
-    for _ in range(tries):
-        if len(places) == count:
-            break
-        radius = float(rng.uniform(*RADII))
-        margin = np.minimum(radius * 1.3, grid.extent / 2)
-        centre = rng.uniform(margin, grid.extent - margin)
-        gaps = [np.linalg.norm(centre - c) - 1.5 * (radius + r) for c, r in places]
-        if all(gap > 4 for gap in gaps):
-            places.append((centre, radius))
-    return places
 
 
 def _image(
@@ -168,22 +136,15 @@ def _image(
     cysts: Sequence[anatomy.Body],
 ) -> np.ndarray:
     image = anatomy.tissue(rng, grid)
-    for _ in range(int(rng.integers(4, 8))):
-        radius, contrast = rng.uniform(1.2, 3.0), rng.uniform(*CONTRASTS)
+    for _ in range(int(rng.integers(6, 11))):
+        radius, contrast = scenes.size(rng, scenes.VESSEL_RADII), scenes.contrast(rng)
         anatomy.paint_vessel(grid, image, anatomy.vessel(rng, grid), radius, contrast)
     for body in lesions:
         anatomy.paint_lesion(rng, grid, image, body)
     for body in cysts:
         anatomy.paint_cyst(image, body)
     image *= anatomy.bias_field(rng, grid)
-    return image + 3 * rng.standard_normal(grid.shape).astype(np.float32)
-
-
-def _visibility(body: anatomy.Body) -> float:
-    """How easily a lesion is seen: 0 for the smallest and faintest, 1 for the opposite."""
-    size = (body.radius - RADII[0]) / (RADII[1] - RADII[0])
-    brightness = (body.contrast - CONTRASTS[0]) / (CONTRASTS[1] - CONTRASTS[0])
-    return (size + brightness) / 2
+    return image + anatomy.NOISE * rng.standard_normal(grid.shape).astype(np.float32)
 
 
 def _affine(rng: np.random.Generator, grid: anatomy.Grid) -> Tensor:

@@ -234,26 +234,47 @@ def test_a_gzip_stream_of_an_nrrd_file_is_read_to_its_end(tmp_path, damage):
         load_image(tmp_path / "scan.nrrd")
 
 
+def write_list(folder, suffix, listed, *, packed):
+    """A header of four data files, in a list or by a pattern; the path, and that of the third."""
+    names = [f"s{number}.z" for number in range(4)]
+    words = "LIST" if listed == "list" else "s%d.z 0 3 1"
+    if suffix == ".mhd":
+        header = meta(b"", CompressedData=str(packed), ElementDataFile=words)
+    else:
+        encoding = "gzip" if packed else "raw"
+        end = "" if listed == "list" else "\n"
+        header = nrrd(b"", end=end, encoding=encoding, data_file=words)
+    behind = "\n".join(names).encode() + b"\n" if listed == "list" else b""
+    (folder / f"scan{suffix}").write_bytes(header + behind)
+    for number, name in enumerate(names):
+        share = VALUES[30 * number :][:30]
+        (folder / name).write_bytes(gzip.compress(share) if packed else share)
+    return folder / f"scan{suffix}", folder / "s2.z"
+
+
 @pytest.mark.parametrize("listed", ["list", "pattern"])
 @pytest.mark.parametrize("suffix", [".mhd", ".nhdr"])
 def test_packed_data_files_of_a_list_are_checked_one_by_one(tmp_path, suffix, listed):
-    names = [f"s{number}.z" for number in range(4)]
-    if suffix == ".mhd":
-        words = "LIST" if listed == "list" else "s%d.z 0 3 1"
-        header = meta(b"", CompressedData="True", ElementDataFile=words)
-    else:
-        words = "LIST" if listed == "list" else "s%d.z 0 3 1"
-        header = nrrd(b"", end="" if listed == "list" else "\n", encoding="gzip", data_file=words)
-    behind = "\n".join(names).encode() + b"\n" if listed == "list" else b""
-    (tmp_path / f"scan{suffix}").write_bytes(header + behind)
-    for number, name in enumerate(names):
-        (tmp_path / name).write_bytes(gzip.compress(VALUES[30 * number :][:30]))
-    assert load_image(tmp_path / f"scan{suffix}").data.sum() == sum(VALUES)
-    content = bytearray((tmp_path / "s2.z").read_bytes())
+    path, third = write_list(tmp_path, suffix, listed, packed=True)
+    assert load_image(path).data.sum() == sum(VALUES)
+    content = bytearray(third.read_bytes())
     content[20] ^= 4
-    (tmp_path / "s2.z").write_bytes(content)
+    third.write_bytes(content)
     with pytest.raises(ValueError, match="must hold whole data"):
-        load_image(tmp_path / f"scan{suffix}")
+        load_image(path)
+
+
+@pytest.mark.parametrize("listed", ["list", "pattern"])
+@pytest.mark.parametrize("suffix", [".mhd", ".nhdr"])
+def test_raw_data_files_of_a_list_have_the_length_that_the_header_says(tmp_path, suffix, listed):
+    path, third = write_list(tmp_path, suffix, listed, packed=False)
+    assert load_image(path).data.sum() == sum(VALUES)
+    third.write_bytes(third.read_bytes()[:-1])
+    with pytest.raises(ValueError, match=r"s2\.z holds 29 bytes of values, .* asks for 30"):
+        load_image(path)
+    third.unlink()
+    with pytest.raises(ValueError, match=r"no data file 's2\.z'"):
+        load_image(path)
 
 
 def text(*first):

@@ -126,8 +126,13 @@ def test_oriented_boxes_whose_volume_is_infinite_suppress_each_other(size):
     assert api.rotated_nms(boxes, torch.tensor([0.9, 0.8, 0.7]), 0.5).tolist() == [0, 2]
 
 
-@pytest.mark.parametrize("power", [110, 150, 170])
-@pytest.mark.parametrize("name", ["box_iou", "box_dice", "box_iof", "box_giou"])
+OF_VOLUMES, WITH_DISTANCES = EXACT[:4], EXACT[4:]
+
+
+@pytest.mark.parametrize(
+    ("name", "power"),
+    [*product(OF_VOLUMES, [110, 150, 170]), *product(WITH_DISTANCES, [60, 110, 150])],
+)
 def test_needles_in_float64_have_a_volume(name, power):
     edges = [[10.0**-power, 10.0**power, 1.0], [10.0**-power, 10.0**power, 2.0]]
     high = torch.tensor(edges, dtype=torch.float64)

@@ -25,7 +25,7 @@ class Batch:
             count = work()
         except (ValueError, OSError) as error:
             self.failed.append(message_of(error))
-            bar(f"{name}: failed: {self.failed[-1]}")
+            bar(f"{name}: failed")  # the reason is told once, at the end
         else:
             bar(f"{name}: {count} box" + ("" if count == 1 else "es"))
 

@@ -5,8 +5,9 @@ What takes seconds to import is imported inside the commands, so that `--help` i
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -42,9 +43,10 @@ def demo(
 ) -> None:
     """Train and test on simulated scans, in about six minutes on two cores.
 
-    Writes simulated scans (phantoms) as NIfTI, trains on some, chooses the score
-    threshold on others, finds lesions in unseen ones, and compares with an
-    untrained network and an intensity threshold.
+    Writes simulated scans (phantoms) as NIfTI, plans and trains on some as
+    `softoverlap plan` and `softoverlap train` do, chooses the score threshold on
+    others, finds lesions in unseen ones, and compares with an untrained network and
+    an intensity threshold.
     All files are in the output folder; they replace those of an earlier demo. The
     same seed and options give the same results:
 
@@ -53,7 +55,8 @@ def demo(
     detections.csv, lesions.csv         all boxes and all lesions
     overlays/                           soft contours, true and predicted boxes
     detections/                         boxes for 3D Slicer, heat maps as NIfTI
-    phantoms/, checkpoint.pt            the simulated scans, and the detector
+    phantoms/, plan.json                the simulated scans, and the plan of anchors
+    checkpoint.pt, curve.csv            the detector, and how its training went
 
     All figures are those of `softoverlap score`, here, in metrics.json and on the
     page: a box hits a lesion if the IoU of their boxes is at least 0.1, and a lesion
@@ -69,7 +72,7 @@ def demo(
     check_folder(output)
     options = DemoOptions.fast(seed) if fast else DemoOptions(seed=seed)
     options = options.with_training(
-        max_minutes=minutes, steps=steps, patch_size=patch, batch_size=batch
+        minutes=minutes, steps=steps, patch_size=patch and [patch] * 3, batch_size=batch
     )
 
     def tell(part: str) -> None:
@@ -81,11 +84,18 @@ def demo(
     print_evaluations(result.evaluations)
     if fast:
         say("--fast: a quick check, not a result")
-    training = result.metrics["training"]
-    cut = "" if training["stopped_by"] == "steps" else ", cut short by --minutes"
-    done = f"trained {training['steps']} of {training['planned']} steps"
-    say(f"{done} in {clock(training['seconds'])}{cut}; all in {output}")
+    say(f"{_trained(result.metrics['training'])}; all in {output}")
     say(f"open {output / 'report.html'} in a browser")
+
+
+def _trained(training: Mapping[str, Any]) -> str:
+    """How far the training came, and what ended it."""
+    steps = f"{training['steps']} of {training['planned']} steps"
+    seconds = clock(training["seconds"])
+    if training["stopped_by"] == "steps":
+        return f"trained {steps} in {seconds}"
+    by = "--minutes" if training["stopped_by"] == "minutes" else training["stopped_by"]
+    return f"stopped by {by} at {steps}, after {seconds}"
 
 
 @app.command()

@@ -11,6 +11,7 @@ import typer
 
 from softoverlap.app.cli.app import app
 from softoverlap.app.cli.console import RateBar, one_line_errors, say
+from softoverlap.app.cli.flags import in_flags
 from softoverlap.app.cli.reading import reads_files
 from softoverlap.app.cli.score_words import list_pairs, print_results, say_formats, what_is_kept
 
@@ -136,6 +137,7 @@ def score(
     PRED and TRUTH are two files, two folders or two patterns. In folders, the
     name of a case is its file name without suffix; subfolders are searched too.
     Files of `softoverlap boxes` and `detect`, CASE_boxes.json, are of CASE.
+    A CSV that names the case of each box, such as LUNA16's, is a whole side.
     Truths named CASE_rater1, CASE_rater2, ... or a fourth axis are raters of
     one case. BIDS files whose names differ are paired by subject, session, run.
 
@@ -286,7 +288,7 @@ def _run(
         with bar:
             return score_cohort(
                 pairs, output, settings[0], options=settings[1], runner=runner,
-                overwrite=overwrite, report=say, inputs=inputs, start=bar.skip,
+                overwrite=overwrite, report=say, inputs=inputs, start=bar.skip, words=in_flags,
                 progress=lambda result: bar(result.case, result.error),
             )  # fmt: skip
     except KeyboardInterrupt:

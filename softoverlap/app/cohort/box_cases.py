@@ -26,6 +26,7 @@ from softoverlap.images import (
     bare_name,
     check_one_channel,
     format_of,
+    is_in_mm,
     lesion_spacing,
     noted_box_files,
 )
@@ -144,7 +145,8 @@ def read_case_boxes(path: Path, case: str, affine: Tensor | None) -> BoxFile:
     Args:
         path: The file, in any format that can be recognised.
         case: Name of the case.
-        affine: Voxel indices of the other side to RAS mm, for a format in mm (3D Slicer), or None.
+        affine: Voxel indices of the other side to RAS mm, for boxes in mm (3D Slicer's,
+            LUNA16's), or None.
 
     Returns:
         Boxes in voxels, with notes. A table without a row of the case means no boxes, with a note.
@@ -156,7 +158,7 @@ def read_case_boxes(path: Path, case: str, affine: Tensor | None) -> BoxFile:
             named after it.
     """
     kind = format_of(path)
-    stored = noted_box_files(path, kind, Hints(affine=affine if kind == "slicer" else None))
+    stored = noted_box_files(path, kind, Hints(affine=affine if is_in_mm(path, kind) else None))
     files = {one_form(name): file for name, file in stored.items()}
     if case in files:
         return files[case]
@@ -174,9 +176,9 @@ def _with_note(file: BoxFile, note: str) -> BoxFile:
 
 def _affine_for_mm(truth: Path, pred: Path, case: str) -> Tensor | None:
     """The affine to read a true file in mm: that of the predicted boxes, or millimetres."""
-    if format_of(truth) != "slicer":
+    if not is_in_mm(truth, format_of(truth)):
         return None
-    if format_of(pred) == "slicer":
+    if is_in_mm(pred, format_of(pred)):
         return torch.eye(4, dtype=torch.float64)
     affine = read_case_boxes(pred, case, None).affine
     if affine is None:
@@ -256,7 +258,8 @@ def true_lesions(loaded: LoadedMasks, label: int | None, settings: ScoreSettings
     if ignored is None:
         return lesions, notes
     spacing = loaded.reference.lesion_spacing
-    others = marked_by_mask(ignored, None, spacing=spacing, settings=settings)
+    of_any_size = replace(settings, min_mm3=0.0)
+    others = marked_by_mask(ignored, None, spacing=spacing, settings=of_any_size)
     return lesions.with_ignored(others), notes
 
 

@@ -93,9 +93,16 @@ def score_safely(
         with read_limits(read_timeout=limits.timeout, max_memory=limits.max_memory):
             return score_case(pair, settings)
     except (ValueError, OSError) as error:
-        return failed(pair.case, str(error), pair)
+        return failed(pair.case, _message(error), pair)
     except Exception as error:  # one case must not end the others
         return failed(pair.case, f"{type(error).__name__}: {error}", pair)
+
+
+def _message(error: Exception) -> str:
+    """The message; an argument that it begins with is marked as those in the middle are."""
+    text, argument = str(error), getattr(error, "argument", "")
+    begins = bool(argument) and text.startswith(argument)
+    return f"`{argument}=`{text.removeprefix(argument)}" if begins else text
 
 
 def _score_masks(pair: ScorePair, pred: Path, settings: ScoreSettings) -> CaseResult:

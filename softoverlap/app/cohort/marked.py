@@ -159,10 +159,9 @@ def marked_by_mask(
             threshold=settings.threshold,
             halo=halo,
             raters=torch.stack(cuts[1:]) if stack else None,
-            min_mm3=settings.min_mm3,
         )
         start = [axis.start or 0 for axis in window]
-        lesions += [_moved(lesion, start) for lesion in own]
+        lesions += [_moved(lesion, start) for lesion in own if _is_listed(lesion, settings)]
     boxes = [lesion.box.double() for lesion in lesions]
     return Marked(
         torch.stack(boxes) if lesions else torch.zeros(0, 6, dtype=torch.float64),
@@ -173,6 +172,12 @@ def marked_by_mask(
         lesions,
         spacing=tuple(map(float, spacing)),
     )
+
+
+def _is_listed(lesion: Lesion, settings: ScoreSettings) -> bool:
+    """Whether it is large enough, or ignored: what hits an ignored one of any size is not false."""
+    is_ignored = lesion.existence < settings.ignore_below_existence
+    return is_ignored or lesion.volume_mm3 >= settings.min_mm3
 
 
 def _moved(lesion: Lesion, start: list[int]) -> Lesion:

@@ -71,6 +71,10 @@ def interval(
 ) -> tuple[float, float]:
     """Percentile bootstrap interval of a statistic over patients; NaN of fewer than two.
 
+    FROC and the operating point have draws of their own: they read sums of all boxes, each scan
+    times how often it was drawn, while a median needs the drawn values themselves, and each column
+    those cases that have a value.
+
     Args:
         values: A number a case.
         statistic: Takes an array and `axis`.

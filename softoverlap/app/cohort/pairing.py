@@ -11,7 +11,7 @@ from softoverlap._checks import refusal
 from softoverlap.app.cohort.bids import pair_by_entities
 from softoverlap.app.cohort.hints import pattern_hint
 from softoverlap.app.cohort.one_file import file_error, is_same_file
-from softoverlap.app.cohort.sides import Side, SideFile, file_name, find_side
+from softoverlap.app.cohort.sides import Side, SideFile, cases_of_list, file_name, find_side
 from softoverlap.images import Unpaired, is_dicom_folder
 
 NO_PREDICTION, NO_TRUTH = "no prediction", "no truth"
@@ -97,6 +97,8 @@ def find_pairs(
     session and run. Folders of DICOM slices are used if there is no other image, files of boxes
     (.json) if there is no image at all or if a pattern names them. A folder that directly contains
     DICOM slices counts as a file. Names that differ only in their Unicode form are one name.
+    A side may be one CSV with the boxes of all cases, named in each row: ours, or LUNA16's
+    `annotations.csv`; cases without a row there are cases without boxes.
 
     Args:
         pred: Predictions.
@@ -131,7 +133,9 @@ def find_pairs(
     """
     if _is_file(pred) and _is_file(truth) and not (pred_pattern or truth_pattern):
         _check_apart(Path(pred), Path(truth), "file")
-        return PairTable((ScorePair(file_name(Path(pred)), Path(pred), (Path(truth),)),))
+        lists = [cases_of_list(Path(side)) for side in (pred, truth)]
+        if not all(lists):
+            return PairTable((_of_two_files(Path(pred), Path(truth), {*lists[0], *lists[1]}),))
     texts = os.fspath(pred), os.fspath(truth)
     if not (pred_pattern or truth_pattern) and all(map(os.path.isdir, texts)):
         _check_apart(Path(pred), Path(truth), "folder")
@@ -144,6 +148,14 @@ def find_pairs(
     return _paired_sides(preds, truths)
 
 
+def _of_two_files(pred: Path, truth: Path, listed: set[str]) -> ScorePair:
+    """One case, of the prediction's name unless a table lists the case of another file."""
+    sides = [SideFile(path, file_name(path), "") for path in (pred, truth)]
+    Side(sides, fixed=False, passed_by=[]).call_as_cases(set())
+    case = next((file.name for file in sides if file.name in listed), file_name(pred))
+    return ScorePair(case, pred, (truth,))
+
+
 def _paired_sides(preds: Side, truths: Side) -> PairTable:
     """Every case of both sides; some have an error."""
     names = [{file.name for file in side.files} for side in (preds, truths)]
@@ -154,12 +166,18 @@ def _paired_sides(preds: Side, truths: Side) -> PairTable:
         truths.gather_raters({file.name for file in preds.files})
     pair_by_entities(preds, truths)
     sides = (preds.by_case(truths), truths.by_case(preds))
+    has_list = preds.is_list or truths.is_list  # the name of a table holds no case
     if not set(sides[0]) & set(sides[1]):
-        raise _nothing_matches(sides, pattern_hint(preds, truths, more_than=0))
+        hint = "" if has_list else pattern_hint(preds, truths, more_than=0)
+        raise _nothing_matches(sides, hint)
+    if has_list:
+        preds.list_all(truths)
+        truths.list_all(preds)
+        sides = (preds.by_case(truths), truths.by_case(preds))
     pairs = [_paired(case, *sides) for case in sorted({*sides[0], *sides[1]})]
     errors = {pair.error for pair in pairs}
     paired = sum(pair.error is None for pair in pairs)
-    odd = {NO_PREDICTION, NO_TRUTH} <= errors
+    odd = {NO_PREDICTION, NO_TRUTH} <= errors and not has_list
     hint = pattern_hint(preds, truths, more_than=paired) if odd else ""
     return PairTable(tuple(pairs), tuple(preds.passed_by + truths.passed_by), hint)
 

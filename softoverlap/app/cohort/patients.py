@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterable
 from pathlib import Path
 
 from softoverlap.app.cohort.csv_rows import read_rows
+from softoverlap.images import bids_subject
 
-_SUBJECT = re.compile(r"(?:^|[/_])(sub-[A-Za-z0-9]+)(?=[/_.]|$)")
 _SHOWN = 5
 
 
 def subject_of(case: str) -> str:
-    """The BIDS subject in a case's name, or else the case itself.
+    """The BIDS subject in a case's name, or else the case itself: intervals rest on no guess.
 
     Args:
         case: Name of the case, which may be a path.
@@ -28,8 +27,7 @@ def subject_of(case: str) -> str:
         >>> subject_of("scan 7")
         'scan 7'
     """
-    subject = _SUBJECT.search(case)
-    return subject[1] if subject else case
+    return bids_subject(case) or case
 
 
 def read_patients(table: str | os.PathLike[str], cases: Iterable[str]) -> dict[str, str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -60,6 +60,7 @@ def score_cohort(
     report: Callable[[str], None] | None = None,
     start: Callable[[int], None] | None = None,
     inputs: Sequence[Path] = (),
+    words: Callable[[str], str] = str,
 ) -> CohortResult:
     """Score all cases into a folder; each result is saved as soon as it is finished.
 
@@ -82,6 +83,8 @@ def score_cohort(
         report: Called with a message about each problem that was solved, such as a killed process.
         start: Called before the first case with the number of cases that are already finished.
         inputs: Other files that must not be overwritten, such as the table of the cases.
+        words: Called with each error and warning, for the words of `cases.csv` and of the result;
+            the command line puts its options for arguments. The journal keeps what it was given.
 
     Returns:
         The results and their summary.
@@ -125,7 +128,7 @@ def score_cohort(
                     (output / SUMMARY).unlink(missing_ok=True)  # it belongs to the earlier run
                 journal.append(keys[result.case], result, files[result.case])
                 (progress or _nothing)(result)
-        results = [_known(journal, name, keys) for name in names]
+        results = [_in_words(_known(journal, name, keys), words) for name in names]
         concluded = conclude(results, options, settings=settings)
         summary = _described(concluded.summary, settings)
         write_outputs(output, concluded.results, summary)
@@ -143,6 +146,16 @@ def _known(journal: Journal, case: str, keys: dict[str, str]) -> CaseResult:
     if result is None:
         raise RuntimeError(f"the runner must give a result for every case, got none for {case}")
     return result
+
+
+def _in_words(result: CaseResult, words: Callable[[str], str]) -> CaseResult:
+    """The result with the caller's words for its errors and warnings."""
+    texts = ("error", "warning")
+    rows = [
+        {name: words(cell) if name in texts and cell else cell for name, cell in row.items()}
+        for row in result.rows
+    ]
+    return replace(result, rows=rows)
 
 
 def _described(summary: dict[str, Any], settings: ScoreSettings) -> dict[str, Any]:

@@ -26,6 +26,7 @@ from softoverlap.images import (
     is_dicom_folder,
     is_image_name,
     link_fault,
+    listed_cases,
     unread,
 )
 
@@ -77,6 +78,8 @@ class Side:
     passed_by: list[Unpaired]
     folder: Path = field(default_factory=Path)
     by_path: bool = False
+    is_list: bool = False
+    """Whether it is one table with the boxes of all cases."""
 
     def call_as_cases(self, others: set[str]) -> None:
         """CASE_boxes is of CASE, unless the other side has a case CASE_boxes."""
@@ -92,6 +95,14 @@ class Side:
             if match and file.name not in others:
                 file.name, file.rater = match["case"], match["rater"]
                 file.long_name = file.long_name.removesuffix(f"_rater{file.rater}")
+
+    def list_all(self, other: Side) -> None:
+        """Cases without a row are cases without boxes."""
+        if self.is_list:
+            listed = {file.name for file in self.files}
+            table = self.files[0].path
+            names = dict.fromkeys(file.name for file in other.files)
+            self.files += [SideFile(table, name, name) for name in names if name not in listed]
 
     def ambiguous(self) -> set[str]:
         """Names shared by several files that are not raters of one case."""
@@ -125,14 +136,10 @@ def find_side(
         folder, pattern = split_pattern(text, name=name)
     else:
         folder = Path(text)
-    if is_dangling(folder):
-        complaint = f"must exist, but {folder} is {link_fault(folder)}"
-        raise refusal(name, complaint, FileNotFoundError)
-    if folder.is_file():
-        complaint = f"must be a folder, as the other side is one, got the file {folder}"
-        raise refusal(name, complaint, FileNotFoundError)
-    if not folder.is_dir():
-        raise refusal(name, f"must exist, found no {folder}", FileNotFoundError)
+    if pattern is None and (cases := cases_of_list(folder)):
+        listed = [SideFile(folder, case, case) for case in cases]
+        return Side(listed, fixed=True, passed_by=[], folder=folder.parent, is_list=True)
+    _check_folder(folder, name)
     rule = None
     if pattern is not None:
         rule = read_pattern(pattern, name=f"{name}_pattern", rater=raters)
@@ -147,6 +154,32 @@ def find_side(
         cure = "; of 3D Slicer, ROIs are read, saved as .mrk.json" if old else ""
         raise refusal(name, f"must hold {expected}, found none in {folder}{known}{cure}")
     return side
+
+
+def _check_folder(folder: Path, name: str) -> None:
+    complaint = None
+    if is_dangling(folder):
+        complaint = f"must exist, but {folder} is {link_fault(folder)}"
+    elif folder.is_file():
+        complaint = f"must be a folder, as the other side is one, got the file {folder}"
+    elif not folder.is_dir():
+        complaint = f"must exist, found no {folder}"
+    if complaint is not None:
+        raise refusal(name, complaint, FileNotFoundError)
+
+
+def cases_of_list(path: Path) -> tuple[str, ...]:
+    """The cases that a table of boxes names in each row, none of any other file.
+
+    Raises:
+        ValueError: If it is called a table, and is none.
+
+    Examples:
+        >>> cases_of_list(Path("a.nii.gz"))
+        ()
+    """
+    is_table = path.name.lower().endswith(".csv") and path.is_file()
+    return tuple(map(one_form, listed_cases(path))) if is_table else ()
 
 
 def folder_of(text: str) -> Path:

@@ -9,13 +9,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from softoverlap.app.train import Detections, Evaluation, TrainingScan
-from softoverlap.images import axis_names, write_json, write_table
+from softoverlap.app.train import Detections, Evaluation
+from softoverlap.images import LoadedCase, axis_names, write_json, write_table
 
 
 def write_tables(
     output: Path,
-    scans: Sequence[TrainingScan],
+    scans: Sequence[LoadedCase],
     evaluations: Mapping[str, Evaluation],
 ) -> None:
     """Write `detections.csv`, `lesions.csv` and `froc.csv`.
@@ -55,7 +55,7 @@ def write_tables(
 
 def draw(
     output: Path,
-    scans: Sequence[TrainingScan],
+    scans: Sequence[LoadedCase],
     detections: Sequence[Detections],
     evaluations: Mapping[str, Evaluation],
     *,
@@ -83,8 +83,8 @@ def draw(
     for scan, detected in drawn:
         shown = detected.above
         figure = plot_case(
-            scan.image.data,
-            affine=scan.image.affine,
+            scan.image,
+            affine=scan.affine,
             soft_mask=_soft_mask(scan),
             truth_boxes=torch.stack([lesion.box for lesion in scan.lesions]),
             existence=torch.tensor([lesion.existence for lesion in scan.lesions]),
@@ -124,9 +124,9 @@ def write_page(output: Path, metrics: Mapping[str, Any]) -> None:
     )  # fmt: skip
 
 
-def _soft_mask(scan: TrainingScan) -> Tensor:
+def _soft_mask(scan: LoadedCase) -> Tensor:
     """The lesions' crops put back into the image."""
-    mask = torch.zeros_like(scan.image.data)
+    mask = torch.zeros_like(scan.image)
     for lesion in scan.lesions:
         window = tuple(
             slice(first, first + side)

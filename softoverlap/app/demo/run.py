@@ -14,27 +14,22 @@ import monai
 import torch
 
 import softoverlap
-from softoverlap.app.demo.baselines import Threshold, fit_threshold, judge, untrained
+from softoverlap.app.demo.baselines import Finder, Threshold, fit_threshold, judge, untrained
 from softoverlap.app.demo.options import DemoOptions, claim
 from softoverlap.app.demo.outputs import draw, write_page, write_tables
+from softoverlap.app.demo.scans import DemoScans, write_plan, write_scans
 from softoverlap.app.train import (
     Evaluation,
     LesionDetector,
     Progress,
-    TrainingScan,
-    choose_threshold,
+    Trained,
+    TrainingRun,
     detect_files,
     evaluate,
-    keep_threshold,
-    read_checkpoint,
+    pick_device,
     scan_target,
-    train,
-    training_scan,
 )
-from softoverlap.images import find_cases, load_case, write_json, write_phantoms
-
-UNSEEN, VALIDATION = 1_000_000, 2_000_000
-"""Added to the seed for the scans that judge: another panel of raters, other scans."""
+from softoverlap.images import find_cases, write_json
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,8 +56,9 @@ def run_demo(
 ) -> DemoResult:
     """Train a detector on phantoms and judge it on unseen ones, beside two baselines.
 
-    The score threshold of each is that of the highest F1 on validation phantoms, which are apart
-    from those to train on and from those to judge by.
+    The detector is the bundle's, with a plan made of the scans to train on. The score threshold of
+    each is that of the highest F1 on validation phantoms, which are apart from those to train on
+    and from those to judge by.
 
     Args:
         output: Folder for everything. One of an earlier demo is replaced.
@@ -82,7 +78,7 @@ def run_demo(
     Examples:
         >>> import tempfile
         >>> from dataclasses import replace
-        >>> options = DemoOptions.fast().with_training(steps=1)
+        >>> options = DemoOptions.fast().with_training(steps=1, channels=[8, 8, 8])
         >>> options = replace(options, train_scans=1, validation_scans=1, test_scans=1, overlays=0)
         >>> result = run_demo(tempfile.mkdtemp() + "/demo", options, device="cpu")
         >>> result.metrics["scans"]
@@ -91,40 +87,72 @@ def run_demo(
     importlib.import_module("softoverlap.app.report")  # fails now, not after the training
 
     options, output = options or DemoOptions(), Path(output)
+    device = pick_device(device)
     claim(output, options, resume)
-    checkpoint = output / "checkpoint.pt"
     count = options.train_scans + options.validation_scans + options.test_scans
     say(f"writing {count} phantoms to {output / 'phantoms'}")
-    seen, validation, unseen = _phantoms(output / "phantoms", options)
-    say(f"training on {sum(len(scan.lesions) for scan in seen)} lesions")
-    model = train(
-        seen, options.config, device=device, checkpoint=checkpoint,
-        resume=resume, progress=progress,
-    )  # fmt: skip
-    model, _ = choose_threshold(model, validation)
-    keep_threshold(checkpoint, model)
-    say(f"detecting in {len(unseen)} unseen scans")
-    paths = [case.image for case in find_cases(output / "phantoms" / "unseen").cases]
+    scans = write_scans(output / "phantoms", options)
+    trained = _train(output, options, scans, device, resume, say, progress)
+    say(f"detecting in {len(scans.unseen)} unseen scans")
+    model, paths = trained.model, [case.image for case in find_cases(_unseen(output)).cases]
     results = detect_files(model, paths, output / "detections", overwrite=True)
     detections = [result.detections for result in results if result.detections is not None]
     say("comparing with an untrained network and with a threshold")
-    threshold = fit_threshold(seen[:12])
-    found, targets = [one.prediction for one in detections], [scan_target(one) for one in unseen]
+    targets = [scan_target(scan) for scan in scans.unseen]
+    threshold = fit_threshold(scans.seen[:12])
+    baselines = {"untrained": untrained(model, options.seed), "threshold": threshold.boxes}
     evaluations = {
-        "trained": evaluate(found, targets, at=model.score_threshold),
-        **{
-            name: judge(find, unseen, _or_best(judge(find, validation).point.threshold))
-            for name, find in (("untrained", untrained(model)), ("threshold", threshold.boxes))
-        },
+        "trained": evaluate([one.prediction for one in detections], targets, at=_at(model)),
+        **{name: _baseline(find, scans) for name, find in baselines.items()},
     }
-    metrics = _metrics(options, evaluations, threshold, model, checkpoint)
+    metrics = _metrics(options, evaluations, threshold, trained)
     say(f"writing tables and pictures to {output}")
-    write_tables(output, unseen, evaluations)
-    draw(output, unseen, detections, evaluations, count=options.overlays)
+    write_tables(output, scans.unseen, evaluations)
+    draw(output, scans.unseen, detections, evaluations, count=options.overlays)
     write_json(output / "metrics.json", metrics)
     say(f"writing the page to {output / 'report.html'}")
     write_page(output, metrics)
     return DemoResult(evaluations, metrics)
+
+
+def _train(
+    output: Path,
+    options: DemoOptions,
+    scans: DemoScans,
+    device: torch.device,
+    resume: bool,
+    say: Callable[[str], None],
+    progress: Callable[[Progress], None] | None,
+) -> Trained:
+    """Plan and train, or go on with the training that is there."""
+    plan = output / "plan.json" if options.planned else None
+    if plan is not None:
+        say(f"planning anchors, patches and sampling: {plan}")
+        write_plan(plan, scans.seen)
+    run = TrainingRun(scans.folder, output, plan=plan, settings=options.training, device=device)
+    going_on = resume and run.folder.there() is not None
+    run.claim(resume=going_on, overwrite=not going_on)
+    if not run.is_finished():
+        say(f"training on {sum(len(scan.lesions) for scan in scans.seen)} lesions")
+        run.check()
+        run.fit(progress)
+    say(f"choosing the score threshold on {len(scans.validation)} scans")
+    return run.judge()
+
+
+def _unseen(output: Path) -> Path:
+    return output / "phantoms" / "unseen"
+
+
+def _at(model: LesionDetector) -> float | str:
+    """The score threshold of the training."""
+    return "f1" if model.score_threshold is None else float(model.score_threshold)
+
+
+def _baseline(find: Finder, scans: DemoScans) -> Evaluation:
+    """A baseline on the unseen scans, at the threshold that the validation scans choose."""
+    chosen = judge(find, scans.validation).point.threshold
+    return judge(find, scans.unseen, _or_best(chosen))
 
 
 def _or_best(threshold: float) -> float | str:
@@ -132,47 +160,28 @@ def _or_best(threshold: float) -> float | str:
     return threshold if math.isfinite(threshold) else "f1"
 
 
-def _phantoms(folder: Path, options: DemoOptions) -> list[list[TrainingScan]]:
-    """Write the scans to train on, to validate on and to judge by, and read them back."""
-    parts = {
-        "train": (options.train_scans, 0),
-        "validation": (options.validation_scans, VALIDATION),
-        "unseen": (options.test_scans, UNSEEN),
-    }
-    scans = []
-    for part, (count, apart) in parts.items():
-        write_phantoms(folder / part, count, options.seed + apart, shape=options.shape)
-        cases, threshold = find_cases(folder / part).cases, options.config.mask_threshold
-        scans.append([training_scan(load_case(case, threshold=threshold)) for case in cases])
-    return scans
-
-
 def _metrics(
     options: DemoOptions,
     evaluations: Mapping[str, Evaluation],
     threshold: Threshold,
-    model: LesionDetector,
-    checkpoint: Path,
+    trained: Trained,
 ) -> dict[str, Any]:
     """Everything that `metrics.json` holds."""
     baselines = {
         "untrained": evaluations["untrained"].summary,
         "threshold": {**evaluations["threshold"].summary, **asdict(threshold)},
     }
-    reached, planned = read_checkpoint(checkpoint), options.config.steps
     training = {
         "scans": options.train_scans,
-        "steps": reached["step"],
-        "planned": planned,
-        "stopped_by": "steps" if reached["step"] >= planned else "time",
-        "seconds": reached["seconds"],
-        "device": _device_name(model.device),
-        "config": options.config.to_dict(),
+        **trained.training,
+        "device": _device_name(trained.model.device),
+        "planned_anchors": options.planned,
+        "settings": {**options.training, **trained.model.settings},
     }
     versions = {module.__name__: module.__version__ for module in (softoverlap, torch, monai)}
     return {
         **evaluations["trained"].summary,
-        "threshold_rule": model.threshold_rule,
+        "threshold_rule": trained.model.threshold_rule,
         "seed": options.seed,
         "baselines": baselines,
         "training": training,

@@ -46,7 +46,7 @@ def training_words(training: Mapping[str, Any]) -> str:
         return ""
     if not isinstance(planned, int) or steps >= planned:
         return f"The detector was trained for {plural(steps, 'step')}."
-    why = {"time": "time cut the training short"}.get(
+    why = {"minutes": "time cut the training short"}.get(
         str(training.get("stopped_by")), "the training was cut short"
     )
     return f"The detector was trained for {steps} of {planned} steps: {why}."

@@ -86,7 +86,7 @@ def save_boxes_picture(
     truth_boxes: Shaped[Tensor, "lesions 6"],
     found_boxes: Shaped[Tensor, "boxes 6"],
     scores: Float[Tensor, "boxes"],
-) -> UInt8[np.ndarray, "height width 3"]:
+) -> UInt8[np.ndarray, "rows columns 3"]:
     """Write the picture of `plot_boxes`; the file appears whole or not at all.
 
     Args:

@@ -78,7 +78,7 @@ def save_curve(path: str | os.PathLike[str]) -> None:
         >>> path.with_suffix(".png").read_bytes()[1:4]
         b'PNG'
     """
-    save_figure(plot_curve(read_table(path).rows), Path(path).with_suffix(".png"), dpi=110)
+    save_figure(plot_curve(read_table(path).rows), Path(path).with_suffix(".png"), dpi=110.0)
 
 
 def _known(

@@ -72,11 +72,12 @@ class FoundPictures:
 
     def add(self, engine: Engine) -> None:
         """Draw the scans of a batch, as long as there are too few."""
-        state: Any = engine.state
-        for item, output in zip(state.batch or (), state.output or (), strict=True):
+        batch: Any = engine.state.batch
+        outputs: Any = engine.state.output
+        for item, output in zip(batch, outputs, strict=True):
             if self.drawn == self.scans:
                 return
-            self._draw(item, output, state.epoch)
+            self._draw(item, output, engine.state.epoch)
             self.drawn += 1
 
     def _draw(self, item: Any, output: Any, epoch: int) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from scipy import ndimage
@@ -44,7 +45,7 @@ def classes_of(
             raise ValueError(
                 f"{name} must have a class in each lesion, got none in that at {first}"
             )
-        nearest = ndimage.distance_transform_edt(
+        nearest: Any = ndimage.distance_transform_edt(
             ~(inside & (here > 0)), sampling=edges, return_distances=False, return_indices=True
         )
         found[window][inside] = here[tuple(nearest)][inside]

@@ -108,6 +108,11 @@ def _format_of(content: Any) -> str | None:
     return next((name for name, fits in tests.items() if fits(content)), None)
 
 
+def is_in_mm(path: Path, name: str) -> bool:
+    """Whether a file of this format is in mm and knows no voxels: ROIs, and LUNA16's list."""
+    return name == "slicer" or (name == "csv" and table.is_in_mm(path))
+
+
 def notes_on_dropped(path: Path, name: str, files: Mapping[str, BoxFile]) -> tuple[str, ...]:
     """A note on what the files hold and this format does not."""
     dropped = [

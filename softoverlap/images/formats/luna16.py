@@ -30,7 +30,8 @@ from softoverlap.images.formats.record import (
 from softoverlap.images.texts import TextTable
 
 _CENTRE = ("coordx", "coordy", "coordz")
-_SERIES, _DIAMETER, _SCORE = "seriesuid", "diameter_mm", "probability"
+SERIES = "seriesuid"
+_DIAMETER, _SCORE = "diameter_mm", "probability"
 _NAMED = 3
 """Series without a scan that a note names."""
 
@@ -42,9 +43,9 @@ def is_list(columns: Sequence[str]) -> bool:
 
 def read(path: Path, table: TextTable, hints: Hints) -> dict[str, BoxFile]:
     """Read the nodules of every series whose scan is there."""
-    if missing := {_SERIES, _DIAMETER} - set(table.columns):
+    if missing := {SERIES, _DIAMETER} - set(table.columns):
         raise ValueError(
-            f"{path} must have the columns {_SERIES} and {_DIAMETER}, since a point has no size, "
+            f"{path} must have the columns {SERIES} and {_DIAMETER}, since a point has no size, "
             f"got none called {' or '.join(sorted(missing))}"
         )
     if hints.frame not in (None, "LPS"):
@@ -52,11 +53,11 @@ def read(path: Path, table: TextTable, hints: Hints) -> dict[str, BoxFile]:
     check_cells(path, table, "in LPS mm", ("lps", "mm"))
     series: dict[str, list[tuple[int, Mapping[str, str]]]] = {}
     for line, row in zip(table.lines, table.rows, strict=True):
-        name = row.get(_SERIES, "").strip()
+        name = row.get(SERIES, "").strip()
         if not name:
-            raise ValueError(f"{path} must have a {_SERIES} in each line, got none in line {line}")
+            raise ValueError(f"{path} must have a {SERIES} in each line, got none in line {line}")
         series.setdefault(name, []).append((line, row))
-    known = (*_CENTRE, _SERIES, _DIAMETER, _SCORE, *UNITS, *SPACES)
+    known = (*_CENTRE, SERIES, _DIAMETER, _SCORE, *UNITS, *SPACES)
     left = others([dict.fromkeys(table.columns)], known)
     return with_notes(_files(path, series, hints), notes_on_others(path, left))
 

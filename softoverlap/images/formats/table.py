@@ -82,6 +82,23 @@ def read(path: Path, hints: Hints) -> dict[str, BoxFile]:
     return with_notes(by_case, notes_on_others(path, left))
 
 
+def is_in_mm(path: Path) -> bool:
+    """Whether a table is LUNA16's list, and not in voxels."""
+    return luna16.is_list(plain_columns(path, read_table(path)).columns)
+
+
+def listed_cases(path: Path) -> tuple[str, ...]:
+    """The cases that a table names, in its order; none where a row names none.
+
+    Raises:
+        ValueError: If it is no table.
+    """
+    table = plain_columns(path, read_table(path))
+    column = luna16.SERIES if luna16.is_list(table.columns) else "case"
+    cases = dict.fromkeys(row.get(column, "").strip() for row in table.rows)
+    return () if "" in cases else tuple(cases)
+
+
 def _axes(path: Path, header: Sequence[str]) -> list[str]:
     """The columns of a box."""
     of_axes = {name for name in header if _AXIS.fullmatch(name)}

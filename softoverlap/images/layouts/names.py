@@ -6,29 +6,33 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from softoverlap.images.bids_names import bids_subject
 from softoverlap.images.images import image_name, is_image_name
 from softoverlap.images.sources import Unpaired, left_out
 from softoverlap.images.texts import read_table
 
 
 def patient_of(case: str) -> str:
-    """The patient in the name of a case.
+    """The patient in the name of a case, for folds that no patient may straddle.
+
+    So where BIDS tells nothing it guesses, and takes rather too many scans for those of one
+    patient. Intervals of scores know subjects of BIDS and tables alone: a guess that merges
+    patients would leave none.
 
     Args:
         case: Name of the case.
 
     Returns:
-        The part that starts with `sub-`, otherwise the parts between underscores up to the first
-        one with a digit, otherwise the whole name.
+        The subject of BIDS, otherwise the parts between underscores up to the first one with a
+        digit, otherwise the whole name.
 
     Examples:
         >>> patient_of("sub-01_ses-2"), patient_of("patient07_mni"), patient_of("case_001_t2")
         ('sub-01', 'patient07', 'case_001')
     """
+    if subject := bids_subject(case):
+        return subject
     parts = case.split("_")
-    for part in parts:
-        if part.startswith("sub-"):
-            return part
     for count, part in enumerate(parts, start=1):
         if any(letter.isdigit() for letter in part):
             return "_".join(parts[:count])

@@ -149,12 +149,12 @@ class BestThresholdDice(WithEmpty, VoxelMeasure):
         """The best of each part of the values is one of those that the best of all is among."""
         parts = partial(self._parts, item, channel)
         found = [
-            _best(self._curve(sizes.flip(1).flatten()), values.flip(0))
+            torch.stack(_best(self._curve(sizes.flip(1).flatten()), values.flip(0))).tolist()
             for values, sizes in voxels.sizes_at_values(parts)
             if len(values)
         ]
         if found:
-            score, threshold = (torch.stack(each[::-1]) for each in zip(*found, strict=True))
+            score, threshold = torch.tensor(found[::-1], dtype=torch.float64).unbind(1)
             return torch.stack(_best(score, threshold))
         marked = any(bool((truth > 0).any()) for _, truth, _ in parts())
         score = 0.0 if marked else torch.nan if self.ignore_empty else self.empty

@@ -78,14 +78,14 @@ def sizes_at_values(
     """The falling distinct values above 0 of a prediction, and the sizes where cut at each.
 
     `parts` gives prediction and target, each time it is called, a part at a time; so come the
-    values. Both are sorted as one integer, the prediction above, unless voxels have weights or the
-    prediction is float64.
+    values. Both are sorted as one number, eight bytes of float32 and sixteen of float64, unless
+    voxels have weights.
     """
-    total, narrow = 0.0, True
+    total, plain = 0.0, True
     for pred, truth, weights in parts():
         total += (truth.double() if weights is None else truth.double() * weights).sum().item()
-        narrow &= pred.dtype == torch.float32 and weights is None
-    ordered = _sorted_pairs(parts) if narrow else _sorted_triples(parts)
+        plain &= weights is None and (pred.dtype == torch.float32 or pred.device.type == "cpu")
+    ordered = _sorted_pairs(parts) if plain else _sorted_triples(parts)
     shared = size = 0.0
     for value, mass, weight, last in ordered:
         sizes = torch.stack([mass.double().cumsum(0) + shared, weight.cumsum(0) + size])
@@ -99,27 +99,45 @@ def sizes_at_values(
 
 def _sorted_pairs(parts: Callable[[], Iterable[Maps]]) -> Iterator[tuple[Any, ...]]:
     """Falling values, a part at a time: value, target, weight, and whether the next is smaller."""
-    count, device = 0, torch.device("cpu")
+    count, like = 0, torch.zeros(0)
     for pred, _, _ in parts():
-        count, device = count + int(torch.count_nonzero(pred > 0)), pred.device
-    keys, start = torch.empty(count, device=device, dtype=torch.int64), 0
+        count, like = count + int(torch.count_nonzero(pred > 0)), pred
+    kind = torch.int64 if like.dtype == torch.float32 else torch.complex128
+    keys, start = torch.empty(count, device=like.device, dtype=kind), 0
     for pred, truth, _ in parts():
         above = pred > 0
         new = keys[start : start + int(torch.count_nonzero(above))]
-        new.copy_(pred[above].view(torch.int32)).bitwise_left_shift_(32)
-        new += (truth[above] + 0.0).view(torch.int32)  # not -0, which is a negative integer
+        _join(pred[above], truth[above], new)
         start += len(new)
     keys = _sorted(keys)
     for stop in range(count, 0, -_VALUES_AT_ONCE):
         start = max(0, stop - _VALUES_AT_ONCE)
-        own = keys[start:stop].flip(0)
-        value, truth = (own >> 32).int().view(torch.float32), own.int().view(torch.float32)
-        last = start == 0 or bool(keys[start - 1] >> 32 < own[-1] >> 32)
+        value, truth = _parted(keys[start:stop].flip(0))
+        last = start == 0 or bool(_parted(keys[start - 1 : start])[0] < value[-1])
         yield value, truth, torch.ones_like(value, dtype=torch.float64), last
 
 
+def _join(value: Tensor, truth: Tensor, keys: Tensor) -> None:
+    """Two floats as one number, in the order of the first: as an integer, or as NumPy sorts them.
+
+    NumPy orders complex numbers by their real parts.
+    """
+    if keys.is_complex():
+        torch.complex(value, truth, out=keys)
+        return
+    keys.copy_(value.view(torch.int32)).bitwise_left_shift_(32)
+    keys += (truth + 0.0).view(torch.int32)  # not -0, which is a negative integer
+
+
+def _parted(keys: Tensor) -> tuple[Tensor, Tensor]:
+    """The two floats of each key."""
+    if keys.is_complex():
+        return keys.real, keys.imag
+    return (keys >> 32).int().view(torch.float32), keys.int().view(torch.float32)
+
+
 def _sorted_triples(parts: Callable[[], Iterable[Maps]]) -> Iterator[tuple[Any, ...]]:
-    """The same all at once, of any type and weight."""
+    """The same all at once, of weighted voxels."""
     pieces_above = []
     for pred, truth, own in parts():
         above = pred > 0

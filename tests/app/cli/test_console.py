@@ -7,7 +7,7 @@ import torch
 from typer.testing import CliRunner
 
 from softoverlap._checks import refusal
-from softoverlap.app.cli import app, boxes, console, detecting, flags, images, scoring
+from softoverlap.app.cli import app, boxes, console, detecting, flags, images, scoring, training
 from softoverlap.app.cohort import ScorePair, ScoreSettings, find_pairs, score_case
 from softoverlap.app.train import pick_device, training_config
 from softoverlap.images import as_probabilities, find_files, read_boxes, save_nifti
@@ -33,8 +33,8 @@ def running(monkeypatch):
         (scoring.score, "choose `geometry='resample'` if", "choose --geometry resample if"),
         (scoring.score, "pass `overwrite=True` or", "pass --overwrite or"),
         (scoring.score, "share with `pred=`, got", "share with PRED, got"),
-        (detecting.train, "`max_minutes=` ends", "--minutes ends"),
-        (detecting.train, "and `resume=True` continues", "and --resume continues"),
+        (training.train, "`minutes=` ends", "--minutes ends"),
+        (training.train, "and `resume=True` continues", "and --resume continues"),
         (detecting.demo, "and `resume=True` continues", "and --resume continues"),
         (boxes.convert, "name it with `format=`, one", "name it with --from, one"),
         (boxes.convert, "by `score_table=`", "by --scores"),
@@ -70,7 +70,7 @@ def test_without_a_command_arguments_keep_their_names():
 
 
 def test_the_error_of_an_argument_starts_with_its_option(running):
-    running(detecting.train)
+    running(training.train)
     error = refusal("patch_size", "must be a multiple of 8, got `patch_size`")
     assert str(error) == "patch_size must be a multiple of 8, got `patch_size`"
     assert console.message_of(error) == "--patch must be a multiple of 8, got `patch_size`"

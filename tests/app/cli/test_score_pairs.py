@@ -11,6 +11,7 @@ import torch
 from typer.testing import CliRunner
 
 from softoverlap.app.cli import app
+from softoverlap.images import load_nifti, save_nifti
 from tests.support.cohort_makers import write_cohort
 
 
@@ -95,8 +96,6 @@ def test_links_to_nothing_are_failures_of_score_and_of_boxes(tmp_path):
 
 
 def test_a_lost_affine_is_told_in_flags_and_scored_by_index(tmp_path):
-    from softoverlap.images import save_nifti
-
     mask = torch.zeros(10, 10, 10)
     mask[2:5, 2:5, 2:5] = 1
     save_nifti(tmp_path / "p.nii", mask, torch.eye(4))
@@ -105,8 +104,22 @@ def test_a_lost_affine_is_told_in_flags_and_scored_by_index(tmp_path):
     text = run(*command, tmp_path / "a", status=1)
     assert "looks as if it was lost" in text
     assert "choose with --geometry: index" in text
+    assert "choose with --geometry: index" in rows(tmp_path / "a")["p"]["error"]
     run(*command, tmp_path / "b", "--geometry", "index")
     assert rows(tmp_path / "b")["p"]["soft_dice"] == "1.0"
+
+
+def test_errors_in_the_table_are_in_flags(tmp_path):
+    write_cohort(tmp_path, 1)
+    path = tmp_path / "pred/case-000.nii.gz"
+    mask = load_nifti(path).data
+    save_nifti(path, 100 * mask, torch.eye(4))
+    run("score", tmp_path / "pred", tmp_path / "truth", "--output", tmp_path / "out", status=1)
+    error = rows(tmp_path / "out")["case-000"]["error"]
+    assert "--values" in error
+    assert "=`" not in error
+    # words of the command are not kept for others: the journal has the library's
+    assert "`values=" in (tmp_path / "out/scores.jsonl").read_text()
 
 
 def test_files_beside_images_that_are_not_read_are_named(tmp_path):

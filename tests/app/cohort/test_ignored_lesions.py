@@ -114,6 +114,21 @@ def test_what_one_rater_labels_as_ignored_is_ignored(tmp_path):
     check(score_case(pair, ScoreSettings(ignore=(2,), **LABELS)))
 
 
+@pytest.mark.parametrize("by", ["label", "existence"])
+def test_an_ignored_lesion_below_the_smallest_volume_stays_ignored(tmp_path, by):
+    small = [30, 14, 14, 32, 16, 16]
+    if by == "label":
+        truths = (mask_file(tmp_path / "t.nii.gz", [FIRST, SECOND, small], value=[1, 2, 2]),)
+        settings = ScoreSettings(ignore=(2,), min_mm3=10.0, **LABELS)
+    else:
+        truths = raters_of(tmp_path, [FIRST, SECOND], [FIRST, small], [FIRST])
+        settings = ScoreSettings(ignore_below_existence=0.5, min_mm3=10.0)
+    found = found_boxes(tmp_path, [FIRST, small, AWAY])
+    result = score_case(ScorePair("a", found, truths), settings)
+    check(result)
+    assert outcomes(result) == ["hit", "ignored", "false positive"]
+
+
 def test_boxes_centred_in_an_ignored_lesion_are_not_false_however_many(tmp_path):
     inside = [[start, start, start, start + 1, start + 1, start + 1] for start in (3, 4, 5)]
     truth = label_map(tmp_path)

@@ -149,7 +149,7 @@ def test_overlaps_that_no_box_brings_to_1_are_left_out(tmp_path):
 
 def test_the_page_of_a_demo_shows_its_training_and_its_baselines(tmp_path):
     training = {
-        "steps": 830, "planned": 2000, "stopped_by": "time",
+        "steps": 830, "planned": 2000, "stopped_by": "minutes",
         "baselines": {
             "untrained": {"cpm": 0.012, "sensitivity": {"1": 0.5}},
             "threshold": {"cpm": 0.67, "ap@0.1": 0.5, "point": {"precision": 0.25}},

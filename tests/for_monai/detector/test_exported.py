@@ -14,15 +14,14 @@ from softoverlap.app.train import load_checkpoint, write_checkpoint
 from tests.support.checkpoints import small_detector
 
 
-@pytest.mark.parametrize("channels", [1, 2])
 @pytest.mark.slow
-def test_a_checkpoint_is_exported_by_the_command(tmp_path, channels):
+def test_a_checkpoint_is_exported_by_the_command(tmp_path):
     checkpoint, folder = tmp_path / "checkpoint.pt", tmp_path / "exported"
-    write_checkpoint(checkpoint, small_detector(in_channels=channels, num_classes=channels))
+    write_checkpoint(checkpoint, small_detector(in_channels=2, num_classes=2))
     command = ["export", str(checkpoint), "--output", str(folder)]
     done = CliRunner().invoke(app, command)
     assert done.exit_code == 0, done.output
-    image = torch.randn(1, channels, 16, 12, 8, generator=torch.Generator().manual_seed(0))
+    image = torch.randn(1, 2, 16, 12, 8, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         expected = load_checkpoint(checkpoint, device="cpu").detector.network(image)
         scripted = torch.jit.load(folder / "model.ts")(image)

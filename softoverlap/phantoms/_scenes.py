@@ -1,0 +1,114 @@
+"""What lies in a phantom, and where: sizes, contrasts, neighbours, and what can be seen.
+
+Sizes are those of lesions of multiple sclerosis in the data of Lesjak et al. (Neuroinformatics
+2017): there the median volume is that of a ball with a radius of 1.6 to 1.9 mm, and a tenth of the
+lesions has less than one of 1 mm. Contrasts, numbers and distractors are assumptions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from softoverlap.phantoms import _anatomy as anatomy
+from softoverlap.phantoms._anatomy import Body, Grid
+
+CONTRASTS = (10.0, 40.0)
+"""Smallest and largest contrast of lesions, cysts and vessels to the tissue around 100."""
+
+LESION_RADII = (0.8, 1.6, 5.0)
+"""Smallest, median and largest radius of lesions, in mm."""
+
+CYST_RADII = (1.2, 2.2, 5.0)
+"""Smallest, median and largest radius of cysts, in mm."""
+
+VESSEL_RADII = (0.6, 1.3, 3.0)
+"""Smallest, median and largest radius of vessels, in mm."""
+
+SPREAD = 0.45
+"""Spread of the logarithm of a radius."""
+
+NEIGHBOUR = 0.35
+"""Share of lesions with a neighbour that touches them or nearly does."""
+
+FAR, NEAR = 4.0, (-0.5, 2.5)
+"""Least distance in mm of two bodies, and the distances of neighbours; below 0 they touch."""
+
+SEEN = 12.0
+"""Signal-to-noise ratio of a lesion whose visibility is a half."""
+
+Place = tuple[np.ndarray, float]
+"""Centre in mm, and radius."""
+
+
+def bodies(rng: np.random.Generator, grid: Grid) -> tuple[list[Body], list[Body]]:
+    """Up to six lesions, some with a neighbour, and six to eleven cysts."""
+    count = int(rng.integers(0, 7))
+    lesions = _places(rng, grid, count, LESION_RADII, [])
+    lesions += list(_neighbours(rng, grid, lesions))
+    cysts = _places(rng, grid, int(rng.integers(6, 12)), CYST_RADII, lesions)
+    return (
+        [anatomy.lesion(rng, grid, *place, contrast(rng)) for place in lesions],
+        [anatomy.cyst(rng, grid, *place, contrast(rng)) for place in cysts],
+    )
+
+
+def contrast(rng: np.random.Generator) -> float:
+    """Faint ones are as frequent as clear ones: the logarithm is uniform."""
+    return float(np.exp(rng.uniform(*np.log(CONTRASTS))))
+
+
+def size(rng: np.random.Generator, radii: tuple[float, float, float]) -> float:
+    """A radius whose logarithm is normal, between the smallest and the largest."""
+    least, median, most = radii
+    while not least <= (radius := median * float(np.exp(SPREAD * rng.standard_normal()))) <= most:
+        pass
+    return radius
+
+
+def visibility(body: Body) -> float:
+    """How easily a lesion is seen, from 0 to 1.
+
+    It grows with the signal-to-noise ratio of whoever knows the lesion's shape and looks for it in
+    white noise as strong as noise and fine texture together: small and faint lesions have little.
+    """
+    spread = np.hypot(anatomy.NOISE, anatomy.TEXTURE[0][1])
+    signal = body.contrast * np.sqrt(np.square(anatomy.inside(body)).sum()) / spread
+    return float(signal**2 / (signal**2 + SEEN**2))
+
+
+def _places(
+    rng: np.random.Generator,
+    grid: Grid,
+    count: int,
+    radii: tuple[float, float, float],
+    taken: Sequence[Place],
+    tries: int = 1000,
+) -> list[Place]:
+    """Up to `count` places that are apart from each other and from those taken."""
+    places: list[Place] = []
+    for _ in range(tries):
+        if len(places) == count:
+            break
+        radius = size(rng, radii)
+        margin = np.minimum(radius * 1.3, grid.extent / 2)
+        centre = rng.uniform(margin, grid.extent - margin)
+        if all(_gap(centre, radius, other) > FAR for other in (*taken, *places)):
+            places.append((centre, radius))
+    return places
+
+
+def _neighbours(rng: np.random.Generator, grid: Grid, lesions: Sequence[Place]) -> Iterator[Place]:
+    """Beside some of the lesions another one, if it fits into the image."""
+    for centre, radius in lesions:
+        own, gap = size(rng, LESION_RADII), rng.uniform(*NEAR)
+        way = rng.standard_normal(3)
+        beside = centre + way / np.linalg.norm(way) * (radius + own + gap)
+        fits = ((own <= beside) & (beside <= grid.extent - own)).all()
+        if rng.random() < NEIGHBOUR and fits:
+            yield beside, own
+
+
+def _gap(centre: np.ndarray, radius: float, other: Place) -> float:
+    return float(np.linalg.norm(centre - other[0]) - 1.3 * (radius + other[1]))
