@@ -64,7 +64,7 @@ def draw() -> Figure:
     for axes, angle in zip(figure.subplots(1, 3), (0.0, -ANGLE, ANGLE), strict=True):
         after = turned(angle)
         share = float(box_iou(after["box"].float(), after["boxes"].float()))
-        mask = (
+        mask = after["mask"][0].as_tensor()
             after["mask"][0].as_tensor()
             if hasattr(after["mask"], "as_tensor")
             else after["mask"][0]

@@ -9,14 +9,17 @@ import tomllib
 from pathlib import Path
 
 import pytest
+import torch
 from typer.testing import CliRunner
 
+from softoverlap import box_iou, lesions_from_mask
 from softoverlap.anchors import AnchorPlan
 from softoverlap.app.cli import app
 from softoverlap.images import write_json
 from tests.support.bundle_runs import tiny_scans
 from tests.support.monai_detection import write_data
 from tests.support.pages import blocks, page_text, pictures, run_page
+from tests.support.scripts import loaded_script
 
 ROOT = Path(__file__).parents[2]
 GUIDES = ("install.md", "train.md", "detect.md", "coming_from_monai.md", "bundle.md")
@@ -130,6 +133,15 @@ def with_a_detector(code):
     made = "import torch\nfrom softoverlap import lesion_retinanet\n"
     made += "detector = RetinaNetDetector(lesion_retinanet())\n"
     return made + code if code.startswith("detector.") else code
+
+
+def test_the_picture_of_a_turned_lesion_shows_what_the_page_says():
+    with loaded_script("docs/figures/turned_lesion.py") as script:
+        still, turned = script.turned(0.0), script.turned(script.ANGLE)
+    assert torch.equal(still["box"].float(), still["boxes"].float())
+    assert box_iou(turned["box"].float(), turned["boxes"].float()) < 0.5
+    (anew,) = lesions_from_mask(turned["mask"][0].as_tensor(), spacing=(1.0, 1.0, 1.0))
+    assert (turned["boxes"][0] - anew.box).abs().max() <= 1
 
 
 @pytest.mark.parametrize("guide", GUIDES)
