@@ -65,10 +65,6 @@ def draw() -> Figure:
         after = turned(angle)
         share = float(box_iou(after["box"].float(), after["boxes"].float()))
         mask = after["mask"][0].as_tensor()
-            after["mask"][0].as_tensor()
-            if hasattr(after["mask"], "as_tensor")
-            else after["mask"][0]
-        )
         axes.imshow(mask.amax(dim=2), cmap="Greys", vmin=0, vmax=1.25, extent=(0, SIDE, SIDE, 0))
         for box, colour in ((after["box"][0], ORANGE), (after["boxes"][0], BLUE)):
             low, high = box[:2].tolist(), box[3:5].tolist()
