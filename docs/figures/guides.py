@@ -42,7 +42,11 @@ def draw_phantom() -> Figure:
     scan = load_case(find_cases("phantoms").cases[1])
     largest = max(scan.lesions, key=lambda lesion: lesion.volume_mm3)
     return plot_case(
-        scan.image, affine=scan.affine, soft_mask=scan.mask, centre=largest.centre.tolist(), zoom=40
+        scan.image,
+        affine=scan.affine,
+        soft_mask=scan.mask,
+        centre=largest.centre.tolist(),
+        zoom=40.0,
     )
 
 
@@ -66,7 +70,7 @@ def draw_found() -> Figure:
         found_boxes=found.boxes[found.above],
         scores=None if found.scores is None else found.scores[found.above],
         centre=case.lesions[best].centre.tolist(),
-        zoom=40,
+        zoom=40.0,
         title=f"{case.name}, findings at a score of {found.score_threshold:.2f} or more",
     )
 
