@@ -152,6 +152,12 @@ def test_a_guide_has_a_picture_and_is_linked(guide):
     assert f"](docs/{guide})" in (ROOT / "README.md").read_text(encoding="utf-8")
 
 
+def test_the_pictures_are_of_the_scans_that_the_page_says():
+    with loaded_script("docs/figures/guides.py") as script:
+        words = " ".join(page_text("train.md").split())
+        assert f"a short run on {script.SCANS} such scans" in words
+
+
 def test_lines_of_the_guides_are_short():
     for guide in GUIDES:
         lines = [line for line in page_text(guide).splitlines() if line[:1] not in ("|", "!")]
