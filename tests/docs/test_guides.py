@@ -33,6 +33,7 @@ def softoverlap(words):
     if training:
         words = [*words, *OPTIONS, *(() if "--steps" in words else ("--steps", "2"))]
         words += () if "--plan" in words else ("--set", "strides=[2,2]")
+        words += () if "runs/mine" in words else ("--set", "pictures=0")
         words = ["3" if word == "2000" else word for word in words]
     result = CliRunner().invoke(app, words)
     assert result.exit_code == 0, result.output
@@ -63,7 +64,9 @@ def run(words):
 
 def shortened(code):
     """A training in a script, of few steps and channels."""
-    return code.replace('settings={"steps": 1000}', f"settings={ {**TINY, 'steps': 2} }")
+    return code.replace(
+        'settings={"steps": 1000}', f"settings={ {**TINY, 'steps': 2, 'pictures': 0} }"
+    )
 
 
 @pytest.fixture
