@@ -49,6 +49,7 @@
 # %% tags=["parameters"]
 import os
 
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch: threads wait, and do not spin
 setting = os.environ.get("SOFTOVERLAP_TUTORIAL", "cpu")
 device = "auto"
 seed = 0
@@ -56,7 +57,7 @@ sizes = {
     "fast": {
         "scans": {"seen": 5, "unseen": 2},
         "shape": (64, 64, 48),
-        "plan": {"patch_size": 32, "max_anchors_per_voxel": 0.1},
+        "plan": {"patch_size": 32},
         "train": {"steps": 8, "epoch_steps": 4, "val_interval": 1, "workers": 0},
     },
     "cpu": {
@@ -79,6 +80,7 @@ size = sizes[setting]
 import json
 import platform
 import tempfile
+import warnings
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -182,7 +184,8 @@ if len(raters) >= 3:
     masks.append(FuseRatersd(method="staple")(item)["mask"][0].as_tensor())
     titles.append("STAPLE")
 unsure = [float(((mask > 0.05) & (mask < 0.95)).sum() / (mask > 0).sum()) for mask in masks]
-print({title: f"{share:.0%} unsure" for title, share in zip(titles, unsure, strict=True)})
+for title, share in list(zip(titles, unsure, strict=True))[len(raters) :]:
+    print(f"{title}: {share:.0%} of the marked voxels are neither sure nor excluded")
 assert torch.equal(mean, raters.mean(dim=0))
 assert len(raters) < 3 or unsure[-1] < 0.5 * unsure[-2]
 
@@ -320,14 +323,25 @@ assert means[0] < means[1] <= means[2] + 1e-6
 # `LesionInstancesd` finds the lesions once: an instance map, and a table with a row a lesion. Then
 # any spatial transform of MONAI's may run, on image and soft mask bilinearly, on the map to the
 # nearest voxel, and `LesionsFromInstancesd` reads off what is left of each lesion. Here the largest
-# lesion is cut out, cut out and turned and enlarged, and cut in half.
+# lesion that is not near a border is cut out, also turned and enlarged, and cut in half.
 
 # %%
 keys, modes = ("image", "mask", "instances"), ("bilinear", "bilinear", "nearest")
+
+
+def inner(lesions, shape):
+    """The lesions far enough from the border for a patch of 24 voxels around them."""
+    far = [one.centre.minimum(torch.tensor(shape) - one.centre).min() for one in lesions]
+    return [one for one, distance in zip(lesions, far, strict=True) if distance > 13]
+
+
+volumes = [
+    max((one.volume_mm3 for one in inner(scan.lesions, scan.shape)), default=0.0) for scan in facts
+]
+item = FuseRatersd()(LoadLesionCased()({"case": table.cases[volumes.index(max(volumes))]}))
 whole = LesionInstancesd(raters_key="raters")(item)
-lesions, last = LesionsFromInstancesd()(whole)["lesions"], torch.tensor(case.image.shape) - 13
-inner = [one for one in lesions if bool(((one.centre > 13) & (one.centre < last)).all())]
-lesion = max(inner or lesions, key=lambda one: one.volume_mm3)
+lesions = inner(LesionsFromInstancesd()(whole)["lesions"], item["image"].shape[1:])
+lesion = max(lesions, key=lambda one: one.volume_mm3)
 first = [max(int(middle) - 12, 0) for middle in lesion.centre]
 cut = SpatialCropd(keys, roi_start=first, roi_end=[one + 24 for one in first])
 turn = Affined(
@@ -387,7 +401,10 @@ assert abs(half.volume_mm3 / lesion.volume_mm3 - share) < 1e-3
 # %%
 run = work / "run"
 settings = {"seed": seed, **size["train"]}
-trained = train(seen, run, plan=work / "plan.json", settings=settings, device=device)
+with warnings.catch_warnings(record=True) as told:
+    trained = train(seen, run, plan=work / "plan.json", settings=settings, device=device)
+for words in sorted({str(one.message) for one in told if one.category is UserWarning}):
+    print("warning:", words)
 print({name: trained.training[name] for name in ("steps", "planned", "stopped_by")})
 print(sorted(path.name for path in run.iterdir()))
 
