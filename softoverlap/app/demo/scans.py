@@ -48,9 +48,10 @@ def write_scans(folder: Path, options: DemoOptions) -> DemoScans:
     write_phantoms(known, count, seed, shape=options.shape)
     write_phantoms(unseen, options.test_scans, seed + UNSEEN, shape=options.shape)
     cases = find_cases(known).cases
-    parts = cases[: options.train_scans], cases[options.train_scans :]
-    write_splits(known / SPLITS, [Fold(*(tuple(case.name for case in part) for part in parts))])
-    return DemoScans(known, *map(_read, parts), _read(find_cases(unseen).cases))
+    seen, held = cases[: options.train_scans], cases[options.train_scans :]
+    names = [tuple(case.name for case in part) for part in (seen, held)]
+    write_splits(known / SPLITS, [Fold(*names)])
+    return DemoScans(known, _read(seen), _read(held), _read(find_cases(unseen).cases))
 
 
 def write_plan(path: Path, scans: Sequence[LoadedCase]) -> None:
