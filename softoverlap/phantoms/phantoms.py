@@ -51,12 +51,11 @@ class LesionPhantoms(Dataset[Phantom]):
     """Seeded 3D scans with lesions, raters and distractors, for detectors and for measures.
 
     Each has up to six lesions, of which a third has a neighbour; where a rater joins neighbours,
-    they are one lesion. Sizes are those of lesions of multiple sclerosis, from two voxels to a
-    centimetre, with a median of about 20 mm³. Lesions are irregular and mottled, have soft edges,
-    and fade into a dark rim. Vessels (bright tubes) and cysts (bright, round, even, sharp) have
-    similar contrasts and sizes, and raters do not mark them, so intensity is not enough to find
-    lesions. Tissue has texture at three scales, a bias field and noise, above which the faintest
-    lesions hardly rise.
+    they are one lesion. Sizes go from a few voxels to more than a centimetre, with a median of
+    about 70 mm³. Lesions are irregular and mottled, have soft edges, and fade into a dark rim.
+    Vessels (bright tubes) and cysts (bright, round, even, sharp) have similar contrasts and sizes,
+    and raters do not mark them, so intensity is not enough to find lesions. Tissue has texture at
+    three scales, a bias field and noise.
 
     The raters, the same for all scans of a seed, differ in bias, in the jitter of their outlines
     and in what they overlook. A lesion's existence follows what can be seen of it: all mark one
