@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from _demo import demo_words
 from _plots import draw_growth, draw_headlines, save
 from _ratios import Ratio, ratios
 from _tables import markdown_table, with_block
@@ -283,7 +284,8 @@ def with_blocks(page: str, stored: Stored) -> str:
 
 
 def with_speed(readme: str, stored: Stored) -> str:
-    """The README with its sentence on speed written anew."""
+    """The README with its sentences on speed and on the demo written anew."""
+    readme = with_block(readme, demo_words(stored), "demo", "end of demo")
     return with_block(readme, speed(stored), "speed", "end of speed")
 
 

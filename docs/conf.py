@@ -50,7 +50,11 @@ ROOMS = {
     "images": "Images and boxes in files",
     "for_monai": "Metrics, transforms and detection with MONAI",
 }
-APPLICATION = {"cohort": "Scores of a cohort", "report": "Pictures and pages"}
+APPLICATION = {
+    "train": "Training, detection and planning on files",
+    "cohort": "Scores of a cohort",
+    "report": "Pictures and pages",
+}
 
 
 INTRODUCTION = """# Public names
@@ -80,6 +84,10 @@ def write_list_of_names() -> None:
 
 
 SHOWN_OF_APPLICATION = (
+    "train", "Trained", "TrainingRun", "training_config", "load_checkpoint", "fresh_detector",
+    "LesionDetector", "detect", "detect_files", "Detections", "FileResult", "find_scans",
+    "evaluate", "Evaluation", "scan_target", "plan_scans", "PlannedScans", "scan_facts",
+    "ScanFacts", "pick_device",
     "DaskRunner", "ProcessPool", "ScorePair", "ScoreSettings", "find_pairs", "read_pairs",
     "score_case", "score_cohort", "Report", "plot_case", "plot_froc", "save_figure", "write_report",
 )  # fmt: skip

@@ -10,6 +10,8 @@ import json
 import os
 import shutil
 import sys
+from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +42,11 @@ def draw_phantom() -> Figure:
     scan = load_case(find_cases("phantoms").cases[1])
     largest = max(scan.lesions, key=lambda lesion: lesion.volume_mm3)
     return plot_case(
-        scan.image, affine=scan.affine, soft_mask=scan.mask, centre=largest.centre.tolist(), zoom=40
+        scan.image,
+        affine=scan.affine,
+        soft_mask=scan.mask,
+        centre=largest.centre.tolist(),
+        zoom=40.0,
     )
 
 
@@ -64,36 +70,30 @@ def draw_found() -> Figure:
         found_boxes=found.boxes[found.above],
         scores=None if found.scores is None else found.scores[found.above],
         centre=case.lesions[best].centre.tolist(),
-        zoom=40,
+        zoom=40.0,
         title=f"{case.name}, findings at a score of {found.score_threshold:.2f} or more",
     )
 
 
-def batches(count: int) -> list[dict[str, Any]]:
-    """Batches as the bundle's training sees them, with the plan."""
+def patches() -> Iterator[tuple[Any, Any, Any]]:
+    """Patches as the bundle's training sees them, with the plan: image, boxes, lesions."""
     parser = ConfigParser()
     parser.read_config([str(LESION_DETECTION / "configs" / "train.yaml"), "plan.json"])
     parser.update({"data_dir": "phantoms", "workers": 0, "output_dir": "runs/looked_at"})
     set_determinism(0)
-    loader = iter(parser.get_parsed_content("train#dataloader"))
-    return [next(loader) for _ in range(count)]
+    for batch in parser.get_parsed_content("train#dataloader"):
+        yield from zip(batch["image"][:, 0], batch["boxes"], batch["lesions"], strict=True)
 
 
 def draw_patches() -> Figure:
-    """Patches with their lesions' boxes, in the layer of the largest lesion's centre."""
-    patches = [
-        (image[0], boxes, lesions)
-        for batch in batches(3)
-        for image, boxes, lesions in zip(
-            batch["image"], batch["boxes"], batch["lesions"], strict=True
-        )
-    ][: 2 * COLUMNS]
+    """The first patches with a lesion, in the layer of the largest lesion's centre."""
+    shown = list(islice((patch for patch in patches() if len(patch[1])), 2 * COLUMNS))
     figure = Figure(figsize=(10, 5.2))
     figure.subplots_adjust(0.005, 0.005, 0.995, 0.995, wspace=0.02, hspace=0.02)
     grid = figure.subplots(2, COLUMNS).flat
-    for axes, (image, boxes, lesions) in zip(grid, patches, strict=True):
-        largest = max(lesions, key=lambda lesion: lesion.volume_mm3, default=None)
-        layer = image.shape[2] // 2 if largest is None else int(largest.centre[2])
+    for axes, (image, boxes, lesions) in zip(grid, shown, strict=True):
+        largest = max(lesions, key=lambda lesion: lesion.volume_mm3)
+        layer = int(largest.centre[2])
         axes.imshow(image[:, :, layer], cmap="gray", vmin=-2, vmax=3)
         for box, lesion in zip(boxes.tolist(), lesions, strict=True):
             if box[2] <= layer + 0.5 <= box[5]:

@@ -64,11 +64,7 @@ def draw() -> Figure:
     for axes, angle in zip(figure.subplots(1, 3), (0.0, -ANGLE, ANGLE), strict=True):
         after = turned(angle)
         share = float(box_iou(after["box"].float(), after["boxes"].float()))
-        mask = (
-            after["mask"][0].as_tensor()
-            if hasattr(after["mask"], "as_tensor")
-            else after["mask"][0]
-        )
+        mask = after["mask"][0].as_tensor()
         axes.imshow(mask.amax(dim=2), cmap="Greys", vmin=0, vmax=1.25, extent=(0, SIDE, SIDE, 0))
         for box, colour in ((after["box"][0], ORANGE), (after["boxes"][0], BLUE)):
             low, high = box[:2].tolist(), box[3:5].tolist()

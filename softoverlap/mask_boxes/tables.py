@@ -19,6 +19,7 @@ from softoverlap.lesion import Lesion
 from softoverlap.mask_boxes.summing import kernels_sum, summed_by_kernels
 
 _WIDE_LAYER = 64  # numbers in a row, and so far apart are the steps of a line
+_WORTH_ONE_WRITE = 1 << 15  # voxels; of fewer each operation has its price, not each number
 
 
 @dataclass(frozen=True, eq=False)
@@ -275,7 +276,7 @@ def _summed_across_rows(
 
 def _padded(masks: Shaped[Tensor, "masks *spatial"]) -> Float[Tensor, "masks *nodes"]:
     """In float64, behind a layer of zeros on each axis; on the way no more is written than that."""
-    if not may_look(masks) or masks.requires_grad:
+    if masks.numel() < _WORTH_ONE_WRITE or not may_look(masks) or masks.requires_grad:
         return F.pad(widened(masks), [1, 0] * (masks.ndim - 1))
     sides = [side + 1 for side in masks.shape[1:]]
     padded = torch.empty((len(masks), *sides), dtype=torch.float64)

@@ -18,7 +18,7 @@ Window = tuple[slice, ...]
 NOISE = 3.0
 """Spread of the noise of each voxel."""
 
-TEXTURE = ((1.2, 2.5), (3.0, 3.0), (8.0, 4.0))
+TEXTURE = ((1.2, 2.0), (3.0, 3.0), (8.0, 4.0))
 """Scale in mm and spread of each part of the tissue's texture."""
 
 VESSEL_PIECES = 8

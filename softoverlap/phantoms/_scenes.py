@@ -14,19 +14,19 @@ import numpy as np
 from softoverlap.phantoms import _anatomy as anatomy
 from softoverlap.phantoms._anatomy import Body, Grid
 
-CONTRASTS = (10.0, 40.0)
+CONTRASTS = (14.0, 42.0)
 """Smallest and largest contrast of lesions, cysts and vessels to the tissue around 100."""
 
-LESION_RADII = (0.8, 1.6, 5.0)
+LESION_RADII = (0.9, 2.4, 5.0)
 """Smallest, median and largest radius of lesions, in mm."""
 
-CYST_RADII = (1.2, 2.2, 5.0)
+CYST_RADII = (1.2, 2.6, 5.0)
 """Smallest, median and largest radius of cysts, in mm."""
 
 VESSEL_RADII = (0.6, 1.3, 3.0)
 """Smallest, median and largest radius of vessels, in mm."""
 
-SPREAD = 0.45
+SPREAD = 0.4
 """Spread of the logarithm of a radius."""
 
 NEIGHBOUR = 0.35

@@ -136,7 +136,7 @@ def _image(
     cysts: Sequence[anatomy.Body],
 ) -> np.ndarray:
     image = anatomy.tissue(rng, grid)
-    for _ in range(int(rng.integers(6, 11))):
+    for _ in range(int(rng.integers(5, 9))):
         radius, contrast = scenes.size(rng, scenes.VESSEL_RADII), scenes.contrast(rng)
         anatomy.paint_vessel(grid, image, anatomy.vessel(rng, grid), radius, contrast)
     for body in lesions:

@@ -111,10 +111,11 @@ def clash_of(
     """Boxes of one class clash where their overlap is above the threshold."""
     if not isinstance(overlap, BoxOverlap) or overlap.least_iou is None or threshold < 0:
         return _dense_clash(boxes, labels, overlap, threshold)
+    corners = boxes.mT.contiguous()  # an overlap reads coordinate by coordinate
     return MeetingClash(
         shrunk(boxes, overlap.least_iou(threshold)),
         labels,
-        lambda i, j: overlap.pairs(boxes[i], boxes[j], validate=False) > threshold,
+        lambda i, j: overlap.pairs(corners[:, i].mT, corners[:, j].mT, validate=False) > threshold,
     )
 
 

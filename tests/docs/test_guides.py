@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import tomllib
 from pathlib import Path
 
 import pytest
+import torch
 from typer.testing import CliRunner
 
+from softoverlap import box_iou, lesions_from_mask
 from softoverlap.anchors import AnchorPlan
 from softoverlap.app.cli import app
 from softoverlap.images import write_json
 from tests.support.bundle_runs import tiny_scans
 from tests.support.monai_detection import write_data
 from tests.support.pages import blocks, page_text, pictures, run_page
+from tests.support.scripts import loaded_script
 
 ROOT = Path(__file__).parents[2]
 GUIDES = ("install.md", "train.md", "detect.md", "coming_from_monai.md", "bundle.md")
@@ -29,6 +33,7 @@ def softoverlap(words):
     if training:
         words = [*words, *OPTIONS, *(() if "--steps" in words else ("--steps", "2"))]
         words += () if "--plan" in words else ("--set", "strides=[2,2]")
+        words += () if "runs/mine" in words else ("--set", "pictures=0")
         words = ["3" if word == "2000" else word for word in words]
     result = CliRunner().invoke(app, words)
     assert result.exit_code == 0, result.output
@@ -59,7 +64,9 @@ def run(words):
 
 def shortened(code):
     """A training in a script, of few steps and channels."""
-    return code.replace('settings={"steps": 1000}', f"settings={ {**TINY, 'steps': 2} }")
+    return code.replace(
+        'settings={"steps": 1000}', f"settings={ {**TINY, 'steps': 2, 'pictures': 0} }"
+    )
 
 
 @pytest.fixture
@@ -115,7 +122,11 @@ def test_the_commands_of_the_page_on_detection_run(trained, monkeypatch):
 @pytest.mark.slow
 def test_the_list_of_the_tutorial_trains(here):
     (here / "luna").mkdir()
-    write_data(here / "luna")
+    path = write_data(here / "luna")
+    listed = json.loads(path.read_text())
+    for box in (box for part in listed.values() for entry in part for box in entry["box"]):
+        box[:2] = -box[0], -box[1]  # LUNA16's millimetres point to LPS
+    path.write_text(json.dumps(listed))
     scope = run_page("coming_from_monai.md", run, with_a_detector)
     assert scope["metric"].aggregate() == 1
 
@@ -127,6 +138,15 @@ def with_a_detector(code):
     return made + code if code.startswith("detector.") else code
 
 
+def test_the_picture_of_a_turned_lesion_shows_what_the_page_says():
+    with loaded_script("docs/figures/turned_lesion.py") as script:
+        still, turned = script.turned(0.0), script.turned(script.ANGLE)
+    assert torch.equal(still["box"].float(), still["boxes"].float())
+    assert box_iou(turned["box"].float(), turned["boxes"].float()) < 0.5
+    (anew,) = lesions_from_mask(turned["mask"][0].as_tensor(), spacing=(1.0, 1.0, 1.0))
+    assert (turned["boxes"][0] - anew.box).abs().max() <= 1
+
+
 @pytest.mark.parametrize("guide", GUIDES)
 def test_a_guide_has_a_picture_and_is_linked(guide):
     assert list(pictures(page_text(guide)))
@@ -135,7 +155,12 @@ def test_a_guide_has_a_picture_and_is_linked(guide):
     assert f"](docs/{guide})" in (ROOT / "README.md").read_text(encoding="utf-8")
 
 
+def test_the_pictures_are_of_the_scans_that_the_page_says():
+    with loaded_script("docs/figures/guides.py") as script:
+        words = " ".join(page_text("train.md").split())
+        assert f"a short run on {script.SCANS} such scans" in words
+
+
 def test_lines_of_the_guides_are_short():
     for guide in GUIDES:
-        lines = [line for line in page_text(guide).splitlines() if line[:1] not in ("|", "!")]
-        assert max(map(len, lines)) <= 120, guide
+        assert max(map(len, page_text(guide).splitlines())) <= 120, guide

@@ -8,12 +8,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from softoverlap._checks import check_positive, refusal
 from softoverlap.images import read_json, write_json
 
 SETTINGS: Mapping[str, Any] = {"steps": 1500, "minutes": 4.5, "val_interval": 1000}
 """Settings of the training, by the names of `train.yaml`: validated once, when it ends."""
 
-_MARKER = "demo.json"
+_MARKER, _STRIDE = "demo.json", 8
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,9 @@ class DemoOptions:
         planned: Train with a plan of anchors, patches and sampling, as `softoverlap plan` makes it.
         settings: Settings of the training by the names of `train.yaml`, which follow the plan.
 
+    Raises:
+        ValueError: If a patch is no multiple of the stride of the network, or time is not above 0.
+
     Examples:
         >>> DemoOptions(seed=2).training["seed"]
         2
@@ -41,6 +45,13 @@ class DemoOptions:
     overlays: int = 6
     planned: bool = True
     settings: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if any(side < _STRIDE or side % _STRIDE for side in self.settings.get("patch_size", ())):
+            patch = tuple(self.settings["patch_size"])
+            raise refusal("patch_size", f"must be a multiple of {_STRIDE}, got {patch}")
+        if (minutes := self.training["minutes"]) is not None:
+            check_positive(minutes=minutes)
 
     @staticmethod
     def fast(seed: int = 0) -> DemoOptions:

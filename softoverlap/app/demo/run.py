@@ -28,8 +28,12 @@ from softoverlap.app.train import (
     evaluate,
     pick_device,
     scan_target,
+    training_config,
 )
 from softoverlap.images import find_cases, write_json
+
+THRESHOLD_SCANS = 6
+"""Scans that the plain threshold is fitted to: it has two numbers to learn."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,6 +92,7 @@ def run_demo(
 
     options, output = options or DemoOptions(), Path(output)
     device = pick_device(device)
+    training_config(output / "phantoms", output, settings=options.training)  # and so do slips
     claim(output, options, resume)
     count = options.train_scans + options.validation_scans + options.test_scans
     say(f"writing {count} phantoms to {output / 'phantoms'}")
@@ -99,7 +104,7 @@ def run_demo(
     detections = [result.detections for result in results if result.detections is not None]
     say("comparing with an untrained network and with a threshold")
     targets = [scan_target(scan) for scan in scans.unseen]
-    threshold = fit_threshold(scans.seen[:12])
+    threshold = fit_threshold(scans.seen[:THRESHOLD_SCANS])
     baselines = {"untrained": untrained(model, options.seed), "threshold": threshold.boxes}
     evaluations = {
         "trained": evaluate([one.prediction for one in detections], targets, at=_at(model)),

@@ -13,6 +13,7 @@ from math import inf
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from monai.bundle import ConfigParser
 from monai.bundle.utils import merge_kv
 
@@ -97,6 +98,7 @@ def training_config(
     parser.update({"data_dir": str(data), "output_dir": str(output)})
     made: dict[str, Any] = parser.get()
     _check_ranges(made)
+    _check_patch(made)
     return made
 
 
@@ -131,6 +133,24 @@ def _check_ranges(config: Mapping[str, Any]) -> None:
             number = isinstance(value, int | float) and not isinstance(value, bool)
             if not number or not fits(value):
                 raise refusal(name, f"must {expected}, got {value}")
+
+
+def _check_patch(config: Mapping[str, Any]) -> None:
+    """The patch can be halved as often as the network does it."""
+    patch, strides = config["patch_size"], config["strides"]
+    try:
+        edges = np.broadcast_to(np.asarray(patch, dtype=int), 3)
+        steps = [np.broadcast_to(np.asarray(step, dtype=int), 3) for step in strides]
+    except (TypeError, ValueError):  # an expression, or what the network will refuse
+        return
+    total = np.prod(steps, axis=0) if config["sizes"] is None else steps[-1]
+    if (edges < total).any() or (edges % total).any():
+        every = set(total.tolist())
+        words = f"{total[0]}" if len(every) == 1 else " x ".join(map(str, total))
+        complaint = (
+            f"must be a multiple of {words}, the network's stride, on each axis, got {patch}"
+        )
+        raise refusal("patch_size", complaint)
 
 
 @contextmanager

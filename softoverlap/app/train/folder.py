@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from softoverlap.for_monai import read_checkpoint
-from softoverlap.images import SPLITS, Fold, read_json, read_splits
+from softoverlap.images import SPLITS, Fold, read_json
 
 _EPOCHS = "checkpoint_epoch=*.pt"
 _WRITTEN = (
@@ -63,8 +63,8 @@ class RunFolder:
     @property
     def fold(self) -> Fold:
         """Names of the scans that trained and validated."""
-        (fold,) = read_splits(self.path / SPLITS)
-        return fold
+        (parts,) = read_json(self.path / SPLITS)  # unlike folds, it may have nothing to validate on
+        return Fold(tuple(parts["train"]), tuple(parts["val"]))
 
     @property
     def training(self) -> dict[str, Any]:

@@ -23,7 +23,9 @@ def saved(path, **changes):
 
 
 def test_a_checkpoint_brings_back_the_same_detections(tmp_path):
-    model = lively_detector(spacing=[1.0, 1.0, 1.5], intensity=[0.5, 0.25], class_names=["cyst"])
+    model = lively_detector(
+        spacing=[1.0, 1.0, 1.5], intensity=[[0.5], [0.25]], class_names=["cyst"]
+    )
     write_checkpoint(tmp_path / "c.pt", model, score_threshold=0.4, threshold_rule="f1 on 3 scans")
     again = load_checkpoint(tmp_path / "c.pt", device="cpu")
     assert again.settings == model.settings

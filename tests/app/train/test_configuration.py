@@ -108,10 +108,16 @@ def test_missing_files_and_plans_in_2d_are_named(tmp_path):
         ({"threshold": 0}, r"threshold must lie in \(0, 1\]"),
         ({"window_overlap": 1}, r"window_overlap must lie in \[0, 1\)"),
         ({"seed": -1}, "seed must be at least 0"),
+        ({"patch_size": [20, 16, 16]}, "patch_size must be a multiple of 8, the network's stride"),
+        ({"channels": [8, 8], "strides": [2, [2, 2, 1]]}, None),
+        ({"strides": [2, [2, 2, 5]], "channels": [8, 8]}, "must be a multiple of 4 x 4 x 10"),
         ({"warmup": "often"}, r"warmup must lie in \[0, 1\], got often"),
     ],
 )
 def test_numbers_out_of_range_are_named(settings, words):
+    if words is None:
+        assert training_config("d", "o", settings=settings)
+        return
     with pytest.raises(ValueError, match=words):
         training_config("d", "o", settings=settings)
 

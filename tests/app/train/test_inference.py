@@ -116,7 +116,7 @@ def test_several_channels_and_classes_are_found():
 
 def test_intensities_may_be_normalised_alike_for_all_scans():
     scan = noise()
-    fixed, each = lively_detector(intensity=[0.5, 0.1]), lively_detector()
+    fixed, each = lively_detector(intensity=[[0.5], [0.1]]), lively_detector()
     brighter = Volume(scan.data + 1, scan.affine)
     maps = {
         model: [detect(model, one).heat_map for one in (scan, brighter)] for model in (fixed, each)
