@@ -41,10 +41,10 @@
 
 # %% [markdown]
 # ## Parameters
-# `SOFTOVERLAP_TUTORIAL` picks the size. `cpu` takes about ten minutes on two cores; the outputs
-# below are of it. `gpu` is for a GPU: patches of 128³ voxels in bfloat16, all scans cached, and
-# scans larger than a window; it has not been run for this page. `fast` takes a minute and checks
-# that every step works: it trains a few steps, too few to find lesions.
+# `SOFTOVERLAP_TUTORIAL` picks the size. `cpu` takes about a quarter of an hour on two cores. `gpu`
+# is for a GPU: patches of 128³ voxels in bfloat16, all scans cached, and scans larger than a
+# window; it has not been run yet. `fast` takes a minute and checks that every step works: it trains
+# a few steps, too few to find lesions.
 
 # %% tags=["parameters"]
 import os
@@ -64,7 +64,7 @@ sizes = {
         "scans": {"seen": 60, "unseen": 16},
         "shape": (96, 96, 64),
         "plan": {"patch_size": 48},
-        "train": {"steps": 450, "epoch_steps": 75, "val_interval": 1},
+        "train": {"steps": 600, "epoch_steps": 90, "val_interval": 1},
     },
     "gpu": {
         "scans": {"seen": 240, "unseen": 60},
@@ -127,7 +127,8 @@ from softoverlap.images import (
 from softoverlap.lesions import threshold_boxes
 
 versions = {one.__name__: one.__version__ for one in (softoverlap, torch, monai)}
-print({"python": platform.python_version(), **versions}, "on", pick_device(device))
+versions["python"] = platform.python_version()
+print(f"setting {setting!r} on {pick_device(device)}, with {versions}")
 
 # %% [markdown]
 # ## 1. Scans in a folder
