@@ -8,7 +8,7 @@ Forward, a slab of about a million numbers is activated, looked at (does each va
 and added up: of each item and channel the intersection, the size of the prediction and that of the
 target, and, where it is asked for, the cross entropy. Only the inputs are kept. Backward, the loss
 hands down its derivative by each of those sums, three numbers an item and channel. Each slab is
-activated again, and its gradient is written:
+activated again (that of a batch of a single one is kept), and its gradient is written:
 
     product   dI/dp = y                                 dP/dp = 1
     min       dI/dp = 1 where p < y, ½ where p = y      dP/dp = 1
@@ -114,7 +114,7 @@ class _Sums(torch.autograd.Function):
         volumes = _Fused(input, target, plan)
         sizes, entropy, densest = volumes.summed()
         ctx.save_for_backward(input, target, sizes)
-        ctx.plan, ctx.may_tie = plan, volumes.may_tie
+        ctx.plan, ctx.may_tie, ctx.known = plan, volumes.may_tie, volumes.known
         return sizes, entropy, densest
 
     @staticmethod
@@ -124,7 +124,7 @@ class _Sums(torch.autograd.Function):
             plain = partial(_plain_outputs, ctx.plan, target)
             wanted = gradients[: 1 + ctx.plan.entropy]
             return *plain_gradients(plain, [input], [True], wanted), None, None
-        by_sizes, volumes = held_gradient(sizes, gradients[0]), _Fused(input, target, ctx.plan)
+        by_sizes, volumes = _held(sizes, gradients[0]), _Fused(input, target, ctx.plan, ctx.known)
         return volumes.gradient(by_sizes, gradients[1], ctx.may_tie), None, None
 
 
@@ -152,6 +152,8 @@ class _Fused(Volumes):
             if self.plan.entropy:
                 entropy += self.cross_entropy(where, truth)
             pred = self.activated(where, looks=self.plan.looks)
+            if self.keeps:
+                self.known = pred
             place = self.place(where)
             for total, part in zip(sizes, self.measured(*self.kept(pred, truth)), strict=True):
                 total[place].add_(part)
@@ -176,7 +178,7 @@ class _Fused(Volumes):
         """The three sums of a slab; a prediction that is in a room is overwritten."""
         room = (
             pred
-            if self.plan.activates and self.plan.form == "min"
+            if self.plan.activates and self.plan.form == "min" and not self.keeps
             else self.room("product", pred.shape)
         )
         if self.plan.form == "squared":
@@ -235,7 +237,7 @@ class _Fused(Volumes):
         if may_tie:
             equal = slope == 0
             slope.masked_fill_(equal & (truth == 1), 1).masked_fill_(equal & (truth == 0), -1)
-        slope.add_(1).mul_(factor).add_(shift)
+        torch.addcmul(shift, slope.add_(1), factor, out=slope)  # exact, as is 0, 1 or 2 times it
 
     def chained(self, slope: Tensor, pred: Tensor, into: Tensor) -> Tensor:
         """The derivative by the logits, from that by the probabilities; in its place or a room."""
@@ -256,6 +258,14 @@ class _Fused(Volumes):
         if not self.plan.labels:
             shares.mul_(truth.sum(dim=1, keepdim=True))
         return shares.sub_(truth)
+
+
+def _held(sizes: Tensor, gradient: Tensor) -> Tensor:
+    """`held_gradient`, of which most sums need nothing: none is so small."""
+    largest = torch.finfo(gradient.dtype).max
+    if sizes.numel() and sizes.amin().item() * largest > 2.0**16:
+        return gradient
+    return held_gradient(sizes, gradient)
 
 
 def _factors(form: str, by_sizes: Tensor) -> tuple[Tensor, Tensor]:

@@ -49,14 +49,22 @@ class Volumes:
 
     The background that does not count is left out at once or, where the channels of a voxel are
     coupled, `skipped` after the activation.
+
+    A batch of a single slab, where fixed costs rule, `keeps` its prediction for the gradient; then
+    it is `known`.
     """
 
-    def __init__(self, input: Tensor, target: Tensor, plan: Plan) -> None:
+    def __init__(
+        self, input: Tensor, target: Tensor, plan: Plan, known: Tensor | None = None
+    ) -> None:
         self.plan, self.prepare, self.given = plan, plan.prepare, input
         background = int(not plan.prepare.include_background)
         self.skipped, self.left_out = (background, 0) if plan.coupled else (0, background)
         self.input, self.labels = without(self.left_out, input.flatten(2)), target.flatten(2)
         self.target = self.labels if plan.labels else without(self.left_out, self.labels)
+        self.known = known
+        alone = self.input.numel() <= AT_ONCE and len(list(self.slabs())) == 1
+        self.keeps = alone and plan.activates and not plan.entropy
         self.rooms: dict[str, Tensor] = {}
         self.densest = 0.0
         self.extremes = {"input": (torch.inf, -torch.inf), "target": (torch.inf, -torch.inf)}
@@ -92,6 +100,8 @@ class Volumes:
 
     def activated(self, where: Where, *, looks: bool = False) -> Tensor:
         """The prediction of a slab, 0 in voxels that do not count."""
+        if self.known is not None:
+            return self.known
         logits = self.read("logits", self.input[where])
         if self.prepare.sigmoid:
             pred = torch.sigmoid(logits, out=self.room("pred", logits.shape))

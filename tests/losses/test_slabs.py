@@ -327,3 +327,13 @@ def test_labels_made_in_inference_mode_are_taken():
     logits = torch.zeros(1, 2, 4, 4, requires_grad=True)
     SoftDiceLoss(softmax=True, to_onehot_y=True)(logits, labels).backward()
     assert logits.grad.abs().sum() > 0
+
+
+@pytest.mark.parametrize("activation", ["sigmoid", "softmax"])
+def test_a_prediction_that_is_kept_gives_the_same_gradient_again(activation):
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(2, 3, 9, 8, generator=generator).requires_grad_()
+    target = torch.rand(2, 3, 9, 8, generator=generator)
+    loss = SoftDiceLoss(**{activation: True})(logits, target)
+    first, second = (torch.autograd.grad(loss, logits, retain_graph=True)[0] for _ in range(2))
+    assert torch.equal(first, second)
