@@ -1,6 +1,6 @@
 """The demo at three seeds, with a plan and without: CPM and AP on unseen phantoms, two baselines.
 
-Run: python benchmarks/demo_seeds.py   (six trainings of at most 4.5 minutes, with all around them
+Run: python benchmarks/demo_seeds.py   (six trainings of at most 4 minutes, with all around them
 less than an hour on two cores)
 
 A run that is interrupted goes on: what is done is kept in the folder of --runs, by default

@@ -14,10 +14,10 @@ import numpy as np
 from softoverlap.phantoms import _anatomy as anatomy
 from softoverlap.phantoms._anatomy import Body, Grid
 
-CONTRASTS = (14.0, 42.0)
+CONTRASTS = (16.0, 42.0)
 """Smallest and largest contrast of lesions, cysts and vessels to the tissue around 100."""
 
-LESION_RADII = (0.9, 2.4, 5.0)
+LESION_RADII = (0.9, 2.6, 5.0)
 """Smallest, median and largest radius of lesions, in mm."""
 
 CYST_RADII = (1.2, 2.6, 5.0)

@@ -52,7 +52,7 @@ class LesionPhantoms(Dataset[Phantom]):
 
     Each has up to six lesions, of which a third has a neighbour; where a rater joins neighbours,
     they are one lesion. Sizes go from a few voxels to more than a centimetre, with a median of
-    about 70 mm³. Lesions are irregular and mottled, have soft edges, and fade into a dark rim.
+    about 80 mm³. Lesions are irregular and mottled, have soft edges, and fade into a dark rim.
     Vessels (bright tubes) and cysts (bright, round, even, sharp) have similar contrasts and sizes,
     and raters do not mark them, so intensity is not enough to find lesions. Tissue has texture at
     three scales, a bias field and noise.

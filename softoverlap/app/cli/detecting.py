@@ -31,7 +31,7 @@ from softoverlap.app.cli.options import Device, Resume, Seed
 def demo(
     output: Annotated[Path, typer.Option(help="Folder for everything.")] = Path("runs/demo"),
     seed: Seed = 0,
-    minutes: Annotated[float, typer.Option(help="Longest training time.")] = 4.5,
+    minutes: Annotated[float, typer.Option(help="Longest training time.")] = 4.0,
     fast: Annotated[
         bool, typer.Option("--fast", help="Few scans and steps: a quick check, not a result.")
     ] = False,
@@ -41,7 +41,7 @@ def demo(
     device: Device = "auto",
     resume: Resume = False,
 ) -> None:
-    """Train and test on simulated scans, in about six minutes on two cores.
+    """Train and test on simulated scans, in up to eight minutes on two cores.
 
     Writes simulated scans (phantoms) as NIfTI, plans and trains on some as
     `softoverlap plan` and `softoverlap train` do, chooses the score threshold on

@@ -11,7 +11,7 @@ from typing import Any
 from softoverlap._checks import check_positive, refusal
 from softoverlap.images import read_json, write_json
 
-SETTINGS: Mapping[str, Any] = {"steps": 1500, "minutes": 4.5, "val_interval": 1000}
+SETTINGS: Mapping[str, Any] = {"steps": 1500, "minutes": 4.0, "val_interval": 1000}
 """Settings of the training, by the names of `train.yaml`: validated once, when it ends."""
 
 _MARKER, _STRIDE = "demo.json", 8

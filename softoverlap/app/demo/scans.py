@@ -48,10 +48,9 @@ def write_scans(folder: Path, options: DemoOptions) -> DemoScans:
     write_phantoms(known, count, seed, shape=options.shape)
     write_phantoms(unseen, options.test_scans, seed + UNSEEN, shape=options.shape)
     cases = find_cases(known).cases
-    seen, held = cases[: options.train_scans], cases[options.train_scans :]
-    names = [tuple(case.name for case in part) for part in (seen, held)]
-    write_splits(known / SPLITS, [Fold(*names)])
-    return DemoScans(known, _read(seen), _read(held), _read(find_cases(unseen).cases))
+    train, validation = cases[: options.train_scans], cases[options.train_scans :]
+    write_splits(known / SPLITS, [Fold(_names(train), _names(validation))])
+    return DemoScans(known, _read(train), _read(validation), _read(find_cases(unseen).cases))
 
 
 def write_plan(path: Path, scans: Sequence[LoadedCase]) -> None:
@@ -62,3 +61,7 @@ def write_plan(path: Path, scans: Sequence[LoadedCase]) -> None:
 
 def _read(cases: Sequence[Case]) -> list[LoadedCase]:
     return [load_case(case) for case in cases]
+
+
+def _names(cases: Sequence[Case]) -> tuple[str, ...]:
+    return tuple(case.name for case in cases)
