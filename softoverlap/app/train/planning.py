@@ -130,7 +130,7 @@ def plan_scans(
     plan = replace(
         plan,
         batch_size=count,
-        foreground=round(max(0.0, (SHOW_A_LESION - shown) / max(1 - shown, 1e-9)), 2),
+        foreground=_foreground(shown, sum(map(bool, kept)) / len(kept)),
         expected_quality=_by_class(quality, best, classes, plan.ndim),
     )
     return PlannedScans(plan, lesions, quality, best, classes, left_out, shown, count * bytes_each)
@@ -222,6 +222,12 @@ def _share_that_shows_a_lesion(
 def _class_of(volume: float, ndim: int) -> str:
     names = SIZES.names(ndim)
     return next(n for n, (low, high) in zip(names, SIZES.bounds, strict=True) if volume < high)
+
+
+def _foreground(shown: float, with_lesions: float) -> float:
+    """Share of patches to take around a lesion, which only some of the scans have."""
+    wanted = (SHOW_A_LESION - shown) / max(with_lesions - shown, 1e-9)
+    return round(min(max(0.0, wanted), 1.0), 2)
 
 
 def _by_class(

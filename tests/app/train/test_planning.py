@@ -107,6 +107,15 @@ def test_where_patches_rarely_show_a_lesion_some_are_taken_around_one():
     assert both == pytest.approx(2 / 3, abs=0.01)
 
 
+def test_scans_without_lesions_leave_more_to_the_others():
+    with_lesion, empty = facts(SMALL[:1], (96, 96, 96)), facts([], (96, 96, 96))
+    planned = plan_scans([with_lesion] * 3 + [empty], patch_size=32)
+    foreground = planned.plan.foreground
+    shown = 3 / 4 * foreground + (1 - foreground) * planned.shown
+    assert shown == pytest.approx(2 / 3, abs=0.01)
+    assert plan_scans([with_lesion, empty, empty], patch_size=32).plan.foreground == 1
+
+
 def test_scans_full_of_lesions_need_no_sampling():
     grid = [
         ((x, y, z), (x + 3, y + 3, z + 3))
