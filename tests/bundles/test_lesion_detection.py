@@ -158,7 +158,7 @@ def test_two_channels_and_two_classes_in_the_layout_of_nnunet_train(tmp_path):
     )
     workflow = run_bundle(
         "train.yaml", data_dir=str(folder), output_dir=str(tmp_path / "run"), max_epochs=1,
-        val_interval=1, folds=str(tmp_path / "splits.json"), score_threshold=0.0,
+        val_interval=1, folds=str(tmp_path / "splits.json"), lowest_score=0.0,
     )  # fmt: skip
     (batch,) = workflow.evaluator.state.batch
     assert batch["name"] == "pat-2_a"

@@ -159,6 +159,8 @@ def own_errors() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
+        if "inline_container" in str(error):  # how PyTorch's writer of files says it
+            raise OSError("a checkpoint could not be written: is the disk full?") from error
         own: BaseException = error
         while isinstance(own, RuntimeError) and own.__cause__ is not None:
             own = own.__cause__

