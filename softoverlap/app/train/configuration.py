@@ -159,11 +159,11 @@ def own_errors() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        if "inline_container" in str(error):  # how PyTorch's writer of files says it
-            raise OSError("a checkpoint could not be written: is the disk full?") from error
         own: BaseException = error
         while isinstance(own, RuntimeError) and own.__cause__ is not None:
             own = own.__cause__
+        if "inline_container" in str(own):  # how PyTorch's writer of files says it
+            own = OSError("a checkpoint could not be written: is the disk full?")
         raise own from (None if own is error else error)
 
 
