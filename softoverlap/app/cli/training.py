@@ -147,9 +147,9 @@ def train(
     --resume goes on from the last epoch.
 
     softoverlap train --data FOLDER --dry-run
-    softoverlap train --data FOLDER --plan plan.json --output runs/mine --minutes 60
+    softoverlap train --data FOLDER --plan plan.json --minutes 60
     softoverlap train --data FOLDER --output runs/fold0 --folds 5 --fold 0
-    softoverlap train --data FOLDER --set max_epochs=50 --set matcher#num_candidates=9
+    softoverlap train --data FOLDER --set matcher#num_candidates=9
     """
     from softoverlap.app.train import TrainingRun, pick_device
     from softoverlap.images import find_cases

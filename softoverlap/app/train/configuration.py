@@ -169,6 +169,8 @@ def own_errors() -> Iterator[None]:
 
 def _planned(path: str | os.PathLike[str]) -> dict[str, Any]:
     """What a plan says of a training, checked."""
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"plan {path} must be a file of `softoverlap plan`, found none")
     plan = read_plan(path)
     if plan.ndim != 3:
         raise refusal("plan", f"must be one in 3D, as the bundle trains, got 2D in {path}")

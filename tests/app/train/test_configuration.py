@@ -92,6 +92,8 @@ def test_unreadable_files_are_named(tmp_path, name, content, words):
 def test_missing_files_and_plans_in_2d_are_named(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"config .*none\.yaml must be a file"):
         training_config("d", "o", config=[tmp_path / "none.yaml"])
+    with pytest.raises(FileNotFoundError, match=r"plan .*none\.json must be a file of"):
+        training_config("d", "o", plan=tmp_path / "none.json")
     flat = {"strides": [[2, 2]], "sizes": [[[3, 4]]]}
     with pytest.raises(ValueError, match="plan must be one in 3D"):
         training_config("d", "o", plan=written(tmp_path, "plan.json", flat))
