@@ -171,9 +171,9 @@ class SoftRetinaNetDetector(RetinaNetDetector):
 
     def set_box_selector_parameters(
         self,
-        score_thresh: float = 0.05,
+        score_thresh: float | int = 0.05,
         topk_candidates_per_level: int = 1000,
-        nms_thresh: float = 0.5,
+        nms_thresh: float | int = 0.5,
         detections_per_img: int = 300,
         apply_sigmoid: bool = True,
     ) -> None:
