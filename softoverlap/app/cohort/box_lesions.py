@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import Any
 
@@ -16,7 +17,7 @@ from softoverlap.app.cohort.matches import LesionMatches, left_out
 from softoverlap.app.cohort.records import ScoreSettings
 from softoverlap.app.cohort.tables import LesionTables, Row, place_columns
 from softoverlap.measures import Hit, Outcomes, centred_in, match_scan
-from softoverlap.overlaps import BoxOverlap, best_iou_of_size, box_iou
+from softoverlap.overlaps import BoxOverlap, best_iou_of_size, box_iou, box_volume
 
 
 def box_lesions(
@@ -165,8 +166,10 @@ def _reach_themselves(truth: Marked, target: dict[str, Any], hit: Hit) -> Bool[T
 def _beyond_smallest_anchor(
     pred: Marked, truth: Marked, hit: Hit, counts: Bool[Tensor, "lesions"]
 ) -> int | None:
-    """How many lesions no box of the detector's smallest anchor could hit, where that is known."""
+    """How many lesions are too small for any box of the detector's smallest anchor, where known."""
     if pred.stored.smallest_anchor is None or hit.overlap is not box_iou:
         return None
-    best = best_iou_of_size(truth.boxes, pred.stored.smallest_anchor)
-    return int((counts & ~hit.reached(best)).sum())
+    size = pred.stored.smallest_anchor
+    smaller = box_volume(truth.boxes) < math.prod(size)  # other anchors are there for larger ones
+    best = best_iou_of_size(truth.boxes, size)
+    return int((counts & smaller & ~hit.reached(best)).sum())

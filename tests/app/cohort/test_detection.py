@@ -51,6 +51,7 @@ def test_lesions_that_not_even_their_own_box_could_hit_are_counted(tmp_path, hit
         ((5.0, 5.0, 4.0), 0.1, 1),  # 8 of 100
         ((4.0, 4.0, 4.0), 0.2, 1),
         ((12.0, 12.0, 12.0), 0.1, 2),  # neither has 173 of 1728
+        ((1.0, 1.0, 1.0), 0.1, 0),  # all are larger, and other anchors are there for those
         (None, 0.1, None),
     ],
 )
