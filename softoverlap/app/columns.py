@@ -247,7 +247,7 @@ CASES = (
     ),
     Column(
         "lesions_below_smallest_anchor", "Lesions below the smallest anchor",
-        "number of true lesions that no box of the detector's smallest anchor could hit",
+        "number of true lesions too small for any box of the detector's smallest anchor to hit",
         better="lower",
     ),
     Column(

@@ -35,7 +35,8 @@ class LesionMatches:
         score_threshold: The score that was stored with the boxes as their operating point, or None.
         threshold_rule: How that was chosen.
         own_box: How many lesions not even their own tight box could hit, None between masks.
-        smallest_anchor: How many no box of the detector's smallest anchor could hit, or None.
+        smallest_anchor: How many are too small for any box of the detector's smallest anchor, or
+            None.
         at: The score from which found boxes count here; None for all.
 
     Examples:
