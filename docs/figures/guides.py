@@ -15,7 +15,6 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
@@ -25,7 +24,8 @@ from monai.utils import set_determinism
 from softoverlap.app.cli import app
 from softoverlap.app.report import plot_case, save_figure
 from softoverlap.bundles import LESION_DETECTION
-from softoverlap.images import LoadedCase, find_cases, load_case, read_boxes
+from softoverlap.images import BoxFile, LoadedCase, find_cases, load_case, read_boxes
+from softoverlap.overlaps import box_iou
 
 FIGURES = Path(__file__).parent.resolve()
 SCANS = 24
@@ -57,10 +57,10 @@ def held_out() -> list[LoadedCase]:
 
 
 def draw_found() -> Figure:
-    """The held-out scan with most lesions, and the findings in it."""
-    case = max(held_out(), key=lambda case: len(case.lesions))
-    found = read_boxes(Path("found", f"{case.name}_boxes.json"))
-    best = int(np.argmax([lesion.volume_mm3 for lesion in case.lesions]))
+    """The surest finding that hits a lesion of a held-out scan, and the others there."""
+    files = {case.name: read_boxes(Path("found", f"{case.name}_boxes.json")) for case in held_out()}
+    case, place, _ = max(hits(files), key=lambda hit: hit[2])
+    found = files[case.name]
     return plot_case(
         case.image,
         affine=case.affine,
@@ -69,10 +69,23 @@ def draw_found() -> Figure:
         existence=torch.tensor([lesion.existence for lesion in case.lesions]),
         found_boxes=found.boxes[found.above],
         scores=None if found.scores is None else found.scores[found.above],
-        centre=case.lesions[best].centre.tolist(),
+        centre=place,
         zoom=40.0,
         title=f"{case.name}, findings at a score of {found.score_threshold:.2f} or more",
     )
+
+
+def hits(files: dict[str, BoxFile]) -> Iterator[tuple[LoadedCase, list[float], float]]:
+    """Each finding that hits a lesion: its scan, its centre, its score."""
+    for case in held_out():
+        found = files[case.name]
+        if found.scores is None or not case.lesions:
+            continue
+        boxes, scores = found.boxes[found.above], found.scores[found.above]
+        truth = torch.stack([lesion.box for lesion in case.lesions]).to(boxes)
+        for box, score, overlap in zip(boxes, scores, box_iou(boxes, truth), strict=True):
+            if bool((overlap >= 0.1).any()):
+                yield case, ((box[:3] + box[3:]) / 2).tolist(), float(score)
 
 
 def patches() -> Iterator[tuple[Any, Any, Any]]:
