@@ -59,6 +59,13 @@ def refusal(argument: str, complaint: str, kind: type[Refusal] = ValueError) -> 
     return error
 
 
+def own_error(error: BaseException) -> BaseException:
+    """What went wrong: MONAI's transforms and parser raise `RuntimeError` from it."""
+    while isinstance(error, RuntimeError) and error.__cause__ is not None:
+        error = error.__cause__
+    return error
+
+
 def check_tensors(**tensors: object) -> None:
     """Every argument is a dense tensor of real numbers, of a type that is taken."""
     _check_tensors("numbers", tensors)

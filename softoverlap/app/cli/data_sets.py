@@ -36,6 +36,8 @@ def list_cases(table: CaseTable, threshold: float) -> bool:
     Returns:
         Whether all cases can be used and there is at least one lesion.
     """
+    from softoverlap.app.train import no_lesion, read_case
+
     lines, bad = [], 0
     lesions: Counter[int] = Counter()
     with CountBar("reading", len(table.cases), quiet=True) as bar:
@@ -89,31 +91,12 @@ def _line(case: Case, loaded: LoadedCase | None) -> str:
     return f"{files}, {channels}{shape} voxels of {spacing} mm, {lesions}"
 
 
-def no_lesion(scans: int, threshold: float) -> str:
-    """The message if there is no lesion to learn."""
-    return (
-        f"train needs at least one lesion in {plural(scans, 'scan')}, found none at --threshold "
-        f"{threshold:g}: every mask is empty or named above"
-    )
-
-
 def patients(table: CaseTable) -> str:
     """The number of patients, and the names of the first ones."""
     names = sorted({case.patient for case in table.cases})
     shown = ", ".join(names[:3]) + (", …" if len(names) > 3 else "")
     end = f": {shown}; if this is wrong, list the patients in patients.csv" if names else ""
     return f"{plural(len(table.cases), 'case')} of {plural(len(names), 'patient')}{end}"
-
-
-def read_case(case: Case, threshold: float) -> tuple[LoadedCase | None, list[str]]:
-    """The case with notes about it, or None and the error."""
-    from softoverlap.images import load_case
-
-    try:
-        loaded = load_case(case, threshold=threshold)
-        return loaded, list(loaded.notes)
-    except (ValueError, OSError) as error:
-        return None, [str(error)]
 
 
 def check_fold(folds: int | None, fold: int | None) -> None:

@@ -39,10 +39,6 @@ if TYPE_CHECKING:
     from softoverlap.app.train import Trained, TrainingRun
     from softoverlap.images import LoadedCase
 
-_SETTINGS = ("validation", "folds", "fold", "layout", "frame", "threshold", "steps", "minutes",
-             "learning_rate", "seed")  # fmt: skip
-"""Options that have their name in the configuration."""
-
 
 @app.command()
 @one_line_errors
@@ -158,11 +154,13 @@ def train(
     check_fold(folds, fold)
     check_folder(output)
     pick_device(device)
-    values = locals()
-    settings = {name: values[name] for name in _SETTINGS if values[name] is not None}
-    settings |= {"images": str(images)} if images else {}
-    settings |= {"patch_size": [patch] * 3} if patch else {}
-    settings |= {"batch_size": batch} if batch else {}
+    options = {
+        "validation": validation, "folds": folds, "fold": fold, "layout": layout, "frame": frame,
+        "images": images and str(images), "threshold": threshold, "steps": steps,
+        "minutes": minutes, "patch_size": patch and [patch] * 3, "batch_size": batch,
+        "learning_rate": learning_rate, "seed": seed,
+    }  # fmt: skip
+    settings = {name: value for name, value in options.items() if value is not None}
     settings |= _intensity(intensity) | _named(chosen or [])
     if dry_run:
         table = find_cases(data, layout=layout, images=images, frame=frame)

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from softoverlap.app.train import Detections, Evaluation
 from softoverlap.images import LoadedCase, axis_names, write_json, write_table
@@ -85,7 +84,7 @@ def draw(
         figure = plot_case(
             scan.image,
             affine=scan.affine,
-            soft_mask=_soft_mask(scan),
+            soft_mask=scan.mask,
             truth_boxes=torch.stack([lesion.box for lesion in scan.lesions]),
             existence=torch.tensor([lesion.existence for lesion in scan.lesions]),
             found_boxes=detected.box[shown],
@@ -122,15 +121,3 @@ def write_page(output: Path, metrics: Mapping[str, Any]) -> None:
         output / "results", output / "report.html", images=unseen / "images",
         title="softoverlap demo: lesions found in unseen phantoms", overwrite=True,
     )  # fmt: skip
-
-
-def _soft_mask(scan: LoadedCase) -> Tensor:
-    """The lesions' crops put back into the image."""
-    mask = torch.zeros_like(scan.image)
-    for lesion in scan.lesions:
-        window = tuple(
-            slice(first, first + side)
-            for first, side in zip(lesion.offset.tolist(), lesion.crop.shape, strict=True)
-        )
-        mask[window] = torch.maximum(mask[window], lesion.crop)
-    return mask

@@ -15,7 +15,7 @@ from softoverlap.app.train.files import FileResult, detect_files, find_scans, wr
 from softoverlap.app.train.inference import detect
 from softoverlap.app.train.planning import PlannedScans, plan_scans
 from softoverlap.app.train.progress import Progress
-from softoverlap.app.train.reading import CheckedScans
+from softoverlap.app.train.reading import CheckedScans, no_lesion, read_case
 from softoverlap.app.train.running import Trained, TrainingRun, train
 
 __all__ = [
@@ -35,8 +35,10 @@ __all__ = [
     "find_scans",
     "fresh_detector",
     "load_checkpoint",
+    "no_lesion",
     "pick_device",
     "plan_scans",
+    "read_case",
     "scan_facts",
     "scan_target",
     "train",

@@ -15,12 +15,11 @@ from monai.bundle import ConfigParser
 from monai.data.meta_tensor import MetaTensor
 
 from softoverlap._checks import check_axes, check_within, refusal
+from softoverlap.app.train.configuration import bundled, merge
 from softoverlap.app.train.device import pick_device
-from softoverlap.bundles import LESION_DETECTION
 from softoverlap.for_monai import SoftRetinaNetDetector, read_checkpoint
 from softoverlap.images import whole_file
 
-_CONFIGS = LESION_DETECTION / "configs"
 _OF_ONE = {"in_channels": 1, "num_classes": 1, "class_names": None, "channel_names": None}
 """What a training takes from its data set."""
 
@@ -199,8 +198,7 @@ def _values(source: str | os.PathLike[str] | LesionDetector) -> dict[str, Any]:
 @functools.cache
 def _defaults() -> Mapping[str, Any]:
     """The settings of `train.yaml` as it stands."""
-    parser = ConfigParser()
-    parser.read_config(str(_CONFIGS / "train.yaml"))
+    parser = ConfigParser(bundled("train.yaml"))
     parser.update(_OF_ONE)
     return parser.get_parsed_content("settings").state_dict()
 
@@ -227,8 +225,9 @@ def _built(
 def _parsed(kept: Mapping[str, Any], config: Sequence[str | os.PathLike[str]]) -> LesionDetector:
     # as a variable, what a checkpoint holds is a value: written into the configuration, texts that
     # begin with $ would be run
-    parser = ConfigParser(globals={"kept_in_checkpoint": dict(kept)})
-    parser.read_config([str(_CONFIGS / "inference.yaml"), *map(str, config)])
+    parser = ConfigParser(bundled("inference.yaml"), globals={"kept_in_checkpoint": dict(kept)})
+    for file in config:
+        merge(parser, ConfigParser.load_config_file(str(file)))
     parser.update({"known": "$kept_in_checkpoint", "device": "cpu"})
     part = parser.get_parsed_content
     part("settings").load_state_dict(kept)

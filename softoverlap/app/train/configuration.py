@@ -17,14 +17,13 @@ import numpy as np
 from monai.bundle import ConfigParser
 from monai.bundle.utils import merge_kv
 
-from softoverlap._checks import refusal
+from softoverlap._checks import own_error, refusal
 from softoverlap.bundles import LESION_DETECTION
 from softoverlap.images import read_plan
 
 STEPS = 1500
 """Steps of a run whose length nobody names."""
 
-_CONFIGS = LESION_DETECTION / "configs"
 _LENGTHS = ("steps", "max_epochs", "train#trainer#max_epochs")
 _OF_PLAN = ("expected_quality",)
 _RANGES: tuple[tuple[tuple[str, ...], Callable[[Any], bool], str], ...] = (
@@ -82,14 +81,14 @@ def training_config(
         Traceback (most recent call last):
         ValueError: settings must name settings of train.yaml, got max_epoch: did you mean ...
     """
-    parser = ConfigParser(copy.deepcopy(_bundled("train.yaml")))
+    parser = ConfigParser(bundled("train.yaml"))
     known = list(_names(parser.config))
     if plan is not None:
         parser.update(_planned(plan))
     read = [_read(path) for path in config]
     for path, values in zip(config, read, strict=True):
         _check_used(path, values, known, read)
-        _merge(parser, values)
+        merge(parser, values)
     chosen = {_full_name(name, known): value for name, value in (settings or {}).items()}
     parser.update(chosen)
     said = {*chosen, *(name for values in read for name in values)}
@@ -105,7 +104,7 @@ def training_config(
 def follow(config: Mapping[str, Any], file: str, settings: Mapping[str, Any]) -> ConfigParser:
     """The configuration with a file of the bundle after it, as `evaluate.yaml`, and settings."""
     parser = ConfigParser(copy.deepcopy(dict(config)))
-    _merge(parser, copy.deepcopy(_bundled(file)))
+    merge(parser, bundled(file))
     parser.update(dict(settings))
     return parser
 
@@ -117,10 +116,14 @@ def different(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
     return [name for name in names if values[0].get(name) != values[1].get(name)]
 
 
+def bundled(file: str) -> dict[str, Any]:
+    """A file of the bundle, which may be changed: it takes longer to parse than to copy."""
+    return copy.deepcopy(_parsed_once(file))
+
+
 @functools.cache
-def _bundled(file: str) -> dict[str, Any]:
-    """A file of the bundle, which takes longer to parse than to copy."""
-    return ConfigParser.load_config_file(str(_CONFIGS / file))
+def _parsed_once(file: str) -> dict[str, Any]:
+    return ConfigParser.load_config_file(str(LESION_DETECTION / "configs" / file))
 
 
 def _check_ranges(config: Mapping[str, Any]) -> None:
@@ -159,9 +162,7 @@ def own_errors() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        own: BaseException = error
-        while isinstance(own, RuntimeError) and own.__cause__ is not None:
-            own = own.__cause__
+        own = own_error(error)
         if "inline_container" in str(own):  # how PyTorch's writer of files says it
             own = OSError("a checkpoint could not be written: is the disk full?")
         raise own from (None if own is error else error)
@@ -194,7 +195,7 @@ def _read(path: str | os.PathLike[str]) -> dict[str, Any]:
     return values
 
 
-def _merge(parser: ConfigParser, values: Mapping[str, Any]) -> None:
+def merge(parser: ConfigParser, values: Mapping[str, Any]) -> None:
     """Later values win; `+name` adds to what is there, as in MONAI's own files."""
     for name, value in values.items():
         merge_kv(parser, name, value)

@@ -63,7 +63,7 @@ def check_scans(
     chosen = [case for case in cases if case.name in (*fold.train, *fold.validation)]
     bad = 0
     for case in chosen:
-        loaded, notes = _opened(case, threshold)
+        loaded, notes = read_case(case, threshold)
         if tell is not None:
             tell(case.name, loaded, notes)
         bad += loaded is None
@@ -74,6 +74,26 @@ def check_scans(
     if bad:
         raise ValueError(f"{bad} of {len(chosen)} cases cannot be used, see above")
     return _summed(facts, threshold)
+
+
+def no_lesion(scans: int, threshold: float | int) -> str:
+    """The message if there is no lesion to learn.
+
+    Args:
+        scans: Number of scans that were read.
+        threshold: Lowest probability inside a lesion.
+
+    Returns:
+        A sentence.
+
+    Examples:
+        >>> no_lesion(1, 0.5)
+        'train needs at least one lesion in 1 scan, found none at `threshold=0.5`: every mask is ...
+    """
+    return (
+        f"train needs at least one lesion in {scans} scan{'s' * (scans != 1)}, found none at "
+        f"`threshold={threshold:g}`: every mask is empty or named above"
+    )
 
 
 @dataclass(frozen=True)
@@ -89,17 +109,27 @@ def _summed(facts: list[_Facts], threshold: float | int) -> CheckedScans:
     """What all scans to train on hold together."""
     lesions, scans = sum(one.lesions for one in facts), len(facts)
     if not lesions:
-        raise ValueError(
-            f"train needs at least one lesion in {scans} scan{'s' * (scans != 1)}, found none at "
-            f"`threshold={threshold:g}`: every mask is empty or named above"
-        )
+        raise ValueError(no_lesion(scans, threshold))
     edges = torch.tensor([one.edges for one in facts], dtype=torch.float64)
     spacing = tuple(round(float(edge), 6) for edge in edges.quantile(0.5, dim=0))
     return CheckedScans(scans, lesions, spacing, _pooled([one.moments for one in facts]))
 
 
-def _opened(case: Case, threshold: float | int) -> tuple[LoadedCase | None, list[str]]:
-    """The case with notes about it, or None and the error."""
+def read_case(case: Case, threshold: float | int) -> tuple[LoadedCase | None, list[str]]:
+    """Read a case to train on.
+
+    Args:
+        case: Its files.
+        threshold: Lowest probability inside a lesion.
+
+    Returns:
+        The case with notes about it, or None and the error.
+
+    Examples:
+        >>> from pathlib import Path
+        >>> read_case(Case("a", "a", Path("none.nii"), Path("none.nii"), ()), 0.5)[0] is None
+        True
+    """
     try:
         loaded = load_case(case, threshold=float(threshold))
         return loaded, list(loaded.notes)

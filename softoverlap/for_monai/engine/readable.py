@@ -12,6 +12,7 @@ from typing import Any
 from monai.data.dataset import CacheDataset
 from monai.data.utils import pickle_hashing
 
+from softoverlap._checks import own_error
 from softoverlap.images import write_table
 
 
@@ -77,7 +78,7 @@ class ReadableDataset(CacheDataset):
         try:
             return super()._load_cache_item(idx)
         except Exception as error:
-            reason = _cause(error)
+            reason = own_error(error)
             if not isinstance(reason, (OSError, ValueError)):
                 raise
             scan = self.data[idx]
@@ -97,13 +98,6 @@ class ReadableDataset(CacheDataset):
         left, first = ("is", "") if many == 1 else ("are", "the first is ")
         told = f"{many} of {count} scans could not be read and {left} left out"
         warnings.warn(f"{told}; {first}{name}: {reason}", stacklevel=5)
-
-
-def _cause(error: BaseException) -> BaseException:
-    """What MONAI's `Compose` wrapped in errors of its own."""
-    while isinstance(error, RuntimeError) and error.__cause__ is not None:
-        error = error.__cause__
-    return error
 
 
 def write_failures(path: str | os.PathLike[str], datasets: Sequence[ReadableDataset]) -> None:

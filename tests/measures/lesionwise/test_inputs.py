@@ -11,20 +11,20 @@ from hypothesis import given, settings, strategies as st
 
 from softoverlap.for_monai import LesionwiseDiceMetric
 from softoverlap.measures import (
-    FalsePositives,
     LesionCounts,
-    LesionRecall,
-    PanopticQuality,
     compute_lesionwise_dice,
 )
-from tests.support.measure_forms import as_function, as_metric, lesion_matches
+from tests.support.lesion_maps import (
+    false_positive_metric,
+    false_positives_of,
+    lesion_recall_metric,
+    lesion_recall_of,
+    panoptic_quality_metric,
+    panoptic_quality_of,
+)
+from tests.support.measure_forms import lesion_matches
 from tests.support.reference_lesions import reference_soft_lesions
 from tests.support.strategies import masks
-
-false_positives_of, lesion_recall_of = as_function(FalsePositives), as_function(LesionRecall)
-panoptic_quality_of = as_function(PanopticQuality)
-false_positive_metric, lesion_recall_metric = as_metric(FalsePositives), as_metric(LesionRecall)
-panoptic_quality_metric = as_metric(PanopticQuality)
 
 FLOATS = [torch.float16, torch.bfloat16, torch.float32, torch.float64]
 
