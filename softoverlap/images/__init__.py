@@ -11,7 +11,7 @@ from softoverlap.images.alignment import (
 )
 from softoverlap.images.bids_names import BIDS_MASKS, bids_entities, bids_subject
 from softoverlap.images.cases import LoadedCase, load_case, noted_channels
-from softoverlap.images.common_grid import CommonGrid, on_common_grid
+from softoverlap.images.common_grid import CommonGrid, boxes_between_grids, on_common_grid
 from softoverlap.images.default_affine import lost_affine
 from softoverlap.images.files import check_written, is_dangling, link_fault, whole_file
 from softoverlap.images.folds import (
@@ -143,6 +143,7 @@ __all__ = [
     "bids_entities",
     "bids_subject",
     "box_schema",
+    "boxes_between_grids",
     "boxes_to_world",
     "check_affine",
     "check_names",

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
-from jaxtyping import Float64
+from jaxtyping import Float, Float64, Shaped
 from torch import Tensor
 
 from softoverlap._types import plain
@@ -33,6 +33,36 @@ _TIMES = 4
 
 _Voxel = tuple[int, ...]
 _ENDS = torch.tensor(list(itertools.product((0, 1), repeat=3)))  # the order of `boxes_to_world`
+
+
+def boxes_between_grids(
+    boxes: Shaped[Tensor, "boxes coords"],
+    affine: Shaped[Tensor, "4 4"],
+    onto: Shaped[Tensor, "4 4"],
+) -> Float[Tensor, "boxes coords"]:
+    """The tight boxes, in voxels of another grid, around boxes of a scan.
+
+    Args:
+        boxes: In voxels of one grid, shape (N, 6).
+        affine: Voxel centres of that grid to RAS mm, shape (4, 4).
+        onto: The same of the other grid.
+
+    Returns:
+        Boxes where the given ones are, same shape, in their type if it is a floating one, else in
+        float64. Where the grids lie along the same axes, they are the same boxes.
+
+    Examples:
+        >>> onto = torch.diag(torch.tensor([2.0, 2.0, 2.0, 1.0]))
+        >>> boxes_between_grids(torch.tensor([[0.0, 1, 2, 4, 5, 6]]), torch.eye(4), onto)
+        tensor([[0.2500, 0.7500, 1.2500, 2.2500, 2.7500, 3.2500]])
+    """
+    step = torch.linalg.inv(onto.cpu().double()) @ affine.cpu().double()
+    turn, shift = step[:3, :3], step[:3, 3]
+    low, high = plain(boxes).detach().cpu().double().chunk(2, dim=1)
+    centre = ((low + high) / 2 - 0.5) @ turn.T + shift + 0.5
+    half = ((high - low) / 2) @ turn.abs().T
+    moved = torch.cat([centre - half, centre + half], dim=1)
+    return moved.to(boxes) if boxes.is_floating_point() else moved.to(boxes.device)
 
 
 @dataclass(frozen=True)

@@ -37,8 +37,8 @@ def draw(path: Path, box_reading: BoxReading, picture: Path, reading: Reading) -
 
 def _boxes_and_scan(path: Path, reading: BoxReading) -> tuple[Volume, Tensor, Tensor | None]:
     """The scan in display orientation, and the findings of the case in its voxels, best first."""
-    from softoverlap.app.report import DISPLAY, moved_boxes
-    from softoverlap.images import load_one_volume, reorient_to
+    from softoverlap.app.report import DISPLAY
+    from softoverlap.images import boxes_between_grids, load_one_volume, reorient_to
 
     if reading.image is None:
         raise ValueError("--picture of boxes needs their scan: pass --image")
@@ -51,7 +51,7 @@ def _boxes_and_scan(path: Path, reading: BoxReading) -> tuple[Volume, Tensor, Te
     file = next(iter(files.values()))
     image = _on_grid_of(file, load_one_volume(reading.image), path, reading.image)
     turned = reorient_to(image, DISPLAY)
-    boxes = moved_boxes(file.boxes, image.affine, turned.affine)[file.above]
+    boxes = boxes_between_grids(file.boxes, image.affine, turned.affine)[file.above]
     if file.scores is None:
         return turned, boxes, None
     scores = file.scores[file.above]

@@ -2,7 +2,7 @@
 
 from softoverlap.app.report.boxes_plot import plot_boxes, save_boxes_picture
 from softoverlap.app.report.curve_plot import plot_curve, save_curve
-from softoverlap.app.report.display import DISPLAY, moved_boxes
+from softoverlap.app.report.display import DISPLAY
 from softoverlap.app.report.froc_plot import plot_froc
 from softoverlap.app.report.page import Report, write_report
 from softoverlap.app.report.plan_plot import plot_plan
@@ -14,7 +14,6 @@ __all__ = [
     "Report",
     "Viewer",
     "ViewerServer",
-    "moved_boxes",
     "plot_boxes",
     "plot_case",
     "plot_curve",

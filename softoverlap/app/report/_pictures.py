@@ -17,9 +17,8 @@ from softoverlap.app.report._case_files import CaseVolumes, ScanFinder, load_vol
 from softoverlap.app.report._results import Results, Row, Table, label_name, text
 from softoverlap.app.report._style import Figure, FigureCanvasAgg, Style, rc_context
 from softoverlap.app.report._worst import Focus, of_case
-from softoverlap.app.report.display import moved_boxes
 from softoverlap.app.report.plots import plot_case
-from softoverlap.images import axis_names
+from softoverlap.images import axis_names, boxes_between_grids
 
 REACH_MM = 100.0
 """How far from the middle a picture reaches: a small lesion would be lost in a whole body."""
@@ -108,12 +107,14 @@ class CaseDrawer:
         before = volumes.affine if volumes.boxes_affine is None else volumes.boxes_affine
         turn = (before, shown.affine)
         marks = replace(
-            marks, truth=moved_boxes(marks.truth, *turn), found=moved_boxes(marks.found, *turn)
+            marks,
+            truth=boxes_between_grids(marks.truth, *turn),
+            found=boxes_between_grids(marks.found, *turn),
         )
         middle, zoom = [length / 2 for length in shown.background.shape], None
         if focus is not None:
             point = torch.tensor([*focus.point, *focus.point], dtype=torch.float64)[None]
-            middle = moved_boxes(point, *turn)[0, :3].tolist()
+            middle = boxes_between_grids(point, *turn)[0, :3].tolist()
             zoom = _zoom(focus, before)
         with rc_context(_DARK):
             return _split(_drawn(shown, marks, middle, zoom))

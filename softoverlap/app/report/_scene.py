@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from softoverlap.app.report._planes import Plane, default_centre
-from softoverlap.app.report.display import DISPLAY, moved_boxes, plane_title, sides
-from softoverlap.images import Volume, reorient_to
+from softoverlap.app.report.display import DISPLAY, plane_title, sides
+from softoverlap.images import Volume, boxes_between_grids, reorient_to
 
 
 @dataclass(frozen=True)
@@ -41,13 +41,13 @@ class Scene:
             for mask in self.masks
         ]
         truth, found = (
-            None if boxes is None else moved_boxes(boxes, affine, image.affine)
+            None if boxes is None else boxes_between_grids(boxes, affine, image.affine)
             for boxes in (self.truth, self.found)
         )
         centre = self.centre
         if centre is not None and len(centre) == 3:
             point = torch.tensor([*centre, *centre], dtype=torch.float64)[None]
-            centre = moved_boxes(point, affine, image.affine)[0, :3].tolist()
+            centre = boxes_between_grids(point, affine, image.affine)[0, :3].tolist()
         return replace(
             self, image=image.data, spacing=image.spacing, masks=(masks[0], masks[1]),
             truth=truth, found=found, centre=centre, affine=image.affine,

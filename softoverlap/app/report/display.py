@@ -7,8 +7,6 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from softoverlap.images import boxes_to_world
-
 # Axial planes first, and in them the patient's front above and their right on the left.
 DISPLAY = torch.tensor(
     [[0, 0, -1, 0], [0, -1, 0, 0], [-1, 0, 0, 0], [0, 0, 0, 1]], dtype=torch.float64
@@ -16,14 +14,6 @@ DISPLAY = torch.tensor(
 PLANES = ("sagittal", "coronal", "axial")
 """Planes across the axes of RAS space."""
 ENDS = (("L", "R"), ("P", "A"), ("I", "S"))
-
-
-def moved_boxes(boxes: Tensor, before: Tensor, after: Tensor) -> Tensor:
-    """Boxes in voxels of one affine, in voxels of another that lies along the same axes."""
-    world = boxes_to_world(boxes, before)
-    inverse = torch.linalg.inv(after)
-    corners = world @ inverse[:3, :3].T + inverse[:3, 3] + 0.5
-    return torch.cat([corners.amin(dim=1), corners.amax(dim=1)], dim=1)
 
 
 def plane_title(affine: Tensor, axis: int, index: int, shape: Sequence[int]) -> str:

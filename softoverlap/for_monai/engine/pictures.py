@@ -12,7 +12,7 @@ from ignite.engine import Engine, Events
 
 from softoverlap._checks import check_positive
 from softoverlap._types import plain
-from softoverlap.for_monai.engine.scans import boxes_between_grids
+from softoverlap.images import boxes_between_grids
 
 
 class FoundPictures:

@@ -8,9 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from jaxtyping import Float, Shaped
 from monai.transforms.transform import Transform
-from torch import Tensor
 
 from softoverlap import boxes as geometry
 from softoverlap._checks import check_threshold
@@ -18,7 +16,7 @@ from softoverlap._size_limit import too_large
 from softoverlap._types import plain
 from softoverlap._units import MAX_LESION_MM
 from softoverlap.for_monai.detector.targets import centred_in
-from softoverlap.images import BoxFile, affine_spacing, write_box_files
+from softoverlap.images import BoxFile, affine_spacing, boxes_between_grids, write_box_files
 from softoverlap.overlaps import box_iou
 
 
@@ -116,20 +114,6 @@ class BoxesToOriginald(Transform):
         moved = boxes_between_grids(boxes, torch.as_tensor(image.affine).double(), there)
         shape = tuple(int(side) for side in torch.as_tensor(meta["spatial_shape"]).tolist())
         return {**data, self.pred_key: {**found, self.box_key: geometry.clip(moved, shape)}}
-
-
-def boxes_between_grids(
-    boxes: Float[Tensor, "boxes coords"],
-    affine: Shaped[Tensor, "4 4"],
-    onto: Shaped[Tensor, "4 4"],
-) -> Float[Tensor, "boxes coords"]:
-    """Boxes in voxels of another grid; affines locate voxel centres, boxes lie between corners."""
-    step = torch.linalg.inv(onto.cpu().double()) @ affine.cpu().double()
-    turn, shift = step[:3, :3], step[:3, 3]
-    low, high = boxes.detach().cpu().double().chunk(2, dim=1)
-    centre = ((low + high) / 2 - 0.5) @ turn.T + shift + 0.5
-    half = ((high - low) / 2) @ turn.abs().T
-    return torch.cat([centre - half, centre + half], dim=1).to(boxes)
 
 
 class DropUnlabelledBoxesd(Transform):

@@ -20,10 +20,9 @@ from softoverlap.app.report._case_files import CaseVolumes, ScanFinder
 from softoverlap.app.report._results import read_results
 from softoverlap.app.report._style import FOUND, TRUTH
 from softoverlap.app.report._worst import focus, of_case, worst_cases
-from softoverlap.app.report.display import moved_boxes
 from softoverlap.app.report.viewer.cases import read_cases
 from softoverlap.app.report.viewer.layers import Layer, nifti_bytes
-from softoverlap.images import load_nifti, save_nifti, write_boxes
+from softoverlap.images import boxes_between_grids, load_nifti, save_nifti, write_boxes
 from tests.support.parsed_pages import Parsed
 from tests.support.report_pages import page_of
 from tests.support.report_results import edges, headline, metric, write_cohort, write_results
@@ -148,8 +147,8 @@ def test_planes_are_turned_as_radiologists_look_and_boxes_with_them():
     assert torch.equal(turned.background, data.permute(2, 1, 0).flip(0, 1, 2))
     boxes = torch.tensor([[0.0, 1, 3, 1, 3, 4], [0.25, 0, 0, 2, 3, 4]], dtype=torch.float64)
     expected = torch.tensor([[0.0, 0, 1, 1, 2, 2], [0, 0, 0, 4, 3, 1.75]], dtype=torch.float64)
-    torch.testing.assert_close(moved_boxes(boxes, affine, turned.affine), expected)
-    assert moved_boxes(boxes[:0], affine, turned.affine).shape == (0, 6)
+    torch.testing.assert_close(boxes_between_grids(boxes, affine, turned.affine), expected)
+    assert boxes_between_grids(boxes[:0], affine, turned.affine).shape == (0, 6)
 
 
 def test_the_planes_go_through_the_largest_missed_lesion_else_the_surest_false_positive(tmp_path):
@@ -275,7 +274,7 @@ def boxes_on(folder, affine, name="boxes.json"):
 def test_boxes_are_moved_from_their_own_grid_to_that_of_the_scan(tmp_path):
     box, las, row = boxes_on(tmp_path, torch.eye(4))
     volumes = _case_files.load_volumes(row, {}, tmp_path / "scan.nii.gz", tmp_path)
-    moved = moved_boxes(box.double(), volumes.boxes_affine, volumes.affine)
+    moved = boxes_between_grids(box.double(), volumes.boxes_affine, volumes.affine)
     assert torch.equal(volumes.affine, las)
     assert moved[0].tolist() == [9, 2, 3, 11, 5, 7]
     assert volumes.note == ""
@@ -286,7 +285,9 @@ def test_a_picture_has_boxes_where_their_grid_puts_them(tmp_path):
     pictures = []
     for number, affine in enumerate((torch.eye(4).double(), None)):
         box, las, row = boxes_on(tmp_path, affine)
-        place = box.double() if number == 0 else moved_boxes(box.double(), torch.eye(4), las)
+        place = (
+            box.double() if number == 0 else boxes_between_grids(box.double(), torch.eye(4), las)
+        )
         save_nifti(tmp_path / "scans" / "a.nii.gz", torch.ones(12, 14, 10), las)
         low, high = place[0].view(2, 3).tolist()
         folder = write_results(
