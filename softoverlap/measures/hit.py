@@ -216,6 +216,7 @@ def _of_boxes(
 ) -> Float[Tensor, "lesions boxes"]:
     """In float64, so that a threshold such as 0.7 is met by 7/10; the box is the prediction."""
     lesions = plain(target["box"]).to(boxes.device).double()
+    check_arcs(overlap.period, None, boxes=boxes, box=lesions)
     return overlap(boxes.double(), lesions, validate=False).mT
 
 
