@@ -60,11 +60,11 @@ def _sliding(axes) -> None:
     start = torch.linspace(-180, 180, 721)
     moving = torch.stack([start - 20, start + 20], dim=1)
     fixed = torch.tensor([[130.0, 190.0]])
-    for score, color in ((box_iou, TRUTH), (box_giou, FOUND)):
-        axes.plot(start, score(moving, fixed, period=CIRCLE)[:, 0], color=color,
-                  label=f"{score.__name__[4:].replace('iou', 'IoU').replace('g', 'G')}, period 360")  # fmt: skip
-        axes.plot(start, score(moving, fixed)[:, 0], color=color, ls=":", lw=1.2,
-                  label="the same on a plain axis")  # fmt: skip
+    for score, color, name in ((box_iou, TRUTH, "IoU"), (box_giou, FOUND, "GIoU")):
+        turning = score(moving, fixed, period=CIRCLE)[:, 0]
+        axes.plot(start, turning, color=color, label=f"{name} with period 360")
+        plain = score(moving, fixed)[:, 0]
+        axes.plot(start, plain, color=color, ls=":", lw=1.2, label=f"{name} on a plain axis")
     axes.axhline(0, color=INK, lw=0.5)
     axes.set(
         xlabel="centre of an arc of 40°, beside one from 130° to 190°",

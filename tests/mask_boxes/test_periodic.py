@@ -78,7 +78,9 @@ def test_the_whole_circle_holds_all_mass():
     volume = SummedVolume.from_masks(kept, periodic=True)
     boxes = torch.tensor([[2.5, -3.0, 7.5, 3.0]])
     assert torch.allclose(mask_box_mass(volume, boxes)[:, 0].double(), volume.sizes)
-    assert torch.equal(volume.unwrapped(boxes.long()), torch.tensor([[3.0, 4.0, 8.0, 10.0]]).double())
+    assert torch.equal(
+        volume.unwrapped(boxes.long()), torch.tensor([[3.0, 4.0, 8.0, 10.0]]).double()
+    )
 
 
 def test_what_does_not_fit_is_refused():
