@@ -103,26 +103,14 @@ def test_bad_input_is_refused():
     overlap = torch.tensor([0.0, 1.0])
     for error, match, call in (
         (TypeError, "^overlap must be a torch.Tensor", lambda: dwell_intervals([0.1], 0.5)),
-        (
-            ValueError,
-            r"^overlap must have shape \(frames,\)",
-            lambda: dwell_intervals(overlap[None], 1),
-        ),
+        (ValueError, "^overlap must have shape", lambda: dwell_intervals(overlap[None], 1)),
         (ValueError, "NaN in frame 1$", lambda: dwell_intervals(torch.tensor([0, math.nan]), 0.5)),
-        (
-            ValueError,
-            "^threshold must be a number, or",
-            lambda: dwell_intervals(overlap, (0.7, 0.5)),
-        ),
+        (ValueError, "^threshold must be", lambda: dwell_intervals(overlap, (0.7, 0.5))),
         (ValueError, "^threshold must be a number, or", lambda: dwell_intervals(overlap, math.nan)),
         (ValueError, "^min_length must be", lambda: dwell_intervals(overlap, 1, min_length=-1)),
         (ValueError, "^max_gap must be", lambda: dwell_intervals(overlap, 1, max_gap=-0.1)),
         (ValueError, "^fps must be", lambda: dwell_intervals(overlap, 1, fps=0)),
-        (
-            ValueError,
-            "^intervals must have every max",
-            lambda: dwell_time(torch.tensor([[2.0, 1.0]])),
-        ),
+        (ValueError, "^intervals must", lambda: dwell_time(torch.tensor([[2.0, 1.0]]))),
         (ValueError, "^truth must", lambda: compute_dwell(torch.zeros(1, 2), torch.zeros(1, 4))),
         (ValueError, r"^probabilities must hold", lambda: expected_dwell_time(overlap * 2)),
     ):
@@ -176,20 +164,13 @@ def activitynet_ap(films, threshold):
 def test_temporal_average_precision_is_that_of_the_challenges(seed):
     generator = torch.Generator().manual_seed(seed)
     films = [film(generator, count, 1.0) for count in (3, 1, 6, 4)]
-    zeros = [
-        torch.zeros(len(side), dtype=torch.int64)
-        for truth, boxes, _ in films
-        for side in (truth, boxes)
-    ]
-    targets = [
-        {"box": truth.double(), "label": zeros[2 * k]} for k, (truth, *_) in enumerate(films)
-    ]
+    films = [(truth.double(), boxes.double(), scores) for truth, boxes, scores in films]
+    targets = [{"box": truth, "label": torch.zeros(len(truth)).long()} for truth, *_ in films]
     found = [
-        {"box": boxes.double(), "label": zeros[2 * k + 1], "scores": scores}
-        for k, (_, boxes, scores) in enumerate(films)
+        {"box": boxes, "label": torch.zeros(len(boxes)).long(), "scores": scores}
+        for _, boxes, scores in films
     ]
     thumos, activitynet = (0.3, 0.4, 0.5, 0.6, 0.7), tuple(k / 100 for k in range(50, 100, 5))
-    films = [(truth.double(), boxes.double(), scores) for truth, boxes, scores in films]
     for levels in (thumos, activitynet):
         ap = compute_average_precision(found, targets, thresholds=levels)
         for level, value in ap.per_threshold.items():

@@ -107,7 +107,8 @@ def test_gradients_are_the_numerical_ones(score, period):
         assert torch.autograd.gradcheck(pairs, (boxes, other))
         assert torch.autograd.gradcheck(all_pairs, (boxes, other))
     score(boxes, other, period=period).sum().backward()
-    assert boxes.grad.isfinite().all() and boxes.grad.any()
+    assert boxes.grad.isfinite().all()
+    assert boxes.grad.any()
 
 
 def test_antipodal_arcs_have_the_mean_gradient_of_both_ways():
@@ -175,7 +176,8 @@ def test_losses_take_a_period():
     assert torch.equal(loss(pred, target), expected.mean())
     loss(pred, target).backward()
     assert (pred.grad < 0).all()  # forward, across the seam
-    assert "period=360.0" in repr(loss) and "period" not in repr(BoxGIoULoss())
+    assert "period=360.0" in repr(loss)
+    assert "period" not in repr(BoxGIoULoss())
     assert BoxCIoULoss(gate=0.5, period=360.0).overlap.parameters == {"gate": 0.5, "period": 360.0}
     assert BoxNWDLoss(constant=5.0, period=360.0).constant == 5
     with pytest.raises(TypeError, match="period"):
