@@ -2,13 +2,16 @@
 
 On an axis of period P, coordinates that differ by P are the same place. A box is there an arc: it
 begins at its minimum and is as long as its edge, at most P. With the minimum of `a` as the origin,
-`b` begins at `d = (low_b - low_a) mod P`, and of edges A and B
+`b` begins at `r`, which is `low_b - low_a` less the nearest number of whole turns, and of edges A
+and B
 
-- shared: `max(0, min(A - d, B)) + max(0, min(A, B + d - P))`, as two arcs can meet in two pieces
-- around both: `min(max(A, d + B), max(B, P - d + A), P)`, as the shortest arc around both begins
-  where one of them does
-- from centre to centre: `min(m, P - m)` with `m = (centre_b - centre_a) mod P`, and 0 where one of
-  them is all of the circle, which has no centre
+- shared: what [0, A] shares with each of [r - P, r - P + B], [r, r + B] and [r + P, r + P + B], as
+  two arcs can meet in two pieces
+- around both: `min(max(A, f + B), max(B, b + A), P)`, as the shortest arc around both begins where
+  one of them does; f is the way forward from `a` to `b`, `r` or `r + P`, and b the one from `b` to
+  `a`, `-r` or `P - r`
+- from centre to centre: the shorter way, and 0 where one of them is all of the circle, which has no
+  centre
 
 Where both ways round are equally long (antipodal arcs), the length is the same, and the gradient is
 the mean of both ways': of a distance, 0.
@@ -89,9 +92,16 @@ def shared_edge(
 ) -> Tensor:
     """Length that two arcs share, in one piece or two."""
     a, b = edge(low_a, high_a, period), edge(low_b, high_b, period)
-    ahead = torch.remainder(low_b - low_a, period)
-    first, second = torch.minimum(a - ahead, b), torch.minimum(a, b + ahead - period)
-    return first.clamp(min=0) + second.clamp(min=0)
+    start = _nearest(low_b - low_a, period)
+    total = _shared_on_a_line(a, start, b)
+    for turn in (-period, period):
+        total = total + _shared_on_a_line(a, start + turn, b)
+    return total
+
+
+def _shared_on_a_line(a: Tensor, start: Tensor, b: Tensor) -> Tensor:
+    """Of [0, a] and [start, start + b]."""
+    return (torch.minimum(a, start + b) - start.clamp(min=0)).clamp(min=0)
 
 
 def enclosing_edge(
@@ -99,27 +109,32 @@ def enclosing_edge(
 ) -> Tensor:
     """Length of the shortest arc around both."""
     a, b = edge(low_a, high_a, period), edge(low_b, high_b, period)
-    ahead = torch.remainder(low_b - low_a, period)
-    from_a, from_b = torch.maximum(a, ahead + b), torch.maximum(b, period - ahead + a)
+    start = _nearest(low_b - low_a, period)
+    forward = torch.where(start < 0, start + period, start)
+    back = torch.where(start > 0, period - start, -start)
+    from_a, from_b = torch.maximum(a, forward + b), torch.maximum(b, back + a)
     return torch.minimum(from_a, from_b).clamp(max=period)
 
 
 def centre_offset(
     low_a: Tensor, high_a: Tensor, low_b: Tensor, high_b: Tensor, period: float
 ) -> Tensor:
-    """From the centre of `b` to that of `a` by the shorter way, in [-P/2, P/2)."""
-    apart = ((low_a - low_b) + (high_a - high_b)) / 2
-    return torch.remainder(apart + period / 2, period) - period / 2
+    """From the centre of `b` to that of `a` by the shorter way, in [-P/2, P/2]."""
+    return _nearest(((low_a - low_b) + (high_a - high_b)) / 2, period)
 
 
 def centre_distance(
     low_a: Tensor, high_a: Tensor, low_b: Tensor, high_b: Tensor, period: float
 ) -> Tensor:
     """Length of the shorter way between the centres, 0 where an arc is all of the circle."""
-    ahead = torch.remainder(((low_a - low_b) + (high_a - high_b)) / 2, period)
-    distance = torch.minimum(ahead, period - ahead)
+    way = centre_offset(low_a, high_a, low_b, high_b, period).abs()
     whole = (high_a - low_a >= period) | (high_b - low_b >= period)
-    return torch.where(whole, 0, distance)
+    return torch.where(whole, 0, torch.minimum(way, period - way))
+
+
+def _nearest(offset: Tensor, period: float) -> Tensor:
+    """The same offset less whole turns: exact where it is a small one, of either sign."""
+    return offset - period * (offset.detach() / period).round()
 
 
 def is_equal(
@@ -127,8 +142,7 @@ def is_equal(
 ) -> Bool[Tensor, "*shape"]:
     """Whether two arcs are the same; all of the circle is the same wherever it begins."""
     a, b = edge(low_a, high_a, period), edge(low_b, high_b, period)
-    there = torch.remainder(low_b - low_a, period)
-    return (a == b) & ((there == 0) | (there == period) | (a == period))
+    return (a == b) & ((_nearest(low_b - low_a, period) == 0) | (a == period))
 
 
 def unwrapped(
@@ -141,7 +155,7 @@ def unwrapped(
         if length is None:
             continue
         low, high = columns[axis], columns[axis + ndim]
-        apart = ((low - around[:, axis]) + (high - around[:, axis + ndim])).detach() / 2
-        turns = torch.floor(apart / length + 0.5) * length
+        apart = ((low - around[:, axis]) + (high - around[:, axis + ndim])) / 2
+        turns = apart - _nearest(apart, length)
         columns[axis], columns[axis + ndim] = low - turns, high - turns
     return torch.stack(columns, dim=1)

@@ -49,7 +49,8 @@ def _arcs(
         float(score(torch.tensor([first]), torch.tensor([second]), period=CIRCLE))
         for score in (box_iou, box_giou)
     ]
-    axes.set(ylim=(0, 1.2), yticks=[], title=f"IoU {scores[0]:.2f}, GIoU {scores[1]:.2f}")
+    axes.set(ylim=(0, 1.2), yticks=[])
+    axes.set_xlabel(f"IoU {scores[0]:.2f}, GIoU {scores[1]:.2f}", fontsize=11)
     axes.set_xticks(np.radians([0, 90, 180, 270]))
     axes.grid(False)
     axes.legend(frameon=False, loc="center", fontsize=8)
@@ -60,9 +61,9 @@ def _sliding(axes) -> None:
     start = torch.linspace(-180, 180, 721)
     moving = torch.stack([start - 20, start + 20], dim=1)
     fixed = torch.tensor([[130.0, 190.0]])
-    for score, color, name in ((box_iou, TRUTH, "IoU"), (box_giou, FOUND, "GIoU")):
+    for score, color, name, width in ((box_iou, TRUTH, "IoU", 4), (box_giou, FOUND, "GIoU", 1.5)):
         turning = score(moving, fixed, period=CIRCLE)[:, 0]
-        axes.plot(start, turning, color=color, label=f"{name} with period 360")
+        axes.plot(start, turning, color=color, lw=width, label=f"{name} with period 360")
         plain = score(moving, fixed)[:, 0]
         axes.plot(start, plain, color=color, ls=":", lw=1.2, label=f"{name} on a plain axis")
     axes.axhline(0, color=INK, lw=0.5)
@@ -70,7 +71,7 @@ def _sliding(axes) -> None:
         xlabel="centre of an arc of 40°, beside one from 130° to 190°",
         ylabel="score", xlim=(-180, 180), xticks=range(-180, 181, 60),
     )  # fmt: skip
-    axes.legend(frameon=False, fontsize=8, loc="lower left", bbox_to_anchor=(0.2, 0.12))
+    axes.legend(frameon=False, fontsize=8, loc="upper center")
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ from jaxtyping import Bool, Float, Shaped
 from torch import Tensor
 
 from softoverlap._checks import check_choice, check_tensors
+from softoverlap._periodic import check_arcs
 from softoverlap._types import plain
 from softoverlap.anchors import anchor_quality
 from softoverlap.mask_boxes import SummedVolume

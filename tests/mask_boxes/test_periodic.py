@@ -11,6 +11,7 @@ from hypothesis import given, strategies as st
 from softoverlap import mask_box_dice, mask_box_diou, mask_box_iou, mask_box_mass
 from softoverlap.losses import MaskBoxDiceLoss
 from softoverlap.mask_boxes import SummedVolume
+from softoverlap.overlaps import mask_box_pair_mass
 from tests.support.reference_periodic import reference_periodic_mass
 from tests.support.strategies import box_batches, masks
 
@@ -35,7 +36,7 @@ def test_mass_equals_the_reference(periodic, data):
         expected = reference_periodic_mass(mask, box, axes)
         assert found[i, j].item() == pytest.approx(expected, abs=1e-12)
     assert torch.allclose(volume.sizes, kept.sum(dim=(1, 2)), rtol=1e-14)
-    assert torch.equal(mask_box_mass.pairs(volume, boxes[:1].expand(2, -1)), found[:, 0])
+    assert torch.equal(mask_box_pair_mass(volume, boxes[:1].expand(2, -1)), found[:, 0])
 
 
 @given(data=st.data())

@@ -167,7 +167,7 @@ def test_temporal_average_precision_is_that_of_the_challenges(seed):
     films = [(truth.double(), boxes.double(), scores) for truth, boxes, scores in films]
     targets = [{"box": truth, "label": torch.zeros(len(truth)).long()} for truth, *_ in films]
     found = [
-        {"box": boxes, "label": torch.zeros(len(boxes)).long(), "scores": scores}
+        {"box": boxes, "label": torch.zeros(len(boxes)).long(), "label_scores": scores}
         for _, boxes, scores in films
     ]
     thumos, activitynet = (0.3, 0.4, 0.5, 0.6, 0.7), tuple(k / 100 for k in range(50, 100, 5))

@@ -22,10 +22,7 @@ def enclosing_length(a, b, period):
     if period is None:
         return Fraction(max(a[1], b[1])) - Fraction(min(a[0], b[0]))
     count = int(_CELLS * period)
-    for length in range(count + 1):
-        if any(_covers(start, length, (a, b), count) for start in range(count)):
-            return Fraction(length, _CELLS)
-    raise AssertionError("the whole circle covers all")
+    return Fraction(min(_run_from(start, (a, b), count) for start in range(count)), _CELLS)
 
 
 def centre_distance(a, b, period):
@@ -86,12 +83,13 @@ def _cells(arc, period):
     return {cell % int(_CELLS * period) for cell in range(first, last)}
 
 
-def _covers(start, length, arcs, count):
-    for low, high in arcs:
-        first, cells = int(_CELLS * low), int(_CELLS * high) - int(_CELLS * low)
-        if length < count and (first - start) % count + cells > length:
-            return False
-    return True
+def _run_from(start, arcs, count):
+    """Eighths that a run needs from this place on to cover all arcs, at most the circle."""
+    ends = [
+        (int(_CELLS * low) - start) % count + int(_CELLS * high) - int(_CELLS * low)
+        for low, high in arcs
+    ]
+    return min(count, max(ends))
 
 
 def _same(a, b, period):

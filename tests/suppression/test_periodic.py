@@ -72,7 +72,8 @@ def test_anchors_and_hits_see_across_the_seam():
     assert quality[0, 0].item() == pytest.approx(18 / 22)
     sparse = anchor_quality(ARCS[1:2], ARCS, overlap=turning, sparse=True)
     assert torch.equal(sparse.to_dense(), quality)
-    found = {"box": ARCS[:1], "scores": SCORES[:1], "label": torch.zeros(1, dtype=torch.int64)}
-    truth = {"box": ARCS[1:2], "label": torch.zeros(1, dtype=torch.int64)}
+    label = torch.zeros(1, dtype=torch.int64)
+    found = {"box": ARCS[:1], "label_scores": SCORES[:1], "label": label}
+    truth = {"box": ARCS[1:2], "label": label}
     assert compute_froc([found], [truth], hit=Hit(turning, 0.5)).sensitivities.max() == 1
     assert compute_froc([found], [truth], hit=Hit(box_iou, 0.5)).sensitivities.max() == 0
