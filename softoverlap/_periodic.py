@@ -92,7 +92,7 @@ def shared_edge(
 ) -> Tensor:
     """Length that two arcs share, in one piece or two."""
     a, b = edge(low_a, high_a, period), edge(low_b, high_b, period)
-    start = _nearest(low_b - low_a, period)
+    start = nearest(low_b - low_a, period)
     total = _shared_on_a_line(a, start, b)
     for turn in (-period, period):
         total = total + _shared_on_a_line(a, start + turn, b)
@@ -109,31 +109,24 @@ def enclosing_edge(
 ) -> Tensor:
     """Length of the shortest arc around both."""
     a, b = edge(low_a, high_a, period), edge(low_b, high_b, period)
-    start = _nearest(low_b - low_a, period)
+    start = nearest(low_b - low_a, period)
     forward = torch.where(start < 0, start + period, start)
     back = torch.where(start > 0, period - start, -start)
     from_a, from_b = torch.maximum(a, forward + b), torch.maximum(b, back + a)
     return torch.minimum(from_a, from_b).clamp(max=period)
 
 
-def centre_offset(
-    low_a: Tensor, high_a: Tensor, low_b: Tensor, high_b: Tensor, period: float
-) -> Tensor:
-    """From the centre of `b` to that of `a` by the shorter way, in [-P/2, P/2]."""
-    return _nearest(((low_a - low_b) + (high_a - high_b)) / 2, period)
-
-
 def centre_distance(
     low_a: Tensor, high_a: Tensor, low_b: Tensor, high_b: Tensor, period: float
 ) -> Tensor:
     """Length of the shorter way between the centres, 0 where an arc is all of the circle."""
-    way = centre_offset(low_a, high_a, low_b, high_b, period).abs()
+    way = nearest(((low_a - low_b) + (high_a - high_b)) / 2, period).abs()
     whole = (high_a - low_a >= period) | (high_b - low_b >= period)
     return torch.where(whole, 0, torch.minimum(way, period - way))
 
 
-def _nearest(offset: Tensor, period: float) -> Tensor:
-    """The same offset less whole turns: exact where it is a small one, of either sign."""
+def nearest(offset: Tensor, period: float) -> Tensor:
+    """An offset less whole turns, in [-P/2, P/2]; a small one of either sign stays as it is."""
     return offset - period * (offset.detach() / period).round()
 
 
@@ -142,7 +135,7 @@ def is_equal(
 ) -> Bool[Tensor, "*shape"]:
     """Whether two arcs are the same; all of the circle is the same wherever it begins."""
     a, b = edge(low_a, high_a, period), edge(low_b, high_b, period)
-    return (a == b) & ((_nearest(low_b - low_a, period) == 0) | (a == period))
+    return (a == b) & ((nearest(low_b - low_a, period) == 0) | (a == period))
 
 
 def unwrapped(
@@ -156,6 +149,6 @@ def unwrapped(
             continue
         low, high = columns[axis], columns[axis + ndim]
         apart = ((low - around[:, axis]) + (high - around[:, axis + ndim])) / 2
-        turns = apart - _nearest(apart, length)
+        turns = apart - nearest(apart, length)
         columns[axis], columns[axis + ndim] = low - turns, high - turns
     return torch.stack(columns, dim=1)

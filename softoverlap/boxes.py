@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from functools import reduce
-from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Shaped
@@ -125,10 +124,13 @@ def enclosing_edges(
     """Edges of the smallest box around both, a tensor an axis."""
     if period is None:
         return list(_enclosing_edges(a, b))
-    return [
-        enclosing_edge(*faces) if length is None else _periodic.enclosing_edge(*faces, length)
-        for *faces, length in _axes(a, b, period)
-    ]
+    found = []
+    for low_a, high_a, low_b, high_b, length in _axes(a, b, period):
+        if length is None:
+            found.append(enclosing_edge(low_a, high_a, low_b, high_b))
+        else:
+            found.append(_periodic.enclosing_edge(low_a, high_a, low_b, high_b, length))
+    return found
 
 
 def edges(boxes: Shaped[Tensor, "*batch coords"]) -> list[Tensor]:
@@ -210,11 +212,12 @@ def encode_boxes(
     _periodic.check_arcs(period, validate, boxes=boxes, anchors=anchors)
     factors = code_weights(weights, boxes.shape[1])
     offsets, ratios = [], []
-    for *corners, length in _axes(plain(boxes), plain(anchors), period):
-        edge, anchor_edge = corners[1] - corners[0], corners[3] - corners[2]
-        apart = ((corners[0] - corners[2]) + (corners[1] - corners[3])) / 2
+    axes = _axes(plain(boxes), plain(anchors), period)
+    for low, high, anchor_low, anchor_high, length in axes:
+        edge, anchor_edge = high - low, anchor_high - anchor_low
+        apart = ((low - anchor_low) + (high - anchor_high)) / 2
         if length is not None:
-            apart = _periodic.centre_offset(*corners, length)
+            apart = _periodic.nearest(apart, length)
         offsets.append(apart / anchor_edge)
         ratios.append(torch.log(edge / anchor_edge))
     codes = [factor * code for factor, code in zip(factors, offsets + ratios, strict=True)]
@@ -289,7 +292,9 @@ def _enclosing_edges(a: Tensor, b: Tensor) -> Iterator[Tensor]:
     return map(enclosing_edge, *_faces(a, b))
 
 
-def _axes(a: Tensor, b: Tensor, period: Period) -> Iterator[tuple[Any, ...]]:
+def _axes(
+    a: Tensor, b: Tensor, period: Period
+) -> Iterator[tuple[Tensor, Tensor, Tensor, Tensor, float | None]]:
     """Minimum and maximum of both boxes, and the period, axis by axis."""
     return zip(*_faces(a, b), _periodic.of_axes(period, a.shape[-1] // 2), strict=True)
 

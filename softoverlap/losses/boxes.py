@@ -16,7 +16,6 @@ from softoverlap._types import Boxes, score_dtype
 from softoverlap.losses.reduction import ReducedLoss, power
 from softoverlap.overlaps import (
     BoxLikeOverlap,
-    BoxOverlap,
     box_ciou,
     box_diou,
     box_eiou,
@@ -99,8 +98,6 @@ class CornerBoxLoss(BoxLoss):
         period: After which length each axis comes round, such as 360 for angles: one number for
             all, or one an axis, None where it never does.
     """
-
-    overlap: BoxOverlap
 
     def __init__(
         self,

@@ -112,8 +112,9 @@ def clash_of(
 
     Which boxes meet is cheap to tell on plain axes only: on one that comes round all are scored.
     """
-    plain_axes = isinstance(overlap, BoxOverlap) and overlap.period is None
-    if not plain_axes or overlap.least_iou is None or threshold < 0:
+    if not isinstance(overlap, BoxOverlap) or overlap.least_iou is None or threshold < 0:
+        return _dense_clash(boxes, labels, overlap, threshold)
+    if overlap.period is not None:
         return _dense_clash(boxes, labels, overlap, threshold)
     corners = boxes.mT.contiguous()  # an overlap reads coordinate by coordinate
     return MeetingClash(
