@@ -106,11 +106,15 @@ from softoverlap.measures import (
     ThresholdedIoU as ThresholdedIoU,
     VolumeBias as VolumeBias,
     compute_average_precision as compute_average_precision,
+    compute_dwell as compute_dwell,
     compute_froc as compute_froc,
     compute_lesionwise_dice as compute_lesionwise_dice,
     compute_score_existence_correlation as compute_score_existence_correlation,
     compute_soft_dice as compute_soft_dice,
     compute_soft_iou as compute_soft_iou,
+    dwell_intervals as dwell_intervals,
+    dwell_time as dwell_time,
+    expected_dwell_time as expected_dwell_time,
     match_scan as match_scan,
 )
 from softoverlap.overlaps import (

@@ -15,6 +15,7 @@ import torch
 from jaxtyping import Bool, Float, Shaped
 from torch import Tensor
 
+from softoverlap import _periodic
 from softoverlap._autograd import in_graph
 from softoverlap._box_edges import enclosing_edge, shared_edge
 from softoverlap._box_volumes import in_one
@@ -25,6 +26,7 @@ from softoverlap._checks import (
     check_same_rows,
     check_solid_boxes,
 )
+from softoverlap._periodic import Period
 from softoverlap._types import Boxes, accumulation_dtype, plain, score_dtype
 
 MOST_LOG_SIZE = math.log(1000 / 16)
@@ -66,16 +68,21 @@ def enclosing_volume(
 
 
 def shared_and_own(
-    a: Shaped[Tensor, "*#batch coords"], b: Shaped[Tensor, "*#batch coords"]
+    a: Shaped[Tensor, "*#batch coords"], b: Shaped[Tensor, "*#batch coords"], period: Period = None
 ) -> tuple[Tensor, ...]:
     """Volume that two boxes share, and that of each."""
+    if period is not None:
+        return tuple(map(_product, _periodic_edges(a, b, period)))
     return in_one(_shared_and_own, widened(a), widened(b), around=False)
 
 
 def all_volumes(
-    a: Shaped[Tensor, "*#batch coords"], b: Shaped[Tensor, "*#batch coords"]
+    a: Shaped[Tensor, "*#batch coords"], b: Shaped[Tensor, "*#batch coords"], period: Period = None
 ) -> tuple[Tensor, ...]:
     """Volume that two boxes share, that of each, and that of the smallest box around both."""
+    if period is not None:
+        around = _product(enclosing_edges(a, b, period))
+        return *shared_and_own(a, b, period), around
     return in_one(_all_volumes, widened(a), widened(b), around=True)
 
 
@@ -88,30 +95,42 @@ def _all_volumes(a: Tensor, b: Tensor) -> tuple[Tensor, ...]:
 
 
 def squared_centre_distance(
-    a: Shaped[Tensor, "*#batch coords"], b: Shaped[Tensor, "*#batch coords"]
+    a: Shaped[Tensor, "*#batch coords"], b: Shaped[Tensor, "*#batch coords"], period: Period = None
 ) -> Float[Tensor, "*#batch"]:
     """Squared Euclidean distance of the centres."""
     total: Tensor | float = 0.0
-    for low_a, high_a, low_b, high_b in zip(*split(a), *split(b), strict=True):
-        total = total + (((low_a - low_b) + (high_a - high_b)) / 2) ** 2
+    for low_a, high_a, low_b, high_b, length in _axes(a, b, period):
+        if length is None:
+            apart = ((low_a - low_b) + (high_a - high_b)) / 2
+        else:
+            apart = _periodic.centre_distance(low_a, high_a, low_b, high_b, length)
+        total = total + apart**2
     return torch.as_tensor(total)
 
 
 def squared_diagonal(
-    a: Shaped[Tensor, "*#batch coords"], b: Shaped[Tensor, "*#batch coords"]
+    a: Shaped[Tensor, "*#batch coords"], b: Shaped[Tensor, "*#batch coords"], period: Period = None
 ) -> Float[Tensor, "*#batch"]:
     """Squared diagonal of the smallest box around both."""
     total: Tensor | float = 0.0
-    for edge in enclosing_edges(a, b):
+    for edge in enclosing_edges(a, b, period):
         total = total + edge**2
     return torch.as_tensor(total)
 
 
 def enclosing_edges(
-    a: Shaped[Tensor, "*#batch coords"], b: Shaped[Tensor, "*#batch coords"]
+    a: Shaped[Tensor, "*#batch coords"], b: Shaped[Tensor, "*#batch coords"], period: Period = None
 ) -> list[Tensor]:
     """Edges of the smallest box around both, a tensor an axis."""
-    return list(_enclosing_edges(a, b))
+    if period is None:
+        return list(_enclosing_edges(a, b))
+    found = []
+    for low_a, high_a, low_b, high_b, length in _axes(a, b, period):
+        if length is None:
+            found.append(enclosing_edge(low_a, high_a, low_b, high_b))
+        else:
+            found.append(_periodic.enclosing_edge(low_a, high_a, low_b, high_b, length))
+    return found
 
 
 def edges(boxes: Shaped[Tensor, "*batch coords"]) -> list[Tensor]:
@@ -120,9 +139,11 @@ def edges(boxes: Shaped[Tensor, "*batch coords"]) -> list[Tensor]:
 
 
 def equal(
-    a: Shaped[Tensor, "*#batch coords"], b: Shaped[Tensor, "*#batch coords"]
+    a: Shaped[Tensor, "*#batch coords"], b: Shaped[Tensor, "*#batch coords"], period: Period = None
 ) -> Bool[Tensor, "*#batch"]:
     """Whether all coordinates agree; of aligned boxes they are compared at once."""
+    if period is not None:
+        return reduce(torch.logical_and, (_same_edge(*faces) for faces in _axes(a, b, period)))
     if a.shape == b.shape:
         return (a == b).all(dim=-1)
     same = a[..., 0] == b[..., 0]
@@ -151,6 +172,7 @@ def encode_boxes(
     anchors: Boxes,
     *,
     weights: Sequence[float] | None = None,
+    period: Period = None,
     validate: bool | None = None,
 ) -> Float[Tensor, "boxes coords"]:
     """Codes of boxes relative to aligned anchors: what a detector's box head regresses.
@@ -164,6 +186,8 @@ def encode_boxes(
         boxes: Minima, then maxima, shape (N, 2 * ndim).
         anchors: Same shape.
         weights: A factor of each code, 2 * ndim numbers above 0; by default 1.
+        period: After which length an axis comes round, one number for all or one an axis (None:
+            never): the offset is then that of the shorter way round.
         validate: Look at the values too; by default on for CPU tensors.
 
     Returns:
@@ -185,13 +209,16 @@ def encode_boxes(
     check_solid_boxes(boxes=boxes, validate=validate)
     check_solid_boxes(anchors=anchors, ndim=boxes.shape[1] // 2, validate=validate)
     check_same_rows(boxes=boxes, anchors=anchors)
+    _periodic.check_arcs(period, validate, boxes=boxes, anchors=anchors)
     factors = code_weights(weights, boxes.shape[1])
-    (low, high), (low_anchor, high_anchor) = split(plain(boxes)), split(plain(anchors))
     offsets, ratios = [], []
-    for corners in zip(low, high, low_anchor, high_anchor, strict=True):
-        edge, anchor_edge = corners[1] - corners[0], corners[3] - corners[2]
-        apart = (corners[0] - corners[2]) + (corners[1] - corners[3])
-        offsets.append(apart / 2 / anchor_edge)
+    axes = _axes(plain(boxes), plain(anchors), period)
+    for low, high, anchor_low, anchor_high, length in axes:
+        edge, anchor_edge = high - low, anchor_high - anchor_low
+        apart = ((low - anchor_low) + (high - anchor_high)) / 2
+        if length is not None:
+            apart = _periodic.nearest(apart, length)
+        offsets.append(apart / anchor_edge)
         ratios.append(torch.log(edge / anchor_edge))
     codes = [factor * code for factor, code in zip(factors, offsets + ratios, strict=True)]
     return torch.stack(codes, dim=1).to(score_dtype(boxes, anchors))
@@ -263,6 +290,38 @@ def _shared_edges(a: Tensor, b: Tensor) -> Iterator[Tensor]:
 
 def _enclosing_edges(a: Tensor, b: Tensor) -> Iterator[Tensor]:
     return map(enclosing_edge, *_faces(a, b))
+
+
+def _axes(
+    a: Tensor, b: Tensor, period: Period
+) -> Iterator[tuple[Tensor, Tensor, Tensor, Tensor, float | None]]:
+    """Minimum and maximum of both boxes, and the period, axis by axis."""
+    return zip(*_faces(a, b), _periodic.of_axes(period, a.shape[-1] // 2), strict=True)
+
+
+def _periodic_edges(a: Tensor, b: Tensor, period: Period) -> Iterator[list[Tensor]]:
+    """The edges that two boxes share, and those of each."""
+    found = ([], [], [])
+    for low_a, high_a, low_b, high_b, length in _axes(a, b, period):
+        if length is None:
+            edges = shared_edge(low_a, high_a, low_b, high_b), high_a - low_a, high_b - low_b
+        else:
+            edges = (
+                _periodic.shared_edge(low_a, high_a, low_b, high_b, length),
+                _periodic.edge(low_a, high_a, length),
+                _periodic.edge(low_b, high_b, length),
+            )
+        for each, edge in zip(found, edges, strict=True):
+            each.append(edge)
+    return iter(found)
+
+
+def _same_edge(
+    low_a: Tensor, high_a: Tensor, low_b: Tensor, high_b: Tensor, period: float | None
+) -> Bool[Tensor, "*#batch"]:
+    if period is None:
+        return (low_a == low_b) & (high_a == high_b)
+    return _periodic.is_equal(low_a, high_a, low_b, high_b, period)
 
 
 def _faces(a: Tensor, b: Tensor) -> tuple[list[Tensor], ...]:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from softoverlap._autograd import held
 from softoverlap._checks import check_boolean, check_boxes, check_choice
+from softoverlap._periodic import check_arcs
 from softoverlap._types import accumulation_dtype, plain, score_dtype
 from softoverlap.anchors._ground_truth import AnyLesions, boxes_of, soft_masks_of
 from softoverlap.anchors.best import best_box
@@ -102,7 +103,8 @@ def anchor_quality(
     anchors = plain(anchors)
     if isinstance(overlap, BoxOverlap):
         boxes = boxes_of(lesions, labels, anchors, overlap.name, validate)
-        if sparse and len(boxes):
+        check_arcs(overlap.period, validate, lesions=boxes, anchors=anchors)
+        if sparse and len(boxes) and overlap.period is None:
             return _sparse_boxes(overlap, boxes, anchors)
         score = _dense_boxes(overlap, boxes, anchors)
         return score.to_sparse() if sparse else score

@@ -11,6 +11,7 @@ from jaxtyping import Float, Shaped
 from torch import Tensor
 
 from softoverlap._checks import check_positive, check_weight
+from softoverlap._periodic import Period
 from softoverlap._types import Boxes, score_dtype
 from softoverlap.losses.reduction import ReducedLoss, power
 from softoverlap.overlaps import (
@@ -62,7 +63,8 @@ class BoxLoss(ReducedLoss):
         """The settings."""
         settings = {name: getattr(self, name) for name in ("reduction", "focal_gamma", "alpha")}
         settings |= self.overlap.parameters
-        return ", ".join(f"{name}={value}" for name, value in settings.items())
+        shown = {name: value for name, value in settings.items() if name != "period" or value}
+        return ", ".join(f"{name}={value}" for name, value in shown.items())
 
     def forward(
         self, input: Boxes, target: Boxes, weight: PerBox | None = None
@@ -89,7 +91,28 @@ class BoxLoss(ReducedLoss):
         return self.reduced(loss, weight).to(score_dtype(input, target))
 
 
-class BoxIoULoss(BoxLoss):
+class CornerBoxLoss(BoxLoss):
+    """One minus an overlap of aligned boxes whose axes may come round; use a subclass.
+
+    Args:
+        period: After which length each axis comes round, such as 360 for angles: one number for
+            all, or one an axis, None where it never does.
+    """
+
+    def __init__(
+        self,
+        reduction: str = "mean",
+        *,
+        focal_gamma: float = 0.0,
+        alpha: float = 1.0,
+        period: Period = None,
+        validate: bool | None = None,
+    ) -> None:
+        super().__init__(reduction, focal_gamma=focal_gamma, alpha=alpha, validate=validate)
+        self.overlap = self.overlap.with_(period=period)
+
+
+class BoxIoULoss(CornerBoxLoss):
     """1 - IoU: no gradient where the boxes do not meet.
 
     References:
@@ -105,7 +128,7 @@ class BoxIoULoss(BoxLoss):
     overlap = box_iou
 
 
-class BoxGIoULoss(BoxLoss):
+class BoxGIoULoss(CornerBoxLoss):
     """1 - GIoU, also for boxes that do not meet; takes the place of MONAI's.
 
     References:
@@ -121,7 +144,7 @@ class BoxGIoULoss(BoxLoss):
     overlap = box_giou
 
 
-class BoxDIoULoss(BoxLoss):
+class BoxDIoULoss(CornerBoxLoss):
     """1 - DIoU: draws the centres together.
 
     References:
@@ -137,7 +160,7 @@ class BoxDIoULoss(BoxLoss):
     overlap = box_diou
 
 
-class BoxCIoULoss(BoxLoss):
+class BoxCIoULoss(CornerBoxLoss):
     """1 - CIoU: draws centres and aspects together; the mean over pairs of axes in 3D.
 
     The weight of the aspect, CIoU's own α, carries no gradient.
@@ -155,6 +178,8 @@ class BoxCIoULoss(BoxLoss):
         tensor(0.7470)
     """
 
+    overlap = box_ciou
+
     def __init__(
         self,
         reduction: str = "mean",
@@ -162,10 +187,13 @@ class BoxCIoULoss(BoxLoss):
         gate: float | None = None,
         focal_gamma: float = 0.0,
         alpha: float = 1.0,
+        period: Period = None,
         validate: bool | None = None,
     ) -> None:
-        super().__init__(reduction, focal_gamma=focal_gamma, alpha=alpha, validate=validate)
-        self.overlap = box_ciou.with_(gate=gate)
+        super().__init__(
+            reduction, focal_gamma=focal_gamma, alpha=alpha, period=period, validate=validate
+        )
+        self.overlap = self.overlap.with_(gate=gate)
 
     @property
     def gate(self) -> float | None:
@@ -173,7 +201,7 @@ class BoxCIoULoss(BoxLoss):
         return self.overlap.parameters["gate"]
 
 
-class BoxEIoULoss(BoxLoss):
+class BoxEIoULoss(CornerBoxLoss):
     """1 - EIoU: draws centres and edges together, axis by axis.
 
     References:
@@ -189,7 +217,7 @@ class BoxEIoULoss(BoxLoss):
     overlap = box_eiou
 
 
-class BoxNWDLoss(BoxLoss):
+class BoxNWDLoss(CornerBoxLoss):
     """1 - NWD: boxes as Gaussians, for objects of a few voxels.
 
     The focal factor and the power are those of the similarity in place of the IoU.
@@ -207,6 +235,8 @@ class BoxNWDLoss(BoxLoss):
         tensor(0.2212)
     """
 
+    overlap = box_nwd
+
     def __init__(
         self,
         reduction: str = "mean",
@@ -214,10 +244,13 @@ class BoxNWDLoss(BoxLoss):
         constant: float = 12.7,
         focal_gamma: float = 0.0,
         alpha: float = 1.0,
+        period: Period = None,
         validate: bool | None = None,
     ) -> None:
-        super().__init__(reduction, focal_gamma=focal_gamma, alpha=alpha, validate=validate)
-        self.overlap = box_nwd.with_(constant=constant)
+        super().__init__(
+            reduction, focal_gamma=focal_gamma, alpha=alpha, period=period, validate=validate
+        )
+        self.overlap = self.overlap.with_(constant=constant)
 
     @property
     def constant(self) -> float:

@@ -13,7 +13,12 @@ def centres_of_mass(volume: SummedVolume) -> Float[Tensor, "lesions ndim"]:
     """Centre of mass in voxels of the image, float64, with a gradient to the masks.
 
     A mask without mass has none; its row is the corner of its crop.
+
+    Raises:
+        ValueError: If an axis comes round, on which a mask may have none, or more than one.
     """
+    if any(volume.turns):
+        raise ValueError("masks must have plain axes to have a centre, got some that come round")
     safe_size = torch.where(volume.sizes > 0, volume.sizes, 1)
     centres = []
     for layers in _layers(volume):

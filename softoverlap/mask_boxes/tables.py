@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from itertools import accumulate, pairwise
+from dataclasses import dataclass, replace
+from itertools import accumulate
 from math import prod
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 
 from softoverlap._autograd import widened
-from softoverlap._checks import check_probabilities, check_rank, may_look
-from softoverlap._types import LesionMasks, plain, score_dtype
+from softoverlap._checks import check_probabilities, check_rank, may_look, refusal
+from softoverlap._periodic import check_arcs
+from softoverlap._types import Boxes, LesionMasks, plain, score_dtype
 from softoverlap.lesion import Lesion
-from softoverlap.mask_boxes.summing import kernels_sum, summed_by_kernels
-
-_WIDE_LAYER = 64  # numbers in a row, and so far apart are the steps of a line
-_WORTH_ONE_WRITE = 1 << 15  # voxels; of fewer each operation has its price, not each number
+from softoverlap.mask_boxes.summing import summed, summed_crops
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,6 +34,9 @@ class SummedVolume:
         sizes: Σ probability of each mask, float64, shape (K,).
         sides: Most voxels of any crop along each axis, ndim numbers.
         dtype: Type of the masks that were given.
+        turns: Voxels after which each axis of the image comes round, 0 where it does not; empty
+            where none does. The tables then hold two turns of such an axis, from a voxel before
+            the first one on, so that boxes that wrap are read as any other.
 
     Examples:
         >>> import torch
@@ -52,6 +52,7 @@ class SummedVolume:
     sizes: Float[Tensor, "lesions"]
     sides: tuple[int, ...]
     dtype: torch.dtype
+    turns: tuple[int, ...] = ()
 
     @property
     def ndim(self) -> int:
@@ -66,7 +67,8 @@ class SummedVolume:
         mass takes it 2^ndim times: c = 2^ndim · (voxels along all axes + 4 · ndim).
         """
         constant = 2**self.ndim * (self.shapes.sum(dim=1) + 4 * self.ndim)
-        return constant * torch.finfo(torch.float64).eps * self.sizes
+        copies = 3 ** sum(turn > 0 for turn in self.turns)  # a turn and a half is in the table
+        return copies * constant * torch.finfo(torch.float64).eps * self.sizes
 
     @property
     def device(self) -> torch.device:
@@ -77,8 +79,43 @@ class SummedVolume:
         """Number of masks."""
         return self.starts.shape[0]
 
+    def unwrapped(self, boxes: Boxes, *, validate: bool | None = None) -> Boxes:
+        """The boxes where they lie in the tables: the same, unless an axis comes round.
+
+        Args:
+            boxes: Minima, then maxima, in voxels of the image, shape (N, 2 * ndim).
+            validate: Look at the values too; by default on for CPU tensors.
+
+        Returns:
+            The boxes moved by whole turns, same shape.
+
+        Raises:
+            ValueError: If a box is longer than an axis that comes round.
+
+        Examples:
+            >>> import torch
+            >>> volume = SummedVolume.from_masks(torch.rand(1, 10), periodic=True)
+            >>> volume.unwrapped(torch.tensor([[-2.0, 3.0]]))
+            tensor([[ 9., 14.]])
+        """
+        if not any(self.turns):
+            return boxes
+        check_arcs([turn or None for turn in self.turns], validate, boxes=boxes)
+        boxes = plain(boxes)
+        boxes = boxes if boxes.is_floating_point() else boxes.double()
+        turns = boxes.new_tensor(self.turns)
+        low = boxes.detach()[:, : self.ndim]
+        first = (low / turns.clamp(min=1)).floor() * turns - (turns > 0).to(boxes)
+        return boxes - first.repeat(1, 2)
+
     @classmethod
-    def from_masks(cls, masks: LesionMasks, *, validate: bool | None = None) -> SummedVolume:
+    def from_masks(
+        cls,
+        masks: LesionMasks,
+        *,
+        periodic: bool | Sequence[bool] = False,
+        validate: bool | None = None,
+    ) -> SummedVolume:
         """Tables of whole-image masks.
 
         On the CPU, and where no gradient to the masks is asked for, each mask is first cropped to
@@ -87,6 +124,9 @@ class SummedVolume:
 
         Args:
             masks: Probabilities, shape (K, *spatial).
+            periodic: Whether the spatial axes come round: the first voxel follows the last one, so
+                that a box may lie across both, or anywhere; for all axes, or one an axis. The
+                tables take 2 times the memory for each.
             validate: Look at the values too; by default on for CPU tensors.
 
         Returns:
@@ -99,7 +139,13 @@ class SummedVolume:
             >>> import torch
             >>> len(SummedVolume.from_masks(torch.rand(3, 8, 8, 8)))
             3
+            >>> from softoverlap import mask_box_mass
+            >>> ring = SummedVolume.from_masks(torch.tensor([[0.5, 0.0, 1.0]]), periodic=True)
+            >>> mask_box_mass(ring, torch.tensor([[2.0, 4.0]]))
+            tensor([[1.5000]])
         """
+        if periodic is not False:
+            return cls._from_periodic(masks, periodic, validate)
         if _is_cropped(masks):
             (volume,) = summed_volumes(masks, None, validate=validate)
             return volume
@@ -151,9 +197,37 @@ class SummedVolume:
         return cls._from_crops(crops, offsets)
 
     @classmethod
+    def _from_periodic(
+        cls, masks: Tensor, periodic: bool | Sequence[bool], validate: bool | None
+    ) -> SummedVolume:
+        """Tables of two turns of each axis that comes round, from a voxel before the first on.
+
+        So no face of a box whose minimum lies in the first turn is at the border of the table.
+        """
+        check_rank(2, "(K, *spatial)", masks=masks)
+        check_probabilities(masks=masks, validate=validate)
+        shape = masks.shape[1:]
+        axes = [periodic] * len(shape) if isinstance(periodic, bool) else list(periodic)
+        if len(axes) != len(shape) or not all(isinstance(axis, bool) for axis in axes):
+            raise refusal(
+                "periodic", f"must be a boolean or {len(shape)}, one an axis, got {periodic}"
+            )
+        masks = turned = plain(masks)
+        for axis, (side, comes_round) in enumerate(zip(shape, axes, strict=True), start=1):
+            if comes_round and side:
+                places = (torch.arange(2 * side + 1, device=masks.device) - 1) % side
+                turned = turned.index_select(axis, places)
+        volume = cls.from_masks(turned, validate=False)
+        return replace(
+            volume,
+            sizes=widened(masks).flatten(1).sum(dim=1),
+            turns=tuple(s if round_ else 0 for s, round_ in zip(shape, axes, strict=True)),
+        )
+
+    @classmethod
     def _from_whole(cls, masks: Tensor) -> SummedVolume:
         count, shape = masks.shape[0], _sent(list(masks.shape[1:]), masks.device)
-        tables = _summed(masks).flatten(1)
+        tables = summed(masks).flatten(1)
         return cls(
             table=tables.flatten(),
             starts=torch.arange(count, device=masks.device) * tables.shape[1],
@@ -167,7 +241,7 @@ class SummedVolume:
     @classmethod
     def _from_crops(cls, crops: list[Tensor], offsets: Tensor) -> SummedVolume:
         device = crops[0].device
-        table, shapes = _summed_crops(crops), [list(crop.shape) for crop in crops]
+        table, shapes = summed_crops(crops), [list(crop.shape) for crop in crops]
         begins = [0, *accumulate(prod(side + 1 for side in shape) for shape in shapes)]
         ends = _sent(begins, device)
         return cls(
@@ -232,66 +306,6 @@ def _is_cropped(masks: Tensor) -> bool:
 def _sent(values: list[int] | list[list[int]], device: torch.device) -> Int[Tensor, "..."]:
     """Numbers of the host on the device, without waiting for it."""
     return torch.tensor(values).to(device, non_blocking=True)
-
-
-def _summed_crops(crops: list[Tensor]) -> Float[Tensor, "entries"]:
-    """The tables of all crops, one behind the other."""
-    if kernels_sum(len(crops), crops[0].ndim, *crops):
-        voxels = torch.cat([crop.flatten() for crop in crops])
-        return summed_by_kernels(voxels, [crop.shape for crop in crops])
-    tables = [_summed(crop[None]).flatten() for crop in crops]
-    return torch.cat(tables) if len(tables) > 1 else tables[0]
-
-
-def _summed(masks: Shaped[Tensor, "masks *spatial"]) -> Float[Tensor, "masks *nodes"]:
-    """Σ of all voxels below each node, a node more than voxels along every axis."""
-    if kernels_sum(masks.shape[0], masks.ndim - 1, masks):
-        tables = summed_by_kernels(masks.flatten(), [masks.shape[1:]] * masks.shape[0])
-        return tables.view(-1, *[side + 1 for side in masks.shape[1:]])
-    if masks.device.type != "cpu" and masks.ndim > 2:
-        return _summed_across_rows(masks)
-    padded = _padded(masks)
-    for axis in reversed(range(1, masks.ndim)):
-        if padded.stride(axis) < _WIDE_LAYER or padded.requires_grad or not may_look(padded):
-            padded.cumsum_(axis)
-        else:
-            _add_up(padded, axis)
-    return padded
-
-
-def _summed_across_rows(
-    masks: Shaped[Tensor, "masks *spatial"],
-) -> Float[Tensor, "masks *nodes"]:
-    """The same on a GPU, where sums along short rows are slow: for them, rows become columns.
-
-    A thread then adds up one line, voxel by voxel, as the CPU does: sums never fall, and an empty
-    layer adds exactly 0, which PyTorch's sums along rows do not promise.
-    """
-    padded = F.pad(widened(masks).transpose(1, -1), [1, 0] * (masks.ndim - 1))
-    padded = padded.cumsum_(1).transpose(1, -1).contiguous()
-    for axis in reversed(range(1, masks.ndim - 1)):
-        padded.cumsum_(axis)
-    return padded
-
-
-def _padded(masks: Shaped[Tensor, "masks *spatial"]) -> Float[Tensor, "masks *nodes"]:
-    """In float64, behind a layer of zeros on each axis; on the way no more is written than that."""
-    if masks.numel() < _WORTH_ONE_WRITE or not may_look(masks) or masks.requires_grad:
-        return F.pad(widened(masks), [1, 0] * (masks.ndim - 1))
-    sides = [side + 1 for side in masks.shape[1:]]
-    padded = torch.empty((len(masks), *sides), dtype=torch.float64)
-    for axis in range(1, masks.ndim):
-        padded.select(axis, 0).zero_()
-    inside: tuple[slice, ...] = (slice(None), *(slice(1, None),) * (masks.ndim - 1))
-    padded[inside] = masks
-    return padded
-
-
-def _add_up(values: Tensor, axis: int) -> None:
-    """The same as `cumsum_`, a layer at a time; that goes line by line, across all of memory."""
-    layers = values.unbind(axis)
-    for before, layer in pairwise(layers):
-        layer.add_(before)
 
 
 def _support(mask: Shaped[Tensor, "*spatial"]) -> tuple[slice, ...]:

@@ -37,6 +37,13 @@ from softoverlap.measures.detection import (
     operating_rule,
 )
 from softoverlap.measures.detection.sizes import SizeClasses
+from softoverlap.measures.dwell import (
+    Dwell,
+    compute_dwell,
+    dwell_intervals,
+    dwell_time,
+    expected_dwell_time,
+)
 from softoverlap.measures.hit import HIT_CRITERIA, Hit, hit_of
 from softoverlap.measures.inputs import MaskBatch, MaskPair, Spacing, reaches, voxel_spacing
 from softoverlap.measures.lesionwise.dice import (
@@ -95,6 +102,7 @@ __all__ = [
     "BoxOutcome",
     "Brier",
     "CalibrationError",
+    "Dwell",
     "ExpectedBounds",
     "ExpectedDice",
     "ExpectedIoU",
@@ -145,11 +153,15 @@ __all__ = [
     "compute_average_precision",
     "compute_average_recall",
     "compute_bland_altman",
+    "compute_dwell",
     "compute_froc",
     "compute_lesionwise_dice",
     "compute_score_existence_correlation",
     "compute_soft_dice",
     "compute_soft_iou",
+    "dwell_intervals",
+    "dwell_time",
+    "expected_dwell_time",
     "hit_of",
     "lesion_rows",
     "lesion_scan",

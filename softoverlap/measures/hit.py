@@ -20,6 +20,7 @@ from jaxtyping import Bool, Float, Shaped
 from torch import Tensor
 
 from softoverlap._checks import check_choice, check_tensors
+from softoverlap._periodic import check_arcs
 from softoverlap._types import plain
 from softoverlap.anchors import anchor_quality
 from softoverlap.mask_boxes import SummedVolume
@@ -216,6 +217,7 @@ def _of_boxes(
 ) -> Float[Tensor, "lesions boxes"]:
     """In float64, so that a threshold such as 0.7 is met by 7/10; the box is the prediction."""
     lesions = plain(target["box"]).to(boxes.device).double()
+    check_arcs(overlap.period, None, boxes=boxes, box=lesions)
     return overlap(boxes.double(), lesions, validate=False).mT
 
 

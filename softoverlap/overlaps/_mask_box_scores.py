@@ -137,7 +137,7 @@ def _fitting(boxes: Tensor, volume: SummedVolume, validate: bool | None) -> Tens
         raise ValueError(
             f"boxes must be on {volume.device}, where the masks are, got {boxes.device}"
         )
-    return plain(boxes)
+    return volume.unwrapped(plain(boxes), validate=validate)
 
 
 def within_reach(boxes: Tensor) -> Tensor:

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from softoverlap import boxes as geometry, scores
 from softoverlap._checks import check_gate, check_positive
+from softoverlap._periodic import Period
 from softoverlap.overlaps._extremes import CORNERS, on_one_scale
 from softoverlap.overlaps.box_family import BoxOverlap, Terms, at_most_the_iou
 from softoverlap.overlaps.boxes import box_iou
@@ -23,7 +24,7 @@ from softoverlap.overlaps.boxes import box_iou
 @partial(
     BoxOverlap, scale_free=True, range=(-1.0, 1.0), zero_apart=False, least_iou=at_most_the_iou
 )
-def box_diou(a: Tensor, b: Tensor) -> Terms:
+def box_diou(a: Tensor, b: Tensor, *, period: Period = None) -> Terms:
     """Distance IoU of boxes.
 
     IoU less the squared distance of the centres over the squared diagonal of the enclosing box.
@@ -39,8 +40,9 @@ def box_diou(a: Tensor, b: Tensor) -> Terms:
         >>> box_diou.pairs(box, others[:1])
         tensor([-0.2500])
     """
-    distance, diagonal = geometry.squared_centre_distance(a, b), geometry.squared_diagonal(a, b)
-    return box_iou.defined({})(*_by_axis(a, b))[0], [scores.distance_penalty(distance, diagonal)]
+    distance = geometry.squared_centre_distance(a, b, period)
+    penalty = scores.distance_penalty(distance, geometry.squared_diagonal(a, b, period))
+    return box_iou.defined({"period": period})(*_by_axis(a, b, period))[0], [penalty]
 
 
 @partial(
@@ -49,9 +51,11 @@ def box_diou(a: Tensor, b: Tensor) -> Terms:
     range=(-1.5, 1.0),
     zero_apart=False,
     least_iou=at_most_the_iou,
-    check=check_gate,
+    check=lambda gate, period: check_gate(gate),
 )
-def box_ciou(a: Tensor, b: Tensor, *, gate: float | None = None) -> Terms:  # noqa: D417
+def box_ciou(  # noqa: D417
+    a: Tensor, b: Tensor, *, gate: float | None = None, period: Period = None
+) -> Terms:
     """Complete IoU of boxes.
 
     DIoU less `alpha · v`: v is the mean over all pairs of axes (i, j) of
@@ -74,14 +78,14 @@ def box_ciou(a: Tensor, b: Tensor, *, gate: float | None = None) -> Terms:  # no
         >>> box_ciou.pairs(square, flat, gate=0.9)
         tensor([0.2708])
     """
-    iou, penalties = box_diou.defined({})(a, b)
+    iou, penalties = box_diou.defined({"period": period})(a, b)
     return iou, [*penalties, scores.aspect_penalty(iou, _aspect_difference(a, b), gate=gate)]
 
 
 @partial(
     BoxOverlap, scale_free=True, range=(-math.inf, 1.0), zero_apart=False, least_iou=at_most_the_iou
 )
-def box_eiou(a: Tensor, b: Tensor) -> Terms:
+def box_eiou(a: Tensor, b: Tensor, *, period: Period = None) -> Terms:
     """Efficient IoU of boxes, at least -1 - ndim.
 
     DIoU less, for every axis, the squared difference of the edges over the squared edge of the
@@ -98,16 +102,21 @@ def box_eiou(a: Tensor, b: Tensor) -> Terms:
         >>> box_eiou.pairs(box, others[:1])
         tensor([0.1875])
     """
-    iou, penalties = box_diou.defined({})(a, b)
-    a, b = _by_axis(a, b)
-    edges = zip(geometry.edges(a), geometry.edges(b), geometry.enclosing_edges(a, b), strict=True)
+    iou, penalties = box_diou.defined({"period": period})(a, b)
+    a, b = _by_axis(a, b, period)
+    around = geometry.enclosing_edges(a, b, period)
+    edges = zip(geometry.edges(a), geometry.edges(b), around, strict=True)
     for edge_a, edge_b, enclosing in edges:
         penalties.append(scores.distance_penalty((edge_a - edge_b) ** 2, enclosing**2))
     return iou, penalties
 
 
-@partial(BoxOverlap, zero_apart=False, check=check_positive)
-def box_nwd(a: Tensor, b: Tensor, *, constant: float = 12.7) -> Terms:  # noqa: D417
+@partial(
+    BoxOverlap, zero_apart=False, check=lambda constant, period: check_positive(constant=constant)
+)
+def box_nwd(  # noqa: D417
+    a: Tensor, b: Tensor, *, constant: float = 12.7, period: Period = None
+) -> Terms:
     """Normalised Wasserstein similarity of boxes.
 
     `exp(-sqrt(|Δcentre|² + |Δedges|² / 4) / constant)`: boxes as Gaussians, whose distance does not
@@ -128,7 +137,7 @@ def box_nwd(a: Tensor, b: Tensor, *, constant: float = 12.7) -> Terms:  # noqa: 
         >>> box_nwd.pairs(box, others[:1])
         tensor([0.7896])
     """
-    squared = geometry.squared_centre_distance(a, b)
+    squared = geometry.squared_centre_distance(a, b, period)
     for edge_a, edge_b in zip(geometry.edges(a), geometry.edges(b), strict=True):
         squared = squared + (edge_a - edge_b) ** 2 / 4
     return scores.nwd(squared, constant=constant), []
@@ -138,11 +147,14 @@ box_pair_diou, box_pair_ciou = box_diou.pairs, box_ciou.pairs
 box_pair_eiou, box_pair_nwd = box_eiou.pairs, box_nwd.pairs
 
 
-def _by_axis(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
+def _by_axis(a: Tensor, b: Tensor, period: Period) -> tuple[Tensor, Tensor]:
     """The boxes for what knows no distance: a needle has no volume on the one scale of distances.
 
-    On that scale an edge is 0 where the longest one is 1e300 times as long.
+    On that scale an edge is 0 where the longest one is 1e300 times as long. An axis that comes
+    round stays on its own.
     """
+    if period is not None:
+        return a, b
     return on_one_scale(a, b, CORNERS, by_axis=True)
 
 

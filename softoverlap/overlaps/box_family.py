@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import partial
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -12,6 +13,7 @@ from torch import Tensor
 
 from softoverlap import boxes as geometry
 from softoverlap._checks import check_boxes, check_rotated_boxes, check_same_rows, may_look
+from softoverlap._periodic import Period, as_period, check_arcs
 from softoverlap._types import FLOATS, Boxes, OtherBoxes, plain, score_dtype
 from softoverlap.overlaps._aligned import aligned, aligned_if
 from softoverlap.overlaps._blocks import pairwise
@@ -26,6 +28,7 @@ from softoverlap.overlaps._extremes import (
 from softoverlap.overlaps.overlap import Overlap, Pairs
 
 _WORTH_A_LOOK = 1 << 12  # pairs
+_NONE: Mapping[str, Any] = MappingProxyType({})
 
 Terms = tuple[Tensor, list[Tensor]]
 """A score in [0, 1], such as the IoU, and the penalties, each at least 0, that are taken off it.
@@ -69,18 +72,24 @@ class BoxLikeOverlap(Overlap):
     def _aligned(self) -> BoxPairs:
         return BoxPairs(self)
 
-    def check(self, validate: bool | None, **boxes: Any) -> None:
+    def check(
+        self, validate: bool | None, parameters: Mapping[str, Any] = _NONE, /, **boxes: Any
+    ) -> None:
         """Refuse what is not two sets of boxes of one layout; they are called as they are given."""
         raise NotImplementedError
 
+    def _period(self, parameters: Mapping[str, Any]) -> Period:
+        """After which lengths the axes come round."""
+        return {**self._parameters, **parameters}.get("period")
+
     def terms(self, validate: bool | None, **boxes: Any) -> Terms:
         """The score and the penalties of aligned boxes; they are called as they are given."""
-        score, *penalties = self._of_rows(_listed, self.defined({}), validate, **boxes)
+        score, *penalties = self._of_rows(_listed, {}, self.name, validate, **boxes)
         return score, penalties
 
     def score(self, a: Tensor, b: Tensor) -> Tensor:
         """The score less the penalties of boxes that broadcast over their leading axes."""
-        return _total(self._scaled(self.defined({})), *in_wider_type(a, b, self._layout))
+        return _total(self._scaled(self.defined({}), {}), *in_wider_type(a, b, self._layout))
 
     def _of_all(
         self,
@@ -90,22 +99,23 @@ class BoxLikeOverlap(Overlap):
         validate: bool | None,
         parameters: Mapping[str, Any],
     ) -> Tensor:
-        score = partial(_total, self._scaled(self.defined(parameters)))
-        self.check(validate, pred=pred, target=target)
+        score = partial(_total, self._scaled(self.defined(parameters), parameters))
+        self.check(validate, parameters, pred=pred, target=target)
         wide = in_wider_type(plain(pred), plain(target), self._layout)
         return pairwise(score, *wide, block_size).to(score_dtype(pred, target))
 
     def _of_pairs(
         self, pred: Tensor, target: Tensor, validate: bool | None, parameters: Mapping[str, Any]
     ) -> Tensor:
-        definition = self.defined(parameters, self.pairs.__name__)
-        (total,) = self._of_rows(_alone, definition, validate, pred=pred, target=target)
+        called = self.pairs.__name__
+        (total,) = self._of_rows(_alone, parameters, called, validate, pred=pred, target=target)
         return total.to(score_dtype(pred, target))
 
     def _of_rows(
         self,
         kind: Callable[[Definition, Tensor, Tensor], tuple[Tensor, ...]],
-        definition: Definition,
+        parameters: Mapping[str, Any],
+        called: str,
         validate: bool | None,
         **boxes: Any,
     ) -> tuple[Tensor, ...]:
@@ -114,21 +124,22 @@ class BoxLikeOverlap(Overlap):
         Many are taken for valid boxes of ordinary size, and looked at as they are read. If that
         turns out wrong they are looked at first, and refused, or scored in another type.
         """
-        found = None
-        if self._layout is CORNERS and _may_be_boxes(*boxes.values()):
+        found, definition = None, self.defined(parameters, called)
+        plain_axes = self._layout is CORNERS and self._period(parameters) is None
+        if plain_axes and _may_be_boxes(*boxes.values()):
             a, b = map(plain, boxes.values())
             found = aligned_if(are_ordinary_boxes, partial(kind, definition), a, b)
         if found is None:
-            self.check(validate, **boxes)
+            self.check(validate, parameters, **boxes)
             check_same_rows(**boxes)
             a, b = map(plain, boxes.values())
             a, b = in_wider_type(a, b, self._layout)  # for all blocks alike
-            found = aligned(partial(kind, self._scaled(definition)), a, b)
+            found = aligned(partial(kind, self._scaled(definition, parameters)), a, b)
         return found
 
-    def _scaled(self, definition: Definition) -> Definition:
-        """The definition of boxes of any size."""
-        if not self.scale_free:
+    def _scaled(self, definition: Definition, parameters: Mapping[str, Any]) -> Definition:
+        """The definition of boxes of any size; a period would have to be scaled, too."""
+        if not self.scale_free or self._period(parameters) is not None:
             return definition
         scale = partial(on_one_scale, layout=self._layout, by_axis=self.stretch_free)
         return lambda a, b: definition(*scale(a, b))
@@ -179,7 +190,7 @@ class BoxPairs(Pairs):
         target: Boxes,
         *,
         validate: bool | None = None,
-        **parameters: float | None,
+        **parameters: Period,
     ) -> Float[Tensor, "boxes"]:
         """Score box i and box i.
 
@@ -187,6 +198,7 @@ class BoxPairs(Pairs):
             pred: N boxes in the layout of the form for all pairs.
             target: As many, of the same layout.
             parameters: Of the overlap, by name.
+            period: After which length each axis comes round, as in the form for all pairs.
             validate: Look at the values too; by default on for CPU tensors.
 
         Returns:
@@ -203,7 +215,9 @@ def at_most_the_iou(threshold: float) -> float:
     return threshold
 
 
-def score_of_nothing(a: Tensor, b: Tensor, size_a: Tensor, size_b: Tensor) -> Tensor | None:
+def score_of_nothing(
+    a: Tensor, b: Tensor, size_a: Tensor, size_b: Tensor, *, period: Period = None
+) -> Tensor | None:
     """1 where the boxes are equal, else 0: the score where there is no volume.
 
     None says that no size is zero: all pairs on the CPU, and many aligned ones, are looked at
@@ -214,7 +228,7 @@ def score_of_nothing(a: Tensor, b: Tensor, size_a: Tensor, size_b: Tensor) -> Te
     if looks and all(not size.numel() or size.detach().min() > 0 for size in (size_a, size_b)):
         return None
     dtype = torch.promote_types(size_a.dtype, size_b.dtype)
-    return geometry.equal(a, b).to(dtype)
+    return geometry.equal(a, b, period).to(dtype)
 
 
 def _any_iou(threshold: float) -> float:
@@ -247,6 +261,16 @@ class BoxOverlap(BoxLikeOverlap):
             least_iou = _any_iou
         vars(self).update(least_iou=least_iou)
 
+    @property
+    def period(self) -> Period:
+        """After which length each axis comes round; None where none does."""
+        return self._period({})
+
+    def _values(self, given: Mapping[str, Any], called: str) -> dict[str, Any]:
+        if "period" in given:
+            given = {**given, "period": as_period(given["period"])}
+        return super()._values(given, called)
+
     def __call__(
         self,
         pred: Boxes,
@@ -254,7 +278,7 @@ class BoxOverlap(BoxLikeOverlap):
         *,
         block_size: int | None = None,
         validate: bool | None = None,
-        **parameters: float | None,
+        **parameters: Period,
     ) -> Float[Tensor, "boxes others"]:
         """Score all pairs of boxes.
 
@@ -262,6 +286,8 @@ class BoxOverlap(BoxLikeOverlap):
             pred: Minima, then maxima, shape (N, 2 * ndim).
             target: Same layout, shape (M, 2 * ndim).
             parameters: Of the overlap, by name.
+            period: After which length each axis comes round, such as 360 for angles: one number
+                for all, or one an axis, None where it never does. No edge is longer than that.
             block_size: Rows of `pred` that are scored at once, forward and backward; by default
                 as many as keep the working memory small. The result does not depend on it.
             validate: Look at the values too; by default on for CPU tensors.
@@ -271,15 +297,18 @@ class BoxOverlap(BoxLikeOverlap):
 
         Raises:
             ValueError: If a shape is wrong, a value is not finite, a maximum is below its minimum,
-                or an argument is out of range.
+                an edge is longer than the period of its axis, or an argument is out of range.
         """
         return self._of_all(pred, target, block_size, validate, parameters)
 
-    def check(self, validate: bool | None, **boxes: Any) -> None:
+    def check(
+        self, validate: bool | None, parameters: Mapping[str, Any] = _NONE, /, **boxes: Any
+    ) -> None:
         """Refuse what is not two sets of boxes of one layout; they are called as they are given."""
         (first, pred), (second, target) = boxes.items()
         check_boxes(**{first: pred}, validate=validate)
         check_boxes(**{second: target}, ndim=pred.shape[1] // 2, validate=validate)
+        check_arcs(self._period(parameters), validate, **boxes)
 
 
 class RotatedBoxOverlap(BoxLikeOverlap):
@@ -314,7 +343,9 @@ class RotatedBoxOverlap(BoxLikeOverlap):
         """
         return self._of_all(pred, target, block_size, validate, parameters)
 
-    def check(self, validate: bool | None, **boxes: Any) -> None:
+    def check(
+        self, validate: bool | None, parameters: Mapping[str, Any] = _NONE, /, **boxes: Any
+    ) -> None:
         """Refuse what is not two sets of oriented boxes with as many parameters."""
         (first, pred), (second, target) = boxes.items()
         check_rotated_boxes(**{first: pred}, validate=validate)

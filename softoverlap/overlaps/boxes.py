@@ -15,6 +15,7 @@ from torch import Tensor
 
 from softoverlap import boxes as geometry, scores
 from softoverlap._checks import check_boxes, check_positive
+from softoverlap._periodic import Period
 from softoverlap._types import Boxes, plain
 from softoverlap.overlaps._extremes import power_of_two
 from softoverlap.overlaps.box_family import BoxOverlap, Terms, at_most_the_iou, score_of_nothing
@@ -45,7 +46,7 @@ def box_volume(boxes: Boxes, *, validate: bool | None = None) -> Float[Tensor, "
 
 
 @partial(BoxOverlap, stretch_free=True, zero_apart=True, least_iou=at_most_the_iou)
-def box_iou(a: Tensor, b: Tensor) -> Terms:
+def box_iou(a: Tensor, b: Tensor, *, period: Period = None) -> Terms:
     """Intersection over union of boxes.
 
     Examples:
@@ -56,12 +57,12 @@ def box_iou(a: Tensor, b: Tensor) -> Terms:
         >>> box_iou.pairs(box, others[:1])
         tensor([0.3333])
     """
-    shared, *sizes = geometry.shared_and_own(a, b)
-    return scores.iou(shared, *sizes, empty=score_of_nothing(a, b, *sizes)), []
+    shared, *sizes = geometry.shared_and_own(a, b, period)
+    return scores.iou(shared, *sizes, empty=score_of_nothing(a, b, *sizes, period=period)), []
 
 
 @partial(BoxOverlap, stretch_free=True, zero_apart=True, least_iou=lambda dice: dice / (2 - dice))
-def box_dice(a: Tensor, b: Tensor) -> Terms:
+def box_dice(a: Tensor, b: Tensor, *, period: Period = None) -> Terms:
     """Dice score of boxes: twice the intersection over the sum of the volumes.
 
     Examples:
@@ -72,12 +73,12 @@ def box_dice(a: Tensor, b: Tensor) -> Terms:
         >>> box_dice.pairs(box, others[:1])
         tensor([0.5000])
     """
-    shared, *sizes = geometry.shared_and_own(a, b)
-    return scores.dice(shared, *sizes, empty=score_of_nothing(a, b, *sizes)), []
+    shared, *sizes = geometry.shared_and_own(a, b, period)
+    return scores.dice(shared, *sizes, empty=score_of_nothing(a, b, *sizes, period=period)), []
 
 
 @partial(BoxOverlap, stretch_free=True, zero_apart=True, symmetric=False)
-def box_iof(a: Tensor, b: Tensor) -> Terms:
+def box_iof(a: Tensor, b: Tensor, *, period: Period = None) -> Terms:
     """Intersection over the first box.
 
     Not symmetric. Also known as coverage or intersection over foreground; used to let a large
@@ -95,14 +96,14 @@ def box_iof(a: Tensor, b: Tensor) -> Terms:
         >>> box_iof.pairs(box, others[:1])
         tensor([0.5000])
     """
-    shared, *sizes = geometry.shared_and_own(a, b)
-    return scores.iof(shared, sizes[0], empty=score_of_nothing(a, b, *sizes)), []
+    shared, *sizes = geometry.shared_and_own(a, b, period)
+    return scores.iof(shared, sizes[0], empty=score_of_nothing(a, b, *sizes, period=period)), []
 
 
 @partial(
     BoxOverlap, stretch_free=True, range=(-1.0, 1.0), zero_apart=False, least_iou=at_most_the_iou
 )
-def box_giou(a: Tensor, b: Tensor) -> Terms:
+def box_giou(a: Tensor, b: Tensor, *, period: Period = None) -> Terms:
     """Generalised IoU of boxes: falls below 0 as disjoint boxes move apart.
 
     Less than the IoU by the share of the enclosing box that is empty. Known weakness: growing a
@@ -119,8 +120,8 @@ def box_giou(a: Tensor, b: Tensor) -> Terms:
         >>> box_giou.pairs(box, others[:1])
         tensor([-0.5000])
     """
-    shared, *sizes, enclosing = geometry.all_volumes(a, b)
-    empty = score_of_nothing(a, b, *sizes)
+    shared, *sizes, enclosing = geometry.all_volumes(a, b, period)
+    empty = score_of_nothing(a, b, *sizes, period=period)
     iou, union = scores.iou(shared, *sizes, empty=empty), sizes[0] + sizes[1] - shared
     return iou, [scores.hull_penalty(union, enclosing, empty=None if empty is None else 0.0)]
 

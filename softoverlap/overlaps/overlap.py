@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 
 from softoverlap._checks import check_within, refusal
 from softoverlap._docstrings import joined
+from softoverlap._periodic import Period
 
 _NAMED: dict[str, Overlap] = {}
 _PREFIXES = ("", "mask_box_", "mask_")  # what may be left out of a name
@@ -93,7 +94,7 @@ class Overlap(Form):
         >>> near(torch.tensor([[0.0, 2.0]]), torch.tensor([[3.0, 5.0]]))
         tensor([[0.3679]])
         >>> near.range, near.zero_apart, near.parameters
-        ((0.0, 1.0), False, {'constant': 3.0})
+        ((0.0, 1.0), False, {'constant': 3.0, 'period': None})
     """
 
     range: tuple[float, float]
@@ -154,7 +155,7 @@ class Overlap(Form):
         """What `overlap_named` finds it by, whatever its parameters."""
         return self.__name__
 
-    def with_(self: AnyOverlap, **parameters: float | None) -> AnyOverlap:
+    def with_(self: AnyOverlap, **parameters: Period) -> AnyOverlap:
         """The same overlap with other parameters.
 
         Args:

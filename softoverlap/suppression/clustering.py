@@ -7,8 +7,9 @@ from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 
 from softoverlap._checks import check_boxes, check_tensors, check_within
+from softoverlap._periodic import Period, check_arcs, unwrapped
 from softoverlap._types import accumulation_dtype, plain
-from softoverlap.overlaps import box_iou, box_pair_iou
+from softoverlap.overlaps import box_iou
 from softoverlap.suppression._greedy import clash_of, owners, suppress
 from softoverlap.suppression._inputs import classes, not_negative, one_a_box
 
@@ -21,6 +22,7 @@ def weighted_box_clustering(
     *,
     weights: Float[Tensor, "boxes"] | None = None,
     expected: Shaped[Tensor, "boxes"] | None = None,
+    period: Period = None,
     validate: bool | None = None,
 ) -> tuple[Float[Tensor, "clusters coords"], Float[Tensor, "clusters"], Int[Tensor, "clusters"]]:
     """Average the boxes that patches, flips or models found for the same thing.
@@ -44,6 +46,8 @@ def weighted_box_clustering(
             `box_volume(boxes)` times a factor that falls from the centre of the patch.
         expected: How many views see the place of each box: the m of a cluster is the mean of its
             members'. Shape (N,); by default no view is missed.
+        period: After which length each axis comes round, as in `box_iou`; the members of a cluster
+            are averaged where they lie nearest to its head.
         validate: Look at the values too; by default on for CPU tensors.
 
     Returns:
@@ -73,6 +77,7 @@ def weighted_box_clustering(
     """
     check_tensors(boxes=boxes, scores=scores)
     check_boxes(boxes=boxes, validate=validate)
+    check_arcs(period, validate, boxes=boxes)
     check_within(0, 1, iou_threshold=iou_threshold)
     labels = classes(boxes, labels, validate)
     weights = torch.ones_like(scores) if weights is None else weights
@@ -84,10 +89,14 @@ def weighted_box_clustering(
     wide, strength, trust, views = (
         plain(tensor).detach().to(torch.float64) for tensor in (boxes, scores, weights, expected)
     )
-    clash = clash_of(wide, labels, box_iou, iou_threshold)
+    overlap = box_iou.with_(period=period)
+    clash = clash_of(wide, labels, overlap, iou_threshold)
     heads = suppress(strength, clash)
     owner = owners(heads, len(wide), clash)
-    trust = trust * box_pair_iou(wide[heads][owner], wide, validate=False)
+    head = wide[heads][owner]
+    trust = trust * overlap.pairs(head, wide, validate=False)
+    if period is not None:
+        wide = unwrapped(wide, head, period)
     found = _mean_boxes(wide, trust * strength, owner, heads)
     score = _scores(strength, trust, views, owner, len(heads))
     order = score.argsort(descending=True, stable=True)

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from softoverlap import rotated, scores as ratios
 from softoverlap._checks import check_boxes, check_rotated_boxes, check_tensors, check_within
+from softoverlap._periodic import Period, check_arcs
 from softoverlap._types import accumulation_dtype, plain
 from softoverlap.overlaps import BoxOverlap, Form, box_iou, rotated_box_iou
 from softoverlap.suppression._greedy import Clash, MeetingClash, PairwiseScore, clash_of, suppress
@@ -23,6 +24,7 @@ def box_nms(
     labels: Int[Tensor, "boxes"] | None = None,
     *,
     overlap: PairwiseScore = box_iou,
+    period: Period = None,
     validate: bool | None = None,
 ) -> Int[Tensor, "kept"]:
     """Greedy non-maximum suppression in any number of dimensions, exact.
@@ -41,6 +43,9 @@ def box_nms(
         overlap: Pairwise overlap of kept boxes (first) and candidates, for instance `box_giou`,
             `box_ciou.with_(gate=0.5)`, or `box_iof` to drop boxes that cover a kept one; or a
             function of your own.
+        period: After which length each axis comes round, one number for all, or one an axis, None
+            where it never does; short for `overlap=box_iou.with_(period=...)`. All pairs of boxes
+            are then scored.
         validate: Look at the values too; by default on for CPU tensors.
 
     Returns:
@@ -67,6 +72,12 @@ def box_nms(
         raise TypeError(f"overlap must be a function such as box_giou, got {overlap!r}")
     if isinstance(overlap, Form) and not isinstance(overlap, BoxOverlap):
         raise ValueError(f"overlap must be one of boxes such as box_giou, got {overlap!r}")
+    if period is not None:
+        if not isinstance(overlap, BoxOverlap):
+            raise ValueError(f"period must be None for a function of your own, got {period}")
+        overlap = overlap.with_(period=period)
+    if isinstance(overlap, BoxOverlap):
+        check_arcs(overlap.period, validate, boxes=boxes)
     low, high = overlap.range if isinstance(overlap, BoxOverlap) else (-float("inf"), 1.0)
     check_within(low, high, iou_threshold=iou_threshold)
     labels = classes(boxes, labels, validate)

@@ -14,6 +14,7 @@ from softoverlap._checks import (
     check_weight,
     check_within,
 )
+from softoverlap._periodic import Period, check_arcs
 from softoverlap._types import accumulation_dtype, plain
 from softoverlap.overlaps import box_iou
 from softoverlap.suppression._inputs import classes, not_negative, one_a_box
@@ -28,6 +29,7 @@ def soft_nms(
     sigma: float = 0.5,
     iou_threshold: float = 0.3,
     score_threshold: float = 0.001,
+    period: Period = None,
     validate: bool | None = None,
 ) -> tuple[Int[Tensor, "kept"], Float[Tensor, "kept"]]:
     """Soft non-maximum suppression in any number of dimensions.
@@ -45,6 +47,7 @@ def soft_nms(
         sigma: Width of the Gaussian decay, above 0.
         iou_threshold: IoU up to which the linear decay leaves a box alone, in [0, 1].
         score_threshold: Boxes whose score does not stay above this are dropped, at least 0.
+        period: After which length each axis comes round, as in `box_iou`.
         validate: Look at the values too; by default on for CPU tensors.
 
     Returns:
@@ -67,6 +70,7 @@ def soft_nms(
     """
     check_tensors(boxes=boxes, scores=scores)
     check_boxes(boxes=boxes, validate=validate)
+    check_arcs(period, validate, boxes=boxes)
     check_choice("decay", decay, ("gaussian", "linear"))
     check_positive(sigma=sigma)
     check_weight(score_threshold=score_threshold)
@@ -76,6 +80,7 @@ def soft_nms(
     not_negative(validate, scores=scores)
     scores = scores if scores.is_floating_point() else scores.float()
     boxes = plain(boxes).detach().to(accumulation_dtype(boxes))
+    pair_score = box_iou.with_(period=period)
     left = plain(scores).detach().to(accumulation_dtype(scores), copy=True)
     taken: list[tuple[Tensor, Tensor]] = []
     for _ in range(len(boxes)):
@@ -83,7 +88,7 @@ def soft_nms(
         if not left[best] > score_threshold:
             break
         taken.append((best, left[best].clone()))
-        overlap = box_iou(boxes[best][None], boxes, validate=False)[0]
+        overlap = pair_score(boxes[best][None], boxes, validate=False)[0]
         factor = _factor(overlap, decay, sigma, iou_threshold)
         if labels is not None:
             factor = torch.where(labels == labels[best], factor, 1)

@@ -212,7 +212,8 @@ def test_a_parameter_that_is_not_there_is_refused_like_that_of_a_function():
 @pytest.mark.parametrize("overlap", NAMED, ids=repr)
 def test_a_parameter_is_a_number_in_its_range(overlap):
     for name in overlap.parameters:
-        with pytest.raises(ValueError, match=f"^{name} must be a number, got nan"):
+        kind = "length above 0, or .*" if name == "period" else "number"
+        with pytest.raises(ValueError, match=f"^{name} must be a {kind}, got nan"):
             overlap.with_(**{name: math.nan})
     if "empty" in overlap.parameters:
         for call in (overlap.with_, partial(overlap.pairs, *two_sets(overlap))):

@@ -1,0 +1,35 @@
+"""The examples of the pages on periodic axes and on time run, and their pictures are drawn."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.support.scripts import loaded_script
+
+ROOT = Path(__file__).parents[2]
+SAID = {
+    "periodic": ["[[0.]]", "[[1.]]", "tensor([0, 2])", "box_giou.with_(period=(360.0, None))"],
+    "time": ["0.7778", "tensor([0, 1, 2])", "[2.8000, 8.0000]", "7.7 of 8.0", "0.1000, 0.1000"],
+}
+
+
+@pytest.mark.parametrize("page", SAID)
+def test_the_examples_run_and_print_what_is_expected(page, capsys):
+    text = (ROOT / "docs" / f"{page}.md").read_text()
+    examples = re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)
+    assert len(examples) == 3
+    for code in examples:
+        exec(compile(code, f"{page}.md", "exec"), {})
+    printed = capsys.readouterr().out
+    assert [said for said in SAID[page] if said not in printed] == []
+
+
+@pytest.mark.parametrize("script", ["periodic", "dwell"])
+def test_the_pictures_are_drawn(script, tmp_path):
+    with loaded_script(f"docs/figures/{script}.py") as module:
+        module.draw().savefig(tmp_path / "drawn.png")
+    assert (tmp_path / "drawn.png").stat().st_size > 10_000
+    assert (ROOT / "docs" / "figures" / f"{script}.png").exists()
