@@ -9,7 +9,7 @@ import typer
 from typer.core import TyperCommand
 
 from softoverlap.app.cli.app import app
-from softoverlap.app.cli.cases import check_checkpoint, check_folder, found_boxes, limit_boxes
+from softoverlap.app.cli.cases import check_checkpoint, check_folder, found_boxes, widen
 from softoverlap.app.cli.console import SOME_FAILED, CountBar, one_line_errors, plural, say
 from softoverlap.app.cli.options import Device, Overwrite
 from softoverlap.app.cli.reading import reads_files
@@ -69,7 +69,8 @@ def detect(
 
     Further checkpoints, each a name that ends in .pt, such as those of the folds of
     a data set, are joined: boxes by weighted clustering, where a box that only some
-    of them found loses score, heat maps and thresholds by their mean.
+    of them found loses score, heat maps and thresholds by their mean. --score and
+    --max-boxes apply to the joined boxes.
 
     All scans share detections.csv and scans.csv. A scan that cannot be read gets
     an error there; the command goes on and exits with status 1. A scan whose
@@ -87,7 +88,7 @@ def detect(
     for path in checkpoints:
         check_checkpoint(path)
     models = [load_checkpoint(path, device=device, config=config or ()) for path in checkpoints]
-    limit_boxes(models, score, max_boxes)
+    widen(models, score, max_boxes)
     scans = find_scans(images, models[0].settings["in_channels"])
     with CountBar("scan", len(scans)) as bar:
 
@@ -96,7 +97,10 @@ def detect(
             if result.note:
                 say(f"warning: {result.path.name}: {result.note}")
 
-        results = detect_files(models, scans, output, overwrite=overwrite, progress=report)
+        results = detect_files(
+            models, scans, output, score=score, max_boxes=max_boxes, overwrite=overwrite,
+            progress=report,
+        )  # fmt: skip
     failed = [result for result in results if not result.ok]
     say(
         f"{plural(len(results) - len(failed), 'scan')} done, {len(failed)} failed; "
