@@ -70,8 +70,9 @@ def training_config(
 
     Raises:
         FileNotFoundError: If a file does not exist.
-        ValueError: If a file cannot be read, the plan is one in 2D, a name is unknown, or a number
-            at the top of `train.yaml` is out of range.
+        ValueError: If a file cannot be read, the plan is one in 2D, a name is unknown, a number at
+            the top of `train.yaml` is out of range, or the anchors of a plan would stand at another
+            spacing or along other axes than it was made for.
 
     Examples:
         >>> made = training_config("scans", "runs/mine", settings={"trainer#amp": False})
@@ -83,8 +84,8 @@ def training_config(
     """
     parser = ConfigParser(bundled("train.yaml"))
     known = list(_names(parser.config))
-    if plan is not None:
-        parser.update(_planned(plan))
+    planned = {} if plan is None else _planned(plan)
+    parser.update(planned)
     read = [_read(path) for path in config]
     for path, values in zip(config, read, strict=True):
         _check_used(path, values, known, read)
@@ -98,6 +99,7 @@ def training_config(
     made: dict[str, Any] = parser.get()
     _check_ranges(made)
     _check_patch(made)
+    _check_plan(made, planned)
     return made
 
 
@@ -154,6 +156,27 @@ def _check_patch(config: Mapping[str, Any]) -> None:
             f"must be a multiple of {words}, the network's stride, on each axis, got {patch}"
         )
         raise refusal("patch_size", complaint)
+
+
+def _check_plan(config: Mapping[str, Any], planned: Mapping[str, Any]) -> None:
+    """The plan's anchors, which are in voxels, stand at its spacing and along its axes."""
+    if any(config[name] != planned.get(name) for name in ("strides", "sizes")):
+        return  # no plan, or anchors of the user's own
+    for name in ("spacing", "axes"):
+        value = ConfigParser(dict(config)).get_parsed_content(name)
+        if name in planned and not _alike(value, planned[name]):
+            complaint = f"must stay {planned[name]}, for which the plan chose its anchors, got"
+            raise refusal(name, f"{complaint} {value}: train without the plan, or plan for it")
+
+
+def _alike(value: Any, planned: Any) -> bool:
+    """Equal, numbers but for a thousandth."""
+    if isinstance(planned, str):
+        return value == planned
+    try:
+        return bool(np.allclose(value, planned, rtol=1e-3))
+    except (TypeError, ValueError):
+        return False
 
 
 @contextmanager

@@ -129,3 +129,17 @@ def test_what_differs_is_named_all_the_way_down():
     other = training_config("d", "o", settings={"matcher#num_candidates": 9, "steps": 3})
     assert different(one, other) == ["steps", "matcher#num_candidates"]
     assert different(one, one) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("spacing", [3, 3, 3]), ("spacing", None), ("axes", "SAR"), ("axes", None)]
+)
+def test_the_anchors_of_a_plan_keep_its_spacing_and_axes(tmp_path, name, value):
+    plan = written(tmp_path, "plan.json", PLAN)
+    for settings in ({name: value}, {name: "$" + repr(value)}):
+        with pytest.raises(ValueError, match=rf"{name} must stay .*, for which the plan chose"):
+            training_config("d", "o", plan=plan, settings=settings)
+    anchors = {"strides": [2, 2, 2], "sizes": None}
+    assert training_config("d", "o", plan=plan, settings={name: value, **anchors})[name] == value
+    same = {"spacing": [1, 1, 2.0], "axes": "LPS"}
+    assert training_config("d", "o", plan=plan, settings=same)["axes"] == "LPS"
