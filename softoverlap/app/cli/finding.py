@@ -64,8 +64,10 @@ def detect(
     peaks are slightly lower than the score of the best box.
 
     Scans are brought to the axes and the spacing of the training, and results
-    back. Of several channels, each may have a file of its own: SCAN_0000.nii.gz,
-    SCAN_0001.nii.gz.
+    back. A checkpoint keeps the settings of its training, no parts: where you
+    changed network, detector or preparation, give a file with the same change to
+    inference.yaml by --config. Of several channels, each may have a file of its
+    own: SCAN_0000.nii.gz, SCAN_0001.nii.gz.
 
     Further checkpoints, each a name that ends in .pt, such as those of the folds of
     a data set, are joined: boxes by weighted clustering, where a box that only some

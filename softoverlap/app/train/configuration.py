@@ -7,6 +7,7 @@ import difflib
 import functools
 import json
 import os
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from math import inf
@@ -26,6 +27,10 @@ STEPS = 1500
 
 _LENGTHS = ("steps", "max_epochs", "train#trainer#max_epochs")
 _OF_PLAN = ("expected_quality",)
+_DETECTS = ("network_def", "network", "detector", "detector_ops", "validate#preprocessing")
+_ONLY_MATCHES = tuple(
+    f"detector#{name}" for name in ("overlap", "normalize", "matcher", "weighting")
+)
 _RANGES: tuple[tuple[tuple[str, ...], Callable[[Any], bool], str], ...] = (
     (
         ("batch_size", "epoch_steps", "steps", "max_epochs", "val_interval", "patience"),
@@ -54,7 +59,8 @@ def training_config(
 ) -> dict[str, Any]:
     """The configuration `train.yaml` of the bundle, with everything filled in that was said.
 
-    What comes later wins: the plan, then the files, then the settings.
+    What comes later wins: the plan, then the files, then the settings. A warning names changed
+    parts that a detection has too, and that no checkpoint keeps.
 
     Args:
         data: The folder to train on.
@@ -100,6 +106,7 @@ def training_config(
     _check_ranges(made)
     _check_patch(made)
     _check_plan(made, planned)
+    _warn_of_detection(parser)
     return made
 
 
@@ -167,6 +174,20 @@ def _check_plan(config: Mapping[str, Any], planned: Mapping[str, Any]) -> None:
         if name in planned and not _alike(value, planned[name]):
             complaint = f"must stay {planned[name]}, for which the plan chose its anchors, got"
             raise refusal(name, f"{complaint} {value}: train without the plan, or plan for it")
+
+
+def _warn_of_detection(parser: ConfigParser) -> None:
+    """Checkpoints keep settings, not parts: of changed ones a detection does not know."""
+    own = ConfigParser(bundled("train.yaml"))
+    parts = [{name: one.get(name) for name in _DETECTS} for one in (own, parser)]
+    changed = [name for name in different(*parts) if not name.startswith(_ONLY_MATCHES)]
+    if changed:
+        warnings.warn(
+            f"{', '.join(changed)} will not be in the checkpoint: where they bear on more than the "
+            "training, `softoverlap detect` needs them once more, in a file that follows "
+            "inference.yaml (`--config`)",
+            stacklevel=3,
+        )
 
 
 def _alike(value: Any, planned: Any) -> bool:
