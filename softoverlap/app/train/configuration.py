@@ -118,6 +118,23 @@ def follow(config: Mapping[str, Any], file: str, settings: Mapping[str, Any]) ->
     return parser
 
 
+def parts_of_detection(config: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Network and detector of a training, if changed, as they follow `inference.yaml`."""
+    own = bundled("train.yaml")
+    names = [name for name in ("network_def", "network") if config[name] != own[name]]
+    parts: dict[str, Any] = {name: config[name] for name in names}
+    kept = [
+        {k: v for k, v in one["detector"].items() if f"detector#{k}" not in _ONLY_MATCHES}
+        for one in (own, config)
+    ]
+    if kept[0] != kept[1]:
+        parts["detector"] = kept[1]
+    if not parts:
+        return []
+    mine = {name: value for name, value in config.items() if name not in own}  # which they may name
+    return [copy.deepcopy({**mine, **parts})]
+
+
 def different(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
     """Names of the settings, all the way down, in which two configurations differ."""
     values = [dict(_leaves(config)) for config in (one, other)]
