@@ -184,7 +184,7 @@ def _detect_file(
     models: Sequence[LesionDetector],
     scan: ScanFiles,
     output: Path,
-    score: float | None,
+    score: float | int | None,
     most: int | None,
 ) -> FileResult:
     path, *further = files_of(scan)
