@@ -19,14 +19,13 @@ from monai.bundle import ConfigParser
 from monai.bundle.utils import merge_kv
 
 from softoverlap._checks import own_error, refusal
+from softoverlap.app.train.planned import check_plan, planned_settings
 from softoverlap.bundles import LESION_DETECTION
-from softoverlap.images import read_plan
 
 STEPS = 1500
 """Steps of a run whose length nobody names."""
 
 _LENGTHS = ("steps", "max_epochs", "train#trainer#max_epochs")
-_OF_PLAN = ("expected_quality",)
 _DETECTS = ("network_def", "network", "detector", "detector_ops", "validate#preprocessing")
 _ONLY_MATCHES = tuple(
     f"detector#{name}" for name in ("overlap", "normalize", "matcher", "weighting")
@@ -90,7 +89,7 @@ def training_config(
     """
     parser = ConfigParser(bundled("train.yaml"))
     known = list(_names(parser.config))
-    planned = {} if plan is None else _planned(plan)
+    planned = {} if plan is None else planned_settings(plan)
     parser.update(planned)
     read = [_read(path) for path in config]
     for path, values in zip(config, read, strict=True):
@@ -105,7 +104,7 @@ def training_config(
     made: dict[str, Any] = parser.get()
     _check_ranges(made)
     _check_patch(made)
-    _check_plan(made, planned)
+    check_plan(made, planned)
     _warn_of_detection(parser)
     return made
 
@@ -182,17 +181,6 @@ def _check_patch(config: Mapping[str, Any]) -> None:
         raise refusal("patch_size", complaint)
 
 
-def _check_plan(config: Mapping[str, Any], planned: Mapping[str, Any]) -> None:
-    """The plan's anchors, which are in voxels, stand at its spacing and along its axes."""
-    if any(config[name] != planned.get(name) for name in ("strides", "sizes")):
-        return  # no plan, or anchors of the user's own
-    for name in ("spacing", "axes"):
-        value = ConfigParser(dict(config)).get_parsed_content(name)
-        if name in planned and not _alike(value, planned[name]):
-            complaint = f"must stay {planned[name]}, for which the plan chose its anchors, got"
-            raise refusal(name, f"{complaint} {value}: train without the plan, or plan for it")
-
-
 def _warn_of_detection(parser: ConfigParser) -> None:
     """Checkpoints keep settings, not parts: of changed ones a detection does not know."""
     own = ConfigParser(bundled("train.yaml"))
@@ -207,16 +195,6 @@ def _warn_of_detection(parser: ConfigParser) -> None:
         )
 
 
-def _alike(value: Any, planned: Any) -> bool:
-    """Equal, numbers but for a thousandth."""
-    if isinstance(planned, str):
-        return value == planned
-    try:
-        return bool(np.allclose(value, planned, rtol=1e-3))
-    except (TypeError, ValueError):
-        return False
-
-
 @contextmanager
 def own_errors() -> Iterator[None]:
     """Raise what went wrong, not the errors of the parser around it, which name the part."""
@@ -227,17 +205,6 @@ def own_errors() -> Iterator[None]:
         if "inline_container" in str(own):  # how PyTorch's writer of files says it
             own = OSError("a checkpoint could not be written: is the disk full?")
         raise own from (None if own is error else error)
-
-
-def _planned(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """What a plan says of a training, checked."""
-    if not Path(path).is_file():
-        raise FileNotFoundError(f"plan {path} must be a file of `softoverlap plan`, found none")
-    plan = read_plan(path)
-    if plan.ndim != 3:
-        raise refusal("plan", f"must be one in 3D, as the bundle trains, got 2D in {path}")
-    values = json.loads(plan.to_json())
-    return {name: v for name, v in values.items() if v is not None and name not in _OF_PLAN}
 
 
 def _read(path: str | os.PathLike[str]) -> dict[str, Any]:
