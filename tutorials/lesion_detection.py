@@ -121,6 +121,7 @@ from softoverlap.images import (
     load_case,
     read_table,
     save_nifti,
+    split_of,
     write_json,
     write_phantoms,
 )
@@ -290,11 +291,13 @@ assert float(finer.diff().abs().max()) < 0.6 * float(soft.diff().abs().max())
 # ## 4. Plan the anchors
 # No detector finds a lesion that no anchor covers. `plan_scans` (`softoverlap plan --data FOLDER`)
 # chooses strides and anchor shapes by the exact overlap that they reach with the lesions of the
-# folder, and with them spacing, patch and sampling. The numbers say how far an anchor can get: "any
-# box" is the most that a box with the best of all faces reaches.
+# scans to train on, and with them spacing, patch and sampling; the fifth of the patients on which
+# the training will validate is left out. The numbers say how far an anchor can get: "any box" is
+# the most that a box with the best of all faces reaches.
 
 # %%
-planned = plan_scans(facts, **size["plan"])
+names = split_of(table, seen).fold.train
+planned = plan_scans([one for one in facts if one.name in names], **size["plan"])
 plan = planned.plan
 write_json(work / "plan.json", plan.to_dict())
 print(f"spacing {plan.spacing} mm, patches of {plan.patch_size}, {plan.batch_size} in a step")

@@ -15,9 +15,16 @@ from monai.bundle.properties import InferProperties, TrainProperties
 from monai.utils import set_determinism
 
 from softoverlap.app.train import detect, fresh_detector, load_checkpoint
-from softoverlap.for_monai import lesion_cases
+from softoverlap.for_monai import LoadLesionCased, lesion_cases
 from softoverlap.for_monai.detector.targets import centred_in
-from softoverlap.images import find_cases, load_image, read_boxes, read_splits, read_table
+from softoverlap.images import (
+    find_cases,
+    load_image,
+    read_boxes,
+    read_splits,
+    read_table,
+    save_nifti,
+)
 from tests.support.bundle_runs import (
     CONFIGS,
     TINY,
@@ -276,6 +283,29 @@ def parsed(item, scans, **settings):
     parser.read_config(files_of("train.yaml"))
     parser.update({**TINY, "data_dir": str(scans), **settings})
     return parser.get_parsed_content(item)
+
+
+def test_a_detection_ranks_and_normalises_as_its_training(tmp_path):
+    folder = tiny_scans(tmp_path / "scans", 2)
+    paths = {case.name: case.image for case in find_cases(folder).cases}
+    for path in paths.values():
+        scan = load_image(path)
+        data = scan.data - scan.data.min() + 1
+        data[:12] = 0  # as where the skull was removed
+        save_nifti(path, data, scan.affine)
+    settings = {"nonzero": True, "iou_branch": True, "score": "product"}
+    names = ("patch_size", "channels", "strides", "feature_channels", "anchor_sizes")
+    model = fresh_detector({**{name: TINY[name] for name in names}, **settings})
+    train, validate, detector = (
+        parsed(item, folder, validation=0.5, **settings)
+        for item in ("train#dataset", "validate#dataset", "detector")
+    )
+    assert model.detector.score == detector.score == "product"
+    for scans, images in ((train.scans, train._cache), (validate.scans, validate)):
+        (name,) = {scan["name"] for scan in scans}
+        seen = model.prepare(LoadLesionCased()({"image": str(paths[name])}))["image"]
+        assert torch.equal(images[0]["image"].as_tensor(), seen.as_tensor())
+        assert int((seen == 0).sum()) == 12 * 32 * 24  # what was 0 stays so
 
 
 def test_a_damaged_scan_is_named_and_not_in_the_split(tmp_path):

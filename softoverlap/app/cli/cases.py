@@ -28,14 +28,16 @@ def check_checkpoint(path: Path) -> None:
         raise ValueError(f"CHECKPOINT must be a file of `softoverlap train`, got the scan {path}")
 
 
-def limit_boxes(models: list[LesionDetector], score: float | None, most: int) -> None:
-    """Set the lowest score and the number of boxes; None keeps the score of the training."""
+def widen(models: list[LesionDetector], score: float | None, most: int) -> None:
+    """Let each detector give all boxes from this score on, and so many.
+
+    Never fewer than it gives of itself: what several find is joined before it is limited.
+    """
     for model in models:
-        model.detector.set_box_selector_parameters(
-            score_thresh=model.settings["lowest_score"] if score is None else score,
-            nms_thresh=model.settings["nms_threshold"],
-            detections_per_img=most,
-        )
+        selector = model.detector.box_selector
+        if score is not None:
+            selector.score_thresh = min(selector.score_thresh, score)
+        selector.detections_per_img = max(selector.detections_per_img, most)
 
 
 def found_boxes(detections: Detections | None) -> str:

@@ -9,7 +9,7 @@ import typer
 from typer.core import TyperCommand
 
 from softoverlap.app.cli.app import app
-from softoverlap.app.cli.cases import check_checkpoint, check_folder, found_boxes, limit_boxes
+from softoverlap.app.cli.cases import check_checkpoint, check_folder, found_boxes, widen
 from softoverlap.app.cli.console import SOME_FAILED, CountBar, one_line_errors, plural, say
 from softoverlap.app.cli.options import Device, Overwrite
 from softoverlap.app.cli.reading import reads_files
@@ -64,12 +64,15 @@ def detect(
     peaks are slightly lower than the score of the best box.
 
     Scans are brought to the axes and the spacing of the training, and results
-    back. Of several channels, each may have a file of its own: SCAN_0000.nii.gz,
-    SCAN_0001.nii.gz.
+    back. A checkpoint keeps the settings of its training, no parts: where you
+    changed network, detector or preparation, give a file with the same change to
+    inference.yaml by --config. Of several channels, each may have a file of its
+    own: SCAN_0000.nii.gz, SCAN_0001.nii.gz.
 
     Further checkpoints, each a name that ends in .pt, such as those of the folds of
     a data set, are joined: boxes by weighted clustering, where a box that only some
-    of them found loses score, heat maps and thresholds by their mean.
+    of them found loses score, heat maps and thresholds by their mean. --score and
+    --max-boxes apply to the joined boxes.
 
     All scans share detections.csv and scans.csv. A scan that cannot be read gets
     an error there; the command goes on and exits with status 1. A scan whose
@@ -87,7 +90,7 @@ def detect(
     for path in checkpoints:
         check_checkpoint(path)
     models = [load_checkpoint(path, device=device, config=config or ()) for path in checkpoints]
-    limit_boxes(models, score, max_boxes)
+    widen(models, score, max_boxes)
     scans = find_scans(images, models[0].settings["in_channels"])
     with CountBar("scan", len(scans)) as bar:
 
@@ -96,7 +99,10 @@ def detect(
             if result.note:
                 say(f"warning: {result.path.name}: {result.note}")
 
-        results = detect_files(models, scans, output, overwrite=overwrite, progress=report)
+        results = detect_files(
+            models, scans, output, score=score, max_boxes=max_boxes, overwrite=overwrite,
+            progress=report,
+        )  # fmt: skip
     failed = [result for result in results if not result.ok]
     say(
         f"{plural(len(results) - len(failed), 'scan')} done, {len(failed)} failed; "

@@ -21,12 +21,22 @@ from softoverlap.app.cli.console import (
     plural,
     say,
 )
-from softoverlap.app.cli.data_sets import Frame, ImageFolder, LayoutName, patients
+from softoverlap.app.cli.data_sets import (
+    FoldNumber,
+    Folds,
+    Frame,
+    ImageFolder,
+    LayoutName,
+    check_fold,
+    say_split,
+)
 from softoverlap.app.cli.reading import reads_files
 
 if TYPE_CHECKING:
     from softoverlap.app.train import PlannedScans, ScanFacts
-    from softoverlap.images import Case, CaseTable
+    from softoverlap.images import Case, CaseTable, Split
+
+_VALIDATION = 0.2  # as in `train.yaml`
 
 
 @app.command()
@@ -40,6 +50,17 @@ def plan(
     layout: LayoutName = None,
     images: ImageFolder = None,
     frame: Frame = None,
+    validation: Annotated[
+        float | None,
+        typer.Option(
+            min=0,
+            max=0.9,
+            help="Share of patients that `train` validates on, left out here; 0 for none.  "
+            "\\[default: 0.2]",
+        ),
+    ] = None,
+    folds: Folds = None,
+    fold: FoldNumber = None,
     axes: Annotated[
         str, typer.Option(help="Where the voxel axes of the training point; scans are turned.")
     ] = "RAS",
@@ -74,17 +95,24 @@ def plan(
     beside it, OUTPUT with .png, shows lesions of each class with their best
     anchors, if the extra `report` of this package is installed.
 
-    A case that cannot be read is named, the others are planned for, and the status
-    is 1. Lesions with an edge above 32 mm are left out, as in scoring.
+    The plan is made of the scans that `train` trains on. Those to validate on are
+    left out, so that figures of validation come from scans that nothing was
+    fitted to: give --validation, --folds and --fold as you give them to `train`.
+    All scans of a folder with one patient are planned for.
+
+    A case that cannot be read is named, the others are planned for, and the
+    status is 1. Lesions with an edge above 32 mm are left out, as in scoring.
 
     softoverlap plan --data FOLDER --output plan.json
     softoverlap plan --data FOLDER --output fine.json --max-anchors-per-voxel 2
+    softoverlap plan --data FOLDER --output fold0.json --folds 5 --fold 0
     """
     from softoverlap._checks import check_axes
     from softoverlap.app.train import plan_scans
     from softoverlap.images import check_written, find_cases, write_json
 
     check_axes(axes, 3)
+    check_fold(folds, fold)
     table = find_cases(data, layout=layout, images=images, frame=frame)
     if not table.cases:
         raise ValueError("--data must hold at least one scan with a mask or raters, found none")
@@ -93,7 +121,10 @@ def plan(
     picture = output.with_suffix(".png") if find_spec("matplotlib") else None
     written = [output] if picture is None else [output, picture]
     check_written(written, _files(data, table), overwrite=overwrite)
-    scans, failed = _read(table, threshold, axes)
+    split = _split(table, data, validation, folds, fold)
+    say_split(table, split)
+    cases = [case for case in table.cases if case.name in split.fold.train]
+    scans, failed = _read(cases, threshold, axes)
     planned = plan_scans(
         scans, max_anchors_per_voxel=max_anchors_per_voxel, patch_size=patch, memory_gb=step_memory
     )
@@ -104,7 +135,7 @@ def plan(
         _draw(planned, picture)
     say(f"plan: {output}" + ("" if picture is None else f"; picture: {picture}"))
     if failed:
-        say(f"{failed} of {plural(len(table.cases), 'case')} could not be read, see above")
+        say(f"{failed} of {plural(len(cases), 'case')} could not be read, see above")
         raise typer.Exit(SOME_FAILED)
 
 
@@ -119,27 +150,36 @@ def _files_of(case: Case) -> list[Path]:
     return [*case.images, *(path for path in truth if path)]
 
 
-def _read(table: CaseTable, threshold: float, axes: str) -> tuple[list[ScanFacts], int]:
+def _split(
+    table: CaseTable, data: Path, validation: float | None, folds: int | None, fold: int | None
+) -> Split:
+    """The split of a training with the same options."""
+    from softoverlap.images import split_of
+
+    alone = len({case.patient for case in table.cases}) == 1
+    default = 0.0 if alone else _VALIDATION  # a training on one patient validates on nobody
+    share = default if validation is None else validation
+    return split_of(table, data, validation=share, folds=folds, fold=fold)
+
+
+def _read(cases: list[Case], threshold: float, axes: str) -> tuple[list[ScanFacts], int]:
     """What is known of each scan, and the number of those that cannot be read."""
     scans: list[ScanFacts] = []
-    for note in table.notes:
-        say(f"warning: {note}")
-    say(patients(table))
-    with CountBar("reading", len(table.cases)) as bar:
-        for case in table.cases:
+    with CountBar("reading", len(cases)) as bar:
+        for case in cases:
             facts, notes = _opened(case, threshold, axes)
             bar(f"{case.name}, {plural(len(facts.lesions), 'lesion') if facts else 'failed'}")
             for note in notes:
                 say(f"{'warning' if facts else 'failed'}: {note}")
             scans += [facts] if facts else []
     if not scans:
-        raise ValueError(f"none of {plural(len(table.cases), 'case')} can be read, see above")
+        raise ValueError(f"none of {plural(len(cases), 'case')} can be read, see above")
     if not any(scan.lesions for scan in scans):
         raise ValueError(
             f"plan needs at least one lesion in {plural(len(scans), 'scan')}, found none at "
             f"--threshold {threshold:g}: every mask is empty or named above"
         )
-    return scans, len(table.cases) - len(scans)
+    return scans, len(cases) - len(scans)
 
 
 def _opened(case: Case, threshold: float, axes: str) -> tuple[ScanFacts | None, list[str]]:

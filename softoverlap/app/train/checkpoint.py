@@ -61,7 +61,7 @@ def load_checkpoint(
     path: str | os.PathLike[str],
     *,
     device: str | torch.device = "auto",
-    config: Sequence[str | os.PathLike[str]] = (),
+    config: Sequence[str | os.PathLike[str] | Mapping[str, Any]] = (),
 ) -> LesionDetector:
     """Read a detector; nothing in the checkpoint is executed.
 
@@ -70,8 +70,9 @@ def load_checkpoint(
     Args:
         path: A checkpoint of `softoverlap train` or of the bundle.
         device: Where the detector shall work; see `pick_device`.
-        config: Files that follow `inference.yaml`, for a network or a preparation of one's own,
-            and for what may differ from the training. They are trusted, as code is.
+        config: Files that follow `inference.yaml`, or what they would hold, for a network or a
+            preparation of one's own, and for what may differ from the training. They are trusted,
+            as code is.
 
     Returns:
         The detector, in evaluation mode.
@@ -206,13 +207,13 @@ def _defaults() -> Mapping[str, Any]:
 def _built(
     kept: Mapping[str, Any],
     path: str | os.PathLike[str] | None = None,
-    config: Sequence[str | os.PathLike[str]] = (),
+    config: Sequence[str | os.PathLike[str] | Mapping[str, Any]] = (),
     *,
     seed: int = 0,
 ) -> LesionDetector:
     """What `inference.yaml` and the files that follow it make of settings, with fresh weights."""
     for file in config:
-        if not Path(file).is_file():
+        if not isinstance(file, Mapping) and not Path(file).is_file():
             raise FileNotFoundError(f"`config=` must name files, found none at {file}")
     try:
         with torch.random.fork_rng(devices=[]):
@@ -222,12 +223,15 @@ def _built(
         raise ValueError(_complaint(error, path, config)) from error
 
 
-def _parsed(kept: Mapping[str, Any], config: Sequence[str | os.PathLike[str]]) -> LesionDetector:
+def _parsed(
+    kept: Mapping[str, Any], config: Sequence[str | os.PathLike[str] | Mapping[str, Any]]
+) -> LesionDetector:
     # as a variable, what a checkpoint holds is a value: written into the configuration, texts that
     # begin with $ would be run
     parser = ConfigParser(bundled("inference.yaml"), globals={"kept_in_checkpoint": dict(kept)})
     for file in config:
-        merge(parser, ConfigParser.load_config_file(str(file)))
+        is_read = isinstance(file, Mapping)
+        merge(parser, file if is_read else ConfigParser.load_config_file(str(file)))
     parser.update({"known": "$kept_in_checkpoint", "device": "cpu"})
     part = parser.get_parsed_content
     part("settings").load_state_dict(kept)
@@ -256,7 +260,7 @@ def _try_preparation(model: LesionDetector) -> None:
 def _complaint(
     error: BaseException,
     path: str | os.PathLike[str] | None,
-    config: Sequence[str | os.PathLike[str]],
+    config: Sequence[str | os.PathLike[str] | Mapping[str, Any]],
 ) -> str:
     """Whose fault it is, and the first error, which the parser's own hide."""
     while error.__cause__ is not None:

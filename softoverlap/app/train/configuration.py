@@ -7,6 +7,7 @@ import difflib
 import functools
 import json
 import os
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from math import inf
@@ -18,14 +19,17 @@ from monai.bundle import ConfigParser
 from monai.bundle.utils import merge_kv
 
 from softoverlap._checks import own_error, refusal
+from softoverlap.app.train.planned import check_plan, planned_settings
 from softoverlap.bundles import LESION_DETECTION
-from softoverlap.images import read_plan
 
 STEPS = 1500
 """Steps of a run whose length nobody names."""
 
 _LENGTHS = ("steps", "max_epochs", "train#trainer#max_epochs")
-_OF_PLAN = ("expected_quality",)
+_DETECTS = ("network_def", "network", "detector", "detector_ops", "validate#preprocessing")
+_ONLY_MATCHES = tuple(
+    f"detector#{name}" for name in ("overlap", "normalize", "matcher", "weighting")
+)
 _RANGES: tuple[tuple[tuple[str, ...], Callable[[Any], bool], str], ...] = (
     (
         ("batch_size", "epoch_steps", "steps", "max_epochs", "val_interval", "patience"),
@@ -54,7 +58,8 @@ def training_config(
 ) -> dict[str, Any]:
     """The configuration `train.yaml` of the bundle, with everything filled in that was said.
 
-    What comes later wins: the plan, then the files, then the settings.
+    What comes later wins: the plan, then the files, then the settings. A warning names changed
+    parts that a detection has too, and that no checkpoint keeps.
 
     Args:
         data: The folder to train on.
@@ -70,8 +75,9 @@ def training_config(
 
     Raises:
         FileNotFoundError: If a file does not exist.
-        ValueError: If a file cannot be read, the plan is one in 2D, a name is unknown, or a number
-            at the top of `train.yaml` is out of range.
+        ValueError: If a file cannot be read, the plan is one in 2D, a name is unknown, a number at
+            the top of `train.yaml` is out of range, or the anchors of a plan would stand at another
+            spacing or along other axes than it was made for.
 
     Examples:
         >>> made = training_config("scans", "runs/mine", settings={"trainer#amp": False})
@@ -83,8 +89,8 @@ def training_config(
     """
     parser = ConfigParser(bundled("train.yaml"))
     known = list(_names(parser.config))
-    if plan is not None:
-        parser.update(_planned(plan))
+    planned = {} if plan is None else planned_settings(plan)
+    parser.update(planned)
     read = [_read(path) for path in config]
     for path, values in zip(config, read, strict=True):
         _check_used(path, values, known, read)
@@ -98,6 +104,8 @@ def training_config(
     made: dict[str, Any] = parser.get()
     _check_ranges(made)
     _check_patch(made)
+    check_plan(made, planned)
+    _warn_of_detection(parser)
     return made
 
 
@@ -107,6 +115,23 @@ def follow(config: Mapping[str, Any], file: str, settings: Mapping[str, Any]) ->
     merge(parser, bundled(file))
     parser.update(dict(settings))
     return parser
+
+
+def parts_of_detection(config: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Network and detector of a training, if changed, as they follow `inference.yaml`."""
+    own = bundled("train.yaml")
+    names = [name for name in ("network_def", "network") if config[name] != own[name]]
+    parts: dict[str, Any] = {name: config[name] for name in names}
+    kept = [
+        {k: v for k, v in one["detector"].items() if f"detector#{k}" not in _ONLY_MATCHES}
+        for one in (own, config)
+    ]
+    if kept[0] != kept[1]:
+        parts["detector"] = kept[1]
+    if not parts:
+        return []
+    mine = {name: value for name, value in config.items() if name not in own}  # which they may name
+    return [copy.deepcopy({**mine, **parts})]
 
 
 def different(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
@@ -156,6 +181,20 @@ def _check_patch(config: Mapping[str, Any]) -> None:
         raise refusal("patch_size", complaint)
 
 
+def _warn_of_detection(parser: ConfigParser) -> None:
+    """Checkpoints keep settings, not parts: of changed ones a detection does not know."""
+    own = ConfigParser(bundled("train.yaml"))
+    parts = [{name: one.get(name) for name in _DETECTS} for one in (own, parser)]
+    changed = [name for name in different(*parts) if not name.startswith(_ONLY_MATCHES)]
+    if changed:
+        warnings.warn(
+            f"{', '.join(changed)} will not be in the checkpoint: where they bear on more than the "
+            "training, `softoverlap detect` needs them once more, in a file that follows "
+            "inference.yaml (`--config`)",
+            stacklevel=3,
+        )
+
+
 @contextmanager
 def own_errors() -> Iterator[None]:
     """Raise what went wrong, not the errors of the parser around it, which name the part."""
@@ -166,17 +205,6 @@ def own_errors() -> Iterator[None]:
         if "inline_container" in str(own):  # how PyTorch's writer of files says it
             own = OSError("a checkpoint could not be written: is the disk full?")
         raise own from (None if own is error else error)
-
-
-def _planned(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """What a plan says of a training, checked."""
-    if not Path(path).is_file():
-        raise FileNotFoundError(f"plan {path} must be a file of `softoverlap plan`, found none")
-    plan = read_plan(path)
-    if plan.ndim != 3:
-        raise refusal("plan", f"must be one in 3D, as the bundle trains, got 2D in {path}")
-    values = json.loads(plan.to_json())
-    return {name: v for name, v in values.items() if v is not None and name not in _OF_PLAN}
 
 
 def _read(path: str | os.PathLike[str]) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -69,6 +69,12 @@ class Detections:
     def prediction(self) -> dict[str, Tensor]:
         """Boxes, labels and scores under MONAI's keys, as `compute_froc` takes them."""
         return {"box": self.box, "label": self.label, "label_scores": self.scores}
+
+
+def limited(found: Detections, score: float | int | None, most: int | None) -> Detections:
+    """The boxes of at least this score, the first ones, which have the highest."""
+    kept = slice(most) if score is None else (found.scores >= score).nonzero()[:most, 0]
+    return replace(found, box=found.box[kept], label=found.label[kept], scores=found.scores[kept])
 
 
 def scan_of(image: Volume | Tensor) -> Volume:

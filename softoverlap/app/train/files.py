@@ -12,7 +12,7 @@ from jaxtyping import Float64
 from torch import Tensor
 
 from softoverlap.app.train.checkpoint import LesionDetector
-from softoverlap.app.train.detections import Detections, check_channels, scan_of
+from softoverlap.app.train.detections import Detections, check_channels, limited, scan_of
 from softoverlap.app.train.inference import detect, threshold_of, together
 from softoverlap.for_monai import LoadLesionCased, scans_to_detect
 from softoverlap.images import (
@@ -118,6 +118,8 @@ def detect_files(
     scans: Sequence[ScanFiles],
     output: str | os.PathLike[str],
     *,
+    score: float | int | None = None,
+    max_boxes: int | None = None,
     overwrite: bool = False,
     progress: Callable[[FileResult], None] | None = None,
 ) -> list[FileResult]:
@@ -134,6 +136,9 @@ def detect_files(
         model: A trained detector, or several, whose results are joined; see `detect`.
         scans: The files, as of `find_scans`.
         output: Folder for the results; created if it does not exist.
+        score: Lowest score of a box that is kept, of joined boxes where there are several
+            detectors; by default all that `detect` finds.
+        max_boxes: Largest number of boxes of a scan, those of the highest scores.
         overwrite: Replace existing results, and remove those that an earlier `scans.csv` lists.
             Scans are never replaced.
         progress: Called after every file; it may raise `KeyboardInterrupt` to stop there.
@@ -164,7 +169,7 @@ def detect_files(
     results: list[FileResult] = []
     try:
         for scan in scans:
-            results.append(_detect_file(models, scan, output))
+            results.append(_detect_file(models, scan, output, score, max_boxes))
             if progress is not None:
                 progress(results[-1])
     except KeyboardInterrupt:
@@ -175,12 +180,19 @@ def detect_files(
     return results
 
 
-def _detect_file(models: Sequence[LesionDetector], scan: ScanFiles, output: Path) -> FileResult:
+def _detect_file(
+    models: Sequence[LesionDetector],
+    scan: ScanFiles,
+    output: Path,
+    score: float | int | None,
+    most: int | None,
+) -> FileResult:
     path, *further = files_of(scan)
     try:
         image = _read(models[0], scan)
         note = _why_nothing(image)
         detections = detect(models, image) if note is None else _nothing(models, image)
+        detections = limited(detections, score, most)
         write_detections(output, scan_name(scan), detections, image.affine)
     except (ValueError, OSError) as error:
         return FileResult(path, None, str(error), further=tuple(further))

@@ -80,7 +80,7 @@ def plan_scans(
     patch_size: int | None = None,
     memory_gb: float | int = 4.0,
 ) -> PlannedScans:
-    """Plan a training on these scans.
+    """Plan a training on these scans, which should not be those to validate on.
 
     The spacing is the median of the scans', axis by axis, and lesions are brought to it. Lesions
     with an edge above 32 mm are left out: no box is asked to find them. An axis along which every

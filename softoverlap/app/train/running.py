@@ -14,7 +14,12 @@ from monai.bundle import ConfigParser
 
 from softoverlap._checks import refusal
 from softoverlap.app.train.checkpoint import LesionDetector, load_checkpoint, write_checkpoint
-from softoverlap.app.train.configuration import different, own_errors, training_config
+from softoverlap.app.train.configuration import (
+    different,
+    own_errors,
+    parts_of_detection,
+    training_config,
+)
 from softoverlap.app.train.device import pick_device
 from softoverlap.app.train.evaluation import Evaluation
 from softoverlap.app.train.folder import RunFolder
@@ -260,7 +265,9 @@ class TrainingRun:
         write_checkpoint(path, path, score_threshold=threshold, threshold_rule=rule)
         if held_out:
             write_json(folder.path / "validation.json", result.summary)
-        return Trained(load_checkpoint(path, device=self.device), result, path, folder.training)
+        parts = parts_of_detection(self.config)
+        model = load_checkpoint(path, device=self.device, config=parts)
+        return Trained(model, result, path, folder.training)
 
     def is_judged(self, at: float | int | str) -> bool:
         """Whether the score threshold was chosen in this way, and the results are there."""

@@ -22,6 +22,9 @@ _NEEDED = (
 )  # fmt: skip
 """What a detection asks of a checkpoint."""
 
+_LATER: Mapping[str, Any] = {"nonzero": False, "score": None}
+"""Settings that earlier checkpoints lack, and what they were then."""
+
 
 class RunSettings:
     """Settings that a checkpoint keeps, and that whoever loads it must have too.
@@ -65,6 +68,7 @@ class RunSettings:
         Raises:
             ValueError: If a setting that is not free differs; the message names all that do.
         """
+        state = {**_LATER, **state}
         told = [
             f"{name} must be {_plain(state.get(name))!r}, as in the training of the checkpoint, "
             f"got {value!r}"
@@ -133,7 +137,8 @@ def read_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
             f"checkpoint {path} must be written by softoverlap, got a {type(values).__name__}"
         )
     _check_content(values, path)
-    return {**values, "finding": _finding(values.get("finding"), path)}
+    settings = {**_LATER, **values["settings"]}
+    return {**values, "settings": settings, "finding": _finding(values.get("finding"), path)}
 
 
 def _check_content(values: Mapping[Any, Any], path: Path) -> None:

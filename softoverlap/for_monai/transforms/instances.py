@@ -73,8 +73,9 @@ class LesionInstancesd(MapTransform, InvertibleTransform):
         lesions_key: Where the lesions are, a list of `Lesion` in voxels of the mask, if they are
             known, as `LoadLesionCased` gives them. None is sought then: each keeps its box, class
             and existence, the soft mask is made of them anew, and raters say which of its voxels
-            are a lesion's own. Lesions that share voxels, such as regions within regions, lie in
-            layers, further channels of map and mask. None to seek them.
+            are a lesion's own; where the mask itself stands for the only rater, the threshold does.
+            Lesions that share voxels, such as regions within regions, lie in layers, further
+            channels of map and mask. None to seek them.
         unlabelled_key: Where the voxels are that nobody has labelled, shape (1, *spatial), or None
             in an item where all are. They get a layer of their own in the instance map, and
             `LesionsFromInstancesd` gives them back. None if all voxels are labelled.
@@ -176,7 +177,7 @@ class LesionInstancesd(MapTransform, InvertibleTransform):
             grid,
             threshold=self.settings["threshold"],
             marked=None if marked is None else np.any(marked, axis=0),
-            level=self._level,
+            level=self.settings["threshold"] if alone else math.inf,
         )
         if marked is not None and len(marked) > 1:
             core = found.instances.clamp(min=0).amax(dim=0).numpy()

@@ -272,3 +272,19 @@ def test_settings_that_may_differ_come_from_a_file(data, checkpoint, tmp_path):
     mine.write_text("spacing: [2, 2, 2]\n")
     arguments = ("detect", checkpoint, data, *output, "--overwrite", "--config", mine)
     assert "spacing must be None, as in the training" in run(*arguments, status=2)
+
+
+def test_joined_boxes_are_limited_after_they_are_joined(data, tmp_path):
+    folds = [tmp_path / f"fold{number}.pt" for number in range(2)]
+    for number, path in enumerate(folds):
+        write_checkpoint(path, lively_detector(number))
+
+    def found(*options):
+        output = ("--output", tmp_path / "f", "--overwrite", "--device", "cpu")
+        run("detect", *folds, data / "images" / "sub-01.nii.gz", *output, *options)
+        return list(csv.DictReader((tmp_path / "f" / "detections.csv").open()))
+
+    every = found()
+    half = float(every[len(every) // 2]["score"])
+    assert found("--score", half) == [row for row in every if float(row["score"]) >= half]
+    assert found("--max-boxes", 5) == every[:5]

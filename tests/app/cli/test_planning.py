@@ -10,7 +10,8 @@ from typer.testing import CliRunner
 
 from softoverlap import read_plan
 from softoverlap.app.cli import app
-from softoverlap.images import save_nifti, write_phantoms
+from softoverlap.app.train import plan_scans, scan_facts
+from softoverlap.images import find_cases, load_case, save_nifti, split_of, write_phantoms
 from tests.support.data_sets import box_list, entry, nnunet
 
 
@@ -45,9 +46,35 @@ def test_a_plan_is_printed_written_and_drawn(data, tmp_path):
     assert read_plan(output).anchors_per_voxel <= 0.1
 
 
+@pytest.mark.parametrize(
+    ("options", "asked"),
+    [((), {}), (("--folds", 2, "--fold", 1), {"folds": 2, "fold": 1})],
+)
+def test_scans_that_the_training_validates_on_are_left_out(tmp_path, options, asked):
+    data, output = tmp_path / "data", tmp_path / "plan.json"
+    write_phantoms(data, 3, seed=0, shape=(40, 40, 24))
+    table = find_cases(data)
+    fold = split_of(table, data, **asked).fold
+    for name in fold.validation:
+        (data / "images" / f"{name}.nii.gz").write_bytes(b"no image")
+    text = run("plan", "--data", data, "--output", output, *options)
+    assert f"to train on, {len(fold.validation)} to validate on" in text
+    cases = [case for case in table.cases if case.name in fold.train]
+    expected = plan_scans([scan_facts(load_case(case)) for case in cases]).plan
+    assert read_plan(output).to_dict() == expected.to_dict()
+    assert "--folds needs --fold" in run("plan", "--data", data, "--folds", 2, status=2)
+
+
+def test_all_scans_of_one_patient_are_planned_for(data, tmp_path):
+    (data / "patients.csv").write_text("case,patient\nphantom-0000,a\nphantom-0001,a\n")
+    text = run("plan", "--data", data, "--output", tmp_path / "plan.json")
+    assert "2 scans to train on, 0 to validate on" in text
+
+
 def test_a_case_that_cannot_be_read_is_named_and_the_others_are_planned_for(data, tmp_path):
     (data / "images" / "phantom-0000.nii.gz").write_bytes(b"no image")
-    text = run("plan", "--data", data, "--output", tmp_path / "plan.json", status=1)
+    every = ("--validation", 0)
+    text = run("plan", "--data", data, "--output", tmp_path / "plan.json", *every, status=1)
     assert "failed: " in text
     assert "phantom-0000.nii.gz" in text
     assert "1 of 2 cases could not be read" in text
@@ -67,7 +94,8 @@ def test_a_folder_without_cases_or_lesions_ends_in_one_line(data, tmp_path):
             save_nifti(path, torch.zeros(40, 40, 24), torch.eye(4))
     for path in (data / "images").glob("*.nii.gz"):
         save_nifti(path, torch.rand(40, 40, 24), torch.eye(4))
-    text = run("plan", "--data", data, "--output", tmp_path / "p.json", status=2)
+    every = ("--validation", 0)
+    text = run("plan", "--data", data, "--output", tmp_path / "p.json", *every, status=2)
     assert "plan needs at least one lesion in 2 scans, found none at --threshold 0.5" in text
     assert not (tmp_path / "p.json").exists()
 
@@ -87,6 +115,7 @@ def test_a_list_of_boxes_is_planned_for_and_kept(tmp_path):
     for data in (path, folder):
         text = run("plan", "--data", data, "--output", path, *options, status=2)
         assert "is read and must not be replaced" in text
+    options = (*options, "--validation", 0)
     run("plan", "--data", path, "--output", tmp_path / "plan.json", *options)
     assert read_plan(tmp_path / "plan.json").expected_quality["all"]["lesions"] == 2
 

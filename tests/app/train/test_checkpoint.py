@@ -76,6 +76,18 @@ def test_a_detector_of_a_plan_comes_back(tmp_path):
     assert detect(again, noise()).smallest_anchor == pytest.approx((3, 3, 2))
 
 
+def test_checkpoints_from_before_a_setting_have_what_it_was_then(tmp_path):
+    path = saved(tmp_path / "c.pt")
+    values = torch.load(path, weights_only=True)
+    del values["settings"]["nonzero"], values["settings"]["score"]
+    torch.save(values, path)
+    settings = load_checkpoint(path, device="cpu").settings
+    assert (settings["nonzero"], settings["score"]) == (False, None)
+    RunSettings(nonzero=False, score=None).load_state_dict(values["settings"])
+    with pytest.raises(ValueError, match="nonzero must be False, as in the training"):
+        RunSettings(nonzero=True).load_state_dict(values["settings"])
+
+
 def test_settings_of_another_name_and_settings_that_do_not_fit_are_named():
     with pytest.raises(ValueError, match=r"settings must be among axes, .* got spaceing"):
         fresh_detector({"spaceing": [1, 1, 1]})
@@ -153,6 +165,7 @@ def test_what_a_checkpoint_lacks_is_named(tmp_path):
         {"intensity": 3},
         {"anchor_sizes": [-1.0]},
         {"nms_threshold": "low"},
+        {"score": "product"},
         {"sizes": [[1, 2]]},
         {"network": {}},
     ],
@@ -186,7 +199,7 @@ def settings_in(path, name):
         return load_checkpoint(path, device="cpu").settings[name]
 
 
-@pytest.mark.parametrize("name", ["axes", "class_names", "spacing", "anchor_sizes"])
+@pytest.mark.parametrize("name", ["axes", "class_names", "spacing", "anchor_sizes", "nonzero"])
 def test_nothing_that_a_checkpoint_holds_is_run(tmp_path, monkeypatch, name):
     """MONAI's configurations run texts that begin with $, and build what names a _target_."""
     monkeypatch.chdir(tmp_path)

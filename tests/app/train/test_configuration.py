@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 
 import pytest
 
@@ -129,3 +130,39 @@ def test_what_differs_is_named_all_the_way_down():
     other = training_config("d", "o", settings={"matcher#num_candidates": 9, "steps": 3})
     assert different(one, other) == ["steps", "matcher#num_candidates"]
     assert different(one, one) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("spacing", [3, 3, 3]), ("spacing", None), ("axes", "SAR"), ("axes", None)]
+)
+def test_the_anchors_of_a_plan_keep_its_spacing_and_axes(tmp_path, name, value):
+    plan = written(tmp_path, "plan.json", PLAN)
+    for settings in ({name: value}, {name: "$" + repr(value)}):
+        with pytest.raises(ValueError, match=rf"{name} must stay .*, for which the plan chose"):
+            training_config("d", "o", plan=plan, settings=settings)
+    anchors = {"strides": [2, 2, 2], "sizes": None}
+    assert training_config("d", "o", plan=plan, settings={name: value, **anchors})[name] == value
+    same = {"spacing": [1, 1, 2.0], "axes": "LPS"}
+    assert training_config("d", "o", plan=plan, settings=same)["axes"] == "LPS"
+
+
+@pytest.mark.parametrize(
+    ("settings", "named"),
+    [
+        ({"detector#score": "cls"}, "detector#score"),
+        ({"network_def#dropout": 0.1}, "network_def#dropout"),
+        ({"validate#preprocessing#transforms#8#channel_wise": False}, "validate#preprocessing#tr"),
+        ({"nonzero": True, "iou_branch": True, "score": "cls", "spacing": [1, 1, 1]}, None),
+        (
+            {"detector#normalize": None, "matcher#num_candidates": 9, "overlap": "mask_box_iou"},
+            None,
+        ),
+    ],
+)
+def test_changed_parts_that_a_detection_does_not_know_are_named(settings, named):
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        training_config("d", "o", settings=settings)
+    words = [str(one.message) for one in told]
+    assert len(words) == (named is not None)
+    assert all(text.startswith(str(named)) and "--config" in text for text in words)

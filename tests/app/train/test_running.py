@@ -153,6 +153,24 @@ def test_several_channels_and_classes_train_with_intensities_of_the_whole_set(tm
     assert all(spread > 0 for spread in spreads)
 
 
+@pytest.mark.filterwarnings("ignore:network_def")
+def test_a_network_and_a_detector_of_ones_own_train_and_are_what_comes_back(scans, tmp_path):
+    mine = tmp_path / "mine.yaml"
+    mine.write_text(
+        "width: 16\nnetwork_def#feature_channels: '@width'\n"
+        "network_def#iou_branch: true\ndetector#score: product\n"
+    )
+    settings = {**SMALL, "max_epochs": 1}
+    made = train(scans, tmp_path / "out", config=[mine], settings=settings, device="cpu", at=0.5)
+    assert made.model.detector.score == "product"
+    with pytest.raises(ValueError, match="or the file of its network must be given"):
+        load_checkpoint(made.checkpoint)
+    again = load_checkpoint(made.checkpoint, device="cpu", config=[mine]).detector
+    assert again.score == "product"
+    for one, other in zip(again.parameters(), made.model.detector.parameters(), strict=True):
+        assert torch.equal(one, other)
+
+
 def test_without_scans_held_out_the_training_scans_judge(scans, tmp_path):
     settings = {**SMALL, "max_epochs": 1, "validation": 0.0}
     trained = train(scans, tmp_path / "out", settings=settings, device="cpu")

@@ -11,6 +11,7 @@ import pytest
 import torch
 from monai.data.meta_tensor import MetaTensor
 from monai.transforms import (
+    Compose,
     Rand2DElasticd,
     Rand3DElasticd,
     RandAffined,
@@ -21,7 +22,7 @@ from monai.transforms import (
 )
 
 from softoverlap import lesions_from_mask
-from softoverlap.for_monai import LesionInstancesd, LesionsFromInstancesd
+from softoverlap.for_monai import LesionInstancesd, LesionsFromInstancesd, SmoothForSpacingd
 from tests.support.lesion_items import KEYS, MODES, blobs, carried, item_of, on_image
 
 SHAPES = {2: (64, 60), 3: (32, 36, 30)}
@@ -172,6 +173,26 @@ def test_shrunk_many_times_small_lesions_are_still_there(ndim):
     held = [number for number in numbers.unique() if number > 0]
     assert len(held) == len(out["lesion_table"]["label"])  # though the mask lost some
     assert len(out["lesions"]) == sum(bool(out["mask"][numbers == n].any()) for n in held)
+
+
+@pytest.mark.parametrize("spacing", [(1.5, 1.5, 1.5), (0.8, 0.8, 0.8)])
+def test_a_mask_that_stands_for_the_only_rater_decides_alone_what_is_a_lesions_own(spacing):
+    mask = (blobs((40, 40, 36), count=8, largest=5.0) >= 0.5).float()
+    item = {**item_of(mask), "lesions": lesions_from_mask(mask, spacing=(1.0, 1.0, 1.0))}
+    item["raters"] = item["mask"].clone()
+    coarser = [
+        SmoothForSpacingd("mask", spacing),
+        Spacingd(KEYS[1:], spacing, mode=("bilinear", "nearest")),
+        LesionsFromInstancesd(),
+    ]
+    alone, rated = (
+        Compose([LesionInstancesd(raters_key=key, lesions_key="lesions"), *coarser])(item)
+        for key in (None, "raters")
+    )
+    assert torch.equal(rated["boxes"], alone["boxes"])
+    same = check_as_anew(rated)
+    assert len(same) >= 8
+    assert sum(same) >= 0.8 * len(same)
 
 
 def test_padding_by_reflection_shows_a_lesion_twice():
