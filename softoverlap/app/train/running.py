@@ -86,7 +86,8 @@ def train(
         The detector with the best weights, how good it is, and how the training went.
 
     Raises:
-        FileExistsError: If there is a run in `output`, and `resume` and `overwrite` are False.
+        FileExistsError: If there is a run in `output`, and `resume` and `overwrite` are False; or
+            files that a run would replace, and no run.
         FileNotFoundError: If there is none to resume, or a file does not exist.
         ValueError: If a scan cannot be used, there is no lesion, a setting is unknown, the run to
             resume does not fit, or the training diverges.
@@ -159,7 +160,8 @@ class TrainingRun:
             overwrite: Replace that run.
 
         Raises:
-            FileExistsError: If there is a run and neither is asked for.
+            FileExistsError: If there is a run and neither is asked for, or the folder holds files
+                of other origin that a run would replace.
             FileNotFoundError: If there is none to resume.
             ValueError: If both are asked for, or the run to resume has other settings or scans.
         """
@@ -178,6 +180,8 @@ class TrainingRun:
             )
         if resume:
             self._check_same()
+        else:
+            self.folder.check_own()
 
     def is_finished(self) -> bool:
         """Whether the run to resume has nothing left to train."""

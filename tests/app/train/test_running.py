@@ -90,6 +90,7 @@ def test_a_run_interrupted_before_its_first_epoch_promises_nothing(scans, tmp_pa
         train(scans, tmp_path / "out", settings=SMALL, device="cpu", progress=stop)
     with pytest.raises(FileNotFoundError, match="found none: leave it out"):
         train(scans, tmp_path / "out", settings=SMALL, device="cpu", resume=True)
+    TrainingRun(scans, tmp_path / "out", settings=SMALL, device="cpu").claim()  # may start anew
 
 
 def test_a_finished_run_is_not_trained_again_but_may_go_on(scans, run, tmp_path):
@@ -168,6 +169,21 @@ def test_an_earlier_run_is_removed_as_a_whole_and_nothing_else(tmp_path):
     (tmp_path / "evaluation").mkdir()
     RunFolder(tmp_path).clear()
     assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_files_of_other_origin_are_neither_removed_nor_replaced(scans, tmp_path, overwrite):
+    (tmp_path / "validation").mkdir()
+    for name in ("validation/mine.nii.gz", "splits_final.json", "mine.txt"):
+        (tmp_path / name).write_text("mine")
+    (tmp_path / "config.json").write_text('{"output_dir": "mine"}')
+    made = TrainingRun(scans, tmp_path, settings=SMALL, device="cpu")
+    with pytest.raises(FileExistsError, match=r"hold config\.json, splits_final\.json, validation"):
+        made.claim(overwrite=overwrite)
+    with pytest.raises(FileExistsError, match="pass another `output=`"):
+        made.fit()
+    assert (tmp_path / "validation" / "mine.nii.gz").read_text() == "mine"
+    assert (tmp_path / "splits_final.json").read_text() == "mine"
 
 
 def test_time_and_lack_of_gain_end_a_run_and_are_named(scans, tmp_path):
