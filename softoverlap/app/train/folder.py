@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import logging
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from softoverlap.for_monai import read_checkpoint
-from softoverlap.images import SPLITS, Fold, read_json
+from softoverlap.images import SPLITS, Fold, read_json, write_json
 
 _EPOCHS = "checkpoint_epoch=*.pt"
 _WRITTEN = (
@@ -58,8 +58,12 @@ class RunFolder:
 
     @property
     def config(self) -> dict[str, Any]:
-        """The configuration that ran."""
+        """The configuration that ran, or of a run that is stopped the one that it began with."""
         return read_json(self.path / "config.json")
+
+    def keep(self, config: Mapping[str, Any]) -> None:
+        """Write the configuration."""
+        write_json(self.path / "config.json", config)
 
     @property
     def fold(self) -> Fold:

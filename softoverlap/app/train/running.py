@@ -235,14 +235,15 @@ class TrainingRun:
         folder = self.folder
         if not self.resuming:
             folder.clear()
-        folder.path.mkdir(parents=True, exist_ok=True)
-        write_json(folder.path / "config.json", self.config)
+            folder.path.mkdir(parents=True, exist_ok=True)
+            folder.keep(self.config)
         parser = ConfigParser(dict(self.config))
         if self.resuming and folder.epochs:
             parser["resume"] = str(folder.epochs[-1])
         with folder.logged(), own_errors():
             training = self._run(parser, progress)
         write_checkpoint(folder.checkpoint, folder.best, training=training)
+        folder.keep(self.config)  # only now: a finished run that goes on may be stopped, too
         del parser
         gc.collect()  # of the scans in memory
         return training

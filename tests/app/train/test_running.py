@@ -93,7 +93,7 @@ def test_a_run_interrupted_before_its_first_epoch_promises_nothing(scans, tmp_pa
     TrainingRun(scans, tmp_path / "out", settings=SMALL, device="cpu").claim()  # may start anew
 
 
-def test_a_finished_run_is_not_trained_again_but_may_go_on(scans, run, tmp_path):
+def test_a_finished_run_is_not_trained_again_but_may_go_on_even_if_stopped(scans, run):
     _, folder, _ = run
     before = weights_in(folder / "checkpoint.pt")
     again = train(scans, folder, settings=SMALL, device="cpu", resume=True, at=0.25)
@@ -101,6 +101,12 @@ def test_a_finished_run_is_not_trained_again_but_may_go_on(scans, run, tmp_path)
     assert torch.equal(weights_in(folder / "checkpoint.pt"), before)
     steps = again.training["steps"] + 1
     more = {**SMALL, "steps": steps}
+
+    def stop(state):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt, match="is kept"):
+        train(scans, folder, settings=more, device="cpu", resume=True, progress=stop)
     longer = train(scans, folder, settings=more, device="cpu", resume=True)
     assert longer.training["steps"] == longer.training["planned"] == steps
 
