@@ -241,6 +241,8 @@ def _check(run: TrainingRun) -> None:
                 say(f"{'warning' if case else 'failed'}: {note}")
 
         found = run.check(tell)
+    for note in found.notes:
+        say(f"warning: {note}")
     say(f"{plural(found.lesions, 'lesion')} in {plural(found.scans, 'scan')} to train on")
 
 

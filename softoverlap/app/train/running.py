@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -106,7 +107,8 @@ def train(
     run = TrainingRun(data, output, plan=plan, config=config, settings=settings, device=device)
     run.claim(resume=resume, overwrite=overwrite)
     if not run.is_finished():
-        run.check()
+        for note in run.check().notes:
+            warnings.warn(note, stacklevel=2)
         run.fit(progress)
     return run.judge(at)
 

@@ -10,7 +10,7 @@ import torch
 
 from softoverlap.app.train import TrainingRun, load_checkpoint, train
 from softoverlap.app.train.folder import RunFolder
-from softoverlap.images import find_cases, read_boxes, read_splits
+from softoverlap.images import Fold, find_cases, read_boxes, read_splits, write_splits
 from tests.support.bundle_runs import TINY, curve, tiny_scans, weights_in
 from tests.support.data_sets import nnunet
 
@@ -145,6 +145,19 @@ def test_bad_scans_and_scans_without_lesions_end_it_before_a_folder_is_made(tmp_
         made.check(lambda name, case, notes: told.append((name, case is None, len(notes))))
     assert sorted(told)[0] == (first.name.removesuffix(".nii.gz"), True, 1)
     assert not (tmp_path / "out").exists()
+
+
+def test_scans_to_validate_on_without_a_lesion_are_told(scans, tmp_path):
+    names = [case.name for case in find_cases(scans).cases]  # the first one has no lesion
+    path = tmp_path / "folds.json"
+    write_splits(path, [Fold((names[1],), (name,)) for name in (names[0], names[2])])
+    made = [
+        TrainingRun(scans, tmp_path / "out", settings={**SMALL, "folds": str(path), "fold": fold})
+        for fold in (0, 1)
+    ]
+    (note,) = made[0].check().notes
+    assert "no scan to validate on has a lesion" in note
+    assert made[1].check().notes == ()
 
 
 def test_several_channels_and_classes_train_with_intensities_of_the_whole_set(tmp_path):
