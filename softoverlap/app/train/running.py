@@ -311,9 +311,10 @@ class TrainingRun:
     def _check_same(self) -> None:
         """The run to resume has these settings and scans."""
         stored, path = self.folder.config, self.folder.path
-        for name in ("spacing", "intensity"):  # as the scans gave them
-            if self.config[name] in (None, "fixed"):
-                self.config[name] = stored[name]
+        if self.config["spacing"] is None:  # as the scans gave it, and intensities likewise
+            self.config["spacing"] = stored["spacing"]
+        if self.config["intensity"] == "fixed" and stored["intensity"] is not None:
+            self.config["intensity"] = stored["intensity"]
         for name in different(stored, self.config):
             if name not in _MAY_CHANGE:
                 before, now = (ConfigParser(one).get(name) for one in (stored, self.config))

@@ -117,6 +117,7 @@ def test_a_finished_run_is_not_trained_again_but_may_go_on_even_if_stopped(scans
         ({"learning_rate": 0.5}, "learning_rate must stay 0.0015 to resume"),
         ({"matcher#num_candidates": 9}, "matcher#num_candidates must stay 4"),
         ({"split_seed": 3}, "split_seed must stay 0"),
+        ({"intensity": "fixed"}, "intensity must stay None to resume .*, got fixed"),
     ],
 )
 def test_a_run_to_resume_has_the_settings_it_was_started_with(scans, run, change, words):
@@ -171,6 +172,12 @@ def test_several_channels_and_classes_train_with_intensities_of_the_whole_set(tm
     images = [case.images for case in find_cases(folder).cases]
     assert len(means) == len(spreads) == len(images[0]) == 2
     assert all(spread > 0 for spread in spreads)
+    again = TrainingRun(folder, tmp_path / "out", settings=settings, device="cpu")
+    again.claim(resume=True)
+    assert again.config["intensity"] == [means, spreads]
+    other = TrainingRun(folder, tmp_path / "out", settings={**settings, "intensity": None})
+    with pytest.raises(ValueError, match=r"intensity must stay \[\[.*, got None"):
+        other.claim(resume=True)
 
 
 def test_without_scans_held_out_the_training_scans_judge(scans, tmp_path):
