@@ -147,8 +147,7 @@ def train(
     softoverlap train --data FOLDER --output runs/fold0 --folds 5 --fold 0
     softoverlap train --data FOLDER --set matcher#num_candidates=9
     """
-    from softoverlap.app.train import TrainingRun, pick_device
-    from softoverlap.images import find_cases
+    from softoverlap.app.train import TrainingRun, data_settings, pick_device, training_config
 
     at = threshold_or_rule(at_score)
     check_fold(folds, fold)
@@ -163,11 +162,8 @@ def train(
     settings = {name: value for name, value in options.items() if value is not None}
     settings |= _intensity(intensity) | _named(chosen or [])
     if dry_run:
-        table = find_cases(data, layout=layout, images=images, frame=frame)
-        whole = list_cases(table, 0.5 if threshold is None else threshold)
-        show_fold(table, data, folds, fold)
-        if not whole:
-            raise typer.Exit(SOME_FAILED)
+        made = training_config(data, output, plan=plan, config=config or [], settings=settings)
+        _show(data, data_settings(made))
         return
     run = TrainingRun(
         data, output, plan=plan, config=config or [], settings=settings, device=device
@@ -189,6 +185,18 @@ def train(
     with CountBar("choosing the threshold", 1, quiet=True), finish_first("threshold"):
         trained = run.judge(at)
     _say_trained(trained, bool(run.split.fold.validation))
+
+
+def _show(data: Path, asked: dict[str, Any]) -> None:
+    """What the training would read and learn from; status 1 if it could not."""
+    from softoverlap.images import find_cases
+
+    how = {name: asked[name] for name in ("layout", "images", "frame")}
+    table = find_cases(data, **how)
+    whole = list_cases(table, asked["threshold"])
+    show_fold(table, data, asked["folds"], asked["fold"])
+    if not whole:
+        raise typer.Exit(SOME_FAILED)
 
 
 def _intensity(method: str | None) -> dict[str, Any]:

@@ -26,6 +26,9 @@ STEPS = 1500
 
 _LENGTHS = ("steps", "max_epochs", "train#trainer#max_epochs")
 _OF_PLAN = ("expected_quality",)
+_OF_DATA = (
+    "layout", "images", "frame", "validation", "split_seed", "folds", "fold", "threshold", "axes",
+)  # fmt: skip
 _RANGES: tuple[tuple[tuple[str, ...], Callable[[Any], bool], str], ...] = (
     (
         ("batch_size", "epoch_steps", "steps", "max_epochs", "val_interval", "patience"),
@@ -107,6 +110,24 @@ def follow(config: Mapping[str, Any], file: str, settings: Mapping[str, Any]) ->
     merge(parser, bundled(file))
     parser.update(dict(settings))
     return parser
+
+
+def data_settings(config: Mapping[str, Any]) -> dict[str, Any]:
+    """What a configuration says of the data set, before any of its parts is made.
+
+    Args:
+        config: A configuration of `training_config`.
+
+    Returns:
+        Values by name: how the scans are read, which of them train, and what a lesion is.
+
+    Examples:
+        >>> made = data_settings(training_config("scans", "out", settings={"threshold": 0.3}))
+        >>> made["threshold"], made["folds"]
+        (0.3, None)
+    """
+    parser = ConfigParser(dict(config))
+    return {name: parser.get_parsed_content(name) for name in _OF_DATA}
 
 
 def different(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:

@@ -15,7 +15,12 @@ from monai.bundle import ConfigParser
 
 from softoverlap._checks import refusal
 from softoverlap.app.train.checkpoint import LesionDetector, load_checkpoint, write_checkpoint
-from softoverlap.app.train.configuration import different, own_errors, training_config
+from softoverlap.app.train.configuration import (
+    data_settings,
+    different,
+    own_errors,
+    training_config,
+)
 from softoverlap.app.train.device import pick_device
 from softoverlap.app.train.evaluation import Evaluation
 from softoverlap.app.train.folder import RunFolder
@@ -30,10 +35,6 @@ _MAY_CHANGE = (
     *_LENGTHS, "minutes", "val_interval", "workers", "cache_rate", "device", "data_dir",
     "output_dir", "tensorboard", "resume",
 )  # fmt: skip
-_ASKED = (
-    "layout", "images", "frame", "validation", "split_seed", "folds", "fold", "threshold", "axes",
-)  # fmt: skip
-"""Settings that are needed before the configuration is whole."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -144,8 +145,7 @@ class TrainingRun:
         self.device = pick_device(device)
         self.config["device"] = f"$torch.device('{self.device}')"
         self.resuming = False
-        known = ConfigParser(dict(self.config))
-        self.values = {name: known.get_parsed_content(name) for name in _ASKED}
+        self.values = data_settings(self.config)
         self.table: CaseTable = find_cases(
             data, layout=self.values["layout"], images=self.values["images"],
             frame=self.values["frame"],
