@@ -126,15 +126,6 @@ def show_fold(table: CaseTable, data: Path, folds: int | str | None, fold: int |
         say(_counts(split))
 
 
-def write_folds(output: Path, split: Split, folds: int | None) -> None:
-    """Keep all folds with the results of one, if they were drawn here."""
-    from softoverlap.images import SPLITS, write_splits
-
-    if folds is not None and split.drawn:
-        (output / "folds").mkdir(exist_ok=True)
-        write_splits(output / "folds" / SPLITS, split.drawn)
-
-
 def _say_fold(table: CaseTable, split: Split) -> None:
     if split.source.startswith("fold"):
         say(split.source)

@@ -29,7 +29,6 @@ from softoverlap.app.cli.data_sets import (
     list_cases,
     say_split,
     show_fold,
-    write_folds,
 )
 from softoverlap.app.cli.interrupts import finish_first
 from softoverlap.app.cli.options import AtScore, Device, Overwrite, Resume
@@ -181,7 +180,6 @@ def train(
             training = run.fit(bar)
         if training["stopped_by"] != "steps":
             say(_ended(training, minutes))
-        write_folds(output, run.split, folds)
     with CountBar("choosing the threshold", 1, quiet=True), finish_first("threshold"):
         trained = run.judge(at)
     _say_trained(trained, bool(run.split.fold.validation))

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import logging
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from softoverlap.for_monai import read_checkpoint
-from softoverlap.images import SPLITS, Fold, read_json, write_json
+from softoverlap.images import SPLITS, Fold, read_json, write_json, write_splits
 
 _EPOCHS = "checkpoint_epoch=*.pt"
 _WRITTEN = (
@@ -64,6 +64,11 @@ class RunFolder:
     def keep(self, config: Mapping[str, Any]) -> None:
         """Write the configuration."""
         write_json(self.path / "config.json", config)
+
+    def keep_folds(self, folds: Sequence[Fold]) -> None:
+        """Write all folds of which the run takes one, if they stand in no other file."""
+        (self.path / "folds").mkdir(exist_ok=True)
+        write_splits(self.path / "folds" / SPLITS, folds)
 
     @property
     def fold(self) -> Fold:

@@ -239,6 +239,8 @@ class TrainingRun:
             folder.clear()
             folder.path.mkdir(parents=True, exist_ok=True)
             folder.keep(self.config)
+            if self.split.drawn and self.split.source.startswith("fold"):
+                folder.keep_folds(self.split.drawn)
         parser = ConfigParser(dict(self.config))
         if self.resuming and folder.epochs:
             parser["resume"] = str(folder.epochs[-1])

@@ -93,6 +93,19 @@ def test_a_run_interrupted_before_its_first_epoch_promises_nothing(scans, tmp_pa
     TrainingRun(scans, tmp_path / "out", settings=SMALL, device="cpu").claim()  # may start anew
 
 
+def test_folds_that_are_drawn_are_kept_whoever_asks_for_them(scans, tmp_path):
+    def stop(state):
+        raise KeyboardInterrupt
+
+    settings = {**SMALL, "folds": 2, "fold": 1}
+    made = TrainingRun(scans, tmp_path, settings=settings, device="cpu")
+    with pytest.raises(KeyboardInterrupt):
+        made.fit(stop)
+    folds = read_splits(tmp_path / "folds" / "splits_final.json")
+    assert len(folds) == 2
+    assert folds[1] == made.split.fold
+
+
 def test_a_finished_run_is_not_trained_again_but_may_go_on_even_if_stopped(scans, run):
     _, folder, _ = run
     before = weights_in(folder / "checkpoint.pt")
