@@ -137,9 +137,10 @@ def train(
     OUTPUT holds checkpoint.pt with all that `softoverlap detect` needs, best.pt
     and last.pt, curve.csv, the detections of the held-out scans in evaluation/,
     and validation.json, which says how good the detector is there. The score
-    threshold is chosen on the scans to validate on, without any on scans that
-    were trained on, which is optimistic. Ctrl-C stops after the step in hand, and
-    --resume goes on from the last epoch.
+    threshold is chosen on the scans to validate on. With --validation 0, it is
+    chosen on up to 20 scans that were trained on, which is optimistic, and
+    evaluation/ holds the detections of those. Ctrl-C stops after the step in
+    hand, and --resume goes on from the last epoch.
 
     softoverlap train --data FOLDER --dry-run
     softoverlap train --data FOLDER --plan plan.json --minutes 60
@@ -276,3 +277,6 @@ def _say_trained(trained: Trained, held_out: bool) -> None:
     say(f"checkpoint: {trained.checkpoint}")
     if held_out:
         print_evaluations({"validation": trained.evaluation})
+    else:
+        folder = trained.checkpoint.parent / "evaluation"
+        say(f"{folder} holds detections in scans that were trained on, since none is held out")

@@ -259,7 +259,8 @@ class TrainingRun:
             at: How; see `operating_point`.
 
         Returns:
-            The detector and how good it is; `validation.json` and `evaluation/` hold the same.
+            The detector and how good it is; `evaluation/` holds the boxes, and `validation.json`
+            the same figures if scans were held out.
         """
         folder, held_out = self.folder, bool(self.split.fold.validation)
         result, scans = judge(folder, self.data, self.config["device"], at, held_out=held_out)
