@@ -100,6 +100,7 @@ def training_config(
     parser.update({"data_dir": str(data), "output_dir": str(output)})
     made: dict[str, Any] = parser.get()
     _check_ranges(made)
+    made["patch_size"] = _three(made["patch_size"])
     _check_patch(made)
     return made
 
@@ -157,6 +158,15 @@ def _check_ranges(config: Mapping[str, Any]) -> None:
             number = isinstance(value, int | float) and not isinstance(value, bool)
             if not number or not fits(value):
                 raise refusal(name, f"must {expected}, got {value}")
+
+
+def _three(patch: Any) -> Any:
+    """The edges of a patch: one number stands for all of them, and expressions for themselves."""
+    if isinstance(patch, int):
+        return [patch] * 3
+    if isinstance(patch, list | tuple) and len(patch) != 3:
+        raise refusal("patch_size", f"must be one whole number or three, got {patch}")
+    return patch
 
 
 def _check_patch(config: Mapping[str, Any]) -> None:
