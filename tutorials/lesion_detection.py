@@ -85,6 +85,7 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt
 import monai
+import numpy as np
 import torch
 from matplotlib.patches import Rectangle
 from monai.transforms import Affined, Compose, Flipd, SpatialCropd
@@ -483,7 +484,7 @@ plot_case(
 
 # %%
 fresh = fresh_detector({**model.settings, "lowest_score": 0.0}, seed=seed)  # fresh scores are low
-level = float(load_case(table.cases[0]).image.quantile(0.98))
+level = float(np.quantile(load_case(table.cases[0]).image, 0.98))
 predictions = {
     "trained": [one.prediction for one in found],
     "untrained": [

@@ -116,23 +116,14 @@ def say_split(table: CaseTable, split: Split) -> None:
     say(f"{_counts(split)}{unpaired}")
 
 
-def show_fold(table: CaseTable, data: Path, folds: int | None, fold: int | None) -> None:
+def show_fold(table: CaseTable, data: Path, folds: int | str | None, fold: int | None) -> None:
     """Print the size of the fold, if one is chosen."""
     from softoverlap.images import split_of
 
-    if fold is not None:
+    if folds is not None or fold is not None:
         split = split_of(table, data, validation=0.0, folds=folds, fold=fold)
         _say_fold(table, split)
         say(_counts(split))
-
-
-def write_folds(output: Path, split: Split, folds: int | None) -> None:
-    """Keep all folds with the results of one, if they were drawn here."""
-    from softoverlap.images import SPLITS, write_splits
-
-    if folds is not None and split.drawn:
-        (output / "folds").mkdir(exist_ok=True)
-        write_splits(output / "folds" / SPLITS, split.drawn)
 
 
 def _say_fold(table: CaseTable, split: Split) -> None:

@@ -29,7 +29,6 @@ from softoverlap.app.cli.data_sets import (
     list_cases,
     say_split,
     show_fold,
-    write_folds,
 )
 from softoverlap.app.cli.interrupts import finish_first
 from softoverlap.app.cli.options import AtScore, Device, Overwrite, Resume
@@ -138,17 +137,17 @@ def train(
     OUTPUT holds checkpoint.pt with all that `softoverlap detect` needs, best.pt
     and last.pt, curve.csv, the detections of the held-out scans in evaluation/,
     and validation.json, which says how good the detector is there. The score
-    threshold is chosen on the scans to validate on, without any on scans that
-    were trained on, which is optimistic. Ctrl-C stops after the step in hand, and
-    --resume goes on from the last epoch.
+    threshold is chosen on the scans to validate on. With --validation 0, it is
+    chosen on up to 20 scans that were trained on, which is optimistic, and
+    evaluation/ holds the detections of those. Ctrl-C stops after the step in
+    hand, and --resume goes on from the last epoch.
 
     softoverlap train --data FOLDER --dry-run
     softoverlap train --data FOLDER --plan plan.json --minutes 60
     softoverlap train --data FOLDER --output runs/fold0 --folds 5 --fold 0
     softoverlap train --data FOLDER --set matcher#num_candidates=9
     """
-    from softoverlap.app.train import TrainingRun, pick_device
-    from softoverlap.images import find_cases
+    from softoverlap.app.train import TrainingRun, data_settings, pick_device, training_config
 
     at = threshold_or_rule(at_score)
     check_fold(folds, fold)
@@ -163,11 +162,8 @@ def train(
     settings = {name: value for name, value in options.items() if value is not None}
     settings |= _intensity(intensity) | _named(chosen or [])
     if dry_run:
-        table = find_cases(data, layout=layout, images=images, frame=frame)
-        whole = list_cases(table, 0.5 if threshold is None else threshold)
-        show_fold(table, data, folds, fold)
-        if not whole:
-            raise typer.Exit(SOME_FAILED)
+        made = training_config(data, output, plan=plan, config=config or [], settings=settings)
+        _show(data, data_settings(made))
         return
     run = TrainingRun(
         data, output, plan=plan, config=config or [], settings=settings, device=device
@@ -185,10 +181,21 @@ def train(
             training = run.fit(bar)
         if training["stopped_by"] != "steps":
             say(_ended(training, minutes))
-        write_folds(output, run.split, folds)
     with CountBar("choosing the threshold", 1, quiet=True), finish_first("threshold"):
         trained = run.judge(at)
     _say_trained(trained, bool(run.split.fold.validation))
+
+
+def _show(data: Path, asked: dict[str, Any]) -> None:
+    """What the training would read and learn from; status 1 if it could not."""
+    from softoverlap.images import find_cases
+
+    how = {name: asked[name] for name in ("layout", "images", "frame")}
+    table = find_cases(data, **how)
+    whole = list_cases(table, asked["threshold"])
+    show_fold(table, data, asked["folds"], asked["fold"])
+    if not whole:
+        raise typer.Exit(SOME_FAILED)
 
 
 def _intensity(method: str | None) -> dict[str, Any]:
@@ -241,6 +248,8 @@ def _check(run: TrainingRun) -> None:
                 say(f"{'warning' if case else 'failed'}: {note}")
 
         found = run.check(tell)
+    for note in found.notes:
+        say(f"warning: {note}")
     say(f"{plural(found.lesions, 'lesion')} in {plural(found.scans, 'scan')} to train on")
 
 
@@ -268,3 +277,6 @@ def _say_trained(trained: Trained, held_out: bool) -> None:
     say(f"checkpoint: {trained.checkpoint}")
     if held_out:
         print_evaluations({"validation": trained.evaluation})
+    else:
+        folder = trained.checkpoint.parent / "evaluation"
+        say(f"{folder} holds detections in scans that were trained on, since none is held out")

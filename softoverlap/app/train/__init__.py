@@ -6,7 +6,7 @@ from softoverlap.app.train.checkpoint import (
     load_checkpoint,
     write_checkpoint,
 )
-from softoverlap.app.train.configuration import training_config
+from softoverlap.app.train.configuration import data_settings, training_config
 from softoverlap.app.train.detections import Detections
 from softoverlap.app.train.device import pick_device
 from softoverlap.app.train.evaluation import Evaluation, evaluate, scan_target
@@ -29,6 +29,7 @@ __all__ = [
     "ScanFacts",
     "Trained",
     "TrainingRun",
+    "data_settings",
     "detect",
     "detect_files",
     "evaluate",

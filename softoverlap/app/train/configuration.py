@@ -30,6 +30,9 @@ _DETECTS = ("network_def", "network", "detector", "detector_ops", "validate#prep
 _ONLY_MATCHES = tuple(
     f"detector#{name}" for name in ("overlap", "normalize", "matcher", "weighting")
 )
+_OF_DATA = (
+    "layout", "images", "frame", "validation", "split_seed", "folds", "fold", "threshold", "axes",
+)  # fmt: skip
 _RANGES: tuple[tuple[tuple[str, ...], Callable[[Any], bool], str], ...] = (
     (
         ("batch_size", "epoch_steps", "steps", "max_epochs", "val_interval", "patience"),
@@ -103,6 +106,7 @@ def training_config(
     parser.update({"data_dir": str(data), "output_dir": str(output)})
     made: dict[str, Any] = parser.get()
     _check_ranges(made)
+    made["patch_size"] = _three(made["patch_size"])
     _check_patch(made)
     check_plan(made, planned)
     _warn_of_detection(parser)
@@ -134,6 +138,24 @@ def parts_of_detection(config: Mapping[str, Any]) -> list[dict[str, Any]]:
     return [copy.deepcopy({**mine, **parts})]
 
 
+def data_settings(config: Mapping[str, Any]) -> dict[str, Any]:
+    """What a configuration says of the data set, before any of its parts is made.
+
+    Args:
+        config: A configuration of `training_config`.
+
+    Returns:
+        Values by name: how the scans are read, which of them train, and what a lesion is.
+
+    Examples:
+        >>> made = data_settings(training_config("scans", "out", settings={"threshold": 0.3}))
+        >>> made["threshold"], made["folds"]
+        (0.3, None)
+    """
+    parser = ConfigParser(dict(config))
+    return {name: parser.get_parsed_content(name) for name in _OF_DATA}
+
+
 def different(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
     """Names of the settings, all the way down, in which two configurations differ."""
     values = [dict(_leaves(config)) for config in (one, other)]
@@ -161,6 +183,15 @@ def _check_ranges(config: Mapping[str, Any]) -> None:
             number = isinstance(value, int | float) and not isinstance(value, bool)
             if not number or not fits(value):
                 raise refusal(name, f"must {expected}, got {value}")
+
+
+def _three(patch: Any) -> Any:
+    """The edges of a patch: one number stands for all of them, and expressions for themselves."""
+    if isinstance(patch, int):
+        return [patch] * 3
+    if isinstance(patch, list | tuple) and len(patch) != 3:
+        raise refusal("patch_size", f"must be one whole number or three, got {patch}")
+    return patch
 
 
 def _check_patch(config: Mapping[str, Any]) -> None:

@@ -4,22 +4,23 @@ from __future__ import annotations
 
 import logging
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from softoverlap.for_monai import read_checkpoint
-from softoverlap.images import SPLITS, Fold, read_json
+from softoverlap.images import SPLITS, Fold, read_json, write_json, write_splits
 
 _EPOCHS = "checkpoint_epoch=*.pt"
 _WRITTEN = (
-    "checkpoint.pt", _EPOCHS, "best.pt", "last.pt", "curve.*", "validation.json", "config.json",
-    "failed.csv", SPLITS, "train.log", "folds", "validation", "evaluation", "pictures",
-    "tensorboard",
+    "checkpoint.pt", _EPOCHS, "best.pt", "last.pt", "curve.*", "validation.json", "failed.csv",
+    SPLITS, "train.log", "folds", "validation", "evaluation", "pictures", "tensorboard",
+    "config.json",  # the last to go, since it tells that the others are a training's
 )  # fmt: skip
-
+_OF_A_RUN = {"data_dir", "output_dir", "split_file", "failed_file"}
+"""Names that the configuration of a training has, and hardly any other `config.json`."""
 
 _PRINTS = "monai.handlers.StatsHandler"
 """A logger that prints, and passes on nothing of what it prints."""
@@ -57,8 +58,17 @@ class RunFolder:
 
     @property
     def config(self) -> dict[str, Any]:
-        """The configuration that ran."""
+        """The configuration that ran, or of a run that is stopped the one that it began with."""
         return read_json(self.path / "config.json")
+
+    def keep(self, config: Mapping[str, Any]) -> None:
+        """Write the configuration."""
+        write_json(self.path / "config.json", config)
+
+    def keep_folds(self, folds: Sequence[Fold]) -> None:
+        """Write all folds of which the run takes one, if they stand in no other file."""
+        (self.path / "folds").mkdir(exist_ok=True)
+        write_splits(self.path / "folds" / SPLITS, folds)
 
     @property
     def fold(self) -> Fold:
@@ -92,14 +102,44 @@ class RunFolder:
         """A file that shows that a training was here, or None."""
         return next((path for path in (self.checkpoint, *self.epochs) if path.exists()), None)
 
+    def check_own(self) -> None:
+        """Refuse a folder in which a training would replace what no training wrote.
+
+        Raises:
+            FileExistsError: If there is a file of such a name, and no sign of a training.
+        """
+        foreign = sorted(path.name for path in self._written())
+        if foreign and self.there() is None and not self._was_begun():
+            shown = ", ".join(foreign[:3]) + (", …" if len(foreign) > 3 else "")
+            raise FileExistsError(
+                f"{self.path} must not hold {shown}, which are of no training and would be "
+                "replaced: pass another `output=`"
+            )
+
     def clear(self) -> None:
-        """Remove what an earlier training wrote, and nothing else."""
-        for pattern in _WRITTEN:
-            for path in self.path.glob(pattern):
-                if path.is_dir():
-                    shutil.rmtree(path)
-                else:
-                    path.unlink()
+        """Remove what an earlier training wrote, and nothing else.
+
+        Raises:
+            FileExistsError: As `check_own` does.
+        """
+        self.check_own()
+        for path in self._written():
+            if path.is_dir():
+                shutil.rmtree(path)
+            else:
+                path.unlink()
+
+    def _written(self) -> list[Path]:
+        """What is there that has a name of what a training writes."""
+        return [path for pattern in _WRITTEN for path in self.path.glob(pattern)]
+
+    def _was_begun(self) -> bool:
+        """Whether a training began here, though it may have left no checkpoint yet."""
+        try:
+            config = self.config
+        except (OSError, ValueError):
+            return False
+        return isinstance(config, dict) and config.keys() >= _OF_A_RUN
 
     @contextmanager
     def logged(self) -> Iterator[None]:

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
 from softoverlap.app.train.facts import scan_facts
 from softoverlap.images import Case, Fold, LoadedCase, load_case
+
+_NOTHING_TO_FIND = (
+    "no scan to validate on has a lesion, so validation can choose neither weights, of which the "
+    "last are kept, nor a score threshold"
+)
 
 
 @dataclass(frozen=True)
@@ -20,12 +25,14 @@ class CheckedScans:
         lesions: Number of lesions in them.
         spacing: Median of the voxels' edges in mm, axis by axis, along the axes of the training.
         intensity: Mean and standard deviation of all their intensities, for each channel.
+        notes: What is odd about all scans together.
     """
 
     scans: int
     lesions: int
     spacing: tuple[float, ...]
     intensity: tuple[tuple[float, ...], tuple[float, ...]]
+    notes: tuple[str, ...] = ()
 
 
 def check_scans(
@@ -46,7 +53,7 @@ def check_scans(
         tell: Called with the name of each scan, what was read, or None, and notes or the error.
 
     Returns:
-        What the scans to train on hold.
+        What the scans to train on hold, with a note if those to validate on have no lesion.
 
     Raises:
         ValueError: If a scan cannot be used, or there is no lesion to train on.
@@ -61,19 +68,23 @@ def check_scans(
     """
     facts: list[_Facts] = []
     chosen = [case for case in cases if case.name in (*fold.train, *fold.validation)]
-    bad = 0
+    bad = held_out = 0
     for case in chosen:
         loaded, notes = read_case(case, threshold)
         if tell is not None:
             tell(case.name, loaded, notes)
-        bad += loaded is None
-        if loaded is not None and case.name in fold.train:
+        if loaded is None:
+            bad += 1
+        elif case.name in fold.train:
             facts.append(
                 _Facts(len(loaded.lesions), _edges(loaded, axes), _moments(loaded.channels))
             )
+        else:
+            held_out += len(loaded.lesions)
     if bad:
         raise ValueError(f"{bad} of {len(chosen)} cases cannot be used, see above")
-    return _summed(facts, threshold)
+    notes = (_NOTHING_TO_FIND,) if fold.validation and not held_out else ()
+    return replace(_summed(facts, threshold), notes=notes)
 
 
 def no_lesion(scans: int, threshold: float | int) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ from monai.bundle import ConfigParser
 from softoverlap._checks import refusal
 from softoverlap.app.train.checkpoint import LesionDetector, load_checkpoint, write_checkpoint
 from softoverlap.app.train.configuration import (
+    data_settings,
     different,
     own_errors,
     parts_of_detection,
@@ -34,10 +36,6 @@ _MAY_CHANGE = (
     *_LENGTHS, "minutes", "val_interval", "workers", "cache_rate", "device", "data_dir",
     "output_dir", "tensorboard", "resume",
 )  # fmt: skip
-_ASKED = (
-    "layout", "images", "frame", "validation", "split_seed", "folds", "fold", "threshold", "axes",
-)  # fmt: skip
-"""Settings that are needed before the configuration is whole."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,7 +89,8 @@ def train(
         The detector with the best weights, how good it is, and how the training went.
 
     Raises:
-        FileExistsError: If there is a run in `output`, and `resume` and `overwrite` are False.
+        FileExistsError: If there is a run in `output`, and `resume` and `overwrite` are False; or
+            files that a run would replace, and no run.
         FileNotFoundError: If there is none to resume, or a file does not exist.
         ValueError: If a scan cannot be used, there is no lesion, a setting is unknown, the run to
             resume does not fit, or the training diverges.
@@ -110,7 +109,8 @@ def train(
     run = TrainingRun(data, output, plan=plan, config=config, settings=settings, device=device)
     run.claim(resume=resume, overwrite=overwrite)
     if not run.is_finished():
-        run.check()
+        for note in run.check().notes:
+            warnings.warn(note, stacklevel=2)
         run.fit(progress)
     return run.judge(at)
 
@@ -146,8 +146,7 @@ class TrainingRun:
         self.device = pick_device(device)
         self.config["device"] = f"$torch.device('{self.device}')"
         self.resuming = False
-        known = ConfigParser(dict(self.config))
-        self.values = {name: known.get_parsed_content(name) for name in _ASKED}
+        self.values = data_settings(self.config)
         self.table: CaseTable = find_cases(
             data, layout=self.values["layout"], images=self.values["images"],
             frame=self.values["frame"],
@@ -164,7 +163,8 @@ class TrainingRun:
             overwrite: Replace that run.
 
         Raises:
-            FileExistsError: If there is a run and neither is asked for.
+            FileExistsError: If there is a run and neither is asked for, or the folder holds files
+                of other origin that a run would replace.
             FileNotFoundError: If there is none to resume.
             ValueError: If both are asked for, or the run to resume has other settings or scans.
         """
@@ -183,6 +183,8 @@ class TrainingRun:
             )
         if resume:
             self._check_same()
+        else:
+            self.folder.check_own()
 
     def is_finished(self) -> bool:
         """Whether the run to resume has nothing left to train."""
@@ -236,14 +238,17 @@ class TrainingRun:
         folder = self.folder
         if not self.resuming:
             folder.clear()
-        folder.path.mkdir(parents=True, exist_ok=True)
-        write_json(folder.path / "config.json", self.config)
+            folder.path.mkdir(parents=True, exist_ok=True)
+            folder.keep(self.config)
+            if self.split.drawn and self.split.source.startswith("fold"):
+                folder.keep_folds(self.split.drawn)
         parser = ConfigParser(dict(self.config))
         if self.resuming and folder.epochs:
             parser["resume"] = str(folder.epochs[-1])
         with folder.logged(), own_errors():
             training = self._run(parser, progress)
         write_checkpoint(folder.checkpoint, folder.best, training=training)
+        folder.keep(self.config)  # only now: a finished run that goes on may be stopped, too
         del parser
         gc.collect()  # of the scans in memory
         return training
@@ -255,7 +260,8 @@ class TrainingRun:
             at: How; see `operating_point`.
 
         Returns:
-            The detector and how good it is; `validation.json` and `evaluation/` hold the same.
+            The detector and how good it is; `evaluation/` holds the boxes, and `validation.json`
+            the same figures if scans were held out.
         """
         folder, held_out = self.folder, bool(self.split.fold.validation)
         result, scans = judge(folder, self.data, self.config["device"], at, held_out=held_out)
@@ -311,9 +317,10 @@ class TrainingRun:
     def _check_same(self) -> None:
         """The run to resume has these settings and scans."""
         stored, path = self.folder.config, self.folder.path
-        for name in ("spacing", "intensity"):  # as the scans gave them
-            if self.config[name] in (None, "fixed"):
-                self.config[name] = stored[name]
+        if self.config["spacing"] is None:  # as the scans gave it, and intensities likewise
+            self.config["spacing"] = stored["spacing"]
+        if self.config["intensity"] == "fixed" and stored["intensity"] is not None:
+            self.config["intensity"] = stored["intensity"]
         for name in different(stored, self.config):
             if name not in _MAY_CHANGE:
                 before, now = (ConfigParser(one).get(name) for one in (stored, self.config))

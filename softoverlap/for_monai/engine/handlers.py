@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -153,8 +155,10 @@ class EarlyStop(EarlyStopHandler):
 class BestCheckpoint(CheckpointSaver):
     """MONAI's `CheckpointSaver` of the best key metric, whose record a resumed run continues.
 
-    Saved with the run's checkpoint (`save_dict={..., "best": best}`), it keeps a resumed run from
-    replacing the best weights by worse ones.
+    Of equally good weights the last are kept, and a metric that is NaN is worse than any number:
+    where none says which weights are best, those that trained longest are. Saved with the run's
+    checkpoint (`save_dict={..., "best": best}`), it keeps a resumed run from replacing the best
+    weights by worse ones, as long as their file is still there.
 
     Args:
         save_dir: Folder of the file.
@@ -169,11 +173,32 @@ class BestCheckpoint(CheckpointSaver):
     """
 
     def __init__(self, save_dir: str, save_dict: dict[str, Any], filename: str = "best.pt") -> None:
-        super().__init__(save_dir, save_dict, save_key_metric=True, key_metric_filename=filename)
+        super().__init__(
+            save_dir, save_dict, save_key_metric=True, key_metric_filename=filename,
+            key_metric_greater_or_equal=True,
+        )  # fmt: skip
+        self._file = Path(save_dir) / filename
+        checkpoint: Any = self._key_metric_checkpoint
+        checkpoint.score_function = _or_lowest(checkpoint.score_function)
 
     def state_dict(self) -> dict[str, Any]:
         """The score of the file that is kept, and its name."""
         return dict(self._key_metric_checkpoint.state_dict())  # pyright: ignore
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take over the score of the file, if it is there."""
+        if self._file.exists():
+            super().load_state_dict(state_dict)
+
+
+def _or_lowest(score: Callable[[Engine], float]) -> Callable[[Engine], float]:
+    """The same score, and the lowest of all where it is NaN, which compares with nothing."""
+
+    def lowest_for_nan(engine: Engine) -> float:
+        value = score(engine)
+        return -math.inf if math.isnan(value) else value
+
+    return lowest_for_nan
 
 
 class ScalerState:

@@ -89,6 +89,21 @@ def test_folds_are_drawn_once_for_all_and_written(tmp_path):
     assert sorted(held) == sorted(data_sets.NAMES)
 
 
+def test_a_dry_run_takes_files_and_single_settings_as_the_training_does(tmp_path):
+    one_class(tmp_path / "a")
+    mine = tmp_path / "mine.yaml"
+    mine.write_text("threshold: 0.25\nfolds: 2\n")
+    dry = ("--data", tmp_path / "a", "--dry-run")
+    text = run(*dry, "--config", mine)
+    assert "at --threshold 0.25" in text
+    assert "fold 0 of 2, drawn by patient" in text
+    assert "images as sub-*/anat" in run(*dry, "--set", "layout=bids", status=2)
+    assert "got no_such" in run(*dry, "--set", "no_such=3", status=2)
+    assert "none.yaml must be a file of settings" in run(
+        *dry, "--config", tmp_path / "none.yaml", status=2
+    )
+
+
 def test_folds_of_the_data_set_are_used(tmp_path):
     one_class(tmp_path / "a")
     (tmp_path / "a" / "labelsTr" / "more.nii.gz").touch()

@@ -308,7 +308,8 @@ def test_the_threshold_is_chosen_on_scans_held_out_and_kept_with_checkpoint_and_
 
 
 def test_without_scans_held_out_the_threshold_is_called_one_of_training_scans(data, tmp_path):
-    run("train", "--data", data, *tiny("--output", tmp_path / "out", "--validation", 0))
+    text = run("train", "--data", data, *tiny("--output", tmp_path / "out", "--validation", 0))
+    assert "evaluation holds detections in scans that were trained on" in text
     rule = finding_in(tmp_path / "out" / "checkpoint.pt")["threshold_rule"]
     assert rule == "f1 on 2 training scans"
 

@@ -112,6 +112,7 @@ def test_missing_files_and_plans_in_2d_are_named(tmp_path):
         ({"window_overlap": 1}, r"window_overlap must lie in \[0, 1\)"),
         ({"seed": -1}, "seed must be at least 0"),
         ({"patch_size": [20, 16, 16]}, "patch_size must be a multiple of 8, the network's stride"),
+        ({"patch_size": [32, 32]}, "patch_size must be one whole number or three, got"),
         ({"channels": [8, 8], "strides": [2, [2, 2, 1]]}, None),
         ({"strides": [2, [2, 2, 5]], "channels": [8, 8]}, "must be a multiple of 4 x 4 x 10"),
         ({"warmup": "often"}, r"warmup must lie in \[0, 1\], got often"),
@@ -123,6 +124,12 @@ def test_numbers_out_of_range_are_named(settings, words):
         return
     with pytest.raises(ValueError, match=words):
         training_config("d", "o", settings=settings)
+
+
+def test_one_number_stands_for_all_edges_of_a_patch():
+    assert training_config("d", "o", settings={"patch_size": 32})["patch_size"] == [32, 32, 32]
+    said = "$[32, 32, 32]"
+    assert training_config("d", "o", settings={"patch_size": said})["patch_size"] == said
 
 
 def test_what_differs_is_named_all_the_way_down():

@@ -10,7 +10,7 @@ import torch
 
 from softoverlap.app.train import TrainingRun, load_checkpoint, train
 from softoverlap.app.train.folder import RunFolder
-from softoverlap.images import find_cases, read_boxes, read_splits
+from softoverlap.images import Fold, find_cases, read_boxes, read_splits, write_splits
 from tests.support.bundle_runs import TINY, curve, tiny_scans, weights_in
 from tests.support.data_sets import nnunet
 
@@ -90,9 +90,23 @@ def test_a_run_interrupted_before_its_first_epoch_promises_nothing(scans, tmp_pa
         train(scans, tmp_path / "out", settings=SMALL, device="cpu", progress=stop)
     with pytest.raises(FileNotFoundError, match="found none: leave it out"):
         train(scans, tmp_path / "out", settings=SMALL, device="cpu", resume=True)
+    TrainingRun(scans, tmp_path / "out", settings=SMALL, device="cpu").claim()  # may start anew
 
 
-def test_a_finished_run_is_not_trained_again_but_may_go_on(scans, run, tmp_path):
+def test_folds_that_are_drawn_are_kept_whoever_asks_for_them(scans, tmp_path):
+    def stop(state):
+        raise KeyboardInterrupt
+
+    settings = {**SMALL, "folds": 2, "fold": 1}
+    made = TrainingRun(scans, tmp_path, settings=settings, device="cpu")
+    with pytest.raises(KeyboardInterrupt):
+        made.fit(stop)
+    folds = read_splits(tmp_path / "folds" / "splits_final.json")
+    assert len(folds) == 2
+    assert folds[1] == made.split.fold
+
+
+def test_a_finished_run_is_not_trained_again_but_may_go_on_even_if_stopped(scans, run):
     _, folder, _ = run
     before = weights_in(folder / "checkpoint.pt")
     again = train(scans, folder, settings=SMALL, device="cpu", resume=True, at=0.25)
@@ -100,6 +114,12 @@ def test_a_finished_run_is_not_trained_again_but_may_go_on(scans, run, tmp_path)
     assert torch.equal(weights_in(folder / "checkpoint.pt"), before)
     steps = again.training["steps"] + 1
     more = {**SMALL, "steps": steps}
+
+    def stop(state):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt, match="is kept"):
+        train(scans, folder, settings=more, device="cpu", resume=True, progress=stop)
     longer = train(scans, folder, settings=more, device="cpu", resume=True)
     assert longer.training["steps"] == longer.training["planned"] == steps
 
@@ -110,6 +130,7 @@ def test_a_finished_run_is_not_trained_again_but_may_go_on(scans, run, tmp_path)
         ({"learning_rate": 0.5}, "learning_rate must stay 0.0015 to resume"),
         ({"matcher#num_candidates": 9}, "matcher#num_candidates must stay 4"),
         ({"split_seed": 3}, "split_seed must stay 0"),
+        ({"intensity": "fixed"}, "intensity must stay None to resume .*, got fixed"),
     ],
 )
 def test_a_run_to_resume_has_the_settings_it_was_started_with(scans, run, change, words):
@@ -140,6 +161,19 @@ def test_bad_scans_and_scans_without_lesions_end_it_before_a_folder_is_made(tmp_
     assert not (tmp_path / "out").exists()
 
 
+def test_scans_to_validate_on_without_a_lesion_are_told(scans, tmp_path):
+    names = [case.name for case in find_cases(scans).cases]  # the first one has no lesion
+    path = tmp_path / "folds.json"
+    write_splits(path, [Fold((names[1],), (name,)) for name in (names[0], names[2])])
+    made = [
+        TrainingRun(scans, tmp_path / "out", settings={**SMALL, "folds": str(path), "fold": fold})
+        for fold in (0, 1)
+    ]
+    (note,) = made[0].check().notes
+    assert "no scan to validate on has a lesion" in note
+    assert made[1].check().notes == ()
+
+
 def test_several_channels_and_classes_train_with_intensities_of_the_whole_set(tmp_path):
     folder = nnunet(tmp_path / "data")
     settings = {**SMALL, "patch_size": [8, 8, 8], "max_epochs": 1, "intensity": "fixed"}
@@ -151,6 +185,12 @@ def test_several_channels_and_classes_train_with_intensities_of_the_whole_set(tm
     images = [case.images for case in find_cases(folder).cases]
     assert len(means) == len(spreads) == len(images[0]) == 2
     assert all(spread > 0 for spread in spreads)
+    again = TrainingRun(folder, tmp_path / "out", settings=settings, device="cpu")
+    again.claim(resume=True)
+    assert again.config["intensity"] == [means, spreads]
+    other = TrainingRun(folder, tmp_path / "out", settings={**settings, "intensity": None})
+    with pytest.raises(ValueError, match=r"intensity must stay \[\[.*, got None"):
+        other.claim(resume=True)
 
 
 @pytest.mark.filterwarnings("ignore:network_def")
@@ -186,6 +226,21 @@ def test_an_earlier_run_is_removed_as_a_whole_and_nothing_else(tmp_path):
     (tmp_path / "evaluation").mkdir()
     RunFolder(tmp_path).clear()
     assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_files_of_other_origin_are_neither_removed_nor_replaced(scans, tmp_path, overwrite):
+    (tmp_path / "validation").mkdir()
+    for name in ("validation/mine.nii.gz", "splits_final.json", "mine.txt"):
+        (tmp_path / name).write_text("mine")
+    (tmp_path / "config.json").write_text('{"output_dir": "mine"}')
+    made = TrainingRun(scans, tmp_path, settings=SMALL, device="cpu")
+    with pytest.raises(FileExistsError, match=r"hold config\.json, splits_final\.json, validation"):
+        made.claim(overwrite=overwrite)
+    with pytest.raises(FileExistsError, match="pass another `output=`"):
+        made.fit()
+    assert (tmp_path / "validation" / "mine.nii.gz").read_text() == "mine"
+    assert (tmp_path / "splits_final.json").read_text() == "mine"
 
 
 def test_time_and_lack_of_gain_end_a_run_and_are_named(scans, tmp_path):

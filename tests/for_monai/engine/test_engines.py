@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import nan
+
 import pytest
 import torch
 from ignite.engine import Engine, Events
@@ -11,6 +13,7 @@ from monai.engines import SupervisedEvaluator, SupervisedTrainer
 from monai.handlers import IgniteMetricHandler, from_engine
 
 from softoverlap.for_monai import (
+    BestCheckpoint,
     BoxAPMetric,
     BoxesToOriginald,
     ClipGradients,
@@ -66,6 +69,35 @@ def test_clipped_gradients_are_no_longer_than_asked():
     trainer_of(detector, train_handlers=[ClipGradients(0.01)]).run()
     norm = torch.stack([p.grad.norm() for p in detector.parameters()]).norm()
     assert norm.item() == pytest.approx(0.01, rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("scores", "kept"),
+    [((0.2, 0.6, 0.6, 0.1), 3), ((nan, nan, nan), 3), ((nan, 0.0, nan), 2), ((0.0, 0.0, 0.0), 3)],
+)
+def test_the_best_weights_are_the_last_of_the_highest_score_and_nan_is_the_lowest(
+    tmp_path, scores, kept
+):
+    network, engine = torch.nn.Linear(1, 1), Engine(lambda *_: None)
+    best = BestCheckpoint(str(tmp_path), {"network": network})
+
+    def validate():
+        epoch = engine.state.epoch
+        torch.nn.init.constant_(network.weight, epoch)
+        engine.state.key_metric_name, engine.state.metrics = "cpm", {"cpm": scores[epoch - 1]}
+
+    engine.add_event_handler(Events.EPOCH_COMPLETED, validate)
+    best.attach(engine)
+    engine.run([0], max_epochs=len(scores))
+    weights = torch.load(tmp_path / "best.pt", weights_only=True)
+    assert weights["weight"].item() == kept
+    again = BestCheckpoint(str(tmp_path), {"network": network})
+    again.load_state_dict(best.state_dict())
+    assert again.state_dict() == best.state_dict()
+    (tmp_path / "best.pt").unlink()  # as where a run goes on in another folder
+    elsewhere = BestCheckpoint(str(tmp_path), {"network": network})
+    elsewhere.load_state_dict(best.state_dict())
+    assert elsewhere.state_dict() == {"_saved": []}
 
 
 def test_the_evaluator_gives_what_the_metrics_give():
