@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from numbers import Real
 from typing import Any
 
 import torch
@@ -34,22 +35,39 @@ Period = float | int | Sequence[float | int | None] | None
 """After which length each axis comes round: one number for all, or one an axis; None never does."""
 
 _SLACK = 1 + 1e-6  # -π to π in float32 is a little longer than 2π
+_FARTHEST = 1e30
+"""Beyond it, or as much below 1, lengths would need a scale of their own, as on plain axes."""
 
 
 def as_period(period: Any) -> float | tuple[float | None, ...] | None:
     """The period as something that does not change, if it is one."""
-    if period is None or _is_length(period):
-        return period
+    if period is None:
+        return None
+    if _is_length(period):
+        return _as_number(period)
     if isinstance(period, Sequence) and not isinstance(period, str):
         axes = tuple(period)
         if axes and all(axis is None or _is_length(axis) for axis in axes):
-            return axes if any(axis is not None for axis in axes) else None
+            numbers = tuple(None if axis is None else _as_number(axis) for axis in axes)
+            return numbers if any(number is not None for number in numbers) else None
     raise refusal("period", f"must be a length above 0, or one or None an axis, got {period!r}")
 
 
-def _is_length(period: object) -> bool:
-    number = isinstance(period, float | int) and not isinstance(period, bool)
-    return number and 0 < period < math.inf  # pyright: ignore[reportOperatorIssue]
+def _is_length(period: Any) -> bool:
+    if not isinstance(period, Real) or isinstance(period, bool):
+        return False
+    length = float(period)
+    is_one = 0 < length < math.inf
+    if is_one and not 1 / _FARTHEST < length < _FARTHEST:
+        raise refusal(
+            "period", f"must lie between {1 / _FARTHEST:g} and {_FARTHEST:g}, got {period}"
+        )
+    return is_one
+
+
+def _as_number(period: Any) -> float | int:
+    """NumPy's numbers become Python's."""
+    return period if isinstance(period, float | int) else float(period)
 
 
 def of_axes(period: Period, ndim: int) -> tuple[float | None, ...]:
@@ -63,7 +81,7 @@ def of_axes(period: Period, ndim: int) -> tuple[float | None, ...]:
 
 
 def check_arcs(period: Period, validate: bool | None, **boxes: Tensor) -> None:
-    """No edge of boxes, checked before, is longer than the period of its axis."""
+    """Edges of boxes, checked before, are no longer than the period, and of ordinary size."""
     if period is None:
         return
     for name, box in boxes.items():
@@ -73,7 +91,14 @@ def check_arcs(period: Period, validate: bool | None, **boxes: Tensor) -> None:
             continue
         low, high = plain(box.detach()).double().chunk(2, dim=1)
         limit = low.new_tensor([math.inf if one is None else one * _SLACK for one in periods])
-        longer = (high - low > limit).any(dim=1)
+        edges = high - low
+        extreme = ((edges > 0) & (edges < 1 / _FARTHEST)).any() or (edges > _FARTHEST).any()
+        if extreme or (low.abs() > _FARTHEST).any():
+            raise ValueError(
+                f"{name} must have edges of 0 or between {1 / _FARTHEST:g} and {_FARTHEST:g} where "
+                "an axis comes round, got others"
+            )
+        longer = (edges > limit).any(dim=1)
         if longer.any():
             row = int(longer.nonzero()[0, 0])
             raise ValueError(
@@ -83,8 +108,14 @@ def check_arcs(period: Period, validate: bool | None, **boxes: Tensor) -> None:
 
 
 def edge(low: Tensor, high: Tensor, period: float) -> Tensor:
-    """Length of an arc, never more than the circle."""
-    return (high - low).clamp(max=period)
+    """Length of an arc, never more than the circle; a longer one keeps the gradient of its edge."""
+    length = high - low
+    return length - (length.detach() - period).clamp(min=0)
+
+
+def is_whole(low: Tensor, high: Tensor, period: float) -> Bool[Tensor, "*shape"]:
+    """Whether an arc is all of the circle, up to rounding."""
+    return high - low >= period / _SLACK
 
 
 def shared_edge(
@@ -100,8 +131,10 @@ def shared_edge(
 
 
 def _shared_on_a_line(a: Tensor, start: Tensor, b: Tensor) -> Tensor:
-    """Of [0, a] and [start, start + b]."""
-    return (torch.minimum(a, start + b) - start.clamp(min=0)).clamp(min=0)
+    """Of [0, a] and [start, start + b]; half of the gradient where faces or arcs touch."""
+    nothing = start.new_zeros(())
+    shared = torch.minimum(a, start + b) - torch.maximum(start, nothing)
+    return torch.maximum(shared, nothing)
 
 
 def enclosing_edge(
@@ -121,8 +154,22 @@ def centre_distance(
 ) -> Tensor:
     """Length of the shorter way between the centres, 0 where an arc is all of the circle."""
     way = nearest(((low_a - low_b) + (high_a - high_b)) / 2, period).abs()
-    whole = (high_a - low_a >= period) | (high_b - low_b >= period)
-    return torch.where(whole, 0, torch.minimum(way, period - way))
+    way = torch.minimum(way, period - way)
+    return torch.where(_either_whole(low_a, high_a, low_b, high_b, period), 0, way)
+
+
+def centre_offset(
+    low_a: Tensor, high_a: Tensor, low_b: Tensor, high_b: Tensor, period: float
+) -> Tensor:
+    """The shorter way from the centre of `b` to that of `a`; 0 where one is all of the circle."""
+    way = nearest(((low_a - low_b) + (high_a - high_b)) / 2, period)
+    return torch.where(_either_whole(low_a, high_a, low_b, high_b, period), 0, way)
+
+
+def _either_whole(
+    low_a: Tensor, high_a: Tensor, low_b: Tensor, high_b: Tensor, period: float
+) -> Bool[Tensor, "*shape"]:
+    return is_whole(low_a, high_a, period) | is_whole(low_b, high_b, period)
 
 
 def nearest(offset: Tensor, period: float) -> Tensor:
@@ -135,20 +182,25 @@ def is_equal(
 ) -> Bool[Tensor, "*shape"]:
     """Whether two arcs are the same; all of the circle is the same wherever it begins."""
     a, b = edge(low_a, high_a, period), edge(low_b, high_b, period)
-    return (a == b) & ((nearest(low_b - low_a, period) == 0) | (a == period))
+    whole = is_whole(low_a, high_a, period) & is_whole(low_b, high_b, period)
+    return ((a == b) & (nearest(low_b - low_a, period) == 0)) | whole
 
 
 def unwrapped(
     boxes: Shaped[Tensor, "boxes coords"], around: Shaped[Tensor, "boxes coords"], period: Period
 ) -> Shaped[Tensor, "boxes coords"]:
-    """The boxes, each moved by whole periods until its centre is nearest to that of another box."""
+    """The boxes, each moved by whole periods until its centre is nearest to that of another box.
+
+    What is all of the circle has no centre, and is laid around that of the other box.
+    """
     ndim = boxes.shape[1] // 2
     columns = list(boxes.unbind(1))
     for axis, length in enumerate(of_axes(period, ndim)):
         if length is None:
             continue
         low, high = columns[axis], columns[axis + ndim]
-        apart = ((low - around[:, axis]) + (high - around[:, axis + ndim])) / 2
-        turns = apart - nearest(apart, length)
-        columns[axis], columns[axis + ndim] = low - turns, high - turns
+        faces = low, high, around[:, axis], around[:, axis + ndim]
+        apart = ((low - faces[2]) + (high - faces[3])) / 2
+        moved = apart - centre_offset(*faces, length)
+        columns[axis], columns[axis + ndim] = low - moved, high - moved
     return torch.stack(columns, dim=1)

@@ -133,9 +133,16 @@ def enclosing_edges(
     return found
 
 
-def edges(boxes: Shaped[Tensor, "*batch coords"]) -> list[Tensor]:
+def edges(boxes: Shaped[Tensor, "*batch coords"], period: Period = None) -> list[Tensor]:
     """Edges of each box, a tensor an axis."""
-    return [high - low for low, high in zip(*split(boxes), strict=True)]
+    if period is None:
+        return [high - low for low, high in zip(*split(boxes), strict=True)]
+    axes = zip(*split(boxes), _periodic.of_axes(period, boxes.shape[-1] // 2), strict=True)
+    return [_edge(low, high, length) for low, high, length in axes]
+
+
+def _edge(low: Tensor, high: Tensor, period: float | None) -> Tensor:
+    return high - low if period is None else _periodic.edge(low, high, period)
 
 
 def equal(
@@ -217,7 +224,7 @@ def encode_boxes(
         edge, anchor_edge = high - low, anchor_high - anchor_low
         apart = ((low - anchor_low) + (high - anchor_high)) / 2
         if length is not None:
-            apart = _periodic.nearest(apart, length)
+            apart = _periodic.centre_offset(low, high, anchor_low, anchor_high, length)
         offsets.append(apart / anchor_edge)
         ratios.append(torch.log(edge / anchor_edge))
     codes = [factor * code for factor, code in zip(factors, offsets + ratios, strict=True)]
@@ -304,14 +311,11 @@ def _periodic_edges(a: Tensor, b: Tensor, period: Period) -> Iterator[list[Tenso
     found = ([], [], [])
     for low_a, high_a, low_b, high_b, length in _axes(a, b, period):
         if length is None:
-            edges = shared_edge(low_a, high_a, low_b, high_b), high_a - low_a, high_b - low_b
+            shared = shared_edge(low_a, high_a, low_b, high_b)
         else:
-            edges = (
-                _periodic.shared_edge(low_a, high_a, low_b, high_b, length),
-                _periodic.edge(low_a, high_a, length),
-                _periodic.edge(low_b, high_b, length),
-            )
-        for each, edge in zip(found, edges, strict=True):
+            shared = _periodic.shared_edge(low_a, high_a, low_b, high_b, length)
+        own = _edge(low_a, high_a, length), _edge(low_b, high_b, length)
+        for each, edge in zip(found, (shared, *own), strict=True):
             each.append(edge)
     return iter(found)
 

@@ -104,7 +104,7 @@ def anchor_quality(
     if isinstance(overlap, BoxOverlap):
         boxes = boxes_of(lesions, labels, anchors, overlap.name, validate)
         check_arcs(overlap.period, validate, lesions=boxes, anchors=anchors)
-        if sparse and len(boxes) and overlap.period is None:
+        if sparse and len(boxes):
             return _sparse_boxes(overlap, boxes, anchors)
         score = _dense_boxes(overlap, boxes, anchors)
         return score.to_sparse() if sparse else score
@@ -194,12 +194,15 @@ def _dense_boxes(overlap: BoxOverlap, boxes: Tensor, anchors: Tensor) -> Tensor:
 
 
 def _sparse_boxes(overlap: BoxOverlap, boxes: Tensor, anchors: Tensor) -> Tensor:
-    """For each box only the anchors that meet it are scored."""
+    """For each box only the anchors that meet it are scored; where axes come round, all."""
     ndim = anchors.shape[1] // 2
     wide = anchors.to(accumulation_dtype(boxes, anchors))
     lower, upper = (half.tolist() for half in boxes.detach().split(ndim, dim=1))
+    everything = torch.arange(len(anchors), device=anchors.device)
+    turning = overlap.period is not None
+    windows = [everything] * len(boxes) if turning else meeting_boxes(wide, lower, upper)
     entries = []
-    for row, found in enumerate(meeting_boxes(wide, lower, upper)):
+    for row, found in enumerate(windows):
         rows = torch.full_like(found, row)
         score = overlap.pairs(anchors[found], boxes[rows], validate=False)
         entries.append(_kept(rows, found, score))

@@ -80,7 +80,7 @@ class SummedVolume:
         return self.starts.shape[0]
 
     def unwrapped(self, boxes: Boxes, *, validate: bool | None = None) -> Boxes:
-        """The boxes where they lie in the tables: the same, unless an axis comes round.
+        """The boxes where they lie in the tables: in float64 if an axis comes round, else the same.
 
         Args:
             boxes: Minima, then maxima, in voxels of the image, shape (N, 2 * ndim).
@@ -96,13 +96,12 @@ class SummedVolume:
             >>> import torch
             >>> volume = SummedVolume.from_masks(torch.rand(1, 10), periodic=True)
             >>> volume.unwrapped(torch.tensor([[-2.0, 3.0]]))
-            tensor([[ 9., 14.]])
+            tensor([[ 9., 14.]], dtype=torch.float64)
         """
         if not any(self.turns):
             return boxes
         check_arcs([turn or None for turn in self.turns], validate, boxes=boxes)
-        boxes = plain(boxes)
-        boxes = boxes if boxes.is_floating_point() else boxes.double()
+        boxes = plain(boxes).double()  # half a voxel may be lost by adding a turn
         turns = boxes.new_tensor(self.turns)
         low = boxes.detach()[:, : self.ndim]
         first = (low / turns.clamp(min=1)).floor() * turns - (turns > 0).to(boxes)
@@ -126,7 +125,7 @@ class SummedVolume:
             masks: Probabilities, shape (K, *spatial).
             periodic: Whether the spatial axes come round: the first voxel follows the last one, so
                 that a box may lie across both, or anywhere; for all axes, or one an axis. The
-                tables take 2 times the memory for each.
+                tables of a mask then cover two turns of such an axis, however small its support.
             validate: Look at the values too; by default on for CPU tensors.
 
         Returns:
@@ -207,7 +206,7 @@ class SummedVolume:
         check_rank(2, "(K, *spatial)", masks=masks)
         check_probabilities(masks=masks, validate=validate)
         shape = masks.shape[1:]
-        axes = [periodic] * len(shape) if isinstance(periodic, bool) else list(periodic)
+        axes = list(periodic) if isinstance(periodic, Sequence) else [periodic] * len(shape)
         if len(axes) != len(shape) or not all(isinstance(axis, bool) for axis in axes):
             raise refusal(
                 "periodic", f"must be a boolean or {len(shape)}, one an axis, got {periodic}"
@@ -221,7 +220,7 @@ class SummedVolume:
         return replace(
             volume,
             sizes=widened(masks).flatten(1).sum(dim=1),
-            turns=tuple(s if round_ else 0 for s, round_ in zip(shape, axes, strict=True)),
+            turns=tuple(int(s) if round_ else 0 for s, round_ in zip(shape, axes, strict=True)),
         )
 
     @classmethod

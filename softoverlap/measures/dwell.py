@@ -51,8 +51,7 @@ def dwell_intervals(
         fps: Frames a second, above 0.
 
     Returns:
-        Start and end in seconds, in order, apart from each other, shape (N, 2), in float32 or
-        wider.
+        Start and end in seconds, in order, apart from each other, float64, shape (N, 2).
 
     Raises:
         TypeError: If `overlap` is no tensor of numbers.
@@ -65,9 +64,9 @@ def dwell_intervals(
         >>> dwell_intervals(overlap, 0.5)
         tensor([[1., 3.],
                 [4., 5.],
-                [7., 8.]])
+                [7., 8.]], dtype=torch.float64)
         >>> dwell_intervals(overlap, (0.5, 0.75), max_gap=0.1, fps=10)
-        tensor([[0.1000, 0.5000]])
+        tensor([[0.1000, 0.5000]], dtype=torch.float64)
     """
     check_tensors(overlap=overlap)
     if overlap.ndim != 1:
@@ -89,8 +88,7 @@ def dwell_intervals(
         first, last = torch.cat([ends, apart]), torch.cat([apart, ends])
         runs = torch.stack([runs[first, 0], runs[last, 1]], dim=1)
     runs = runs[(runs[:, 1] - runs[:, 0]) * _SLACK >= min_length * fps]
-    dtype = score_dtype(values) if values.is_floating_point() else torch.float32
-    return (runs.double() / fps).to(torch.promote_types(dtype, torch.float32))
+    return runs.double() / fps
 
 
 def dwell_time(intervals: Shaped[Tensor, "intervals 2"], *, validate: bool | None = None) -> float:
@@ -134,7 +132,7 @@ def expected_dwell_time(
         validate: Look at the values too; by default on for CPU tensors.
 
     Returns:
-        Seconds, shape ().
+        Seconds, in float32 or wider, shape ().
 
     Raises:
         TypeError: If `probabilities` is no tensor of numbers.
@@ -152,7 +150,7 @@ def expected_dwell_time(
         )
     check_positive(fps=fps)
     total = plain(probabilities).double().sum() / fps
-    return total.to(score_dtype(probabilities))
+    return total.to(torch.promote_types(score_dtype(probabilities), torch.float32))
 
 
 @dataclass(frozen=True)

@@ -45,10 +45,12 @@ def in_parts(
     masks: AnyMasks,
     boxes: Tensor,
     validate: bool | None,
+    at_least: torch.dtype | None = None,
 ) -> Tensor:
     """The scores of tables and boxes; those of large masks are never held all at once."""
     if not isinstance(masks, Tensor) or is_traced() or masks.numel() <= VOXELS_AT_ONCE:
-        return score(*prepared(masks, boxes, validate))
+        volume, moved = prepared(masks, boxes, validate)
+        return score(volume, moved).to(result_dtype(volume, boxes, at_least))
     _check_axes(masks, boxes)
     rows: list[Tensor] = []
     for volume in summed_volumes(masks, VOXELS_AT_ONCE, validate=validate):
@@ -68,7 +70,7 @@ def all_ratios(
 
     A `form` that is the name of a ratio says that this is it, and lets a GPU form it on the way.
     """
-    dtype = _result_dtype(volume, boxes, at_least)
+    dtype = result_dtype(volume, boxes, at_least)
     if form is not None and kernels_take(volume, boxes):
         return scores_by_kernels(volume, boxes, form, getattr(ratio, "keywords", {}), dtype)
     masks, count = volume.starts.shape[0], boxes.shape[0]  # no len(), which a graph forgets
@@ -80,14 +82,12 @@ def all_ratios(
     return result.view(masks, count)
 
 
-def aligned_ratios(
-    ratio: Ratio, volume: SummedVolume, boxes: Tensor, at_least: torch.dtype | None = None
-) -> Tensor:
-    """The ratio of mask i and box i."""
+def aligned_ratios(ratio: Ratio, volume: SummedVolume, boxes: Tensor) -> Tensor:
+    """The ratio of mask i and box i, float64."""
     if len(volume) != len(boxes):
         raise ValueError(f"masks and boxes must be as many, got {len(volume)} and {len(boxes)}")
     rows = torch.arange(volume.starts.shape[0], device=volume.device)
-    return ratio_of(ratio, volume, boxes, rows, rows).to(_result_dtype(volume, boxes, at_least))
+    return ratio_of(ratio, volume, boxes, rows, rows)
 
 
 def ratio_of(
@@ -145,7 +145,10 @@ def within_reach(boxes: Tensor) -> Tensor:
     return boxes.to(torch.float64).clamp(-_FARTHEST, _FARTHEST)
 
 
-def _result_dtype(volume: SummedVolume, boxes: Tensor, at_least: torch.dtype | None) -> torch.dtype:
+def result_dtype(
+    volume: SummedVolume, boxes: Tensor, at_least: torch.dtype | None = None
+) -> torch.dtype:
+    """Type of the scores of masks and boxes as they were given."""
     dtype = score_dtype(torch.empty(0, dtype=volume.dtype), boxes)
     return dtype if at_least is None else torch.promote_types(dtype, at_least)
 

@@ -105,7 +105,7 @@ def box_eiou(a: Tensor, b: Tensor, *, period: Period = None) -> Terms:
     iou, penalties = box_diou.defined({"period": period})(a, b)
     a, b = _by_axis(a, b, period)
     around = geometry.enclosing_edges(a, b, period)
-    edges = zip(geometry.edges(a), geometry.edges(b), around, strict=True)
+    edges = zip(geometry.edges(a, period), geometry.edges(b, period), around, strict=True)
     for edge_a, edge_b, enclosing in edges:
         penalties.append(scores.distance_penalty((edge_a - edge_b) ** 2, enclosing**2))
     return iou, penalties
@@ -138,7 +138,7 @@ def box_nwd(  # noqa: D417
         tensor([0.7896])
     """
     squared = geometry.squared_centre_distance(a, b, period)
-    for edge_a, edge_b in zip(geometry.edges(a), geometry.edges(b), strict=True):
+    for edge_a, edge_b in zip(geometry.edges(a, period), geometry.edges(b, period), strict=True):
         squared = squared + (edge_a - edge_b) ** 2 / 4
     return scores.nwd(squared, constant=constant), []
 

@@ -80,7 +80,8 @@ class BoxLikeOverlap(Overlap):
 
     def _period(self, parameters: Mapping[str, Any]) -> Period:
         """After which lengths the axes come round."""
-        return {**self._parameters, **parameters}.get("period")
+        given = parameters if "period" in parameters else self._parameters
+        return given.get("period")
 
     def terms(self, validate: bool | None, **boxes: Any) -> Terms:
         """The score and the penalties of aligned boxes; they are called as they are given."""

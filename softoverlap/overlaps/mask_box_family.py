@@ -26,6 +26,7 @@ from softoverlap.overlaps._mask_box_scores import (
     less_penalty,
     prepared,
     ratio_of,
+    result_dtype,
 )
 from softoverlap.overlaps.overlap import Overlap, Pairs
 
@@ -129,11 +130,11 @@ class MaskBoxOverlap(Overlap):
         self, masks: AnyMasks, boxes: Tensor, validate: bool | None, parameters: Mapping[str, Any]
     ) -> Tensor:
         ratio = self.defined(parameters, self.pairs.__name__)
-        volume, boxes = prepared(masks, boxes, validate)
-        score = aligned_ratios(ratio, volume, boxes)
+        volume, moved = prepared(masks, boxes, validate)
+        score = aligned_ratios(ratio, volume, moved).to(result_dtype(volume, boxes))
         if self._penalty is None:
             return score
-        return score - aligned_penalty(self._penalty, volume, boxes).to(score.dtype)
+        return score - aligned_penalty(self._penalty, volume, moved).to(score.dtype)
 
 
 class MaskBoxPairs(Pairs):

@@ -18,6 +18,7 @@ from softoverlap.overlaps._mask_box_scores import (
     all_ratios,
     in_parts,
     prepared,
+    result_dtype,
 )
 from softoverlap.overlaps.mask_box_family import MaskBoxOverlap
 
@@ -48,7 +49,7 @@ def mask_box_mass(masks: AnyMasks, boxes: Boxes, *, validate: bool | None = None
         tensor([[1.5000, 0.5000]])
     """
     mass = partial(all_ratios, _mass_alone, at_least=torch.float32, form="mass")
-    return in_parts(mass, masks, boxes, validate)
+    return in_parts(mass, masks, boxes, validate, at_least=torch.float32)
 
 
 def mask_box_pair_mass(masks: AnyMasks, boxes: Boxes, *, validate: bool | None = None) -> Aligned:
@@ -70,7 +71,9 @@ def mask_box_pair_mass(masks: AnyMasks, boxes: Boxes, *, validate: bool | None =
         >>> mask_box_pair_mass(torch.tensor([[0.0, 0.5, 1.0]]), torch.tensor([[1.0, 2.5]]))
         tensor([1.])
     """
-    return aligned_ratios(_mass_alone, *prepared(masks, boxes, validate), at_least=torch.float32)
+    volume, moved = prepared(masks, boxes, validate)
+    mass = aligned_ratios(_mass_alone, volume, moved)
+    return mass.to(result_dtype(volume, boxes, torch.float32))
 
 
 @partial(MaskBoxOverlap, zero_apart=True, form="dice", tversky_weights=lambda empty: (0.5, 0.5))

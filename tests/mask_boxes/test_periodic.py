@@ -84,10 +84,39 @@ def test_the_whole_circle_holds_all_mass():
     )
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
+def test_boxes_lose_nothing_by_being_moved(dtype):
+    kept = torch.rand(1, 3001, generator=torch.Generator().manual_seed(4))
+    boxes = torch.tensor([[2900, 2980], [2048, 2060], [0.001, 0.002]]).to(dtype)
+    plain = SummedVolume.from_masks(kept)
+    ring = SummedVolume.from_masks(kept, periodic=True)
+    for score in (mask_box_mass, mask_box_iou, mask_box_dice.pairs):
+        many = (kept.expand(3, -1), boxes) if score is mask_box_dice.pairs else None
+        if many is not None:
+            sides = [SummedVolume.from_masks(many[0], periodic=turns) for turns in (False, True)]
+        else:
+            sides = [plain, ring]
+        expected, found = (score(side, boxes) for side in sides)
+        assert found.dtype == expected.dtype
+        assert torch.allclose(found, expected, rtol=1e-6)
+
+
+def test_tables_are_traced_as_plain_ones():
+    kept, boxes = torch.rand(1, 10), torch.tensor([[8.0, 12.0]])
+
+    def score(mask, box):
+        return mask_box_dice(SummedVolume.from_masks(mask, periodic=True), box)
+
+    traced = torch.jit.trace(score, (kept, boxes), check_trace=False)
+    assert torch.allclose(traced(kept, boxes + 3), score(kept, boxes + 3))
+
+
 def test_what_does_not_fit_is_refused():
     kept = torch.rand(1, 4, 3)
     with pytest.raises(ValueError, match="^periodic must be a boolean or 2, one an axis"):
         SummedVolume.from_masks(kept, periodic=(True,))
+    with pytest.raises(ValueError, match="^periodic must be a boolean or 2, one an axis"):
+        SummedVolume.from_masks(kept, periodic=None)
     with pytest.raises(ValueError, match=r"^masks must hold probabilities in \[0, 1\]"):
         SummedVolume.from_masks(2 * kept + 1, periodic=True)
     volume = SummedVolume.from_masks(kept, periodic=(True, False))

@@ -15,7 +15,7 @@ from softoverlap import (
     mask_box_tversky,
 )
 from softoverlap.lesion import Lesion
-from softoverlap.mask_boxes import SummedVolume, tables
+from softoverlap.mask_boxes import SummedVolume, summing
 from tests.support.kernels import DEVICE, kernels, with_gradients
 
 _triton = pytest.importorskip("softoverlap.mask_boxes._triton", exc_type=ImportError)
@@ -175,8 +175,8 @@ def test_a_second_derivative_is_refused():
 @pytest.mark.parametrize("ndim", [2, 3])
 def test_tables_of_a_gpu_without_triton(ndim):
     some = [masks(ndim, torch.float64)]
-    found = with_gradients(tables._summed_across_rows, some, taken=False)
-    expected = with_gradients(tables._summed, some, taken=False)
+    found = with_gradients(summing._summed_across_rows, some, taken=False)
+    expected = with_gradients(summing.summed, some, taken=False)
     torch.testing.assert_close(found, expected, rtol=1e-14, atol=1e-14)
 
 
@@ -190,8 +190,8 @@ def test_tables_by_kernels(ndim, dtype):
     if not dtype.is_floating_point:
         crops[0] = crops[0].float()
     for inputs, summed in (
-        (crops, lambda *all: tables._summed_crops(list(all))),
-        ([some], tables._summed),
+        (crops, lambda *all: summing.summed_crops(list(all))),
+        ([some], summing.summed),
     ):
         found = with_gradients(summed, inputs, taken=True)
         expected = with_gradients(summed, inputs, taken=False)

@@ -98,6 +98,17 @@ def test_expected_time_is_the_mean_over_all_films():
     assert torch.autograd.gradcheck(lambda p: expected_dwell_time(p, fps=2), probabilities)
 
 
+def test_long_films_and_half_precision_lose_no_frame():
+    overlap = torch.zeros(1_000_000)
+    overlap[[5, 999_998]] = 1
+    runs = dwell_intervals(overlap, 0.5, fps=29.97)
+    assert (runs[:, 1] - runs[:, 0]).tolist() == pytest.approx([1 / 29.97] * 2, rel=1e-6)
+    assert len(dwell_intervals(overlap, 0.5, fps=29.97, min_length=1 / 29.97)) == 2
+    total = expected_dwell_time(torch.ones(100_000, dtype=torch.float16))
+    assert total.item() == 100_000
+    assert total.dtype == torch.float32
+
+
 @pytest.mark.bad_input
 def test_bad_input_is_refused():
     overlap = torch.tensor([0.0, 1.0])

@@ -112,6 +112,47 @@ def test_gradients_are_the_numerical_ones(score, period):
     assert boxes.grad.any()
 
 
+@pytest.mark.parametrize("score", [each for each in ALL if each is not box_ciou])
+def test_ties_have_the_gradients_of_plain_axes(score):
+    ends = itertools.combinations(range(5), 2)
+    arcs = torch.tensor(list(ends), dtype=torch.float64)
+    a, b = (side.reshape(-1, 2) for side in torch.broadcast_tensors(arcs[:, None], arcs[None]))
+    found, expected = [], []
+    for period, gradients in ((100.0, found), (None, expected)):
+        sides = a.clone().requires_grad_(), b.clone().requires_grad_()
+        gradients += torch.autograd.grad(score.pairs(*sides, period=period).sum(), sides)
+    for one, other in zip(found, expected, strict=True):
+        assert torch.allclose(one, other, atol=1e-12)
+    across = (a - 2) % 100  # the same arcs around the seam
+    across[:, 1] = across[:, 0] + (a[:, 1] - a[:, 0])
+    moved = across.requires_grad_()
+    (seam,) = torch.autograd.grad(score.pairs(moved, b - 2, period=100.0).sum(), moved)
+    assert torch.allclose(seam, expected[0], atol=1e-12)
+
+
+def test_losses_are_flat_at_the_optimum():
+    box = torch.tensor([[350.0, 370.0]], requires_grad=True)
+    BoxGIoULoss(period=360.0)(box, torch.tensor([[-10.0, 10.0]])).backward()
+    assert not box.grad.any()
+
+
+@pytest.mark.parametrize("score", ALL)
+def test_a_circle_in_float32_is_whole_wherever_it_begins(score):
+    low = torch.tensor([[0.1], [0.5], [1.0], [2.0], [5.0], [-3.0]])
+    circles = torch.cat([low, low + 2 * math.pi], dim=1)
+    found = score(circles, torch.tensor([[0.0, 1.0]]), period=2 * math.pi)
+    assert torch.allclose(found, found[:1].expand_as(found), atol=1e-5)
+
+
+def test_an_arc_longer_than_the_circle_finds_back_where_nobody_looks():
+    arc = torch.tensor([[0.0, 400.0]], requires_grad=True)
+    loss = BoxGIoULoss(period=360.0, validate=False)(arc, torch.tensor([[10.0, 20.0]]))
+    loss.backward()
+    assert arc.grad[0, 1] > 0
+    with pytest.raises(ValueError, match="^input must have no edge longer than the period"):
+        BoxGIoULoss(period=360.0)(arc, torch.tensor([[10.0, 20.0]]))
+
+
 def test_antipodal_arcs_have_the_mean_gradient_of_both_ways():
     a = torch.tensor([[0.0, 2.0]], dtype=torch.float64, requires_grad=True)
     b = torch.tensor([[10.0, 12.0]], dtype=torch.float64)
@@ -159,6 +200,17 @@ def test_boxes_that_do_not_fit_the_period_are_refused():
     with pytest.raises(ValueError, match=r"^pred must have no edge longer.* in row 1"):
         box_iou.pairs(box, box, period=5)
     assert box_iou(box, box, period=(None, 5)).diagonal().eq(1).all()
+
+
+def test_extreme_sizes_are_refused_and_numbers_of_numpy_taken():
+    box = torch.tensor([[0.0, 0.0, 1e-200, 1.0]], dtype=torch.float64)
+    with pytest.raises(ValueError, match="^pred must have edges of 0 or between 1e-30 and 1e"):
+        box_iou(box, box, period=1.0)
+    with pytest.raises(ValueError, match=r"^period must lie between 1e-30 and 1e\+30, got 1e"):
+        box_iou(box, box, period=1e300)
+    arc = torch.tensor([[0.0, 1.0]])
+    for period in (np.int64(4), np.float32(4), [np.float64(4)]):
+        assert box_iou(arc, arc + 4, period=period).item() == 1
 
 
 def test_a_period_travels_with_the_overlap():

@@ -55,6 +55,17 @@ def test_members_of_a_cluster_are_averaged_next_to_its_head():
     assert (boxes[1] - torch.tensor([350.0, 371.0])).abs().max() < 1.5
 
 
+def test_the_whole_circle_is_laid_around_what_it_joins():
+    for start in (0.0, 90.0, 180.0):
+        boxes = torch.tensor([[0.0, 270.0], [start, start + 360.0]])
+        found, _, heads = weighted_box_clustering(
+            boxes, torch.tensor([0.9, 0.8]), 0.5, period=360.0
+        )
+        assert heads.tolist() == [0]
+        assert found.mean().item() == pytest.approx(135)
+        assert encode_boxes(boxes[1:], boxes[:1], period=360.0)[0, 0] == 0
+
+
 def test_codes_go_the_shorter_way():
     anchors, boxes = ARCS[:1], torch.tensor([[-185.0, -165.0]])
     codes = encode_boxes(boxes, anchors, period=360.0)
