@@ -78,7 +78,8 @@ def train(
         typer.Option(min=1, help="Steps of the optimizer.  \\[default: 1500, without epochs]"),
     ] = None,
     minutes: Annotated[
-        float | None, typer.Option(help="Time limit; the learning rate falls accordingly.")
+        float | None,
+        typer.Option(help="Time limit, of a resumed run in all; the learning rate falls with it."),
     ] = None,
     patch: Annotated[
         int | None,
@@ -256,7 +257,9 @@ def _check(run: TrainingRun) -> None:
 def _say_finished(run: TrainingRun) -> None:
     training = run.folder.training
     steps, minutes = f"{training['steps']}/{training['planned']}", training["seconds"] / 60
-    say(f"already {steps} steps in {minutes:.1f} minutes: pass more to continue")
+    timed = training["stopped_by"] == "minutes"
+    total = ", all of which --minutes counts" if timed else ""
+    say(f"already {steps} steps in {minutes:.1f} minutes{total}: pass more to continue")
 
 
 def _ended(training: dict[str, Any], minutes: float | None) -> str:
