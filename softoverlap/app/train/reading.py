@@ -82,7 +82,10 @@ def check_scans(
         else:
             held_out += len(loaded.lesions)
     if bad:
-        raise ValueError(f"{bad} of {len(chosen)} cases cannot be used, see above")
+        they = "it" if bad == 1 else "them"
+        raise ValueError(
+            f"{bad} of {len(chosen)} cases cannot be used, see above: remove or mend {they}"
+        )
     notes = (_NOTHING_TO_FIND,) if fold.validation and not held_out else ()
     return replace(_summed(facts, threshold), notes=notes)
 
