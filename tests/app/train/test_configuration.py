@@ -90,6 +90,38 @@ def test_unreadable_files_are_named(tmp_path, name, content, words):
         training_config("d", "o", config=[path])
 
 
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (
+            "box_loss:\n  _target_: softoverlap.losses.BoxGIUOLoss\n",
+            "got softoverlap.losses.BoxGIUOLoss for box_loss#_target_ in .*mine.yaml: did you mean "
+            "BoxGIoULoss",
+        ),
+        ("+train#augmentation:\n- _target_: RandNoise\n", "RandNoise for .*#0#_target_ in .*mine"),
+        (
+            "matcher: {_target_: no_such_module.Matcher}\n",
+            "got no_such_module.Matcher for matc",
+        ),
+        ("matcher: {_target_: no_such_module.Matcher, _disabled_: true}\n", None),
+        ("+imports: [$import sys]\nmatcher: {_target_: no_such_module.Matcher}\n", None),
+        ("matcher: {_target_: '$monai.data.DataLoader'}\n", None),
+    ],
+)
+def test_targets_that_do_not_exist_are_named_with_file_and_setting(tmp_path, content, words):
+    path = written(tmp_path, "mine.yaml", content)
+    if words is None:
+        assert training_config("d", "o", config=[path])
+        return
+    with pytest.raises(ValueError, match=f"^config must name classes .*{words}"):
+        training_config("d", "o", config=[path])
+
+
+def test_a_target_among_the_settings_is_looked_up_too():
+    with pytest.raises(ValueError, match="settings must name classes .* for cls_loss#_target_"):
+        training_config("d", "o", settings={"cls_loss#_target_": "torch.nn.NoLoss"})
+
+
 def test_missing_files_and_plans_in_2d_are_named(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"config .*none\.yaml must be a file"):
         training_config("d", "o", config=[tmp_path / "none.yaml"])
