@@ -80,6 +80,7 @@ def test_help_is_quick_because_it_imports_neither_torch_nor_monai():
         (("train",), "layout above"),
         (("train",), "lesions are where any rater marked one"),
         (("train",), "--threshold"),
+        (("train",), "a network, detector or preparation of your own goes with it"),
         (("detect",), "its peaks are slightly lower than the score of the best box"),
         (("demo",), "they replace those of an earlier demo"),
         (("phantoms",), "Incomplete cases in the folder are written again"),
