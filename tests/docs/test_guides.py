@@ -10,15 +10,18 @@ from pathlib import Path
 
 import pytest
 import torch
+from monai.bundle import ConfigParser
+from monai.transforms import RandGaussianNoised
 from typer.testing import CliRunner
 
 from softoverlap import box_iou, lesions_from_mask
 from softoverlap.anchors import AnchorPlan
 from softoverlap.app.cli import app
+from softoverlap.app.train import training_config
 from softoverlap.images import write_json
 from tests.support.bundle_runs import tiny_scans
 from tests.support.monai_detection import write_data
-from tests.support.pages import blocks, page_text, pictures, run_page
+from tests.support.pages import blocks, commands, page_text, pictures, run_page
 from tests.support.scripts import loaded_script
 
 ROOT = Path(__file__).parents[2]
@@ -107,6 +110,26 @@ def test_a_training_leaves_what_the_page_lists(trained):
         if name != "tensorboard/":
             pattern = name.rstrip("/").replace("=N", "=*")
             assert list((trained / "runs" / "mine").glob(pattern)), name
+
+
+def test_the_augmentation_of_the_page_is_added_and_one_of_the_others_changed(here):
+    (text,) = (text for _, text in blocks(page_text("train.md"), "yaml") if "noise.yaml" in text)
+    Path("noise.yaml").write_text(text)
+    (words,) = (
+        words
+        for _, text in blocks(page_text("train.md"), "sh")
+        for words in commands(text)
+        if "noise.yaml" in words
+    )
+    name, value = words[words.index("--set") + 1].split("=")
+    before = training_config("d", "o")["train"]["augmentation"]
+    made = training_config("d", "o", config=["noise.yaml"], settings={name: float(value)})
+    after = made["train"]["augmentation"]
+    changed = {**before[3], "factors": 0.4}
+    assert after[:-1] == [*before[:3], changed, *before[4:]]
+    assert changed["_target_"] == "RandScaleIntensityd"
+    parsed = ConfigParser({"noise": after[-1]}).get_parsed_content("noise")
+    assert isinstance(parsed, RandGaussianNoised)
 
 
 @pytest.mark.slow

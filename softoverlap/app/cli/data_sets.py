@@ -34,7 +34,7 @@ def list_cases(table: CaseTable, threshold: float) -> bool:
     """Read every case and print its contents, and every file that could not be paired.
 
     Returns:
-        Whether all cases can be used and there is at least one lesion.
+        Whether all cases can be used, none lacks a channel, and there is at least one lesion.
     """
     from softoverlap.app.train import no_lesion, read_case
 
@@ -57,11 +57,13 @@ def list_cases(table: CaseTable, threshold: float) -> bool:
     say(f"{plural(len(table.unpaired), 'file')} not paired")
     for file in table.unpaired:
         say(f"  {file.path}: {file.reason}")
+    for lost in table.incomplete:
+        say(f"left out: {lost}")
     if bad:
         say(f"{bad} of {plural(len(table.cases), 'case')} cannot be used")
     elif not total:
         say(no_lesion(len(table.cases), threshold))
-    return not bad and total > 0
+    return not bad and not table.incomplete and total > 0
 
 
 def describe(table: CaseTable) -> None:
@@ -107,7 +109,7 @@ def check_fold(folds: int | None, fold: int | None) -> None:
 
 def say_split(table: CaseTable, split: Split) -> None:
     """Print patients and the sizes of both parts, and what is odd about the data set."""
-    for note in table.notes:
+    for note in (*table.notes, *(f"{lost}, and is left out" for lost in table.incomplete)):
         say(f"warning: {note}")
     say(patients(table))
     _say_fold(table, split)

@@ -25,6 +25,7 @@ _SPELLINGS = {
     "path": ("output",),
     "score_table": ("scores",),
     "settings": ("chosen",),
+    "sources": ("images",),
 }
 """What commands call an argument of the library, where it is not its own name: parameters of the
 running command, or, where that has none, the option of another command."""

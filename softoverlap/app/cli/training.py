@@ -78,7 +78,8 @@ def train(
         typer.Option(min=1, help="Steps of the optimizer.  \\[default: 1500, without epochs]"),
     ] = None,
     minutes: Annotated[
-        float | None, typer.Option(help="Time limit; the learning rate falls accordingly.")
+        float | None,
+        typer.Option(help="Time limit, of a resumed run in all; the learning rate falls with it."),
     ] = None,
     patch: Annotated[
         int | None,
@@ -88,7 +89,10 @@ def train(
         int | None, typer.Option(min=1, help="Patches per step.  \\[default: the plan's, or 4]")
     ] = None,
     learning_rate: Annotated[
-        float | None, typer.Option(help="Highest learning rate of AdamW.  \\[default: 0.0015]")
+        float | None,
+        typer.Option(
+            "--learning-rate", "--lr", help="Highest learning rate of AdamW.  \\[default: 0.0015]"
+        ),
     ] = None,
     intensity: Annotated[
         str | None,
@@ -134,9 +138,11 @@ def train(
     the bundle's train.yaml: matcher, overlap, losses, network, augmentation.
     Later ones win: plan, files, options, --set.
 
-    OUTPUT holds checkpoint.pt with all that `softoverlap detect` needs, best.pt
-    and last.pt, curve.csv, the detections of the held-out scans in evaluation/,
-    and validation.json, which says how good the detector is there. The score
+    OUTPUT holds checkpoint.pt, which `softoverlap detect` takes, best.pt and
+    last.pt, curve.csv, the detections of the held-out scans in evaluation/, and
+    validation.json, which says how good the detector is there. A checkpoint keeps
+    weights and settings, no parts: a network, detector or preparation of your own
+    goes with it to `softoverlap detect`, in a file for --config. The score
     threshold is chosen on the scans to validate on. With --validation 0, it is
     chosen on up to 20 scans that were trained on, which is optimistic, and
     evaluation/ holds the detections of those. Ctrl-C stops after the step in
@@ -256,7 +262,9 @@ def _check(run: TrainingRun) -> None:
 def _say_finished(run: TrainingRun) -> None:
     training = run.folder.training
     steps, minutes = f"{training['steps']}/{training['planned']}", training["seconds"] / 60
-    say(f"already {steps} steps in {minutes:.1f} minutes: pass more to continue")
+    timed = training["stopped_by"] == "minutes"
+    total = ", all of which --minutes counts" if timed else ""
+    say(f"already {steps} steps in {minutes:.1f} minutes{total}: pass more to continue")
 
 
 def _ended(training: dict[str, Any], minutes: float | None) -> str:

@@ -25,6 +25,7 @@ class CheckedScans:
         lesions: Number of lesions in them.
         spacing: Median of the voxels' edges in mm, axis by axis, along the axes of the training.
         intensity: Mean and standard deviation of all their intensities, for each channel.
+        extent: Their longest edges in mm, axis by axis.
         notes: What is odd about all scans together.
     """
 
@@ -32,6 +33,7 @@ class CheckedScans:
     lesions: int
     spacing: tuple[float, ...]
     intensity: tuple[tuple[float, ...], tuple[float, ...]]
+    extent: tuple[float, ...]
     notes: tuple[str, ...] = ()
 
 
@@ -76,13 +78,14 @@ def check_scans(
         if loaded is None:
             bad += 1
         elif case.name in fold.train:
-            facts.append(
-                _Facts(len(loaded.lesions), _edges(loaded, axes), _moments(loaded.channels))
-            )
+            facts.append(_facts(loaded, axes))
         else:
             held_out += len(loaded.lesions)
     if bad:
-        raise ValueError(f"{bad} of {len(chosen)} cases cannot be used, see above")
+        they = "it" if bad == 1 else "them"
+        raise ValueError(
+            f"{bad} of {len(chosen)} cases cannot be used, see above: remove or mend {they}"
+        )
     notes = (_NOTHING_TO_FIND,) if fold.validation and not held_out else ()
     return replace(_summed(facts, threshold), notes=notes)
 
@@ -109,10 +112,11 @@ def no_lesion(scans: int, threshold: float | int) -> str:
 
 @dataclass(frozen=True)
 class _Facts:
-    """Number of lesions, edges of a voxel, mean and mean square of each channel."""
+    """Number of lesions, edges of a voxel and of the scan, mean and mean square of each channel."""
 
     lesions: int
     edges: tuple[float, ...]
+    extent: tuple[float, ...]
     moments: torch.Tensor
 
 
@@ -123,7 +127,8 @@ def _summed(facts: list[_Facts], threshold: float | int) -> CheckedScans:
         raise ValueError(no_lesion(scans, threshold))
     edges = torch.tensor([one.edges for one in facts], dtype=torch.float64)
     spacing = tuple(round(float(edge), 6) for edge in edges.quantile(0.5, dim=0))
-    return CheckedScans(scans, lesions, spacing, _pooled([one.moments for one in facts]))
+    extent = tuple(map(max, zip(*(one.extent for one in facts), strict=True)))
+    return CheckedScans(scans, lesions, spacing, _pooled([one.moments for one in facts]), extent)
 
 
 def read_case(case: Case, threshold: float | int) -> tuple[LoadedCase | None, list[str]]:
@@ -148,9 +153,14 @@ def read_case(case: Case, threshold: float | int) -> tuple[LoadedCase | None, li
         return None, [str(error)]
 
 
-def _edges(case: LoadedCase, axes: str | None) -> tuple[float, ...]:
-    """Edges of a voxel along the axes of the training."""
-    return case.spacing if axes is None else scan_facts(case, axes=axes).spacing
+def _facts(case: LoadedCase, axes: str | None) -> _Facts:
+    """Edges of a voxel and of the scan along the axes of the training."""
+    edges, shape = case.spacing, tuple(case.image.shape[-3:])
+    if axes is not None:
+        turned = scan_facts(case, axes=axes)
+        edges, shape = turned.spacing, turned.shape
+    extent = tuple(edge * side for edge, side in zip(edges, shape, strict=True))
+    return _Facts(len(case.lesions), edges, extent, _moments(case.channels))
 
 
 def _moments(channels: torch.Tensor) -> torch.Tensor:

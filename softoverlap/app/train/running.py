@@ -6,7 +6,7 @@ import gc
 import os
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ from softoverlap.app.train.device import pick_device
 from softoverlap.app.train.evaluation import Evaluation
 from softoverlap.app.train.folder import RunFolder
 from softoverlap.app.train.judging import judge
+from softoverlap.app.train.planned import doubts_about_plan, planned_settings
 from softoverlap.app.train.progress import Progress, ReportProgress
 from softoverlap.app.train.reading import CheckedScans, check_scans
 from softoverlap.app.train.threshold import chosen_threshold
@@ -143,6 +144,7 @@ class TrainingRun:
     ) -> None:
         self.data, self.folder = Path(data), RunFolder(Path(output))
         self.config = training_config(data, output, plan=plan, config=config, settings=settings)
+        self.planned = {} if plan is None else planned_settings(plan)
         self.device = pick_device(device)
         self.config["device"] = f"$torch.device('{self.device}')"
         self.resuming = False
@@ -207,7 +209,7 @@ class TrainingRun:
             tell: Called with the name of each scan, what was read, or None, and notes or the error.
 
         Returns:
-            What was found.
+            What was found, with a note if the plan seems to be one of other scans.
 
         Raises:
             ValueError: If a scan cannot be used, or there is no lesion to train on.
@@ -220,7 +222,8 @@ class TrainingRun:
             self.config["spacing"] = list(checked.spacing)
         if self.config["intensity"] == "fixed":
             self.config["intensity"] = [list(part) for part in checked.intensity]
-        return checked
+        doubts = doubts_about_plan(self.config, self.planned, checked)
+        return replace(checked, notes=checked.notes + doubts)
 
     def fit(self, progress: Callable[[Progress], None] | None = None) -> dict[str, Any]:
         """Train, from the beginning or the last epoch of the run to resume.

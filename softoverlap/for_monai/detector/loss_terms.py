@@ -52,7 +52,8 @@ def check_coding(loss: nn.Module, encode_gt: bool, decode_pred: bool) -> None:
     if taken and (encode_gt or not decode_pred):
         raise ValueError(
             f"encode_gt and decode_pred must be False and True for "
-            f"{type(loss).__name__}, which takes {taken}, got {encode_gt} and {decode_pred}"
+            f"{type(loss).__name__}, which takes {taken}, got {encode_gt} and {decode_pred}: "
+            "in the bundle, set `box_codes: false`"
         )
 
 

@@ -134,7 +134,7 @@ def _add(case: str, images: list[Path], masks: list[Path], folder: Path, found: 
     raters = _raters(used)
     scan = [kinds[kind] for kind in found.channels if kind in kinds]
     if lost:
-        found.drop([*scan, *masks], f"case {case} lacks channel {' and '.join(lost)}")
+        found.lacks(case, f"channel {' and '.join(lost)}", [*scan, *masks])
         return
     single = [path for path in used if _rater_of(path) is None]
     if len(single) > 1:

@@ -186,4 +186,5 @@ def _table(found: Findings, layout: str, place: Path) -> CaseTable:
         found.classes,
         found.fold,
         tuple(found.notes),
+        tuple(found.incomplete),
     )

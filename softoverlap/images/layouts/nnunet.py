@@ -76,7 +76,7 @@ def _add(
     if labels is None:
         found.drop(paths, f"no label map of case {case}")
     elif lost:
-        found.drop([*paths, labels], f"case {case} lacks {lost}")
+        found.lacks(case, lost, [*paths, labels])
     else:
         found.cases.append(
             Case(

@@ -100,6 +100,7 @@ class CaseTable:
         classes: Names of the classes.
         fold: How the data set itself parts its cases, or None.
         notes: What a user should know about the data set.
+        incomplete: For each case that is left out since it lacks a channel, which one, in words.
 
     Examples:
         >>> lost = Unpaired(Path("masks/sub-01.nii.gz"), "no image of case sub-01")
@@ -114,6 +115,7 @@ class CaseTable:
     classes: tuple[str, ...] = ONE_CLASS
     fold: Fold | None = None
     notes: tuple[str, ...] = ()
+    incomplete: tuple[str, ...] = ()
 
 
 @dataclass
@@ -128,7 +130,13 @@ class Findings:
     classes: tuple[str, ...] = ONE_CLASS
     fold: Fold | None = None
     notes: list[str] = field(default_factory=list)
+    incomplete: list[str] = field(default_factory=list)
 
     def drop(self, paths: list[Path], reason: str) -> None:
         """Files of a case that is not complete."""
         self.unpaired += [Unpaired(path, reason) for path in paths]
+
+    def lacks(self, case: str, channels: str, paths: list[Path]) -> None:
+        """A case with a truth that cannot be used, for want of these channels."""
+        self.incomplete.append(f"case {case} lacks {channels}")
+        self.drop(paths, self.incomplete[-1])

@@ -91,6 +91,7 @@ def test_the_error_of_an_argument_starts_with_its_option(running):
         ("train --data . --patch 7", "--patch must be a multiple of 8"),
         ("train --data . --minutes -1", "--minutes must be above 0"),
         ("train --data . --learning-rate 0", "--learning-rate must be above 0"),
+        ("train --data . --lr 0", "--learning-rate must be above 0"),
         ("demo --output o --patch 7", "--patch must be a multiple of 8"),
         ("fuse a.nii b.nii --output o.nii --method odd", "--method must be one of"),
         ("fuse a.nii b.nii --output o.nii --threshold 0", "--threshold must lie in (0, 1]"),

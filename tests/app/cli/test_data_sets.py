@@ -9,7 +9,8 @@ import torch
 from typer.testing import CliRunner
 
 from softoverlap.app.cli import app
-from softoverlap.images import find_cases, read_splits
+from softoverlap.app.cli.data_sets import say_split
+from softoverlap.images import find_cases, read_splits, split_of
 from tests.support import data_sets
 from tests.support.data_sets import bids, box_list, decathlon, entry, nnunet
 
@@ -61,6 +62,25 @@ def test_a_dry_run_tells_every_problem(tmp_path):
     assert "pat-1_b.nii.gz must be a readable NIfTI file" in text
     assert "pat-1_a_0000.nii.gz: case pat-1_a lacks channel 1 (FLAIR)" in text
     assert "1 of 2 cases cannot be used" in text
+
+
+@pytest.mark.parametrize(
+    ("make", "case", "files"),
+    [
+        (nnunet, "pat-1_a", "imagesTr/pat-1_a_0001*"),
+        (bids, "sub-01_ses-2", "sub-01/ses-2/*/*FLAIR*"),
+    ],
+)
+def test_a_case_without_a_channel_fails_a_dry_run_and_is_named_by_a_training(
+    tmp_path, capsys, make, case, files
+):
+    (lost,) = make(tmp_path).glob(files)
+    lost.unlink()
+    text = run("--data", tmp_path, "--dry-run", status=1)
+    assert f"left out: case {case} lacks channel" in text
+    table = find_cases(tmp_path)
+    say_split(table, split_of(table, tmp_path, validation=0.5))
+    assert f"warning: case {case} lacks channel" in capsys.readouterr().out
 
 
 def test_several_channels_and_classes_train(tmp_path):

@@ -260,7 +260,7 @@ def test_channels_of_a_scan_may_lie_in_files_of_their_own(tmp_path):
     (row,) = csv.DictReader((tmp_path / "found" / "scans.csv").open())
     assert (row["case"], row["state"]) == ("a", "ok")
     alone = (path, tmp_path / "scans" / "a_0000.nii.gz", *output, "--overwrite")
-    assert "must hold 2 channels of a" in run("detect", *alone, status=2)
+    assert "IMAGES must hold 2 channels of a" in run("detect", *alone, status=2)
 
 
 def test_settings_that_may_differ_come_from_a_file(data, checkpoint, tmp_path):

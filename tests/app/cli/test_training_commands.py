@@ -80,6 +80,7 @@ def test_help_is_quick_because_it_imports_neither_torch_nor_monai():
         (("train",), "layout above"),
         (("train",), "lesions are where any rater marked one"),
         (("train",), "--threshold"),
+        (("train",), "a network, detector or preparation of your own goes with it"),
         (("detect",), "its peaks are slightly lower than the score of the best box"),
         (("demo",), "they replace those of an earlier demo"),
         (("phantoms",), "Incomplete cases in the folder are written again"),
@@ -124,7 +125,7 @@ def test_train_names_all_bad_files_and_leaves_no_folder(data, tmp_path):
     spoil(data / "masks" / "sub-02.nii.gz", -4)
     text = run("train", "--data", data, *tiny("--output", tmp_path / "out"), status=2)
     assert text.count("must hold probabilities") == 2
-    assert "2 of 2 cases cannot be used" in text
+    assert "2 of 2 cases cannot be used, see above: remove or mend them" in text
     assert not (tmp_path / "out").exists()
 
 
@@ -221,8 +222,11 @@ def test_parts_are_exchanged_by_a_file_and_by_set_and_slips_are_refused(data, tm
 
 
 def test_what_ends_a_training_before_its_last_step_is_said(data, tmp_path):
-    text = run("train", "--data", data, *tiny("--output", tmp_path / "out", "--minutes", 1e-5))
+    arguments = ("train", "--data", data, *tiny("--output", tmp_path / "out"))
+    text = run(*arguments, "--minutes", 1e-5)
     assert "stopped by --minutes at 1 of 2 steps" in text
+    text = run(*arguments, "--minutes", 1e-5, "--resume")
+    assert "minutes, all of which --minutes counts: pass more to continue" in text
 
 
 def test_a_truncated_scan_is_named(data, tmp_path):

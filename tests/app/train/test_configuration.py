@@ -6,9 +6,11 @@ import json
 import warnings
 
 import pytest
+import torch
+from monai.handlers import write_metrics_reports
 
 from softoverlap.app.train import training_config
-from softoverlap.app.train.configuration import STEPS, different
+from softoverlap.app.train.configuration import STEPS, different, own_errors
 
 PLAN = {
     "axes": "LPS",
@@ -88,6 +90,51 @@ def test_unreadable_files_are_named(tmp_path, name, content, words):
     path = written(tmp_path, name, content)
     with pytest.raises(ValueError, match=f"config {words}.*{name}"):
         training_config("d", "o", config=[path])
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (
+            "box_loss:\n  _target_: softoverlap.losses.BoxGIUOLoss\n",
+            "got softoverlap.losses.BoxGIUOLoss for box_loss#_target_ in .*mine.yaml: did you mean "
+            "BoxGIoULoss",
+        ),
+        ("+train#augmentation:\n- _target_: RandNoise\n", "RandNoise for .*#0#_target_ in .*mine"),
+        (
+            "matcher: {_target_: no_such_module.Matcher}\n",
+            "got no_such_module.Matcher for matc",
+        ),
+        ("matcher: {_target_: no_such_module.Matcher, _disabled_: true}\n", None),
+        ("+imports: [$import sys]\nmatcher: {_target_: no_such_module.Matcher}\n", None),
+        ("matcher: {_target_: '$monai.data.DataLoader'}\n", None),
+    ],
+)
+def test_targets_that_do_not_exist_are_named_with_file_and_setting(tmp_path, content, words):
+    path = written(tmp_path, "mine.yaml", content)
+    if words is None:
+        assert training_config("d", "o", config=[path])
+        return
+    with pytest.raises(ValueError, match=f"^config must name classes .*{words}"):
+        training_config("d", "o", config=[path])
+
+
+def test_a_target_among_the_settings_is_looked_up_too():
+    with pytest.raises(ValueError, match="settings must name classes .* for cls_loss#_target_"):
+        training_config("d", "o", settings={"cls_loss#_target_": "torch.nn.NoLoss"})
+
+
+def test_the_table_of_a_scan_without_lesions_says_nothing(tmp_path):
+    def write():
+        details = {"val_cpm": torch.tensor([[torch.nan], [0.5]])}
+        write_metrics_reports(str(tmp_path), ["a", "b"], {}, details, "mean")
+        warnings.warn("Mean of empty slice", stacklevel=1)  # of this file, not of MONAI's
+
+    with pytest.warns(RuntimeWarning, match="Mean of empty slice"):
+        write()
+    with pytest.warns() as told, own_errors():
+        write()
+    assert [one.category for one in told] == [UserWarning]
 
 
 def test_missing_files_and_plans_in_2d_are_named(tmp_path):

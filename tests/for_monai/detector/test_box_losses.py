@@ -128,5 +128,5 @@ def test_a_loss_of_masks_needs_lesions():
 
 @pytest.mark.parametrize(("encode_gt", "decode_pred"), [(True, True), (False, False)])
 def test_a_loss_of_masks_takes_no_codes(encode_gt, decode_pred):
-    with pytest.raises(ValueError, match="encode_gt and decode_pred must be False and True"):
+    with pytest.raises(ValueError, match="must be False and True .* set `box_codes: false`"):
         tiny_detector().set_box_regression_loss(MaskLoss(), encode_gt, decode_pred)
