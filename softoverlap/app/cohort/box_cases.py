@@ -48,7 +48,7 @@ def score_boxes_in_masks(pair: ScorePair, pred: Path, settings: ScoreSettings) -
     """
     loaded = load_masks(None, pair.truth, settings)
     placed = place_boxes(
-        read_case_boxes(pred, pair.case, loaded.reference.affine),
+        _asked_boxes(pred, pair.case, loaded.reference.affine, settings),
         loaded.reference.affine,
         loaded.reference.grid,
         geometry=settings.geometry,
@@ -81,7 +81,7 @@ def score_masks_in_boxes(pair: ScorePair, pred: Path, settings: ScoreSettings) -
     loaded = replace(load_masks(None, [pred], of_pred), truth_argument="values")
     check_one_channel(loaded.reference, name=str(pred))
     placed = place_boxes(
-        read_case_boxes(pair.truth[0], pair.case, loaded.reference.affine),
+        _asked_boxes(pair.truth[0], pair.case, loaded.reference.affine, settings),
         loaded.reference.affine,
         loaded.reference.grid,
         geometry=settings.geometry,
@@ -109,9 +109,9 @@ def score_box_files(pair: ScorePair, pred: Path, settings: ScoreSettings) -> Cas
         A row a label.
     """
     affine = _affine_for_mm(pair.truth[0], pred, pair.case)
-    truth = read_case_boxes(pair.truth[0], pair.case, affine)
+    truth = _asked_boxes(pair.truth[0], pair.case, affine, settings)
     check_3d(truth, str(pair.truth[0]))
-    predicted = read_case_boxes(pred, pair.case, truth.affine)
+    predicted = _asked_boxes(pred, pair.case, truth.affine, settings)
     edges = torch.cat([truth.boxes[:, 3:], torch.ones(1, 3, dtype=torch.float64)]).amax(dim=0)
     placed = place_boxes(
         predicted,
@@ -167,6 +167,21 @@ def read_case_boxes(path: Path, case: str, affine: Tensor | None) -> BoxFile:
     (file,) = files.values()
     if file.case is not None and one_form(file.case) not in (case, one_form(_file_case(path))):
         return _with_note(file, f"{path} says that it is of case {file.case}, not {case}")
+    return file
+
+
+def _asked_boxes(path: Path, case: str, affine: Tensor | None, settings: ScoreSettings) -> BoxFile:
+    """The boxes of a case; none may be of a label that is not scored, where it would vanish."""
+    file = read_case_boxes(path, case, affine)
+    if settings.labels and file.labels is not None:
+        others = set(file.labels.tolist()) - {*settings.labels, *settings.ignore}
+        if others:
+            asked, got = (", ".join(map(str, sorted(one))) for one in (settings.labels, others))
+            raise ValueError(
+                f"{path} must hold boxes of `labels=` {asked} alone, got boxes labelled {got}: "
+                "label each with the value of its class in label maps, which count from 1, or "
+                "name all labels in `labels=` or `ignore=`"
+            )
     return file
 
 
