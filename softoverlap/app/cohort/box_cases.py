@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 
 import torch
@@ -12,6 +13,7 @@ from torch import Tensor
 
 from softoverlap.app.cohort.box_grid import check_3d, place_boxes
 from softoverlap.app.cohort.box_lesions import box_lesions
+from softoverlap.app.cohort.classes import merges_classes
 from softoverlap.app.cohort.loading import LoadedMasks, load_masks
 from softoverlap.app.cohort.marked import Marked, marked_by_boxes, marked_by_mask
 from softoverlap.app.cohort.pairing import ScorePair
@@ -55,7 +57,8 @@ def score_boxes_in_masks(pair: ScorePair, pred: Path, settings: ScoreSettings) -
         names=(str(pred), loaded.names[1]),
     )
     notes = (*placed.notes, *loaded.notes, *placed.file.notes)
-    rows = CaseRows(pair, BOXES_IN_MASKS, placed.displacement, notes)
+    merged = merges_classes(chain(loaded.labels(settings), [placed.file.labels]), settings)
+    rows = CaseRows(pair, BOXES_IN_MASKS, placed.displacement, notes, merged=merged)
     for label in settings.labels or (None,):
         boxes = _of_boxes(placed.file, label)
         truth, on_truth = true_lesions(loaded, label, settings)
@@ -88,7 +91,8 @@ def score_masks_in_boxes(pair: ScorePair, pred: Path, settings: ScoreSettings) -
         names=(str(pair.truth[0]), str(pred)),
     )
     notes = (*placed.notes, *loaded.notes, *placed.file.notes)
-    rows = CaseRows(pair, MASKS_IN_BOXES, placed.displacement, notes)
+    merged = merges_classes(chain(loaded.labels(of_pred), [placed.file.labels]), settings)
+    rows = CaseRows(pair, MASKS_IN_BOXES, placed.displacement, notes, merged=merged)
     for label in settings.labels or (None,):
         lesions, on_prediction = _of_mask(loaded, label, of_pred)
         rows.note(*on_prediction)
@@ -124,7 +128,8 @@ def score_box_files(pair: ScorePair, pred: Path, settings: ScoreSettings) -> Cas
     if truth.affine is None:  # they are taken to share a grid, so voxels have one size
         truth = replace(truth, affine=placed.file.affine)
     notes = (*placed.notes, *truth.notes, *predicted.notes)
-    rows = CaseRows(pair, BOXES, placed.displacement, notes)
+    merged = merges_classes([placed.file.labels, truth.labels], settings)
+    rows = CaseRows(pair, BOXES, placed.displacement, notes, merged=merged)
     if truth.affine is None:
         rows.note(_NO_SPACING)
     for label in settings.labels or (None,):

@@ -190,21 +190,3 @@ def test_a_small_ignored_lesion_beside_one_that_counts(tmp_path):
     settings = {"labels": (1,), "ignore": (2,), "min_mm3": 5.0, **LABELS}
     (row,) = scored(pred, truth, **settings).rows
     assert (row["lesions"], row["lesion_recall"], row["false_positives"]) == (1, 1.0, 0)
-
-
-def test_boxes_of_a_label_that_is_not_scored_are_refused(tmp_path):
-    truth, both = label_map(tmp_path), {"labels": (1, 2), **LABELS}
-    boxes, scores = [FIRST, SECOND, THIRD], [0.9, 0.8, 0.7]
-    wrong = box_file(tmp_path / "pred" / "wrong.json", boxes, scores=scores, labels=[0, 1, 1])
-    right = box_file(tmp_path / "pred" / "right.json", boxes, scores=scores, labels=[1, 2, 2])
-    told = r"wrong\.json must hold boxes of `labels=` 1, 2 alone, got boxes labelled 0: label each"
-    with pytest.raises(ValueError, match=told):
-        scored(wrong, truth, **both)
-    assert [row["lesion_recall"] for row in scored(right, truth, **both).rows] == [1, 1]
-    for sides in ((wrong, right), (right, wrong), (truth, wrong)):
-        with pytest.raises(ValueError, match=r"wrong\.json must hold boxes of `labels=` 1, 2"):
-            scored(*sides, labels=(1, 2), values="labels")
-    with pytest.raises(ValueError, match=r"`labels=` 1 alone, got boxes labelled 2"):
-        scored(right, truth, labels=(1,), **LABELS)
-    (row,) = scored(right, truth, labels=(1,), ignore=(2,), **LABELS).rows
-    assert row["lesion_recall"] == 1
