@@ -18,7 +18,7 @@ from softoverlap import box_iou, lesions_from_mask
 from softoverlap.anchors import AnchorPlan
 from softoverlap.app.cli import app
 from softoverlap.app.train import training_config
-from softoverlap.images import write_json
+from softoverlap.images import read_boxes, write_json
 from tests.support.bundle_runs import tiny_scans
 from tests.support.monai_detection import write_data
 from tests.support.pages import blocks, commands, page_text, pictures, run_page
@@ -37,6 +37,7 @@ def softoverlap(words):
         words = [*words, *OPTIONS, *(() if "--steps" in words else ("--steps", "2"))]
         words += () if "--plan" in words else ("--set", "strides=[2,2]")
         words += () if "runs/mine" in words else ("--set", "pictures=0")
+        words += ("--set", "lowest_score=0.0") if "runs/brain" in words else ()  # so that it finds
         words = ["3" if word == "2000" else word for word in words]
     result = CliRunner().invoke(app, words)
     assert result.exit_code == 0, result.output
@@ -140,6 +141,22 @@ def test_the_commands_of_the_page_on_detection_run(trained, monkeypatch):
     for name in (name for row in listed for name in row if name):
         assert (trained / "found" / name.replace("SCAN", "phantom-0000")).is_file(), name
     assert (trained / "results" / "report.html").is_file()
+    check_classes(trained)
+
+
+def check_classes(folder):
+    """Boxes have the values of label maps, and are scored together and class by class."""
+    files = (folder / "found_brain").glob("*_boxes.json")
+    assert {label for path in files for label in read_boxes(path).labels.tolist()} == {1, 2}
+    results = folder / "results"
+    together, apart = (
+        json.loads((results / name / "summary.json").read_text())
+        for name in ("together", "by_class")
+    )
+    assert together["counts"]["lesions"] == 24
+    assert "classes are not told apart" in (results / "together" / "methods.txt").read_text()
+    lesions = {name: part["counts"]["lesions"] for name, part in apart["labels"].items()}
+    assert lesions == {"1": 12, "2": 12}
 
 
 @pytest.mark.slow

@@ -24,6 +24,7 @@ def test_channels_classes_and_lesions_are_read(tmp_path, make):
     assert [case.name for case in table.cases] == list(NAMES)
     assert [case.patient for case in table.cases] == ["pat-1", "pat-1", "pat-2"]
     assert (table.channels, table.classes) == (("T1", "FLAIR"), ("edema", "core"))
+    assert table.class_values == (1, 2)
     assert (table.unpaired, table.notes) == ((), ())
     loaded = load_case(table.cases[0])
     assert torch.equal(loaded.channels, torch.stack([data_sets.scan(0), data_sets.scan(1)]))
@@ -64,7 +65,7 @@ def test_regions_overlap_and_ignored_voxels_are_marked(tmp_path):
     labels[0, 9, 0] = 3
     values = {"background": 0, "whole": [1, 2], "core": 2, "ignore": 3}
     table = find_cases(nnunet(tmp_path, voxels=labels, labels=values))
-    assert table.classes == ("whole", "core")
+    assert (table.classes, table.class_values) == (("whole", "core"), None)
     loaded = load_case(table.cases[0])
     assert [lesion.label for lesion in loaded.lesions] == [0, 0, 0, 1]
     assert loaded.ignored.nonzero().tolist() == [[0, 9, 0]]
@@ -215,13 +216,14 @@ def test_bids_gathers_kinds_of_images_as_channels(tmp_path):
 def test_label_maps_of_bids_take_their_names_from_a_table(tmp_path):
     bids(tmp_path, mask="dseg", kinds=("T1w",))
     table = find_cases(tmp_path)
-    assert table.classes == ("lesion",)
+    assert (table.classes, table.class_values) == (("lesion",), None)
     assert "no _dseg.tsv that names its labels: all are one class" in table.notes[0]
     assert [lesion.label for lesion in load_case(table.cases[0]).lesions] == [0, 0, 0]
     names = tmp_path / "derivatives" / "manual" / "dseg.tsv"
     names.write_text("index\tname\n0\tbackground\n1\tedema\n2\tcore\n")
     table = find_cases(tmp_path)
     assert (table.classes, table.notes) == (("edema", "core"), ())
+    assert table.class_values == (1, 2)
     assert [lesion.label for lesion in load_case(table.cases[0]).lesions] == [0, 0, 1]
     names.write_text("number\tname\n")
     with pytest.raises(ValueError, match=r"dseg\.tsv must have the columns index and name"):

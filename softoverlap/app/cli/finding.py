@@ -63,6 +63,9 @@ def detect(
     over all thresholds: raise --score to get fewer. The heat map is interpolated, so its
     peaks are slightly lower than the score of the best box.
 
+    The label of a box is the value of its class in the label maps of the training, or
+    where they give it none the number of the class, from 0 on.
+
     Scans are brought to the axes and the spacing of the training, and results
     back. A checkpoint keeps the settings of its training, no parts: where you
     changed network, detector or preparation, give a file with the same change to

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 
 import torch
@@ -12,6 +13,7 @@ from torch import Tensor
 
 from softoverlap.app.cohort.box_grid import check_3d, place_boxes
 from softoverlap.app.cohort.box_lesions import box_lesions
+from softoverlap.app.cohort.classes import merges_classes
 from softoverlap.app.cohort.loading import LoadedMasks, load_masks
 from softoverlap.app.cohort.marked import Marked, marked_by_boxes, marked_by_mask
 from softoverlap.app.cohort.pairing import ScorePair
@@ -48,14 +50,15 @@ def score_boxes_in_masks(pair: ScorePair, pred: Path, settings: ScoreSettings) -
     """
     loaded = load_masks(None, pair.truth, settings)
     placed = place_boxes(
-        read_case_boxes(pred, pair.case, loaded.reference.affine),
+        _asked_boxes(pred, pair.case, loaded.reference.affine, settings),
         loaded.reference.affine,
         loaded.reference.grid,
         geometry=settings.geometry,
         names=(str(pred), loaded.names[1]),
     )
     notes = (*placed.notes, *loaded.notes, *placed.file.notes)
-    rows = CaseRows(pair, BOXES_IN_MASKS, placed.displacement, notes)
+    merged = merges_classes(chain(loaded.labels(settings), [placed.file.labels]), settings)
+    rows = CaseRows(pair, BOXES_IN_MASKS, placed.displacement, notes, merged=merged)
     for label in settings.labels or (None,):
         boxes = _of_boxes(placed.file, label)
         truth, on_truth = true_lesions(loaded, label, settings)
@@ -81,14 +84,15 @@ def score_masks_in_boxes(pair: ScorePair, pred: Path, settings: ScoreSettings) -
     loaded = replace(load_masks(None, [pred], of_pred), truth_argument="values")
     check_one_channel(loaded.reference, name=str(pred))
     placed = place_boxes(
-        read_case_boxes(pair.truth[0], pair.case, loaded.reference.affine),
+        _asked_boxes(pair.truth[0], pair.case, loaded.reference.affine, settings),
         loaded.reference.affine,
         loaded.reference.grid,
         geometry=settings.geometry,
         names=(str(pair.truth[0]), str(pred)),
     )
     notes = (*placed.notes, *loaded.notes, *placed.file.notes)
-    rows = CaseRows(pair, MASKS_IN_BOXES, placed.displacement, notes)
+    merged = merges_classes(chain(loaded.labels(of_pred), [placed.file.labels]), settings)
+    rows = CaseRows(pair, MASKS_IN_BOXES, placed.displacement, notes, merged=merged)
     for label in settings.labels or (None,):
         lesions, on_prediction = _of_mask(loaded, label, of_pred)
         rows.note(*on_prediction)
@@ -109,9 +113,9 @@ def score_box_files(pair: ScorePair, pred: Path, settings: ScoreSettings) -> Cas
         A row a label.
     """
     affine = _affine_for_mm(pair.truth[0], pred, pair.case)
-    truth = read_case_boxes(pair.truth[0], pair.case, affine)
+    truth = _asked_boxes(pair.truth[0], pair.case, affine, settings)
     check_3d(truth, str(pair.truth[0]))
-    predicted = read_case_boxes(pred, pair.case, truth.affine)
+    predicted = _asked_boxes(pred, pair.case, truth.affine, settings)
     edges = torch.cat([truth.boxes[:, 3:], torch.ones(1, 3, dtype=torch.float64)]).amax(dim=0)
     placed = place_boxes(
         predicted,
@@ -124,7 +128,8 @@ def score_box_files(pair: ScorePair, pred: Path, settings: ScoreSettings) -> Cas
     if truth.affine is None:  # they are taken to share a grid, so voxels have one size
         truth = replace(truth, affine=placed.file.affine)
     notes = (*placed.notes, *truth.notes, *predicted.notes)
-    rows = CaseRows(pair, BOXES, placed.displacement, notes)
+    merged = merges_classes([placed.file.labels, truth.labels], settings)
+    rows = CaseRows(pair, BOXES, placed.displacement, notes, merged=merged)
     if truth.affine is None:
         rows.note(_NO_SPACING)
     for label in settings.labels or (None,):
@@ -167,6 +172,21 @@ def read_case_boxes(path: Path, case: str, affine: Tensor | None) -> BoxFile:
     (file,) = files.values()
     if file.case is not None and one_form(file.case) not in (case, one_form(_file_case(path))):
         return _with_note(file, f"{path} says that it is of case {file.case}, not {case}")
+    return file
+
+
+def _asked_boxes(path: Path, case: str, affine: Tensor | None, settings: ScoreSettings) -> BoxFile:
+    """The boxes of a case; none may be of a label that is not scored, where it would vanish."""
+    file = read_case_boxes(path, case, affine)
+    if settings.labels and file.labels is not None:
+        others = set(file.labels.tolist()) - {*settings.labels, *settings.ignore}
+        if others:
+            asked, got = (", ".join(map(str, sorted(one))) for one in (settings.labels, others))
+            raise ValueError(
+                f"{path} must hold boxes of `labels=` {asked} alone, got boxes labelled {got}: "
+                "label each with the value of its class in label maps, which count from 1, or "
+                "name all labels in `labels=` or `ignore=`"
+            )
     return file
 
 

@@ -13,6 +13,7 @@ from softoverlap.app.cohort.box_cases import (
     true_lesions,
 )
 from softoverlap.app.cohort.box_lesions import box_lesions
+from softoverlap.app.cohort.classes import merges_classes
 from softoverlap.app.cohort.hit_rule import is_any_voxel
 from softoverlap.app.cohort.loading import load_masks
 from softoverlap.app.cohort.marked import marked_by_mask
@@ -109,7 +110,8 @@ def _score_masks(pair: ScorePair, pred: Path, settings: ScoreSettings) -> CaseRe
     """Mask against mask or raters; one row per label."""
     loaded = load_masks(pred, pair.truth, settings)
     spacing, voxel_mm3 = loaded.reference.lesion_spacing, loaded.reference.voxel_mm3
-    rows = CaseRows(pair, "masks", loaded.displacement, loaded.notes)
+    merged = merges_classes(loaded.labels(settings), settings)
+    rows = CaseRows(pair, "masks", loaded.displacement, loaded.notes, merged=merged)
     ignored, _ = loaded.ignored(settings)
     for label in settings.labels or (None,):
         prediction, on_prediction = loaded.prediction(label, settings)

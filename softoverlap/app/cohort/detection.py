@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from softoverlap.app.cohort.classes import MERGED_WORDS
 from softoverlap.app.cohort.hit_rule import (
     BY_CENTRE_WORDS,
     IGNORED,
@@ -42,6 +43,8 @@ class Found:
     patients: Sequence[Hashable]
     settings: ScoreSettings
     options: SummarySettings
+    merged: bool = False
+    """Whether several classes count as one in some case."""
 
     @property
     def has_boxes(self) -> bool:
@@ -79,12 +82,14 @@ def detection_summary(found: Found) -> dict[str, Any]:
 
 
 def _hit(found: Found) -> dict[str, Any]:
-    """The rule, or both where some cases are of two masks and others of boxes."""
+    """The rule, or both where cases are of masks and of boxes; and if it is blind to classes."""
     hit = hit_words(found.settings, boxes=found.has_boxes)
-    if all(match.has_boxes == found.has_boxes for match in found.matches):
-        return hit
-    between = hit_words(found.settings, boxes=False)["words"]
-    return {**hit, "words": f"{hit['words']}; between masks, {between}"}
+    words = [hit["words"]]
+    if not all(match.has_boxes == found.has_boxes for match in found.matches):
+        words.append(f"between masks, {hit_words(found.settings, boxes=False)['words']}")
+    if found.merged:
+        words.append(MERGED_WORDS)
+    return {**hit, "words": "; ".join(words)}
 
 
 def _point(found: Found, outcomes: Sequence[Outcomes]) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -103,6 +103,13 @@ class LoadedMasks:
         masks = [mask.float() if mask.dtype == torch.bool else mask for mask in masks]
         raters = torch.cat([mask.reshape(-1, *self.reference.grid) for mask in masks])
         return (raters.mean(dim=0), raters), notes
+
+    def labels(self, settings: ScoreSettings) -> Iterator[Tensor]:
+        """Of each mask that is read as labels, those of its voxels that are not background."""
+        preds = () if self.pred is None else (self.pred,)
+        for masks, kind in ((preds, settings.values), (self.truths, settings.truth_values)):
+            for mask in masks if kind == "labels" else ():
+                yield mask.data[mask.data > 0]
 
     def ignored(self, settings: ScoreSettings) -> Noted[Tensor | None]:
         """Where the truth, or any rater, has a label that is ignored; None if none is asked for."""

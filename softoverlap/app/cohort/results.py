@@ -9,6 +9,9 @@ from softoverlap.app.cohort.pairing import ScorePair
 from softoverlap.app.cohort.records import CaseResult, file_columns
 from softoverlap.app.cohort.tables import LesionTables, Row
 
+MERGED = "merged_classes"
+"""The statistic of a row in which several classes count as one."""
+
 
 class CaseRows:
     """Collects the rows of a case.
@@ -18,6 +21,7 @@ class CaseRows:
         kind: What is compared, in words: `masks`, `boxes in masks`, …
         displacement: Largest displacement between the grids, in voxels, or None if unknown.
         notes: Remarks for the user.
+        merged: Whether several classes count as one.
 
     Examples:
         >>> rows = CaseRows(ScorePair("a", None, ()), "masks", 0.0, [])
@@ -26,9 +30,16 @@ class CaseRows:
     """
 
     def __init__(
-        self, pair: ScorePair, kind: str, displacement: float | None, notes: Iterable[str]
+        self,
+        pair: ScorePair,
+        kind: str,
+        displacement: float | None,
+        notes: Iterable[str],
+        *,
+        merged: bool = False,
     ) -> None:
         self.pair = pair
+        self._of_classes: dict[str, Any] = {MERGED: True} if merged else {}
         self._notes = list(notes)
         self._head: Row = {
             "error": None,
@@ -52,7 +63,7 @@ class CaseRows:
         result.rows.append({**names, **self._head, **columns, **tables.columns})
         result.lesions.extend({**names, **row} for row in tables.lesions)
         result.matches.append({**names, **tables.matches.as_dict()})
-        result.statistics.append({**names, **(statistics or {})})
+        result.statistics.append({**names, **self._of_classes, **(statistics or {})})
 
     def note(self, *notes: str) -> None:
         """Add remarks on the case."""

@@ -13,6 +13,7 @@ from softoverlap.app.cohort.means import CONFIDENCE, column_means
 from softoverlap.app.cohort.operating import ChosenPoint, SummarySettings, at_point, choose_point
 from softoverlap.app.cohort.patients import subject_of
 from softoverlap.app.cohort.records import CaseResult, ScoreSettings, plain_values
+from softoverlap.app.cohort.results import MERGED
 from softoverlap.app.cohort.tables import Row
 from softoverlap.app.cohort.voxels import CALIBRATION
 from softoverlap.measures import compute_bland_altman
@@ -168,6 +169,7 @@ def _pooled(
             patients=[patients[case] for case, _ in matches],
             settings=settings[0],
             options=settings[1],
+            merged=any(part.get(MERGED) for result in results for part in result.statistics),
         )
     )
     parts |= _calibration(part for result in results for part in result.statistics)

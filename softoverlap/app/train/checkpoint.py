@@ -18,9 +18,12 @@ from softoverlap._checks import check_axes, check_within, refusal
 from softoverlap.app.train.configuration import bundled, merge
 from softoverlap.app.train.device import pick_device
 from softoverlap.for_monai import SoftRetinaNetDetector, read_checkpoint
-from softoverlap.images import whole_file
+from softoverlap.images import BoxFile, whole_file
 
-_OF_ONE = {"in_channels": 1, "num_classes": 1, "class_names": None, "channel_names": None}
+_OF_ONE = {
+    "in_channels": 1, "num_classes": 1, "class_names": None, "class_values": None,
+    "channel_names": None,
+}  # fmt: skip
 """What a training takes from its data set."""
 
 
@@ -244,9 +247,17 @@ def _parsed(
     check_within(0, 1, **shares)
     if model.settings["axes"] is not None:
         check_axes(model.settings["axes"], 3)
+    _try_class_values(model)
     if not config:  # a preparation of a user's own may ask more of a scan
         _try_preparation(model)
     return model
+
+
+def _try_class_values(model: LesionDetector) -> None:
+    """Each class has a value, if any has."""
+    classes = torch.arange(model.settings["num_classes"])
+    boxes = BoxFile(torch.zeros(len(classes), 6).double(), labels=classes)
+    boxes.with_class_values(model.settings["class_values"])
 
 
 def _try_preparation(model: LesionDetector) -> None:

@@ -33,6 +33,7 @@ class Detections:
         score_threshold: Score from which on a box is a finding, not a candidate, or None.
         threshold_rule: How the threshold was chosen, or None.
         smallest_anchor: Edges of the detector's smallest anchor in voxels of the scan, or None.
+        class_values: The value of each class in label maps, which files hold as its label, or None.
 
     Examples:
         >>> nothing = Detections(
@@ -49,6 +50,7 @@ class Detections:
     score_threshold: float | int | None = None
     threshold_rule: str | None = None
     smallest_anchor: tuple[float, ...] | None = None
+    class_values: tuple[int, ...] | None = None
 
     @property
     def above(self) -> Bool[Tensor, "boxes"]:
@@ -56,14 +58,15 @@ class Detections:
         return self.box_file().above
 
     def box_file(self, affine: Tensor | None = None, case: str | None = None) -> BoxFile:
-        """The boxes as a file holds them."""
+        """The boxes as a file holds them: a class by its value in label maps, if it has one."""
         threshold = self.score_threshold
-        return BoxFile(
+        file = BoxFile(
             self.box.double(), self.scores.double(), self.label.long(), affine, case,
             score_threshold=threshold,
             threshold_rule=None if threshold is None else self.threshold_rule,
             smallest_anchor=self.smallest_anchor,
         )  # fmt: skip
+        return file.with_class_values(self.class_values)
 
     @property
     def prediction(self) -> dict[str, Tensor]:
@@ -107,6 +110,7 @@ def detect_alone(model: LesionDetector, scan: Volume) -> Detections:
     found, heat_map = _run(model, plain(image).float().contiguous().to(model.device))
     found = {key: value.cpu() for key, value in found.items()}
     found = BoxesToOriginald()({"image": image, "pred": found})["pred"]
+    values = model.settings["class_values"]
     return Detections(
         box=found["boxes"].float(),
         label=found["labels"].long(),
@@ -115,6 +119,7 @@ def detect_alone(model: LesionDetector, scan: Volume) -> Detections:
         score_threshold=model.score_threshold,
         threshold_rule=model.threshold_rule,
         smallest_anchor=_smallest_anchor(model, there, scan),
+        class_values=None if values is None else tuple(values),
     )
 
 

@@ -283,7 +283,8 @@ def _write_tables(output: Path, results: Sequence[FileResult]) -> None:
 
 def box_rows(name: str, detections: Detections) -> list[list[object]]:
     """A row for each box: case, score, label, its coordinates in voxels, whether it is above."""
-    parts = detections.scores, detections.label, detections.box, detections.above
+    labels = torch.as_tensor(detections.box_file().labels)
+    parts = detections.scores, labels, detections.box, detections.above
     rows = zip(*(part.tolist() for part in parts), strict=True)
     return [[name, score, label, *box, above] for score, label, box, above in rows]
 

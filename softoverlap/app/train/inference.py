@@ -13,7 +13,7 @@ from softoverlap.app.train.detections import Detections, check_channels, detect_
 from softoverlap.images import Volume
 from softoverlap.suppression import weighted_box_clustering
 
-_ALIKE = ("in_channels", "num_classes", "channel_names", "class_names")
+_ALIKE = ("in_channels", "num_classes", "channel_names", "class_names", "class_values")
 """Settings that detectors must share to be joined."""
 
 
@@ -103,4 +103,5 @@ def _joined(models: Sequence[LesionDetector], found: Sequence[Detections]) -> De
         score_threshold=threshold,
         threshold_rule=rule,
         smallest_anchor=tuple(map(min, zip(*anchors, strict=True))),
+        class_values=found[0].class_values,
     )

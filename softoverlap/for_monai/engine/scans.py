@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -180,6 +180,8 @@ class SaveLesionBoxesd(Transform):
         name_key: Key of the scan's name.
         score_threshold: Score from which on a box is a finding, or None.
         threshold_rule: How that threshold was chosen, in words, or None.
+        class_values: The value of each class in label maps, which is then the label of its boxes;
+            None for the number of the class.
 
     Examples:
         >>> import tempfile
@@ -201,11 +203,13 @@ class SaveLesionBoxesd(Transform):
         name_key: str = "name",
         score_threshold: float | int | None = None,
         threshold_rule: str | None = None,
+        class_values: Sequence[int] | None = None,
     ) -> None:
         self.output_dir = Path(output_dir)
         self.pred_key, self.image_key, self.name_key = pred_key, image_key, name_key
         rule = None if score_threshold is None else threshold_rule
         self.finding: dict[str, Any] = {"score_threshold": score_threshold, "threshold_rule": rule}
+        self.class_values = class_values
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Write the file, and leave the scan as it is.
@@ -223,5 +227,6 @@ class SaveLesionBoxesd(Transform):
             plain(found["boxes"]).cpu().double(), plain(found["labels_scores"]).cpu().double(),
             plain(found["labels"]).cpu().long(), affine.cpu().double(), name, **self.finding,
         )  # fmt: skip
+        boxes = boxes.with_class_values(self.class_values)
         write_box_files(self.output_dir / f"{name}_boxes.json", {name: boxes})
         return dict(data)

@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Bool, Float64, Int64
 from torch import Tensor
 
-from softoverlap._checks import check_boxes, check_tensors
+from softoverlap._checks import check_boxes, check_tensors, refusal
 from softoverlap._types import plain
 from softoverlap.images.geometry import check_affine
 from softoverlap.images.images import image_name
@@ -75,6 +75,40 @@ class BoxFile:
         if self.score_threshold is None or self.scores is None:
             return torch.ones(len(self.boxes), dtype=torch.bool, device=self.boxes.device)
         return self.scores >= self.score_threshold
+
+    def with_class_values(self, values: Sequence[int] | None) -> BoxFile:
+        """The same boxes, labelled with the value that their class has in label maps.
+
+        Args:
+            values: The value of each class, from class 0 on; None leaves the labels as they are.
+
+        Returns:
+            The boxes with other labels.
+
+        Raises:
+            ValueError: If the values are no different whole numbers from 1 on, or a class has none.
+
+        Examples:
+            >>> file = BoxFile(torch.zeros(2, 6).double(), labels=torch.tensor([1, 0]))
+            >>> file.with_class_values([1, 4]).labels
+            tensor([4, 1])
+        """
+        if values is None:
+            return self
+        whole = isinstance(values, (list, tuple)) and all(type(v) is int and v > 0 for v in values)
+        if not whole or len(set(values)) < len(values):
+            raise refusal(
+                "class_values", f"must be different whole numbers from 1 on, got {values!r:.80}"
+            )
+        if self.labels is None or not len(self.labels):
+            return self
+        if int(self.labels.max()) >= len(values):
+            raise refusal(
+                "class_values",
+                f"must hold a value for each class, got {len(values)} and class "
+                f"{int(self.labels.max())}",
+            )
+        return replace(self, labels=torch.tensor(values)[self.labels])
 
 
 def _check_threshold(file: BoxFile) -> None:

@@ -117,6 +117,15 @@ class CaseTable:
     notes: tuple[str, ...] = ()
     incomplete: tuple[str, ...] = ()
 
+    @property
+    def class_values(self) -> tuple[int, ...] | None:
+        """The value of each class in all label maps; None if a class has none, or several."""
+        known = {case.labels.values if case.labels else () for case in self.cases}
+        values = known.pop() if len(known) == 1 else ()
+        single = [numbers[0] for numbers in values if len(numbers) == 1]
+        is_told = bool(values) and len(single) == len(values) == len(set(single))
+        return tuple(single) if is_told else None
+
 
 @dataclass
 class Findings:

@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from softoverlap.app.cli import app
 from softoverlap.app.cli.data_sets import say_split
-from softoverlap.images import find_cases, read_splits, split_of
+from softoverlap.images import find_cases, read_boxes, read_splits, split_of
 from tests.support import data_sets
 from tests.support.data_sets import bids, box_list, decathlon, entry, nnunet
 
@@ -85,11 +85,14 @@ def test_a_case_without_a_channel_fails_a_dry_run_and_is_named_by_a_training(
 
 def test_several_channels_and_classes_train(tmp_path):
     nnunet(tmp_path / "a")
-    text = run("--data", tmp_path / "a", "--output", tmp_path / "out", *TINY)
+    more = ("--set", "lowest_score=0.0")  # so that a network of one step finds boxes
+    text = run("--data", tmp_path / "a", "--output", tmp_path / "out", *TINY, *more)
     assert "9 lesions" not in text
     settings = torch.load(tmp_path / "out" / "checkpoint.pt", weights_only=True)["settings"]
     assert settings["channel_names"] == ["T1", "FLAIR"]
-    assert settings["class_names"] == ["edema", "core"]
+    assert (settings["class_names"], settings["class_values"]) == (["edema", "core"], [1, 2])
+    files = (tmp_path / "out" / "evaluation" / "boxes").iterdir()
+    assert {label for path in files for label in read_boxes(path).labels.tolist()} == {1, 2}
 
 
 def test_folds_are_drawn_once_for_all_and_written(tmp_path):

@@ -79,10 +79,11 @@ def test_a_detector_of_a_plan_comes_back(tmp_path):
 def test_checkpoints_from_before_a_setting_have_what_it_was_then(tmp_path):
     path = saved(tmp_path / "c.pt")
     values = torch.load(path, weights_only=True)
-    del values["settings"]["nonzero"], values["settings"]["score"]
+    for name in ("nonzero", "score", "class_values"):
+        del values["settings"][name]
     torch.save(values, path)
     settings = load_checkpoint(path, device="cpu").settings
-    assert (settings["nonzero"], settings["score"]) == (False, None)
+    assert (settings["nonzero"], settings["score"], settings["class_values"]) == (False, None, None)
     RunSettings(nonzero=False, score=None).load_state_dict(values["settings"])
     with pytest.raises(ValueError, match="nonzero must be False, as in the training"):
         RunSettings(nonzero=True).load_state_dict(values["settings"])
@@ -199,7 +200,7 @@ def settings_in(path, name):
         return load_checkpoint(path, device="cpu").settings[name]
 
 
-@pytest.mark.parametrize("name", ["axes", "class_names", "spacing", "anchor_sizes", "nonzero"])
+@pytest.mark.parametrize("name", ["axes", "class_names", "class_values", "spacing", "anchor_sizes"])
 def test_nothing_that_a_checkpoint_holds_is_run(tmp_path, monkeypatch, name):
     """MONAI's configurations run texts that begin with $, and build what names a _target_."""
     monkeypatch.chdir(tmp_path)
@@ -215,6 +216,12 @@ def test_a_file_of_ones_own_changes_what_may_differ_and_nothing_else(tmp_path):
     model = load_checkpoint(path, device="cpu", config=[mine])
     assert model.settings["lowest_score"] == model.detector.box_selector.score_thresh == 0.3
     assert model.score_threshold == 0.6
+    mine.write_text("class_values: [3]\n")
+    assert load_checkpoint(path, device="cpu", config=[mine]).settings["class_values"] == [3]
+    for values in ("[]", "[0]", "[2, 2]", "3"):
+        mine.write_text(f"class_values: {values}\n")
+        with pytest.raises(ValueError, match="class_values must"):
+            load_checkpoint(path, device="cpu", config=[mine])
     mine.write_text("anchor_sizes: [20.0]\n")
     with pytest.raises(ValueError, match=r"anchor_sizes must be \[5.0\], as in the training"):
         load_checkpoint(path, device="cpu", config=[mine])

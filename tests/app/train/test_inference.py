@@ -9,7 +9,7 @@ import torch
 from monai.data import MetaTensor
 
 from softoverlap.app.train import detect, detect_files, find_scans
-from softoverlap.images import Volume, read_boxes, save_nifti
+from softoverlap.images import Volume, read_boxes, read_table, save_nifti
 from tests.support.checkpoints import lively_detector, noise, small_detector, spaced
 
 
@@ -114,6 +114,20 @@ def test_several_channels_and_classes_are_found():
     assert not torch.allclose(detect(model, other).heat_map, found.heat_map)
 
 
+def test_files_hold_the_value_of_a_class_in_label_maps(tmp_path):
+    values, scan = [4, 1, 2], noise()
+    models = [lively_detector(seed, num_classes=3, class_values=values) for seed in (0, 1)]
+    save_nifti(tmp_path / "a.nii.gz", scan.data, scan.affine)
+    for name, model in (("one", models[0]), ("joined", models)):
+        (result,) = detect_files(model, [tmp_path / "a.nii.gz"], tmp_path / name)
+        found = result.detections
+        expected = [values[label] for label in found.label.tolist()]
+        assert set(expected) == set(values)
+        assert read_boxes(tmp_path / name / "a_boxes.json").labels.tolist() == expected
+        rows = read_table(tmp_path / name / "detections.csv").rows
+        assert [int(row["label"]) for row in rows] == expected
+
+
 def test_intensities_may_be_normalised_alike_for_all_scans():
     scan = noise()
     fixed, each = lively_detector(intensity=[[0.5], [0.1]]), lively_detector()
@@ -184,6 +198,7 @@ def test_thresholds_are_joined_by_their_mean_if_all_have_one():
         ("in_channels", (1, 2)),
         ("num_classes", (1, 2)),
         ("class_names", (["cyst"], ["lesion"])),
+        ("class_values", ([1], [2])),
         ("channel_names", (["T1"], ["T2"])),
     ],
 )
