@@ -44,12 +44,12 @@ def as_period(period: Any) -> float | tuple[float | None, ...] | None:
     if period is None:
         return None
     if _is_length(period):
-        return _as_number(period)
+        return float(period)
     if isinstance(period, Sequence) and not isinstance(period, str):
         axes = tuple(period)
         if axes and all(axis is None or _is_length(axis) for axis in axes):
-            numbers = tuple(None if axis is None else _as_number(axis) for axis in axes)
-            return numbers if any(number is not None for number in numbers) else None
+            lengths = tuple(None if axis is None else float(axis) for axis in axes)
+            return lengths if any(length is not None for length in lengths) else None
     raise refusal("period", f"must be a length above 0, or one or None an axis, got {period!r}")
 
 
@@ -63,11 +63,6 @@ def _is_length(period: Any) -> bool:
             "period", f"must lie between {1 / _FARTHEST:g} and {_FARTHEST:g}, got {period}"
         )
     return is_one
-
-
-def _as_number(period: Any) -> float | int:
-    """NumPy's numbers become Python's."""
-    return period if isinstance(period, float | int) else float(period)
 
 
 def of_axes(period: Period, ndim: int) -> tuple[float | None, ...]:

@@ -45,8 +45,9 @@ def run_here(words):
 
 def test_the_commands_of_the_page_run_one_after_the_other(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    (written,) = re.findall(r"```yaml\n(.*?)```", page_text("train.md"), flags=re.DOTALL)
-    Path("mine.yaml").write_text(written)
+    written = re.findall(r"```yaml\n(.*?)```", page_text("train.md"), flags=re.DOTALL)
+    (mine,) = (text for text in written if "# mine.yaml" in text)
+    Path("mine.yaml").write_text(mine)
     ran = []
     for line in commands():
         words = shlex.split(line)

@@ -48,9 +48,11 @@ TRANSFORMS = (
     "lesion_collate",
 )
 
+_OF_DWELL = ("compute_dwell", "dwell_intervals", "dwell_time", "expected_dwell_time")
 LEFT_OUT = {
     "AnchorPlan": _RECORDS,
     **dict.fromkeys(TRANSFORMS, "compared with analytic answers in tests/for_monai/transforms"),
+    **dict.fromkeys(_OF_DWELL, "compared with loops over frames in tests/measures/test_dwell.py"),
     "Hit": "a criterion and its threshold; what it decides is stored by match_scan",
     "Lesion": _RECORDS,
     "LesionwiseDice": _INSIDE,

@@ -70,6 +70,8 @@ def _overlap_calls():
         yield name, overlaps.overlap_named(name), pair
     yield "mask_box_mass", so.mask_box_mass, {"masks": MASKS, "boxes": BOXES}
     yield "mask_box_pair_mass", so.mask_box_pair_mass, {"masks": MASKS, "boxes": BOXES[:2]}
+    arcs = {"pred": BOXES, "target": OTHERS}
+    yield "box_giou of arcs", lambda pred, target: so.box_giou(pred, target, period=30), arcs
     yield "box_volume", so.box_volume, {"boxes": BOXES}
     yield (
         "best_iou_of_size",
@@ -79,6 +81,15 @@ def _overlap_calls():
     yield "SummedVolume", _summed, {"masks": MASKS}
     yield "encode_boxes", so.encode_boxes, {"boxes": BOXES, "anchors": OTHERS}
     yield "decode_boxes", so.decode_boxes, {"codes": CODES, "anchors": OTHERS}
+
+
+def _dwell_calls():
+    runs, others = tensor([[0, 2], [1, 3], [7, 9]]), tensor([[1, 4]])
+    frames = {"overlap": tensor([0, 1, 1, 0, 1, 0])}
+    yield "dwell_intervals", lambda overlap: so.dwell_intervals(overlap, 1), frames
+    yield "dwell_time", so.dwell_time, {"intervals": runs}
+    yield "compute_dwell", so.compute_dwell, {"pred": runs, "truth": others}
+    yield "expected_dwell_time", so.expected_dwell_time, {"probabilities": frames["overlap"]}
 
 
 def _summed(masks):
@@ -216,7 +227,7 @@ def _lesionwise(**options):
 
 
 def _all_calls():
-    rooms = (_overlap_calls, _loss_calls, _metric_calls, _measure_calls, room_calls)
+    rooms = (_overlap_calls, _dwell_calls, _loss_calls, _metric_calls, _measure_calls, room_calls)
     for calls in (*rooms, image_calls, detector_calls):
         for name, function, arguments in calls():
             yield name, Call(function, arguments)
