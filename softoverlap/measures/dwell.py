@@ -210,7 +210,7 @@ def compute_dwell(
     return Dwell(iou, found - true, found, true)
 
 
-def _levels(threshold: Any) -> tuple[float, float]:
+def _levels(threshold: Any) -> tuple[float | int, float | int]:
     """The lower and the higher threshold."""
     pair = threshold if isinstance(threshold, tuple) else (threshold, threshold)
     numbers = [one for one in pair if isinstance(one, float | int) and not math.isnan(one)]

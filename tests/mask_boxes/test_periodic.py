@@ -101,6 +101,7 @@ def test_boxes_lose_nothing_by_being_moved(dtype):
         assert torch.allclose(found, expected, rtol=1e-6)
 
 
+@pytest.mark.bad_input  # sizes are tensors under tracing
 def test_tables_are_traced_as_plain_ones():
     kept, boxes = torch.rand(1, 10), torch.tensor([[8.0, 12.0]])
 
@@ -111,6 +112,7 @@ def test_tables_are_traced_as_plain_ones():
     assert torch.allclose(traced(kept, boxes + 3), score(kept, boxes + 3))
 
 
+@pytest.mark.bad_input
 def test_what_does_not_fit_is_refused():
     kept = torch.rand(1, 4, 3)
     with pytest.raises(ValueError, match="^periodic must be a boolean or 2, one an axis"):

@@ -182,6 +182,7 @@ def test_flat_arcs_are_equal_where_they_lie_at_one_place():
     assert box_iou(points[:1], points, period=360.0).tolist() == [[1, 1, 0]]
 
 
+@pytest.mark.bad_input
 @pytest.mark.parametrize("period", [0, -1.0, math.nan, math.inf, (), "360", (360.0, -1), True])
 def test_what_is_no_period_is_refused(period):
     box = torch.tensor([[0.0, 0.0, 1.0, 1.0]])
@@ -202,6 +203,7 @@ def test_boxes_that_do_not_fit_the_period_are_refused():
     assert box_iou(box, box, period=(None, 5)).diagonal().eq(1).all()
 
 
+@pytest.mark.bad_input
 def test_extreme_sizes_are_refused_and_numbers_of_numpy_taken():
     box = torch.tensor([[0.0, 0.0, 1e-200, 1.0]], dtype=torch.float64)
     with pytest.raises(ValueError, match="^pred must have edges of 0 or between 1e-30 and 1e"):

@@ -76,7 +76,7 @@ class BoxFile:
             return torch.ones(len(self.boxes), dtype=torch.bool, device=self.boxes.device)
         return self.scores >= self.score_threshold
 
-    def with_class_values(self, values: Sequence[int] | None) -> BoxFile:
+    def with_class_values(self, values: Any) -> BoxFile:
         """The same boxes, labelled with the value that their class has in label maps.
 
         Args:
