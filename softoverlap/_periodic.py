@@ -148,9 +148,8 @@ def centre_distance(
     low_a: Tensor, high_a: Tensor, low_b: Tensor, high_b: Tensor, period: float
 ) -> Tensor:
     """Length of the shorter way between the centres, 0 where an arc is all of the circle."""
-    way = nearest(((low_a - low_b) + (high_a - high_b)) / 2, period).abs()
-    way = torch.minimum(way, period - way)
-    return torch.where(_either_whole(low_a, high_a, low_b, high_b, period), 0, way)
+    way = centre_offset(low_a, high_a, low_b, high_b, period).abs()
+    return torch.minimum(way, period - way)
 
 
 def centre_offset(
@@ -158,13 +157,7 @@ def centre_offset(
 ) -> Tensor:
     """The shorter way from the centre of `b` to that of `a`; 0 where one is all of the circle."""
     way = nearest(((low_a - low_b) + (high_a - high_b)) / 2, period)
-    return torch.where(_either_whole(low_a, high_a, low_b, high_b, period), 0, way)
-
-
-def _either_whole(
-    low_a: Tensor, high_a: Tensor, low_b: Tensor, high_b: Tensor, period: float
-) -> Bool[Tensor, "*shape"]:
-    return is_whole(low_a, high_a, period) | is_whole(low_b, high_b, period)
+    return torch.where(is_whole(low_a, high_a, period) | is_whole(low_b, high_b, period), 0, way)
 
 
 def nearest(offset: Tensor, period: float) -> Tensor:

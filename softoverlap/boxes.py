@@ -72,7 +72,8 @@ def shared_and_own(
 ) -> tuple[Tensor, ...]:
     """Volume that two boxes share, and that of each."""
     if period is not None:
-        return tuple(map(_product, _periodic_edges(a, b, period)))
+        shared = _product(_shared_edge(*faces) for faces in _axes(a, b, period))
+        return shared, *(_product(edges(boxes, period)) for boxes in (a, b))
     return in_one(_shared_and_own, widened(a), widened(b), around=False)
 
 
@@ -124,13 +125,7 @@ def enclosing_edges(
     """Edges of the smallest box around both, a tensor an axis."""
     if period is None:
         return list(_enclosing_edges(a, b))
-    found = []
-    for low_a, high_a, low_b, high_b, length in _axes(a, b, period):
-        if length is None:
-            found.append(enclosing_edge(low_a, high_a, low_b, high_b))
-        else:
-            found.append(_periodic.enclosing_edge(low_a, high_a, low_b, high_b, length))
-    return found
+    return [_enclosing_edge(*faces) for faces in _axes(a, b, period)]
 
 
 def edges(boxes: Shaped[Tensor, "*batch coords"], period: Period = None) -> list[Tensor]:
@@ -306,18 +301,20 @@ def _axes(
     return zip(*_faces(a, b), _periodic.of_axes(period, a.shape[-1] // 2), strict=True)
 
 
-def _periodic_edges(a: Tensor, b: Tensor, period: Period) -> Iterator[list[Tensor]]:
-    """The edges that two boxes share, and those of each."""
-    found = ([], [], [])
-    for low_a, high_a, low_b, high_b, length in _axes(a, b, period):
-        if length is None:
-            shared = shared_edge(low_a, high_a, low_b, high_b)
-        else:
-            shared = _periodic.shared_edge(low_a, high_a, low_b, high_b, length)
-        own = _edge(low_a, high_a, length), _edge(low_b, high_b, length)
-        for each, edge in zip(found, (shared, *own), strict=True):
-            each.append(edge)
-    return iter(found)
+def _shared_edge(
+    low_a: Tensor, high_a: Tensor, low_b: Tensor, high_b: Tensor, period: float | None
+) -> Tensor:
+    if period is None:
+        return shared_edge(low_a, high_a, low_b, high_b)
+    return _periodic.shared_edge(low_a, high_a, low_b, high_b, period)
+
+
+def _enclosing_edge(
+    low_a: Tensor, high_a: Tensor, low_b: Tensor, high_b: Tensor, period: float | None
+) -> Tensor:
+    if period is None:
+        return enclosing_edge(low_a, high_a, low_b, high_b)
+    return _periodic.enclosing_edge(low_a, high_a, low_b, high_b, period)
 
 
 def _same_edge(

@@ -41,20 +41,24 @@ _FARTHEST = 2.0**300
 
 
 def in_parts(
-    score: Callable[[SummedVolume, Tensor], Tensor],
+    score: Callable[[SummedVolume, Tensor, torch.dtype], Tensor],
     masks: AnyMasks,
     boxes: Tensor,
     validate: bool | None,
     at_least: torch.dtype | None = None,
 ) -> Tensor:
-    """The scores of tables and boxes; those of large masks are never held all at once."""
+    """The scores of tables and boxes, of a type that the boxes decide as they were given.
+
+    Those of large masks are never held all at once.
+    """
     if not isinstance(masks, Tensor) or is_traced() or masks.numel() <= VOXELS_AT_ONCE:
         volume, moved = prepared(masks, boxes, validate)
-        return score(volume, moved).to(result_dtype(volume, boxes, at_least))
+        return score(volume, moved, result_dtype(volume, boxes, at_least))
     _check_axes(masks, boxes)
     rows: list[Tensor] = []
     for volume in summed_volumes(masks, VOXELS_AT_ONCE, validate=validate):
-        rows.append(score(volume, _fitting(boxes, volume, False if rows else validate)))
+        dtype = result_dtype(volume, boxes, at_least)
+        rows.append(score(volume, _fitting(boxes, volume, False if rows else validate), dtype))
     return rows[0] if len(rows) == 1 else torch.cat(rows)
 
 
@@ -62,7 +66,7 @@ def all_ratios(
     ratio: Ratio,
     volume: SummedVolume,
     boxes: Tensor,
-    at_least: torch.dtype | None = None,
+    dtype: torch.dtype,
     *,
     form: str | None = None,
 ) -> Tensor:
@@ -70,7 +74,6 @@ def all_ratios(
 
     A `form` that is the name of a ratio says that this is it, and lets a GPU form it on the way.
     """
-    dtype = result_dtype(volume, boxes, at_least)
     if form is not None and kernels_take(volume, boxes):
         return scores_by_kernels(volume, boxes, form, getattr(ratio, "keywords", {}), dtype)
     masks, count = volume.starts.shape[0], boxes.shape[0]  # no len(), which a graph forgets

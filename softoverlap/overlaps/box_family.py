@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import partial
-from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -28,7 +27,6 @@ from softoverlap.overlaps._extremes import (
 from softoverlap.overlaps.overlap import Overlap, Pairs
 
 _WORTH_A_LOOK = 1 << 12  # pairs
-_NONE: Mapping[str, Any] = MappingProxyType({})
 
 Terms = tuple[Tensor, list[Tensor]]
 """A score in [0, 1], such as the IoU, and the penalties, each at least 0, that are taken off it.
@@ -72,9 +70,7 @@ class BoxLikeOverlap(Overlap):
     def _aligned(self) -> BoxPairs:
         return BoxPairs(self)
 
-    def check(
-        self, validate: bool | None, parameters: Mapping[str, Any] = _NONE, /, **boxes: Any
-    ) -> None:
+    def check(self, validate: bool | None, parameters: Mapping[str, Any], /, **boxes: Any) -> None:
         """Refuse what is not two sets of boxes of one layout; they are called as they are given."""
         raise NotImplementedError
 
@@ -248,7 +244,7 @@ class BoxOverlap(BoxLikeOverlap):
     """
 
     _layout = CORNERS
-    least_iou: Callable[[float], float] | None
+    _least_iou: Callable[[float], float] | None
 
     def __init__(
         self,
@@ -260,7 +256,15 @@ class BoxOverlap(BoxLikeOverlap):
         super().__init__(definition, **facts)
         if least_iou is None and self.zero_apart:
             least_iou = _any_iou
-        vars(self).update(least_iou=least_iou)
+        vars(self).update(_least_iou=least_iou)
+
+    @property
+    def least_iou(self) -> Callable[[float], float] | None:
+        """From a threshold to the lowest IoU, on plain axes, of boxes whose overlap exceeds it.
+
+        None says that any boxes may exceed it, as all may where an axis comes round.
+        """
+        return None if self.period is not None else self._least_iou
 
     @property
     def period(self) -> Period:
@@ -302,9 +306,7 @@ class BoxOverlap(BoxLikeOverlap):
         """
         return self._of_all(pred, target, block_size, validate, parameters)
 
-    def check(
-        self, validate: bool | None, parameters: Mapping[str, Any] = _NONE, /, **boxes: Any
-    ) -> None:
+    def check(self, validate: bool | None, parameters: Mapping[str, Any], /, **boxes: Any) -> None:
         """Refuse what is not two sets of boxes of one layout; they are called as they are given."""
         (first, pred), (second, target) = boxes.items()
         check_boxes(**{first: pred}, validate=validate)
@@ -344,9 +346,7 @@ class RotatedBoxOverlap(BoxLikeOverlap):
         """
         return self._of_all(pred, target, block_size, validate, parameters)
 
-    def check(
-        self, validate: bool | None, parameters: Mapping[str, Any] = _NONE, /, **boxes: Any
-    ) -> None:
+    def check(self, validate: bool | None, parameters: Mapping[str, Any], /, **boxes: Any) -> None:
         """Refuse what is not two sets of oriented boxes with as many parameters."""
         (first, pred), (second, target) = boxes.items()
         check_rotated_boxes(**{first: pred}, validate=validate)

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from softoverlap._types import Boxes
@@ -87,8 +88,8 @@ class MaskBoxOverlap(Overlap):
         """
         ratio = self.defined(parameters)
 
-        def score(volume: SummedVolume, boxes: Tensor) -> Tensor:
-            found = all_ratios(ratio, volume, boxes, form=self._form)
+        def score(volume: SummedVolume, boxes: Tensor, dtype: torch.dtype) -> Tensor:
+            found = all_ratios(ratio, volume, boxes, dtype, form=self._form)
             if self._penalty is None:
                 return found
             return less_penalty(found, self._penalty, volume, boxes)

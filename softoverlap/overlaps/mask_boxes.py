@@ -48,7 +48,7 @@ def mask_box_mass(masks: AnyMasks, boxes: Boxes, *, validate: bool | None = None
         >>> mask_box_mass(mask, torch.tensor([[1.0, 3.0], [1.5, 2.25]]))
         tensor([[1.5000, 0.5000]])
     """
-    mass = partial(all_ratios, _mass_alone, at_least=torch.float32, form="mass")
+    mass = partial(all_ratios, _mass_alone, form="mass")
     return in_parts(mass, masks, boxes, validate, at_least=torch.float32)
 
 

@@ -108,13 +108,8 @@ def clash_of(
     overlap: PairwiseScore,
     threshold: float,
 ) -> Clash:
-    """Boxes of one class clash where their overlap is above the threshold.
-
-    Which boxes meet is cheap to tell on plain axes only: on one that comes round all are scored.
-    """
+    """Boxes of one class clash where their overlap is above the threshold."""
     if not isinstance(overlap, BoxOverlap) or overlap.least_iou is None or threshold < 0:
-        return _dense_clash(boxes, labels, overlap, threshold)
-    if overlap.period is not None:
         return _dense_clash(boxes, labels, overlap, threshold)
     corners = boxes.mT.contiguous()  # an overlap reads coordinate by coordinate
     return MeetingClash(
