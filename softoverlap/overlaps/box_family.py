@@ -35,6 +35,7 @@ A loss with a power (alpha-IoU) raises each of them by itself.
 """
 
 Definition = Callable[[Tensor, Tensor], Terms]
+Parameters = Mapping[str, Any]
 
 
 class BoxLikeOverlap(Overlap):
@@ -70,11 +71,11 @@ class BoxLikeOverlap(Overlap):
     def _aligned(self) -> BoxPairs:
         return BoxPairs(self)
 
-    def check(self, validate: bool | None, parameters: Mapping[str, Any], /, **boxes: Any) -> None:
+    def check(self, validate: bool | None, parameters: Parameters, /, **boxes: Any) -> None:
         """Refuse what is not two sets of boxes of one layout; they are called as they are given."""
         raise NotImplementedError
 
-    def _period(self, parameters: Mapping[str, Any]) -> Period:
+    def _period(self, parameters: Parameters) -> Period:
         """After which lengths the axes come round."""
         given = parameters if "period" in parameters else self._parameters
         return given.get("period")
@@ -94,7 +95,7 @@ class BoxLikeOverlap(Overlap):
         target: Tensor,
         block_size: int | None,
         validate: bool | None,
-        parameters: Mapping[str, Any],
+        parameters: Parameters,
     ) -> Tensor:
         score = partial(_total, self._scaled(self.defined(parameters), parameters))
         self.check(validate, parameters, pred=pred, target=target)
@@ -102,7 +103,7 @@ class BoxLikeOverlap(Overlap):
         return pairwise(score, *wide, block_size).to(score_dtype(pred, target))
 
     def _of_pairs(
-        self, pred: Tensor, target: Tensor, validate: bool | None, parameters: Mapping[str, Any]
+        self, pred: Tensor, target: Tensor, validate: bool | None, parameters: Parameters
     ) -> Tensor:
         called = self.pairs.__name__
         (total,) = self._of_rows(_alone, parameters, called, validate, pred=pred, target=target)
@@ -111,7 +112,7 @@ class BoxLikeOverlap(Overlap):
     def _of_rows(
         self,
         kind: Callable[[Definition, Tensor, Tensor], tuple[Tensor, ...]],
-        parameters: Mapping[str, Any],
+        parameters: Parameters,
         called: str,
         validate: bool | None,
         **boxes: Any,
@@ -134,7 +135,7 @@ class BoxLikeOverlap(Overlap):
             found = aligned(partial(kind, self._scaled(definition, parameters)), a, b)
         return found
 
-    def _scaled(self, definition: Definition, parameters: Mapping[str, Any]) -> Definition:
+    def _scaled(self, definition: Definition, parameters: Parameters) -> Definition:
         """The definition of boxes of any size; a period would have to be scaled, too."""
         if not self.scale_free or self._period(parameters) is not None:
             return definition
@@ -271,7 +272,7 @@ class BoxOverlap(BoxLikeOverlap):
         """After which length each axis comes round; None where none does."""
         return self._period({})
 
-    def _values(self, given: Mapping[str, Any], called: str) -> dict[str, Any]:
+    def _values(self, given: Parameters, called: str) -> dict[str, Any]:
         if "period" in given:
             given = {**given, "period": as_period(given["period"])}
         return super()._values(given, called)
@@ -306,7 +307,7 @@ class BoxOverlap(BoxLikeOverlap):
         """
         return self._of_all(pred, target, block_size, validate, parameters)
 
-    def check(self, validate: bool | None, parameters: Mapping[str, Any], /, **boxes: Any) -> None:
+    def check(self, validate: bool | None, parameters: Parameters, /, **boxes: Any) -> None:
         """Refuse what is not two sets of boxes of one layout; they are called as they are given."""
         (first, pred), (second, target) = boxes.items()
         check_boxes(**{first: pred}, validate=validate)
@@ -346,7 +347,7 @@ class RotatedBoxOverlap(BoxLikeOverlap):
         """
         return self._of_all(pred, target, block_size, validate, parameters)
 
-    def check(self, validate: bool | None, parameters: Mapping[str, Any], /, **boxes: Any) -> None:
+    def check(self, validate: bool | None, parameters: Parameters, /, **boxes: Any) -> None:
         """Refuse what is not two sets of oriented boxes with as many parameters."""
         (first, pred), (second, target) = boxes.items()
         check_rotated_boxes(**{first: pred}, validate=validate)
