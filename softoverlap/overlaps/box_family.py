@@ -261,10 +261,7 @@ class BoxOverlap(BoxLikeOverlap):
 
     @property
     def least_iou(self) -> Callable[[float], float] | None:
-        """From a threshold to the lowest IoU, on plain axes, of boxes whose overlap exceeds it.
-
-        None says that any boxes may exceed it, as all may where an axis comes round.
-        """
+        """As it was given; None, all pairs, where an axis comes round."""
         return None if self.period is not None else self._least_iou
 
     @property
