@@ -77,8 +77,7 @@ class BoxLikeOverlap(Overlap):
 
     def _period(self, parameters: Parameters) -> Period:
         """After which lengths the axes come round."""
-        given = parameters if "period" in parameters else self._parameters
-        return given.get("period")
+        return (parameters if "period" in parameters else self._parameters).get("period")
 
     def terms(self, validate: bool | None, **boxes: Any) -> Terms:
         """The score and the penalties of aligned boxes; they are called as they are given."""
