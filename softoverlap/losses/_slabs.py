@@ -6,9 +6,10 @@ the input but its gradient.
 
 Forward, a slab of about a million numbers is activated, looked at (does each value lie in [0, 1]?)
 and added up: of each item and channel the intersection, the size of the prediction and that of the
-target, and, where it is asked for, the cross entropy. Only the inputs are kept. Backward, the loss
-hands down its derivative by each of those sums, three numbers an item and channel. Each slab is
-activated again (that of a batch of a single one is kept), and its gradient is written:
+target, and, where it is asked for, the cross entropy. Backward, the loss hands down its derivative
+by each of those sums, three numbers an item and channel, and a slab's gradient is written. It takes
+the place of the probabilities, which are kept where a gradient may be asked for, so that both
+together are one volume; a second gradient activates the slabs again. The derivatives are
 
     product   dI/dp = y                                 dP/dp = 1
     min       dI/dp = 1 where p < y, ½ where p = y      dP/dp = 1
@@ -43,7 +44,15 @@ from softoverlap import masks
 from softoverlap._autograd import has_tangent, held_gradient, is_batched, plain_gradients
 from softoverlap._checks import is_traced, should_validate
 from softoverlap._types import TAKEN, accumulation_dtype, plain
-from softoverlap.losses._volumes import ROW, Plan, RefusedError, Volumes, Where, without
+from softoverlap.losses._volumes import (
+    ROW,
+    Plan,
+    RefusedError,
+    Volumes,
+    Where,
+    held_probabilities,
+    without,
+)
 from softoverlap.losses.inputs import Preparation
 
 
@@ -72,7 +81,9 @@ def volume_sums(
     expected = (len(input), 1, *input.shape[2:]) if labels else input.shape
     if target.shape != expected or accumulation_dtype(input) != dtype:
         return None
-    plan = Plan(prepare, form, entropy, labels, should_validate(prepare.validate, input), dtype)
+    looks = should_validate(prepare.validate, input)
+    keeps = torch.is_grad_enabled() and input.requires_grad
+    plan = Plan(prepare, form, entropy, labels, looks, dtype, keeps)
     try:
         return Sums(*_Sums.apply(input, target, plan))  # pyright: ignore
     except RefusedError:
@@ -111,10 +122,10 @@ def _is_covered(prepare: Preparation, input: object, target: object) -> bool:
 class _Sums(torch.autograd.Function):
     @staticmethod
     def forward(ctx, input, target, plan):
-        volumes = _Fused(input, target, plan)
+        volumes = _Fused(input, target, plan, held_probabilities(input, plan))
         sizes, entropy, densest = volumes.summed()
         ctx.save_for_backward(input, target, sizes)
-        ctx.plan, ctx.may_tie, ctx.known = plan, volumes.may_tie, volumes.known
+        ctx.plan, ctx.may_tie, ctx.held = plan, volumes.may_tie, volumes.held
         return sizes, entropy, densest
 
     @staticmethod
@@ -124,7 +135,8 @@ class _Sums(torch.autograd.Function):
             plain = partial(_plain_outputs, ctx.plan, target)
             wanted = gradients[: 1 + ctx.plan.entropy]
             return *plain_gradients(plain, [input], [True], wanted), None, None
-        by_sizes, volumes = _held(sizes, gradients[0]), _Fused(input, target, ctx.plan, ctx.known)
+        held, ctx.held = ctx.held, None  # the gradient takes its place
+        by_sizes, volumes = _held(sizes, gradients[0]), _Fused(input, target, ctx.plan, held)
         return volumes.gradient(by_sizes, gradients[1], ctx.may_tie), None, None
 
 
@@ -152,8 +164,6 @@ class _Fused(Volumes):
             if self.plan.entropy:
                 entropy += self.cross_entropy(where, truth)
             pred = self.activated(where, looks=self.plan.looks)
-            if self.keeps:
-                self.known = pred
             place = self.place(where)
             for total, part in zip(sizes, self.measured(*self.kept(pred, truth)), strict=True):
                 total[place].add_(part)
@@ -164,7 +174,8 @@ class _Fused(Volumes):
 
     def cross_entropy(self, where: Where, truth: Tensor) -> Tensor:
         """Σ s · log Σ exp z - Σ y · z of a slab; z is how far logits lie below the largest."""
-        logits = self.below_largest("pred", self.read("logits", self.input[where]))
+        logits = self.read("logits", self.input[where])
+        logits = self.below_largest(logits, out=self.room("pred", logits.shape))
         product = torch.mul(logits, truth, out=self.room("product", truth.shape))
         logs = logits.exp_().sum(dim=1, keepdim=True).log_()
         if not self.plan.labels:
@@ -178,7 +189,7 @@ class _Fused(Volumes):
         """The three sums of a slab; a prediction that is in a room is overwritten."""
         room = (
             pred
-            if self.plan.activates and self.plan.form == "min" and not self.keeps
+            if self.plan.activates and self.plan.form == "min" and self.held is None
             else self.room("product", pred.shape)
         )
         if self.plan.form == "squared":
@@ -191,16 +202,17 @@ class _Fused(Volumes):
 
     def gradient(self, by_sizes: Tensor, by_entropy: Tensor, may_tie: bool) -> Tensor:
         """The gradient to the input, in its dtype and, where that is dense, its layout."""
-        gradient = torch.empty_like(self.given)
+        gradient = torch.empty_like(self.given) if self.held is None else self.held
         whole = gradient.flatten(2)  # a view, unless axes lie in memory in an order of their own
         if self.left_out:
             whole[:, : self.left_out] = 0
         factors = _factors(self.plan.form, by_sizes.to(self.plan.dtype).unsqueeze(-1))
         for where in self.slabs():
             slab = without(self.left_out, whole)[where]
-            truth, pred = self.truth(where), self.activated(where)
-            own = self.own(slab)
-            slope = self.room("slope", slab.shape) if self.prepare.softmax else own
+            truth, own = self.truth(where), self.own(slab)
+            pred = self.activated(where) if self.known is None else self.known[where]
+            apart = self.prepare.softmax or self.plan.entropy or self.known is not None
+            slope = self.room("slope", slab.shape) if apart else own
             if self.skipped:
                 slope[:, : self.skipped] = 0
             place = self.place(where)
@@ -210,9 +222,10 @@ class _Fused(Volumes):
             ignored = self.ignored(where)
             if ignored is not None:
                 slope.masked_fill_(ignored, 0)
-            self.chained(slope, pred, own)
+            self.chained(slope, pred, into=slope if self.plan.entropy else own)
             if self.plan.entropy:
-                own.add_(self.entropy_slope(where, pred, truth), alpha=by_entropy.item())
+                by_logits = self.entropy_slope(where, pred, truth)
+                torch.add(slope, by_logits, alpha=by_entropy.item(), out=own)
             if own is not slab:
                 slab.copy_(own)
         if whole.data_ptr() != gradient.data_ptr():
@@ -234,27 +247,29 @@ class _Fused(Volumes):
             slope.addcmul_(pred, shift) if self.plan.form == "squared" else slope.add_(shift)
             return
         torch.sub(truth, pred, out=slope).sign_()
-        if may_tie:
+        if may_tie and torch.count_nonzero(slope) < slope.numel():
             equal = slope == 0
             slope.masked_fill_(equal & (truth == 1), 1).masked_fill_(equal & (truth == 0), -1)
         torch.addcmul(shift, slope.add_(1), factor, out=slope)  # exact, as is 0, 1 or 2 times it
 
-    def chained(self, slope: Tensor, pred: Tensor, into: Tensor) -> Tensor:
-        """The derivative by the logits, from that by the probabilities; in its place or a room."""
+    def chained(self, slope: Tensor, pred: Tensor, *, into: Tensor) -> None:
+        """Write the derivative by the logits, from that by the probabilities."""
         if self.prepare.sigmoid:
-            return torch.ops.aten.sigmoid_backward.grad_input(slope, pred, grad_input=slope)
-        if self.prepare.softmax:
-            torch.mul(slope, pred, out=into)
-            slope.sub_(torch.sum(into, dim=1, keepdim=True))
-            return torch.mul(slope, pred, out=into)
-        return slope
+            torch.ops.aten.sigmoid_backward.grad_input(slope, pred, grad_input=into)
+        elif self.prepare.softmax:
+            total, pairs = self.room("total", slope[:, :1].shape).zero_(), (slope, pred)
+            for one, other in zip(*(each.split(1, dim=1) for each in pairs), strict=True):
+                total.addcmul_(one, other)  # reads less than a product and its sum would
+            torch.mul(slope.sub_(total), pred, out=into)
+        elif into is not slope:
+            into.copy_(slope)
 
     def entropy_slope(self, where: Where, pred: Tensor, truth: Tensor) -> Tensor:
         """The derivative of the cross entropy, s · softmax - y, by the logits of a slab."""
         shares = pred
         if not self.prepare.softmax:
             logits = self.read("logits", self.input[where])
-            shares = self.softmax("logs", logits)
+            shares = self.softmax(logits, out=self.room("logs", logits.shape))
         if not self.plan.labels:
             shares.mul_(truth.sum(dim=1, keepdim=True))
         return shares.sub_(truth)

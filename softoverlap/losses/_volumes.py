@@ -28,6 +28,7 @@ class Plan:
     labels: bool  # whether the target holds labels, not masks
     looks: bool
     dtype: torch.dtype
+    keeps: bool  # whether a gradient may be asked for, of probabilities that are kept until then
 
     @property
     def activates(self) -> bool:
@@ -50,21 +51,20 @@ class Volumes:
     The background that does not count is left out at once or, where the channels of a voxel are
     coupled, `skipped` after the activation.
 
-    A batch of a single slab, where fixed costs rule, `keeps` its prediction for the gradient; then
-    it is `known`.
+    Probabilities that are `held` lie in a tensor like the input. The gradient takes their place,
+    slab by slab: so that no volume is held beyond it, and nothing is activated twice.
     """
 
     def __init__(
-        self, input: Tensor, target: Tensor, plan: Plan, known: Tensor | None = None
+        self, input: Tensor, target: Tensor, plan: Plan, held: Tensor | None = None
     ) -> None:
         self.plan, self.prepare, self.given = plan, plan.prepare, input
         background = int(not plan.prepare.include_background)
         self.skipped, self.left_out = (background, 0) if plan.coupled else (0, background)
         self.input, self.labels = without(self.left_out, input.flatten(2)), target.flatten(2)
         self.target = self.labels if plan.labels else without(self.left_out, self.labels)
-        self.known = known
-        alone = self.input.numel() <= AT_ONCE and len(list(self.slabs())) == 1
-        self.keeps = alone and plan.activates and not plan.entropy
+        self.held = held
+        self.known = None if held is None else without(self.left_out, held.flatten(2))
         self.rooms: dict[str, Tensor] = {}
         self.densest = 0.0
         self.extremes = {"input": (torch.inf, -torch.inf), "target": (torch.inf, -torch.inf)}
@@ -100,29 +100,25 @@ class Volumes:
 
     def activated(self, where: Where, *, looks: bool = False) -> Tensor:
         """The prediction of a slab, 0 in voxels that do not count."""
-        if self.known is not None:
-            return self.known
         logits = self.read("logits", self.input[where])
-        if self.prepare.sigmoid:
-            pred = torch.sigmoid(logits, out=self.room("pred", logits.shape))
-        elif self.prepare.softmax:
-            pred = self.softmax("pred", logits)
-        else:
-            pred = logits
-        pred = self.without_ignored("pred", pred, where)
-        if looks and not self.plan.activates:  # else they are in [0, 1], or NaN
+        if self.plan.activates:
+            into = self.room("pred", logits.shape) if self.known is None else self.known[where]
+            activate = self.softmax if self.prepare.softmax else torch.sigmoid
+            pred, ignored = activate(logits, out=into), self.ignored(where)
+            return pred if ignored is None else pred.masked_fill_(ignored, 0)  # in [0, 1], or NaN
+        pred = self.without_ignored("pred", logits, where)
+        if looks:
             self.look("input", pred, self.input.dtype)
         return pred
 
-    def softmax(self, name: str, logits: Tensor) -> Tensor:
-        """The softmax of a slab, in a room; torch would put the channels side by side first."""
-        shares = self.below_largest(name, logits).exp_()
+    def softmax(self, logits: Tensor, *, out: Tensor) -> Tensor:
+        """The softmax of a slab; torch would put the channels side by side first."""
+        shares = self.below_largest(logits, out=out).exp_()
         return shares.div_(shares.sum(dim=1, keepdim=True))
 
-    def below_largest(self, name: str, logits: Tensor) -> Tensor:
-        """How far the logits of a slab lie below the largest of their voxel, in a room."""
-        largest = logits.amax(dim=1, keepdim=True)
-        return torch.sub(logits, largest, out=self.room(name, logits.shape))
+    def below_largest(self, logits: Tensor, *, out: Tensor) -> Tensor:
+        """How far the logits of a slab lie below the largest of their voxel."""
+        return torch.sub(logits, logits.amax(dim=1, keepdim=True), out=out)
 
     def truth(self, where: Where, *, looks: bool = False) -> Tensor:
         """The target of a slab, 0 in voxels that do not count."""
@@ -202,6 +198,16 @@ class Volumes:
         if name not in self.rooms:  # the first slab is the largest
             self.rooms[name] = torch.empty(count, dtype=self.plan.dtype)
         return self.rooms[name][:count].view(shape)
+
+
+def held_probabilities(input: Tensor, plan: Plan) -> Tensor | None:
+    """Where the probabilities of a volume are kept, and its gradient later; None if nowhere."""
+    if not (plan.keeps and plan.activates and input.dtype == plan.dtype):
+        return None
+    held = torch.empty_like(input)
+    voxels = held.flatten(2)
+    side_by_side = voxels.data_ptr() == held.data_ptr() and voxels.stride(-1) == 1
+    return held if side_by_side else None
 
 
 def without(background: int, channels: Tensor) -> Tensor:

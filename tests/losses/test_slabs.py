@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from functools import partial
 
 import pytest
 import torch
@@ -330,10 +331,18 @@ def test_labels_made_in_inference_mode_are_taken():
 
 
 @pytest.mark.parametrize("activation", ["sigmoid", "softmax"])
-def test_a_prediction_that_is_kept_gives_the_same_gradient_again(activation):
+@pytest.mark.parametrize(
+    "loss", [SoftDiceLoss, SoftDiceCELoss, partial(SoftDiceLoss, include_background=False)]
+)
+def test_a_second_gradient_is_the_first_though_that_took_the_place_of_the_prediction(
+    loss, activation
+):
     generator = torch.Generator().manual_seed(0)
-    logits = torch.randn(2, 3, 9, 8, generator=generator).requires_grad_()
-    target = torch.rand(2, 3, 9, 8, generator=generator)
-    loss = SoftDiceLoss(**{activation: True})(logits, target)
-    first, second = (torch.autograd.grad(loss, logits, retain_graph=True)[0] for _ in range(2))
-    assert torch.equal(first, second)
+    logits = torch.randn(2, 3, 200, 150, generator=generator).requires_grad_()
+    target = torch.rand(2, 3, 200, 150, generator=generator).softmax(dim=1)
+    value = loss(**{activation: True})(logits, target)
+    first = torch.autograd.grad(value, logits, retain_graph=True)[0]
+    expected = first.clone()
+    second = torch.autograd.grad(value, logits)[0]
+    assert torch.equal(second, expected)
+    assert torch.equal(first, expected)
