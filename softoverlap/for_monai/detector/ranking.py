@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from softoverlap._checks import check_choice
+from softoverlap._checks import check_choice, is_finite
 from softoverlap._types import plain
 from softoverlap.losses import iou_aware_score
 
@@ -93,7 +93,7 @@ def in_rows(
 def finite_maps(maps: Sequence[Tensor]) -> list[Tensor]:
     """The maps in float32; NaN in them is an error."""
     wide = [plain(level).float().contiguous() for level in maps]
-    if not all(bool(torch.isfinite(level).all()) for level in wide):
+    if not all(map(is_finite, wide)):
         raise ValueError(
             "network must return finite values, got NaN or infinity: "
             "has the training diverged, or does its checkpoint hold NaN?"

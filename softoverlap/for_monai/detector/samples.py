@@ -82,24 +82,25 @@ def classification_samples(
 def _classification_sample(
     logits: Float[Tensor, "anchors classes"], assigned: Assignment, sampler: Any
 ) -> tuple[Tensor, Tensor, Tensor]:
-    wanted, rows, weights = torch.zeros_like(logits), assigned.rows, assigned.weights
-    wanted[rows, assigned.labels[assigned.served]] = weights.target[rows].to(wanted)
-    chosen = _sampled_rows(sampler, logits, assigned)
-    return logits[chosen], wanted[chosen], weights.cls_weight[chosen].to(logits)
-
-
-def _sampled_rows(
-    sampler: Any, logits: Float[Tensor, "anchors classes"], assigned: Assignment
-) -> Int[Tensor, "rows"]:
-    """Rows of the anchors that the sampler picks; without one, all that are not ignored.
+    """Without a sampler all anchors, of which the ignored ones weigh nothing.
 
     Background that weighs nothing is ignored too, so that no sample is spent on it.
     """
-    index = assigned.index
-    ignored = (index == -2) | ((index < 0) & (assigned.weights.cls_weight == 0))
+    wanted, rows, weights = torch.zeros_like(logits), assigned.rows, assigned.weights
+    wanted[rows, assigned.labels[assigned.served]] = weights.target[rows].to(wanted)
+    index, weight = assigned.index, weights.cls_weight.to(logits)
+    ignored = (index == -2) | ((index < 0) & (weight == 0))
     if sampler is None:
-        return (~ignored).nonzero()[:, 0]
-    labels = [index.masked_fill(ignored, -2) + 1]  # as MONAI: -1 ignored, 0 background
+        return logits, wanted, weight.masked_fill(ignored, 0)
+    chosen = _sampled_rows(sampler, logits, index.masked_fill(ignored, -2))
+    return logits[chosen], wanted[chosen], weight[chosen]
+
+
+def _sampled_rows(
+    sampler: Any, logits: Float[Tensor, "anchors classes"], index: Int[Tensor, "anchors"]
+) -> Int[Tensor, "rows"]:
+    """Rows of the anchors that the sampler picks."""
+    labels = [index + 1]  # as MONAI: -1 ignored, 0 background
     if isinstance(sampler, HardNegativeSampler):
         positive, negative = sampler(labels, logits.amax(dim=1).detach())
     else:

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Bool, Float, Shaped
 from torch import Tensor
 
-from softoverlap._checks import check_boxes, check_tensors, should_validate
+from softoverlap._checks import check_boxes, check_tensors, is_finite, should_validate
 from softoverlap._types import plain
 from softoverlap.anchors import Matches
 from softoverlap.lesion import Lesion
@@ -179,6 +179,6 @@ def checked_images(images: list[Tensor] | Tensor) -> list[Tensor] | Tensor:
         raise ValueError("input_images must hold at least one image, got none")
     for number, image in enumerate(images):
         check_tensors(**{f"input_images[{number}]": image})
-        if should_validate(None, image) and not bool(torch.isfinite(image).all()):
+        if should_validate(None, image) and not is_finite(image):
             raise ValueError(f"input_images[{number}] must hold finite values, got NaN or infinity")
     return plain(images) if isinstance(images, Tensor) else [plain(image) for image in images]

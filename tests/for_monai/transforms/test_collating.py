@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+import pickle
+from multiprocessing.reduction import ForkingPickler
+
 import pytest
 import torch
-from monai.data import CacheDataset, DataLoader, PersistentDataset, decollate_batch
+from monai.data import (
+    CacheDataset,
+    DataLoader,
+    MetaTensor,
+    PersistentDataset,
+    decollate_batch,
+)
 from monai.transforms import Compose, Flipd, RandSpatialCropSamplesd
 
 from softoverlap.for_monai import (
     LesionInstancesd,
     LesionsFromInstancesd,
     LesionWeightMapd,
+    PerItem,
     lesion_collate,
 )
 from softoverlap.lesion import Lesion
@@ -93,3 +103,32 @@ def test_what_is_no_batch_is_refused():
         lesion_collate([torch.zeros(1)])
     with pytest.raises(ValueError, match="items with the same keys"):
         lesion_collate([{"a": 1}, {"b": 1}])
+
+
+def test_a_batch_goes_from_a_process_to_another_as_it_is():
+    """Small tensors go by value; large and other ones as torch sends them."""
+    lesion = read(ITEMS)[0]["lesions"][0]
+    values = PerItem(
+        [
+            [lesion],
+            torch.zeros(0, 4),
+            torch.rand(200, 200),
+            torch.ones(2, dtype=torch.bfloat16),
+            {"affine": MetaTensor(torch.eye(3))},
+        ]
+    )
+    taken = pickle.loads(ForkingPickler.dumps(values))
+    assert type(taken) is PerItem
+    for name in ("box", "crop", "offset", "centre"):
+        assert torch.equal(getattr(taken[0][0], name), getattr(lesion, name))
+    taken[0][0].crop.add_(1)  # their own
+    assert all(torch.equal(one, other) for one, other in zip(taken[1:4], values[1:4], strict=True))
+    assert [each.dtype for each in taken[1:4]] == [each.dtype for each in values[1:4]]
+    assert torch.equal(taken[4]["affine"].affine, values[4]["affine"].affine)
+
+
+def test_lesions_of_a_loaders_worker_need_no_files():
+    """Each tensor that is shared is opened in the process that takes it, at a cost of its own."""
+    batch = lesion_collate(read(ITEMS))
+    assert sum(map(len, batch["lesions"])) > 1
+    assert b"rebuild_storage" not in bytes(ForkingPickler.dumps(batch["lesions"]))
