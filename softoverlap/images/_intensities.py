@@ -42,7 +42,7 @@ def labels_or_other(values: Tensor, high: int) -> str:
     return "labels" if kinds <= MAX_LABELS and _in_regions(values, seen) else "other"
 
 
-def as_of_tissue(values: Tensor, scale: float) -> bool:
+def as_of_tissue(values: Tensor, scale: float | int) -> bool:
     """Whether many values lie well between the ends of the scale, as in no map of lesions."""
     if values.numel() < ENOUGH_VALUES:
         return False
