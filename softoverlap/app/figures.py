@@ -31,6 +31,9 @@ def counts_none(point: Mapping[str, Any]) -> bool:
 FEW_PATIENTS = 10
 """Below, a bootstrap interval is rough."""
 
+FEWEST_PATIENTS = 5
+"""Below, there is no bootstrap interval: the draws differ too little to tell anything."""
+
 Ends = Sequence[float | int | None] | None
 """Both ends of an interval, None or NaN where it is not defined."""
 

@@ -2,34 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor
 
 from softoverlap._checks import check_choice, check_tensors, refusal
 from softoverlap._types import is_number, plain
+from softoverlap.images._intensities import (
+    LARGEST_LABEL,
+    MAX_LABELS,
+    MOST_FLOOR,
+    as_of_tissue,
+    blocks,
+    bounds,
+    is_whole,
+    labels_or_other,
+)
 from softoverlap.images.geometry import Volume
 from softoverlap.images.noted import Noted, warned
 
 VALUES = ("auto", "probabilities", "percent", "0-255", "labels")
 """The ways in which `as_probabilities` can read values."""
-
-MAX_LABELS = 512
-"""Whole numbers with more distinct values than this are intensities, not labels."""
-
-FEW_LABELS = 16
-"""Up to this many distinct values are always labels; more must form regions."""
-
-LEAST_REGION = 1 / 3
-"""Smallest median share of a label's neighbours, without background, with the same label."""
-
-MOST_FLOOR = 0.1
-"""Largest lowest value of a map, as a share of its scale; that of a scan may be higher."""
-
-LARGEST_LABEL = 1 << 24
-"""Larger whole numbers are not labels; float32 is exact up to here."""
 
 NEAR_WHOLE = 0.1
 """How far labels may be from whole numbers that were stored scaled, as 2 that reads as 2.00003."""
@@ -56,7 +49,8 @@ def value_kind(data: Shaped[Tensor, "*shape"]) -> str:
     Whole numbers with up to 16 distinct values are labels. With 17 to 512 distinct values they are
     labels if they form regions, as structures do and intensities do not: for half of the labels, at
     least a third of the neighbours that are not background have the same label. Values with
-    fractions are not percent or 0-255 if the lowest is above a tenth of the scale.
+    fractions are not percent or 0-255 if the lowest is above a tenth of the scale, or, of 1000 or
+    more, if over a fifth lie between a tenth and nine tenths of it, as the tissue of a scan does.
 
     Labels that were stored scaled count as the whole numbers they are near (2 for 2.00003).
 
@@ -83,16 +77,18 @@ def value_kind(data: Shaped[Tensor, "*shape"]) -> str:
         return "binary"
     whole_labels = unscaled(values)
     values = values if whole_labels is None else whole_labels
-    low, high = _bounds(values)
+    low, high = bounds(values)
     if not (low >= -_SLACK and high < float("inf")):  # NaN too
         return "other"
-    whole = _whole(values)
+    whole = is_whole(values)
     if high <= 1 + _SLACK:
         return "binary" if whole else "probabilities"
     if whole:
-        return {100.0: "percent", 255.0: "0-255"}.get(high) or _labels_or_other(values, int(high))
+        return {100.0: "percent", 255.0: "0-255"}.get(high) or labels_or_other(values, int(high))
     kind, scale = ("percent", 100) if high <= 100 else ("0-255", 255)
-    return kind if high <= scale and low <= MOST_FLOOR * scale else "other"
+    if high > scale or low > MOST_FLOOR * scale or as_of_tissue(values, scale):
+        return "other"
+    return kind
 
 
 def as_probabilities(
@@ -185,12 +181,12 @@ def unscaled(values: Shaped[Tensor, "*shape"]) -> Shaped[Tensor, "*shape"] | Non
     """
     if not values.is_floating_point() or not values.numel():
         return None
-    low, high = _bounds(values)
+    low, high = bounds(values)
     near = NEAR_WHOLE if high > 1.5 else NEAR_ONE
-    if not (low >= -near and 1 + _SLACK < high < LARGEST_LABEL) or _whole(values):
+    if not (low >= -near and 1 + _SLACK < high < LARGEST_LABEL) or is_whole(values):
         return None
     seen: set[float] = set()
-    for block in _blocks(values):
+    for block in blocks(values):
         if bool(((block - block.round()).abs() > near).any()):
             return None
         seen.update(block.unique().tolist())
@@ -212,67 +208,6 @@ def without_scale(numbers: Tensor, name: str) -> Noted[Tensor]:
     return whole_labels, (note,)
 
 
-def _bounds(values: Tensor) -> tuple[float, float]:
-    """The smallest and the largest value."""
-    low, high = _stored(values).aminmax()
-    return float(low), float(high)
-
-
-def _blocks(values: Tensor) -> Iterable[Tensor]:
-    """The values in pieces, so that memory never holds a second volume."""
-    return _stored(values).split(1 << 22)
-
-
-def _stored(values: Tensor) -> Tensor:
-    """The values in a row as they lie in memory, which is quick."""
-    order = sorted(range(values.ndim), key=values.stride, reverse=True)
-    return values.permute(order).flatten()
-
-
-def _whole(values: Tensor) -> bool:
-    """Whether all values are whole numbers."""
-    if not values.is_floating_point():
-        return True
-    return all(bool((block == block.round()).all()) for block in _blocks(values))
-
-
-def _labels_or_other(values: Tensor, high: int) -> str:
-    """Few distinct whole numbers, or regions of them, are labels; others are intensities."""
-    if high > LARGEST_LABEL:
-        return "other"
-    seen = torch.zeros(high + 1, dtype=torch.bool, device=values.device)
-    for block in _blocks(values):
-        seen[block.long()] = True
-    kinds = int(seen.sum())
-    if kinds <= FEW_LABELS:
-        return "labels"
-    return "labels" if kinds <= MAX_LABELS and _in_regions(values, seen) else "other"
-
-
-def _in_regions(values: Tensor, seen: Tensor) -> bool:
-    """Whether neighbours mostly share a label; labels that touch only background count as such."""
-    ranks = seen.cumsum(0) - 1
-    kinds = int(seen.sum())
-    same, pairs = torch.zeros(2, kinds, dtype=torch.long, device=values.device)
-    for axis in range(max(values.ndim - 3, 0), values.ndim):
-        length = values.shape[axis] - 1
-        first, second = values.narrow(axis, 0, length), values.narrow(axis, 1, length)
-        for first_slab, second_slab in zip(_slabs(first), _slabs(second), strict=True):
-            inside = (first_slab > 0) & (second_slab > 0)
-            a, b = ranks[first_slab[inside].long()], ranks[second_slab[inside].long()]
-            pairs += torch.bincount(a, minlength=kinds) + torch.bincount(b, minlength=kinds)
-            same += 2 * torch.bincount(a[a == b], minlength=kinds)
-    shares = torch.where(pairs > 0, same / pairs.clamp(min=1), 1.0)
-    return float(shares.median()) >= LEAST_REGION
-
-
-def _slabs(values: Tensor) -> Iterable[Tensor]:
-    """A volume a few slices at a time; channels one after another."""
-    slices = values.reshape(-1, *values.shape[-2:]) if values.ndim > 3 else values
-    per_slice = max(slices[:1].numel(), 1)
-    return slices.split(max((1 << 22) // per_slice, 1))
-
-
 def _with_label(values: str, label: int) -> str:
     if type(label) is not int:
         raise TypeError(f"label must be a whole number, got {label!r}")
@@ -286,8 +221,8 @@ def _with_label(values: str, label: int) -> str:
 def _labelled(numbers: Tensor, label: int | None, name: str) -> Noted[Tensor]:
     """1 for every label, or for the chosen one."""
     if numbers.numel() and numbers.dtype != torch.bool:
-        low, high = _bounds(numbers)
-        if not (0 <= low <= high < float("inf") and _whole(numbers)):
+        low, high = bounds(numbers)
+        if not (0 <= low <= high < float("inf") and is_whole(numbers)):
             raise ValueError(
                 f"{name} must hold labels, whole numbers from 0 on, got {_seen(numbers)}"
             )
@@ -306,7 +241,7 @@ def _scaled(numbers: Tensor, values: str, name: str) -> Noted[Tensor]:
     if numbers.dtype == torch.bool:
         return numbers if scale == 1 else numbers.float() / scale, ()
     if numbers.numel():
-        low, high = _bounds(numbers)
+        low, high = bounds(numbers)
         if not -_SLACK * scale <= low <= high <= scale * (1 + _SLACK):
             raise ValueError(f"{name} must hold {values} in [0, {scale:g}], got {_seen(numbers)}")
         if scale > 1 and 0 < high <= (1 if values == "percent" else 100):
@@ -331,8 +266,8 @@ def _float(numbers: Tensor) -> torch.dtype:
 
 
 def _seen(numbers: Tensor) -> str:
-    low, high = _bounds(numbers)
-    return f"{'whole numbers' if _whole(numbers) else 'values'} in [{low:g}, {high:g}]"
+    low, high = bounds(numbers)
+    return f"{'whole numbers' if is_whole(numbers) else 'values'} in [{low:g}, {high:g}]"
 
 
 def _choices(numbers: Tensor, kind: str, name: str, arguments: tuple[str, str]) -> str:

@@ -82,6 +82,18 @@ def test_the_intensities_of_a_scan_are_no_labels(dtype):
         assert value_kind(torch.stack([image, image])) == "other"
 
 
+@pytest.mark.parametrize(("scale", "kind"), [(255.0, "0-255"), (100.0, "percent")])
+def test_fractions_of_a_scan_are_no_map_and_those_of_a_map_no_scan(scale, kind):
+    places = torch.stack(torch.meshgrid(*3 * [torch.arange(24.0)], indexing="ij"))
+    distance = (places - 12).norm(dim=0)
+    for radius in (3, 10):
+        assert value_kind(scale * torch.sigmoid(3 * (radius - distance))) == kind
+    noise = torch.randn(24, 24, 24, generator=torch.Generator().manual_seed(0))
+    head = torch.where(distance < 9, 0.35 * scale, 0.0) + 0.04 * scale * noise.abs()
+    assert 0.5 * scale < float(head.max()) < scale
+    assert value_kind(head) == value_kind(head[None].double()) == "other"
+
+
 def test_a_soft_map_in_whole_numbers_is_no_label_map():
     places = torch.stack(torch.meshgrid(*3 * [torch.arange(24.0)], indexing="ij"))
     distance = (places - 12).norm(dim=0)

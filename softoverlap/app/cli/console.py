@@ -15,6 +15,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, TaskProgressColumn, TextColumn
 from rich.table import Table
+from rich.text import Text
 
 from softoverlap.app.cli.flags import flag_of, in_flags, running
 from softoverlap.app.cli.interrupts import finish_first, hear_interrupts, stop_if_interrupted
@@ -233,5 +234,5 @@ def print_evaluations(evaluations: Mapping[str, Evaluation]) -> None:
         point = result.point
         numbers = [point.threshold, point.sensitivity, point.precision, point.f1]
         numbers += [point.fps_per_scan, result.froc.cpm, result.ap10, result.ap50]
-        table.add_row(name, *(f"{number:.3f}" for number in numbers))
+        table.add_row(Text(name), *(f"{number:.3f}" for number in numbers))
     Console(width=None if console.is_terminal else 120, highlight=False).print(table)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from softoverlap.app.cli.console import CountBar, plural, say
+from softoverlap.app.cli.console import CountBar, message_of, plural, say
 
 if TYPE_CHECKING:
     from softoverlap.images import Case, CaseTable, LoadedCase, Split
@@ -30,23 +31,27 @@ Frame = Annotated[
 ]
 
 
-def list_cases(table: CaseTable, threshold: float) -> bool:
+def list_cases(table: CaseTable, threshold: float) -> tuple[bool, dict[str, int]]:
     """Read every case and print its contents, and every file that could not be paired.
 
     Returns:
-        Whether all cases can be used, none lacks a channel, and there is at least one lesion.
+        Whether all cases can be used, none lacks a channel, and there is at least one lesion; and
+        the number of lesions of each case.
     """
     from softoverlap.app.train import no_lesion, read_case
 
     lines, bad = [], 0
     lesions: Counter[int] = Counter()
+    of_cases: dict[str, int] = {}
     with CountBar("reading", len(table.cases), quiet=True) as bar:
         for case in table.cases:
             loaded, notes = read_case(case, threshold)
             bar(case.name)
             lines += [_line(case, loaded), *(f"    {note}" for note in notes)]
             bad += loaded is None
-            lesions.update([] if loaded is None else [lesion.label for lesion in loaded.lesions])
+            found = [] if loaded is None else loaded.lesions
+            lesions.update(lesion.label for lesion in found)
+            of_cases[case.name] = len(found)
     describe(table)
     for line in lines:
         say(line)
@@ -63,7 +68,7 @@ def list_cases(table: CaseTable, threshold: float) -> bool:
         say(f"{bad} of {plural(len(table.cases), 'case')} cannot be used")
     elif not total:
         say(no_lesion(len(table.cases), threshold))
-    return not bad and not table.incomplete and total > 0
+    return not bad and not table.incomplete and total > 0, of_cases
 
 
 def describe(table: CaseTable) -> None:
@@ -118,14 +123,30 @@ def say_split(table: CaseTable, split: Split) -> None:
     say(f"{_counts(split)}{unpaired}")
 
 
-def show_fold(table: CaseTable, data: Path, folds: int | str | None, fold: int | None) -> None:
-    """Print the size of the fold, if one is chosen."""
-    from softoverlap.images import split_of
+def show_split(
+    table: CaseTable, data: Path, values: Mapping[str, Any], lesions: Mapping[str, int]
+) -> None:
+    """Print which scans a training with these settings would hold out, and with how many lesions.
 
-    if folds is not None or fold is not None:
-        split = split_of(table, data, validation=0.0, folds=folds, fold=fold)
-        _say_fold(table, split)
-        say(_counts(split))
+    That a single patient cannot be split, which stops a training, is a warning here.
+    """
+    from softoverlap.app.train import few_held_out, training_split
+
+    try:
+        split = training_split(table, data, values)
+    except ValueError as error:
+        if len({case.patient for case in table.cases}) > 1 or values["fold"] is not None:
+            raise
+        say(f"warning: {message_of(error)}")
+        return
+    _say_fold(table, split)
+    say(_counts(split))
+    trained, held = (
+        sum(lesions[name] for name in part) for part in (split.fold.train, split.fold.validation)
+    )
+    say(f"{plural(trained, 'lesion')} to train on, {held} to validate on")
+    if few := few_held_out(held):
+        say(f"warning: {few}")
 
 
 def _say_fold(table: CaseTable, split: Split) -> None:

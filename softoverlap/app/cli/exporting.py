@@ -34,7 +34,8 @@ def export(
 
     Both take images (B, C, D, H, W) whose sides are multiples of the network's
     stride, and return classification logits and codes of boxes, level by level.
-    Anchors, thresholds and suppression stay outside. It needs the extra `train`.
+    Anchors, thresholds and suppression stay outside; the page "Detect" of the
+    documentation has the code for them. It needs the extra `train`.
 
     softoverlap export runs/mine/checkpoint.pt --output runs/mine/exported
     """

@@ -36,8 +36,6 @@ if TYPE_CHECKING:
     from softoverlap.app.train import PlannedScans, ScanFacts
     from softoverlap.images import Case, CaseTable, Split
 
-_VALIDATION = 0.2  # as in `train.yaml`
-
 
 @app.command()
 @one_line_errors
@@ -154,12 +152,14 @@ def _split(
     table: CaseTable, data: Path, validation: float | None, folds: int | None, fold: int | None
 ) -> Split:
     """The split of a training with the same options."""
-    from softoverlap.images import split_of
+    from softoverlap.app.train import data_settings, training_config, training_split
 
-    alone = len({case.patient for case in table.cases}) == 1
-    default = 0.0 if alone else _VALIDATION  # a training on one patient validates on nobody
-    share = default if validation is None else validation
-    return split_of(table, data, validation=share, folds=folds, fold=fold)
+    if validation is None and len({case.patient for case in table.cases}) == 1:
+        validation = 0.0  # a training on one patient validates on nobody
+    options = {"validation": validation, "folds": folds, "fold": fold}
+    settings = {name: value for name, value in options.items() if value is not None}
+    asked = data_settings(training_config(data, "", settings=settings))
+    return training_split(table, data, asked)
 
 
 def _read(cases: list[Case], threshold: float, axes: str) -> tuple[list[ScanFacts], int]:

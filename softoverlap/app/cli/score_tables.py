@@ -10,7 +10,7 @@ from rich.table import Table
 
 from softoverlap.app.cli.console import console, plural, say
 from softoverlap.app.columns import CASES, shown_in
-from softoverlap.app.figures import FEW_PATIENTS, counts_none
+from softoverlap.app.figures import FEW_PATIENTS, FEWEST_PATIENTS, counts_none
 
 
 def print_metrics(summary: Mapping[str, Any], *, title: str = "") -> None:
@@ -55,7 +55,9 @@ def _print_found(summary: Mapping[str, Any], title: str) -> None:
     say(f"{_which_count(point)}: {point['words']}")
     for words in _left_out(summary):
         say(words)
-    if counts["patients"] < FEW_PATIENTS and point.get("sensitivity_interval"):
+    if counts["patients"] < FEWEST_PATIENTS:
+        say(f"no intervals: fewer than {FEWEST_PATIENTS} patients are too few")
+    elif counts["patients"] < FEW_PATIENTS and point.get("sensitivity_interval"):
         say(f"intervals of {plural(counts['patients'], 'patient')} are rough")
 
 

@@ -28,7 +28,7 @@ from softoverlap.app.cli.data_sets import (
     check_fold,
     list_cases,
     say_split,
-    show_fold,
+    show_split,
 )
 from softoverlap.app.cli.interrupts import finish_first
 from softoverlap.app.cli.options import AtScore, Device, Overwrite, Resume
@@ -103,6 +103,10 @@ def train(
         int | None, typer.Option(min=0, help="Seed of weights and patches.  \\[default: 0]")
     ] = None,
     device: Device = "auto",
+    skip_damaged: Annotated[
+        bool,
+        typer.Option("--skip-damaged", help="Train without cases that cannot be used; status 1."),
+    ] = False,
     resume: Resume = False,
     overwrite: Overwrite = False,
 ) -> None:
@@ -122,6 +126,10 @@ def train(
     A lesion is a connected component of the voxels at or above --threshold. With
     raters, lesions are where any rater marked one, and masks/ only gives the
     probabilities there; a warning names cases where the two disagree.
+
+    All scans are read before the first step. A case that cannot be used stops the
+    training there, after all of them are named; with --skip-damaged it trains on
+    the others, OUTPUT/failed.csv lists them, and the status is 1.
 
     Scans of one patient are never split between training and validation. Without
     patients.csv, the patient is the part of CASE that starts with sub-, otherwise
@@ -172,14 +180,13 @@ def train(
         _show(data, data_settings(made))
         return
     run = TrainingRun(
-        data, output, plan=plan, config=config or [], settings=settings, device=device
-    )
+        data, output, plan=plan, config=config or [], settings=settings, device=device,
+        skip_damaged=skip_damaged,
+    )  # fmt: skip
     run.claim(resume=resume, overwrite=overwrite)
     say_split(run.table, run.split)
     if run.is_finished():
         _say_finished(run)
-        if run.is_judged(at):
-            return
     else:
         if not run.resuming:
             _check(run)
@@ -187,9 +194,13 @@ def train(
             training = run.fit(bar)
         if training["stopped_by"] != "steps":
             say(_ended(training, minutes))
-    with CountBar("choosing the threshold", 1, quiet=True), finish_first("threshold"):
-        trained = run.judge(at)
-    _say_trained(trained, bool(run.split.fold.validation))
+    if not run.is_judged(at):
+        with CountBar("choosing the threshold", 1, quiet=True), finish_first("threshold"):
+            trained = run.judge(at)
+        _say_trained(trained, bool(run.split.fold.validation))
+    if left := len(run.folder.damaged):
+        say(f"{plural(left, 'case')} left out, see {run.folder.path / 'failed.csv'}")
+        raise typer.Exit(SOME_FAILED)
 
 
 def _show(data: Path, asked: dict[str, Any]) -> None:
@@ -198,8 +209,9 @@ def _show(data: Path, asked: dict[str, Any]) -> None:
 
     how = {name: asked[name] for name in ("layout", "images", "frame")}
     table = find_cases(data, **how)
-    whole = list_cases(table, asked["threshold"])
-    show_fold(table, data, asked["folds"], asked["fold"])
+    whole, lesions = list_cases(table, asked["threshold"])
+    if table.cases:
+        show_split(table, data, asked, lesions)
     if not whole:
         raise typer.Exit(SOME_FAILED)
 
@@ -254,9 +266,10 @@ def _check(run: TrainingRun) -> None:
                 say(f"{'warning' if case else 'failed'}: {note}")
 
         found = run.check(tell)
-    for note in found.notes:
+    for line in found.counts:
+        say(line)
+    for note in (*found.notes, *([found.few] if found.few else [])):
         say(f"warning: {note}")
-    say(f"{plural(found.lesions, 'lesion')} in {plural(found.scans, 'scan')} to train on")
 
 
 def _say_finished(run: TrainingRun) -> None:
@@ -284,7 +297,8 @@ def _say_trained(trained: Trained, held_out: bool) -> None:
         say(f"score threshold: {threshold:.4g} ({rule})")
     say(f"checkpoint: {trained.checkpoint}")
     if held_out:
-        print_evaluations({"validation": trained.evaluation})
+        of_classes = {f"  {name}": one for name, one in trained.evaluation.classes.items()}
+        print_evaluations({"validation": trained.evaluation, **of_classes})
     else:
         folder = trained.checkpoint.parent / "evaluation"
         say(f"{folder} holds detections in scans that were trained on, since none is held out")

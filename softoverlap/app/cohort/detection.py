@@ -21,6 +21,7 @@ from softoverlap.app.cohort.matches import LesionMatches
 from softoverlap.app.cohort.operating import ChosenPoint, SummarySettings
 from softoverlap.app.cohort.records import ScoreSettings
 from softoverlap.app.cohort.tables import Row
+from softoverlap.app.figures import FEWEST_PATIENTS
 from softoverlap.measures import FROC, BoxAP, BoxFROC, Outcomes, SizeClasses, operating_point
 
 SIZES = SizeClasses((10.0, 100.0, 1000.0), spacing=1.0)
@@ -53,8 +54,9 @@ class Found:
 
     @property
     def resamples(self) -> int:
-        """Draws of a bootstrap over patients: none of a single one."""
-        return min(self.options.resamples, MOST_DRAWS) if len(set(self.patients)) > 1 else 0
+        """Draws of a bootstrap over patients: none of too few."""
+        enough = len(set(self.patients)) >= FEWEST_PATIENTS
+        return min(self.options.resamples, MOST_DRAWS) if enough else 0
 
 
 def detection_summary(found: Found) -> dict[str, Any]:

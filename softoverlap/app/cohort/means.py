@@ -11,6 +11,7 @@ import numpy as np
 from softoverlap.app.cohort.operating import SummarySettings
 from softoverlap.app.cohort.tables import Row
 from softoverlap.app.columns import CASES, is_number
+from softoverlap.app.figures import FEWEST_PATIENTS
 
 CONFIDENCE = 0.95
 
@@ -69,7 +70,7 @@ def interval(
     resamples: int,
     patients: Sequence[Hashable] | None = None,
 ) -> tuple[float, float]:
-    """Percentile bootstrap interval of a statistic over patients; NaN of fewer than two.
+    """Percentile bootstrap interval of a statistic over patients; NaN of fewer than five.
 
     FROC and the operating point have draws of their own: they read sums of all boxes, each scan
     times how often it was drawn, while a median needs the drawn values themselves, and each column
@@ -86,11 +87,13 @@ def interval(
         Lower and upper end.
 
     Examples:
-        >>> interval([1.0, 1.0, 1.0], np.mean, seed=0, resamples=100)
+        >>> interval([1.0] * 5, np.mean, seed=0, resamples=100)
         (1.0, 1.0)
+        >>> interval([1.0] * 4, np.mean, seed=0, resamples=100)
+        (nan, nan)
     """
     names = list(dict.fromkeys(range(len(values)) if patients is None else patients))
-    if len(names) < 2:
+    if len(names) < FEWEST_PATIENTS:
         return math.nan, math.nan
     numbers = np.asarray(values, dtype=np.float64)
     drawn = np.random.default_rng(seed).integers(len(names), size=(resamples, len(names)))

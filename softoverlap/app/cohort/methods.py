@@ -7,7 +7,15 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from softoverlap.app.columns import CASES, find_column, shown_in
-from softoverlap.app.figures import POINT_FIGURES, between, counts_none, number, plural, rounded
+from softoverlap.app.figures import (
+    FEWEST_PATIENTS,
+    POINT_FIGURES,
+    between,
+    counts_none,
+    number,
+    plural,
+    rounded,
+)
 
 _SPECIAL = {
     "\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
@@ -162,8 +170,11 @@ def _curve(summary: Mapping[str, Any], part: Mapping[str, Any]) -> Iterator[str]
 
 
 def _intervals(summary: Mapping[str, Any], part: Mapping[str, Any]) -> str:
-    bootstrap = summary["bootstrap"]
-    over = "cases" if (part.get("counts") or {}).get("patients") is None else "patients"
+    bootstrap, patients = summary["bootstrap"], (part.get("counts") or {}).get("patients")
+    over = "cases" if patients is None else "patients"
+    few = (summary.get("n", FEWEST_PATIENTS) if patients is None else patients) < FEWEST_PATIENTS
+    if few and all(ends == "–" for _, _, ends in _rows(part)):
+        return f"There are no intervals, since fewer than {FEWEST_PATIENTS} {over} are too few."
     draws, pooled = bootstrap.get("resamples"), bootstrap.get("pooled_resamples")
     fewer = f", {pooled} for pooled figures" if pooled not in (None, draws) else ""
     seed = f", seed {bootstrap['seed']}" if "seed" in bootstrap else ""

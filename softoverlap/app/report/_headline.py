@@ -7,7 +7,15 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from softoverlap.app.columns import CASES, find_column
-from softoverlap.app.figures import FEW_PATIENTS, POINT_FIGURES, between, number, plural, rounded
+from softoverlap.app.figures import (
+    FEW_PATIENTS,
+    FEWEST_PATIENTS,
+    POINT_FIGURES,
+    between,
+    number,
+    plural,
+    rounded,
+)
 from softoverlap.app.report._html import Markup, element, joined, table
 from softoverlap.app.report._operating import Detected, Estimate, OperatingPoint
 from softoverlap.app.report._results import Results, text
@@ -91,7 +99,11 @@ def _basis(results: Results, part: Part) -> str:
     few = scans if counts.patients is None else counts.patients
     whose = "cases" if counts.patients is None else "patients"
     sure = f"Intervals are by bootstrap over {whose}"
-    if few < FEW_PATIENTS:
+    ends = [one.interval for one in _figures(part).values()]
+    ends += [metric.mean_interval for metric in part.metrics.values()]
+    if few < FEWEST_PATIENTS and all(between(pair) == "–" for pair in ends):
+        sure = f"Fewer than {FEWEST_PATIENTS} {whose} are too few for intervals"
+    elif few < FEW_PATIENTS:
         sure += f": of fewer than {FEW_PATIENTS}, they are rough"
     return f"On {words}. {sure}."
 

@@ -145,6 +145,7 @@ def _draw_label(axes: Axes, label: str, x: float, y: float, color: str, *, above
         bbox={"facecolor": color, "alpha": 0.85, "pad": 0.8, "edgecolor": "none"},
         annotation_clip=True,
         clip_on=True,
+        parse_math=False,  # the name of a class may hold dollar signs
     )
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 
 import numpy as np
 from jaxtyping import Float, Shaped, UInt8
 from PIL import Image
 from torch import Tensor
 
+from softoverlap._checks import refusal
 from softoverlap.app.report._inputs import checked_boxes, checked_image
 from softoverlap.app.report._planes import (
     Plane,
@@ -30,6 +32,9 @@ def plot_boxes(
     truth_boxes: Shaped[Tensor, "lesions 6"],
     found_boxes: Shaped[Tensor, "boxes 6"],
     scores: Float[Tensor, "boxes"],
+    *,
+    truth_classes: Sequence[str] | None = None,
+    found_classes: Sequence[str] | None = None,
 ) -> Figure:
     """The slice through the largest true box, or without one through the surest found box.
 
@@ -42,13 +47,15 @@ def plot_boxes(
         truth_boxes: True boxes in voxels, shape (M, 6).
         found_boxes: Found boxes in voxels, shape (N, 6).
         scores: Their scores, written above them, shape (N,).
+        truth_classes: The class of each true box, written below it, or None.
+        found_classes: The class of each found box, written before its score, or None.
 
     Returns:
         A figure of its own, on no screen; `save_figure` writes it.
 
     Raises:
         TypeError: If an argument has the wrong type.
-        ValueError: If shapes disagree, or a value is not finite.
+        ValueError: If shapes or numbers of boxes disagree, or a value is not finite.
 
     Examples:
         >>> import torch
@@ -57,6 +64,8 @@ def plot_boxes(
         >>> figure.axes[0].get_title()
         'axial, S 5 mm'
     """
+    _check_classes("truth_classes", truth_classes, len(truth_boxes))
+    _check_classes("found_classes", found_classes, len(found_boxes))
     truth = checked_boxes("truth_boxes", truth_boxes, "existence", None)
     found = checked_boxes("found_boxes", found_boxes, "scores", scores)
     scene = _scene(checked_image(image), affine, truth, found, scores)
@@ -66,14 +75,19 @@ def plot_boxes(
     axes = figure.add_subplot()
     draw_image(axes, plane, scene.image, spacing=scene.spacing, window=grey_window(scene.image))
     name_plane(axes, plane, scene.title(plane), scene.sides(plane))
+    named = None if truth_classes is None else list(truth_classes)
     labels = [f"{score:.2f}" for score in scores.tolist()]
+    if found_classes is not None:
+        pairs = zip(found_classes, labels, strict=True)
+        labels = [f"{name} {score}" for name, score in pairs]
     if scene.truth is not None:
-        draw_boxes(axes, plane, scene.truth, color=TRUTH, dashed=True, labels=None)
+        draw_boxes(axes, plane, scene.truth, color=TRUTH, dashed=True, labels=named)
     if scene.found is not None:
         draw_boxes(axes, plane, scene.found, color=FOUND, dashed=False, labels=labels)
+    words = "score" if found_classes is None else "class and score"
     handles = [
         Line2D([], [], color=TRUTH, linestyle="--", label="true box"),
-        Line2D([], [], color=FOUND, label="found box, score"),
+        Line2D([], [], color=FOUND, label=f"found box, {words}"),
     ]
     figure.legend(handles=handles, loc="outside lower center", ncols=2, fontsize=8, frameon=False)
     return figure
@@ -86,6 +100,9 @@ def save_boxes_picture(
     truth_boxes: Shaped[Tensor, "lesions 6"],
     found_boxes: Shaped[Tensor, "boxes 6"],
     scores: Float[Tensor, "boxes"],
+    *,
+    truth_classes: Sequence[str] | None = None,
+    found_classes: Sequence[str] | None = None,
 ) -> UInt8[np.ndarray, "rows columns 3"]:
     """Write the picture of `plot_boxes`; the file appears whole or not at all.
 
@@ -96,6 +113,8 @@ def save_boxes_picture(
         truth_boxes: True boxes.
         found_boxes: Found boxes.
         scores: Their scores.
+        truth_classes: Classes of the true boxes, or None.
+        found_classes: Classes of the found boxes, or None.
 
     Returns:
         The pixels.
@@ -112,13 +131,22 @@ def save_boxes_picture(
         >>> save_boxes_picture(path, image, torch.eye(4), none, none, torch.zeros(0)).dtype
         dtype('uint8')
     """
-    figure = plot_boxes(image, affine, truth_boxes, found_boxes, scores)
+    figure = plot_boxes(
+        image, affine, truth_boxes, found_boxes, scores,
+        truth_classes=truth_classes, found_classes=found_classes,
+    )  # fmt: skip
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
     pixels = np.asarray(canvas.buffer_rgba())[..., :3].copy()
     with whole_file(path) as unfinished:
         Image.fromarray(pixels).save(unfinished, format="png")
     return pixels
+
+
+def _check_classes(name: str, classes: Sequence[str] | None, boxes: int) -> None:
+    """A class for each box."""
+    if classes is not None and len(classes) != boxes:
+        raise refusal(name, f"must name the class of each of {boxes} boxes, got {len(classes)}")
 
 
 def _scene(

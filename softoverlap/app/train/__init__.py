@@ -15,7 +15,13 @@ from softoverlap.app.train.files import FileResult, detect_files, find_scans, wr
 from softoverlap.app.train.inference import detect
 from softoverlap.app.train.planning import PlannedScans, plan_scans
 from softoverlap.app.train.progress import Progress
-from softoverlap.app.train.reading import CheckedScans, no_lesion, read_case
+from softoverlap.app.train.reading import (
+    CheckedScans,
+    few_held_out,
+    no_lesion,
+    read_case,
+    training_split,
+)
 from softoverlap.app.train.running import Trained, TrainingRun, train
 
 __all__ = [
@@ -33,6 +39,7 @@ __all__ = [
     "detect",
     "detect_files",
     "evaluate",
+    "few_held_out",
     "find_scans",
     "fresh_detector",
     "load_checkpoint",
@@ -44,6 +51,7 @@ __all__ = [
     "scan_target",
     "train",
     "training_config",
+    "training_split",
     "write_checkpoint",
     "write_detections",
 ]

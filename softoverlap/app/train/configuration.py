@@ -20,14 +20,18 @@ from monai.bundle.utils import merge_kv
 
 from softoverlap._checks import own_error, refusal
 from softoverlap.app.train.planned import check_plan, planned_settings
-from softoverlap.app.train.targets import check_targets
+from softoverlap.app.train.targets import check_box_codes, check_targets
 from softoverlap.bundles import LESION_DETECTION
 
 STEPS = 1500
 """Steps of a run whose length nobody names."""
 
 _LENGTHS = ("steps", "max_epochs", "train#trainer#max_epochs")
-_DETECTS = ("network_def", "network", "detector", "detector_ops", "validate#preprocessing")
+_DETECTS = (
+    "network_def", "network", "detector", "detector_ops", "train#fixed_transforms",
+    "validate#preprocessing",
+)  # fmt: skip
+_PARTS = ("network_def", "network", "detector")
 _ONLY_MATCHES = tuple(
     f"detector#{name}" for name in ("overlap", "normalize", "matcher", "weighting")
 )
@@ -80,9 +84,9 @@ def training_config(
     Raises:
         FileNotFoundError: If a file does not exist.
         ValueError: If a file cannot be read, the plan is one in 2D, a name is unknown, a
-            `_target_` does not exist, a number at the top of `train.yaml` is out of
-            range, or the anchors of a plan would stand at another spacing or along other axes than
-            it was made for.
+            `_target_` does not exist, a number at the top of `train.yaml` is out of range,
+            `box_codes` is not what the box loss takes, or the anchors of a plan would stand at
+            another spacing or along other axes than it was made for.
 
     Examples:
         >>> made = training_config("scans", "runs/mine", settings={"trainer#amp": False})
@@ -115,7 +119,8 @@ def training_config(
     made["patch_size"] = _three(made["patch_size"])
     _check_patch(made)
     check_plan(made, planned)
-    _warn_of_detection(parser)
+    check_box_codes(made)
+    _warn_of_detection(made)
     return made
 
 
@@ -129,19 +134,25 @@ def follow(config: Mapping[str, Any], file: str, settings: Mapping[str, Any]) ->
 
 def parts_of_detection(config: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Network and detector of a training, if changed, as they follow `inference.yaml`."""
-    own = bundled("train.yaml")
-    names = [name for name in ("network_def", "network") if config[name] != own[name]]
-    parts: dict[str, Any] = {name: config[name] for name in names}
-    kept = [
-        {k: v for k, v in one["detector"].items() if f"detector#{k}" not in _ONLY_MATCHES}
-        for one in (own, config)
-    ]
-    if kept[0] != kept[1]:
-        parts["detector"] = kept[1]
+    changed = {name.partition("#")[0] for name in _changed_of_detection(config)}
+    parts = {name: config[name] for name in _PARTS if name in changed}
     if not parts:
         return []
+    if "detector" in parts:
+        parts["detector"] = {
+            name: value for name, value in parts["detector"].items()
+            if f"detector#{name}" not in _ONLY_MATCHES
+        }  # fmt: skip
+    own = bundled("train.yaml")
     mine = {name: value for name, value in config.items() if name not in own}  # which they may name
     return [copy.deepcopy({**mine, **parts})]
+
+
+def _changed_of_detection(config: Mapping[str, Any]) -> list[str]:
+    """Names of changed settings of parts that a detection has too."""
+    parsers = [ConfigParser(values) for values in (bundled("train.yaml"), dict(config))]
+    parts = [{name: one.get(name) for name in _DETECTS} for one in parsers]
+    return [name for name in different(*parts) if not name.startswith(_ONLY_MATCHES)]
 
 
 def data_settings(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -218,11 +229,9 @@ def _check_patch(config: Mapping[str, Any]) -> None:
         raise refusal("patch_size", complaint)
 
 
-def _warn_of_detection(parser: ConfigParser) -> None:
+def _warn_of_detection(config: Mapping[str, Any]) -> None:
     """Checkpoints keep settings, not parts: of changed ones a detection does not know."""
-    own = ConfigParser(bundled("train.yaml"))
-    parts = [{name: one.get(name) for name in _DETECTS} for one in (own, parser)]
-    changed = [name for name in different(*parts) if not name.startswith(_ONLY_MATCHES)]
+    changed = _changed_of_detection(config)
     if changed:
         warnings.warn(
             f"{', '.join(changed)} will not be in the checkpoint: where they bear on more than the "

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from typing import Any
+
+import torch
 
 from softoverlap._size_limit import too_large
 from softoverlap.for_monai import lesion_target
@@ -31,6 +33,7 @@ class Evaluation:
         ap50: Average precision at IoU 0.5, NaN without lesions.
         outcomes: What hit what in each scan, at IoU 0.1.
         point: Sensitivity, precision, F1 and false positives a scan at one score threshold.
+        classes: The same of each class by its name, at the same threshold; none of a single one.
 
     Examples:
         >>> import torch
@@ -44,6 +47,7 @@ class Evaluation:
     ap50: float
     outcomes: Outcomes
     point: OperatingPoint
+    classes: Mapping[str, Evaluation] = field(default_factory=dict)
 
     @property
     def summary(self) -> dict[str, Any]:
@@ -51,6 +55,7 @@ class Evaluation:
         readings = zip(self.froc.fp_rates, self.froc.sensitivity, strict=True)
         point = {name: _or_none(value) for name, value in asdict(self.point).items()}
         del point["interval"]
+        classes = {name: of_class.summary for name, of_class in self.classes.items()}
         return {
             "point": point,
             "cpm": _or_none(self.froc.cpm),
@@ -59,6 +64,7 @@ class Evaluation:
             "sensitivity": {f"{rate:g}": _or_none(share) for rate, share in readings},
             "scans": self.froc.scans,
             "lesions": self.froc.lesions,
+            **({"classes": classes} if classes else {}),
         }
 
 
@@ -86,7 +92,11 @@ def scan_target(case: LoadedCase) -> dict[str, Any]:
 
 
 def evaluate(
-    predictions: Sequence[Scan], targets: Sequence[Scan], *, at: float | int | str | None = "f1"
+    predictions: Sequence[Scan],
+    targets: Sequence[Scan],
+    *,
+    at: float | int | str | None = "f1",
+    class_names: Sequence[str] = (),
 ) -> Evaluation:
     """Judge the boxes found in a set of scans, as `softoverlap score` does.
 
@@ -98,6 +108,8 @@ def evaluate(
         targets: A dict a scan, in the same order, as of `scan_target` or `lesion_target`.
         at: Where the operating point lies, as `operating_point` takes it: the score threshold that
             was chosen on other scans, or a rule that chooses it on these, which flatters.
+        class_names: Names of the classes 0, 1, 2 and so on, each of which is then judged by itself
+            as well, where there are several.
 
     Returns:
         FROC, the operating point and average precision.
@@ -114,13 +126,37 @@ def evaluate(
     """
     froc, strict = BoxFROC(), BoxAP(threshold=0.5)
     outcomes = froc.statistics(predictions, targets)
+    point = operating_point(outcomes, at)
+    several = class_names if len(class_names) > 1 else ()
+    classes = {
+        name: evaluate(_of_class(predictions, label), _of_class(targets, label), at=point.threshold)
+        for label, name in enumerate(several)
+    }
     return Evaluation(
         froc.details(outcomes),
         BoxAP().value(outcomes),
         strict.value(strict.statistics(predictions, targets)),
         outcomes,
-        operating_point(outcomes, at),
+        point,
+        classes,
     )
+
+
+_A_BOX = ("box", "boxes", "label", "labels", "label_scores", "labels_scores", "ignored")
+"""Columns of a scan with a row for each box."""
+
+
+def _of_class(scans: Sequence[Scan], label: int) -> list[dict[str, Any]]:
+    """The boxes and lesions of one class in each scan."""
+    return [_rows_of_class(dict(scan), label) for scan in scans]
+
+
+def _rows_of_class(scan: dict[str, Any], label: int) -> dict[str, Any]:
+    own = torch.as_tensor(scan["label"] if "label" in scan else scan["labels"]) == label
+    rows: dict[str, Any] = {name: scan[name][own] for name in _A_BOX if name in scan}
+    if scan.get("lesions") is not None:
+        rows["lesions"] = [scan["lesions"][row] for row in own.nonzero()[:, 0].tolist()]
+    return {**scan, **rows}
 
 
 def _or_none(value: Any) -> Any:

@@ -34,6 +34,12 @@ from softoverlap.images import (
 ScanFiles = Path | tuple[Path, ...]
 """The file of a scan, or one for each of its channels."""
 
+_TABLES = {
+    "scans.csv": ["case", "file", "state", "boxes", "above", "error", "note"],
+    "detections.csv": ["case", "score", "label", *axis_names(3), "above"],
+}
+"""The tables of a folder of results, and their columns."""
+
 
 @dataclass(frozen=True, eq=False)
 class FileResult:
@@ -140,14 +146,15 @@ def detect_files(
             detectors; by default all that `detect` finds.
         max_boxes: Largest number of boxes of a scan, those of the highest scores.
         overwrite: Replace existing results, and remove those that an earlier `scans.csv` lists.
-            Scans are never replaced.
+            Scans, and tables of other origin with such names, are never replaced.
         progress: Called after every file; it may raise `KeyboardInterrupt` to stop there.
 
     Returns:
         The result for each scan.
 
     Raises:
-        FileExistsError: If a result exists already, or would replace a scan.
+        FileExistsError: If a result exists already, or would replace a scan or a table of other
+            origin.
         ValueError: If the detectors cannot be joined.
         KeyboardInterrupt: On Ctrl-C, with the number of scans that are done.
 
@@ -163,6 +170,7 @@ def detect_files(
     """
     output, models = Path(output), together(model)
     sources = [file for scan in scans for file in files_of(scan)]
+    _check_own(output)
     check_written(_results(scans, output), sources, overwrite=overwrite)
     output.mkdir(parents=True, exist_ok=True)
     _remove_earlier(sources, output)
@@ -275,10 +283,8 @@ def _write_tables(output: Path, results: Sequence[FileResult]) -> None:
         scans.append([result.name, str(result.path), state, *numbers, *words])
         if result.detections is not None:
             boxes += box_rows(result.name, result.detections)
-    header = ["case", "file", "state", "boxes", "above", "error", "note"]
-    write_table(output / "scans.csv", header, scans)
-    header = ["case", "score", "label", *axis_names(3), "above"]
-    write_table(output / "detections.csv", header, boxes)
+    for (name, header), rows in zip(_TABLES.items(), (scans, boxes), strict=True):
+        write_table(output / name, header, rows)
 
 
 def box_rows(name: str, detections: Detections) -> list[list[object]]:
@@ -287,6 +293,25 @@ def box_rows(name: str, detections: Detections) -> list[list[object]]:
     parts = detections.scores, labels, detections.box, detections.above
     rows = zip(*(part.tolist() for part in parts), strict=True)
     return [[name, score, label, *box, above] for score, label, box, above in rows]
+
+
+def _check_own(output: Path) -> None:
+    """Refuse tables of other origin, which bear the names of ours."""
+    for name, columns in _TABLES.items():
+        path = output / name
+        if path.is_file() and not _begins_with(path, columns[:3]):
+            raise FileExistsError(
+                f"{path} must not be replaced, since it is no table of `softoverlap detect`, which "
+                f"begins with {','.join(columns[:3])}: pass another `output=`"
+            )
+
+
+def _begins_with(path: Path, columns: Sequence[str]) -> bool:
+    """Whether the file is a table with these columns first."""
+    try:
+        return list(read_table(path).columns[: len(columns)]) == list(columns)
+    except ValueError:
+        return False
 
 
 def _remove_earlier(scans: Sequence[Path], output: Path) -> None:
@@ -303,7 +328,7 @@ def _remove_earlier(scans: Sequence[Path], output: Path) -> None:
 
 def _results(scans: Sequence[ScanFiles], output: Path) -> list[Path]:
     """All files that will be written."""
-    names = [output / "scans.csv", output / "detections.csv"]
+    names = [output / name for name in _TABLES]
     for scan in scans:
         names += result_files(output, scan_name(scan))
     return names

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from softoverlap._checks import refusal
 from softoverlap.for_monai import read_checkpoint
-from softoverlap.images import SPLITS, Fold, read_json, write_json, write_splits
+from softoverlap.images import SPLITS, Fold, read_json, read_table, write_json, write_splits
 
 _EPOCHS = "checkpoint_epoch=*.pt"
 _WRITTEN = (
@@ -77,6 +78,12 @@ class RunFolder:
         return Fold(tuple(parts["train"]), tuple(parts["val"]))
 
     @property
+    def damaged(self) -> tuple[str, ...]:
+        """Names of the scans that could not be read, and were left out."""
+        path = self.path / "failed.csv"
+        return tuple(row["case"] for row in read_table(path).rows) if path.is_file() else ()
+
+    @property
     def training(self) -> dict[str, Any]:
         """How far the training came whose checkpoint is there."""
         training = read_checkpoint(self.checkpoint).get("training")
@@ -112,9 +119,30 @@ class RunFolder:
         if foreign and self.there() is None and not self._was_begun():
             shown = ", ".join(foreign[:3]) + (", …" if len(foreign) > 3 else "")
             raise FileExistsError(
-                f"{self.path} must not hold {shown}, which are of no training and would be "
-                "replaced: pass another `output=`"
+                f"{self.path} must not hold {shown}, which would be replaced though nothing tells "
+                "that a training wrote them: pass another `output=`, or remove them if they are of "
+                "a run of the bundle that was stopped before its first epoch was over"
             )
+
+    def check_scans(self, fold: Fold, *, skip_damaged: bool) -> None:
+        """Refuse to go on with other scans than the training began with.
+
+        Args:
+            fold: Names of those that are there.
+            skip_damaged: Whether damaged ones are left out.
+
+        Raises:
+            ValueError: If they differ.
+        """
+        damaged = set(self.damaged)
+        for part in ("train", "validation"):
+            before, now = getattr(self.fold, part), getattr(fold, part)
+            if skip_damaged:
+                now = [name for name in now if name not in damaged]
+            if sorted(before) != sorted(now):
+                began = f"must hold the scans that {self.path} was started with, {len(before)} to"
+                hint = ": pass `skip_damaged=True` as then" if damaged & set(now) else ""
+                raise refusal("data", f"{began} {part}, got {len(now)} or other names{hint}")
 
     def clear(self) -> None:
         """Remove what an earlier training wrote, and nothing else.

@@ -53,4 +53,6 @@ def judge(
         evaluator = parser.get_parsed_content("validate#evaluator")
         evaluator.add_event_handler(Events.ITERATION_COMPLETED, collect)
         parser.get_parsed_content("run")
-    return evaluate(predictions, targets, at=at), len(predictions)
+        names = parser.get_parsed_content("class_names")
+    result = evaluate(predictions, targets, at=at, class_names=names)
+    return result, len(predictions)

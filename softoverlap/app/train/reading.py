@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import os
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 
 from softoverlap.app.train.facts import scan_facts
-from softoverlap.images import Case, Fold, LoadedCase, load_case
+from softoverlap.images import Case, CaseTable, Fold, LoadedCase, Split, load_case, split_of
+
+FEW_LESIONS = 20
+"""With fewer lesions held out, each moves sensitivity by more than 5 points."""
 
 _NOTHING_TO_FIND = (
     "no scan to validate on has a lesion, so validation can choose neither weights, of which the "
@@ -27,6 +32,7 @@ class CheckedScans:
         intensity: Mean and standard deviation of all their intensities, for each channel.
         extent: Their longest edges in mm, axis by axis.
         notes: What is odd about all scans together.
+        held_out: Number of scans to validate on, and of lesions in them.
     """
 
     scans: int
@@ -35,6 +41,78 @@ class CheckedScans:
     intensity: tuple[tuple[float, ...], tuple[float, ...]]
     extent: tuple[float, ...]
     notes: tuple[str, ...] = ()
+    held_out: tuple[int, int] = (0, 0)
+
+    @property
+    def counts(self) -> tuple[str, ...]:
+        """How much there is to train on and to validate on, a line each."""
+        scans, lesions = self.held_out
+        train = f"{_number(self.lesions, 'lesion')} in {_number(self.scans, 'scan')} to train on"
+        held = f"{_number(lesions, 'lesion')} in {_number(scans, 'scan')} to validate on"
+        return (train, held) if scans else (train,)
+
+    @property
+    def few(self) -> str | None:
+        """What is said where few lesions are held out."""
+        return few_held_out(self.held_out[1])
+
+
+def few_held_out(lesions: int) -> str | None:
+    """What is said where few lesions are held out; None where there are none or enough.
+
+    Args:
+        lesions: Number of lesions in the scans to validate on.
+
+    Returns:
+        A sentence, or None.
+
+    Examples:
+        >>> few_held_out(4)
+        'only 4 lesions are held out, so each moves sensitivity by 25 points: hold out more ...
+        >>> few_held_out(20) is None
+        True
+    """
+    if not 0 < lesions < FEW_LESIONS:
+        return None
+    are = f"{_number(lesions, 'lesion')} {'is' if lesions == 1 else 'are'}"
+    return (
+        f"only {are} held out, so each moves sensitivity by {100 / lesions:.0f} points: hold out "
+        "more patients (`validation=`), or train all folds (`folds=`) and score them together"
+    )
+
+
+def training_split(
+    table: CaseTable, data: str | os.PathLike[str], values: Mapping[str, Any]
+) -> Split:
+    """Which scans train, and which validate.
+
+    Args:
+        table: The cases of a data set.
+        data: Its folder, or the list in it.
+        values: What `data_settings` says.
+
+    Returns:
+        The split.
+
+    Raises:
+        FileNotFoundError: As `split_of`.
+        ValueError: As `split_of`; where all scans are of one patient, with what to do then.
+
+    Examples:
+        >>> table = CaseTable((), ())
+        >>> values = {"validation": 0.0, "split_seed": 0, "folds": None, "fold": None}
+        >>> training_split(table, "no folder", values).source
+        'all train'
+    """
+    try:
+        return split_of(
+            table, data, validation=values["validation"], seed=values["split_seed"],
+            folds=values["folds"], fold=values["fold"],
+        )  # fmt: skip
+    except ValueError as error:
+        if values["fold"] is None and "two patients" in str(error):
+            raise ValueError(f"{error}, or pass `validation=0`") from error
+        raise
 
 
 def check_scans(
@@ -44,8 +122,9 @@ def check_scans(
     threshold: float | int = 0.5,
     axes: str | None = "RAS",
     tell: Callable[[str, LoadedCase | None, list[str]], None] | None = None,
+    skip_damaged: bool = False,
 ) -> CheckedScans:
-    """Read every scan of both parts; all bad ones are told before the error comes.
+    """Read every scan of both parts; all damaged ones are told before an error comes.
 
     Args:
         cases: Cases of a data set.
@@ -53,12 +132,14 @@ def check_scans(
         threshold: Lowest probability inside a lesion.
         axes: Where the voxel axes of the training point, or None as stored.
         tell: Called with the name of each scan, what was read, or None, and notes or the error.
+        skip_damaged: Leave damaged scans out.
 
     Returns:
         What the scans to train on hold, with a note if those to validate on have no lesion.
 
     Raises:
-        ValueError: If a scan cannot be used, or there is no lesion to train on.
+        ValueError: If a scan is damaged and none is left out, there is no lesion to train on, or
+            all scans to validate on are damaged.
 
     Examples:
         >>> import tempfile
@@ -69,25 +150,28 @@ def check_scans(
         (1.0, 1.0, 1.5)
     """
     facts: list[_Facts] = []
+    held_out: list[int] = []
     chosen = [case for case in cases if case.name in (*fold.train, *fold.validation)]
-    bad = held_out = 0
     for case in chosen:
         loaded, notes = read_case(case, threshold)
         if tell is not None:
             tell(case.name, loaded, notes)
-        if loaded is None:
-            bad += 1
-        elif case.name in fold.train:
+        if loaded is not None and case.name in fold.train:
             facts.append(_facts(loaded, axes))
-        else:
-            held_out += len(loaded.lesions)
-    if bad:
-        they = "it" if bad == 1 else "them"
+        elif loaded is not None:
+            held_out.append(len(loaded.lesions))
+    damaged = len(chosen) - len(facts) - len(held_out)
+    if damaged and not skip_damaged:
+        it = "it" if damaged == 1 else "them"
         raise ValueError(
-            f"{bad} of {len(chosen)} cases cannot be used, see above: remove or mend {they}"
+            f"{damaged} of {len(chosen)} cases cannot be used, see above: remove or mend {it}, or "
+            f"leave {it} out (`skip_damaged=True`)"
         )
-    notes = (_NOTHING_TO_FIND,) if fold.validation and not held_out else ()
-    return replace(_summed(facts, threshold), notes=notes)
+    if fold.validation and not held_out:
+        raise ValueError("no case to validate on can be used, see above: remove or mend them")
+    notes = (_NOTHING_TO_FIND,) if held_out and not sum(held_out) else ()
+    held = len(held_out), sum(held_out)
+    return replace(_summed(facts, threshold), notes=notes, held_out=held)
 
 
 def no_lesion(scans: int, threshold: float | int) -> str:
@@ -105,7 +189,7 @@ def no_lesion(scans: int, threshold: float | int) -> str:
         'train needs at least one lesion in 1 scan, found none at `threshold=0.5`: every mask is ...
     """
     return (
-        f"train needs at least one lesion in {scans} scan{'s' * (scans != 1)}, found none at "
+        f"train needs at least one lesion in {_number(scans, 'scan')}, found none at "
         f"`threshold={threshold:g}`: every mask is empty or named above"
     )
 
@@ -175,3 +259,8 @@ def _pooled(moments: list[torch.Tensor]) -> tuple[tuple[float, ...], tuple[float
     spread = (square - mean.square()).clamp(min=0).sqrt()
     spread = torch.where(spread > 0, spread, torch.ones_like(spread))
     return tuple(mean.tolist()), tuple(spread.tolist())
+
+
+def _number(count: int, noun: str) -> str:
+    """`1 scan`, `2 scans`."""
+    return f"{count} {noun}{'s' * (count != 1)}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import logging
 import os
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -28,10 +29,11 @@ from softoverlap.app.train.folder import RunFolder
 from softoverlap.app.train.judging import judge
 from softoverlap.app.train.planned import doubts_about_plan, planned_settings
 from softoverlap.app.train.progress import Progress, ReportProgress
-from softoverlap.app.train.reading import CheckedScans, check_scans
+from softoverlap.app.train.reading import CheckedScans, check_scans, training_split
 from softoverlap.app.train.threshold import chosen_threshold
-from softoverlap.images import CaseTable, LoadedCase, Split, find_cases, split_of, write_json
+from softoverlap.images import CaseTable, LoadedCase, find_cases, write_json
 
+_LOG = logging.getLogger(__name__)
 _LENGTHS = ("steps", "max_epochs", "train#trainer#max_epochs", "patience")
 _MAY_CHANGE = (
     *_LENGTHS, "minutes", "val_interval", "workers", "cache_rate", "device", "data_dir",
@@ -68,6 +70,7 @@ def train(
     at: float | int | str = "f1",
     resume: bool = False,
     overwrite: bool = False,
+    skip_damaged: bool = False,
     progress: Callable[[Progress], None] | None = None,
 ) -> Trained:
     """Train the bundle's lesion detector on a folder of scans, as `softoverlap train` does.
@@ -83,6 +86,8 @@ def train(
         resume: Go on from the last epoch of the run in `output`, with the same scans and
             settings. Steps, epochs, time limit, workers and cache may differ.
         overwrite: Replace the run in `output`.
+        skip_damaged: Leave scans out that cannot be read or do not fit their truth, and list them
+            in `failed.csv`; else they are an error before the first step.
         progress: Called after every step. If it raises `KeyboardInterrupt`, the run ends there,
             and can be resumed from its last epoch.
 
@@ -93,8 +98,8 @@ def train(
         FileExistsError: If there is a run in `output`, and `resume` and `overwrite` are False; or
             files that a run would replace, and no run.
         FileNotFoundError: If there is none to resume, or a file does not exist.
-        ValueError: If a scan cannot be used, there is no lesion, a setting is unknown, the run to
-            resume does not fit, or the training diverges.
+        ValueError: If a scan is damaged and not left out, there is no lesion, a setting is
+            unknown, the run to resume does not fit, or the training diverges.
 
     Examples:
         >>> import tempfile
@@ -107,7 +112,10 @@ def train(
         >>> made.training["stopped_by"], made.model.score_threshold
         ('steps', 0.5)
     """
-    run = TrainingRun(data, output, plan=plan, config=config, settings=settings, device=device)
+    run = TrainingRun(
+        data, output, plan=plan, config=config, settings=settings, device=device,
+        skip_damaged=skip_damaged,
+    )  # fmt: skip
     run.claim(resume=resume, overwrite=overwrite)
     if not run.is_finished():
         for note in run.check().notes:
@@ -126,6 +134,7 @@ class TrainingRun:
         config: Files of settings.
         settings: Single settings.
         device: Where to train.
+        skip_damaged: Leave damaged scans out.
 
     Raises:
         FileNotFoundError: If a file does not exist.
@@ -141,6 +150,7 @@ class TrainingRun:
         config: Sequence[str | os.PathLike[str]] = (),
         settings: Mapping[str, Any] | None = None,
         device: str | torch.device = "auto",
+        skip_damaged: bool = False,
     ) -> None:
         self.data, self.folder = Path(data), RunFolder(Path(output))
         self.config = training_config(data, output, plan=plan, config=config, settings=settings)
@@ -155,7 +165,9 @@ class TrainingRun:
         )  # fmt: skip
         if not self.table.cases:
             raise refusal("data", "must hold at least one scan with a mask or raters, found none")
-        self.split = self._split()
+        self.split = training_split(self.table, self.data, self.values)
+        self.skip_damaged = skip_damaged
+        self.checked: CheckedScans | None = None
 
     def claim(self, *, resume: bool = False, overwrite: bool = False) -> None:
         """Take the folder, or refuse it.
@@ -212,12 +224,13 @@ class TrainingRun:
             What was found, with a note if the plan seems to be one of other scans.
 
         Raises:
-            ValueError: If a scan cannot be used, or there is no lesion to train on.
+            ValueError: As `check_scans`.
         """
         checked = check_scans(
             self.table.cases, self.split.fold, threshold=self.values["threshold"],
-            axes=self.values["axes"], tell=tell,
+            axes=self.values["axes"], tell=tell, skip_damaged=self.skip_damaged,
         )  # fmt: skip
+        self.checked = checked
         if self.config["spacing"] is None:
             self.config["spacing"] = list(checked.spacing)
         if self.config["intensity"] == "fixed":
@@ -249,6 +262,7 @@ class TrainingRun:
         if self.resuming and folder.epochs:
             parser["resume"] = str(folder.epochs[-1])
         with folder.logged(), own_errors():
+            self._log_counts()
             training = self._run(parser, progress)
         write_checkpoint(folder.checkpoint, folder.best, training=training)
         folder.keep(self.config)  # only now: a finished run that goes on may be stopped, too
@@ -286,6 +300,13 @@ class TrainingRun:
         told = not self.split.fold.validation or (self.folder.path / "validation.json").exists()
         return told and (given or rule.startswith(f"{at} on "))
 
+    def _log_counts(self) -> None:
+        """How much there is to train and to validate on, where the scans were read."""
+        for line in self.checked.counts if self.checked else ():
+            _LOG.info(line)
+        if self.checked and self.checked.few:
+            _LOG.warning(self.checked.few)
+
     def _run(
         self, parser: ConfigParser, progress: Callable[[Progress], None] | None
     ) -> dict[str, Any]:
@@ -305,18 +326,6 @@ class TrainingRun:
         seconds = schedule.seconds
         return {"steps": steps, "planned": planned, "seconds": seconds, "stopped_by": reason}
 
-    def _split(self) -> Split:
-        fold, values = self.values["fold"], self.values
-        try:
-            return split_of(
-                self.table, self.data, validation=values["validation"], seed=values["split_seed"],
-                folds=values["folds"], fold=fold,
-            )  # fmt: skip
-        except ValueError as error:
-            if fold is None and "two patients" in str(error):
-                raise ValueError(f"{error}, or pass `validation=0`") from error
-            raise
-
     def _check_same(self) -> None:
         """The run to resume has these settings and scans."""
         stored, path = self.folder.config, self.folder.path
@@ -328,8 +337,4 @@ class TrainingRun:
             if name not in _MAY_CHANGE:
                 before, now = (ConfigParser(one).get(name) for one in (stored, self.config))
                 raise refusal(name, f"must stay {before} to resume {path}, got {now}")
-        for part in ("train", "validation"):
-            before, now = (getattr(fold, part) for fold in (self.folder.fold, self.split.fold))
-            if sorted(before) != sorted(now):
-                complaint = f"must hold the scans that {path} was started with, {len(before)} to "
-                raise refusal("data", f"{complaint}{part}, got {len(now)} or other names")
+        self.folder.check_scans(self.split.fold, skip_damaged=self.skip_damaged)

@@ -10,8 +10,10 @@ from typing import Any
 from monai.bundle import ComponentLocator
 
 from softoverlap._checks import refusal
+from softoverlap.losses import BoxLoss, CoarseToFineBoxLoss
 
 _TARGET = "_target_"
+_EXPRESSIONS = ("$", "@", "%")
 
 
 def check_targets(values: Mapping[str, Any], argument: str, place: str = "") -> None:
@@ -45,13 +47,55 @@ def check_targets(values: Mapping[str, Any], argument: str, place: str = "") -> 
             raise refusal(argument, f"{complaint}{place}{_hint(target)}")
 
 
+def check_box_codes(config: Mapping[str, Any]) -> None:
+    """`box_codes` is as the box loss takes it; the detector looks when it is made.
+
+    Args:
+        config: A whole configuration. What stands there as an expression is left to the detector.
+
+    Raises:
+        ValueError: If a loss of boxes or of masks would be given codes, or one of codes boxes.
+
+    Examples:
+        >>> check_box_codes({"box_loss": {"_target_": "torch.nn.L1Loss"}, "box_codes": True})
+        >>> box_loss = {"_target_": "softoverlap.losses.BoxGIoULoss"}
+        >>> check_box_codes({"box_loss": box_loss, "box_codes": True})
+        Traceback (most recent call last):
+        ValueError: box_codes must be false for BoxGIoULoss, which takes boxes, got true
+    """
+    codes, part = config["box_codes"], config["box_loss"]
+    target = part.get(_TARGET) if isinstance(part, Mapping) else None
+    if not isinstance(codes, bool) or not isinstance(target, str) or target[:1] in _EXPRESSIONS:
+        return
+    takes = _taken(target)
+    if takes is not None and codes != (takes == "codes"):
+        wanted, got = (str(one).lower() for one in (not codes, codes))
+        name = target.rpartition(".")[2]
+        raise refusal("box_codes", f"must be {wanted} for {name}, which takes {takes}, got {got}")
+
+
+def _taken(target: str) -> str | None:
+    """What a loss of this package takes; None for any other."""
+    try:
+        loss = pydoc.locate(target)
+    except pydoc.ErrorDuringImport:  # which the bundle will say
+        return None
+    if not isinstance(loss, type):
+        return None
+    if getattr(loss, "takes_masks", False):
+        return "masks"
+    if issubclass(loss, BoxLoss):
+        return "boxes"
+    return "codes" if issubclass(loss, CoarseToFineBoxLoss) else None
+
+
 def _targets(values: Any, above: str = "") -> Iterator[tuple[str, str]]:
     """Name and value of each target all the way down, but for expressions and disabled parts."""
     if not isinstance(values, (dict, list)) or "_disabled_" in values:
         return
     for key, value in values.items() if isinstance(values, dict) else enumerate(values):
         name = f"{above}#{key}" if above else str(key)
-        if name.endswith(_TARGET) and isinstance(value, str) and value[:1] not in ("$", "@", "%"):
+        if name.endswith(_TARGET) and isinstance(value, str) and value[:1] not in _EXPRESSIONS:
             yield name, value
         yield from _targets(value, name)
 

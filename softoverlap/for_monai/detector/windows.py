@@ -16,13 +16,15 @@ class AlignedWindowInferer(SlidingWindowInferer):
 
     MONAI moves windows by any number of voxels and pads small images on both sides; feature maps
     of stride 8 are then put together up to a cell off, without a word. Here the step between
-    windows is rounded down to a multiple of the stride (so the overlap is at least the one asked
-    for), and small images are padded at their end.
+    windows is rounded down to a multiple of the stride, and is one stride at least: the overlap is
+    at least the one asked for, if a window has strides enough. A window of a single stride could
+    not overlap the next, and is doubled where the image is longer. Small images are padded at their
+    end.
 
     Args:
         roi_size: Voxels of a window, one number or one an axis; multiples of `size_divisible`.
         sw_batch_size: Windows in one pass.
-        overlap: Least overlap of neighbouring windows, in [0, 1).
+        overlap: Least overlap of neighbouring windows, in [0, 1); with 0 no window is doubled.
         size_divisible: Largest stride of the network, one an axis.
         options: The other arguments of MONAI's `SlidingWindowInferer`.
 
@@ -53,6 +55,7 @@ class AlignedWindowInferer(SlidingWindowInferer):
         if any(not 0 <= share < 1 for share in overlaps):
             raise ValueError(f"overlap must lie in [0, 1), got {overlaps}")
         self.steps = tuple(map(_step, window, overlaps, size_divisible))
+        self.strides, self.shares, self.options = tuple(size_divisible), overlaps, options
         # MONAI truncates roi * (1 - overlap): half a voxel more keeps rounding away from it
         exact = [
             0.0 if step == side else 1 - (step + 0.5) / side
@@ -83,6 +86,11 @@ class AlignedWindowInferer(SlidingWindowInferer):
         """
         size = inputs.shape[2:]
         window: Sequence[int] = self.roi_size  # pyright: ignore[reportAssignmentType]
+        wide = tuple(map(_wide_enough, window, self.strides, self.shares, size))
+        if wide != tuple(window):
+            again = {"size_divisible": self.strides, **self.options}
+            wider = AlignedWindowInferer(wide, self.sw_batch_size, self.shares, **again)
+            return wider(inputs, network, *args, **kwargs)
         missing = [max(0, side - voxels) for side, voxels in zip(window, size, strict=True)]
         if not any(missing):
             return super().__call__(inputs, network, *args, **kwargs)
@@ -102,6 +110,11 @@ def in_one_piece(images: Tensor, network: Callable[..., Any], *args: Any, **kwar
 
 def _step(side: int, overlap: float, stride: int) -> int:
     return max(stride, int(side * (1 - overlap) / stride + 1e-9) * stride)
+
+
+def _wide_enough(side: int, stride: int, overlap: float, voxels: int) -> int:
+    """Two strides in place of one, where one would leave windows side by side."""
+    return 2 * side if overlap and side == stride and voxels > side else side
 
 
 def _crop(level: Tensor, size: Sequence[int], padded: Sequence[int]) -> Tensor:

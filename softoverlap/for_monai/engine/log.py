@@ -19,8 +19,9 @@ _FIRST = ("epoch", "step", "learning_rate", "loss")
 class CurveTable:
     """Writes `epoch, step, learning_rate, loss, ...` and the validation's metrics, a row an epoch.
 
-    Losses are means over the steps of the epoch and over ranks; metrics stand in the rows of
-    epochs that were validated. The file is whole after each epoch, and a resumed run continues it.
+    Losses are means over the steps since the last row and over ranks; metrics stand in the rows of
+    epochs that were validated. The file is whole after each epoch, and a resumed run continues it:
+    an epoch that the time limit broke off, and that is then gone on with, has a row for each part.
 
     Args:
         path: The CSV file; its folder is made.
@@ -57,11 +58,11 @@ class CurveTable:
         engine.add_event_handler(Events.COMPLETED, self._draw)
 
     def _start(self, engine: Engine) -> None:
-        """Keep the rows of the epochs that a resumed run has behind it."""
+        """Keep the rows of the steps that a resumed run has behind it."""
         self.rows, self.sums, self.count = [], {}, 0
-        if engine.state.epoch and self.path.is_file():
+        if engine.state.iteration and self.path.is_file():
             rows = map(dict, read_table(self.path).rows)
-            self.rows = [row for row in rows if int(row["epoch"]) <= engine.state.epoch]
+            self.rows = [row for row in rows if int(row["step"]) <= engine.state.iteration]
 
     def _add(self, engine: Engine) -> None:
         output: Any = engine.state.output

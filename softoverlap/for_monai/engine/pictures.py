@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from ignite.engine import Engine, Events
+from torch import Tensor
 
 from softoverlap._checks import check_positive
 from softoverlap._types import plain
@@ -24,11 +25,14 @@ class FoundPictures:
     Args:
         folder: Folder of the pictures; made on first use.
         draw: Called with the file, an image of shape (D, H, W), its affine, true boxes, found
-            boxes and their scores, in voxels of the image. It writes the file and returns its
-            pixels, uint8, shape (height, width, 3): `softoverlap.app.report.save_boxes_picture`.
+            boxes and their scores, in voxels of the image; where there are several classes with
+            `truth_classes=` and `found_classes=` too, the class of each box in words. It writes the
+            file and returns its pixels, uint8, shape (height, width, 3):
+            `softoverlap.app.report.save_boxes_picture`.
         scans: How many scans of a validation are drawn.
         boxes: How many boxes of a scan are drawn, the surest ones.
         log_dir: Where TensorBoard finds the pictures as well, or None.
+        names: Names of the classes.
 
     Raises:
         ValueError: If a number is not above 0.
@@ -54,10 +58,11 @@ class FoundPictures:
         scans: int = 4,
         boxes: int = 10,
         log_dir: str | os.PathLike[str] | None = None,
+        names: Sequence[str] = (),
     ) -> None:
         check_positive(scans=scans, boxes=boxes)
         self.folder, self.draw, self.scans, self.boxes = Path(folder), draw, scans, boxes
-        self.log_dir = log_dir
+        self.log_dir, self.names = log_dir, list(names)
         self.writer: Any = None
         self.drawn = 0
 
@@ -93,9 +98,18 @@ class FoundPictures:
         ground = plain(image)[0].detach().cpu().float().nan_to_num()
         self.folder.mkdir(parents=True, exist_ok=True)
         path = self.folder / f"{name}.png"
-        pixels = self.draw(path, ground, affine, truth, shown[surest], scores[surest])
+        classes = self._classes(output["label"], found, surest)
+        pixels = self.draw(path, ground, affine, truth, shown[surest], scores[surest], **classes)
         if self.log_dir is not None:
             self._log(name, pixels, epoch)
+
+    def _classes(self, truth: Any, found: Any, surest: Tensor) -> dict[str, list[str]]:
+        """The class of each box that is drawn, in words, where there are several."""
+        if len(self.names) < 2:
+            return {}
+        of_truth, of_found = (plain(part["labels"]).long().cpu() for part in (truth, found))
+        drawn = {"truth_classes": of_truth, "found_classes": of_found[surest]}
+        return {key: [self.names[label] for label in part.tolist()] for key, part in drawn.items()}
 
     def _log(self, name: str, pixels: Any, epoch: int) -> None:
         if self.writer is None:

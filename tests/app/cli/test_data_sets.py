@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 import torch
@@ -49,6 +50,7 @@ def test_a_dry_run_tells_what_a_data_set_holds(tmp_path, make, title, channels, 
     assert "9 lesions at --threshold 0.5" in text
     assert ("edema: 6 lesions core: 3 lesions" in text) == ("edema" in classes)
     assert "0 files not paired" in text
+    assert re.search(r"[36] lesions to train on, [36] to validate on warning: only [36] les", text)
 
 
 def test_a_dry_run_tells_every_problem(tmp_path):

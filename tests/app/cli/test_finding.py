@@ -157,6 +157,21 @@ def test_existing_results_and_scans_are_never_replaced_unasked(data, checkpoint,
     assert (scans / "a_heatmap.nii.gz").read_bytes() == before
 
 
+def test_tables_of_other_origin_are_not_replaced_even_if_asked(data, checkpoint, tmp_path):
+    output = tmp_path / "found"
+    output.mkdir()
+    (output / "sub-01_boxes.json").write_text("mine")
+    arguments = ("detect", checkpoint, data, "--output", output, "--device", "cpu", "--overwrite")
+    for name, content in (("scans.csv", "case,mine\nsub-01,kept\n"), ("detections.csv", "no,\x00")):
+        (output / name).write_text(content)
+        text = run(*arguments, status=2)
+        assert f"{name} must not be replaced, since it is no table of `softoverlap detect`" in text
+        assert "pass another --output" in text
+        assert (output / name).read_text() == content
+        (output / name).unlink()
+    assert (output / "sub-01_boxes.json").read_text() == "mine"
+
+
 def test_overwriting_removes_what_an_earlier_table_lists(data, checkpoint, tmp_path):
     output = tmp_path / "found"
     arguments = ("--output", output, "--device", "cpu", "--overwrite")

@@ -85,7 +85,7 @@ def test_what_is_printed_says_how_good_by_which_rule_and_what_was_left_out(folde
     assert f"a hit: {summary['hit']['words']}" in text
     assert "count: the highest F1 on these very cases, which is optimistic" in text
     assert "3 lesions with an edge above 32 mm left out as too large for a box: 0% of" in text
-    assert "intervals of 2 patients are rough" in text
+    assert "no intervals: fewer than 5 patients are too few" in text
 
 
 def test_between_masks_there_is_no_figure_by_centre(tmp_path):

@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 from softoverlap.app.cli import app
 from softoverlap.app.cli.console import TrainingBar
 from softoverlap.app.train import Progress
+from softoverlap.app.train.folder import RunFolder
 from softoverlap.for_monai import read_checkpoint
 from softoverlap.images import save_nifti, write_phantoms
 from tests.support.processes import takes_interrupts
@@ -102,6 +103,8 @@ def test_a_dry_run_lists_what_was_found_and_what_could_not_be_paired(data):
     assert "sub-01: patient sub-01, mask, 0 raters" in text
     assert "no mask and no raters" in text
     assert "no image of case stray" in text
+    assert "warning: cases must be of two patients at least" in text
+    assert "or pass --validation 0" in text
 
 
 def spoil(path, value):
@@ -112,6 +115,10 @@ def test_a_dry_run_opens_every_case_and_fails_if_one_cannot_be_used(data):
     text = run("train", "--data", data, "--dry-run")
     assert "16 x 16 x 16 voxels of 1 x 1 x 1 mm, 1 lesion" in text
     assert "2 lesions at --threshold 0.5" in text
+    assert "1 scan to train on, 1 to validate on" in text
+    assert "1 lesion to train on, 1 to validate on" in text
+    assert "warning: only 1 lesion is held out, so each moves sensitivity by 100 points" in text
+    assert "(--validation), or train all folds (--folds)" in text
     spoil(data / "masks" / "sub-01.nii.gz", 255)
     (data / "images" / "sub-02.nii.gz").write_bytes(b"no scan")
     text = run("train", "--data", data, "--dry-run", status=1)
@@ -127,6 +134,23 @@ def test_train_names_all_bad_files_and_leaves_no_folder(data, tmp_path):
     assert text.count("must hold probabilities") == 2
     assert "2 of 2 cases cannot be used, see above: remove or mend them" in text
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.filterwarnings("ignore:1 of 3 scans could not be read")
+def test_damaged_cases_are_left_out_if_asked_and_listed(data, tmp_path):
+    for room in ("images", "masks"):
+        (data / room / "sub-03.nii.gz").write_bytes(b"no scan")
+    arguments = ("train", "--data", data, *tiny("--output", tmp_path / "out", "--validation", 0))
+    text = run(*arguments, status=2)
+    assert "1 of 3 cases cannot be used, see above: remove or mend it, or leave it out" in text
+    assert "(--skip-damaged)" in text
+    text = run(*arguments, "--skip-damaged", status=1)
+    assert "sub-03.nii.gz must be a readable NIfTI file" in text
+    assert "2 lesions in 2 scans to train on" in text
+    assert f"1 case left out, see {tmp_path / 'out' / 'failed.csv'}" in text
+    assert RunFolder(tmp_path / "out").damaged == ("sub-03",)
+    assert "pass --skip-damaged as then" in run(*arguments, "--resume", status=2)
+    assert "already 2/2 steps" in run(*arguments, "--resume", "--skip-damaged", status=1)
 
 
 def test_masks_below_the_threshold_are_told_and_a_lower_one_trains(data, tmp_path):

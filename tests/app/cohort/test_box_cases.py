@@ -17,6 +17,7 @@ from softoverlap.app.cohort import (
     summarize,
 )
 from softoverlap.app.cohort.box_grid import place_boxes
+from softoverlap.app.cohort.methods import methods_text
 from softoverlap.app.cohort.tables import LesionMatches
 from softoverlap.images import BoxFile, write_boxes, write_markups
 from softoverlap.measures import match_quality
@@ -109,11 +110,14 @@ def scan(case, score):
     )
 
 
-def test_one_patient_has_no_interval():
+def test_fewer_than_five_patients_have_no_interval():
     found = summarize([scan("sub-1_a", 0.5), scan("sub-1_b", 0.4)])
     assert found["froc"]["cpm"] == 1.0
     assert "cpm_interval" not in found["froc"]
-    assert "cpm_interval" in summarize([scan("a", 0.5), scan("b", 0.4)])["froc"]
+    four = summarize([scan("sub-1_a", 0.4), *(scan(name, 0.5) for name in ("sub-1_b", *"bcd"))])
+    assert "cpm_interval" not in four["froc"]
+    assert "no intervals, since fewer than 5 patients are too few" in methods_text(four)
+    assert "cpm_interval" in summarize([scan("a", 0.4), *(scan(n, 0.5) for n in "bcde")])["froc"]
 
 
 def test_cases_whose_boxes_have_no_scores_are_named():

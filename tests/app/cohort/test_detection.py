@@ -120,13 +120,13 @@ def test_sizes_are_left_out_where_volumes_are_unknown(tmp_path):
 @pytest.mark.parametrize("by_table", [False, True])
 def test_intervals_of_the_point_are_those_of_patients(tmp_path, by_table):
     """As the library draws them, choosing the threshold anew in each draw."""
-    names = ["sub-1_run-1", "sub-1_run-2", "sub-2_run-1", "sub-3_run-1"]
+    names = ["sub-1_run-1", "sub-1_run-2", *(f"sub-{number}_run-1" for number in range(2, 6))]
     lesion, away = [2, 2, 2, 8, 8, 8], [20, 14, 14, 24, 18, 18]
-    scores = [(0.9, 0.8), (0.4, 0.6), (0.7, 0.1), (0.3, 0.5)]
+    scores = [(0.9, 0.8), (0.4, 0.6), (0.7, 0.1), (0.3, 0.5), (0.2, 0.1), (0.6, 0.7)]
     for case, own in zip(names, scores, strict=True):
         box_file(tmp_path / "pred" / f"{case}.json", [lesion, away], scores=list(own))
         box_file(tmp_path / "truth" / f"{case}.json", [lesion])
-    owners = ["ann", "bob", "ann", "bob"] if by_table else [1, 1, 2, 3]
+    owners = ["ann", "bob", "cat", "dan", "eve", "ann"] if by_table else [1, 1, 2, 3, 4, 5]
     table = dict(zip(names, owners, strict=True)) if by_table else None
     options = SummarySettings(resamples=100, patients=table)
     pairs = find_pairs(tmp_path / "pred", tmp_path / "truth").pairs

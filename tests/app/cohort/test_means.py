@@ -10,8 +10,8 @@ import pytest
 from softoverlap.app.cohort import CaseResult, SummarySettings, subject_of, summarize
 from softoverlap.app.cohort.means import interval
 
-CASES = ["sub-1_ses-1", "sub-1_ses-2", "sub-1_ses-3", "sub-2_ses-1", "sub-3_ses-1", "sub-3_ses-2"]
-VALUES = [0.1, 0.2, 0.15, 0.9, 0.5, 0.4]
+CASES = [f"sub-{name}" for name in ("1_ses-1", "1_ses-2", "2", "3", "4", "5_ses-1", "5_ses-2")]
+VALUES = [0.1, 0.2, 0.15, 0.9, 0.5, 0.4, 0.3]
 
 
 def naive(values, patients, statistic, *, seed, resamples):
@@ -31,16 +31,16 @@ def naive(values, patients, statistic, *, seed, resamples):
 
 @pytest.mark.parametrize("statistic", [np.mean, np.median])
 @pytest.mark.parametrize(
-    "patients", [None, [1, 2, 1, 2, 3, 3], ["a", "a", "b", "b", "c", "c"], [1] * 5 + [2]]
+    "patients", [None, [1, 2, 1, 2, 3, 4, 5], [*"aabbcde"], [1] * 3 + [2, 3, 4, 5]]
 )
 def test_the_interval_is_that_of_patients_drawn_again(statistic, patients):
     found = interval(VALUES, statistic, seed=3, resamples=200, patients=patients)
-    owners = list(range(6)) if patients is None else patients
+    owners = list(range(7)) if patients is None else patients
     assert found == pytest.approx(naive(VALUES, owners, statistic, seed=3, resamples=200))
 
 
-@pytest.mark.parametrize("patients", [["a"], ["a"] * 6])
-def test_one_patient_has_no_interval(patients):
+@pytest.mark.parametrize("patients", [["a"], ["a"] * 6, [*"abcda"]])
+def test_fewer_than_five_patients_have_no_interval(patients):
     found = interval(VALUES[: len(patients)], np.mean, seed=0, resamples=20, patients=patients)
     assert all(math.isnan(end) for end in found)
 
@@ -64,8 +64,9 @@ def test_a_table_of_patients_goes_before_the_names():
         CaseResult(case, [{"case": case, "soft_dice": value}])
         for case, value in zip(CASES, VALUES, strict=True)
     ]
-    table = dict(zip(CASES, ["ann", "bob", "ann", "bob", "ann", "bob"], strict=True))
+    names = ["ann", "bob", "cat", "dan", "eve", "ann", "bob"]
+    table = dict(zip(CASES, names, strict=True))
     summary = summarize(results, SummarySettings(resamples=200, patients=table))
     expected = naive(VALUES, list(table.values()), np.mean, seed=0, resamples=200)
     assert summary["metrics"]["soft_dice"]["mean_interval"] == pytest.approx(list(expected))
-    assert (summary["counts"]["patients"], summary["counts"]["scans"]) == (2, 6)
+    assert (summary["counts"]["patients"], summary["counts"]["scans"]) == (5, 7)

@@ -74,7 +74,8 @@ def test_lesions_too_large_between_masks_are_told_too():
 
 
 def test_the_draws_of_pooled_figures_are_told():
-    summary = scored(marked(SMALL, scores=[0.5]), marked(SMALL))
+    tables = box_lesions(marked(SMALL, scores=[0.5]), marked(SMALL), settings=ScoreSettings())
+    summary = summarize([of_tables(case, tables) for case in "abcde"])
     assert summary["bootstrap"]["resamples"] == 2000
     assert summary["bootstrap"]["pooled_resamples"] == 1000
     assert "(2000 draws, 1000 for pooled figures, seed 0)" in methods_text(summary)

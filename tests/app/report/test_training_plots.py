@@ -42,6 +42,20 @@ def test_the_slice_goes_through_the_largest_lesion():
     assert [text.get_text() for text in figure.axes[0].texts if "." in text.get_text()] == ["0.25"]
 
 
+def test_boxes_have_their_classes_written_beside_them():
+    image, scores = torch.zeros(16, 16, 8), torch.tensor([0.25])
+    classes = {"truth_classes": ["core", "ed$ma"], "found_classes": ["a$b$c"]}
+    figure = plot_boxes(image, torch.eye(4), LESIONS, LESIONS[1:], scores, **classes)
+    words = [text.get_text() for text in figure.axes[0].texts]
+    assert {"ed$ma", "a$b$c 0.25"} <= set(words)
+    assert "core" not in words  # of another slice
+    figure.canvas.draw()
+    with pytest.raises(
+        ValueError, match="truth_classes must name the class of each of 2 boxes, got"
+    ):
+        plot_boxes(image, torch.eye(4), LESIONS, NONE, NONE[:, 0], truth_classes=["core"])
+
+
 def test_the_slice_is_one_that_the_scanner_took():
     affine = torch.diag(torch.tensor([4.0, 1, 1, 1]))
     figure = plot_boxes(torch.rand(16, 16, 8), affine, LESIONS, NONE, torch.zeros(0))

@@ -173,6 +173,34 @@ def test_numbers_out_of_range_are_named(settings, words):
         training_config("d", "o", settings=settings)
 
 
+@pytest.mark.parametrize(
+    ("loss", "codes", "words"),
+    [
+        (
+            "softoverlap.losses.BoxGIoULoss",
+            True,
+            "be false for BoxGIoULoss, which takes boxes, got",
+        ),
+        ("softoverlap.MaskBoxDiceLoss", True, "be false for MaskBoxDiceLoss, which takes masks, g"),
+        (
+            "softoverlap.CoarseToFineBoxLoss",
+            False,
+            "be true for CoarseToFineBoxLoss, which takes c",
+        ),
+        ("softoverlap.losses.BoxGIoULoss", False, None),
+        ("softoverlap.losses.BoxGIoULoss", "$not True", None),
+        ("torch.nn.L1Loss", True, None),
+    ],
+)
+def test_codes_for_a_loss_of_boxes_are_refused_before_scans_are_read(loss, codes, words):
+    settings = {"box_loss": {"_target_": loss}, "box_codes": codes}
+    if words is None:
+        assert training_config("d", "o", settings=settings)["box_codes"] == codes
+        return
+    with pytest.raises(ValueError, match=f"box_codes must {words}"):
+        training_config("d", "o", settings=settings)
+
+
 def test_one_number_stands_for_all_edges_of_a_patch():
     assert training_config("d", "o", settings={"patch_size": 32})["patch_size"] == [32, 32, 32]
     said = "$[32, 32, 32]"
@@ -206,6 +234,7 @@ def test_the_anchors_of_a_plan_keep_its_spacing_and_axes(tmp_path, name, value):
         ({"detector#score": "cls"}, "detector#score"),
         ({"network_def#dropout": 0.1}, "network_def#dropout"),
         ({"validate#preprocessing#transforms#8#channel_wise": False}, "validate#preprocessing#tr"),
+        ({"train#fixed_transforms#6#channel_wise": False}, "train#fixed_transforms will not"),
         ({"nonzero": True, "iou_branch": True, "score": "cls", "spacing": [1, 1, 1]}, None),
         (
             {"detector#normalize": None, "matcher#num_candidates": 9, "overlap": "mask_box_iou"},

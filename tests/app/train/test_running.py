@@ -50,7 +50,11 @@ def test_a_run_leaves_checkpoint_curve_split_and_what_it_reached(scans, run):
     summary = json.loads((folder / "validation.json").read_text())
     assert summary == json.loads(json.dumps(trained.evaluation.summary))
     assert str(trained.model.threshold_rule).startswith("f1 on 1 validation scan")
-    assert "val_cpm" in (folder / "train.log").read_text()
+    log = (folder / "train.log").read_text()
+    assert "val_cpm" in log
+    assert "in 3 scans to train on" in log
+    assert "in 1 scan to validate on" in log
+    assert "are held out, so each moves sensitivity" in log
 
 
 def test_the_checkpoint_holds_the_best_weights_and_all_that_reading_scans_takes(run):
@@ -131,8 +135,10 @@ def test_a_finished_run_is_not_trained_again_but_may_go_on_even_if_stopped(scans
         ({"matcher#num_candidates": 9}, "matcher#num_candidates must stay 4"),
         ({"split_seed": 3}, "split_seed must stay 0"),
         ({"intensity": "fixed"}, "intensity must stay None to resume .*, got fixed"),
+        ({"train#fixed_transforms#6#channel_wise": False}, "train#fixed_transforms must stay"),
     ],
 )
+@pytest.mark.filterwarnings("ignore:train#fixed_transforms will not be in the checkpoint")
 def test_a_run_to_resume_has_the_settings_it_was_started_with(scans, run, change, words):
     settings = {**SMALL, **change}
     made = TrainingRun(scans, run[1], settings=settings, device="cpu")
@@ -158,6 +164,9 @@ def test_bad_scans_and_scans_without_lesions_end_it_before_a_folder_is_made(tmp_
     with pytest.raises(ValueError, match="1 of 2"):
         made.check(lambda name, case, notes: told.append((name, case is None, len(notes))))
     assert sorted(told)[0] == (first.name.removesuffix(".nii.gz"), True, 1)
+    made.skip_damaged = True  # of two scans one trains and one validates
+    with pytest.raises(ValueError, match="to validate on can be used|at least one lesion in 0 sca"):
+        made.check()
     assert not (tmp_path / "out").exists()
 
 
@@ -171,7 +180,12 @@ def test_scans_to_validate_on_without_a_lesion_are_told(scans, tmp_path):
     ]
     (note,) = made[0].check().notes
     assert "no scan to validate on has a lesion" in note
-    assert made[1].check().notes == ()
+    checked = made[1].check()
+    scans_held, lesions = checked.held_out
+    assert checked.notes == ()
+    assert scans_held == 1
+    assert checked.counts[1] == f"{lesions} lesion{'s' * (lesions != 1)} in 1 scan to validate on"
+    assert f"by {100 / lesions:.0f} points: hold out more patients" in str(checked.few)
 
 
 def test_several_channels_and_classes_train_with_intensities_of_the_whole_set(tmp_path):

@@ -24,6 +24,7 @@ from softoverlap.images import LoadedCase, read_boxes, save_nifti
 from softoverlap.lesions import lesions_from_mask
 from tests.support.checkpoints import small_detector
 from tests.support.detectors import scan
+from tests.support.lesion_makers import ball_lesion
 
 FALSE = torch.tensor([0.0, 0, 0, 4, 4, 4])
 
@@ -136,3 +137,18 @@ def test_lesions_too_large_for_a_box_are_marked_in_the_target():
         target = scan_target(LoadedCase("a", mask[None], mask, lesions, spacing, affine))
         assert target["ignored"].tolist() == expected
         assert target["spacing"] == spacing
+
+
+def test_each_of_several_classes_is_judged_by_its_own_boxes_and_lesions():
+    first, second = ball_lesion(5, [2, 2, 2]), replace(ball_lesion(5, [9, 9, 9]), label=1)
+    target = {**lesion_target([first, second]), "ignored": torch.zeros(2).bool()}
+    boxes = torch.stack([first.box.float(), FALSE + 18])
+    prediction = {"boxes": boxes, "labels": torch.tensor([0, 1])}
+    prediction["labels_scores"] = torch.tensor([0.9, 0.8])
+    result = evaluate([prediction], [target], at=0.5, class_names=["edema", "core"])
+    assert (result.point.sensitivity, result.point.precision) == (0.5, 0.5)
+    edema, core = result.classes["edema"], result.classes["core"]
+    assert (edema.point.sensitivity, edema.point.precision, edema.ap10) == (1, 1, 1)
+    assert (core.point.sensitivity, core.point.false_positives, core.froc.lesions) == (0, 1, 1)
+    assert result.summary["classes"]["core"] == core.summary
+    assert evaluate([prediction], [target], class_names=["lesion"]).classes == {}

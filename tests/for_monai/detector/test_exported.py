@@ -11,13 +11,18 @@ from typer.testing import CliRunner
 
 from softoverlap.app.cli import app
 from softoverlap.app.train import load_checkpoint, write_checkpoint
-from tests.support.checkpoints import small_detector
+from tests.support.checkpoints import lively_detector
+from tests.support.pages import blocks, page_text
 
 
 @pytest.mark.slow
-def test_a_checkpoint_is_exported_by_the_command(tmp_path):
-    checkpoint, folder = tmp_path / "checkpoint.pt", tmp_path / "exported"
-    write_checkpoint(checkpoint, small_detector(in_channels=2, num_classes=2))
+def test_a_checkpoint_is_exported_by_the_command(tmp_path, monkeypatch):
+    mine = tmp_path / "runs" / "mine"
+    mine.mkdir(parents=True)
+    checkpoint, folder = mine / "checkpoint.pt", mine / "exported"
+    write_checkpoint(
+        checkpoint, lively_detector(in_channels=2, num_classes=2, anchor_sizes=[5.0, 8.0])
+    )
     command = ["export", str(checkpoint), "--output", str(folder)]
     done = CliRunner().invoke(app, command)
     assert done.exit_code == 0, done.output
@@ -37,6 +42,23 @@ def test_a_checkpoint_is_exported_by_the_command(tmp_path):
         key, _, level = name.rpartition("_")
         assert np.abs(one - maps).max() < 1e-4
         assert np.abs(scripted[key][int(level)].numpy() - maps).max() < 1e-4
+    check_the_page(tmp_path, monkeypatch)
     again = CliRunner().invoke(app, command)
     assert again.exit_code != 0
     assert "is there already: pass --overwrite" in again.output.replace("\n", " ")
+
+
+def check_the_page(folder, monkeypatch):
+    """What the page on detection makes of the maps is what the detector finds."""
+    monkeypatch.chdir(folder)
+    (code,) = (text for _, text in blocks(page_text("detect.md"), "python") if "model.ts" in text)
+    torch.manual_seed(0)
+    scope = {}
+    exec(compile(code, "detect.md", "exec"), scope)
+    with torch.no_grad():
+        (found,) = scope["model"].detector(scope["image"])
+    assert len(found["boxes"]) > 20
+    assert set(found["labels"].tolist()) == {0, 1}
+    assert torch.allclose(scope["scores"], found["labels_scores"], atol=1e-6)
+    assert torch.allclose(scope["boxes"], found["boxes"], atol=1e-3)
+    assert torch.equal(scope["labels"], found["labels"])

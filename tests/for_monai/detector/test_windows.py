@@ -38,6 +38,28 @@ def test_the_overlap_is_at_least_the_one_asked_for():
     assert inferer.steps == (32, 16, 8)
 
 
+@pytest.mark.parametrize(
+    ("size", "overlap", "seen"),
+    [
+        ((24, 24), 0.25, (16, 24)),
+        ((8, 24), 0.25, (8, 24)),  # the whole image
+        ((24, 24), 0.0, (8, 24)),
+    ],
+)
+def test_a_window_of_one_stride_overlaps_the_next_all_the_same(size, overlap, seen):
+    shapes = set()
+
+    def network(windows):
+        shapes.add(tuple(windows.shape[2:]))
+        return cell_means(windows)
+
+    image = torch.rand(1, 1, *size, generator=torch.Generator().manual_seed(0))
+    maps = AlignedWindowInferer((8, 24), 2, overlap, size_divisible=(8, 8))(image, network)
+    assert shapes == {seen}
+    for windowed, whole in zip(maps, cell_means(image), strict=True):
+        assert torch.allclose(windowed, whole, atol=1e-6)
+
+
 @pytest.mark.parametrize("size", [(32, 32, 32), (40, 24, 48), (21, 50, 33), (9, 9, 9)])
 def test_windows_as_large_as_the_image_change_nothing(size):
     torch.manual_seed(0)

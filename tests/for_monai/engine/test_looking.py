@@ -17,6 +17,7 @@ from softoverlap.for_monai import (
     FROCMetric,
     ScalerState,
 )
+from softoverlap.images import read_table
 
 BOXES = torch.tensor([[2.0, 4, 6, 4, 8, 12], [20, 20, 20, 24, 24, 24]])
 
@@ -54,6 +55,22 @@ def test_the_first_scans_are_drawn_on_the_grid_of_the_image(tmp_path):
     assert drawn[1][3].shape == drawn[1][4].shape == (0, 6)
 
 
+def test_boxes_are_drawn_with_their_classes_where_there_are_several(tmp_path):
+    told = []
+    item, output = scan("a", [0.1, 0.7])
+    output["pred"]["labels"], output["label"]["labels"] = torch.tensor([[1, 0], [0, 1]])
+    for names in (["lesion"], ["edema", "core"]):
+        pictures = FoundPictures(tmp_path, lambda *_, **more: told.append(more), names=names)
+        pictures.add(validation([(item, output)]))
+    assert told == [
+        {},
+        {
+            "truth_classes": ["edema", "core"],
+            "found_classes": ["edema", "core"],
+        },  # the surest first
+    ]
+
+
 def test_tensorboard_gets_the_pictures_of_each_validation(tmp_path):
     event_accumulator = pytest.importorskip(
         "tensorboard.backend.event_processing.event_accumulator"
@@ -88,6 +105,19 @@ def test_a_curve_is_drawn_after_each_validation_and_at_the_end(tmp_path):
     table.attach(trainer)
     trainer.run([0], max_epochs=4)
     assert drawn == [3, 5]  # lines of the file, with its header
+
+
+def test_a_curve_keeps_both_parts_of_an_epoch_that_time_broke_off(tmp_path):
+    path = tmp_path / "curve.csv"
+    path.write_text("epoch,step,learning_rate,loss,val_cpm\n1,3,,1.0,\n2,4,,2.0,0.5\n2,6,,9.0,\n")
+    trainer = Engine(lambda *_: {"loss": 3.0})
+    trainer.load_state_dict({"iteration": 4, "max_epochs": 2, "epoch_length": 3})
+    CurveTable(path).attach(trainer)
+    trainer.run([0, 1, 2])
+    rows = [
+        (row["epoch"], row["step"], row["loss"], row["val_cpm"]) for row in read_table(path).rows
+    ]
+    assert rows == [("1", "3", "1.0", ""), ("2", "4", "2.0", "0.5"), ("2", "6", "3.0", "")]
 
 
 def test_each_class_has_its_scores():
