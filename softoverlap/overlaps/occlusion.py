@@ -200,13 +200,13 @@ def _checked(
     space = torch.tensor([[-math.inf] * ndim + [math.inf] * ndim], device=boxes.device)
     if visible is not None:
         check_tensors(visible=visible)
-        space = visible[None] if visible.ndim == 1 else visible
-        check_boxes(visible=space, ndim=ndim, validate=validate)
-        if visible.ndim == 2 and len(visible) != len(boxes):
+        if tuple(visible.shape) not in ((2 * ndim,), tuple(boxes.shape)):
             raise ValueError(
-                f"visible must have shape ({2 * ndim},), or a row for each of {len(boxes)} boxes, "
+                f"visible must have shape ({2 * ndim},), or {tuple(boxes.shape)} as boxes have, "
                 f"got {tuple(visible.shape)}"
             )
+        space = visible.reshape(-1, 2 * ndim)
+        check_boxes(visible=space, validate=validate)
     occluders = boxes.new_zeros(0, 2 * ndim) if occluders is None else occluders
     check_boxes(occluders=occluders, ndim=ndim, validate=validate)
     return [widened(plain(each)) for each in (boxes, space, occluders)]

@@ -125,7 +125,9 @@ def test_bad_arguments_are_named():
         AmodalBoxLoss(box_loss=BoxIoULoss(period=360))
     with pytest.raises(ValueError, match="visible_weight must be at least 0 and finite, got -1"):
         AmodalBoxLoss(visible_weight=-1)
-    with pytest.raises(ValueError, match=r"visible must have shape \(N, 4\), got \(1, 6\)"):
+    with pytest.raises(
+        ValueError, match=r"visible must have shape \(4,\), or \(2, 4\) .* got \(6,\)"
+    ):
         AmodalBoxLoss()(PRED, FULL, visible=torch.zeros(6))
     with pytest.raises(ValueError, match="input and target must have as many rows"):
         AmodalBoxLoss()(PRED, FULL[:1], visible=FIELD)

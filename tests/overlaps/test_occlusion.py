@@ -323,9 +323,13 @@ def test_the_bound_is_the_fraction_of_a_number_and_of_a_tensor():
 
 @pytest.mark.bad_input
 def test_bad_boxes_fields_and_occluders_are_named():
-    with pytest.raises(ValueError, match=r"visible must have shape \(N, 4\), got \(1, 3\)"):
+    with pytest.raises(
+        ValueError, match=r"visible must have shape \(4,\), or \(1, 4\) .* got \(3,\)"
+    ):
         visible_fraction(BOX, torch.zeros(3))
-    with pytest.raises(ValueError, match=r"visible must have shape \(4,\), or a row for each of 1"):
+    with pytest.raises(
+        ValueError, match=r"visible must have shape \(4,\), .* as boxes have, got \(2, 4\)"
+    ):
         visible_fraction(BOX, torch.zeros(2, 4))
     with pytest.raises(ValueError, match="visible must have every maximum at or above"):
         visible_box(BOX, torch.tensor([1.0, 0.0, 0.0, 1.0]))

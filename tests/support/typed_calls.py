@@ -138,7 +138,7 @@ def _loss_calls():
     coarse = so.CoarseToFineBoxLoss(start=0, end=2).eval()
     coarse.step += 1
     yield "CoarseToFineBoxLoss", coarse, {"input": CODES, "target": CODES.flip(0)}
-    amodal = aligned | {"visible": tensor([1, 1, 6, 6])}
+    amodal = aligned | {"visible": OTHERS.flip(0)}
     yield "AmodalBoxLoss", so.AmodalBoxLoss(), amodal
     mixed = {"masks": MASKS, "boxes": BOXES[:2], "weight": SCORES[:2]}
     yield "MaskBoxDiceLoss", so.MaskBoxDiceLoss(), mixed | {"best": tensor([1, 1])}
