@@ -197,7 +197,8 @@ def _checked(
     """Boxes, fields of view and occluders in float64: by default one of all space, and none."""
     check_boxes(boxes=boxes, validate=validate)
     ndim = boxes.shape[1] // 2
-    space = torch.tensor([[-math.inf] * ndim + [math.inf] * ndim], device=boxes.device)
+    end = torch.full((1, ndim), math.inf, device=boxes.device)
+    space = torch.cat([-end, end], dim=1)
     if visible is not None:
         check_tensors(visible=visible)
         if tuple(visible.shape) not in ((2 * ndim,), tuple(boxes.shape)):
