@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import pytest
 import torch
+import yaml
 from monai.bundle import ConfigParser
 
 from softoverlap import (
@@ -17,6 +21,7 @@ from softoverlap import (
 from softoverlap.for_monai import lesion_target
 from tests.support.detectors import batch, tiny_detector
 
+ROOT = Path(__file__).parents[2]
 FIELD = torch.tensor([0.0, 0.0, 9.0, 9.0], dtype=torch.float64)
 FULL = torch.tensor([[-2.0, 0.0, 2.0, 4.0], [6.0, 5.0, 11.0, 10.0]], dtype=torch.float64)
 PRED = torch.tensor([[-1.0, 0.5, 2.5, 4.0], [5.0, 5.5, 9.5, 11.0]], dtype=torch.float64)
@@ -110,11 +115,15 @@ def test_a_detector_trains_with_it_and_hands_over_the_field_of_view(as_list):
     assert (seen[1] == torch.tensor([0.0, 0, 0, 20, 24, 24])).all()
 
 
-def test_it_is_named_in_a_config():
-    config = {"loss": {"_target_": "softoverlap.AmodalBoxLoss", "visible_weight": 0.5}}
-    loss = ConfigParser(config).get_parsed_content("loss")
-    assert type(loss) is AmodalBoxLoss
-    assert loss.visible_weight == 0.5
+def test_the_bundle_takes_it_as_the_page_says():
+    page = (ROOT / "docs" / "occlusion.md").read_text()
+    (changes,) = re.findall(r"```yaml\n(.*?)```", page, flags=re.DOTALL)
+    parser = ConfigParser()
+    parser.read_config(ROOT / "softoverlap/bundles/lesion_detection/configs/train.yaml")
+    parser.update(yaml.safe_load(changes))
+    assert type(parser.get_parsed_content("box_loss")) is AmodalBoxLoss
+    assert parser["box_codes"] is False
+    assert parser["train#target_transforms#0#_target_"].endswith(".LesionsFromInstancesd")
 
 
 @pytest.mark.bad_input
