@@ -59,6 +59,7 @@ from softoverlap.lesions import (
     staple as staple,
 )
 from softoverlap.losses import (
+    AmodalBoxLoss as AmodalBoxLoss,
     BoxCIoULoss as BoxCIoULoss,
     BoxDIoULoss as BoxDIoULoss,
     BoxEIoULoss as BoxEIoULoss,
@@ -108,6 +109,7 @@ from softoverlap.measures import (
     compute_average_precision as compute_average_precision,
     compute_dwell as compute_dwell,
     compute_froc as compute_froc,
+    compute_iou_errors as compute_iou_errors,
     compute_lesionwise_dice as compute_lesionwise_dice,
     compute_score_existence_correlation as compute_score_existence_correlation,
     compute_soft_dice as compute_soft_dice,
@@ -118,6 +120,7 @@ from softoverlap.measures import (
     match_scan as match_scan,
 )
 from softoverlap.overlaps import (
+    amodal_iou_bound as amodal_iou_bound,
     box_ciou as box_ciou,
     box_dice as box_dice,
     box_diou as box_diou,
@@ -152,6 +155,8 @@ from softoverlap.overlaps import (
     rotated_box_iou as rotated_box_iou,
     rotated_box_pair_iof as rotated_box_pair_iof,
     rotated_box_pair_iou as rotated_box_pair_iou,
+    visible_box as visible_box,
+    visible_fraction as visible_fraction,
 )
 from softoverlap.phantoms import (
     LesionPhantoms as LesionPhantoms,

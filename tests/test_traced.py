@@ -88,6 +88,13 @@ CASES = {
     },
     "SizePriorLoss": (SizePriorLoss(0.3, 0.6), lesions),
 }
+FIELD = torch.tensor([1.0, 1, 1, 5, 5, 5])
+CASES["AmodalBoxLoss"] = (
+    lambda input, target: api.AmodalBoxLoss()(input, target, visible=FIELD), two(boxes),
+)  # fmt: skip
+CASES["visible_fraction"] = (
+    lambda whole, hiding: api.visible_fraction(whole, FIELD, occluders=hiding), all_pairs(boxes),
+)  # fmt: skip
 LEFT_OUT = {
     "CoarseToFineBoxLoss": "it counts its calls, and a graph does not",
     "PairwiseAffinityLoss": "its trace holds for one number of boxes",

@@ -16,7 +16,8 @@
 # be boxes, nor lie on a line that goes on for ever:
 #
 # 1. arcs, on axes that come round: angles, phases of a heart beat,
-# 2. intervals of time, and for how long something is in view.
+# 2. intervals of time, and for how long something is in view,
+# 3. boxes of which a part is out of view.
 #
 # Each claim is asserted where it is made. The notebook takes seconds on a CPU.
 #
@@ -36,17 +37,22 @@ import torch
 
 import softoverlap
 from softoverlap import (
+    AmodalBoxLoss,
     BoxGIoULoss,
     SummedVolume,
+    amodal_iou_bound,
     box_giou,
     box_iou,
     box_nms,
     box_pair_iou,
     compute_dwell,
+    compute_iou_errors,
     dwell_intervals,
     dwell_time,
     expected_dwell_time,
     mask_box_dice,
+    visible_box,
+    visible_fraction,
 )
 
 torch.manual_seed(0)
@@ -176,3 +182,82 @@ expected = expected_dwell_time(probability).item()
 print(f"expected {expected:.2f}, mean {plain_mean:.2f}, with gaps filled {filled_mean:.2f} frames")
 assert abs(plain_mean - expected) < 0.1
 assert filled_mean > expected + 0.3
+
+# %% [markdown]
+# ## 3. Boxes that are not wholly in view
+# The border of an endoscopic image cuts one polyp, an instrument lies amid another one, and a third
+# is behind two instruments side by side. How much of each is in view is exact, and what both
+# instruments hide is hidden once.
+
+# %%
+polyps = torch.tensor([[-4.0, 2, 4, 10], [10, 10, 20, 20], [22, 4, 28, 10]])
+image = torch.tensor([0.0, 0, 32, 32])
+tools = torch.tensor([[12.0, 12, 18, 18], [25, 0, 27, 30], [26, 0, 32, 30]])
+in_view = visible_fraction(polyps, image, occluders=tools)
+print("in view", in_view.tolist())
+assert torch.allclose(in_view, torch.tensor([0.5, 0.64, 0.5]))
+
+# %% [markdown]
+# A detector that draws nothing but what it sees reaches no higher IoU with the whole polyp. Where
+# planes cut the polyp, its visible part is a box, and reaches that. Around the instrument amid, the
+# tight box of the visible part is the whole box again: it covers what is hidden, and reaches 1.
+
+# %%
+tight = visible_box(polyps, image, occluders=tools)
+reached = box_pair_iou(tight, polyps)
+bound = amodal_iou_bound(in_view)
+print("bound", bound.tolist(), "tight boxes reach", reached.tolist())
+assert torch.allclose(reached[[0, 2]], bound[[0, 2]])
+assert reached[1] == 1 > bound[1]
+assert torch.allclose(reached, amodal_iou_bound(visible_fraction(polyps, tight)))
+
+places = torch.rand(20000, 2, 2).sort(dim=1).values * torch.tensor([6.0, 12])  # in the image
+within = torch.cat([places[:, 0], places[:, 1]], dim=1)
+best = box_iou(within, polyps[:1]).max()
+print(f"the best of 20000 boxes in the image reaches {best:.3f}")
+assert 0.4 < best <= bound[0]
+
+# %% [markdown]
+# `AmodalBoxLoss` learns the whole box: its part in view, and the share that this is, follow from
+# it. Here a box starts as the visible part and finds the rest.
+
+# %%
+drawn = tight[:1].clone().requires_grad_()
+loss, optimizer = AmodalBoxLoss(), torch.optim.SGD([drawn], lr=0.5)
+for _ in range(200):
+    optimizer.zero_grad()
+    loss(drawn, polyps[:1], visible=image).backward()
+    optimizer.step()
+whole = box_pair_iou(drawn.detach(), polyps[:1])[0].item()
+print(f"IoU with the whole polyp {reached[0]:.2f} at first, {whole:.2f} in the end")
+assert whole > 0.9
+
+# %% [markdown]
+# Is a low IoU the fault of the detector? What it loses is split into truncation, what is out of
+# view, and localisation, what it drew badly.
+
+# %%
+moved = tight + torch.tensor([0.0, 1, 0, 1])
+label = torch.zeros(3)
+target = {"box": polyps, "label": label, "visible": image, "occluders": tools}
+rows = []
+for found in (tight, moved, polyps):
+    prediction = {"box": found, "label": label, "label_scores": torch.ones(3)}
+    rows.append(compute_iou_errors([prediction], [target]))
+exact, shifted, amodal = rows
+assert abs(exact.localisation) < 1e-6 < exact.truncation
+assert shifted.localisation > 0.1
+assert amodal.iou == 1
+for row in rows:
+    assert abs(row.iou + row.truncation + row.localisation - 1) < 1e-6
+
+figure, axes = plt.subplots(figsize=(7, 2), layout="constrained")
+names = ["visible parts", "the same, moved", "whole boxes"]
+axes.barh(names, [row.iou for row in rows], color="tab:green", label="IoU")
+left = [row.iou for row in rows]
+axes.barh(names, [row.truncation for row in rows], left=left, color="tab:red", label="truncation")
+left = [row.iou + row.truncation for row in rows]
+axes.barh(names, [row.localisation for row in rows], left=left, label="localisation")
+axes.legend(frameon=False, ncols=3, loc="lower center", bbox_to_anchor=(0.5, 1))
+axes.invert_yaxis()
+plt.show()

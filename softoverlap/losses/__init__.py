@@ -1,5 +1,6 @@
 """Losses: one minus an overlap. No MONAI import; reductions are plain strings."""
 
+from softoverlap.losses.amodal import AmodalBoxLoss
 from softoverlap.losses.boxes import (
     BoxCIoULoss,
     BoxDIoULoss,
@@ -19,6 +20,7 @@ from softoverlap.losses.projection import BoxProjectionLoss
 from softoverlap.losses.quality import QualityFocalLoss, VarifocalLoss, iou_aware_score
 
 __all__ = [
+    "AmodalBoxLoss",
     "BoxCIoULoss",
     "BoxDIoULoss",
     "BoxEIoULoss",

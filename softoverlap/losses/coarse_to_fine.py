@@ -7,7 +7,6 @@ change when both are moved and stretched together, an axis at a time.
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
 
 import torch
@@ -18,7 +17,7 @@ from torch import Tensor
 from softoverlap._checks import check_codes, check_positive, check_same_rows, should_validate
 from softoverlap._types import Boxes, accumulation_dtype, plain, score_dtype
 from softoverlap.boxes import MOST_LOG_SIZE, code_weights, decode_boxes
-from softoverlap.losses.boxes import BoxGIoULoss, BoxLoss, RotatedBoxIoULoss
+from softoverlap.losses.boxes import BoxGIoULoss, BoxLoss, per_box
 from softoverlap.losses.reduction import ReducedLoss
 
 
@@ -81,7 +80,7 @@ class CoarseToFineBoxLoss(ReducedLoss):
             raise ValueError(f"start and end must fulfil 0 <= start < end, got {start} and {end}")
         check_positive(beta=beta)
         self.start, self.end, self.beta = start, end, beta
-        self.fine = _unreduced(BoxGIoULoss() if fine is None else fine)
+        self.fine = per_box("fine", BoxGIoULoss() if fine is None else fine)
         self.weights = weights
         self.register_buffer("step", torch.zeros((), dtype=torch.int64))
 
@@ -155,12 +154,3 @@ class CoarseToFineBoxLoss(ReducedLoss):
         """Written in `forward`, as batch norm's counter is: a detector tells no loss its step."""
         if self.training and torch.is_grad_enabled():
             self.step += 1
-
-
-def _unreduced(loss: BoxLoss) -> BoxLoss:
-    """A copy that returns every box and does not look at values, which are looked at before."""
-    if not isinstance(loss, BoxLoss) or isinstance(loss, RotatedBoxIoULoss):
-        raise TypeError(f"fine must be a loss of axis-aligned boxes, got {type(loss).__name__}")
-    alone = copy.copy(loss)
-    alone.reduction, alone.validate = "none", False
-    return alone

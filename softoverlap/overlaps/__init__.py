@@ -43,6 +43,7 @@ from softoverlap.overlaps.mask_boxes import (
     mask_box_tversky,
 )
 from softoverlap.overlaps.masks import MaskOverlap, mask_dice, mask_iou, mask_tversky
+from softoverlap.overlaps.occlusion import amodal_iou_bound, visible_box, visible_fraction
 from softoverlap.overlaps.overlap import Form, Overlap, overlap_named, overlap_names
 from softoverlap.overlaps.rotated import (
     rotated_box_iof,
@@ -61,6 +62,7 @@ __all__ = [
     "Overlap",
     "RotatedBoxOverlap",
     "Terms",
+    "amodal_iou_bound",
     "best_iou_of_size",
     "box_ciou",
     "box_dice",
@@ -99,4 +101,6 @@ __all__ = [
     "rotated_box_iou",
     "rotated_box_pair_iof",
     "rotated_box_pair_iou",
+    "visible_box",
+    "visible_fraction",
 ]

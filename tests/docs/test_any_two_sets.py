@@ -1,4 +1,4 @@
-"""The examples of the pages on periodic axes and on time run, and their pictures are drawn."""
+"""The examples of the pages on any two sets run, and their pictures are drawn."""
 
 from __future__ import annotations
 
@@ -13,7 +13,11 @@ ROOT = Path(__file__).parents[2]
 SAID = {
     "periodic": ["[[0.]]", "[[1.]]", "tensor([0, 2])", "box_giou.with_(period=(360.0, None))"],
     "time": ["0.7778", "tensor([0, 1, 2])", "[2.8000, 8.0000]", "7.7 of 8.0", "0.1000, 0.1000"],
-}
+    "occlusion": [
+        "[0.5000, 0.6400, 0.5000]", "[0.5000, 1.0000, 0.5000]", "[0.5000, 1.0000, 0.4667]",
+        "'box_regression', 'classification'] True", "truncation=0.25, localisation=0.0909",
+    ],
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("page", SAID)
@@ -27,7 +31,7 @@ def test_the_examples_run_and_print_what_is_expected(page, capsys):
     assert [said for said in SAID[page] if said not in printed] == []
 
 
-@pytest.mark.parametrize("script", ["periodic", "dwell"])
+@pytest.mark.parametrize("script", ["periodic", "dwell", "occlusion"])
 def test_the_pictures_are_drawn(script, tmp_path):
     with loaded_script(f"docs/figures/{script}.py") as module:
         module.draw().savefig(tmp_path / "drawn.png")

@@ -49,10 +49,18 @@ TRANSFORMS = (
 )
 
 _OF_DWELL = ("compute_dwell", "dwell_intervals", "dwell_time", "expected_dwell_time")
+_OF_VIEWS = (
+    "AmodalBoxLoss",
+    "amodal_iou_bound",
+    "compute_iou_errors",
+    "visible_box",
+    "visible_fraction",
+)
 LEFT_OUT = {
     "AnchorPlan": _RECORDS,
     **dict.fromkeys(TRANSFORMS, "compared with analytic answers in tests/for_monai/transforms"),
     **dict.fromkeys(_OF_DWELL, "compared with loops over frames in tests/measures/test_dwell.py"),
+    **dict.fromkeys(_OF_VIEWS, "compared cell by cell with tests/support/reference_occlusion.py"),
     "Hit": "a criterion and its threshold; what it decides is stored by match_scan",
     "Lesion": _RECORDS,
     "LesionwiseDice": _INSIDE,

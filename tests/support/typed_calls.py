@@ -92,6 +92,25 @@ def _dwell_calls():
     yield "expected_dwell_time", so.expected_dwell_time, {"probabilities": frames["overlap"]}
 
 
+def _view_calls():
+    views = {"boxes": BOXES, "visible": OTHERS}
+    hidden = {"occluders": tensor([[0, 0, 2, 3], [3, 1, 4, 5]])}
+
+    def behind(boxes, visible, occluders):
+        return so.visible_fraction(boxes, visible, occluders=occluders)
+
+    def in_view(boxes, visible, occluders):
+        return so.visible_box(boxes, visible, occluders=occluders)
+
+    def behind_mask(boxes, occluder_mask):
+        return so.visible_fraction(boxes, occluder_mask=occluder_mask)
+
+    yield "visible_fraction", behind, views | hidden
+    yield "visible_fraction of a mask", behind_mask, {"boxes": BOXES, "occluder_mask": MASKS[0]}
+    yield "visible_box", in_view, views | hidden
+    yield "amodal_iou_bound", so.amodal_iou_bound, {"visible_fraction": SCORES}
+
+
 def _summed(masks):
     return so.mask_box_mass(so.SummedVolume.from_masks(masks), BOXES)
 
@@ -119,6 +138,8 @@ def _loss_calls():
     coarse = so.CoarseToFineBoxLoss(start=0, end=2).eval()
     coarse.step += 1
     yield "CoarseToFineBoxLoss", coarse, {"input": CODES, "target": CODES.flip(0)}
+    amodal = aligned | {"visible": OTHERS.flip(0)}
+    yield "AmodalBoxLoss", so.AmodalBoxLoss(), amodal
     mixed = {"masks": MASKS, "boxes": BOXES[:2], "weight": SCORES[:2]}
     yield "MaskBoxDiceLoss", so.MaskBoxDiceLoss(), mixed | {"best": tensor([1, 1])}
     yield "MaskBoxIoULoss", so.MaskBoxIoULoss(), mixed | {"best": tensor([1, 1])}
@@ -175,6 +196,8 @@ def _measure_calls():
     for name in ("compute_froc", "compute_score_existence_correlation"):
         yield name, _of_scan(getattr(measures, name)), _SCAN
     yield "match_scan", _by("box_iou"), _UNTOLD
+    cut = _of_scan(so.compute_iou_errors)
+    yield "compute_iou_errors", cut, _UNTOLD | {"['visible']": tensor([1, 1, 6, 6])}
     for hit in ("mask_box_dice", "centre_in_mask", "relative_mask_box_iou"):
         yield f"match_scan by {hit}", _by(hit), _UNTOLD | {"masks": _TRUE_MASKS}
 
@@ -227,8 +250,8 @@ def _lesionwise(**options):
 
 
 def _all_calls():
-    rooms = (_overlap_calls, _dwell_calls, _loss_calls, _metric_calls, _measure_calls, room_calls)
-    for calls in (*rooms, image_calls, detector_calls):
+    rooms = (_overlap_calls, _dwell_calls, _view_calls, _loss_calls, _metric_calls, _measure_calls)
+    for calls in (*rooms, room_calls, image_calls, detector_calls):
         for name, function, arguments in calls():
             yield name, Call(function, arguments)
 

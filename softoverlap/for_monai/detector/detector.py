@@ -35,12 +35,12 @@ from softoverlap.overlaps import box_iou, mask_box_dice
 class SoftRetinaNetDetector(RetinaNetDetector):
     """MONAI's RetinaNet detector that learns from soft lesions, without torchvision.
 
-    In training it takes a target for each image: `{"boxes": (M, 2 * ndim), "labels": (M,),
-    "lesions": list[Lesion] | None}` (see `lesion_target`; `set_target_keys` renames the first two,
-    of targets and detections) and returns a dict of losses. Anchors
-    are matched by the overlap of their box with the lesions' soft masks, relative to the best
-    overlap that each lesion allows; where `"lesions"` is None, by that of boxes, which found more
-    on phantoms (`docs/soft_anchors.md`). Images without lesions train too.
+    In training it takes a target for each image, `{"boxes": (M, 2 * ndim), "labels": (M,),
+    "lesions": list[Lesion] | None}` and, if the field of view is not the whole image, a box
+    `"visible"` (see `lesion_target`; `set_target_keys` renames the first two, of targets and
+    detections), and returns a dict of losses. Anchors are matched by the overlap of their box with
+    the lesions' soft masks, relative to the best that each lesion allows; without lesions, by that
+    of boxes, which found more on phantoms (`docs/soft_anchors.md`). Empty images train too.
 
     A lesion that the patch cuts and whose box is whole (`crop_lesion(keep_box=True)`) is not
     punished for what the patch hides; see `docs/decisions/0007-amodal-boxes.md`.
@@ -133,9 +133,9 @@ class SoftRetinaNetDetector(RetinaNetDetector):
     ) -> None:
         """Set the regression loss, of boxes or of their codes, shape (N, 2 * ndim).
 
-        A loss with an attribute `takes_masks` that is True, such as `MaskBoxDiceLoss`, is called
-        with the soft mask of each box's lesion in place of the true box, and with `best`, the
-        highest overlap that any box can reach with it. All targets must then have lesions.
+        A loss with `takes_masks`, such as `MaskBoxDiceLoss`, is called with soft masks in place of
+        true boxes, and with `best`, the highest overlap that any box can reach; all targets must
+        have lesions. One with `takes_field`, such as `AmodalBoxLoss`, is called with `visible`.
 
         Raises:
             TypeError: If the loss has no `reduction`.

@@ -133,7 +133,13 @@ class Learning:
     def assigned(self, targets: Sequence[Target], matches: AnyMatches) -> list[Assignment]:
         """What the anchors of each image learn, and how much each of them counts."""
         return [
-            assignment(match, target[self.label_key], target.get("lesions"), self.weighting)
+            assignment(
+                match,
+                target[self.label_key],
+                target.get("lesions"),
+                self.weighting,
+                target.get("visible"),
+            )
             for target, match in zip(targets, matches, strict=True)
         ]
 

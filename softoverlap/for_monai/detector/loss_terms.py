@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from softoverlap._checks import check_choice
-from softoverlap.losses import BoxLoss, QualityFocalLoss
+from softoverlap.losses import AmodalBoxLoss, BoxLoss, QualityFocalLoss
 
 
 class QualityFocal(nn.Module):
@@ -46,9 +46,20 @@ def takes_masks(loss: nn.Module) -> bool:
     return bool(getattr(loss, "takes_masks", False))
 
 
+def takes_field(loss: nn.Module) -> bool:
+    """Whether the loss asks for the field of view of each box."""
+    return bool(getattr(loss, "takes_field", False))
+
+
 def check_coding(loss: nn.Module, encode_gt: bool, decode_pred: bool) -> None:
     """A loss of masks or boxes takes boxes, never their codes."""
-    taken = "masks" if takes_masks(loss) else "boxes" if isinstance(loss, BoxLoss) else None
+    taken = (
+        "masks"
+        if takes_masks(loss)
+        else "boxes"
+        if isinstance(loss, BoxLoss | AmodalBoxLoss)
+        else None
+    )
     if taken and (encode_gt or not decode_pred):
         raise ValueError(
             f"encode_gt and decode_pred must be False and True for "

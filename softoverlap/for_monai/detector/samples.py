@@ -12,7 +12,7 @@ from monai.apps.detection.utils.hard_negative_sampler import HardNegativeSampler
 from torch import Tensor, nn
 
 from softoverlap.anchors import AnchorWeighting, AnchorWeights, Matches, best_box_in_image
-from softoverlap.for_monai.detector.loss_terms import takes_masks
+from softoverlap.for_monai.detector.loss_terms import takes_field, takes_masks
 from softoverlap.lesion import Lesion
 from softoverlap.mask_boxes import SummedVolume
 
@@ -26,12 +26,14 @@ class Assignment:
         weights: What each anchor learns, and how much it counts.
         labels: Class of each lesion, shape (M,).
         lesions: The lesions, or None where only their boxes are known.
+        visible: The field of view, a box, shape (2 * ndim,), or None where it is not known.
     """
 
     index: Int[Tensor, "anchors"]
     weights: AnchorWeights
     labels: Int[Tensor, "lesions"]
     lesions: Sequence[Lesion] | None
+    visible: Float[Tensor, "coords"] | None = None
 
     @property
     def rows(self) -> Int[Tensor, "positives"]:
@@ -53,6 +55,7 @@ def assignment(
     labels: Int[Tensor, "lesions"],
     lesions: Sequence[Lesion] | None,
     weighting: AnchorWeighting,
+    visible: Float[Tensor, "coords"] | None = None,
 ) -> Assignment:
     """The assignment of a match; indices alone mean quality 1."""
     if isinstance(match, Assignment):
@@ -63,7 +66,7 @@ def assignment(
     if lesions is not None:
         existence = [lesion.existence for lesion in lesions]
     weights = weighting(match, match.quality.new_tensor(existence))
-    return Assignment(match.index, weights, labels.to(match.index.device), lesions)
+    return Assignment(match.index, weights, labels.to(match.index.device), lesions, visible)
 
 
 def classification_samples(
@@ -124,7 +127,18 @@ def box_losses(
         of_images = zip((boxes for boxes, _ in pairs), assigned, strict=True)
         parts = [_mask_losses(loss, boxes, image) for boxes, image in of_images if len(boxes)]
         return torch.cat(parts)[:, None], weight
-    return loss(predicted, wanted.to(predicted)).reshape(len(predicted), -1), weight
+    options = {"visible": _fields(loss, assigned).to(predicted)} if takes_field(loss) else {}
+    return loss(predicted, wanted.to(predicted), **options).reshape(len(predicted), -1), weight
+
+
+def _fields(loss: nn.Module, assigned: Sequence[Assignment]) -> Float[Tensor, "boxes coords"]:
+    """The field of view of each positive."""
+    if any(image.visible is None for image in assigned):
+        raise ValueError(
+            f"targets must have 'visible', the field of view, for {type(loss).__name__}, got none; "
+            "called with images, a detector takes it from them"
+        )
+    return torch.cat([image.visible.expand(len(image.rows), -1) for image in assigned])  # pyright: ignore
 
 
 def _mask_losses(

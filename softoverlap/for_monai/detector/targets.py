@@ -133,9 +133,22 @@ def _checked(
     _check_unlabelled(target.get("unlabelled"), f"{name}['unlabelled']", image)
     return {
         **target,
+        "visible": _field(target.get("visible"), f"{name}['visible']", image),
         keys[0]: box.to(image.device, torch.float32),
         keys[1]: label.to(image.device, torch.int64),
     }
+
+
+def _field(visible: Tensor | None, name: str, image: Tensor) -> Float[Tensor, "coords"]:
+    """The field of view: by default the whole image."""
+    shape = image.shape[1:]
+    if visible is None:
+        visible = torch.tensor([0] * len(shape) + list(shape))
+    check_tensors(**{name: visible})
+    if visible.ndim != 1:
+        raise ValueError(f"{name} must have shape ({2 * len(shape)},), got {tuple(visible.shape)}")
+    check_boxes(**{name: visible[None]}, ndim=len(shape))  # pyright: ignore[reportArgumentType]
+    return plain(visible).to(image.device, torch.float32)
 
 
 def _check_labels(label: Tensor, count: int, name: str, num_classes: int) -> None:

@@ -1,4 +1,4 @@
-"""Measures of found boxes: FROC, average precision and recall, rank correlation."""
+"""Measures of found boxes: FROC, average precision and recall, errors, rank correlation."""
 
 from softoverlap.measures.detection._curves import FROC, FROCInterval
 from softoverlap.measures.detection.average_precision import (
@@ -12,6 +12,7 @@ from softoverlap.measures.detection.average_recall import (
     compute_average_recall,
 )
 from softoverlap.measures.detection.froc import FP_RATES, BoxFROC, compute_froc
+from softoverlap.measures.detection.iou_errors import BoxIoUErrors, IoUErrors, compute_iou_errors
 from softoverlap.measures.detection.matching import match_quality, match_scan
 from softoverlap.measures.detection.measure import BoxMeasure
 from softoverlap.measures.detection.operating_point import (
@@ -35,9 +36,11 @@ __all__ = [
     "BoxAP",
     "BoxAR",
     "BoxFROC",
+    "BoxIoUErrors",
     "BoxMeasure",
     "BoxOutcome",
     "FROCInterval",
+    "IoUErrors",
     "OperatingPoint",
     "OperatingPointInterval",
     "Outcomes",
@@ -46,6 +49,7 @@ __all__ = [
     "compute_average_precision",
     "compute_average_recall",
     "compute_froc",
+    "compute_iou_errors",
     "compute_score_existence_correlation",
     "match_quality",
     "match_scan",
