@@ -106,7 +106,7 @@ def test_a_region_of_no_mass_is_empty():
 @pytest.mark.bad_input
 def test_a_density_and_a_share_are_numbers_in_range():
     density = torch.ones(2, 2)
-    with pytest.raises(ValueError, match="density must hold finite densities of at least 0, got -1"):
+    with pytest.raises(ValueError, match="density must hold finite densities .* got -1"):
         highest_density_region(-density, 0.5)
     with pytest.raises(ValueError, match="density must hold finite densities .* got nan"):
         highest_density_region(density * math.nan, 0.5)

@@ -17,8 +17,8 @@ HERE = Path(__file__).parent
 FIRST, SECOND, GREY = "#009e73", "#d55e00", "#888888"
 EXTENT = (-180, 180, -180, 180)
 MODELS = (
-    [(0.55, -63, -43, 13, 13), (0.40, -120, 130, 5, 7), (0.05, 57, 47, 20, 20)],
-    [(0.40, -68, -38, 9, 16), (0.55, -105, 138, 4, 8), (0.05, 60, 42, 16, 16)],
+    [(0.55, -63, -43, 13, 13), (0.40, -120, 130, 6, 8), (0.05, 57, 47, 20, 20)],
+    [(0.40, -68, -38, 9, 16), (0.55, -105, 138, 6, 10), (0.05, 60, 42, 16, 16)],
 )
 """Weight, centre in degrees, and concentration along both axes, of each component."""
 
@@ -46,7 +46,7 @@ def draw(finest: int = 1024, repeats: int = 16) -> Figure:
     figure = Figure(figsize=(13, 3.9), layout="constrained")
     *panels, errors = figure.subplots(1, 4, width_ratios=[1, 1, 1, 1.25])
     pair = [on_grid(model, 360) for model in MODELS]
-    names = ("first model", "second model", "what they share")
+    names = ("first model", "second model", "shared")
     for panel, density, name in zip(panels, (*pair, torch.minimum(*pair)), names, strict=True):
         panel.imshow(density.sqrt().T, origin="lower", extent=EXTENT, cmap="Greys")
         panel.set(xlabel="φ", xticks=range(-180, 181, 90), yticks=range(-180, 181, 90))
@@ -58,7 +58,7 @@ def draw(finest: int = 1024, repeats: int = 16) -> Figure:
     panels[0].plot([], [], color=FIRST, ls=":", label="holds 99.95 %")
     panels[0].legend(fontsize=7, loc="lower right")
     soft, hard = region_iou(*pair), region_iou(*_regions(pair, 0.98))
-    panels[2].set_xlabel(f"φ        soft IoU {soft:.2f}, of 98 % regions {hard:.2f}", fontsize=9)
+    panels[2].set_title(f"shared: IoU {soft:.2f}, of 98 % regions {hard:.2f}", fontsize=10)
     _errors(errors, finest, repeats)
     return figure
 
@@ -92,7 +92,9 @@ def _errors(axes: Axes, finest: int, repeats: int) -> None:
         for cells in sizes
     ]
     for name, (measure, color) in measured.items():
-        found = [torch.stack([measure(pair) - truth[name] for pair in of_size]) for of_size in grids]
+        found = [
+            torch.stack([measure(pair) - truth[name] for pair in of_size]) for of_size in grids
+        ]
         spread = [one.square().mean().sqrt() for one in found]
         axes.loglog(sizes, spread, "o-", color=color, ms=4, label=name)
     for power, color, height in ((-2.5, FIRST, 2.0), (-1.5, SECOND, 6.0)):

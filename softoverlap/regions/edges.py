@@ -8,9 +8,9 @@ x. Written for both regions and integrated, that is a sum over edges e of A and 
 
 as what depends on one edge alone cancels in rings, which are closed. The integrand is linear in two
 pieces, so the sum is exact for any shapes, turns and holes: no sorting, no list of vertices, no
-tolerance. Backward, a vertex moves its two edges, each by as much of it as lies in the other region;
-what lies on an edge of the other region counts half, which is the mean of both one-sided
-derivatives. All is float64, near an origin of the pair's own.
+tolerance. Backward, a vertex moves its two edges, and of each counts what lies in the other region;
+what lies on an edge of that one counts half, which is the mean of both one-sided derivatives. All
+is float64, near an origin of the pair's own.
 """
 
 from __future__ import annotations
@@ -21,7 +21,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from softoverlap._checks import refusal
 from softoverlap._periodic import Period, of_axes
+
+_MOST_TURNS = 1000
 
 _ROUNDING = 32 * torch.finfo(torch.float64).eps
 
@@ -60,6 +63,10 @@ def _laid_out(a: Tensor, b: Tensor, period: Period) -> tuple[Tensor, Tensor]:
         a, b = (_from_first_turn(edges, axis, length) for edges in (a, b))
         highest = (float(edges.detach()[..., axis::2].max()) for edges in (b, a))
         back, on = (math.floor(one / length) for one in highest)
+        if back + on > _MOST_TURNS:
+            raise refusal(
+                "period", f"must fit {_MOST_TURNS} times at most in polygons, got {length}"
+            )
         turns = [_moved(b, axis, turn * length) for turn in range(-back, on + 1)]
         b = torch.cat(turns, dim=1)
     return a, b
@@ -112,8 +119,9 @@ class _Integral(torch.autograd.Function):
     @staticmethod
     def backward(ctx, *gradients):  # pyright: ignore[reportIncompatibleMethodOverride]
         e, f = ctx.saved_tensors
-        wanted = zip(((e, f), (f, e)), ctx.needs_input_grad, strict=True)
-        return tuple(gradients[0][:, None] * _derivative(*both) if n else None for both, n in wanted)
+        above, sides = gradients[0][:, None], ((e, f), (f, e))
+        wanted = zip(sides, ctx.needs_input_grad, strict=True)
+        return tuple(above * _derivative(*side) if needed else None for side, needed in wanted)
 
 
 class _Part:

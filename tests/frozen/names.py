@@ -54,7 +54,9 @@ LEFT_OUT = {
     "AnchorPlan": _RECORDS,
     "Polygon": _RECORDS,
     "highest_density_region": "compared with a loop over levels in tests/test_regions.py",
-    **dict.fromkeys(_OF_REGIONS, "compared with rational numbers in tests/overlaps/test_regions.py"),
+    **dict.fromkeys(
+        _OF_REGIONS, "compared with rational numbers in tests/overlaps/test_regions.py"
+    ),
     **dict.fromkeys(TRANSFORMS, "compared with analytic answers in tests/for_monai/transforms"),
     **dict.fromkeys(_OF_DWELL, "compared with loops over frames in tests/measures/test_dwell.py"),
     "Hit": "a criterion and its threshold; what it decides is stored by match_scan",

@@ -142,8 +142,12 @@ def test_turned_rectangles_score_as_rotated_boxes():
 @pytest.mark.parametrize("period", [None, 3.0], ids=str)
 def test_the_gradient_is_the_derivative(period):
     draw = drawn(5)
-    one, other = (draw.uniform(-1, 1, 2) + draw.uniform(1, 1.4, (4, 1)) * _directions(4) for _ in "ab")
-    leaves = [tensor(ring).requires_grad_() for ring in (one, other, one.mean(0) + 0.2 * _directions(3))]
+    one, other = (
+        draw.uniform(-1, 1, 2) + draw.uniform(1, 1.4, (4, 1)) * _directions(4) for _ in "ab"
+    )
+    leaves = [
+        tensor(ring).requires_grad_() for ring in (one, other, one.mean(0) + 0.2 * _directions(3))
+    ]
 
     def score(one, other, hole):
         return region_iou(Polygon(one, [hole]), Polygon(other.flip(0)), period=period)
@@ -280,7 +284,10 @@ def test_of_no_regions_there_are_no_scores():
 @few
 def test_densities_equal_the_reference(overlap, seed):
     draw = drawn(seed)
-    a, b = (torch.from_numpy(9 * draw.random((n, 3, 4)) * (draw.random((n, 3, 4)) < 0.7)) for n in (2, 3))
+    a, b = (
+        torch.from_numpy(9 * draw.random((n, 3, 4)) * (draw.random((n, 3, 4)) < 0.7))
+        for n in (2, 3)
+    )
     reference = reference_iou if overlap is region_iou else reference_dice
     found = overlap(a, b)
     for i, j in itertools.product(range(2), range(3)):
@@ -320,9 +327,9 @@ def test_what_are_not_two_regions_of_one_kind_is_refused():
     ):
         with pytest.raises(TypeError, match=f"^{name} must be a polygon, a sequence.*got {kind}"):
             region_iou(pred, target)
-    with pytest.raises(ValueError, match=r"pred must have shape \(H, W\) or \(N, H, W\), got \(2,\)"):
+    with pytest.raises(ValueError, match=r"^pred must have shape \(H, W\) or \(N, .*\(2,\)"):
         region_iou(grid[0], grid)
-    with pytest.raises(ValueError, match=r"target must lie on the grid of pred, \(2, 2\), got \(2, 1\)"):
+    with pytest.raises(ValueError, match=r"^target must lie on the grid of pred, .* got \(2, 1\)"):
         region_iou(grid, grid[:, :1])
     for value in (math.nan, -0.5, math.inf):
         with pytest.raises(ValueError, match=f"target must hold finite densities.*got {value:g}"):
@@ -349,3 +356,7 @@ def test_a_polygon_that_overlaps_itself_on_the_torus_is_refused():
         region_iou([one, one], [one, long], period=4.0)
     assert region_iou(one, long, period=(5.0, 4.0)).item() == pytest.approx(0.2)
     assert region_iou(one, long, period=4.0, validate=False).item() <= 1
+    with pytest.raises(
+        ValueError, match="period must fit 1000 times at most in polygons, got 1e-09"
+    ):
+        region_iou(one, one, period=1e-9)
