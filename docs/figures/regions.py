@@ -48,7 +48,7 @@ def draw(finest: int = 1024, repeats: int = 16) -> Figure:
     pair = [on_grid(model, 360) for model in MODELS]
     names = ("first model", "second model", "shared")
     for panel, density, name in zip(panels, (*pair, torch.minimum(*pair)), names, strict=True):
-        panel.imshow(density.sqrt().T, origin="lower", extent=EXTENT, cmap="Greys")
+        panel.imshow(density.sqrt().T.numpy(), origin="lower", extent=EXTENT, cmap="Greys")
         panel.set(xlabel="φ", xticks=range(-180, 181, 90), yticks=range(-180, 181, 90))
         panel.set_title(name, fontsize=10)
     panels[0].set_ylabel("ψ")
@@ -70,7 +70,7 @@ def _regions(pair: list[torch.Tensor], level: float) -> list[torch.Tensor]:
 def _outlined(panel: Axes, density: torch.Tensor, color: str) -> None:
     for level, style in ((0.98, "-"), (0.9995, ":")):
         region = highest_density_region(density, level).double()
-        panel.contour(region.T, [0.5], colors=color, linestyles=style, extent=EXTENT)
+        panel.contour(region.T.numpy(), [0.5], colors=color, linestyles=style, extent=EXTENT)
 
 
 def _errors(axes: Axes, finest: int, repeats: int) -> None:
@@ -95,7 +95,7 @@ def _errors(axes: Axes, finest: int, repeats: int) -> None:
         found = [
             torch.stack([measure(pair) - truth[name] for pair in of_size]) for of_size in grids
         ]
-        spread = [one.square().mean().sqrt() for one in found]
+        spread = [float(one.square().mean().sqrt()) for one in found]
         axes.loglog(sizes, spread, "o-", color=color, ms=4, label=name)
     for power, color, height in ((-2.5, FIRST, 2.0), (-1.5, SECOND, 6.0)):
         guide = [height * size**power for size in sizes]

@@ -201,7 +201,8 @@ def _meet(
         share, size, work = regions.shared_mass, regions.mass, a.shape[1]
     else:
         if period is not None and should_validate(validate, a, b):
-            regions.check_on_torus(period, pred=a, target=b)
+            for name, edges in (("pred", a), ("target", b)):
+                regions.check_on_torus(name, edges, period)
         share, size = partial(regions.shared_area, period=period), regions.area
         work = a.shape[1] * b.shape[1]
     blocks = zip(*(rows.split(max(1, _AT_ONCE // max(1, work))) for rows in pairs), strict=True)

@@ -76,17 +76,13 @@ def edges_of(polygons: Sequence[Polygon]) -> Float[Tensor, "regions edges 4"]:
     return torch.stack(filled)
 
 
-def check_on_torus(period: Period, **polygons: Float[Tensor, "regions edges 4"]) -> None:
+def check_on_torus(name: str, edges: Float[Tensor, "regions edges 4"], period: Period) -> None:
     """No region, by its edges, covers a place twice once the axes come round."""
-    for name, edges in polygons.items():
-        twice = _is_covered_twice(edges.detach(), period)
-        if twice.any():
-            row = int(twice.nonzero()[0, 0])
-            raise refusal(
-                name,
-                f"must cover no place twice where axes come round after {period}, got polygon "
-                f"{row}, which overlaps itself",
-            )
+    twice = _is_covered_twice(edges.detach(), period)
+    if twice.any():
+        complaint = f"must cover no place twice where axes come round after {period}"
+        row = int(twice.nonzero()[0, 0])
+        raise refusal(name, f"{complaint}, got polygon {row}, which overlaps itself")
 
 
 def _check_ring(name: str, ring: Any) -> None:
