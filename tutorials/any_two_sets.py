@@ -309,9 +309,9 @@ plt.show()
 
 # %% [markdown]
 # How fine must a grid be? A density is smooth and comes round, so its mass converges faster than
-# any power of the number n of cells an axis. The minimum of two has a kink where they are equal: its
-# error falls as n^−2 at worst, and as n^−2.5 on average over grids that begin anywhere. The level of
-# a hard region cuts through cells: n^−1 at worst, n^−1.5 on average.
+# any power of the number n of cells an axis. The minimum of two has a kink where they are equal:
+# its error falls as n^−2 at worst, and as n^−2.5 on average over grids that begin anywhere. The
+# level of a hard region cuts through cells: n^−1 at worst, n^−1.5 on average.
 
 # %%
 sizes, generator = [32, 64, 128, 256], torch.Generator().manual_seed(0)
