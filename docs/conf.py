@@ -40,6 +40,7 @@ ROOMS = {
     "overlaps": "Overlap: of masks, of masks and boxes, of boxes",
     "boxes": "Log-size coding of boxes",
     "mask_boxes": "Tables to use many times",
+    "regions": "Polygons, and where most of a density lies",
     "lesion": "The record of a lesion",
     "losses": "Losses",
     "measures": "Measures",

@@ -151,6 +151,10 @@ from softoverlap.overlaps import (
     mask_dice as mask_dice,
     mask_iou as mask_iou,
     mask_tversky as mask_tversky,
+    region_dice as region_dice,
+    region_iou as region_iou,
+    region_pair_dice as region_pair_dice,
+    region_pair_iou as region_pair_iou,
     rotated_box_iof as rotated_box_iof,
     rotated_box_iou as rotated_box_iou,
     rotated_box_pair_iof as rotated_box_pair_iof,
@@ -160,6 +164,10 @@ from softoverlap.overlaps import (
 )
 from softoverlap.phantoms import (
     LesionPhantoms as LesionPhantoms,
+)
+from softoverlap.regions import (
+    Polygon as Polygon,
+    highest_density_region as highest_density_region,
 )
 from softoverlap.suppression import (
     box_nms as box_nms,

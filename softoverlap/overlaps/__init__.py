@@ -1,6 +1,7 @@
 """How much two sets share, each overlap as one thing: called pairwise, `.pairs` aligned.
 
-Geometry comes from `masks`, `boxes`, `rotated` and `mask_boxes`, the ratio from `scores`.
+Geometry comes from `masks`, `boxes`, `rotated`, `regions` and `mask_boxes`, the ratio from
+`scores`.
 """
 
 from softoverlap.overlaps.box_distances import (
@@ -45,6 +46,13 @@ from softoverlap.overlaps.mask_boxes import (
 from softoverlap.overlaps.masks import MaskOverlap, mask_dice, mask_iou, mask_tversky
 from softoverlap.overlaps.occlusion import amodal_iou_bound, visible_box, visible_fraction
 from softoverlap.overlaps.overlap import Form, Overlap, overlap_named, overlap_names
+from softoverlap.overlaps.regions import (
+    RegionOverlap,
+    region_dice,
+    region_iou,
+    region_pair_dice,
+    region_pair_iou,
+)
 from softoverlap.overlaps.rotated import (
     rotated_box_iof,
     rotated_box_iou,
@@ -60,6 +68,7 @@ __all__ = [
     "MaskBoxOverlap",
     "MaskOverlap",
     "Overlap",
+    "RegionOverlap",
     "RotatedBoxOverlap",
     "Terms",
     "amodal_iou_bound",
@@ -97,6 +106,10 @@ __all__ = [
     "mask_tversky",
     "overlap_named",
     "overlap_names",
+    "region_dice",
+    "region_iou",
+    "region_pair_dice",
+    "region_pair_iou",
     "rotated_box_iof",
     "rotated_box_iou",
     "rotated_box_pair_iof",

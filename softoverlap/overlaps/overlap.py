@@ -229,7 +229,7 @@ class Pairs(Form):
         vars(self).update(overlap=overlap)
         doc = cleandoc(overlap._definition.__doc__ or "")
         doc = f"`{overlap.name}` of aligned pairs: row i of one with row i of the other.\n\n{doc}"
-        self._show(overlap, overlap.name.replace("box_", "box_pair_"), doc)
+        self._show(overlap, "_pair_".join(overlap.name.rsplit("_", 1)), doc)
 
     def __repr__(self) -> str:
         return f"{self.overlap!r}.pairs"

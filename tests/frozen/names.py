@@ -56,8 +56,14 @@ _OF_VIEWS = (
     "visible_box",
     "visible_fraction",
 )
+_OF_REGIONS = ("region_dice", "region_iou", "region_pair_dice", "region_pair_iou")
 LEFT_OUT = {
     "AnchorPlan": _RECORDS,
+    "Polygon": _RECORDS,
+    "highest_density_region": "compared with a loop over levels in tests/test_regions.py",
+    **dict.fromkeys(
+        _OF_REGIONS, "compared with rational numbers in tests/overlaps/test_regions.py"
+    ),
     **dict.fromkeys(TRANSFORMS, "compared with analytic answers in tests/for_monai/transforms"),
     **dict.fromkeys(_OF_DWELL, "compared with loops over frames in tests/measures/test_dwell.py"),
     **dict.fromkeys(_OF_VIEWS, "compared cell by cell with tests/support/reference_occlusion.py"),

@@ -27,6 +27,7 @@ from softoverlap.overlaps import (
     MaskBoxOverlap,
     MaskOverlap,
     Overlap,
+    RegionOverlap,
     RotatedBoxOverlap,
     box_ciou,
     box_iou,
@@ -39,8 +40,10 @@ from softoverlap.overlaps import (
     mask_dice,
     mask_tversky,
     overlap_named,
+    region_dice,
     rotated_box_iou,
 )
+from softoverlap.regions import Polygon
 from tests.support.strategies import box_batches
 
 NAMED = [value for value in vars(overlaps).values() if isinstance(value, Overlap)]
@@ -50,6 +53,7 @@ CHANGED = [
     mask_box_dice.with_(empty=0.0),
     mask_box_tversky.with_(alpha=0.3, beta=0.7),
     mask_tversky.with_(alpha=0.0),
+    region_dice.with_(period=40.0),
 ]
 EVERY = [*NAMED, *CHANGED]
 FORMS = [*NAMED, *(one.pairs for one in NAMED if one.pairs is not one)]
@@ -63,6 +67,8 @@ def two_sets(overlap, seed=0, count=5):
     draw = lambda *shape: torch.rand(*shape, generator=generator, dtype=torch.float64)  # noqa: E731
     if isinstance(overlap, RotatedBoxOverlap):
         return 4 * draw(count, 5), 4 * draw(count, 5)
+    if isinstance(overlap, RegionOverlap):
+        return tuple(_polygons(4 * draw(count, 1, 2), draw(count, 5, 1)) for _ in range(2))
     low, edge = 6 * draw(2, count, 2), 4 * draw(2, count, 2)
     edge[:, 0] = 0
     first, others = torch.cat([low, low + edge], dim=2)
@@ -71,6 +77,13 @@ def two_sets(overlap, seed=0, count=5):
     if isinstance(overlap, BoxOverlap):
         return first, others
     return (masks[:, 0], first) if isinstance(overlap, MaskBoxOverlap) else (masks, masks.flip(0))
+
+
+def _polygons(centres, reach):
+    """Rings of five vertices, as far from the centre as they reach."""
+    angles = torch.arange(5, dtype=torch.float64) * 2 * torch.pi / 5
+    rings = centres + (0.2 + reach) * torch.stack([angles.cos(), angles.sin()], dim=1)
+    return [Polygon(ring) for ring in rings]
 
 
 def two_apart(overlap, seed=0):
@@ -84,6 +97,9 @@ def two_apart(overlap, seed=0):
         return tuple(torch.cat([b[:2] * 2, edge[0], turned])[None] for b in (near, far))
     if isinstance(overlap, BoxOverlap):
         return near[None], far[None]
+    if isinstance(overlap, RegionOverlap):
+        centres = edge.new_tensor([[[0.0, 0.0]], [[6.0, 0.0]]])
+        return tuple([one] for one in _polygons(centres, 2 * edge.new_ones(2, 5, 1)))
     mask = torch.zeros(1, 1, 8, 8, dtype=torch.float64)
     mask[..., :2, :2] = torch.rand(2, 2, generator=generator, dtype=torch.float64)
     if isinstance(overlap, MaskBoxOverlap):
@@ -92,7 +108,7 @@ def two_apart(overlap, seed=0):
 
 
 def test_every_family_has_members():
-    for family in (BoxOverlap, RotatedBoxOverlap, MaskBoxOverlap, MaskOverlap):
+    for family in (BoxOverlap, RotatedBoxOverlap, MaskBoxOverlap, MaskOverlap, RegionOverlap):
         assert any(isinstance(one, family) for one in NAMED)
     assert len(NAMED) >= 17
 
@@ -321,6 +337,8 @@ def test_what_is_neither_an_overlap_nor_a_name_is_refused():
 def test_aligned_scores_compile_to_one_graph(overlap):
     if isinstance(overlap, MaskBoxOverlap):
         pytest.skip("tables are cut to each mask, which is not traced")
+    if isinstance(overlap, RegionOverlap):
+        pytest.skip("polygons are records, which are looked at when they are made")
     torch.compiler.reset()
     sets = two_sets(overlap)
     compiled = torch.compile(overlap.pairs, fullgraph=True, backend="eager")

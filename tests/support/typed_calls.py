@@ -23,6 +23,7 @@ from tests.support.typed_inputs import (
     BOXES,
     CLASSES,
     CODES,
+    HOLE,
     LABELS,
     LOGITS,
     MASKS,
@@ -33,6 +34,7 @@ from tests.support.typed_inputs import (
     RATERS,
     ROTATED,
     SCORES,
+    SQUARE,
     TRUTH,
     block,
     tensor,
@@ -68,6 +70,14 @@ def _overlap_calls():
     for name in overlaps.overlap_names(overlaps.MaskOverlap):
         pair = {"pred": MASKS[None], "target": MASKS.flip(0)[None]}
         yield name, overlaps.overlap_named(name), pair
+    for name in overlaps.overlap_names(overlaps.RegionOverlap):
+        overlap, densities = overlaps.overlap_named(name), {"pred": MASKS, "target": MASKS.flip(0)}
+        yield name, overlap, densities
+        yield overlap.pairs.__name__, overlap.pairs, densities
+    yield "region_iou of polygons", _polygons_iou, {"outer": SQUARE, "holes[0]": HOLE}
+    yield "Polygon", lambda outer: so.Polygon(outer).area, {"outer": SQUARE}
+    dense = {"density": MASKS[0]}
+    yield "highest_density_region", lambda density: so.highest_density_region(density, 0.5), dense
     yield "mask_box_mass", so.mask_box_mass, {"masks": MASKS, "boxes": BOXES}
     yield "mask_box_pair_mass", so.mask_box_pair_mass, {"masks": MASKS, "boxes": BOXES[:2]}
     arcs = {"pred": BOXES, "target": OTHERS}
@@ -81,6 +91,11 @@ def _overlap_calls():
     yield "SummedVolume", _summed, {"masks": MASKS}
     yield "encode_boxes", so.encode_boxes, {"boxes": BOXES, "anchors": OTHERS}
     yield "decode_boxes", so.decode_boxes, {"codes": CODES, "anchors": OTHERS}
+
+
+def _polygons_iou(outer, **holes):
+    ring = so.Polygon(outer, [*holes.values()])
+    return so.region_iou(ring, so.Polygon(HOLE.long() + 1), period=20)
 
 
 def _dwell_calls():
