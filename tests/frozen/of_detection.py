@@ -186,9 +186,11 @@ def _of_label_map() -> dict[str, Any]:
 
 def _matched(matcher: str, ndim: int, dtype: torch.dtype) -> dict[str, Any]:
     of_lesions, (anchors, layout) = lesions(ndim, dtype), _grid(ndim, dtype)
+    count = len(anchors)
+    # beside the grid, where anchors would be equally good and the processor's rounding would choose
+    anchors = anchors + uniform(10, count, 1, low=-0.01, high=0.01).to(dtype)
     quality = api.anchor_quality(of_lesions, anchors)
     boxes = torch.stack([lesion.box for lesion in of_lesions])
-    count = len(anchors)
     predicted = {
         "pred_scores": uniform(11, len(boxes), count).to(dtype),
         "pred_boxes": anchors + uniform(12, count, 1, low=-0.5, high=0.5).to(dtype),
