@@ -8,6 +8,8 @@ from softoverlap.losses.boxes import (
     BoxIoULoss,
     BoxLoss,
     BoxNWDLoss,
+    RotatedBoxDIoULoss,
+    RotatedBoxGIoULoss,
     RotatedBoxIoULoss,
 )
 from softoverlap.losses.coarse_to_fine import CoarseToFineBoxLoss
@@ -33,6 +35,8 @@ __all__ = [
     "MaskBoxLoss",
     "PairwiseAffinityLoss",
     "QualityFocalLoss",
+    "RotatedBoxDIoULoss",
+    "RotatedBoxGIoULoss",
     "RotatedBoxIoULoss",
     "SizePriorLoss",
     "SoftDiceCELoss",

@@ -22,6 +22,8 @@ from softoverlap.overlaps import (
     box_giou,
     box_iou,
     box_nwd,
+    rotated_box_diou,
+    rotated_box_giou,
     rotated_box_iou,
 )
 
@@ -275,3 +277,39 @@ class RotatedBoxIoULoss(BoxLoss):
     """
 
     overlap = rotated_box_iou
+
+
+class RotatedBoxGIoULoss(BoxLoss):
+    """1 - GIoU of oriented boxes, also for boxes that do not meet.
+
+    Boxes are those of `RotatedBoxIoULoss`.
+
+    References:
+        Rezatofighi et al., Generalized Intersection over Union, https://arxiv.org/abs/1902.09630
+
+    Examples:
+        >>> import torch
+        >>> pred = torch.tensor([[0.0, 0.0, 2.0, 2.0, 0.0]])
+        >>> RotatedBoxGIoULoss()(pred, pred + torch.tensor([4.0, 0.0, 0.0, 0.0, 0.0]))
+        tensor(1.3333)
+    """
+
+    overlap = rotated_box_giou
+
+
+class RotatedBoxDIoULoss(BoxLoss):
+    """1 - DIoU of oriented boxes: draws the centres together.
+
+    Boxes are those of `RotatedBoxIoULoss`.
+
+    References:
+        Zheng et al., Distance-IoU loss, https://arxiv.org/abs/1911.08287
+
+    Examples:
+        >>> import torch
+        >>> pred = torch.tensor([[0.0, 0.0, 2.0, 2.0, 0.0]])
+        >>> RotatedBoxDIoULoss()(pred, pred + torch.tensor([4.0, 0.0, 0.0, 0.0, 0.0]))
+        tensor(1.4000)
+    """
+
+    overlap = rotated_box_diou

@@ -18,8 +18,9 @@ from torch import Tensor
 from softoverlap._checks import check_codes, check_positive, check_same_rows, should_validate
 from softoverlap._types import Boxes, accumulation_dtype, plain, score_dtype
 from softoverlap.boxes import MOST_LOG_SIZE, code_weights, decode_boxes
-from softoverlap.losses.boxes import BoxGIoULoss, BoxLoss, RotatedBoxIoULoss
+from softoverlap.losses.boxes import BoxGIoULoss, BoxLoss
 from softoverlap.losses.reduction import ReducedLoss
+from softoverlap.overlaps import BoxOverlap
 
 
 class CoarseToFineBoxLoss(ReducedLoss):
@@ -159,7 +160,7 @@ class CoarseToFineBoxLoss(ReducedLoss):
 
 def _unreduced(loss: BoxLoss) -> BoxLoss:
     """A copy that returns every box and does not look at values, which are looked at before."""
-    if not isinstance(loss, BoxLoss) or isinstance(loss, RotatedBoxIoULoss):
+    if not isinstance(loss, BoxLoss) or not isinstance(loss.overlap, BoxOverlap):
         raise TypeError(f"fine must be a loss of axis-aligned boxes, got {type(loss).__name__}")
     alone = copy.copy(loss)
     alone.reduction, alone.validate = "none", False

@@ -42,11 +42,23 @@ from softoverlap.overlaps.mask_boxes import (
     mask_box_pair_tversky,
     mask_box_tversky,
 )
+from softoverlap.overlaps.mask_rotated_boxes import (
+    MaskRotatedBoxOverlap,
+    mask_rotated_box_dice,
+    mask_rotated_box_iou,
+    mask_rotated_box_mass,
+    mask_rotated_box_pair_dice,
+    mask_rotated_box_pair_iou,
+)
 from softoverlap.overlaps.masks import MaskOverlap, mask_dice, mask_iou, mask_tversky
 from softoverlap.overlaps.overlap import Form, Overlap, overlap_named, overlap_names
 from softoverlap.overlaps.rotated import (
+    rotated_box_diou,
+    rotated_box_giou,
     rotated_box_iof,
     rotated_box_iou,
+    rotated_box_pair_diou,
+    rotated_box_pair_giou,
     rotated_box_pair_iof,
     rotated_box_pair_iou,
 )
@@ -58,6 +70,7 @@ __all__ = [
     "Form",
     "MaskBoxOverlap",
     "MaskOverlap",
+    "MaskRotatedBoxOverlap",
     "Overlap",
     "RotatedBoxOverlap",
     "Terms",
@@ -92,11 +105,20 @@ __all__ = [
     "mask_box_tversky",
     "mask_dice",
     "mask_iou",
+    "mask_rotated_box_dice",
+    "mask_rotated_box_iou",
+    "mask_rotated_box_mass",
+    "mask_rotated_box_pair_dice",
+    "mask_rotated_box_pair_iou",
     "mask_tversky",
     "overlap_named",
     "overlap_names",
+    "rotated_box_diou",
+    "rotated_box_giou",
     "rotated_box_iof",
     "rotated_box_iou",
+    "rotated_box_pair_diou",
+    "rotated_box_pair_giou",
     "rotated_box_pair_iof",
     "rotated_box_pair_iou",
 ]

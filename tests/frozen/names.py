@@ -49,10 +49,16 @@ TRANSFORMS = (
 )
 
 _OF_DWELL = ("compute_dwell", "dwell_intervals", "dwell_time", "expected_dwell_time")
+_OF_ORIENTED = (
+    *(f"rotated_box_{form}" for form in ("diou", "giou", "pair_diou", "pair_giou")),
+    *(f"mask_rotated_box_{form}" for form in ("mass", "dice", "iou", "pair_dice", "pair_iou")),
+    *("RotatedBoxDIoULoss", "RotatedBoxGIoULoss", "encode_rotated_boxes", "decode_rotated_boxes"),
+)
 LEFT_OUT = {
     "AnchorPlan": _RECORDS,
     **dict.fromkeys(TRANSFORMS, "compared with analytic answers in tests/for_monai/transforms"),
     **dict.fromkeys(_OF_DWELL, "compared with loops over frames in tests/measures/test_dwell.py"),
+    **dict.fromkeys(_OF_ORIENTED, "compared with exact references in tests/support"),
     "Hit": "a criterion and its threshold; what it decides is stored by match_scan",
     "Lesion": _RECORDS,
     "LesionwiseDice": _INSIDE,

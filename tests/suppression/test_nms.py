@@ -19,6 +19,9 @@ from softoverlap.overlaps import (
     box_iou,
     box_volume,
     overlap_named,
+    rotated_box_diou,
+    rotated_box_giou,
+    rotated_box_iof,
     rotated_box_iou,
     rotated_box_pair_iou,
 )
@@ -116,6 +119,28 @@ def test_rotated_nms_is_the_greedy_suppression(detected, threshold):
         range(len(boxes)), scores.tolist(), threshold, labels.tolist(), lambda i, j: iou[i, j]
     )
     assert kept.tolist() == expected
+
+
+@pytest.mark.parametrize("overlap", [rotated_box_giou, rotated_box_diou, rotated_box_iof], ids=repr)
+@given(detected=detections(oriented), threshold=st.sampled_from([-0.3, 0.0, 0.33]))
+def test_any_overlap_of_oriented_boxes_may_be_the_criterion(overlap, detected, threshold):
+    boxes, scores, labels = detected
+    threshold = max(threshold, overlap.range[0])
+    kept = rotated_nms(boxes, scores, threshold, labels, overlap=overlap)
+    score = overlap(boxes, boxes)
+    expected = reference_nms(
+        range(len(boxes)), scores.tolist(), threshold, labels.tolist(), lambda i, j: score[i, j]
+    )
+    assert kept.tolist() == expected
+
+
+@pytest.mark.bad_input
+def test_rotated_nms_takes_overlaps_of_oriented_boxes_alone():
+    boxes = torch.tensor([[0.0, 0.0, 1.0, 1.0, 0.0]])
+    with pytest.raises(TypeError, match="overlap must be one of oriented boxes such as .*box_iou"):
+        rotated_nms(boxes, torch.ones(1), 0.5, overlap=box_iou)
+    with pytest.raises(ValueError, match=r"iou_threshold must lie in \[-1, 1\], got -2"):
+        rotated_nms(boxes, torch.ones(1), -2.0, overlap=rotated_box_giou)
 
 
 @pytest.mark.skipif(not VECTORS.exists(), reason="the shared conformance cases are not here")
