@@ -59,8 +59,8 @@ def encode_rotated_boxes(
     Examples:
         >>> import torch
         >>> anchor = torch.tensor([[0.0, 0.0, 4.0, 2.0, 0.0]])
-        >>> encode_rotated_boxes(torch.tensor([[2.0, 0.0, 4.0, 2.0, torch.pi / 4]]), anchor)
-        tensor([[ 0.5000,  0.0000,  0.0000,  0.0000, -0.0000,  1.0000]])
+        >>> encode_rotated_boxes(torch.tensor([[2.0, 0.0, 4.0, 2.0, torch.pi / 6]]), anchor)
+        tensor([[0.5000, 0.0000, 0.0000, 0.0000, 0.5000, 0.8660]])
     """
     _check_solid(boxes, anchors, validate)
     check_same_rows(boxes=boxes, anchors=anchors)

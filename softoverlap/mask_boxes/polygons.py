@@ -34,6 +34,9 @@ def polygon_masses(
     A polygon is given by its corners, float64, counter-clockwise from axis 0 to axis 1. The cost
     of a pair is that of as many pieces as all sides have lines of the mask's grid to pass.
     """
+    if is_traced():  # in plain operations, which a graph can hold
+        mass = _Pieces(volume, corners, rows, columns).mass(volume.table)
+        return mass.minimum(volume.sizes[rows])
     return _PolygonMass.apply(volume.table, corners, volume, rows, columns)  # pyright: ignore
 
 
@@ -153,10 +156,7 @@ class _Pieces:
 
 
 def _blocks(volume: SummedVolume, corners: Tensor, rows: Tensor) -> Iterator[slice]:
-    if is_traced():  # a graph of blocks would hold for so many pairs alone
-        yield slice(None)
-        return
     pieces = corners.shape[1] * (sum(volume.sides) + 3)
     most = _PIECES_PER_BLOCK["cpu" if corners.device.type == "cpu" else "other"]
     step = max(1, most // pieces)
-    yield from (slice(start, start + step) for start in range(0, len(rows), step))
+    return (slice(start, start + step) for start in range(0, len(rows), step))

@@ -167,8 +167,10 @@ class Hit:
     def _score(self, boxes: Tensor, target: Scan) -> Any:
         if isinstance(self.overlap, BoxOverlap | RotatedBoxOverlap):
             return _of_boxes(self.overlap, boxes, target)
+        if isinstance(self.overlap, MaskBoxOverlap) and self.relative:
+            return _relative(self.overlap, boxes, target)
         if isinstance(self.overlap, MaskBoxOverlap | MaskRotatedBoxOverlap):
-            return (_relative if self.relative else _of_masks)(self.overlap, boxes, target)
+            return _of_masks(self.overlap, boxes, target)
         if self.overlap is any_voxel:
             raise ValueError("hit must be one of boxes, or of masks and boxes, got any_voxel")
         return self.overlap(boxes, target)
