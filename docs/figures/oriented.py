@@ -26,30 +26,34 @@ from softoverlap.rotated_hulls import corners
 HERE = Path(__file__).parent
 BLUE, ORANGE, GREEN, GREY = "#0072b2", "#d55e00", "#009e73", "#777777"
 RIBS = torch.tensor([[10.0, 10.0, 12.0, 3.0, math.pi / 4], [12.5, 7.5, 12.0, 3.0, math.pi / 4]])
+NEEDLES = torch.tensor([[26.0, 8.8, 12.0, 3.0, math.pi / 4], [26.0, 8.8, 12.0, 3.0, -math.pi / 4]])
 
 
 def draw() -> Figure:
-    """Two neighbours, scores of a box that leaves, and an angle beside its code."""
-    figure = Figure(figsize=(11, 3.6), layout="constrained")
-    neighbours, scores, codes = figure.subplots(1, 3, width_ratios=[1, 1.15, 1.15])
-    _draw_neighbours(neighbours)
+    """Boxes that are parked aslant, scores of a box that leaves, and an angle beside its code."""
+    figure = Figure(figsize=(12, 3.5), layout="constrained")
+    parked, scores, codes = figure.subplots(1, 3, width_ratios=[1.35, 1, 1])
+    _draw_parked(parked)
     _draw_scores(scores)
     _draw_codes(codes)
     return figure
 
 
-def _draw_neighbours(axes: Axes) -> None:
-    upright = circumscribed(RIBS)
-    for points, around, colour in zip(corners(RIBS), upright.tolist(), (BLUE, ORANGE), strict=True):
-        axes.add_patch(Polygon(points.tolist(), facecolor=colour, alpha=0.35, edgecolor=colour))
-        low, edges = around[:2], (around[2] - around[0], around[3] - around[1])
-        axes.add_patch(Rectangle(low, *edges, fill=False, edgecolor=colour, linestyle="--"))
-    shares = box_iou(upright, upright)[0, 1].item(), rotated_box_iou(RIBS, RIBS)[0, 1].item()
-    axes.set(xlim=(3.5, 19), ylim=(1, 16.5), aspect="equal", xticks=[], yticks=[])
-    axes.set_title(
-        f"two neighbours: IoU of upright boxes {shares[0]:.2f}\nof oriented boxes {shares[1]:.0f}",
-        fontsize=9,
-    )
+def _draw_parked(axes: Axes) -> None:
+    for pair, name in ((RIBS, "side by side"), (NEEDLES, "at right angles")):
+        upright = circumscribed(pair)
+        sides = zip(corners(pair), upright.tolist(), (BLUE, ORANGE), ("--", ":"), strict=True)
+        for points, (left, low, right, high), colour, dashes in sides:
+            axes.add_patch(Polygon(points.tolist(), facecolor=colour, alpha=0.35, edgecolor=colour))
+            edges, style = (right - left, high - low), {"edgecolor": colour, "linestyle": dashes}
+            axes.add_patch(Rectangle((left, low), *edges, fill=False, **style))
+        shares = [
+            overlap[0, 1] for overlap in (box_iou(upright, upright), rotated_box_iou(pair, pair))
+        ]
+        text = f"{name}: IoU\nupright {shares[0]:.2f}, oriented {shares[1]:.2f}"
+        axes.text(pair[:, 0].mean(), 17.5, text, ha="center", fontsize=9)
+    axes.set(xlim=(3.5, 33), ylim=(1, 20.5), aspect="equal")
+    axes.set_axis_off()
 
 
 def _draw_scores(axes: Axes) -> None:

@@ -164,6 +164,15 @@ def test_two_cars_parked_at_right_angles_both_stay(away):
     assert rotated_nms(cars, scores, 0.5).tolist() == [1, 0]
 
 
+def test_two_neighbours_that_lie_aslant_both_stay_though_their_upright_boxes_overlap():
+    ribs = torch.tensor([[10.0, 10.0, 12.0, 3.0, 0.785], [12.5, 7.5, 12.0, 3.0, 0.785]])
+    upright, scores = circumscribed(ribs), torch.tensor([0.8, 0.9])
+    assert box_iou(upright, upright)[0, 1] > 0.3
+    assert box_nms(upright, scores, 0.3).tolist() == [1]
+    for overlap in (rotated_box_iou, rotated_box_giou, rotated_box_diou):
+        assert rotated_nms(ribs, scores, 0.0, overlap=overlap).tolist() == [1, 0]
+
+
 def test_a_box_turned_by_half_a_circle_is_the_same_box():
     boxes = torch.tensor([[1e6, 5.0, 4.0, 2.0, 0.0], [1e6, 5.0, 4.0, 2.0, math.pi]])
     assert rotated_nms(boxes, torch.tensor([0.8, 0.8]), 0.9).tolist() == [0]
