@@ -31,8 +31,9 @@ def polygon_masses(
 ) -> Float[Tensor, "pairs"]:
     """Mass of mask `rows[i]`, of two axes, in polygon `columns[i]`, differentiable to both.
 
-    A polygon is given by its corners, float64, counter-clockwise from axis 0 to axis 1. The cost
-    of a pair is that of as many pieces as all sides have lines of the mask's grid to pass.
+    A polygon is given by its corners, float64, counter-clockwise from axis 0 to axis 1. Each side
+    is cut at all lines of the mask's grid, so that a pair costs some H + W reads a side, whatever
+    the area.
     """
     if is_traced():  # in plain operations, which a graph can hold
         mass = _Pieces(volume, corners, rows, columns).mass(volume.table)

@@ -10,6 +10,7 @@ from hypothesis import given, settings, strategies as st
 from scipy.spatial import ConvexHull
 
 from softoverlap import losses, rotated_hulls
+from softoverlap.anchors import ATSSMatcher, MaxOverlapMatcher
 from softoverlap.overlaps import (
     box_diou,
     box_giou,
@@ -17,6 +18,7 @@ from softoverlap.overlaps import (
     rotated_box_giou,
     rotated_box_iou,
 )
+from softoverlap.rotated import circumscribed
 from tests.support.reference_oriented import (
     corner_points,
     reference_rotated_diou,
@@ -207,3 +209,25 @@ def test_boxes_without_width_have_scores_and_finite_gradients(overlap, edges):
             assert -1 <= value.item() <= 1
             assert torch.isfinite(flat.grad).all()
     assert overlap(flat, flat).item() == 1
+
+
+@BOTH
+def test_aligned_scores_can_be_mapped(overlap):
+    pred, target = (random_boxes(6, seed).reshape(2, 3, 5) for seed in (7, 8))
+    mapped = torch.vmap(lambda a, b: overlap.pairs(a, b, validate=False))(pred, target)
+    expected = overlap.pairs(pred.flatten(0, 1), target.flatten(0, 1))
+    torch.testing.assert_close(mapped.flatten(), expected)
+
+
+@pytest.mark.parametrize("matcher", [MaxOverlapMatcher(0.4, 0.5), ATSSMatcher(2)], ids=repr)
+def test_matchers_take_the_iou_of_oriented_anchors(matcher):
+    lesion = boxes_of([10, 10, 12, 3, 0.785])
+    anchors = boxes_of([10, 10, 12, 3, -0.7], [10, 10, 12, 3, 0.7], [30, 30, 12, 3, 0])
+    upright = circumscribed(lesion), circumscribed(anchors)
+    matches = matcher(
+        rotated_box_iou(lesion, anchors),
+        *upright,
+        num_locations_per_level=[3],
+        num_anchors_per_loc=1,
+    )
+    assert matches.index.tolist() == [-1, 0, -1]
