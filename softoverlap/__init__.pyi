@@ -72,6 +72,8 @@ from softoverlap.losses import (
     MaskBoxIoULoss as MaskBoxIoULoss,
     PairwiseAffinityLoss as PairwiseAffinityLoss,
     QualityFocalLoss as QualityFocalLoss,
+    RotatedBoxDIoULoss as RotatedBoxDIoULoss,
+    RotatedBoxGIoULoss as RotatedBoxGIoULoss,
     RotatedBoxIoULoss as RotatedBoxIoULoss,
     SizePriorLoss as SizePriorLoss,
     SoftDiceCELoss as SoftDiceCELoss,
@@ -150,13 +152,22 @@ from softoverlap.overlaps import (
     mask_box_tversky as mask_box_tversky,
     mask_dice as mask_dice,
     mask_iou as mask_iou,
+    mask_rotated_box_dice as mask_rotated_box_dice,
+    mask_rotated_box_iou as mask_rotated_box_iou,
+    mask_rotated_box_mass as mask_rotated_box_mass,
+    mask_rotated_box_pair_dice as mask_rotated_box_pair_dice,
+    mask_rotated_box_pair_iou as mask_rotated_box_pair_iou,
     mask_tversky as mask_tversky,
     region_dice as region_dice,
     region_iou as region_iou,
     region_pair_dice as region_pair_dice,
     region_pair_iou as region_pair_iou,
+    rotated_box_diou as rotated_box_diou,
+    rotated_box_giou as rotated_box_giou,
     rotated_box_iof as rotated_box_iof,
     rotated_box_iou as rotated_box_iou,
+    rotated_box_pair_diou as rotated_box_pair_diou,
+    rotated_box_pair_giou as rotated_box_pair_giou,
     rotated_box_pair_iof as rotated_box_pair_iof,
     rotated_box_pair_iou as rotated_box_pair_iou,
     visible_box as visible_box,
@@ -168,6 +179,10 @@ from softoverlap.phantoms import (
 from softoverlap.regions import (
     Polygon as Polygon,
     highest_density_region as highest_density_region,
+)
+from softoverlap.rotated_codes import (
+    decode_rotated_boxes as decode_rotated_boxes,
+    encode_rotated_boxes as encode_rotated_boxes,
 )
 from softoverlap.suppression import (
     box_nms as box_nms,

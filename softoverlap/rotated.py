@@ -16,7 +16,7 @@ from functools import reduce
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Float, Shaped
+from jaxtyping import Bool, Float, Shaped
 from torch import Tensor
 
 _SMALLEST = 1e-150  # an edge flatter than this has no area to give and would overflow a quotient
@@ -71,6 +71,18 @@ def circumscribed(
     reach = [cosine * half[:, 0] + sine * half[:, 1], sine * half[:, 0] + cosine * half[:, 1]]
     extent = torch.stack([*reach, *half[:, 2:].unbind(1)], dim=1)
     return torch.cat([wide[:, :ndim] - extent, wide[:, :ndim] + extent], dim=1)
+
+
+def holds(
+    boxes: Float[Tensor, "*#batch parameters"], points: Float[Tensor, "*#batch ndim"]
+) -> Bool[Tensor, "*#batch"]:
+    """Whether each point lies in each box: half-open along the box's own axes."""
+    ndim, apart = spatial_dims(boxes), points - boxes[..., : spatial_dims(boxes)]
+    cosine, sine = boxes[..., -1].cos(), boxes[..., -1].sin()
+    first, second = apart[..., 0], apart[..., 1]
+    own = [cosine * first + sine * second, cosine * second - sine * first]
+    places, half = torch.stack([*own, *apart[..., 2:].unbind(-1)], dim=-1), boxes[..., ndim:-1] / 2
+    return ((places >= -half) & (places < half)).all(dim=-1)
 
 
 def _shared_area(

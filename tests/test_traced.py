@@ -45,6 +45,10 @@ def lesions(count):
     return uniform(count, 6, 6, 6), boxes(count)
 
 
+def regions(count):
+    return uniform(count, 6, 6), 4 * uniform(count, 5) + 0.5
+
+
 def logits(count):
     return 4 * uniform(count, 3, 6, 6) - 2, uniform(count, 3, 6, 6, seed=1).softmax(dim=1)
 
@@ -57,7 +61,7 @@ BOX = ["iou", "dice", "iof", "giou", "diou", "ciou", "eiou", "nwd"]
 MASK_BOX = ["mass", "dice", "iou", "tversky", "diou"]
 LOSSES = {
     **{f"Box{kind}Loss": two(boxes) for kind in ("IoU", "GIoU", "DIoU", "CIoU", "EIoU", "NWD")},
-    "RotatedBoxIoULoss": two(turned),
+    **{f"RotatedBox{kind}Loss": two(turned) for kind in ("IoU", "GIoU", "DIoU")},
     **dict.fromkeys(("MaskBoxDiceLoss", "MaskBoxIoULoss", "BoxProjectionLoss"), lesions),
     **dict.fromkeys(("VarifocalLoss", "QualityFocalLoss"), logits),
 }
@@ -66,7 +70,10 @@ CASES = {
     **{f"box_pair_{name}": (getattr(api, f"box_pair_{name}"), two(boxes)) for name in BOX},
     **{
         f"rotated_box_{name}": (getattr(api, f"rotated_box_{name}"), make(turned))
-        for name, make in (("iou", all_pairs), ("iof", all_pairs), ("pair_iou", two))
+        for name, make in (
+            *(("iou", all_pairs), ("iof", all_pairs), ("pair_iou", two)),
+            *(("giou", all_pairs), ("pair_giou", two), ("diou", all_pairs), ("pair_diou", two)),
+        )
     },
     "box_volume": (api.box_volume, lambda count: (boxes(count),)),
     "encode_boxes": (api.encode_boxes, two(boxes)),
@@ -77,6 +84,10 @@ CASES = {
             lambda count: (lesions(count)[0], boxes(count + 1)),
         )
         for name in MASK_BOX
+    },
+    **{
+        f"mask_rotated_box_{name}": (getattr(api, f"mask_rotated_box_{name}"), regions)
+        for name in ("mass", "dice", "iou", "pair_dice", "pair_iou")
     },
     **{f"mask_box_pair_{n}": (getattr(api, f"mask_box_pair_{n}"), lesions) for n in MASK_BOX},
     **{f"mask_{n}": (getattr(api, f"mask_{n}"), probabilities) for n in ("dice", "iou", "tversky")},

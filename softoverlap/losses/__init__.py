@@ -9,6 +9,8 @@ from softoverlap.losses.boxes import (
     BoxIoULoss,
     BoxLoss,
     BoxNWDLoss,
+    RotatedBoxDIoULoss,
+    RotatedBoxGIoULoss,
     RotatedBoxIoULoss,
 )
 from softoverlap.losses.coarse_to_fine import CoarseToFineBoxLoss
@@ -35,6 +37,8 @@ __all__ = [
     "MaskBoxLoss",
     "PairwiseAffinityLoss",
     "QualityFocalLoss",
+    "RotatedBoxDIoULoss",
+    "RotatedBoxGIoULoss",
     "RotatedBoxIoULoss",
     "SizePriorLoss",
     "SoftDiceCELoss",

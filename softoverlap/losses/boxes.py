@@ -18,12 +18,15 @@ from softoverlap._types import Boxes, score_dtype
 from softoverlap.losses.reduction import ReducedLoss, power
 from softoverlap.overlaps import (
     BoxLikeOverlap,
+    BoxOverlap,
     box_ciou,
     box_diou,
     box_eiou,
     box_giou,
     box_iou,
     box_nwd,
+    rotated_box_diou,
+    rotated_box_giou,
     rotated_box_iou,
 )
 
@@ -279,9 +282,45 @@ class RotatedBoxIoULoss(BoxLoss):
     overlap = rotated_box_iou
 
 
+class RotatedBoxGIoULoss(BoxLoss):
+    """1 - GIoU of oriented boxes, also for boxes that do not meet.
+
+    Boxes are those of `RotatedBoxIoULoss`.
+
+    References:
+        Rezatofighi et al., Generalized Intersection over Union, https://arxiv.org/abs/1902.09630
+
+    Examples:
+        >>> import torch
+        >>> pred = torch.tensor([[0.0, 0.0, 2.0, 2.0, 0.0]])
+        >>> RotatedBoxGIoULoss()(pred, pred + torch.tensor([4.0, 0.0, 0.0, 0.0, 0.0]))
+        tensor(1.3333)
+    """
+
+    overlap = rotated_box_giou
+
+
+class RotatedBoxDIoULoss(BoxLoss):
+    """1 - DIoU of oriented boxes: draws the centres together.
+
+    Boxes are those of `RotatedBoxIoULoss`.
+
+    References:
+        Zheng et al., Distance-IoU loss, https://arxiv.org/abs/1911.08287
+
+    Examples:
+        >>> import torch
+        >>> pred = torch.tensor([[0.0, 0.0, 2.0, 2.0, 0.0]])
+        >>> RotatedBoxDIoULoss()(pred, pred + torch.tensor([4.0, 0.0, 0.0, 0.0, 0.0]))
+        tensor(1.4000)
+    """
+
+    overlap = rotated_box_diou
+
+
 def per_box(name: str, loss: BoxLoss) -> BoxLoss:
     """A copy that returns every box and does not look at values, which are looked at before."""
-    if not isinstance(loss, BoxLoss) or isinstance(loss, RotatedBoxIoULoss):
+    if not isinstance(loss, BoxLoss) or not isinstance(loss.overlap, BoxOverlap):
         raise TypeError(f"{name} must be a loss of axis-aligned boxes, got {type(loss).__name__}")
     alone = copy.copy(loss)
     alone.reduction, alone.validate = "none", False

@@ -11,6 +11,7 @@ from softoverlap.mask_boxes.by_kernels import kernels_take, scores_by_kernels
 from softoverlap.mask_boxes.mass import mass_of_pairs
 from softoverlap.mask_boxes.meeting import meeting_boxes, meeting_pairs
 from softoverlap.mask_boxes.places import centres_of_mass, supports
+from softoverlap.mask_boxes.polygons import polygon_masses
 from softoverlap.mask_boxes.tables import SummedVolume, as_summed_volume, summed_volumes
 
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
     "mass_of_pairs",
     "meeting_boxes",
     "meeting_pairs",
+    "polygon_masses",
     "scores_by_kernels",
     "summed_volumes",
     "supports",

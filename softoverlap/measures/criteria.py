@@ -10,6 +10,7 @@ from jaxtyping import Bool, Float, Shaped
 from scipy import sparse
 from torch import Tensor
 
+from softoverlap import rotated
 from softoverlap._checks import check_positive, check_probabilities, check_tensors
 from softoverlap._types import plain, score_dtype
 from softoverlap.lesion import Lesion
@@ -165,9 +166,12 @@ def centred_in(
         >>> centred_in(torch.tensor([[0.0, 3.0], [3.0, 5.0]]), target)
         tensor([[ True, False]])
     """
-    centres = _centres(boxes.double().cpu())
-    low, high = plain(target["box"]).double().cpu()[:, None].chunk(2, dim=2)
-    inside = ((centres >= low) & (centres < high)).all(dim=2)
+    centres, lesions = _centres(boxes.double().cpu()), plain(target["box"]).double().cpu()
+    if is_oriented(lesions):
+        inside = rotated.holds(lesions[:, None], centres)
+    else:
+        low, high = lesions[:, None].chunk(2, dim=2)
+        inside = ((centres >= low) & (centres < high)).all(dim=2)
     if not inside.any() or (target.get("lesions") is None and target.get("masks") is None):
         return inside
     return inside & (centre_in_mask(boxes, target) > 0)
@@ -178,7 +182,14 @@ def any_voxel(pairs: sparse.csr_array) -> Tensor:
     return torch.from_numpy(pairs.sum(axis=1) > 0)
 
 
+def is_oriented(boxes: Shaped[Tensor, "boxes coords"]) -> bool:
+    """Whether boxes have an angle behind their centre and edges; upright ones have 2 * ndim."""
+    return boxes.shape[1] % 2 == 1
+
+
 def _centres(boxes: Float[Tensor, "boxes coords"]) -> Float[Tensor, "boxes ndim"]:
+    if is_oriented(boxes):
+        return boxes[:, : rotated.spatial_dims(boxes)]
     low, high = boxes.chunk(2, dim=1)
     return (low + high) / 2
 

@@ -37,7 +37,9 @@ from softoverlap.overlaps import (
     Form,
     MaskBoxOverlap,
     MaskOverlap,
+    MaskRotatedBoxOverlap,
     Overlap,
+    RotatedBoxOverlap,
     box_iou,
     overlap_named,
     overlap_names,
@@ -48,7 +50,8 @@ Criterion = Callable[..., Any]
 _RELATIVE = "relative_"
 _CENTRES = {"centre_in_mask": centre_in_mask, "centre_within_radius": centre_within_radius}
 _SHARES = (centre_in_mask, centre_within_radius, any_voxel)  # in [0, 1], as overlaps say of theirs
-_FAMILIES = (BoxOverlap, MaskBoxOverlap, MaskOverlap)
+_ORIENTED = (RotatedBoxOverlap, MaskRotatedBoxOverlap)
+_FAMILIES = (BoxOverlap, MaskBoxOverlap, MaskOverlap, *_ORIENTED)
 
 
 def _criteria() -> tuple[str, ...]:
@@ -59,7 +62,10 @@ def _criteria() -> tuple[str, ...]:
 
 
 HIT_CRITERIA = _criteria()
-"""Names that `hit=` takes: our overlaps, mask overlaps relative to the best box, the centres."""
+"""Names that `hit=` takes: our overlaps, mask overlaps relative to the best box, the centres.
+
+Of oriented boxes it takes the names of their overlaps, such as `"rotated_box_iou"`.
+"""
 
 
 @dataclass(frozen=True)
@@ -67,7 +73,8 @@ class Hit:
     """What it takes for a found box to hit a lesion.
 
     Args:
-        overlap: One of our overlaps of two boxes, or of a mask and a box; `centre_in_mask` or
+        overlap: One of our overlaps of two boxes, or of a mask and a box, upright or oriented
+            (`rotated_box_iou`, `mask_rotated_box_dice`); `centre_in_mask` or
             `centre_within_radius`; or a callable that takes the boxes (N, 2 * ndim) and the target
             of one scan and returns booleans or scores, shape (M, N). Between lesions of two masks:
             `mask_dice`, `mask_iou` or `any_voxel`.
@@ -125,6 +132,11 @@ class Hit:
                 f"threshold must be at most {high:g} for {self.overlap!r}, got {self.threshold}"
             )
 
+    @property
+    def oriented(self) -> bool:
+        """Whether it is one of oriented boxes, (N, 5) or (N, 7)."""
+        return isinstance(self.overlap, _ORIENTED)
+
     def at(self, threshold: float) -> Hit:
         """The same with another threshold."""
         return Hit(self.overlap, threshold, self.relative)
@@ -153,10 +165,12 @@ class Hit:
         return plain(quality).detach().cpu()
 
     def _score(self, boxes: Tensor, target: Scan) -> Any:
-        if isinstance(self.overlap, BoxOverlap):
+        if isinstance(self.overlap, BoxOverlap | RotatedBoxOverlap):
             return _of_boxes(self.overlap, boxes, target)
-        if isinstance(self.overlap, MaskBoxOverlap):
-            return (_relative if self.relative else _of_masks)(self.overlap, boxes, target)
+        if isinstance(self.overlap, MaskBoxOverlap) and self.relative:
+            return _relative(self.overlap, boxes, target)
+        if isinstance(self.overlap, MaskBoxOverlap | MaskRotatedBoxOverlap):
+            return _of_masks(self.overlap, boxes, target)
         if self.overlap is any_voxel:
             raise ValueError("hit must be one of boxes, or of masks and boxes, got any_voxel")
         return self.overlap(boxes, target)
@@ -201,11 +215,11 @@ def hit_of(hit: AnyHit | None, threshold: float | None = None) -> Hit:
 
 def _named(name: str) -> tuple[bool, Criterion]:
     """Whether it is relative, and the criterion."""
-    check_choice("hit", name, _criteria())
+    check_choice("hit", name, (*_criteria(), *overlap_names(*_ORIENTED)))
     if name in _CENTRES:
         return False, _CENTRES[name]
     relative = name.startswith(_RELATIVE)
-    return relative, overlap_named(name.removeprefix(_RELATIVE), BoxOverlap, MaskBoxOverlap)
+    return relative, overlap_named(name.removeprefix(_RELATIVE), *_FAMILIES)
 
 
 def _has_best_box(overlap: Criterion) -> bool:
@@ -213,7 +227,7 @@ def _has_best_box(overlap: Criterion) -> bool:
 
 
 def _of_boxes(
-    overlap: BoxOverlap, boxes: Shaped[Tensor, "boxes coords"], target: Scan
+    overlap: BoxOverlap | RotatedBoxOverlap, boxes: Shaped[Tensor, "boxes coords"], target: Scan
 ) -> Float[Tensor, "lesions boxes"]:
     """In float64, so that a threshold such as 0.7 is met by 7/10; the box is the prediction."""
     lesions = plain(target["box"]).to(boxes.device).double()
@@ -222,7 +236,9 @@ def _of_boxes(
 
 
 def _of_masks(
-    overlap: MaskBoxOverlap, boxes: Shaped[Tensor, "boxes coords"], target: Scan
+    overlap: MaskBoxOverlap | MaskRotatedBoxOverlap,
+    boxes: Shaped[Tensor, "boxes coords"],
+    target: Scan,
 ) -> Float[Tensor, "lesions boxes"]:
     masks = masks_of(target)
     if isinstance(masks, Tensor):  # scored in parts where they are large

@@ -43,6 +43,14 @@ from softoverlap.overlaps.mask_boxes import (
     mask_box_pair_tversky,
     mask_box_tversky,
 )
+from softoverlap.overlaps.mask_rotated_boxes import (
+    MaskRotatedBoxOverlap,
+    mask_rotated_box_dice,
+    mask_rotated_box_iou,
+    mask_rotated_box_mass,
+    mask_rotated_box_pair_dice,
+    mask_rotated_box_pair_iou,
+)
 from softoverlap.overlaps.masks import MaskOverlap, mask_dice, mask_iou, mask_tversky
 from softoverlap.overlaps.occlusion import amodal_iou_bound, visible_box, visible_fraction
 from softoverlap.overlaps.overlap import Form, Overlap, overlap_named, overlap_names
@@ -54,8 +62,12 @@ from softoverlap.overlaps.regions import (
     region_pair_iou,
 )
 from softoverlap.overlaps.rotated import (
+    rotated_box_diou,
+    rotated_box_giou,
     rotated_box_iof,
     rotated_box_iou,
+    rotated_box_pair_diou,
+    rotated_box_pair_giou,
     rotated_box_pair_iof,
     rotated_box_pair_iou,
 )
@@ -67,6 +79,7 @@ __all__ = [
     "Form",
     "MaskBoxOverlap",
     "MaskOverlap",
+    "MaskRotatedBoxOverlap",
     "Overlap",
     "RegionOverlap",
     "RotatedBoxOverlap",
@@ -103,6 +116,11 @@ __all__ = [
     "mask_box_tversky",
     "mask_dice",
     "mask_iou",
+    "mask_rotated_box_dice",
+    "mask_rotated_box_iou",
+    "mask_rotated_box_mass",
+    "mask_rotated_box_pair_dice",
+    "mask_rotated_box_pair_iou",
     "mask_tversky",
     "overlap_named",
     "overlap_names",
@@ -110,8 +128,12 @@ __all__ = [
     "region_iou",
     "region_pair_dice",
     "region_pair_iou",
+    "rotated_box_diou",
+    "rotated_box_giou",
     "rotated_box_iof",
     "rotated_box_iou",
+    "rotated_box_pair_diou",
+    "rotated_box_pair_giou",
     "rotated_box_pair_iof",
     "rotated_box_pair_iou",
     "visible_box",

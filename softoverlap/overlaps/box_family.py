@@ -45,12 +45,16 @@ class BoxLikeOverlap(Overlap):
         definition: `Terms` of two sets of boxes that broadcast.
         scale_free: Whether it has no unit of length: boxes times any factor have the same score.
         stretch_free: Whether they also have it stretched along an axis, as volumes alone count.
+        least_iou: From a threshold of at least 0 to the lowest IoU of boxes whose overlap exceeds
+            it: suppression scores no others. By default 0, all that meet, for an overlap that is 0
+            where boxes are apart, and None, all pairs, for others.
         facts: What is said of every `Overlap`.
     """
 
     scale_free: bool
     stretch_free: bool
     _layout: Layout
+    _least_iou: Callable[[float], float] | None
 
     def __init__(
         self,
@@ -58,10 +62,25 @@ class BoxLikeOverlap(Overlap):
         *,
         scale_free: bool = False,
         stretch_free: bool = False,
+        least_iou: Callable[[float], float] | None = None,
         **facts: Any,
     ) -> None:
         super().__init__(definition, **facts)
-        vars(self).update(scale_free=scale_free or stretch_free, stretch_free=stretch_free)
+        if least_iou is None and self.zero_apart:
+            least_iou = _any_iou
+        vars(self).update(
+            scale_free=scale_free or stretch_free, stretch_free=stretch_free, _least_iou=least_iou
+        )
+
+    @property
+    def least_iou(self) -> Callable[[float], float] | None:
+        """As it was given; None, all pairs, where an axis comes round."""
+        return None if self.period is not None else self._least_iou
+
+    @property
+    def period(self) -> Period:
+        """After which length each axis comes round; None where none does."""
+        return self._period({})
 
     @property
     def pairs(self) -> BoxPairs:
@@ -233,40 +252,9 @@ def _any_iou(threshold: float) -> float:
 
 
 class BoxOverlap(BoxLikeOverlap):
-    """Overlap of axis-aligned boxes.
-
-    Args:
-        definition: `Terms` of two sets of boxes that broadcast.
-        least_iou: From a threshold of at least 0 to the lowest IoU of boxes whose overlap exceeds
-            it: suppression scores no others. By default 0, all that meet, for an overlap that is 0
-            where boxes are apart, and None, all pairs, for others.
-        facts: What is said of every `BoxLikeOverlap`.
-    """
+    """Overlap of axis-aligned boxes."""
 
     _layout = CORNERS
-    _least_iou: Callable[[float], float] | None
-
-    def __init__(
-        self,
-        definition: Callable[..., Terms],
-        *,
-        least_iou: Callable[[float], float] | None = None,
-        **facts: Any,
-    ) -> None:
-        super().__init__(definition, **facts)
-        if least_iou is None and self.zero_apart:
-            least_iou = _any_iou
-        vars(self).update(_least_iou=least_iou)
-
-    @property
-    def least_iou(self) -> Callable[[float], float] | None:
-        """As it was given; None, all pairs, where an axis comes round."""
-        return None if self.period is not None else self._least_iou
-
-    @property
-    def period(self) -> Period:
-        """After which length each axis comes round; None where none does."""
-        return self._period({})
 
     def _values(self, given: Parameters, called: str) -> dict[str, Any]:
         if "period" in given:

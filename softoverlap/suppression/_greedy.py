@@ -13,12 +13,12 @@ import torch
 from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
 
-from softoverlap.overlaps import BoxOverlap
+from softoverlap.overlaps import BoxLikeOverlap, BoxOverlap
 from softoverlap.suppression._cells import Lists
 from softoverlap.suppression._sweep import Corners, Pairs, meet, meet_each_other, shrunk, touch
 
-PairwiseScore = BoxOverlap | Callable[..., Tensor]
-"""An overlap, or any function of boxes (N, 2 * ndim) and (M, 2 * ndim) to scores (N, M)."""
+PairwiseScore = BoxLikeOverlap | Callable[..., Tensor]
+"""An overlap, or any function of two sets of boxes, as many as N and M, to scores (N, M)."""
 
 Clash = Callable[[Tensor, Tensor | None], Pairs]
 """From indices (R,) of rows and (C,) of columns to the pairs that overlap too much.
@@ -179,7 +179,7 @@ def _dense_clash(
     boxes: Tensor, labels: Tensor | None, overlap: PairwiseScore, threshold: float
 ) -> Clash:
     """All pairs are scored: the overlap may be above the threshold where boxes do not meet."""
-    options = {"validate": False} if isinstance(overlap, BoxOverlap) else {}  # looked at before
+    options = {"validate": False} if isinstance(overlap, BoxLikeOverlap) else {}  # looked at before
 
     def clash(rows: Tensor, columns: Tensor | None) -> Pairs:
         others = rows if columns is None else columns

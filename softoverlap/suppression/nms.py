@@ -10,7 +10,7 @@ from softoverlap import rotated, scores as ratios
 from softoverlap._checks import check_boxes, check_rotated_boxes, check_tensors, check_within
 from softoverlap._periodic import Period, check_arcs
 from softoverlap._types import accumulation_dtype, plain
-from softoverlap.overlaps import BoxOverlap, Form, box_iou, rotated_box_iou
+from softoverlap.overlaps import BoxOverlap, Form, RotatedBoxOverlap, box_iou, rotated_box_iou
 from softoverlap.suppression._greedy import Clash, MeetingClash, PairwiseScore, clash_of, suppress
 from softoverlap.suppression._inputs import classes, one_a_box
 
@@ -92,28 +92,31 @@ def rotated_nms(
     iou_threshold: float,
     labels: Int[Tensor, "boxes"] | None = None,
     *,
+    overlap: RotatedBoxOverlap = rotated_box_iou,
     validate: bool | None = None,
 ) -> Int[Tensor, "kept"]:
     """Greedy non-maximum suppression of oriented boxes, exact.
 
-    Only pairs whose IoU can exceed the threshold, by the axis-aligned boxes around them and by
-    their volumes, are clipped.
+    Only pairs whose overlap can exceed the threshold, by the axis-aligned boxes around them and by
+    their volumes, are clipped; all pairs if the threshold is below 0.
 
     Args:
         boxes: `(cx, cy, w, h, angle)` or `(cx, cy, cz, w, h, d, yaw)`, radians counter-clockwise
             from axis 0 to axis 1, shape (N, 5) or (N, 7).
         scores: Confidence, shape (N,).
-        iou_threshold: Highest IoU that two kept boxes may have, in [0, 1].
+        iou_threshold: Highest overlap that two kept boxes may have, in the overlap's range: [0, 1]
+            for IoU, [-1, 1] for GIoU.
         labels: Classes; boxes of different classes never drop each other. Shape (N,).
+        overlap: Of kept boxes (first) and candidates, such as `rotated_box_diou`.
         validate: Look at the values too; by default on for CPU tensors.
 
     Returns:
         Indices of the boxes that are kept, by falling score, int64, shape (K,).
 
     Raises:
-        TypeError: If an argument is not a tensor.
+        TypeError: If an argument is not a tensor, or `overlap` none of oriented boxes.
         ValueError: If the shapes do not fit, an edge is negative, a score is NaN, or the threshold
-            lies outside [0, 1].
+            is out of range.
 
     Examples:
         Two cars parked at right angles both stay: they share a quarter of each.
@@ -125,15 +128,24 @@ def rotated_nms(
     """
     check_tensors(boxes=boxes, scores=scores)
     check_rotated_boxes(boxes=boxes, validate=validate)
-    check_within(0, 1, iou_threshold=iou_threshold)
+    if not isinstance(overlap, RotatedBoxOverlap):
+        raise TypeError(
+            f"overlap must be one of oriented boxes such as rotated_box_giou, got {overlap!r}"
+        )
+    check_within(*overlap.range, iou_threshold=iou_threshold)
     labels = classes(boxes, labels, validate)
     one_a_box(boxes, validate, scores=scores)
     wide = plain(boxes).detach().to(torch.float64)
-    return suppress(plain(scores).detach(), _rotated_clash(wide, labels, iou_threshold))
+    return suppress(plain(scores).detach(), _rotated_clash(wide, labels, overlap, iou_threshold))
 
 
-def _rotated_clash(boxes: Tensor, labels: Tensor | None, threshold: float) -> Clash:
-    """Oriented boxes clash where their IoU is above the threshold."""
+def _rotated_clash(
+    boxes: Tensor, labels: Tensor | None, overlap: RotatedBoxOverlap, threshold: float
+) -> Clash:
+    """Oriented boxes clash where their overlap is above the threshold."""
+    if overlap.least_iou is None or threshold < 0:
+        return clash_of(boxes, labels, overlap, threshold)
+    least_iou = overlap.least_iou(threshold)
     ndim = rotated.spatial_dims(boxes)
     centres, volumes = boxes[:, :ndim], rotated.volume(boxes)
     centred = torch.cat([torch.zeros_like(centres), boxes[:, ndim:]], dim=1)
@@ -142,8 +154,8 @@ def _rotated_clash(boxes: Tensor, labels: Tensor | None, threshold: float) -> Cl
     def exceeds(i: Tensor, j: Tensor) -> Tensor:
         around = _shared_around(centres[i], reach[i], centres[j], reach[j])
         shared = torch.minimum(torch.minimum(volumes[i], volumes[j]), around)
-        found = ~(ratios.iou(shared * _SLACK, volumes[i], volumes[j]) <= threshold)  # NaN: volumes
-        found[found.clone()] = rotated_box_iou.score(boxes[i[found]], boxes[j[found]]) > threshold
+        found = ~(ratios.iou(shared * _SLACK, volumes[i], volumes[j]) <= least_iou)  # NaN: volumes
+        found[found.clone()] = overlap.score(boxes[i[found]], boxes[j[found]]) > threshold
         return found
 
     # rounding keeps the order, so boxes around that meet do not come apart

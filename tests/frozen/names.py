@@ -57,6 +57,11 @@ _OF_VIEWS = (
     "visible_fraction",
 )
 _OF_REGIONS = ("region_dice", "region_iou", "region_pair_dice", "region_pair_iou")
+_OF_ORIENTED = (
+    *(f"rotated_box_{form}" for form in ("diou", "giou", "pair_diou", "pair_giou")),
+    *(f"mask_rotated_box_{form}" for form in ("mass", "dice", "iou", "pair_dice", "pair_iou")),
+    *("RotatedBoxDIoULoss", "RotatedBoxGIoULoss", "encode_rotated_boxes", "decode_rotated_boxes"),
+)
 LEFT_OUT = {
     "AnchorPlan": _RECORDS,
     "Polygon": _RECORDS,
@@ -67,6 +72,7 @@ LEFT_OUT = {
     **dict.fromkeys(TRANSFORMS, "compared with analytic answers in tests/for_monai/transforms"),
     **dict.fromkeys(_OF_DWELL, "compared with loops over frames in tests/measures/test_dwell.py"),
     **dict.fromkeys(_OF_VIEWS, "compared cell by cell with tests/support/reference_occlusion.py"),
+    **dict.fromkeys(_OF_ORIENTED, "compared with exact references in tests/support"),
     "Hit": "a criterion and its threshold; what it decides is stored by match_scan",
     "Lesion": _RECORDS,
     "LesionwiseDice": _INSIDE,

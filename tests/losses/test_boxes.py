@@ -18,6 +18,8 @@ from softoverlap.losses import (
     BoxGIoULoss,
     BoxIoULoss,
     BoxNWDLoss,
+    RotatedBoxDIoULoss,
+    RotatedBoxGIoULoss,
     RotatedBoxIoULoss,
 )
 from softoverlap.overlaps import (
@@ -27,10 +29,13 @@ from softoverlap.overlaps import (
     box_pair_giou,
     box_pair_iou,
     box_pair_nwd,
+    rotated_box_pair_diou,
+    rotated_box_pair_giou,
     rotated_box_pair_iou,
 )
 from tests.support import reference
 from tests.support.conformance import assert_is_expected, cases_of, needs_vectors
+from tests.support.reference_oriented import reference_rotated_diou, reference_rotated_giou
 
 SCORE = {
     BoxIoULoss: box_pair_iou,
@@ -40,9 +45,17 @@ SCORE = {
     BoxEIoULoss: box_pair_eiou,
     BoxNWDLoss: box_pair_nwd,
     RotatedBoxIoULoss: rotated_box_pair_iou,
+    RotatedBoxGIoULoss: rotated_box_pair_giou,
+    RotatedBoxDIoULoss: rotated_box_pair_diou,
 }
 LOSSES = list(SCORE)
-FOCUS = {BoxNWDLoss: box_pair_nwd, RotatedBoxIoULoss: rotated_box_pair_iou}  # others: the IoU
+TURNED = {
+    RotatedBoxIoULoss: reference.reference_rotated_iou,
+    RotatedBoxGIoULoss: reference_rotated_giou,
+    RotatedBoxDIoULoss: reference_rotated_diou,
+}
+UPRIGHT = [loss for loss in LOSSES if loss not in TURNED]
+FOCUS = {BoxNWDLoss: box_pair_nwd, **dict.fromkeys(TURNED, rotated_box_pair_iou)}  # others: the IoU
 
 
 def pairs(loss, count=6, ndim=3, seed=0, dtype=torch.float64):
@@ -50,7 +63,7 @@ def pairs(loss, count=6, ndim=3, seed=0, dtype=torch.float64):
     generator = torch.Generator().manual_seed(seed)
     unit = torch.rand(2, 2, count, ndim, generator=generator, dtype=dtype)
     low, edge = 2 * unit[:, 0], 1 + 2 * unit[:, 1]
-    if loss is RotatedBoxIoULoss:
+    if loss in TURNED:
         angle = torch.rand(2, count, 1, generator=generator, dtype=dtype)
         return tuple(torch.cat([low, edge, angle], dim=2))
     return tuple(torch.cat([low, low + edge], dim=2))
@@ -58,8 +71,9 @@ def pairs(loss, count=6, ndim=3, seed=0, dtype=torch.float64):
 
 def reference_terms(loss, a, b):
     """The IoU and each penalty by itself."""
-    if loss is RotatedBoxIoULoss:
-        return reference.reference_rotated_iou(a, b), []
+    if loss in TURNED:
+        iou = reference.reference_rotated_iou(a, b)
+        return iou, [iou - TURNED[loss](a, b)]
     if loss is BoxNWDLoss:
         return reference.reference_box_nwd(a, b), []
     iou, diou = reference.reference_box_iou(a, b), reference.reference_box_diou(a, b)
@@ -89,7 +103,7 @@ def test_the_loss_is_one_minus_the_score(loss, ndim):
     torch.testing.assert_close(loss("sum")(pred, target), expected.sum())
 
 
-@pytest.mark.parametrize("loss", [loss for loss in LOSSES if loss is not RotatedBoxIoULoss])
+@pytest.mark.parametrize("loss", UPRIGHT)
 def test_intervals_have_losses_too(loss):
     pred, target = pairs(loss, ndim=1)
     torch.testing.assert_close(loss("none")(pred, target), 1 - SCORE[loss](pred, target))
@@ -207,7 +221,7 @@ def test_half_boxes_are_computed_in_float32(loss, dtype):
     assert torch.equal(value, loss("none")(pred.float(), target.float()).to(dtype))
 
 
-@pytest.mark.parametrize("loss", [loss for loss in LOSSES if loss is not RotatedBoxIoULoss])
+@pytest.mark.parametrize("loss", UPRIGHT)
 @pytest.mark.parametrize("alpha", [0.5, 1.0, 3.0])
 def test_flat_and_equal_boxes_have_finite_gradients(loss, alpha):
     pred = torch.tensor([[4.0, 5.0, 6.0, 5.0], [1.0] * 4, [1.0] * 4, [0.0, 0.0, 1.0, 1.0]])
@@ -238,7 +252,7 @@ def test_conformance_cases_of_the_field(name, loss, count):
 
 
 @needs_vectors
-@pytest.mark.parametrize("loss", [loss for loss in LOSSES if loss is not RotatedBoxIoULoss])
+@pytest.mark.parametrize("loss", UPRIGHT)
 def test_a_predicted_height_of_zero_has_a_finite_gradient(loss):
     (case,) = cases_of("ciou_loss_grad_finite")
     pred = case["a"].requires_grad_()
@@ -294,7 +308,7 @@ def test_a_detector_trains_with_it_as_with_monais(reduction):
     torch.testing.assert_close(gradient, expected_gradient, atol=1e-5, rtol=1e-3)
 
 
-@pytest.mark.parametrize("loss", [loss for loss in LOSSES if loss is not RotatedBoxIoULoss])
+@pytest.mark.parametrize("loss", UPRIGHT)
 def test_every_loss_plugs_into_a_detector(loss):
     value, gradient = box_loss_in_training(loss(alpha=2.0, focal_gamma=0.5))
     assert value > 0
@@ -302,7 +316,7 @@ def test_every_loss_plugs_into_a_detector(loss):
     assert (gradient != 0).any()
 
 
-@pytest.mark.parametrize("loss", [loss for loss in LOSSES if loss is not RotatedBoxIoULoss])
+@pytest.mark.parametrize("loss", UPRIGHT)
 def test_monais_own_detector_takes_it(loss):
     network = tiny_network()
     detector = RetinaNetDetector(network, network.anchor_generator)

@@ -26,6 +26,7 @@ from softoverlap.overlaps import (
     BoxOverlap,
     MaskBoxOverlap,
     MaskOverlap,
+    MaskRotatedBoxOverlap,
     Overlap,
     RegionOverlap,
     RotatedBoxOverlap,
@@ -76,6 +77,8 @@ def two_sets(overlap, seed=0, count=5):
     masks[1] = 0
     if isinstance(overlap, BoxOverlap):
         return first, others
+    if isinstance(overlap, MaskRotatedBoxOverlap):
+        return masks[:, 0], 4 * draw(count, 5)
     return (masks[:, 0], first) if isinstance(overlap, MaskBoxOverlap) else (masks, masks.flip(0))
 
 
@@ -104,11 +107,14 @@ def two_apart(overlap, seed=0):
     mask[..., :2, :2] = torch.rand(2, 2, generator=generator, dtype=torch.float64)
     if isinstance(overlap, MaskBoxOverlap):
         return mask[0], far[None]
+    if isinstance(overlap, MaskRotatedBoxOverlap):
+        return mask[0], torch.cat([far[:2] * 2, edge[0], far[:1]])[None]
     return mask, mask.flip(2)
 
 
 def test_every_family_has_members():
-    for family in (BoxOverlap, RotatedBoxOverlap, MaskBoxOverlap, MaskOverlap, RegionOverlap):
+    mixed = (MaskBoxOverlap, MaskRotatedBoxOverlap)
+    for family in (BoxOverlap, RotatedBoxOverlap, MaskOverlap, RegionOverlap, *mixed):
         assert any(isinstance(one, family) for one in NAMED)
     assert len(NAMED) >= 17
 
@@ -283,7 +289,7 @@ def test_a_symmetric_overlap_lets_the_sets_change_places(overlap, seed):
 
 @pytest.mark.parametrize("overlap", [one for one in NAMED if not one.symmetric], ids=repr)
 def test_an_overlap_that_is_not_symmetric_depends_on_the_order(overlap):
-    if isinstance(overlap, MaskBoxOverlap):
+    if isinstance(overlap, MaskBoxOverlap | MaskRotatedBoxOverlap):
         return  # a mask and a box
     uneven = overlap.with_(alpha=1.0, beta=0.0) if overlap is mask_tversky else overlap
     one, other = two_sets(uneven)
@@ -322,7 +328,9 @@ def test_short_names_are_those_of_mask_and_box():
 def test_a_wrong_name_lists_the_right_ones():
     with pytest.raises(ValueError, match=r"overlap must be one of \['box_ciou'.*got 'box_ious'"):
         overlap_named("box_ious")
-    with pytest.raises(ValueError, match=r"one of \['rotated_box_iof', 'rotated_box_iou'\], got"):
+    with pytest.raises(
+        ValueError, match=r"one of \['rotated_box_diou', .*'rotated_box_iou'\], got"
+    ):
         overlap_named(box_iou, RotatedBoxOverlap)
 
 
@@ -335,7 +343,7 @@ def test_what_is_neither_an_overlap_nor_a_name_is_refused():
 @pytest.mark.slow
 @pytest.mark.parametrize("overlap", EVERY, ids=repr)
 def test_aligned_scores_compile_to_one_graph(overlap):
-    if isinstance(overlap, MaskBoxOverlap):
+    if isinstance(overlap, MaskBoxOverlap | MaskRotatedBoxOverlap):
         pytest.skip("tables are cut to each mask, which is not traced")
     if isinstance(overlap, RegionOverlap):
         pytest.skip("polygons are records, which are looked at when they are made")
@@ -432,8 +440,11 @@ def test_an_overlap_of_other_sets_is_refused_by_name(other):
     boxes = torch.tensor([[0.0, 2.0], [0.0, 9.0]])
     with pytest.raises(ValueError, match=r"overlap must be one of boxes.*, got "):
         box_nms(boxes, torch.tensor([0.6, 0.9]), 0.5, overlap=other)
-    with pytest.raises(ValueError, match=r"overlap must be one of boxes, .*, got "):
-        Hit(other)
+
+
+def test_an_aligned_form_is_no_hit():
+    with pytest.raises(ValueError, match=r"overlap must be one of boxes, .*, got box_iou.pairs"):
+        Hit(overlaps.box_iou.pairs)
 
 
 def test_an_overlap_cannot_take_the_name_of_another_modules():

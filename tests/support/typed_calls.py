@@ -33,6 +33,7 @@ from tests.support.typed_inputs import (
     PRED,
     RATERS,
     ROTATED,
+    ROTATED_CODES,
     SCORES,
     SQUARE,
     TRUTH,
@@ -67,6 +68,14 @@ def _overlap_calls():
         overlap = overlaps.overlap_named(name)
         yield name, overlap, {"masks": MASKS, "boxes": BOXES}
         yield overlap.pairs.__name__, overlap.pairs, {"masks": MASKS, "boxes": BOXES[:2]}
+    for name in overlaps.overlap_names(overlaps.MaskRotatedBoxOverlap):
+        overlap = overlaps.overlap_named(name)
+        for form in (overlap, overlap.pairs):
+            yield form.__name__, form, {"masks": MASKS, "boxes": ROTATED}
+    yield "mask_rotated_box_mass", so.mask_rotated_box_mass, {"masks": MASKS, "boxes": ROTATED}
+    anchors = {"anchors": OTHER_ROTATED}
+    yield "encode_rotated_boxes", so.encode_rotated_boxes, {"boxes": ROTATED, **anchors}
+    yield "decode_rotated_boxes", so.decode_rotated_boxes, {"codes": ROTATED_CODES, **anchors}
     for name in overlaps.overlap_names(overlaps.MaskOverlap):
         pair = {"pred": MASKS[None], "target": MASKS.flip(0)[None]}
         yield name, overlaps.overlap_named(name), pair
@@ -149,7 +158,8 @@ def _loss_calls():
             and loss is not losses.BoxLoss
         ):
             rotated = {"input": ROTATED, "target": OTHER_ROTATED}
-            yield loss.__name__, loss(), rotated if loss is so.RotatedBoxIoULoss else aligned
+            turned = isinstance(loss.overlap, overlaps.RotatedBoxOverlap)
+            yield loss.__name__, loss(), rotated if turned else aligned
     coarse = so.CoarseToFineBoxLoss(start=0, end=2).eval()
     coarse.step += 1
     yield "CoarseToFineBoxLoss", coarse, {"input": CODES, "target": CODES.flip(0)}

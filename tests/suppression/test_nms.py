@@ -19,6 +19,9 @@ from softoverlap.overlaps import (
     box_iou,
     box_volume,
     overlap_named,
+    rotated_box_diou,
+    rotated_box_giou,
+    rotated_box_iof,
     rotated_box_iou,
     rotated_box_pair_iou,
 )
@@ -118,6 +121,28 @@ def test_rotated_nms_is_the_greedy_suppression(detected, threshold):
     assert kept.tolist() == expected
 
 
+@pytest.mark.parametrize("overlap", [rotated_box_giou, rotated_box_diou, rotated_box_iof], ids=repr)
+@given(detected=detections(oriented), threshold=st.sampled_from([-0.3, 0.05, 0.33]))
+def test_any_overlap_of_oriented_boxes_may_be_the_criterion(overlap, detected, threshold):
+    boxes, scores, labels = detected
+    threshold = max(threshold, overlap.range[0] + 0.05)
+    kept = rotated_nms(boxes, scores, threshold, labels, overlap=overlap)
+    score = overlap(boxes, boxes)
+    expected = reference_nms(
+        range(len(boxes)), scores.tolist(), threshold, labels.tolist(), lambda i, j: score[i, j]
+    )
+    assert kept.tolist() == expected
+
+
+@pytest.mark.bad_input
+def test_rotated_nms_takes_overlaps_of_oriented_boxes_alone():
+    boxes = torch.tensor([[0.0, 0.0, 1.0, 1.0, 0.0]])
+    with pytest.raises(TypeError, match="overlap must be one of oriented boxes such as .*box_iou"):
+        rotated_nms(boxes, torch.ones(1), 0.5, overlap=box_iou)
+    with pytest.raises(ValueError, match=r"iou_threshold must lie in \[-1, 1\], got -2"):
+        rotated_nms(boxes, torch.ones(1), -2.0, overlap=rotated_box_giou)
+
+
 @pytest.mark.skipif(not VECTORS.exists(), reason="the shared conformance cases are not here")
 def test_rotated_nms_keeps_what_the_case_of_the_field_keeps():
     cases = json.loads(VECTORS.read_text())["cases"]
@@ -137,6 +162,15 @@ def test_two_cars_parked_at_right_angles_both_stay(away):
     assert box_iou(around, around)[0, 1] > 0.9
     assert len(box_nms(around, scores, 0.5)) == 1
     assert rotated_nms(cars, scores, 0.5).tolist() == [1, 0]
+
+
+def test_two_neighbours_that_lie_aslant_both_stay_though_their_upright_boxes_overlap():
+    ribs = torch.tensor([[10.0, 10.0, 12.0, 3.0, 0.785], [12.5, 7.5, 12.0, 3.0, 0.785]])
+    upright, scores = circumscribed(ribs), torch.tensor([0.8, 0.9])
+    assert box_iou(upright, upright)[0, 1] > 0.3
+    assert box_nms(upright, scores, 0.3).tolist() == [1]
+    for overlap in (rotated_box_iou, rotated_box_giou, rotated_box_diou):
+        assert rotated_nms(ribs, scores, 0.0, overlap=overlap).tolist() == [1, 0]
 
 
 def test_a_box_turned_by_half_a_circle_is_the_same_box():

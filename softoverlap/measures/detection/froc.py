@@ -242,7 +242,9 @@ def compute_froc(
             `"centre_within_radius"` (with "spacing", the edges of a voxel in mm), all of
             them in `softoverlap.measures.HIT_CRITERIA`; or a callable that takes the boxes
             (N, 2 * ndim) and the target of one scan and returns, of shape (M, N), either booleans
-            or scores. Criteria with masks need "lesions", or "masks" of shape (M, *spatial).
+            or scores. Criteria with masks need "lesions", or "masks" of shape (M, *spatial). With
+            an overlap of oriented boxes, such as `rotated_box_iou`, every "box" is oriented, shape
+            (N, 5) or (N, 7), and targets have no "lesions".
         threshold: The lowest score that hits, by default the criterion's own, 0.1 for most; None
             where `hit` is a `Hit`, which says it.
         fp_rates: False positives a scan at which to read the sensitivity.

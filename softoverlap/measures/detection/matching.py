@@ -26,7 +26,7 @@ from softoverlap.measures.detection.scans import (
 )
 from softoverlap.measures.detection.sizes import ANY_SIZE, SizeClasses
 from softoverlap.measures.hit import AnyHit, Hit, Scan, hit_of
-from softoverlap.overlaps import box_iou
+from softoverlap.overlaps import box_iou, rotated_box_iou
 
 Thresholds = float | Sequence[float] | str
 
@@ -79,12 +79,18 @@ class Matching:
         """The lowest scores that hit."""
         return tuple(hit.threshold for hit in self.hits)
 
+    @property
+    def oriented(self) -> bool:
+        """Whether boxes are oriented."""
+        return self.hits[0].oriented
+
     def outcomes(self, predictions: Sequence[Scan], targets: Sequence[Scan]) -> Outcomes:
         """What hit what in all of the scans."""
+        scans = checked_scans(predictions, targets, oriented=self.oriented)
         return Outcomes.joined(
             [
                 self.of_scan(prediction, target, name=f"targets[{number}]")
-                for number, (prediction, target) in enumerate(checked_scans(predictions, targets))
+                for number, (prediction, target) in enumerate(scans)
             ]
         )
 
@@ -137,7 +143,8 @@ class Matching:
         quality = self.hits[0].quality(plain(prediction["box"]), target)
         hits = torch.stack([hit.reached(quality) for hit in self.hits])
         pair = column(prediction["box"]), column(target["box"])
-        nearness = _TIE * box_iou(*pair, validate=False).mT
+        iou = rotated_box_iou if self.oriented else box_iou
+        nearness = _TIE * iou(*pair, validate=False).mT
         return quality.double() + nearness, hits & same, same
 
 
@@ -176,7 +183,8 @@ def match_scan(
         (tensor([ 1,  0, -1]), tensor([ 0, -1, -1]))
     """
     matching = Matching.of(hit, threshold, weight=weight)
-    prediction, target = checked_scan(prediction, target, "prediction", "target")
+    scan = checked_scan(prediction, target, "prediction", "target", oriented=matching.oriented)
+    prediction, target = scan
     return matching.of_scan(prediction, target, name="target")
 
 

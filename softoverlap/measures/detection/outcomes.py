@@ -58,14 +58,15 @@ class Outcomes:
     box has an outcome for each size class, the first of which holds all sizes, and each threshold.
 
     Args:
-        boxes: Found boxes, in voxels, float64, shape (N, 2 * ndim).
+        boxes: Found boxes, in voxels, float64, shape (N, 2 * ndim), or (N, 5) or (N, 7) if they
+            are oriented.
         labels: Their classes, float64, shape (N,).
         scores: Their scores, NaN for a box without, float64, shape (N,).
         outcome: 1 for a hit, 0 for a duplicate (what it hits is taken), -1 for a false positive,
             2 for a box that does not count, shape (N, sizes, thresholds).
         lesion: The lesion that a box took or, where boxes share lesions, that it hits best, by its
             number in the scan, -1 for none; same shape.
-        lesion_boxes: Boxes of the lesions, in voxels, float64, shape (M, 2 * ndim).
+        lesion_boxes: Boxes of the lesions, in voxels, float64, of the same layout.
         lesion_labels: Their classes, float64, shape (M,).
         existence: What each lesion counts: its existence, or 1; float64, shape (M,).
         sizes: Sizes of the lesions, as the size classes measure them, float64, shape (M,).
@@ -286,6 +287,7 @@ class Outcomes:
         """Plain data, as JSON holds it: lists, and None for NaN."""
         return {
             "ndim": self.ndim,
+            "columns": self.boxes.shape[1],
             "thresholds": _nulled(self.thresholds),
             "size_classes": asdict(self.size_classes),
             **{name: _nulled(getattr(self, name).tolist()) for name in _COLUMNS},
@@ -295,8 +297,8 @@ class Outcomes:
     def from_dict(cls, values: Mapping[str, Any]) -> Outcomes:
         """The outcomes of such data, equal to the last digit.
 
-        Older data may lack `ignored`, then no lesion is, and `found_by`, then a box took its
-        `lesion` alone.
+        Older data may lack `ignored`, then no lesion is, `found_by`, then a box took its `lesion`
+        alone, and `columns`, then boxes are upright.
 
         Raises:
             KeyError: If something is missing.
@@ -307,7 +309,8 @@ class Outcomes:
         sizes = SizeClasses.checked(
             *(values["size_classes"][k] for k in ("edges", "spacing", "of"))
         )
-        cells, coords = (1 + len(sizes.bounds), len(thresholds)), (2 * values["ndim"],)
+        cells = (1 + len(sizes.bounds), len(thresholds))
+        coords = (values.get("columns", 2 * values["ndim"]),)
         inner = {"boxes": coords, "lesion_boxes": coords, "scans": (2,)}
         inner |= {"outcome": cells, "lesion": cells, "found_by": cells}
         columns = {}

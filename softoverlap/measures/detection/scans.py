@@ -9,7 +9,12 @@ import torch
 from jaxtyping import Bool, Float, Shaped
 from torch import Tensor
 
-from softoverlap._checks import check_boxes, check_probabilities, check_tensors
+from softoverlap._checks import (
+    check_boxes,
+    check_probabilities,
+    check_rotated_boxes,
+    check_tensors,
+)
 from softoverlap._types import plain
 from softoverlap.lesion import Lesion
 from softoverlap.measures.criteria import Scan, under_one_name
@@ -77,8 +82,10 @@ def ignored_of(target: Scan, name: str) -> Bool[Tensor, "lesions"]:
     return plain(ignored).detach().cpu().bool()
 
 
-def checked_scans(predictions: Sequence[Scan], targets: Sequence[Scan]) -> list[tuple[Scan, Scan]]:
-    """One prediction a scan, in order, each with MONAI's keys."""
+def checked_scans(
+    predictions: Sequence[Scan], targets: Sequence[Scan], *, oriented: bool = False
+) -> list[tuple[Scan, Scan]]:
+    """One prediction a scan, in order, each with MONAI's keys; boxes are upright, or oriented."""
     for name, scans in (("predictions", predictions), ("targets", targets)):
         if not isinstance(scans, Sequence) or isinstance(scans, str):
             raise TypeError(f"{name} must be a list, an item a scan, got {type(scans).__name__}")
@@ -90,36 +97,44 @@ def checked_scans(predictions: Sequence[Scan], targets: Sequence[Scan]) -> list[
     if not len(predictions):
         raise ValueError("predictions must hold at least one scan, got none")
     return [
-        checked_scan(prediction, target, f"predictions[{number}]", f"targets[{number}]")
-        for number, (prediction, target) in enumerate(zip(predictions, targets, strict=True))
+        checked_scan(*scan, f"predictions[{number}]", f"targets[{number}]", oriented=oriented)
+        for number, scan in enumerate(zip(predictions, targets, strict=True))
     ]
 
 
 def checked_scan(
-    prediction: Scan, target: Scan, pred_name: str, target_name: str
+    prediction: Scan, target: Scan, pred_name: str, target_name: str, *, oriented: bool = False
 ) -> tuple[Scan, Scan]:
     """Boxes, whole labels and finite scores of one scan, and records that are its lesions."""
     prediction, target = under_one_name(prediction), under_one_name(target)
-    boxes = _checked_boxes(pred_name, prediction, PREDICTION_KEYS)
-    lesions = _checked_boxes(target_name, target, TARGET_KEYS)
+    boxes = _checked_boxes(pred_name, prediction, PREDICTION_KEYS, oriented)
+    lesions = _checked_boxes(target_name, target, TARGET_KEYS, oriented)
     if boxes.shape[1] != lesions.shape[1]:
         raise ValueError(
             f"{pred_name}['box'] must have {lesions.shape[1]} columns, as "
             f"{target_name}['box'] does, got {boxes.shape[1]}"
         )
     if target.get("lesions") is not None:
+        if oriented:
+            raise ValueError(
+                f"{target_name} must hold 'masks' and 'existence' for oriented boxes, got "
+                "'lesions', whose boxes are upright"
+            )
         _check_lesions(f"{target_name}['lesions']", target["lesions"], lesions)
     return prediction, target
 
 
-def _checked_boxes(name: str, scan: object, keys: tuple[str, ...]) -> Shaped[Tensor, "boxes _"]:
+def _checked_boxes(
+    name: str, scan: object, keys: tuple[str, ...], oriented: bool
+) -> Shaped[Tensor, "boxes _"]:
     """Every key is there, boxes are boxes, and the rest has one number a box."""
     if not isinstance(scan, Mapping):
         raise TypeError(f"{name} must be a dict, got {type(scan).__name__}")
     missing = [key for key in keys if key not in scan]
     if missing:
         raise ValueError(f"{name} must have the keys {list(keys)}, got {sorted(scan)}")
-    check_boxes(**{f"{name}['box']": scan["box"]}, validate=True)
+    check = check_rotated_boxes if oriented else check_boxes
+    check(**{f"{name}['box']": scan["box"]}, validate=True)
     for key in keys[1:]:
         _check_column(f"{name}[{key!r}]", scan[key], len(scan["box"]))
     _check_whole(f"{name}['label']", scan["label"])

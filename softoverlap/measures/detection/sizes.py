@@ -13,7 +13,9 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from softoverlap import rotated
 from softoverlap._checks import check_choice, check_positive
+from softoverlap.measures.criteria import is_oriented
 from softoverlap.measures.detection.scans import column, several
 from softoverlap.measures.hit import Scan, masks_of
 from softoverlap.measures.inputs import Spacing
@@ -73,6 +75,8 @@ class SizeClasses:
         boxes = column(boxes)
         if not self.edges:
             return boxes.new_zeros(len(boxes))
+        if is_oriented(boxes):
+            return rotated.volume(boxes) * self._voxel(target)
         return box_volume(boxes, validate=False) * self._voxel(target)
 
     def outside(self, sizes: Float[Tensor, "any"]) -> Bool[Tensor, "classes any"]:
