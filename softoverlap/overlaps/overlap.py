@@ -7,6 +7,7 @@ keyword arguments are the overlap's parameters.
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Callable, Mapping
 from functools import lru_cache, partial
@@ -229,7 +230,7 @@ class Pairs(Form):
         vars(self).update(overlap=overlap)
         doc = cleandoc(overlap._definition.__doc__ or "")
         doc = f"`{overlap.name}` of aligned pairs: row i of one with row i of the other.\n\n{doc}"
-        self._show(overlap, overlap.name.replace("box_", "box_pair_"), doc)
+        self._show(overlap, re.sub(r"^(.*(?:box|ball))_", r"\1_pair_", overlap.name), doc)
 
     def __repr__(self) -> str:
         return f"{self.overlap!r}.pairs"

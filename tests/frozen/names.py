@@ -49,8 +49,16 @@ TRANSFORMS = (
 )
 
 _OF_DWELL = ("compute_dwell", "dwell_intervals", "dwell_time", "expected_dwell_time")
+_OF_BALLS = (
+    *(f"{kind}_{form}{name}" for kind in ("ball", "box_ball", "mask_ball")
+      for form in ("", "pair_") for name in ("dice", "iou")),
+    "ball_centreness", "ball_pair_centreness", "boxes_of_balls", "mask_ball_mass",
+)  # fmt: skip
 LEFT_OUT = {
     "AnchorPlan": _RECORDS,
+    **dict.fromkeys(
+        _OF_BALLS, "compared with integrals over slices in tests/overlaps/test_balls.py"
+    ),
     **dict.fromkeys(TRANSFORMS, "compared with analytic answers in tests/for_monai/transforms"),
     **dict.fromkeys(_OF_DWELL, "compared with loops over frames in tests/measures/test_dwell.py"),
     "Hit": "a criterion and its threshold; what it decides is stored by match_scan",

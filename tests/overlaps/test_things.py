@@ -24,6 +24,7 @@ import softoverlap
 from softoverlap import Hit, anchor_quality, box_nms, boxes, match_scan, overlaps, scores
 from softoverlap.overlaps import (
     BoxOverlap,
+    MaskBallOverlap,
     MaskBoxOverlap,
     MaskOverlap,
     Overlap,
@@ -52,6 +53,7 @@ CHANGED = [
     mask_tversky.with_(alpha=0.0),
 ]
 EVERY = [*NAMED, *CHANGED]
+OF_MASKS = (MaskBoxOverlap, MaskBallOverlap)
 FORMS = [*NAMED, *(one.pairs for one in NAMED if one.pairs is not one)]
 PAIRED = [one for one in EVERY if not isinstance(one, MaskOverlap)]
 SEEDS = st.integers(0, 10**6)
@@ -70,7 +72,7 @@ def two_sets(overlap, seed=0, count=5):
     masks[1] = 0
     if isinstance(overlap, BoxOverlap):
         return first, others
-    return (masks[:, 0], first) if isinstance(overlap, MaskBoxOverlap) else (masks, masks.flip(0))
+    return (masks[:, 0], first) if isinstance(overlap, OF_MASKS) else (masks, masks.flip(0))
 
 
 def two_apart(overlap, seed=0):
@@ -86,13 +88,13 @@ def two_apart(overlap, seed=0):
         return near[None], far[None]
     mask = torch.zeros(1, 1, 8, 8, dtype=torch.float64)
     mask[..., :2, :2] = torch.rand(2, 2, generator=generator, dtype=torch.float64)
-    if isinstance(overlap, MaskBoxOverlap):
+    if isinstance(overlap, OF_MASKS):
         return mask[0], far[None]
     return mask, mask.flip(2)
 
 
 def test_every_family_has_members():
-    for family in (BoxOverlap, RotatedBoxOverlap, MaskBoxOverlap, MaskOverlap):
+    for family in (BoxOverlap, RotatedBoxOverlap, *OF_MASKS, MaskOverlap):
         assert any(isinstance(one, family) for one in NAMED)
     assert len(NAMED) >= 17
 
@@ -267,7 +269,7 @@ def test_a_symmetric_overlap_lets_the_sets_change_places(overlap, seed):
 
 @pytest.mark.parametrize("overlap", [one for one in NAMED if not one.symmetric], ids=repr)
 def test_an_overlap_that_is_not_symmetric_depends_on_the_order(overlap):
-    if isinstance(overlap, MaskBoxOverlap):
+    if isinstance(overlap, OF_MASKS):
         return  # a mask and a box
     uneven = overlap.with_(alpha=1.0, beta=0.0) if overlap is mask_tversky else overlap
     one, other = two_sets(uneven)
@@ -319,8 +321,8 @@ def test_what_is_neither_an_overlap_nor_a_name_is_refused():
 @pytest.mark.slow
 @pytest.mark.parametrize("overlap", EVERY, ids=repr)
 def test_aligned_scores_compile_to_one_graph(overlap):
-    if isinstance(overlap, MaskBoxOverlap):
-        pytest.skip("tables are cut to each mask, which is not traced")
+    if isinstance(overlap, OF_MASKS):
+        pytest.skip("tables and windows are cut to each mask, which is not traced")
     torch.compiler.reset()
     sets = two_sets(overlap)
     compiled = torch.compile(overlap.pairs, fullgraph=True, backend="eager")

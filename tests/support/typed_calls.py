@@ -65,6 +65,12 @@ def _overlap_calls():
         overlap = overlaps.overlap_named(name)
         yield name, overlap, {"masks": MASKS, "boxes": BOXES}
         yield overlap.pairs.__name__, overlap.pairs, {"masks": MASKS, "boxes": BOXES[:2]}
+    for name in overlaps.overlap_names(overlaps.MaskBallOverlap):
+        overlap = overlaps.overlap_named(name)
+        yield name, overlap, {"masks": MASKS, "boxes": BOXES}
+        yield overlap.pairs.__name__, overlap.pairs, {"masks": MASKS, "boxes": BOXES[:2]}
+    yield "mask_ball_mass", so.mask_ball_mass, {"masks": MASKS, "boxes": BOXES}
+    yield "boxes_of_balls", so.boxes_of_balls, {"balls": tensor([[1, 2, 2], [3, 3, 4]])}
     for name in overlaps.overlap_names(overlaps.MaskOverlap):
         pair = {"pred": MASKS[None], "target": MASKS.flip(0)[None]}
         yield name, overlaps.overlap_named(name), pair
