@@ -72,15 +72,11 @@ def boxes_of_balls(
     return torch.cat([centre - radius, centre + radius], dim=1).to(score_dtype(given))
 
 
-def halves(
-    boxes: Shaped[Tensor, "*batch coords"],
-) -> tuple[list[Tensor], list[Tensor]]:
+def halves(boxes: Shaped[Tensor, "*batch coords"]) -> tuple[list[Tensor], list[Tensor]]:
     """Centre and half of the edge, a tensor an axis, float64."""
-    columns, ndim = boxes.to(torch.float64).movedim(-1, 0).unbind(0), boxes.shape[-1] // 2
-    pairs = list(zip(columns[:ndim], columns[ndim:], strict=True))
-    return [low + (high - low) / 2 for low, high in pairs], [
-        (high - low) / 2 for low, high in pairs
-    ]
+    minima, maxima = geometry.split(boxes.to(torch.float64))
+    radii = [(high - low) / 2 for low, high in zip(minima, maxima, strict=True)]
+    return [low + radius for low, radius in zip(minima, radii, strict=True)], radii
 
 
 def volume(boxes: Shaped[Tensor, "*batch coords"]) -> Float[Tensor, "*batch"]:
@@ -133,19 +129,15 @@ def shared_with_box(
     (centre, radii), ndim = halves(balls), balls.shape[-1] // 2
     if ndim == 1:
         return geometry.shared_and_own(boxes, balls)
-    faces = boxes.to(torch.float64).movedim(-1, 0).unbind(0)
-    sides = [
-        [
-            (face - centre[axis]) / _above_0(radii[axis])
-            for face in (faces[axis], faces[axis + ndim])
-        ]
-        for axis in range(ndim)
-    ]
+    low, high = (
+        [(x - y) / _above_0(radius) for x, y, radius in zip(faces, centre, radii, strict=True)]
+        for faces in geometry.split(boxes.to(torch.float64))
+    )
     shared = torch.zeros_like(radii[0])
-    for corner in product((0, 1), repeat=ndim):
-        part = up_to_corner(*(pair[side] for pair, side in zip(sides, corner, strict=True)))
-        shared = shared + (-1) ** (ndim - sum(corner)) * part
-    of_boxes = reduce(torch.mul, [high - low for low, high in sides])
+    for upper in product((False, True), repeat=ndim):
+        corner = [high[axis] if up else low[axis] for axis, up in enumerate(upper)]
+        shared = shared + (-1) ** upper.count(False) * up_to_corner(*corner)
+    of_boxes = reduce(torch.mul, [top - bottom for bottom, top in zip(low, high, strict=True)])
     solid = reduce(torch.minimum, radii) > 0
     of_balls = _OF_UNIT[ndim] * solid.to(torch.float64)
     return within(shared, torch.minimum(of_boxes, of_balls)), of_boxes, of_balls
@@ -206,14 +198,13 @@ def _sphere_up_to(corner: Sequence[Tensor]) -> Tensor:
     In 2D that is the length of the circle. What lies beyond one plane is taken from the octant,
     what lies beyond two is given back; beyond all three is nothing, unless the corner is inside.
     """
-    sign, sides = math.prod(x.sign() for x in corner), [x.abs() for x in corner]
+    sign, sides = reduce(torch.mul, [x.sign() for x in corner]), [x.abs() for x in corner]
     if len(sides) == 2:
-        beyond = sum(torch.atan2(_root((1 - x) * (1 + x)), x) for x in sides)
-        return sign * (math.pi / 2 - beyond).clamp(min=0)
-    area = math.pi / 2 * (sum(sides) - 2)
-    for x, y in combinations(sides, 2):
-        area = area + _beyond_both(x, y)
-    outside = sum(x * x for x in sides) > 1
+        beyond = [torch.atan2(_root((1 - x) * (1 + x)), x) for x in sides]
+        return sign * (math.pi / 2 - _sum(beyond)).clamp(min=0)
+    area = math.pi / 2 * (_sum(sides) - 2)
+    area = area + _sum([_beyond_both(x, y) for x, y in combinations(sides, 2)])
+    outside = _sum([x * x for x in sides]) > 1
     return sign * torch.where(outside, area.clamp(min=0), 0)
 
 
@@ -235,13 +226,12 @@ class _Lens(torch.autograd.Function):
     @staticmethod
     def forward(apart, radius_a, radius_b, ndim):
         caps, half = _caps(apart, radius_a, radius_b)
-        shared = 0
-        for cap, radius in zip(caps, (radius_a, radius_b), strict=True):
-            if ndim == 2:
-                shared = shared + radius**2 * _segment(torch.atan2(half, radius - cap))
-            else:
-                shared = shared + math.pi / 3 * cap**2 * (3 * radius - cap)
-        smaller = _volume(torch.minimum(radius_a, radius_b), ndim)
+        both = list(zip((radius_a, radius_b), caps, strict=True))
+        if ndim == 2:
+            parts = [radius**2 * _segment(torch.atan2(half, radius - cap)) for radius, cap in both]
+        else:
+            parts = [math.pi / 3 * cap**2 * (3 * radius - cap) for radius, cap in both]
+        shared, smaller = _sum(parts), _OF_UNIT[ndim] * torch.minimum(radius_a, radius_b) ** ndim
         inside = apart <= (radius_a - radius_b).abs()
         return torch.where(inside, smaller, torch.minimum(shared, smaller))
 
@@ -293,10 +283,6 @@ def _segment(angle: Tensor) -> Tensor:
     return torch.where(double < 1, double**3 / 12 * series, (double - double.sin()) / 2)
 
 
-def _volume(radius: Tensor, ndim: int) -> Tensor:
-    return _OF_UNIT[ndim] * radius**ndim
-
-
 def _above_0(length: Tensor) -> Tensor:
     """What may be divided by: 1 in place of 0."""
     return torch.where(length > 0, length, 1)
@@ -304,7 +290,11 @@ def _above_0(length: Tensor) -> Tensor:
 
 def _length(offset: Sequence[Tensor]) -> Tensor:
     """Euclidean length, with gradient 0 where it is 0."""
-    return _root(sum((x * x for x in offset), start=torch.zeros_like(offset[0])))
+    return _root(_sum([x * x for x in offset]))
+
+
+def _sum(parts: Sequence[Tensor]) -> Tensor:
+    return reduce(torch.add, parts)
 
 
 def _root(values: Tensor) -> Tensor:

@@ -68,9 +68,9 @@ def _apart(axes: Axes) -> None:
         "centreness": (ball_centreness, FOUND, "-"),
     }
     for name, (overlap, color, line) in scores.items():
-        score = overlap(moved, nodule)[:, 0]
-        score[1:][(score[1:] - score[:-1]).abs() > 0.3] = np.nan  # a jump is no slope
-        axes.plot(distance, score, color=color, ls=line, lw=2, label=name)
+        score = overlap(moved, nodule)[:, 0].numpy()
+        score[1:][np.abs(np.diff(score)) > 0.3] = np.nan  # a jump is no slope
+        axes.plot(distance.numpy(), score, color=color, ls=line, lw=2, label=name)
     axes.axvline(3, color="#bbbbbb", lw=1, zorder=0)
     axes.text(3.1, 0.55, "the radius:\nLUNA16's limit", fontsize=8)
     axes.legend(frameon=False, fontsize=8)
@@ -82,10 +82,10 @@ def _voxels(axes: Axes) -> None:
     """The share of each pixel that a disc fills."""
     side, disc = 7, boxes_of_balls(torch.tensor([[3.4, 3.7, 5.0]]))
     single = torch.eye(side * side).view(-1, side, side)  # one pixel a mask
-    share = mask_ball_mass(single, disc).view(side, side)
+    share = mask_ball_mass(single, disc).view(side, side).numpy()
     axes.imshow(share.T, origin="lower", extent=(0, side, 0, side), cmap="Greens", vmin=0, vmax=1)
     axes.add_patch(Circle((3.4, 3.7), 2.5, fill=False, ec=INK, lw=1.5))
-    for (i, j), value in np.ndenumerate(share.numpy()):
+    for (i, j), value in np.ndenumerate(share):
         if 0 < value < 1 - 1e-6:
             dark = "white" if value > 0.6 else INK
             axes.text(

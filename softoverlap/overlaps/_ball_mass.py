@@ -44,7 +44,7 @@ class _BallMass(torch.autograd.Function):
             share = _share(balls[number], window)
             inside = masks[(rows, *window)].to(torch.float64)
             mass[:, number] += (inside * share).flatten(1).sum(dim=1)
-        mass[:, ~balls.isfinite().all(dim=1)] = math.nan
+        mass = mass.masked_fill(~balls.isfinite().all(dim=1), math.nan)
         return mass[0] if aligned else mass
 
     @staticmethod
