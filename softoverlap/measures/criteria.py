@@ -30,7 +30,7 @@ CRITERION_NOTES = {
     "box_nwd": "likeness of the boxes as Gaussians: detection of tiny objects",
     "ball_iou": "IoU of the balls in both boxes: SCPM-Net, CircleNet",
     "ball_dice": "Dice of the balls in both boxes: IoU on another scale",
-    "ball_centreness": "centre in the ball in the tight box, whatever its size: LUNA16",
+    "ball_centreness": "centre in the ball in the tight box, of any size: LUNA16",
     "box_ball_iou": "IoU of the box and the ball in the tight box",
     "box_ball_dice": "Dice of the box and the ball in the tight box",
     "mask_box_dice": "Dice of the box and the lesion's soft mask",
