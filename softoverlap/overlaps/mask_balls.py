@@ -144,9 +144,9 @@ def mask_ball_mass(masks: LesionMasks, boxes: Boxes, *, validate: bool | None = 
         validate: Look at the values too; by default on for CPU tensors.
 
     Returns:
-        Mass in voxels, from 0 to the size of the mask, shape (K, N), in float32 or wider. Before
-        rounding to that type its error is below 1e-13 times the ball's volume. Gradients flow to
-        the masks and to the boxes.
+        Mass in voxels, from 0 to the size of the mask, shape (K, N), in float32 or wider. What
+        each voxel shares with the ball is right to 1e-14 of the ball's volume, before rounding to
+        that type. Gradients flow to the masks and to the boxes.
 
     Raises:
         TypeError: If an argument has a type that is not taken.

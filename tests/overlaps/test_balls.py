@@ -199,6 +199,34 @@ def test_parts_of_a_ball_have_their_closed_forms(ndim):
         assert found == pytest.approx(expected, abs=1e-13)
 
 
+def up_to_corner_to_20_digits(x, y, z):
+    """The slices of the unit ball in front of a corner, each a part of a disc, added up."""
+
+    def in_disc(height):
+        radius = mpmath.sqrt(1 - height**2)
+        width, length = min(x, radius), min(y, radius)
+        if width**2 + length**2 <= radius**2:
+            return width * length
+        angle = mpmath.asin(width / radius) + mpmath.asin(length / radius) - mpmath.pi / 2
+        triangles = [side * mpmath.sqrt(abs(radius**2 - side**2)) for side in (width, length)]
+        return (radius**2 * angle + sum(triangles)) / 2
+
+    kinks = [1 - x * x, 1 - y * y, 1 - x * x - y * y]
+    kinks = {mpmath.sqrt(k) for k in kinks if 0 < k < z * z}
+    return mpmath.quad(in_disc, sorted({mpmath.mpf(0), *kinks, z}))
+
+
+@pytest.mark.parametrize(
+    "corner",
+    [(0.5, 0.6, 0.7), (0.9, 0.2, 0.8), (0.25, 0.99, 0.3), (0.01, 0.02, 0.9999), (0.6, 0.61, 0.6)],
+)
+def test_the_share_up_to_a_corner_has_all_digits(corner):
+    with mpmath.workdps(20):
+        expected = up_to_corner_to_20_digits(*map(mpmath.mpf, corner))
+    at = [torch.tensor(x, dtype=torch.float64) for x in corner]
+    assert geometry.up_to_corner(*at).item() == pytest.approx(float(expected), abs=5e-16)
+
+
 @given(seed=SEEDS, ndim=st.integers(2, 3), cut=st.floats(0, 1))
 @few
 def test_what_a_box_shares_is_the_sum_over_its_parts(seed, ndim, cut):
@@ -364,7 +392,7 @@ def test_the_mass_in_a_ball_is_the_sum_over_voxels(shape):
 def test_voxels_around_a_ball_share_all_of_it(seed, ndim):
     ball = boxes_of_balls(drawn(1, ndim, seed)) + 1.7  # at least 0.1 from 0
     found = mask_ball_mass(torch.ones(1, *[7] * ndim, dtype=torch.float64), ball).item()
-    assert found == pytest.approx(geometry.volume(ball).item(), rel=1e-13)  # the bound stated
+    assert found == pytest.approx(geometry.volume(ball).item(), rel=1e-13)
 
 
 def test_layers_add_up_to_the_whole(monkeypatch):
