@@ -156,21 +156,23 @@ def up_to_corner(*corner: Float[Tensor, "*#batch"]) -> Float[Tensor, "*#batch"]:
     """
     if len(corner) == 1:
         return corner[0].clamp(-1, 1)
-    return _UpToCorner.apply(*corner)  # pyright: ignore[reportReturnType]
+    x, y, *others = corner
+    return _UpToCorner.apply(x, y, *(others or [None]))  # pyright: ignore[reportReturnType]
 
 
 class _UpToCorner(torch.autograd.Function):
-    """The derivative to a coordinate is the slice of the ball there, up to the corner."""
+    """The derivative to a coordinate is the slice of the ball there, up to the corner.
+
+    In 2D the third coordinate is None; a compiler counts the arguments.
+    """
 
     generate_vmap_rule = True
 
     @staticmethod
-    def forward(*corner):
-        held = [x.clamp(-1, 1) for x in corner]
-        total = _sphere_up_to(held)
-        for axis, x in enumerate(held):
-            total = total + x * _slice(held, axis)
-        return total / len(corner)
+    def forward(x, y, z):
+        held = [place.clamp(-1, 1) for place in (x, y, z) if place is not None]
+        slices = [place * _slice(held, axis) for axis, place in enumerate(held)]
+        return (_sphere_up_to(held) + _sum(slices)) / len(held)
 
     @staticmethod
     def setup_context(ctx, inputs, output):
@@ -178,10 +180,10 @@ class _UpToCorner(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx, *gradients):  # pyright: ignore[reportIncompatibleMethodOverride]
-        corner, needed = ctx.saved_tensors, ctx.needs_input_grad
+        corner = [place for place in ctx.saved_tensors if place is not None]
         return tuple(
-            (gradients[0] * _slice(corner, axis)).sum_to_size(x.shape) if need else None
-            for axis, (x, need) in enumerate(zip(corner, needed, strict=True))
+            (gradients[0] * _slice(corner, axis)).sum_to_size(corner[axis].shape) if need else None
+            for axis, need in enumerate(ctx.needs_input_grad)
         )
 
 

@@ -84,7 +84,7 @@ def _voxels(axes: Axes) -> None:
     single = torch.eye(side * side).view(-1, side, side)  # one pixel a mask
     share = mask_ball_mass(single, disc).view(side, side).numpy()
     axes.imshow(share.T, origin="lower", extent=(0, side, 0, side), cmap="Greens", vmin=0, vmax=1)
-    axes.add_patch(Circle((3.4, 3.7), 2.5, fill=False, ec=INK, lw=1.5))
+    axes.add_patch(Circle((3.4, 3.7), 2.5, fill=False, ec=INK, lw=1.5, alpha=0.5))
     for (i, j), value in np.ndenumerate(share):
         if 0 < value < 1 - 1e-6:
             dark = "white" if value > 0.6 else INK

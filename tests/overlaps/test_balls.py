@@ -283,6 +283,8 @@ def test_gradients_are_those_of_differences_also_for_gradients(score, ndim):
     call = lambda a, b: score(boxes_of_balls(a), boxes_of_balls(b), validate=False)  # noqa: E731
     assert (call(*inputs) > 0).any()
     assert torch.autograd.gradcheck(call, inputs)
+    if ndim == 3 and score in OF_BOXES:
+        return  # the same operations, at some cost
     pairs = lambda a, b: score.pairs(boxes_of_balls(a[:1]), boxes_of_balls(b[:1]))  # noqa: E731
     assert torch.autograd.gradgradcheck(pairs, inputs, fast_mode=True)
 
