@@ -15,6 +15,9 @@ from softoverlap.anchors import (
     anchor_quality as anchor_quality,
     plan_anchors as plan_anchors,
 )
+from softoverlap.balls import (
+    boxes_of_balls as boxes_of_balls,
+)
 from softoverlap.boxes import (
     decode_boxes as decode_boxes,
     encode_boxes as encode_boxes,
@@ -123,6 +126,16 @@ from softoverlap.measures import (
 )
 from softoverlap.overlaps import (
     amodal_iou_bound as amodal_iou_bound,
+    ball_centreness as ball_centreness,
+    ball_dice as ball_dice,
+    ball_iou as ball_iou,
+    ball_pair_centreness as ball_pair_centreness,
+    ball_pair_dice as ball_pair_dice,
+    ball_pair_iou as ball_pair_iou,
+    box_ball_dice as box_ball_dice,
+    box_ball_iou as box_ball_iou,
+    box_ball_pair_dice as box_ball_pair_dice,
+    box_ball_pair_iou as box_ball_pair_iou,
     box_ciou as box_ciou,
     box_dice as box_dice,
     box_diou as box_diou,
@@ -140,6 +153,11 @@ from softoverlap.overlaps import (
     box_pair_iou as box_pair_iou,
     box_pair_nwd as box_pair_nwd,
     box_volume as box_volume,
+    mask_ball_dice as mask_ball_dice,
+    mask_ball_iou as mask_ball_iou,
+    mask_ball_mass as mask_ball_mass,
+    mask_ball_pair_dice as mask_ball_pair_dice,
+    mask_ball_pair_iou as mask_ball_pair_iou,
     mask_box_dice as mask_box_dice,
     mask_box_diou as mask_box_diou,
     mask_box_iou as mask_box_iou,

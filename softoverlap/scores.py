@@ -169,6 +169,12 @@ def nwd(squared_distance: Float[Tensor, "*#shape"], *, constant: float) -> Float
     return torch.exp(-torch.where(apart, distance, 0) / constant)
 
 
+def nearness(relative_distance: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+    """1 at distance 0, falling evenly to 1/2 at distance 1, and 0 from there on."""
+    near = ~(relative_distance >= 1)  # so for NaN
+    return torch.where(near, 1 - torch.where(near, relative_distance, 0) / 2, 0)
+
+
 def _unit(ratio: Tensor) -> Tensor:
     """Clamped to [0, 1], in place where no gradient asks for what was there before."""
     return ratio.clamp(0, 1) if in_graph() else ratio.clamp_(0, 1)

@@ -19,7 +19,8 @@
 # 2. intervals of time, and for how long something is in view,
 # 3. boxes of which a part is out of view,
 # 4. regions: polygons with holes, and densities, on a plane or a torus,
-# 5. boxes that are turned.
+# 5. boxes that are turned,
+# 6. balls: nodules by centre and diameter, and hits by distance.
 #
 # Each claim is asserted where it is made. The notebook takes seconds on a CPU.
 #
@@ -46,12 +47,17 @@ from softoverlap import (
     RotatedBoxGIoULoss,
     SummedVolume,
     amodal_iou_bound,
+    ball_centreness,
+    ball_iou,
+    box_ball_iou,
     box_giou,
     box_iou,
     box_nms,
     box_pair_iou,
+    boxes_of_balls,
     compute_average_precision,
     compute_dwell,
+    compute_froc,
     compute_iou_errors,
     decode_rotated_boxes,
     dwell_intervals,
@@ -59,6 +65,7 @@ from softoverlap import (
     encode_rotated_boxes,
     expected_dwell_time,
     highest_density_region,
+    mask_ball_dice,
     mask_box_dice,
     mask_rotated_box_dice,
     region_dice,
@@ -544,3 +551,75 @@ soft = torch.sigmoid(6 * (1 - ((x + y) ** 2 / 72 + (x - y) ** 2 / 4.5)))[None]
 dice = mask_rotated_box_dice(soft, torch.cat([ribs[:1], mirrored]))[0]
 print(f"Dice of a soft rib and its box {dice[0]:.2f}, and the mirrored box {dice[1]:.2f}")
 assert dice[0] > 0.7 > 0.4 > dice[1]
+
+# %% [markdown]
+# ## 6. Balls
+# LUNA16 lists nodules by centre and diameter. A ball is given by the smallest box around it, so it
+# goes wherever boxes go. Along a diagonal, two balls are apart long before their boxes are.
+
+# %%
+nodule = boxes_of_balls(torch.tensor([[0.0, 0.0, 0.0, 6.0]]))  # centre and diameter, mm
+beside = boxes_of_balls(torch.tensor([[3.6, 3.6, 3.6, 6.0]]))
+print(f"IoU of the balls {ball_iou(beside, nodule).item():.3f}, of their boxes "
+      f"{box_iou(beside, nodule).item():.3f}")  # fmt: skip
+assert ball_iou(beside, nodule) == 0 < box_iou(beside, nodule)
+assert abs(box_ball_iou(nodule, nodule).item() - torch.pi / 6) < 1e-6  # a ball in its own box
+
+# Voxels of any spacing do as well as mm, and shares of volumes are those of balls.
+voxels = torch.tensor([0.7, 0.7, 2.5]).repeat(2)
+inner = boxes_of_balls(torch.tensor([[1.0, 0.0, 0.0, 3.0]]))
+assert abs(ball_iou(inner, nodule).item() - 1 / 8) < 1e-6
+assert abs(ball_iou(inner / voxels, nodule / voxels).item() - 1 / 8) < 1e-6
+
+# %% [markdown]
+# LUNA16 counts a hit where a found centre is nearer to the nodule's than its radius, and ignores
+# further ones on the same nodule. That is an overlap, too, so FROC takes it as any other. Here a
+# detector places 120 candidates around 40 nodules, and 40 farther away: the curve is what the
+# challenge counts.
+
+# %%
+nodules = torch.cat([60 * torch.rand(40, 3).round(decimals=1), 4 + 8 * torch.rand(40, 1)], dim=1)
+nodules[:, 0] += 100 * torch.arange(40)  # so none lie in each other
+near = nodules.repeat(3, 1) + torch.tensor([3.0, 3.0, 3.0, 0.0]) * torch.randn(120, 4)
+candidates = torch.cat([near[:, :3], nodules[:, :3] + 20 * torch.randn(40, 3)])
+scores = torch.cat([0.3 + 0.7 * torch.rand(120), torch.rand(40)])
+points = torch.cat([candidates, torch.zeros(len(candidates), 1)], dim=1)  # of no size
+froc = compute_froc(
+    [{"box": boxes_of_balls(points), "label": torch.zeros(160), "label_scores": scores}],
+    [{"box": boxes_of_balls(nodules), "label": torch.zeros(40)}],
+    hit=Hit(ball_centreness, 0.5),
+)
+distance = (candidates[:, None] - nodules[:, :3]).norm(dim=2)
+inside = distance < nodules[:, 3] / 2  # the challenge's own count
+for level in (0.9, 0.6, 0.3):
+    kept, point = scores >= level, int((froc.thresholds >= level).sum()) - 1
+    found, false = inside[kept].any(dim=0).sum(), (~inside[kept].any(dim=1)).sum()
+    print(f"score {level}: {found} of 40 nodules, {false} false")
+    assert abs(froc.sensitivities[point].item() - found.item() / 40) < 1e-6
+    assert froc.fps_per_scan[point].item() == false.item()
+
+# %% [markdown]
+# Between a soft mask and a ball, each voxel counts with the share of it that the ball fills,
+# exactly, and the gradient moves centre and diameter. So a ball is fitted to what raters drew. The
+# best one ends where the probability is half of its Dice, not at one half: each voxel above that
+# adds more than it costs.
+
+# %%
+grid = torch.stack(torch.meshgrid(*[torch.arange(24) + 0.5] * 3, indexing="ij"))
+drawn = torch.sigmoid(
+    2 * (5 - (grid - torch.tensor([12.3, 11.0, 13.6]).view(3, 1, 1, 1)).norm(dim=0))
+)
+ball = torch.tensor([[9.0, 13.0, 12.0, 5.0]], requires_grad=True)
+optimizer = torch.optim.Adam([ball], lr=0.1)
+for _ in range(120):
+    optimizer.zero_grad()
+    (1 - mask_ball_dice(drawn[None], boxes_of_balls(ball), validate=False)).sum().backward()
+    optimizer.step()
+fitted = ball.detach()[0]
+dice = mask_ball_dice(drawn[None], boxes_of_balls(ball.detach()), validate=False).item()
+edge = torch.sigmoid(2 * (5 - fitted[3] / 2)).item()
+print(f"centre {fitted[:3].tolist()}, diameter {fitted[3]:.2f}")
+print(f"Dice {dice:.3f}; probability at the surface {edge:.2f}")
+assert torch.allclose(fitted[:3], torch.tensor([12.3, 11.0, 13.6]), atol=0.05)
+assert abs(edge - dice / 2) < 0.05
+assert edge < 0.45

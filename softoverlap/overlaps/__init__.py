@@ -1,9 +1,22 @@
 """How much two sets share, each overlap as one thing: called pairwise, `.pairs` aligned.
 
-Geometry comes from `masks`, `boxes`, `rotated`, `regions` and `mask_boxes`, the ratio from
+Geometry comes from `masks`, `boxes`, `balls`, `rotated`, `regions` and `mask_boxes`, the ratio from
 `scores`.
 """
 
+from softoverlap.overlaps.balls import (
+    BallOverlap,
+    ball_centreness,
+    ball_dice,
+    ball_iou,
+    ball_pair_centreness,
+    ball_pair_dice,
+    ball_pair_iou,
+    box_ball_dice,
+    box_ball_iou,
+    box_ball_pair_dice,
+    box_ball_pair_iou,
+)
 from softoverlap.overlaps.box_distances import (
     box_ciou,
     box_diou,
@@ -26,6 +39,14 @@ from softoverlap.overlaps.boxes import (
     box_pair_iof,
     box_pair_iou,
     box_volume,
+)
+from softoverlap.overlaps.mask_balls import (
+    MaskBallOverlap,
+    mask_ball_dice,
+    mask_ball_iou,
+    mask_ball_mass,
+    mask_ball_pair_dice,
+    mask_ball_pair_iou,
 )
 from softoverlap.overlaps.mask_box_distances import (
     distance_penalty,
@@ -74,9 +95,11 @@ from softoverlap.overlaps.rotated import (
 
 __all__ = [
     "AnyMasks",
+    "BallOverlap",
     "BoxLikeOverlap",
     "BoxOverlap",
     "Form",
+    "MaskBallOverlap",
     "MaskBoxOverlap",
     "MaskOverlap",
     "MaskRotatedBoxOverlap",
@@ -85,7 +108,17 @@ __all__ = [
     "RotatedBoxOverlap",
     "Terms",
     "amodal_iou_bound",
+    "ball_centreness",
+    "ball_dice",
+    "ball_iou",
+    "ball_pair_centreness",
+    "ball_pair_dice",
+    "ball_pair_iou",
     "best_iou_of_size",
+    "box_ball_dice",
+    "box_ball_iou",
+    "box_ball_pair_dice",
+    "box_ball_pair_iou",
     "box_ciou",
     "box_dice",
     "box_diou",
@@ -104,6 +137,11 @@ __all__ = [
     "box_pair_nwd",
     "box_volume",
     "distance_penalty",
+    "mask_ball_dice",
+    "mask_ball_iou",
+    "mask_ball_mass",
+    "mask_ball_pair_dice",
+    "mask_ball_pair_iou",
     "mask_box_dice",
     "mask_box_diou",
     "mask_box_iou",

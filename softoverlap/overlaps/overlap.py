@@ -69,7 +69,8 @@ class Form:
 
     def _globals(self, definition: Callable[..., Any]) -> dict[str, Any]:
         """Where the annotations of call and parameters are found, as `get_type_hints` asks."""
-        return getattr(definition, "__globals__", {}) | vars(sys.modules[type(self).__module__])
+        called = sys.modules[type(self).__call__.__module__]
+        return getattr(definition, "__globals__", {}) | vars(called)
 
 
 class Overlap(Form):

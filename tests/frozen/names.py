@@ -62,12 +62,20 @@ _OF_ORIENTED = (
     *(f"mask_rotated_box_{form}" for form in ("mass", "dice", "iou", "pair_dice", "pair_iou")),
     *("RotatedBoxDIoULoss", "RotatedBoxGIoULoss", "encode_rotated_boxes", "decode_rotated_boxes"),
 )
+_OF_BALLS = (
+    *(f"{kind}_{form}{name}" for kind in ("ball", "box_ball", "mask_ball")
+      for form in ("", "pair_") for name in ("dice", "iou")),
+    "ball_centreness", "ball_pair_centreness", "boxes_of_balls", "mask_ball_mass",
+)  # fmt: skip
 LEFT_OUT = {
     "AnchorPlan": _RECORDS,
     "Polygon": _RECORDS,
     "highest_density_region": "compared with a loop over levels in tests/test_regions.py",
     **dict.fromkeys(
         _OF_REGIONS, "compared with rational numbers in tests/overlaps/test_regions.py"
+    ),
+    **dict.fromkeys(
+        _OF_BALLS, "compared with integrals over slices in tests/overlaps/test_balls.py"
     ),
     **dict.fromkeys(TRANSFORMS, "compared with analytic answers in tests/for_monai/transforms"),
     **dict.fromkeys(_OF_DWELL, "compared with loops over frames in tests/measures/test_dwell.py"),

@@ -55,34 +55,30 @@ class Call:
         return self.function(**{**self.arguments, **changed})
 
 
+_BOTH_FORMS = {
+    overlaps.BoxOverlap: {"pred": BOXES, "target": OTHERS},
+    overlaps.RotatedBoxOverlap: {"pred": ROTATED, "target": OTHER_ROTATED},
+    overlaps.MaskBoxOverlap: {"masks": MASKS, "boxes": BOXES[:2]},
+    overlaps.MaskBallOverlap: {"masks": MASKS, "boxes": BOXES[:2]},
+    overlaps.MaskRotatedBoxOverlap: {"masks": MASKS, "boxes": ROTATED},
+    overlaps.RegionOverlap: {"pred": MASKS, "target": MASKS.flip(0)},
+}
+
+
 def _overlap_calls():
-    for name in overlaps.overlap_names(overlaps.BoxOverlap):
-        overlap = overlaps.overlap_named(name)
-        yield name, overlap, {"pred": BOXES, "target": OTHERS}
-        yield overlap.pairs.__name__, overlap.pairs, {"pred": BOXES, "target": OTHERS}
-    for name in overlaps.overlap_names(overlaps.RotatedBoxOverlap):
-        overlap = overlaps.overlap_named(name)
-        yield name, overlap, {"pred": ROTATED, "target": OTHER_ROTATED}
-        yield overlap.pairs.__name__, overlap.pairs, {"pred": ROTATED, "target": OTHER_ROTATED}
-    for name in overlaps.overlap_names(overlaps.MaskBoxOverlap):
-        overlap = overlaps.overlap_named(name)
-        yield name, overlap, {"masks": MASKS, "boxes": BOXES}
-        yield overlap.pairs.__name__, overlap.pairs, {"masks": MASKS, "boxes": BOXES[:2]}
-    for name in overlaps.overlap_names(overlaps.MaskRotatedBoxOverlap):
-        overlap = overlaps.overlap_named(name)
-        for form in (overlap, overlap.pairs):
-            yield form.__name__, form, {"masks": MASKS, "boxes": ROTATED}
+    for family, given in _BOTH_FORMS.items():
+        for overlap in map(overlaps.overlap_named, overlaps.overlap_names(family)):
+            yield overlap.name, overlap, given
+            yield overlap.pairs.__name__, overlap.pairs, given
+    for name in overlaps.overlap_names(overlaps.MaskOverlap):
+        pair = {"pred": MASKS[None], "target": MASKS.flip(0)[None]}
+        yield name, overlaps.overlap_named(name), pair
     yield "mask_rotated_box_mass", so.mask_rotated_box_mass, {"masks": MASKS, "boxes": ROTATED}
     anchors = {"anchors": OTHER_ROTATED}
     yield "encode_rotated_boxes", so.encode_rotated_boxes, {"boxes": ROTATED, **anchors}
     yield "decode_rotated_boxes", so.decode_rotated_boxes, {"codes": ROTATED_CODES, **anchors}
-    for name in overlaps.overlap_names(overlaps.MaskOverlap):
-        pair = {"pred": MASKS[None], "target": MASKS.flip(0)[None]}
-        yield name, overlaps.overlap_named(name), pair
-    for name in overlaps.overlap_names(overlaps.RegionOverlap):
-        overlap, densities = overlaps.overlap_named(name), {"pred": MASKS, "target": MASKS.flip(0)}
-        yield name, overlap, densities
-        yield overlap.pairs.__name__, overlap.pairs, densities
+    yield "mask_ball_mass", so.mask_ball_mass, {"masks": MASKS, "boxes": BOXES}
+    yield "boxes_of_balls", so.boxes_of_balls, {"balls": tensor([[1, 2, 2], [3, 3, 4]])}
     yield "region_iou of polygons", _polygons_iou, {"outer": SQUARE, "holes[0]": HOLE}
     yield "Polygon", lambda outer: so.Polygon(outer).area, {"outer": SQUARE}
     dense = {"density": MASKS[0]}

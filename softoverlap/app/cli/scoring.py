@@ -169,6 +169,11 @@ def score(
     box_ciou: IoU less distance and difference in shape: YOLO's loss
     box_eiou: IoU less the distance of centres and of edges
     box_nwd: likeness of the boxes as Gaussians: detection of tiny objects
+    ball_iou: IoU of the balls in both boxes: SCPM-Net, CircleNet
+    ball_dice: Dice of the balls in both boxes: IoU on another scale
+    ball_centreness: centre in the ball in the tight box, of any size: LUNA16
+    box_ball_iou: IoU of the box and the ball in the tight box
+    box_ball_dice: Dice of the box and the ball in the tight box
     mask_box_dice: Dice of the box and the lesion's soft mask
     mask_box_iou: IoU of the box and the lesion's soft mask
     mask_box_tversky: Tversky index of the box and the lesion's soft mask

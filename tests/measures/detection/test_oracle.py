@@ -15,7 +15,8 @@ from softoverlap.measures import (
     match_scan,
 )
 
-BOX_CRITERIA = [name for name in HIT_CRITERIA if name.startswith("box_")]
+BOX_CRITERIA = [name for name in HIT_CRITERIA if name.startswith(("box_", "ball_"))]
+BOX_CRITERIA = [name for name in BOX_CRITERIA if "box_ball" not in name]  # of sets of one kind
 ORDERS = ("random", "equal", "few values")
 
 
