@@ -73,6 +73,8 @@ from softoverlap.losses import (
     QualityFocalLoss as QualityFocalLoss,
     RotatedBoxIoULoss as RotatedBoxIoULoss,
     SizePriorLoss as SizePriorLoss,
+    SoftBoxCRPSLoss as SoftBoxCRPSLoss,
+    SoftBoxIoULoss as SoftBoxIoULoss,
     SoftDiceCELoss as SoftDiceCELoss,
     SoftDiceLoss as SoftDiceLoss,
     SoftIoULoss as SoftIoULoss,
@@ -84,6 +86,7 @@ from softoverlap.mask_boxes import (
     SummedVolume as SummedVolume,
 )
 from softoverlap.measures import (
+    PDQ as PDQ,
     BestThresholdDice as BestThresholdDice,
     Brier as Brier,
     CalibrationError as CalibrationError,
@@ -109,6 +112,7 @@ from softoverlap.measures import (
     compute_dwell as compute_dwell,
     compute_froc as compute_froc,
     compute_lesionwise_dice as compute_lesionwise_dice,
+    compute_pdq as compute_pdq,
     compute_score_existence_correlation as compute_score_existence_correlation,
     compute_soft_dice as compute_soft_dice,
     compute_soft_iou as compute_soft_iou,
@@ -147,14 +151,26 @@ from softoverlap.overlaps import (
     mask_box_tversky as mask_box_tversky,
     mask_dice as mask_dice,
     mask_iou as mask_iou,
+    mask_soft_box_mass as mask_soft_box_mass,
     mask_tversky as mask_tversky,
     rotated_box_iof as rotated_box_iof,
     rotated_box_iou as rotated_box_iou,
     rotated_box_pair_iof as rotated_box_pair_iof,
     rotated_box_pair_iou as rotated_box_pair_iou,
+    soft_box_dice as soft_box_dice,
+    soft_box_iou as soft_box_iou,
+    soft_box_mass as soft_box_mass,
+    soft_box_pair_dice as soft_box_pair_dice,
+    soft_box_pair_iou as soft_box_pair_iou,
 )
 from softoverlap.phantoms import (
     LesionPhantoms as LesionPhantoms,
+)
+from softoverlap.soft_box import (
+    soft_box_faces as soft_box_faces,
+    soft_box_masks as soft_box_masks,
+    soft_boxes as soft_boxes,
+    soft_boxes_from_raters as soft_boxes_from_raters,
 )
 from softoverlap.suppression import (
     box_nms as box_nms,

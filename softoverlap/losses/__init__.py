@@ -17,6 +17,7 @@ from softoverlap.losses.masks import SoftDiceLoss, SoftIoULoss, SoftTverskyLoss
 from softoverlap.losses.priors import PairwiseAffinityLoss, SizePriorLoss
 from softoverlap.losses.projection import BoxProjectionLoss
 from softoverlap.losses.quality import QualityFocalLoss, VarifocalLoss, iou_aware_score
+from softoverlap.losses.soft_boxes import SoftBoxCRPSLoss, SoftBoxIoULoss
 
 __all__ = [
     "BoxCIoULoss",
@@ -35,6 +36,8 @@ __all__ = [
     "QualityFocalLoss",
     "RotatedBoxIoULoss",
     "SizePriorLoss",
+    "SoftBoxCRPSLoss",
+    "SoftBoxIoULoss",
     "SoftDiceCELoss",
     "SoftDiceLoss",
     "SoftIoULoss",

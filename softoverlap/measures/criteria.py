@@ -28,6 +28,8 @@ CRITERION_NOTES = {
     "box_ciou": "IoU less distance and difference in shape: YOLO's loss",
     "box_eiou": "IoU less the distance of centres and of edges",
     "box_nwd": "likeness of the boxes as Gaussians: detection of tiny objects",
+    "soft_box_iou": "IoU of boxes whose faces are uncertain: readers who disagree",
+    "soft_box_dice": "Dice of boxes whose faces are uncertain: IoU on another scale",
     "mask_box_dice": "Dice of the box and the lesion's soft mask",
     "mask_box_iou": "IoU of the box and the lesion's soft mask",
     "mask_box_tversky": "Tversky index of the box and the lesion's soft mask",

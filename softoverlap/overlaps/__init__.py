@@ -50,6 +50,15 @@ from softoverlap.overlaps.rotated import (
     rotated_box_pair_iof,
     rotated_box_pair_iou,
 )
+from softoverlap.overlaps.soft_boxes import (
+    SoftBoxOverlap,
+    mask_soft_box_mass,
+    soft_box_dice,
+    soft_box_iou,
+    soft_box_mass,
+    soft_box_pair_dice,
+    soft_box_pair_iou,
+)
 
 __all__ = [
     "AnyMasks",
@@ -60,6 +69,7 @@ __all__ = [
     "MaskOverlap",
     "Overlap",
     "RotatedBoxOverlap",
+    "SoftBoxOverlap",
     "Terms",
     "best_iou_of_size",
     "box_ciou",
@@ -92,6 +102,7 @@ __all__ = [
     "mask_box_tversky",
     "mask_dice",
     "mask_iou",
+    "mask_soft_box_mass",
     "mask_tversky",
     "overlap_named",
     "overlap_names",
@@ -99,4 +110,9 @@ __all__ = [
     "rotated_box_iou",
     "rotated_box_pair_iof",
     "rotated_box_pair_iou",
+    "soft_box_dice",
+    "soft_box_iou",
+    "soft_box_mass",
+    "soft_box_pair_dice",
+    "soft_box_pair_iou",
 ]

@@ -49,10 +49,27 @@ TRANSFORMS = (
 )
 
 _OF_DWELL = ("compute_dwell", "dwell_intervals", "dwell_time", "expected_dwell_time")
+_OF_SOFT_BOXES = (
+    "PDQ",
+    "SoftBoxCRPSLoss",
+    "SoftBoxIoULoss",
+    "compute_pdq",
+    "mask_soft_box_mass",
+    "soft_box_dice",
+    "soft_box_faces",
+    "soft_box_iou",
+    "soft_box_masks",
+    "soft_box_mass",
+    "soft_box_pair_dice",
+    "soft_box_pair_iou",
+    "soft_boxes",
+    "soft_boxes_from_raters",
+)
 LEFT_OUT = {
     "AnchorPlan": _RECORDS,
     **dict.fromkeys(TRANSFORMS, "compared with analytic answers in tests/for_monai/transforms"),
     **dict.fromkeys(_OF_DWELL, "compared with loops over frames in tests/measures/test_dwell.py"),
+    **dict.fromkeys(_OF_SOFT_BOXES, "compared with sums over fine grids, by their definitions"),
     "Hit": "a criterion and its threshold; what it decides is stored by match_scan",
     "Lesion": _RECORDS,
     "LesionwiseDice": _INSIDE,

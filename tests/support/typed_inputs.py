@@ -25,6 +25,7 @@ BOXES = tensor([[0, 0, 4, 4], [1, 2, 5, 5], [0, 1, 3, 4]])
 OTHERS = tensor([[1, 1, 5, 5], [1, 2, 5, 5], [3, 1, 6, 6]])
 ROTATED = tensor([[3, 3, 2, 4, 0], [4, 3, 4, 2, 1]])
 OTHER_ROTATED = tensor([[3, 3, 4, 4, 0], [4, 4, 4, 2, 2]])
+SOFT = torch.cat([(BOXES - 1).clamp(min=0), BOXES + 1], dim=1)
 CLASSES = tensor([0, 1, 0])
 SCORES = tensor([1, 0, 1])
 LOGITS = torch.stack([2 - MASKS[0], MASKS[0] + 1, 3 * MASKS[1]])[None]

@@ -1,4 +1,4 @@
-"""Measures of found boxes: FROC, average precision and recall, rank correlation."""
+"""Measures of found boxes: FROC, average precision and recall, PDQ, rank correlation."""
 
 from softoverlap.measures.detection._curves import FROC, FROCInterval
 from softoverlap.measures.detection.average_precision import (
@@ -21,6 +21,7 @@ from softoverlap.measures.detection.operating_point import (
     operating_rule,
 )
 from softoverlap.measures.detection.outcomes import BoxOutcome, Outcomes
+from softoverlap.measures.detection.pdq import PDQ, PDQFigures, compute_pdq
 from softoverlap.measures.detection.score_existence import (
     ScoreExistence,
     ScoreExistenceCorrelation,
@@ -30,6 +31,7 @@ from softoverlap.measures.detection.score_existence import (
 __all__ = [
     "FP_RATES",
     "FROC",
+    "PDQ",
     "AveragePrecision",
     "AverageRecall",
     "BoxAP",
@@ -41,11 +43,13 @@ __all__ = [
     "OperatingPoint",
     "OperatingPointInterval",
     "Outcomes",
+    "PDQFigures",
     "ScoreExistence",
     "ScoreExistenceCorrelation",
     "compute_average_precision",
     "compute_average_recall",
     "compute_froc",
+    "compute_pdq",
     "compute_score_existence_correlation",
     "match_quality",
     "match_scan",
