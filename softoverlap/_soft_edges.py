@@ -71,39 +71,36 @@ def _weights(a: Faces, b: Faces) -> list[Tensor]:
     """
     edges = [(x.high - y.low, x.high_deviation + y.low_deviation) for x in (a, b) for y in (a, b)]
     start = reduce(torch.maximum, (_crossing(*edge) for edge in edges))
-    high = a.high - b.high, a.high_deviation - b.high_deviation
+    whole = _above(start)
     low = b.low - a.low, a.low_deviation - b.low_deviation
+    high = a.high - b.high, a.high_deviation - b.high_deviation
     found: list[list[Tensor]] = [[], []]
-    for gap, slope, sign in ((*low, -1), (*high, 1)):
-        mass, moment = _above(start)
-        mass_b, moment_b = _of_lesser(gap, slope, start)
-        for side, own_mass, own_moment in (
-            (found[0], mass - mass_b, moment - moment_b),
-            (found[1], mass_b, moment_b),
-        ):
-            side += [sign * own_mass, own_moment]
+    for line, sign in ((low, -1), (high, 1)):
+        of_b = _of_lesser(*line, start, whole)
+        of_a = [all_of_it - part for all_of_it, part in zip(whole, of_b, strict=True)]
+        for side, (mass, moment) in zip(found, (of_a, of_b), strict=True):
+            side += [sign * mass, moment]
     return found[0] + found[1]
 
 
-def _of_lesser(gap: Tensor, slope: Tensor, start: Tensor) -> tuple[Tensor, Tensor]:
+def _of_lesser(
+    gap: Tensor, slope: Tensor, start: Tensor, whole: tuple[Tensor, Tensor]
+) -> tuple[Tensor, ...]:
     """Of u above `start` where `gap + u slope` is above 0; half of it where the lines are one."""
-    mass, moment = _above(start)
-    rising = slope >= 0
     beyond = _above(torch.maximum(start, _crossing(gap, slope)))
-    equal = (gap == 0) & (slope == 0)
-    parts = []
-    for whole, part in zip((mass, moment), beyond, strict=True):
-        part = torch.where(rising, part, whole - part)
-        parts.append(torch.where(equal, whole / 2, part))
-    return parts[0], parts[1]
+    falling, equal = slope < 0, (gap == 0) & (slope == 0)
+    found = []
+    for all_of_it, part in zip(whole, beyond, strict=True):
+        part = torch.where(falling, all_of_it - part, part)
+        found.append(torch.where(equal, all_of_it / 2, part))
+    return tuple(found)
 
 
 def _crossing(gap: Tensor, slope: Tensor) -> Tensor:
     """Where `gap + u slope` is 0, at most 40 deviations from the mean."""
+    far = torch.copysign(torch.full_like(slope, _FAR), slope)
     near = slope.abs() * _FAR > gap.abs()
-    place = -gap / torch.where(near, slope, 1)
-    falling = torch.where(slope < 0, -1, 1)
-    return torch.where(near, place, -gap.detach().sign() * falling * _FAR)
+    return torch.where(near, -gap / torch.where(near, slope, 1), -gap.detach().sign() * far)
 
 
 def _above(place: Tensor) -> tuple[Tensor, Tensor]:
