@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import reduce
+from typing import Any
 
 import torch
 from jaxtyping import Float, Shaped
@@ -187,7 +188,7 @@ def voxel_shares(boxes: Tensor, spatial_size: Sequence[int]) -> list[Float[Tenso
     return shares
 
 
-def check_soft_boxes(*, validate: bool | None = None, **boxes: Tensor) -> None:
+def check_soft_boxes(*, validate: bool | None = None, **boxes: Any) -> None:
     """Soft boxes have 8 or 12 columns and finite values, and no deviation is negative."""
     check_boxes(**boxes, validate=False)
     for name, box in boxes.items():

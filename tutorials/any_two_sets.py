@@ -211,7 +211,7 @@ assert abs(soft_box_iou(truth, truth).item() - 1) < 1e-6
 # %%
 probability = soft_box_masks(truth, (40, 48))[0]
 figure, axes = plt.subplots(figsize=(5, 3.6), layout="constrained")
-axes.imshow(probability, cmap="Greys", vmin=0, vmax=1, extent=(0, 48, 40, 0))
+axes.imshow(probability.numpy(), cmap="Greys", vmin=0, vmax=1, extent=(0, 48, 40, 0))
 for low_row, low_column, high_row, high_column in readers[:, 0].tolist():
     rows, columns = [low_row, high_row, high_row, low_row], [low_column, low_column, high_column]
     axes.plot([*columns, high_column, low_column], [*rows, low_row], color="tab:green", lw=0.8)

@@ -35,7 +35,7 @@ def readers() -> torch.Tensor:
 def draw() -> Figure:
     """The readers' boxes, the soft box that they make, and PDQ for each claimed deviation."""
     figure = Figure(figsize=(11, 3.6), layout="constrained")
-    left, middle, right = figure.subplots(1, 3, width_ratios=[1, 1.15, 1.1])
+    left, middle, right = figure.subplots(1, 3, width_ratios=[1, 1, 1.15])
     for axes in (left, middle):
         axes.set(xlim=(0, SIZE[1]), ylim=(SIZE[0], 0), aspect="equal", xticks=[], yticks=[])
     boxes = readers()
@@ -44,12 +44,16 @@ def draw() -> Figure:
     left.set_title("six readers' boxes", fontsize=10)
     soft = soft_boxes_from_raters(boxes)
     shown = middle.imshow(
-        soft_box_masks(soft, SIZE)[0], cmap="Greys", vmin=0, vmax=1, extent=(0, SIZE[1], SIZE[0], 0)
+        soft_box_masks(soft, SIZE)[0].numpy(),
+        cmap="Greys",
+        vmin=0,
+        vmax=1,
+        extent=(0, SIZE[1], SIZE[0], 0),
     )
     mean, deviation = soft_box_faces(soft)
     middle.add_patch(_rectangle(mean[0].tolist(), edgecolor=FOUND, lw=1.2))
     middle.set_title("their soft box, and the mean face", fontsize=10)
-    figure.colorbar(shown, ax=middle, label="probability", shrink=0.85)
+    figure.colorbar(shown, ax=[left, middle], label="probability", shrink=0.75)
     _claims(right, mean, deviation)
     return figure
 
@@ -76,7 +80,7 @@ def _claims(axes, mean: torch.Tensor, deviation: torch.Tensor) -> None:
                   label="one deviation for all faces")  # fmt: skip
     axes.axhline(mean_pdq(deviation), color=FOUND, ls="--", label="that of each face")
     axes.set(xlabel="claimed deviation, voxels", ylabel="PDQ", ylim=(0, 1))
-    axes.legend(frameon=False, fontsize=8, loc="lower left")
+    axes.legend(frameon=False, fontsize=8, loc="upper left")
     axes.set_title("twenty lesions as readers draw them", fontsize=10)
 
 

@@ -8,6 +8,7 @@ so the score is 1 exactly where both are equal, and with a box without uncertain
 from __future__ import annotations
 
 from functools import partial
+from typing import Any
 
 import torch
 from jaxtyping import Float, Shaped
@@ -53,7 +54,7 @@ class SoftBoxOverlap(BoxOverlap):
         """
         return self._of_all(pred, target, block_size, validate, parameters)
 
-    def check(self, validate: bool | None, parameters: Parameters, /, **boxes: Tensor) -> None:
+    def check(self, validate: bool | None, parameters: Parameters, /, **boxes: Any) -> None:
         """Refuse what is not two sets of soft boxes, or of boxes, of one layout."""
         (first, pred), (second, target) = boxes.items()
         check_boxes(**{first: pred}, validate=False)
@@ -172,7 +173,7 @@ def mask_soft_box_mass(
     check_probabilities(masks=masks, validate=validate)
     soft_box.check_soft_boxes(boxes=boxes, validate=validate)
     shares = soft_box.voxel_shares(plain(boxes), masks.shape[1:])
-    mass = torch.tensordot(plain(masks).to(torch.float64), shares.pop(), dims=([-1], [1]))
+    mass = torch.einsum("...v,nv->...n", plain(masks).to(torch.float64), shares.pop())
     for share in reversed(shares):
         mass = torch.einsum("...vn,nv->...n", mass, share)
     return mass.to(torch.promote_types(score_dtype(masks, boxes), torch.float32))
