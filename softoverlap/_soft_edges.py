@@ -41,11 +41,12 @@ class _SharedEdge(torch.autograd.Function):
     generate_vmap_rule = True
 
     @staticmethod
-    def forward(*faces):
-        origin = faces[0]  # the weights of the faces add up to 0
-        moved = [face if place % 2 else face - origin for place, face in enumerate(faces)]
-        weights = _weights(Faces(*faces[:4]), Faces(*faces[4:]))
-        terms = (weight * face for weight, face in zip(weights, moved, strict=True))
+    def forward(low_a, low_dev_a, high_a, high_dev_a, low_b, low_dev_b, high_b, high_dev_b):
+        a = Faces(low_a, low_dev_a, high_a, high_dev_a)
+        b = Faces(low_b, low_dev_b, high_b, high_dev_b)
+        faces = enumerate((*a, *b))  # less an origin, as the weights of the faces add up to 0
+        moved = [face if place % 2 else face - low_a for place, face in faces]
+        terms = [weight * face for weight, face in zip(_weights(a, b), moved, strict=True)]
         return reduce(torch.add, terms).clamp(min=0)
 
     @staticmethod

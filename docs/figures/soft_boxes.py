@@ -67,7 +67,7 @@ def _rectangle(box: list[float], **style) -> Rectangle:
 def _claims(axes, mean: torch.Tensor, deviation: torch.Tensor) -> None:
     """PDQ of detections that claim one deviation for all faces, and of the readers' own."""
     generator = torch.Generator().manual_seed(5)
-    drawn = mean + deviation * torch.randn(20, 4, generator=generator)
+    drawn = mean + deviation * torch.randn(12, 4, generator=generator)
     masks = soft_box_masks(soft_boxes(drawn), SIZE).round()
     targets = [{"masks": mask[None], "label": torch.zeros(1)} for mask in masks]
 
@@ -75,13 +75,13 @@ def _claims(axes, mean: torch.Tensor, deviation: torch.Tensor) -> None:
         found = {"box": soft_boxes(mean, spread), "label_scores": torch.ones(1, 1)}
         return compute_pdq([found] * len(targets), targets).pdq
 
-    claimed = torch.logspace(-1, 1.1, 25)
+    claimed = torch.logspace(-1, 1.1, 15)
     axes.semilogx(claimed, [mean_pdq(float(each)) for each in claimed], color=INK,
                   label="one deviation for all faces")  # fmt: skip
     axes.axhline(mean_pdq(deviation), color=FOUND, ls="--", label="that of each face")
     axes.set(xlabel="claimed deviation, voxels", ylabel="PDQ", ylim=(0, 1))
     axes.legend(frameon=False, fontsize=8, loc="upper left")
-    axes.set_title("twenty lesions as readers draw them", fontsize=10)
+    axes.set_title("twelve lesions as readers draw them", fontsize=10)
 
 
 if __name__ == "__main__":

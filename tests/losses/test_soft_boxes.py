@@ -51,6 +51,7 @@ def test_the_score_of_a_face_equals_the_reference(gap, deviation, other_deviatio
     assert found.item() == pytest.approx(expected, abs=1e-4)
 
 
+@pytest.mark.slow
 def test_the_loss_is_least_at_mean_and_spread_of_the_raters():
     boxes = raters(200)
     mean, deviation = fitted(SoftBoxCRPSLoss(), soft_boxes(boxes))
@@ -58,6 +59,7 @@ def test_the_loss_is_least_at_mean_and_spread_of_the_raters():
     assert torch.allclose(deviation, boxes.std(dim=0), rtol=0.1)
 
 
+@pytest.mark.slow
 def test_the_iou_loss_learns_the_raters_together_but_not_one_at_a_time():
     boxes = raters(30)
     together = soft_boxes_from_raters(boxes[:, None])

@@ -169,6 +169,8 @@ def score(
     box_ciou: IoU less distance and difference in shape: YOLO's loss
     box_eiou: IoU less the distance of centres and of edges
     box_nwd: likeness of the boxes as Gaussians: detection of tiny objects
+    soft_box_iou: IoU of boxes with uncertain faces: else equal to box_iou
+    soft_box_dice: Dice of boxes with uncertain faces: else equal to box_dice
     mask_box_dice: Dice of the box and the lesion's soft mask
     mask_box_iou: IoU of the box and the lesion's soft mask
     mask_box_tversky: Tversky index of the box and the lesion's soft mask
