@@ -17,7 +17,7 @@
 #
 # 1. arcs, on axes that come round: angles, phases of a heart beat,
 # 2. intervals of time, and for how long something is in view,
-# 3. soft boxes, whose faces are uncertain: readers who disagree, detectors that know it.
+# 3. soft boxes, whose faces are uncertain: raters who disagree, detectors that know it.
 #
 # Each claim is asserted where it is made. The notebook takes seconds on a CPU.
 #
@@ -187,14 +187,14 @@ assert filled_mean > expected + 0.3
 
 # %% [markdown]
 # ## 3. Soft boxes
-# Readers who box an infiltrating tumour agree on its clear side, and not on the one where it fades
+# Raters who box an infiltrating tumour agree on its clear side, and not on the one where it fades
 # into its surroundings. A soft box holds the mean of each face and its deviation.
 
 # %%
 spread = torch.tensor([0.4, 0.4, 0.6, 4.0])
 lesion = torch.tensor([12.0, 10.0, 28.0, 30.0])
-readers = lesion + spread * torch.randn(12, 1, 4)
-truth = soft_boxes_from_raters(readers)
+raters = lesion + spread * torch.randn(12, 1, 4)
+truth = soft_boxes_from_raters(raters)
 mean, deviation = soft_box_faces(truth)
 print("deviations", deviation[0].tolist())
 assert deviation[0].argmax() == 3
@@ -205,23 +205,23 @@ soft = soft_box_iou(soft_boxes(torch.cat([clear, faded])), truth)[:, 0]
 print(f"3 voxels off on the clear side: IoU {hard[0]:.2f}, soft IoU {soft[0]:.2f}")
 print(f"3 voxels off on the faded side: IoU {hard[1]:.2f}, soft IoU {soft[1]:.2f}")
 assert torch.allclose(hard[0], hard[1])  # to a plain box both sides are alike
-assert soft[1] > soft[0]  # where readers differ, it costs less
+assert soft[1] > soft[0]  # where raters differ, it costs less
 assert abs(soft_box_iou(truth, truth).item() - 1) < 1e-6
 
 # %%
 probability = soft_box_masks(truth, (40, 48))[0]
 figure, axes = plt.subplots(figsize=(5, 3.6), layout="constrained")
 axes.imshow(probability.numpy(), cmap="Greys", vmin=0, vmax=1, extent=(0, 48, 40, 0))
-for low_row, low_column, high_row, high_column in readers[:, 0].tolist():
+for low_row, low_column, high_row, high_column in raters[:, 0].tolist():
     rows, columns = [low_row, high_row, high_row, low_row], [low_column, low_column, high_column]
     axes.plot([*columns, high_column, low_column], [*rows, low_row], color="tab:green", lw=0.8)
-axes.set_title("readers' boxes and their soft box", fontsize=9)
+axes.set_title("raters' boxes and their soft box", fontsize=9)
 plt.show()
 assert abs(mask_box_dice(probability[None], mean).item() - 1) < 0.2  # a soft mask like any other
 
 # %% [markdown]
-# A network can learn the deviations from one reader at a time. Its loss is the continuous ranked
-# probability score of each face, which is lowest at the readers' own mean and deviation.
+# A network can learn the deviations from one rater at a time. Its loss is the continuous ranked
+# probability score of each face, which is lowest at the raters' own mean and deviation.
 
 # %%
 many = lesion + spread * torch.randn(300, 4)
@@ -233,7 +233,7 @@ for _ in range(250):
     found = soft_boxes(learnt, log_deviation.exp()).expand(len(many), 8)
     loss(found, soft_boxes(many)).backward()
     optimizer.step()
-print("learnt", log_deviation.exp()[0].tolist(), "readers", many.std(dim=0).tolist())
+print("learnt", log_deviation.exp()[0].tolist(), "raters", many.std(dim=0).tolist())
 assert torch.allclose(log_deviation.exp()[0], many.std(dim=0), rtol=0.2)
 assert torch.allclose(learnt[0], many.mean(dim=0), atol=0.5)
 

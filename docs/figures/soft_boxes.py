@@ -24,8 +24,8 @@ INK, TRUTH, FOUND = "#1a1a1a", "#009e73", "#d55e00"
 SIZE = (40, 48)
 
 
-def readers() -> torch.Tensor:
-    """Six readers' boxes of one lesion: they agree on its left side, and not on its right one."""
+def raters() -> torch.Tensor:
+    """Six raters' boxes of one lesion: they agree on its left side, and not on its right one."""
     generator = torch.Generator().manual_seed(3)
     mean = torch.tensor([[11.0, 10.0, 29.0, 33.0]])
     spread = torch.tensor([[1.0, 0.4, 1.5, 4.5]])
@@ -33,15 +33,15 @@ def readers() -> torch.Tensor:
 
 
 def draw() -> Figure:
-    """The readers' boxes, the soft box that they make, and PDQ for each claimed deviation."""
+    """The raters' boxes, the soft box that they make, and PDQ for each claimed deviation."""
     figure = Figure(figsize=(11, 3.6), layout="constrained")
     left, middle, right = figure.subplots(1, 3, width_ratios=[1, 1, 1.15])
     for axes in (left, middle):
         axes.set(xlim=(0, SIZE[1]), ylim=(SIZE[0], 0), aspect="equal", xticks=[], yticks=[])
-    boxes = readers()
+    boxes = raters()
     for box in boxes[:, 0].tolist():
         left.add_patch(_rectangle(box, edgecolor=TRUTH, lw=1.2))
-    left.set_title("six readers' boxes", fontsize=10)
+    left.set_title("six raters' boxes", fontsize=10)
     soft = soft_boxes_from_raters(boxes)
     shown = middle.imshow(
         soft_box_masks(soft, SIZE)[0].numpy(),
@@ -65,7 +65,7 @@ def _rectangle(box: list[float], **style) -> Rectangle:
 
 
 def _claims(axes, mean: torch.Tensor, deviation: torch.Tensor) -> None:
-    """PDQ of detections that claim one deviation for all faces, and of the readers' own."""
+    """PDQ of detections that claim one deviation for all faces, and of the raters' own."""
     generator = torch.Generator().manual_seed(5)
     drawn = mean + deviation * torch.randn(12, 4, generator=generator)
     masks = soft_box_masks(soft_boxes(drawn), SIZE).round()
@@ -81,7 +81,7 @@ def _claims(axes, mean: torch.Tensor, deviation: torch.Tensor) -> None:
     axes.axhline(mean_pdq(deviation), color=FOUND, ls="--", label="that of each face")
     axes.set(xlabel="claimed deviation, voxels", ylabel="PDQ", ylim=(0, 1))
     axes.legend(frameon=False, fontsize=8, loc="upper left")
-    axes.set_title("twelve lesions as readers draw them", fontsize=10)
+    axes.set_title("twelve lesions as raters draw them", fontsize=10)
 
 
 if __name__ == "__main__":

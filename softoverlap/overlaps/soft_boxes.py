@@ -147,7 +147,7 @@ def mask_soft_box_mass(
 ) -> Float[Tensor, "lesions boxes"]:
     """Mass of each mask inside each soft box: Σ of its values times the box's probability.
 
-    It is the mean mass inside the box as one reader draws it. No mask of a soft box is made: the
+    It is the mean mass inside the box as one rater draws it. No mask of a soft box is made: the
     probability in a voxel is a product over the axes, which are summed one after the other.
 
     Args:

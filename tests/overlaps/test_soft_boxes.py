@@ -1,4 +1,4 @@
-"""Soft boxes against sums over a grid, draws of readers, and the overlaps of boxes and masks."""
+"""Soft boxes against sums over a grid, draws of raters, and the overlaps of boxes and masks."""
 
 from __future__ import annotations
 
@@ -82,16 +82,16 @@ def test_what_is_shared_on_an_axis_is_the_integral_of_the_lesser_probability():
         assert reference_shared_edge(*pairs) == pytest.approx(np.trapezoid(lesser, x), abs=1e-6)
 
 
-def test_the_mass_in_a_box_is_the_mean_over_boxes_as_readers_draw_them():
+def test_the_mass_in_a_box_is_the_mean_over_boxes_as_raters_draw_them():
     generator = torch.Generator().manual_seed(4)
     mean, deviation = drawn(11, 1)
     boxes = drawn(12, 3)[0]
     normal = torch.randn(100_000, 2, generator=generator, dtype=torch.float64)
     outward = torch.cat([-normal, normal], dim=1) * deviation
-    readers = mean + outward
-    valid = (readers[:, 2:] >= readers[:, :2]).all(dim=1)
-    shared = torch.minimum(readers[:, None, 2:], boxes[:, 2:])
-    shared = shared - torch.maximum(readers[:, None, :2], boxes[:, :2])
+    raters = mean + outward
+    valid = (raters[:, 2:] >= raters[:, :2]).all(dim=1)
+    shared = torch.minimum(raters[:, None, 2:], boxes[:, 2:])
+    shared = shared - torch.maximum(raters[:, None, :2], boxes[:, :2])
     volume = (shared.clamp(min=0).prod(dim=2) * valid[:, None]).mean(dim=0)
     found = soft_box_mass(soft_boxes(mean, deviation), boxes)[0]
     assert torch.allclose(found, volume, atol=0.1)
@@ -179,6 +179,12 @@ def test_gradients_are_the_numerical_ones(overlap, ndim):
     if ndim == 2:
         assert torch.autograd.gradcheck(overlap, (a, b))
         assert torch.autograd.gradgradcheck(overlap.pairs, (a[:1], b[:1]))
+
+
+def test_many_batches_are_mapped_at_once():
+    a, b = soft_boxes(*drawn(1, 6)), soft_boxes(*drawn(2, 6))
+    pairs = torch.vmap(lambda one, other: soft_box_iou.pairs(one[None], other[None])[0])
+    assert torch.allclose(pairs(a, b), soft_box_iou.pairs(a, b))
 
 
 def test_gradients_reach_boxes_masks_and_deviations():

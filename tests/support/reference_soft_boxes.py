@@ -8,7 +8,7 @@ import math
 import numpy as np
 from scipy.special import ndtr
 
-_PLACES = np.linspace(-9, 9, 60001)
+_PLACES = np.linspace(-9, 9, 30001)
 _DENSITY = np.exp(-(_PLACES**2) / 2) / math.sqrt(2 * math.pi)
 
 
