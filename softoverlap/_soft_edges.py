@@ -78,7 +78,7 @@ def _weights(a: Faces, b: Faces) -> list[Tensor]:
     found: list[list[Tensor]] = [[], []]
     for line, sign in ((low, -1), (high, 1)):
         of_b = _of_lesser(*line, start, whole)
-        of_a = [all_of_it - part for all_of_it, part in zip(whole, of_b, strict=True)]
+        of_a = [total - part for total, part in zip(whole, of_b, strict=True)]
         for side, (mass, moment) in zip(found, (of_a, of_b), strict=True):
             side += [sign * mass, moment]
     return found[0] + found[1]
@@ -91,9 +91,9 @@ def _of_lesser(
     beyond = _above(torch.maximum(start, _crossing(gap, slope)))
     falling, equal = slope < 0, (gap == 0) & (slope == 0)
     found = []
-    for all_of_it, part in zip(whole, beyond, strict=True):
-        part = torch.where(falling, all_of_it - part, part)
-        found.append(torch.where(equal, all_of_it / 2, part))
+    for total, part in zip(whole, beyond, strict=True):
+        part = torch.where(falling, total - part, part)
+        found.append(torch.where(equal, total / 2, part))
     return tuple(found)
 
 

@@ -13,6 +13,7 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 from softoverlap._checks import check_probabilities, check_rank, check_tensors, check_within
+from softoverlap._types import plain
 from softoverlap.measures.criteria import Scan, under_one_name
 from softoverlap.measures.detection.scans import column
 from softoverlap.soft_box import check_soft_boxes, soft_box_masks
@@ -22,6 +23,9 @@ _FLOOR = 1e-14
 
 _NOTHING = 1e-8
 """A spatial quality below is none, and the pair no match, as in the authors' evaluation."""
+
+Object = tuple[Tensor, tuple[slice, ...]]
+"""A mask, cut to its tight box, and where that is."""
 
 _FIELDS = ("quality", "spatial", "label", "foreground", "background")
 
@@ -122,23 +126,22 @@ class PDQ:
         return self.score(self.statistics(predictions, targets).sum(dim=0))
 
     def _of_scan(self, place: str, prediction: Any, target: Any) -> Float[Tensor, "8"]:
-        masks, labels = _truth(f"targets{place}", target)
+        objects, labels, spatial_size = _truth(f"targets{place}", target)
         name = f"predictions{place}"
         label = _label_quality(name, prediction, labels)
         losses = label.new_zeros(2, *label.shape)
-        places = [_tight(mask) for mask in masks]
-        found = _found(name, prediction, tuple(masks.shape[1:]), label.shape[1])
+        found = _found(name, prediction, spatial_size, label.shape[1])
         for number, probability in enumerate(found):
             claimed = torch.where(probability < self.least_probability, 0, probability)
-            losses[:, :, number] = _losses(masks, places, claimed)
+            losses[:, :, number] = _losses(objects, claimed)
         spatial = (-losses.sum(dim=0)).exp()
         spatial = torch.where(spatial < _NOTHING, 0, spatial)
         quality = (label * spatial).sqrt()
         rows, columns = linear_sum_assignment(quality.numpy(), maximize=True)
         pairs = torch.stack([quality, spatial, label, *(-losses).exp()])[:, rows, columns]
         pairs = pairs[:, pairs[0] > 0]
-        tp, (objects, detections) = pairs.shape[1], label.shape
-        counts = pairs.new_tensor([tp, detections - tp, objects - tp])
+        tp = pairs.shape[1]
+        counts = pairs.new_tensor([tp, label.shape[1] - tp, label.shape[0] - tp])
         return torch.cat([pairs.sum(dim=1), counts])
 
 
@@ -197,19 +200,23 @@ def compute_pdq(
     return measure.details(measure.statistics(predictions, targets))
 
 
-def _truth(name: str, target: Any) -> tuple[Float[Tensor, "objects *spatial"], Tensor]:
-    """Masks and labels of the objects, checked, on the CPU."""
+def _truth(name: str, target: Any) -> tuple[list[Object], Tensor, tuple[int, ...]]:
+    """The objects, their labels, and the size of the image, checked, on the CPU."""
     masks, labels = _entry(name, target, "masks"), _entry(name, target, "label")
     check_rank(2, "(M, *spatial)", **{f"{name}['masks']": masks})
     check_probabilities(**{f"{name}['masks']": masks}, validate=True)
     _check_rows(f"{name}['label']", labels, len(masks))
-    masks, labels = column(masks), column(labels)
-    empty = (masks.flatten(1).sum(dim=1) <= 0).nonzero()
-    if len(empty):
-        raise ValueError(
-            f"{name}['masks'] must mark a voxel of each object, got none in {empty[0]}"
-        )
-    return masks, labels
+    objects = []
+    for number, mask in enumerate(plain(masks).detach()):
+        voxels = mask.nonzero()
+        if not len(voxels):
+            raise ValueError(
+                f"{name}['masks'] must mark voxels of each object, got none of {number}"
+            )
+        bounds = zip(voxels.amin(dim=0).tolist(), voxels.amax(dim=0).tolist(), strict=True)
+        place = tuple(slice(low, high + 1) for low, high in bounds)
+        objects.append((column(mask[place]), place))
+    return objects, column(labels), tuple(masks.shape[1:])
 
 
 def _label_quality(name: str, prediction: Any, labels: Tensor) -> Float[Tensor, "objects boxes"]:
@@ -253,24 +260,16 @@ def _found(
 
 
 def _losses(
-    masks: Tensor, places: list[tuple[slice, ...]], claimed: Float[Tensor, "*spatial"]
+    objects: list[Object], claimed: Float[Tensor, "*spatial"]
 ) -> Float[Tensor, "2 objects"]:
     """L_FG and L_BG of a detection with each object."""
     inside = claimed.clamp(min=_FLOOR).log()
     outside = (1 - claimed).clamp(min=_FLOOR).log()
-    found = claimed.new_zeros(2, len(masks))
-    for number, (mask, place) in enumerate(zip(masks, places, strict=True)):
-        own = mask[place]
-        beyond = outside.sum() - outside[place].sum()
+    everywhere, found = outside.sum(), claimed.new_zeros(2, len(objects))
+    for number, (own, place) in enumerate(objects):
+        beyond = everywhere - outside[place].sum()
         found[:, number] = -torch.stack([(own * inside[place]).sum(), beyond]) / own.sum()
     return found.clamp(min=0)
-
-
-def _tight(mask: Float[Tensor, "*spatial"]) -> tuple[slice, ...]:
-    """The tight box of a mask that is not empty."""
-    voxels = mask.nonzero()
-    bounds = zip(voxels.amin(dim=0).tolist(), voxels.amax(dim=0).tolist(), strict=True)
-    return tuple(slice(low, high + 1) for low, high in bounds)
 
 
 def _entry(name: str, scan: Any, key: str) -> Tensor:

@@ -164,7 +164,10 @@ def test_scans_that_do_not_fit_are_named():
     for wrong, words in (
         ({"label": target["label"]}, r"targets\[0\] must have the key 'masks'"),
         ({**target, "label": torch.zeros(3)}, r"targets\[0\]\['label'\] must have shape \(2,\)"),
-        ({**target, "masks": 0 * target["masks"]}, "must mark a voxel of each object, got none in"),
+        (
+            {**target, "masks": 0 * target["masks"]},
+            "must mark voxels of each object, got none of 0",
+        ),
         ({**target, "masks": -target["masks"]}, r"must hold probabilities in \[0, 1\]"),
     ):
         with pytest.raises(ValueError, match=words):
