@@ -46,6 +46,7 @@ ROOMS = {
     "measures": "Measures",
     "anchors": "Anchors",
     "suppression": "Suppression",
+    "soft_box": "Soft boxes",
     "lesions": "Lesions of masks and raters",
     "phantoms": "Phantoms",
     "images": "Images and boxes in files",

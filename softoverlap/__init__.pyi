@@ -79,6 +79,8 @@ from softoverlap.losses import (
     RotatedBoxGIoULoss as RotatedBoxGIoULoss,
     RotatedBoxIoULoss as RotatedBoxIoULoss,
     SizePriorLoss as SizePriorLoss,
+    SoftBoxCRPSLoss as SoftBoxCRPSLoss,
+    SoftBoxIoULoss as SoftBoxIoULoss,
     SoftDiceCELoss as SoftDiceCELoss,
     SoftDiceLoss as SoftDiceLoss,
     SoftIoULoss as SoftIoULoss,
@@ -90,6 +92,7 @@ from softoverlap.mask_boxes import (
     SummedVolume as SummedVolume,
 )
 from softoverlap.measures import (
+    PDQ as PDQ,
     BestThresholdDice as BestThresholdDice,
     Brier as Brier,
     CalibrationError as CalibrationError,
@@ -116,6 +119,7 @@ from softoverlap.measures import (
     compute_froc as compute_froc,
     compute_iou_errors as compute_iou_errors,
     compute_lesionwise_dice as compute_lesionwise_dice,
+    compute_pdq as compute_pdq,
     compute_score_existence_correlation as compute_score_existence_correlation,
     compute_soft_dice as compute_soft_dice,
     compute_soft_iou as compute_soft_iou,
@@ -175,6 +179,7 @@ from softoverlap.overlaps import (
     mask_rotated_box_mass as mask_rotated_box_mass,
     mask_rotated_box_pair_dice as mask_rotated_box_pair_dice,
     mask_rotated_box_pair_iou as mask_rotated_box_pair_iou,
+    mask_soft_box_mass as mask_soft_box_mass,
     mask_tversky as mask_tversky,
     region_dice as region_dice,
     region_iou as region_iou,
@@ -188,6 +193,11 @@ from softoverlap.overlaps import (
     rotated_box_pair_giou as rotated_box_pair_giou,
     rotated_box_pair_iof as rotated_box_pair_iof,
     rotated_box_pair_iou as rotated_box_pair_iou,
+    soft_box_dice as soft_box_dice,
+    soft_box_iou as soft_box_iou,
+    soft_box_mass as soft_box_mass,
+    soft_box_pair_dice as soft_box_pair_dice,
+    soft_box_pair_iou as soft_box_pair_iou,
     visible_box as visible_box,
     visible_fraction as visible_fraction,
 )
@@ -201,6 +211,12 @@ from softoverlap.regions import (
 from softoverlap.rotated_codes import (
     decode_rotated_boxes as decode_rotated_boxes,
     encode_rotated_boxes as encode_rotated_boxes,
+)
+from softoverlap.soft_box import (
+    soft_box_faces as soft_box_faces,
+    soft_box_masks as soft_box_masks,
+    soft_boxes as soft_boxes,
+    soft_boxes_from_raters as soft_boxes_from_raters,
 )
 from softoverlap.suppression import (
     box_nms as box_nms,

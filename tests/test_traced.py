@@ -33,6 +33,10 @@ def turned(count, seed=0):
     return uniform(count, 7, seed=seed) + 0.5
 
 
+def soft(count, seed=0):
+    return api.soft_boxes(boxes(count, seed), 0.5)
+
+
 def two(make):
     return lambda count: (make(count), make(count, seed=1))
 
@@ -62,6 +66,7 @@ MASK_BOX = ["mass", "dice", "iou", "tversky", "diou"]
 LOSSES = {
     **{f"Box{kind}Loss": two(boxes) for kind in ("IoU", "GIoU", "DIoU", "CIoU", "EIoU", "NWD")},
     **{f"RotatedBox{kind}Loss": two(turned) for kind in ("IoU", "GIoU", "DIoU")},
+    **dict.fromkeys(("SoftBoxCRPSLoss", "SoftBoxIoULoss"), two(soft)),
     **dict.fromkeys(("MaskBoxDiceLoss", "MaskBoxIoULoss", "BoxProjectionLoss"), lesions),
     **dict.fromkeys(("VarifocalLoss", "QualityFocalLoss"), logits),
 }
@@ -91,6 +96,8 @@ CASES = {
     },
     **{f"mask_box_pair_{n}": (getattr(api, f"mask_box_pair_{n}"), lesions) for n in MASK_BOX},
     **{f"mask_{n}": (getattr(api, f"mask_{n}"), probabilities) for n in ("dice", "iou", "tversky")},
+    **{f"soft_box_{n}": (getattr(api, f"soft_box_{n}"), all_pairs(soft)) for n in ("iou", "dice")},
+    "mask_soft_box_mass": (api.mask_soft_box_mass, lambda n: (lesions(n)[0], soft(n + 1))),
     "iou_aware_score": (api.iou_aware_score, probabilities),
     **{name: (getattr(api, name)(), make) for name, make in LOSSES.items()},
     **{

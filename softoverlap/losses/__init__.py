@@ -20,6 +20,7 @@ from softoverlap.losses.masks import SoftDiceLoss, SoftIoULoss, SoftTverskyLoss
 from softoverlap.losses.priors import PairwiseAffinityLoss, SizePriorLoss
 from softoverlap.losses.projection import BoxProjectionLoss
 from softoverlap.losses.quality import QualityFocalLoss, VarifocalLoss, iou_aware_score
+from softoverlap.losses.soft_boxes import SoftBoxCRPSLoss, SoftBoxIoULoss
 
 __all__ = [
     "AmodalBoxLoss",
@@ -41,6 +42,8 @@ __all__ = [
     "RotatedBoxGIoULoss",
     "RotatedBoxIoULoss",
     "SizePriorLoss",
+    "SoftBoxCRPSLoss",
+    "SoftBoxIoULoss",
     "SoftDiceCELoss",
     "SoftDiceLoss",
     "SoftIoULoss",

@@ -92,6 +92,15 @@ from softoverlap.overlaps.rotated import (
     rotated_box_pair_iof,
     rotated_box_pair_iou,
 )
+from softoverlap.overlaps.soft_boxes import (
+    SoftBoxOverlap,
+    mask_soft_box_mass,
+    soft_box_dice,
+    soft_box_iou,
+    soft_box_mass,
+    soft_box_pair_dice,
+    soft_box_pair_iou,
+)
 
 __all__ = [
     "AnyMasks",
@@ -106,6 +115,7 @@ __all__ = [
     "Overlap",
     "RegionOverlap",
     "RotatedBoxOverlap",
+    "SoftBoxOverlap",
     "Terms",
     "amodal_iou_bound",
     "ball_centreness",
@@ -159,6 +169,7 @@ __all__ = [
     "mask_rotated_box_mass",
     "mask_rotated_box_pair_dice",
     "mask_rotated_box_pair_iou",
+    "mask_soft_box_mass",
     "mask_tversky",
     "overlap_named",
     "overlap_names",
@@ -174,6 +185,11 @@ __all__ = [
     "rotated_box_pair_giou",
     "rotated_box_pair_iof",
     "rotated_box_pair_iou",
+    "soft_box_dice",
+    "soft_box_iou",
+    "soft_box_mass",
+    "soft_box_pair_dice",
+    "soft_box_pair_iou",
     "visible_box",
     "visible_fraction",
 ]

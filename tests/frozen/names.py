@@ -67,6 +67,22 @@ _OF_BALLS = (
       for form in ("", "pair_") for name in ("dice", "iou")),
     "ball_centreness", "ball_pair_centreness", "boxes_of_balls", "mask_ball_mass",
 )  # fmt: skip
+_OF_SOFT_BOXES = (
+    "PDQ",
+    "SoftBoxCRPSLoss",
+    "SoftBoxIoULoss",
+    "compute_pdq",
+    "mask_soft_box_mass",
+    "soft_box_dice",
+    "soft_box_faces",
+    "soft_box_iou",
+    "soft_box_masks",
+    "soft_box_mass",
+    "soft_box_pair_dice",
+    "soft_box_pair_iou",
+    "soft_boxes",
+    "soft_boxes_from_raters",
+)
 LEFT_OUT = {
     "AnchorPlan": _RECORDS,
     "Polygon": _RECORDS,
@@ -81,6 +97,7 @@ LEFT_OUT = {
     **dict.fromkeys(_OF_DWELL, "compared with loops over frames in tests/measures/test_dwell.py"),
     **dict.fromkeys(_OF_VIEWS, "compared cell by cell with tests/support/reference_occlusion.py"),
     **dict.fromkeys(_OF_ORIENTED, "compared with exact references in tests/support"),
+    **dict.fromkeys(_OF_SOFT_BOXES, "compared with sums over fine grids, by their definitions"),
     "Hit": "a criterion and its threshold; what it decides is stored by match_scan",
     "Lesion": _RECORDS,
     "LesionwiseDice": _INSIDE,

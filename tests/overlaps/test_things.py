@@ -21,7 +21,16 @@ import torch
 from hypothesis import given, strategies as st
 
 import softoverlap
-from softoverlap import Hit, anchor_quality, box_nms, boxes, match_scan, overlaps, scores
+from softoverlap import (
+    Hit,
+    anchor_quality,
+    box_nms,
+    boxes,
+    match_scan,
+    overlaps,
+    scores,
+    soft_boxes,
+)
 from softoverlap.overlaps import (
     BoxOverlap,
     MaskBallOverlap,
@@ -31,6 +40,7 @@ from softoverlap.overlaps import (
     Overlap,
     RegionOverlap,
     RotatedBoxOverlap,
+    SoftBoxOverlap,
     box_ciou,
     box_iou,
     box_nwd,
@@ -77,6 +87,8 @@ def two_sets(overlap, seed=0, count=5):
     first, others = torch.cat([low, low + edge], dim=2)
     masks = (draw(count, 1, 7, 7) - 0.6).clamp(min=0) / 0.4
     masks[1] = 0
+    if isinstance(overlap, SoftBoxOverlap):
+        return soft_boxes(first, draw(count, 4)), soft_boxes(others, draw(count, 4))
     if isinstance(overlap, BoxOverlap):
         return first, others
     if isinstance(overlap, MaskRotatedBoxOverlap):
@@ -100,6 +112,8 @@ def two_apart(overlap, seed=0):
     if isinstance(overlap, RotatedBoxOverlap):
         turned = torch.tensor([0.3], dtype=torch.float64)
         return tuple(torch.cat([b[:2] * 2, edge[0], turned])[None] for b in (near, far))
+    if isinstance(overlap, SoftBoxOverlap):
+        return soft_boxes(near[None].double(), 0.5), soft_boxes(far[None].double(), 0.5)
     if isinstance(overlap, BoxOverlap):
         return near[None], far[None]
     if isinstance(overlap, RegionOverlap):

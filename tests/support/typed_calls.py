@@ -35,6 +35,7 @@ from tests.support.typed_inputs import (
     ROTATED,
     ROTATED_CODES,
     SCORES,
+    SOFT,
     SQUARE,
     TRUTH,
     block,
@@ -101,6 +102,33 @@ def _overlap_calls():
 def _polygons_iou(outer, **holes):
     ring = so.Polygon(outer, [*holes.values()])
     return so.region_iou(ring, so.Polygon(HOLE.long() + 1), period=20)
+
+
+def _soft_box_calls():
+    pair = {"pred": SOFT, "target": SOFT.flip(0)}
+    for name in ("soft_box_iou", "soft_box_dice"):
+        overlap = overlaps.overlap_named(name)
+        yield f"{name} of soft boxes", overlap, pair
+        yield f"{overlap.pairs.__name__} of soft boxes", overlap.pairs, pair
+    soft = {"boxes": SOFT}
+    yield "soft_box_mass", so.soft_box_mass, {"pred": SOFT, "boxes": OTHERS}
+    yield "mask_soft_box_mass", so.mask_soft_box_mass, {"masks": MASKS} | soft
+    yield "soft_box_masks", lambda boxes: so.soft_box_masks(boxes, (6, 5)), soft
+    yield "soft_box_faces", so.soft_box_faces, soft
+    yield "soft_boxes", so.soft_boxes, {"mean": BOXES + 1, "deviation": (BOXES > 2).double()}
+    yield "soft_boxes_from_raters", so.soft_boxes_from_raters, {"boxes": BOXES[:, None]}
+    aligned = {"input": SOFT, "target": SOFT.flip(0), "weight": SCORES}
+    yield "SoftBoxCRPSLoss", so.SoftBoxCRPSLoss(), aligned
+    yield "SoftBoxIoULoss of soft boxes", so.SoftBoxIoULoss(), aligned
+    scan = {"['box']": SOFT[:2], "['label']": CLASSES[:2], "['label_scores']": SCORES[:2]}
+    for name, measure in (("compute_pdq", so.compute_pdq), ("PDQ", so.PDQ())):
+        yield name, with_options(_of_soft_scan, measure=measure), scan | {"['masks']": MASKS}
+
+
+def _of_soft_scan(measure, **scan):
+    known = {name.strip("[]'"): values for name, values in scan.items()}
+    target = {key: known[key] for key in ("masks", "label")}
+    return measure([{key: known[key] for key in ("box", "label", "label_scores")}], [target])
 
 
 def _dwell_calls():
@@ -271,8 +299,17 @@ def _lesionwise(**options):
 
 
 def _all_calls():
-    rooms = (_overlap_calls, _dwell_calls, _view_calls, _loss_calls, _metric_calls, _measure_calls)
-    for calls in (*rooms, room_calls, image_calls, detector_calls):
+    rooms = (
+        _overlap_calls,
+        _soft_box_calls,
+        _dwell_calls,
+        _view_calls,
+        _loss_calls,
+        _metric_calls,
+        _measure_calls,
+        room_calls,
+    )
+    for calls in (*rooms, image_calls, detector_calls):
         for name, function, arguments in calls():
             yield name, Call(function, arguments)
 

@@ -28,6 +28,7 @@ OTHER_ROTATED = tensor([[3, 3, 4, 4, 0], [4, 4, 4, 2, 2]])
 SQUARE = tensor([[2, 2], [8, 2], [8, 8], [2, 8]])
 HOLE = tensor([[3, 3], [5, 3], [5, 5], [3, 5]])
 ROTATED_CODES = tensor([[0, 1, 0, 1, 1, 0], [1, 0, 1, 0, 0, 1]])
+SOFT = torch.cat([(BOXES - 1).clamp(min=0), BOXES + 1], dim=1)
 CLASSES = tensor([0, 1, 0])
 SCORES = tensor([1, 0, 1])
 LOGITS = torch.stack([2 - MASKS[0], MASKS[0] + 1, 3 * MASKS[1]])[None]

@@ -174,6 +174,8 @@ def score(
     ball_centreness: centre in the ball in the tight box, of any size: LUNA16
     box_ball_iou: IoU of the box and the ball in the tight box
     box_ball_dice: Dice of the box and the ball in the tight box
+    soft_box_iou: IoU of boxes with uncertain faces: else equal to box_iou
+    soft_box_dice: Dice of boxes with uncertain faces: else equal to box_dice
     mask_box_dice: Dice of the box and the lesion's soft mask
     mask_box_iou: IoU of the box and the lesion's soft mask
     mask_box_tversky: Tversky index of the box and the lesion's soft mask

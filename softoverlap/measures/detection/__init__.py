@@ -1,4 +1,4 @@
-"""Measures of found boxes: FROC, average precision and recall, errors, rank correlation."""
+"""Measures of found boxes: FROC, average precision and recall, errors, PDQ, rank correlation."""
 
 from softoverlap.measures.detection._curves import FROC, FROCInterval
 from softoverlap.measures.detection.average_precision import (
@@ -22,6 +22,7 @@ from softoverlap.measures.detection.operating_point import (
     operating_rule,
 )
 from softoverlap.measures.detection.outcomes import BoxOutcome, Outcomes
+from softoverlap.measures.detection.pdq import PDQ, PDQFigures, compute_pdq
 from softoverlap.measures.detection.score_existence import (
     ScoreExistence,
     ScoreExistenceCorrelation,
@@ -31,6 +32,7 @@ from softoverlap.measures.detection.score_existence import (
 __all__ = [
     "FP_RATES",
     "FROC",
+    "PDQ",
     "AveragePrecision",
     "AverageRecall",
     "BoxAP",
@@ -44,12 +46,14 @@ __all__ = [
     "OperatingPoint",
     "OperatingPointInterval",
     "Outcomes",
+    "PDQFigures",
     "ScoreExistence",
     "ScoreExistenceCorrelation",
     "compute_average_precision",
     "compute_average_recall",
     "compute_froc",
     "compute_iou_errors",
+    "compute_pdq",
     "compute_score_existence_correlation",
     "match_quality",
     "match_scan",
