@@ -439,8 +439,9 @@ def words(figures: dict[str, Any]) -> str:
         f"Means over {len(lead)} seeds, with the lowest and the highest; found is the share with 1 "
         f"false positive a scan, of {lesions} lesions and of the {small} small ones, each counted "
         f"by its existence. A step with the centre head takes {step_share} of the time, a pass "
-        f"over a scan {scan_share}. Beside the planned anchors, the share of the small lesions that it "
-        f"finds is {signed(lead)} seed by seed, and with no more steps {signed(alike)}. {verdict}"
+        f"over a scan {scan_share}. Beside the planned anchors, the share of the small lesions "
+        f"that it finds is {signed(lead)} seed by seed, and with no more steps {signed(alike)}. "
+        f"{verdict}"
     )
 
 
