@@ -1,0 +1,461 @@
+"""Does a head without anchors find more small lesions than planned anchors, at the same cost?
+
+Two detectors on the demo's phantoms, from several seeds. Both are settings of the bundle's
+train.yaml, with the plan of `softoverlap plan`, and share scans, patches, augmentation, optimiser,
+schedule and the pyramid of `lesion_retinanet`:
+
+- planned anchors: the bundle as it is, a head for each level of the plan;
+- centre head: heads on the finest level alone, with one place a cell (Zhou et al., Objects as
+  points, https://arxiv.org/abs/1904.07850). A heat map learns the blurred soft mask of each lesion,
+  1 at its highest cell, by the penalty-reduced focal loss of that paper. Around the peak, where the
+  blurred mask is at least half of it, boxes learn by `BoxDIoULoss`, weighed by the blurred mask (as
+  in Liu et al., TTFNet, https://arxiv.org/abs/1909.00700). Local maxima are detections.
+
+What a step costs is measured first, in turns, on a batch of the training; the centre head then
+trains for as many steps as take as long as those of the planned anchors, and once more for no more
+steps than they. All are judged on the same unseen scans with the one rule of hits, box IoU >= 0.1.
+Small lesions are those below 100 mm³, and what counts is the share of them that is found with 1
+false positive a scan: the centre head finds more if that share is larger from every seed, at the
+same cost. Its loss was chosen on other phantoms, those of seed 100, where `QualityFocalLoss` on the
+same heat map found no more of the small ones.
+
+Run: python benchmarks/centre_head.py [--fast] [--workers 2]
+A run that was stopped goes on: what is done lies in runs/centre_head/, to be removed when the
+package changes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import multiprocessing
+import os
+import statistics
+import textwrap
+import warnings
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+import torch
+import torch.nn.functional as F
+from _measure import seconds, store
+from monai.apps.detection.networks.retinanet_network import RetinaNet
+from monai.bundle import ConfigParser
+from torch import Tensor, nn
+
+from softoverlap import AnchorPlan, Lesion, SoftRetinaNetDetector, lesion_retinanet
+from softoverlap.app.train import (
+    LesionDetector,
+    TrainingRun,
+    detect,
+    evaluate,
+    load_checkpoint,
+    plan_scans,
+    scan_facts,
+    scan_target,
+    training_config,
+)
+from softoverlap.for_monai import ExactAnchorGenerator, prepare_lesion_batch
+from softoverlap.images import (
+    Volume,
+    find_cases,
+    load_case,
+    read_json,
+    write_json,
+    write_phantoms,
+)
+from softoverlap.measures import BoxFROC
+
+START = 6  # voxels, edges of the box that a code changes; whole, so that its centre is exact
+BLUR = 1 / 6  # of the edges of a lesion's box
+NEAR = 0.5  # of the highest blurred mask: here boxes learn
+NOTHING = -1e4  # the logit of what is no local maximum
+
+PLANNED, CENTRE = "planned anchors", "centre head"
+HEADS: dict[str, dict[str, Any]] = {
+    PLANNED: {},
+    CENTRE: {
+        "network_def#_target_": "centre_head.centre_retinanet",
+        "detector#_target_": "centre_head.CentreDetector",
+        "box_loss": {"_target_": "softoverlap.losses.BoxDIoULoss"},
+        "box_codes": False,
+    },
+}
+"""What each changes in train.yaml."""
+
+AS_MANY = f"{CENTRE}, as many steps"
+ARMS = {PLANNED: PLANNED, CENTRE: CENTRE, AS_MANY: CENTRE}
+"""The head of each arm."""
+
+UNSEEN = 1_000_000  # added to the seed, as in the demo
+SMALL, CLASSES = 100.0, (10.0, 100.0, 1000.0)  # mm³; the classes are the plan's
+SMALL_ONES = f"<{SMALL:g} mm³"
+RUNS = Path("runs") / "centre_head"
+PAGE = Path(__file__).parents[1] / "docs/planning.md"
+MARKS = "<!-- centre -->\n", "<!-- end of centre -->"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How large the study is; scans to train on and their shape are the demo's."""
+
+    seeds: tuple[int, ...] = (0, 1, 2)
+    train_scans: int = 64
+    test_scans: int = 48
+    shape: tuple[int, ...] = (96, 96, 64)
+    batch_size: int = 2
+    steps: int = 400
+
+
+FAST = Settings(seeds=(0,), train_scans=3, test_scans=2, shape=(48, 48, 32), steps=2)
+
+
+def centre_retinanet(*, plan: AnchorPlan, **settings: Any) -> RetinaNet:
+    """The network of a plan, with heads of one place a cell on its finest level alone."""
+    levels = len(plan.strides)
+    plan = replace(plan, sizes=[[(START,) * plan.ndim]] * levels)
+    network: Any = lesion_retinanet(plan=plan, **settings)
+    for head in (network.classification_head, network.regression_head):
+        head.levels = head.levels[:1]
+    for coarser in range(levels - 1):  # whose maps no head looks at
+        network.feature_extractor.smoothing[coarser] = nn.Identity()
+    network.anchor_generator = ExactAnchorGenerator(level_shapes=plan.sizes[:1])
+    return network
+
+
+class CentreDetector(SoftRetinaNetDetector):
+    """Learns where lesions have their centres, and their boxes there."""
+
+    def generate_anchors(self, images: Tensor, head_outputs: dict[str, list[Tensor]]) -> None:
+        """In evaluation, what is no local maximum of the whole image's heat map is no detection."""
+        super().generate_anchors(images, head_outputs)
+        if not self.training:
+            (heat,) = head_outputs[self.cls_key]
+            peak = heat == F.max_pool3d(heat, 3, stride=1, padding=1)
+            head_outputs[self.cls_key] = [heat.masked_fill(~peak, NOTHING)]
+
+    def compute_loss(
+        self,
+        head_outputs_reshape: dict[str, Tensor],
+        targets: list[dict[str, Any]],
+        anchors: list[Tensor],
+        num_anchor_locs_per_level: Sequence[int],
+    ) -> dict[str, Tensor]:
+        """The heat map's loss a lesion, and the mean of the boxes' weighed by the heat."""
+        logits, codes = (head_outputs_reshape[key] for key in (self.cls_key, self.box_reg_key))
+        heats, found, wanted = [], [], []
+        for code, cells, target in zip(codes, anchors, targets, strict=True):
+            heat, lesion = heat_map(target["lesions"], cells)
+            near = heat >= NEAR
+            heats.append(heat)
+            found.append(self.box_coder.decode_single(code[near], cells[near]))
+            wanted.append(target[self.target_box_key][lesion[near]])
+        heat, lesions = torch.stack(heats), sum(len(target["lesions"]) for target in targets)
+        weight = heat[heat >= NEAR]
+        fit = self.box_loss_func(torch.cat(found), torch.cat(wanted)) * weight
+        return {
+            self.cls_key: heat_loss(logits[..., 0], heat).sum() / max(1, lesions),
+            self.box_reg_key: fit.sum() / weight.sum().clamp(min=1),
+        }
+
+
+def heat_map(lesions: Sequence[Lesion], cells: Tensor) -> tuple[Tensor, Tensor]:
+    """The highest blurred mask at each cell, and its lesion, -1 where there is none.
+
+    The cells, shape (N, 6), are those of a whole grid in C order.
+    """
+    centres = (cells[:, :3] + cells[:, 3:]) / 2
+    axes = [centres[:, axis].unique() for axis in range(3)]
+    nowhere = torch.zeros(len(cells))
+    maps = [nowhere, *(blurred(lesion, axes).flatten() for lesion in lesions)]
+    heat, lesion = torch.stack(maps).max(dim=0)
+    return heat, lesion - 1
+
+
+def blurred(lesion: Lesion, axes: Sequence[Tensor]) -> Tensor:
+    """The lesion's soft mask under a Gaussian, read at the grid's cells, 1 at the highest."""
+    edges = lesion.box[3:] - lesion.box[:3]
+    near = []
+    for axis, places in enumerate(axes):
+        voxels = lesion.offset[axis] + torch.arange(lesion.crop.shape[axis]) + 0.5
+        spread = max(1.0, BLUR * float(edges[axis]))
+        near.append(torch.exp(-(((places[:, None] - voxels) / spread) ** 2) / 2))
+    heat = torch.einsum("xyz,az->xya", lesion.crop.float(), near[2])
+    heat = torch.einsum("xyc,by->xbc", heat, near[1])
+    heat = torch.einsum("xbc,ax->abc", heat, near[0])
+    return heat / heat.max()
+
+
+def heat_loss(logits: Tensor, heat: Tensor) -> Tensor:
+    """Penalty-reduced focal loss of each cell: background counts less where it is hot."""
+    p = logits.sigmoid()
+    peak = (1 - p) ** 2 * F.logsigmoid(logits)
+    background = (1 - heat) ** 4 * p**2 * F.logsigmoid(-logits)
+    return -torch.where(heat == 1, peak, background)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--fast", action="store_true", help="two steps: does the script run?")
+    parser.add_argument("--workers", type=int, default=2, help="trainings at once")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    study = Study(RUNS / ("fast" if options.fast else "full"), FAST if options.fast else Settings())
+    for seed in study.settings.seeds:
+        study.write_scans(seed)
+        print(seed, study.cost(seed), flush=True)
+    parts = [(arm, seed) for seed in study.settings.seeds for arm in ARMS]
+    afresh = multiprocessing.get_context("spawn")  # a fork may inherit a lock that nobody frees
+    with ProcessPoolExecutor(options.workers, mp_context=afresh) as pool:
+        runs = list(pool.map(study.run, *zip(*parts, strict=True)))
+    figures = {"settings": asdict(study.settings), "runs": runs}
+    print(block(figures))
+    if not options.fast:
+        store("centre_head", "cpu", figures)
+        write_page(figures)
+
+
+@dataclass(frozen=True)
+class Study:
+    """The parts of a study, each made once and kept in a folder."""
+
+    folder: Path
+    settings: Settings
+
+    def scans(self, seed: int) -> Path:
+        """Where the phantoms of this seed lie."""
+        return self.folder / "phantoms" / str(seed)
+
+    def plan(self, seed: int) -> Path:
+        """Where the plan of this seed lies."""
+        return self.folder / f"plan-{seed}.json"
+
+    def write_scans(self, seed: int) -> None:
+        """Scans to train on, their plan, and scans to judge by."""
+        each = {seed: self.settings.train_scans, seed + UNSEEN: self.settings.test_scans}
+        for number, count in each.items():
+            write_phantoms(self.scans(number), count, number, shape=self.settings.shape)
+        if not self.plan(seed).exists():
+            facts = [scan_facts(load_case(case)) for case in find_cases(self.scans(seed)).cases]
+            write_json(self.plan(seed), plan_scans(facts).plan.to_dict())
+
+    def values(self, head: str, seed: int) -> dict[str, Any]:
+        """Settings of a training, but for its length; no scan is held out, since others judge."""
+        return {
+            "batch_size": self.settings.batch_size, "seed": seed, "validation": 0, "workers": 0,
+            "pictures": 0, "tensorboard": False, **HEADS[head],
+        }  # fmt: skip
+
+    def cost(self, seed: int) -> dict[str, dict[str, float]]:
+        """Parameters of each head, and seconds of a step and of a pass over a scan, in turns."""
+        path = self.folder / f"cost-{seed}.json"
+        if not path.exists():
+            write_json(path, self._measured(seed))
+        return read_json(path)
+
+    def steps(self, arm: str, seed: int) -> int:
+        """Steps of the training: the centre head's take as long as those of the anchors."""
+        if arm != CENTRE:
+            return self.settings.steps
+        planned, centre = (self.cost(seed)[head]["step_seconds"] for head in (PLANNED, CENTRE))
+        return round(self.settings.steps * planned / centre)
+
+    def _measured(self, seed: int) -> dict[str, dict[str, float]]:
+        parsers = {head: self._parser(head, seed) for head in HEADS}
+        loader = parsers[PLANNED].get_parsed_content("train#dataloader")
+        batch, targets, *_ = prepare_lesion_batch(next(iter(loader)))
+        scan = load_case(find_cases(self.scans(seed + UNSEEN)).cases[0]).image[None, None]
+        steps, passes, sizes = {}, {}, {}
+        for head, parser in parsers.items():
+            parser.get_parsed_content("detector_ops")
+            network, detector = (parser.get_parsed_content(k) for k in ("network", "detector"))
+            optimizer = parser.get_parsed_content("optimizer")
+            steps[head] = partial(step, detector, optimizer, batch, targets)
+            passes[head] = partial(look, detector, (scan - scan.mean()) / scan.std())
+            sizes[head] = sum(weights.numel() for weights in network.parameters())
+        of_step, of_pass = seconds(steps, "cpu"), seconds(passes, "cpu", repeats=3)
+        return {
+            head: {
+                "parameters": sizes[head],
+                "step_seconds": of_step[head],
+                "scan_seconds": of_pass[head],
+            }
+            for head in HEADS
+        }
+
+    def _parser(self, head: str, seed: int) -> ConfigParser:
+        values = {**self.values(head, seed), "cache_rate": 0.0}
+        config = quietly(
+            training_config, self.scans(seed), self.folder, plan=self.plan(seed), settings=values
+        )
+        config["device"] = "$torch.device('cpu')"
+        parser = ConfigParser(config)
+        parser.parse()
+        return parser
+
+    def run(self, arm: str, seed: int) -> dict[str, Any]:
+        """Train and judge one arm from one seed, unless that is done."""
+        path = self.folder / f"{arm.replace(',', '').replace(' ', '_')}-{seed}.json"
+        if not path.exists():
+            torch.set_num_threads(1)
+            model, steps = self.trained(arm, seed, self.folder / path.stem)
+            cost = self.cost(seed)[ARMS[arm]]
+            made = {"arm": arm, "seed": seed, **cost, "steps": steps, **self.judged(model, seed)}
+            write_json(path, made)
+        print(read_json(path), flush=True)
+        return read_json(path)
+
+    def trained(self, arm: str, seed: int, output: Path) -> tuple[LesionDetector, int]:
+        """The detector after its steps, and how many they were."""
+        values = {**self.values(ARMS[arm], seed), "steps": self.steps(arm, seed)}
+        run = quietly(
+            TrainingRun, self.scans(seed), output, plan=self.plan(seed), settings=values,
+            device="cpu",
+        )  # fmt: skip
+        going_on = run.folder.there() is not None
+        run.claim(resume=going_on, overwrite=not going_on)
+        if not run.is_finished():
+            run.check()
+            run.fit(partial(tell, f"{arm}, seed {seed}"))
+        parts = {name: one for name, one in HEADS[ARMS[arm]].items() if name.endswith("#_target_")}
+        model = load_checkpoint(run.folder.checkpoint, device="cpu", config=[parts])
+        return model, run.folder.training["steps"]
+
+    def judged(self, model: LesionDetector, seed: int) -> dict[str, Any]:
+        """How good it is on the unseen scans, of all sizes and of each."""
+        cases = [load_case(case) for case in find_cases(self.scans(seed + UNSEEN)).cases]
+        found = [detect(model, Volume(case.image, case.affine)).prediction for case in cases]
+        targets = [scan_target(case) for case in cases]
+        by_size = {}
+        for edges in ((SMALL,), CLASSES):
+            froc = BoxFROC(fp_rates=(1.0,), size_edges=edges, spacing="spacing", size_of="mask")
+            curves = froc.details(froc.statistics(found, targets)).per_size
+            by_size |= {
+                name: {"lesions": one.lesions, "found": one.sensitivity[0]}
+                for name, one in curves.items()
+            }
+        kept = ("cpm", "ap@0.1", "ap@0.5", "sensitivity", "scans", "lesions")
+        summary = evaluate(found, targets).summary
+        return {**{name: summary[name] for name in kept}, "by_size": by_size}
+
+
+def step(detector: nn.Module, optimizer: torch.optim.Optimizer, images: Any, targets: Any) -> None:
+    """A step of the training."""
+    optimizer.zero_grad()
+    torch.stack(list(detector.train()(images, targets).values())).sum().backward()
+    optimizer.step()
+
+
+@torch.no_grad()
+def look(detector: nn.Module, image: Tensor) -> None:
+    """A pass over a scan, window by window."""
+    detector.eval()(image, use_inferer=True)
+
+
+def tell(what: str, state: Any) -> None:
+    """A line every twenty steps."""
+    if state.step % 20 == 0:
+        print(f"{what}: {state.step}/{state.steps}, loss {state.loss:.3f}", flush=True)
+
+
+def quietly(make: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    """Without the warning that a checkpoint keeps no network: `trained` gives it once more."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", ".*will not be in the checkpoint")
+        return make(*args, **kwargs)
+
+
+def block(figures: dict[str, Any]) -> str:
+    """What stands between the marks of the page."""
+    return f"{table(figures)}\n\n{textwrap.fill(words(figures), 110)}\n"
+
+
+def table(figures: dict[str, Any]) -> str:
+    """The arms as rows of Markdown: parameters and steps, and the mean over the seeds."""
+    head = ("head", "10³ parameters", "steps", "CPM", "AP at 0.1", "found", f"found {SMALL_ONES}")
+    lines = [f"| {' | '.join(head)} |", "|" + " --- |" * len(head)]
+    for arm in ARMS:
+        runs = of(arm, figures)
+        cells = [
+            arm,
+            between([run["parameters"] / 1000 for run in runs], ".0f"),
+            between([run["steps"] for run in runs], ".0f"),
+            mean([run["cpm"] for run in runs]),
+            mean([run["ap@0.1"] for run in runs]),
+            mean([run["sensitivity"]["1"] for run in runs]),
+            mean([run["by_size"][SMALL_ONES]["found"] for run in runs]),
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def of(arm: str, figures: dict[str, Any]) -> list[dict[str, Any]]:
+    """The runs of one arm, seed by seed."""
+    return [run for run in figures["runs"] if run["arm"] == arm]
+
+
+def mean(values: Sequence[float]) -> str:
+    """The mean, with the lowest and the highest."""
+    return f"{statistics.fmean(values):.2f} ({between(values, '.2f')})"
+
+
+def between(values: Sequence[float], form: str) -> str:
+    """The lowest and the highest, or the one that all are."""
+    low, high = (format(pick(values), form) for pick in (min, max))
+    return low if low == high else f"{low} to {high}"
+
+
+def leads(arm: str, figures: dict[str, Any]) -> list[float]:
+    """By how much its share of small lesions found is above the anchors', from each seed."""
+    found = {
+        each: [run["by_size"][SMALL_ONES]["found"] for run in of(each, figures)]
+        for each in (arm, PLANNED)
+    }
+    return [a - b for a, b in zip(found[arm], found[PLANNED], strict=True)]
+
+
+def words(figures: dict[str, Any]) -> str:
+    """What the run says."""
+    lead, alike = leads(CENTRE, figures), leads(AS_MANY, figures)
+    planned, centre = of(PLANNED, figures), of(CENTRE, figures)
+    lesions = sum(run["lesions"] for run in planned)
+    small = sum(run["by_size"][SMALL_ONES]["lesions"] for run in planned)
+    step_share, scan_share = (
+        between([a[what] / b[what] for a, b in zip(centre, planned, strict=True)], ".2f")
+        for what in ("step_seconds", "scan_seconds")
+    )
+    verdict = "It does not find more of them from every seed, so the package has no such head."
+    if min(lead) > 0:
+        verdict = "At the same cost it finds more of them from every seed"
+        verdict += (
+            "." if min(alike) > 0 else ", by the steps that it saves: with as many it does not."
+        )
+    return (
+        f"Means over {len(lead)} seeds, with the lowest and the highest; found is the share with 1 "
+        f"false positive a scan, of {lesions} lesions and of the {small} small ones, each counted "
+        f"by its existence. A step with the centre head takes {step_share} of the time, a pass "
+        f"over a scan {scan_share}. Beside the planned anchors, the share of the small lesions "
+        f"that it finds is {signed(lead)} seed by seed, and with no more steps {signed(alike)}. "
+        f"{verdict}"
+    )
+
+
+def signed(values: Sequence[float]) -> str:
+    """Each difference with its sign."""
+    return ", ".join(f"{value:+.2f}" for value in values)
+
+
+def write_page(figures: dict[str, Any]) -> None:
+    """The stored run, between the marks of the page."""
+    text = PAGE.read_text(encoding="utf-8")
+    head, tail = text.split(MARKS[0])[0], text.split(MARKS[1])[1]
+    PAGE.write_text(f"{head}{MARKS[0]}{block(figures)}{MARKS[1]}{tail}", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
