@@ -314,6 +314,10 @@ def test_equal_densities_score_1_and_hard_ones_as_sets():
     hard = torch.tensor([[True, True], [False, False]])
     assert region_iou(hard, hard.T).item() == pytest.approx(1 / 3)
     assert region_iou(hard.half(), hard).dtype == torch.float16
+    large = torch.full((3, 3), 1e38)
+    assert region_iou(2 * large, large).item() == 0.5  # sums of float32 would be infinite
+    counts = torch.tensor([[2**24]])
+    assert region_iou(counts.double(), counts + 1).item() < 1
 
 
 @pytest.mark.bad_input
