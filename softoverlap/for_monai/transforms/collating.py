@@ -39,11 +39,9 @@ class _ByValue(ForkingPickler):
     def reducer_override(self, value: Any) -> Any:
         if type(value) is not Tensor or value.layout != torch.strided or value.nbytes > _SMALL:
             return NotImplemented
-        if value.requires_grad or value.is_neg() or value.dtype not in _WITH_NUMPY:
+        if value.requires_grad or value.device.type != "cpu" or value.dtype not in _WITH_NUMPY:
             return NotImplemented
-        return (
-            (torch.from_numpy, (value.numpy(),)) if value.device.type == "cpu" else NotImplemented
-        )
+        return torch.from_numpy, (value.resolve_neg().numpy(),)
 
 
 _WITH_NUMPY = {torch.bool, torch.uint8, torch.int32, torch.int64, torch.float32, torch.float64}
