@@ -88,7 +88,8 @@ def soft_boxes_from_raters(
     """Soft boxes from several raters' boxes of the same objects.
 
     Args:
-        boxes: Box i of each rater, in 2D or 3D, shape (R, N, 2 * ndim).
+        boxes: Box i of each rater, in 2D or 3D, shape (R, N, 2 * ndim). Who did not mark an object
+            has no box of it: objects with fewer raters go in a call of their own.
         validate: Look at the values too; by default on for CPU tensors.
 
     Returns:
@@ -96,8 +97,9 @@ def soft_boxes_from_raters(
         mean square, not that of a larger population), shape (N, 4 * ndim).
 
     Raises:
-        ValueError: If the shape is wrong, there is no rater, a value is not finite, or a maximum
-            is below its minimum.
+        ValueError: If the shape is wrong, there is no rater, a value is not finite, a maximum is
+            below its minimum, or no two raters' boxes of an object meet: they are of different
+            objects then, or the axes are in another order.
 
     Examples:
         >>> import torch
@@ -113,7 +115,26 @@ def soft_boxes_from_raters(
         )
     check_boxes(boxes=boxes.flatten(0, 1), validate=validate)
     raters = plain(boxes).to(accumulation_dtype(boxes))
+    if should_validate(validate, boxes):
+        _check_raters_meet(raters)
+    if not raters.shape[1]:  # of which torch has no deviation
+        return raters.new_zeros(0, 2 * raters.shape[2])
     return soft_boxes(raters.mean(dim=0), raters.std(dim=0, correction=0), validate=False)
+
+
+def _check_raters_meet(raters: Float[Tensor, "raters boxes coords"]) -> None:
+    """Of each object, some two raters' boxes have a point in common."""
+    if len(raters) == 1:
+        return
+    low, high = raters.chunk(2, dim=2)
+    meet = (low[:, None] <= high[None]).all(dim=3)
+    both = (meet & meet.transpose(0, 1)).sum(dim=(0, 1)) > len(raters)  # others than oneself
+    if not bool(both.all()):
+        row = int((~both).nonzero()[0, 0])
+        raise ValueError(
+            f"boxes must be those of all raters of each object, shape (R, N, 2 * ndim), got boxes "
+            f"of object {row} that nowhere meet: is the first axis that of the raters?"
+        )
 
 
 def soft_box_faces(

@@ -124,8 +124,9 @@ def mask_rotated_box_mass(
 ) -> Pairwise:
     """Mass of each mask inside each oriented box: the integral of the probability over the box.
 
-    Exact up to rounding, and differentiable in the masks and in all five parameters. Where a side
-    of the box lies on a voxel edge, its derivative is the mean of the two one-sided ones.
+    Exact up to the rounding of the box's edges (of billions of voxels, digits are lost), and
+    differentiable in the masks and in all five parameters. Where a side of the box lies on a voxel
+    edge, its derivative is the mean of the two one-sided ones.
 
     Args:
         masks: Probabilities, shape (K, H, W), or K lesions of two axes, or a `SummedVolume`.

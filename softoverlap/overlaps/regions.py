@@ -236,7 +236,7 @@ def _polygons(name: str, given: Any) -> Sequence[Polygon]:
     polygons = [given] if isinstance(given, Polygon) else given
     if isinstance(polygons, Sequence) and all(isinstance(one, Polygon) for one in polygons):
         return polygons
-    kinds = "must be a polygon, a sequence of them, or a tensor of densities as the other"
+    kinds = "must be of the other's kind, a Polygon, a sequence of them, or a tensor of densities"
     raise refusal(name, f"{kinds}, got {type(given).__name__}", TypeError)
 
 
@@ -247,6 +247,13 @@ def _check_grids(validate: bool | None, **densities: Tensor) -> None:
         if density.ndim not in (2, 3):
             shape = tuple(density.shape)
             raise refusal(name, f"must have shape (H, W) or (N, H, W), got {shape}")
+    for name, density in densities.items():
+        if density.ndim == 2 and density.shape[1] == 2 and len(density) > 2:
+            raise refusal(
+                name,
+                f"must be a density, got shape {tuple(density.shape)}: vertices go into a "
+                f"Polygon, and a density of two columns has shape (1, H, 2)",
+            )
     pred, target = (tuple(density.shape[-2:]) for density in densities.values())
     if pred != target:
         raise refusal("target", f"must lie on the grid of pred, {pred}, got {target}")

@@ -99,7 +99,11 @@ def _check_ring(name: str, ring: Any) -> None:
     if covered <= 0:
         raise refusal(name, "must enclose an area, got none")
     if covered - own > _SLACK * own:
-        raise refusal(name, "must be a ring that does not cross itself, got one that does")
+        raise refusal(
+            name,
+            "must be a ring that does not cross itself, got one that does: if angles were cut to "
+            "one turn, unwrap them first (numpy.unwrap)",
+        )
 
 
 def _is_covered_twice(edges: Tensor, period: Period = None) -> Tensor:

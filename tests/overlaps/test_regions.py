@@ -314,6 +314,10 @@ def test_equal_densities_score_1_and_hard_ones_as_sets():
     hard = torch.tensor([[True, True], [False, False]])
     assert region_iou(hard, hard.T).item() == pytest.approx(1 / 3)
     assert region_iou(hard.half(), hard).dtype == torch.float16
+    large = torch.full((3, 3), 1e38)
+    assert region_iou(2 * large, large).item() == 0.5  # sums of float32 would be infinite
+    counts = torch.tensor([[2**24]])
+    assert region_iou(counts.double(), counts + 1).item() < 1
 
 
 @pytest.mark.bad_input
@@ -325,7 +329,8 @@ def test_what_are_not_two_regions_of_one_kind_is_refused():
         (one, [one, 3], "target", "list"),
         (None, one, "pred", "NoneType"),
     ):
-        with pytest.raises(TypeError, match=f"^{name} must be a polygon, a sequence.*got {kind}"):
+        told = f"^{name} must be of the other's kind, a Polygon.*got {kind}"
+        with pytest.raises(TypeError, match=told):
             region_iou(pred, target)
     with pytest.raises(ValueError, match=r"^pred must have shape \(H, W\) or \(N, .*\(2,\)"):
         region_iou(grid[0], grid)
@@ -334,6 +339,8 @@ def test_what_are_not_two_regions_of_one_kind_is_refused():
     for value in (math.nan, -0.5, math.inf):
         with pytest.raises(ValueError, match=f"target must hold finite densities.*got {value:g}"):
             region_iou(grid, torch.full((2, 2), value))
+    with pytest.raises(ValueError, match=r"pred must be a density, got shape \(4, 2\): vertices"):
+        region_iou(one.outer, one.outer)
     with pytest.raises(ValueError, match="pred and target must have as many rows"):
         region_iou.pairs([one], [one, one])
 

@@ -219,7 +219,9 @@ def test_aligned_scores_can_be_mapped(overlap):
     torch.testing.assert_close(mapped.flatten(), expected)
 
 
-@pytest.mark.parametrize("matcher", [MaxOverlapMatcher(0.4, 0.5), ATSSMatcher(2)], ids=repr)
+@pytest.mark.parametrize(
+    "matcher", [MaxOverlapMatcher(0.4, 0.5), ATSSMatcher(2)], ids=["max_overlap", "atss"]
+)
 def test_matchers_take_the_iou_of_oriented_anchors(matcher):
     lesion = boxes_of([10, 10, 12, 3, 0.785])
     anchors = boxes_of([10, 10, 12, 3, -0.7], [10, 10, 12, 3, 0.7], [30, 30, 12, 3, 0])

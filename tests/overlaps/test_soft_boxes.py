@@ -257,11 +257,23 @@ def test_nothing_has_no_score():
 
 
 def test_raters_boxes_give_mean_and_deviation_of_each_face():
-    raters = torch.stack([drawn(seed, 3, 3)[0] for seed in range(4)])
+    moved = torch.stack([drawn(seed, 3, 3)[1] for seed in range(4)])  # each face by its own
+    raters = drawn(0, 3, 3)[0] + 0.2 * moved.sort(dim=2).values
     mean, deviation = soft_box_faces(soft_boxes_from_raters(raters))
     assert np.allclose(mean, raters.numpy().mean(axis=0))
     assert np.allclose(deviation, raters.numpy().std(axis=0))
     assert not soft_box_faces(soft_boxes_from_raters(raters[:1]))[1].any()
+    assert soft_boxes_from_raters(torch.zeros(3, 0, 6)).shape == (0, 12)
+
+
+@pytest.mark.bad_input
+def test_boxes_of_other_objects_are_not_those_of_more_raters():
+    apart = torch.tensor([[0.0, 0, 4, 4], [10, 10, 14, 14], [20, 20, 24, 24]])
+    raters = torch.stack([apart, apart + 1])
+    assert soft_boxes_from_raters(raters).shape == (3, 8)
+    with pytest.raises(ValueError, match="of object 0 that nowhere meet: is the first axis"):
+        soft_boxes_from_raters(raters.transpose(0, 1))
+    assert soft_boxes_from_raters(raters.transpose(0, 1), validate=False).shape == (2, 8)
 
 
 def test_anchors_hits_suppression_and_precision_take_soft_boxes_as_they_are():

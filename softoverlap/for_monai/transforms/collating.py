@@ -37,10 +37,13 @@ class _ByValue(ForkingPickler):
     """
 
     def reducer_override(self, value: Any) -> Any:
-        plain = type(value) is Tensor and value.device.type == "cpu" and not value.requires_grad
-        if not plain or value.nbytes > _SMALL or value.dtype not in _WITH_NUMPY:
+        if type(value) is not Tensor or value.layout != torch.strided or value.nbytes > _SMALL:
             return NotImplemented
-        return torch.from_numpy, (value.numpy(),)
+        if value.requires_grad or value.is_neg() or value.dtype not in _WITH_NUMPY:
+            return NotImplemented
+        return (
+            (torch.from_numpy, (value.numpy(),)) if value.device.type == "cpu" else NotImplemented
+        )
 
 
 _WITH_NUMPY = {torch.bool, torch.uint8, torch.int32, torch.int64, torch.float32, torch.float64}

@@ -176,11 +176,11 @@ def _views(target: Scan, name: str) -> dict[str, Any]:
         if not isinstance(view, SummedVolume):
             check_tensors(**{f"{name}[{key!r}]": view})
             given[key] = column(view)
-    visible, count = given.get("visible"), len(target["label"])
-    if visible is not None and visible.ndim == 2 and len(visible) != count:
+    visible, (count, columns) = given.get("visible"), target["box"].shape
+    if visible is not None and tuple(visible.shape) not in ((columns,), (count, columns)):
         raise ValueError(
-            f"{name}['visible'] must be one box, or one for each of {count} lesions, "
-            f"got shape {tuple(visible.shape)}"
+            f"{name}['visible'] must be one box, shape ({columns},), or one for each of {count} "
+            f"lesions, got shape {tuple(visible.shape)}"
         )
     return given
 

@@ -115,6 +115,7 @@ def test_a_batch_goes_from_a_process_to_another_as_it_is():
             torch.rand(200, 200),
             torch.ones(2, dtype=torch.bfloat16),
             {"affine": MetaTensor(torch.eye(3))},
+            torch._neg_view(torch.rand(3)),
         ]
     )
     taken = pickle.loads(ForkingPickler.dumps(values))
@@ -125,6 +126,9 @@ def test_a_batch_goes_from_a_process_to_another_as_it_is():
     assert all(torch.equal(one, other) for one, other in zip(taken[1:4], values[1:4], strict=True))
     assert [each.dtype for each in taken[1:4]] == [each.dtype for each in values[1:4]]
     assert torch.equal(taken[4]["affine"].affine, values[4]["affine"].affine)
+    assert torch.equal(taken[5], values[5])
+    sparse = pickle.loads(ForkingPickler.dumps(PerItem([torch.eye(2).to_sparse()])))
+    assert torch.equal(sparse[0].to_dense(), torch.eye(2))
 
 
 def test_lesions_of_a_loaders_worker_need_no_files():
