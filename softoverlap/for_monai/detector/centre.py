@@ -130,10 +130,8 @@ class CentreDetector(SoftRetinaNetDetector):
             TypeError: If the loss has no `reduction`.
             ValueError: If its `reduction` is another one, or the loss would be given codes.
         """
-        made = hasattr(
-            self, "grid"
-        )  # MONAI's constructor sets a loss of codes, which ours replaces
-        if made and (encode_gt or not decode_pred):
+        # MONAI's constructor sets one of codes, before the grid is there and ours takes its place
+        if (encode_gt or not decode_pred) and hasattr(self, "grid"):
             raise ValueError(
                 "encode_gt and decode_pred must be False and True for a centre head, whose sizes "
                 f"learn by overlap, got {encode_gt} and {decode_pred}: in the bundle, let "

@@ -18,6 +18,7 @@ from softoverlap.for_monai import (
     lesion_retinanet,
     lesion_target,
 )
+from softoverlap.for_monai.detector import loss_terms
 from softoverlap.for_monai.detector.centre import blurred, grid_axes, heat_map, is_peak
 from softoverlap.lesion import Lesion, crop_lesion
 from softoverlap.losses import AmodalBoxLoss, BoxDIoULoss, MaskBoxDiceLoss
@@ -203,6 +204,16 @@ def test_a_batch_without_lesions_trains_and_its_box_loss_stays_attached():
     assert losses["classification"].item() > 0
     torch.stack(list(losses.values())).sum().backward()
     assert all(weights.grad is not None for weights in detector.parameters())
+
+
+def test_lesions_are_counted_over_all_ranks(monkeypatch):
+    detector, lesion = centre_detector(), rough_lesion(0, [4, 4], (5, 4))
+    image, target = torch.randn(1, 1, *SIZE[2]), lesion_target([lesion], spatial_dims=2)
+    alone = detector(image, [target])
+    monkeypatch.setattr(loss_terms, "_mean_of_ranks", lambda value: (value * 2, 0.5))
+    among = detector(image, [target])
+    for name, loss in alone.items():
+        assert among[name].item() == pytest.approx(loss.item() / 2)
 
 
 def test_boxes_alone_train_as_the_boxes_that_lesions_fill():
