@@ -5,11 +5,8 @@ train.yaml, with the plan of `softoverlap plan`, and share scans, patches, augme
 schedule and the pyramid of `lesion_retinanet`:
 
 - planned anchors: the bundle as it is, a head for each level of the plan;
-- centre head: heads on the finest level alone, with one place a cell (Zhou et al., Objects as
-  points, https://arxiv.org/abs/1904.07850). A heat map learns the blurred soft mask of each lesion,
-  1 at its highest cell, by the penalty-reduced focal loss of that paper. Around the peak, where the
-  blurred mask is at least half of it, boxes learn by `BoxDIoULoss`, weighed by the blurred mask (as
-  in Liu et al., TTFNet, https://arxiv.org/abs/1909.00700). Local maxima are detections.
+- centre head: `head: centre`, heads on the finest level alone, with one place a cell
+  (`softoverlap.CentreDetector`).
 
 What a step costs is measured first, in turns, on a batch of the training; the centre head then
 trains for as many steps as take as long as those of the planned anchors, and once more for no more
@@ -31,10 +28,9 @@ import multiprocessing
 import os
 import statistics
 import textwrap
-import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -42,13 +38,10 @@ from typing import Any
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import torch
-import torch.nn.functional as F
 from _measure import seconds, store
-from monai.apps.detection.networks.retinanet_network import RetinaNet
 from monai.bundle import ConfigParser
 from torch import Tensor, nn
 
-from softoverlap import AnchorPlan, Lesion, SoftRetinaNetDetector, lesion_retinanet
 from softoverlap.app.train import (
     LesionDetector,
     TrainingRun,
@@ -60,7 +53,7 @@ from softoverlap.app.train import (
     scan_target,
     training_config,
 )
-from softoverlap.for_monai import ExactAnchorGenerator, prepare_lesion_batch
+from softoverlap.for_monai import prepare_lesion_batch
 from softoverlap.images import (
     Volume,
     find_cases,
@@ -71,21 +64,8 @@ from softoverlap.images import (
 )
 from softoverlap.measures import BoxFROC
 
-START = 6  # voxels, edges of the box that a code changes; whole, so that its centre is exact
-BLUR = 1 / 6  # of the edges of a lesion's box
-NEAR = 0.5  # of the highest blurred mask: here boxes learn
-NOTHING = -1e4  # the logit of what is no local maximum
-
 PLANNED, CENTRE = "planned anchors", "centre head"
-HEADS: dict[str, dict[str, Any]] = {
-    PLANNED: {},
-    CENTRE: {
-        "network_def#_target_": "centre_head.centre_retinanet",
-        "detector#_target_": "centre_head.CentreDetector",
-        "box_loss": {"_target_": "softoverlap.losses.BoxDIoULoss"},
-        "box_codes": False,
-    },
-}
+HEADS: dict[str, dict[str, Any]] = {PLANNED: {}, CENTRE: {"head": "centre"}}
 """What each changes in train.yaml."""
 
 AS_MANY = f"{CENTRE}, as many steps"
@@ -113,90 +93,6 @@ class Settings:
 
 
 FAST = Settings(seeds=(0,), train_scans=3, test_scans=2, shape=(48, 48, 32), steps=2)
-
-
-def centre_retinanet(*, plan: AnchorPlan, **settings: Any) -> RetinaNet:
-    """The network of a plan, with heads of one place a cell on its finest level alone."""
-    levels = len(plan.strides)
-    plan = replace(plan, sizes=[[(START,) * plan.ndim]] * levels)
-    network: Any = lesion_retinanet(plan=plan, **settings)
-    for head in (network.classification_head, network.regression_head):
-        head.levels = head.levels[:1]
-    for coarser in range(levels - 1):  # whose maps no head looks at
-        network.feature_extractor.smoothing[coarser] = nn.Identity()
-    network.anchor_generator = ExactAnchorGenerator(level_shapes=plan.sizes[:1])
-    return network
-
-
-class CentreDetector(SoftRetinaNetDetector):
-    """Learns where lesions have their centres, and their boxes there."""
-
-    def generate_anchors(self, images: Tensor, head_outputs: dict[str, list[Tensor]]) -> None:
-        """In evaluation, what is no local maximum of the whole image's heat map is no detection."""
-        super().generate_anchors(images, head_outputs)
-        if not self.training:
-            (heat,) = head_outputs[self.cls_key]
-            peak = heat == F.max_pool3d(heat, 3, stride=1, padding=1)
-            head_outputs[self.cls_key] = [heat.masked_fill(~peak, NOTHING)]
-
-    def compute_loss(
-        self,
-        head_outputs_reshape: dict[str, Tensor],
-        targets: list[dict[str, Any]],
-        anchors: list[Tensor],
-        num_anchor_locs_per_level: Sequence[int],
-    ) -> dict[str, Tensor]:
-        """The heat map's loss a lesion, and the mean of the boxes' weighed by the heat."""
-        logits, codes = (head_outputs_reshape[key] for key in (self.cls_key, self.box_reg_key))
-        heats, found, wanted = [], [], []
-        for code, cells, target in zip(codes, anchors, targets, strict=True):
-            heat, lesion = heat_map(target["lesions"], cells)
-            near = heat >= NEAR
-            heats.append(heat)
-            found.append(self.box_coder.decode_single(code[near], cells[near]))
-            wanted.append(target[self.target_box_key][lesion[near]])
-        heat, lesions = torch.stack(heats), sum(len(target["lesions"]) for target in targets)
-        weight = heat[heat >= NEAR]
-        fit = self.box_loss_func(torch.cat(found), torch.cat(wanted)) * weight
-        return {
-            self.cls_key: heat_loss(logits[..., 0], heat).sum() / max(1, lesions),
-            self.box_reg_key: fit.sum() / weight.sum().clamp(min=1),
-        }
-
-
-def heat_map(lesions: Sequence[Lesion], cells: Tensor) -> tuple[Tensor, Tensor]:
-    """The highest blurred mask at each cell, and its lesion, -1 where there is none.
-
-    The cells, shape (N, 6), are those of a whole grid in C order.
-    """
-    centres = (cells[:, :3] + cells[:, 3:]) / 2
-    axes = [centres[:, axis].unique() for axis in range(3)]
-    nowhere = torch.zeros(len(cells))
-    maps = [nowhere, *(blurred(lesion, axes).flatten() for lesion in lesions)]
-    heat, lesion = torch.stack(maps).max(dim=0)
-    return heat, lesion - 1
-
-
-def blurred(lesion: Lesion, axes: Sequence[Tensor]) -> Tensor:
-    """The lesion's soft mask under a Gaussian, read at the grid's cells, 1 at the highest."""
-    edges = lesion.box[3:] - lesion.box[:3]
-    near = []
-    for axis, places in enumerate(axes):
-        voxels = lesion.offset[axis] + torch.arange(lesion.crop.shape[axis]) + 0.5
-        spread = max(1.0, BLUR * float(edges[axis]))
-        near.append(torch.exp(-(((places[:, None] - voxels) / spread) ** 2) / 2))
-    heat = torch.einsum("xyz,az->xya", lesion.crop.float(), near[2])
-    heat = torch.einsum("xyc,by->xbc", heat, near[1])
-    heat = torch.einsum("xbc,ax->abc", heat, near[0])
-    return heat / heat.max()
-
-
-def heat_loss(logits: Tensor, heat: Tensor) -> Tensor:
-    """Penalty-reduced focal loss of each cell: background counts less where it is hot."""
-    p = logits.sigmoid()
-    peak = (1 - p) ** 2 * F.logsigmoid(logits)
-    background = (1 - heat) ** 4 * p**2 * F.logsigmoid(-logits)
-    return -torch.where(heat == 1, peak, background)
 
 
 def main() -> None:
@@ -290,8 +186,8 @@ class Study:
 
     def _parser(self, head: str, seed: int) -> ConfigParser:
         values = {**self.values(head, seed), "cache_rate": 0.0}
-        config = quietly(
-            training_config, self.scans(seed), self.folder, plan=self.plan(seed), settings=values
+        config = training_config(
+            self.scans(seed), self.folder, plan=self.plan(seed), settings=values
         )
         config["device"] = "$torch.device('cpu')"
         parser = ConfigParser(config)
@@ -313,17 +209,15 @@ class Study:
     def trained(self, arm: str, seed: int, output: Path) -> tuple[LesionDetector, int]:
         """The detector after its steps, and how many they were."""
         values = {**self.values(ARMS[arm], seed), "steps": self.steps(arm, seed)}
-        run = quietly(
-            TrainingRun, self.scans(seed), output, plan=self.plan(seed), settings=values,
-            device="cpu",
-        )  # fmt: skip
+        run = TrainingRun(
+            self.scans(seed), output, plan=self.plan(seed), settings=values, device="cpu"
+        )
         going_on = run.folder.there() is not None
         run.claim(resume=going_on, overwrite=not going_on)
         if not run.is_finished():
             run.check()
             run.fit(partial(tell, f"{arm}, seed {seed}"))
-        parts = {name: one for name, one in HEADS[ARMS[arm]].items() if name.endswith("#_target_")}
-        model = load_checkpoint(run.folder.checkpoint, device="cpu", config=[parts])
+        model = load_checkpoint(run.folder.checkpoint, device="cpu")
         return model, run.folder.training["steps"]
 
     def judged(self, model: LesionDetector, seed: int) -> dict[str, Any]:
@@ -361,13 +255,6 @@ def tell(what: str, state: Any) -> None:
     """A line every twenty steps."""
     if state.step % 20 == 0:
         print(f"{what}: {state.step}/{state.steps}, loss {state.loss:.3f}", flush=True)
-
-
-def quietly(make: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-    """Without the warning that a checkpoint keeps no network: `trained` gives it once more."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", ".*will not be in the checkpoint")
-        return make(*args, **kwargs)
 
 
 def block(figures: dict[str, Any]) -> str:
@@ -429,7 +316,7 @@ def words(figures: dict[str, Any]) -> str:
         between([a[what] / b[what] for a, b in zip(centre, planned, strict=True)], ".2f")
         for what in ("step_seconds", "scan_seconds")
     )
-    verdict = "It does not find more of them from every seed, so the package has no such head."
+    verdict = "It does not find more of them from every seed."
     if min(lead) > 0:
         verdict = "At the same cost it finds more of them from every seed"
         verdict += (

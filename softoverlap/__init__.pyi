@@ -24,6 +24,7 @@ from softoverlap.boxes import (
 )
 from softoverlap.for_monai import (
     BoxAPMetric as BoxAPMetric,
+    CentreDetector as CentreDetector,
     FROCMetric as FROCMetric,
     FuseRatersd as FuseRatersd,
     LesionInstancesd as LesionInstancesd,
@@ -39,6 +40,7 @@ from softoverlap.for_monai import (
     ThresholdedDiceMetric as ThresholdedDiceMetric,
     ThresholdedHausdorff as ThresholdedHausdorff,
     ThresholdedSurfaceDice as ThresholdedSurfaceDice,
+    centre_retinanet as centre_retinanet,
     lesion_collate as lesion_collate,
     lesion_retinanet as lesion_retinanet,
     lesion_target as lesion_target,

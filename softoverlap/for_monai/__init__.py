@@ -2,9 +2,11 @@
 
 from softoverlap.for_monai.boxes import BoxAPMetric, FROCMetric, OutcomesMetric
 from softoverlap.for_monai.detector.anchor_grid import ExactAnchorGenerator
+from softoverlap.for_monai.detector.centre import CentreDetector, centre_retinanet
 from softoverlap.for_monai.detector.detector import SoftRetinaNetDetector
 from softoverlap.for_monai.detector.exported import export_network
-from softoverlap.for_monai.detector.loss_terms import QualityFocal
+from softoverlap.for_monai.detector.heads import DetectorHead, detector_head
+from softoverlap.for_monai.detector.loss_terms import HeatMapFocal, QualityFocal
 from softoverlap.for_monai.detector.network import lesion_retinanet
 from softoverlap.for_monai.detector.targets import lesion_target
 from softoverlap.for_monai.detector.windows import AlignedWindowInferer
@@ -65,10 +67,12 @@ __all__ = [
     "BestCheckpoint",
     "BoxAPMetric",
     "BoxesToOriginald",
+    "CentreDetector",
     "ClassScores",
     "ClipGradients",
     "CurveTable",
     "DetectionLoss",
+    "DetectorHead",
     "DetectorInferer",
     "DropUnlabelledBoxesd",
     "EarlyStop",
@@ -76,6 +80,7 @@ __all__ = [
     "FROCMetric",
     "FoundPictures",
     "FuseRatersd",
+    "HeatMapFocal",
     "LesionInstancesd",
     "LesionWeightMapd",
     "LesionsFromBoxesd",
@@ -104,6 +109,8 @@ __all__ = [
     "ThresholdedSurfaceDice",
     "ValidateEpochs",
     "WarmupCosine",
+    "centre_retinanet",
+    "detector_head",
     "export_network",
     "lesion_cases",
     "lesion_collate",

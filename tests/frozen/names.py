@@ -85,6 +85,10 @@ _OF_SOFT_BOXES = (
 )
 LEFT_OUT = {
     "AnchorPlan": _RECORDS,
+    **dict.fromkeys(
+        ("CentreDetector", "centre_retinanet"),
+        "compared cell by cell in tests/for_monai/detector/test_centre.py",
+    ),
     "Polygon": _RECORDS,
     "highest_density_region": "compared with a loop over levels in tests/test_regions.py",
     **dict.fromkeys(

@@ -20,11 +20,13 @@ def small_detector(seed=0, **settings):
     return fresh_detector({**SMALL, **settings}, seed=seed)
 
 
-def lively_detector(seed=0, **settings):
+def lively_detector(seed=0, gain=100, **settings):
     """One whose scores differ from place to place, and of which no box is too low to be written."""
     model = small_detector(seed, lowest_score=0.0, **settings)
     with torch.no_grad():
-        model.detector.network.classification_head.cls_logits.weight.mul_(100)
+        for name, weight in model.detector.network.named_parameters():
+            if name.endswith("cls_logits.weight"):
+                weight.mul_(gain)
     return model
 
 

@@ -318,13 +318,16 @@ CALLS = dict(_all_calls())
 
 LEFT_OUT = {
     "AnchorPlan": "a record of plain numbers; it is given to the calls of plan_anchors",
+    "CentreDetector": "takes what SoftRetinaNetDetector takes",
     **dict.fromkeys(TRANSFORMS, "takes a dictionary, which MONAI's transforms make"),
     "Hit": "a criterion and its threshold, without tensors",
     "Lesion": "a record; it is given to the calls of lesions",
     "LesionPhantoms": "takes no tensors",
     "Measure": "what all measures share",
     "MeasureMetric": "called with every measure, under the measure's name",
-    "lesion_retinanet": "a network, which takes what its layers take",
+    **dict.fromkeys(
+        ("centre_retinanet", "lesion_retinanet"), "a network, which takes what its layers take"
+    ),
     "load_nifti": "reads a file; its types are those of the file",
     "read_boxes": "reads a file",
     "read_plan": "reads a file",

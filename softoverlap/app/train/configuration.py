@@ -19,6 +19,7 @@ from monai.bundle import ConfigParser
 from monai.bundle.utils import merge_kv
 
 from softoverlap._checks import own_error, refusal
+from softoverlap.app.train.heads import check_head, has_centre_head
 from softoverlap.app.train.planned import check_plan, planned_settings
 from softoverlap.app.train.targets import check_box_codes, check_targets
 from softoverlap.bundles import LESION_DETECTION
@@ -66,8 +67,9 @@ def training_config(
 ) -> dict[str, Any]:
     """The configuration `train.yaml` of the bundle, with everything filled in that was said.
 
-    What comes later wins: the plan, then the files, then the settings. A warning names changed
-    parts that a detection has too, and that no checkpoint keeps.
+    What comes later wins: the plan, then with `head: centre` the bundle's `centre.yaml`, then the
+    files, then the settings. A warning names changed parts that a detection has too, and that no
+    checkpoint keeps.
 
     Args:
         data: The folder to train on.
@@ -86,7 +88,8 @@ def training_config(
         ValueError: If a file cannot be read, the plan is one in 2D, a name is unknown, a
             `_target_` does not exist, a number at the top of `train.yaml` is out of range,
             `box_codes` is not what the box loss takes, or the anchors of a plan would stand at
-            another spacing or along other axes than it was made for.
+            another spacing or along other axes than it was made for, or a centre head has no
+            plan or is given what matches anchors.
 
     Examples:
         >>> made = training_config("scans", "runs/mine", settings={"trainer#amp": False})
@@ -101,10 +104,12 @@ def training_config(
     planned = {} if plan is None else planned_settings(plan)
     parser.update(planned)
     read = [_read(path) for path in config]
+    chosen = {_full_name(name, known): value for name, value in (settings or {}).items()}
+    if has_centre_head([*read, chosen]):
+        merge(parser, bundled("centre.yaml"))
     for path, values in zip(config, read, strict=True):
         _check_used(path, values, known, read)
         merge(parser, values)
-    chosen = {_full_name(name, known): value for name, value in (settings or {}).items()}
     parser.update(chosen)
     if not any(name.endswith("imports") for values in read for name in values):  # as they add paths
         for path, values in zip(config, read, strict=True):
@@ -116,6 +121,7 @@ def training_config(
     parser.update({"data_dir": str(data), "output_dir": str(output)})
     made: dict[str, Any] = parser.get()
     _check_ranges(made)
+    check_head(made, bundled("train.yaml"))
     made["patch_size"] = _three(made["patch_size"])
     _check_patch(made)
     check_plan(made, planned)

@@ -16,7 +16,7 @@ from torch import Tensor
 from softoverlap._checks import refusal
 from softoverlap._types import plain
 from softoverlap.app.train.checkpoint import LesionDetector
-from softoverlap.for_monai import BoxesToOriginald
+from softoverlap.for_monai import BoxesToOriginald, CentreDetector
 from softoverlap.images import BoxFile, Volume, axis_codes, check_affine
 
 
@@ -166,8 +166,10 @@ def _onto(
 
 def _smallest_anchor(
     model: LesionDetector, affine: Float64[Tensor, "4 4"], scan: Volume
-) -> tuple[float, ...]:
-    """Edges of the anchor of the least volume, in voxels of the scan."""
+) -> tuple[float, ...] | None:
+    """Edges of the anchor of the least volume, in voxels of the scan; None without anchors."""
+    if isinstance(model.detector, CentreDetector):
+        return None
     anchors = torch.cat(list(model.detector.anchor_generator.cell_anchors)).double().cpu()
     edges = anchors[:, 3:] - anchors[:, :3]
     turn = torch.linalg.inv(scan.affine[:3, :3]) @ affine[:3, :3]

@@ -7,10 +7,11 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
+import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from softoverlap._checks import check_choice
+from softoverlap._checks import check_choice, check_weight
 from softoverlap.losses import AmodalBoxLoss, BoxLoss, QualityFocalLoss
 
 
@@ -39,6 +40,41 @@ class QualityFocal(nn.Module):
     ) -> Float[Tensor, "*shape"]:
         """The loss of every element."""
         return self.loss(logits, target)
+
+
+class HeatMapFocal(nn.Module):
+    """Penalty-reduced focal loss of a heat map: the hotter a cell is, the less it is background.
+
+    A cell counts as a lesion where its heat is 1, elsewhere as background. The detector divides
+    the sum over all cells by the number of lesions.
+
+    Args:
+        gamma: How much cells that are already right count less.
+        beta: How much hot cells count less as background.
+
+    References:
+        Law and Deng, CornerNet, https://arxiv.org/abs/1808.01244
+
+    Examples:
+        >>> import torch
+        >>> HeatMapFocal()(torch.zeros(3), torch.tensor([1.0, 0.9, 0.0]))
+        tensor([1.7329e-01, 1.7329e-05, 1.7329e-01])
+    """
+
+    def __init__(self, gamma: float | int = 2.0, beta: float | int = 4.0) -> None:
+        super().__init__()
+        check_weight(gamma=gamma, beta=beta)
+        self.gamma, self.beta = gamma, beta
+        self.reduction = "positives"
+
+    def forward(
+        self, logits: Float[Tensor, "*shape"], target: Float[Tensor, "*shape"]
+    ) -> Float[Tensor, "*shape"]:
+        """The loss of every element."""
+        p = logits.sigmoid()
+        lesion = (1 - p) ** self.gamma * F.logsigmoid(logits)
+        background = (1 - target) ** self.beta * p**self.gamma * F.logsigmoid(-logits)
+        return -torch.where(target == 1, lesion, background)
 
 
 def takes_masks(loss: nn.Module) -> bool:

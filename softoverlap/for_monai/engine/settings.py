@@ -22,7 +22,9 @@ _NEEDED = (
 )  # fmt: skip
 """What a detection asks of a checkpoint."""
 
-_LATER: Mapping[str, Any] = {"nonzero": False, "score": None, "class_values": None}
+_LATER: Mapping[str, Any] = {
+    "nonzero": False, "score": None, "class_values": None, "head": "anchors",
+}  # fmt: skip
 """Settings that earlier checkpoints lack, and what they were then."""
 
 

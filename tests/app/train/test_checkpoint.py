@@ -79,11 +79,12 @@ def test_a_detector_of_a_plan_comes_back(tmp_path):
 def test_checkpoints_from_before_a_setting_have_what_it_was_then(tmp_path):
     path = saved(tmp_path / "c.pt")
     values = torch.load(path, weights_only=True)
-    for name in ("nonzero", "score", "class_values"):
+    for name in ("nonzero", "score", "class_values", "head"):
         del values["settings"][name]
     torch.save(values, path)
     settings = load_checkpoint(path, device="cpu").settings
     assert (settings["nonzero"], settings["score"], settings["class_values"]) == (False, None, None)
+    assert settings["head"] == "anchors"
     RunSettings(nonzero=False, score=None).load_state_dict(values["settings"])
     with pytest.raises(ValueError, match="nonzero must be False, as in the training"):
         RunSettings(nonzero=True).load_state_dict(values["settings"])

@@ -14,15 +14,18 @@ from softoverlap.app.train import load_checkpoint, write_checkpoint
 from tests.support.checkpoints import lively_detector
 from tests.support.pages import blocks, page_text
 
+CENTRE = {
+    "head": "centre", "strides": [[2, 2, 1], [4, 4, 2]], "sizes": [[[3, 3, 3]]] * 2, "gain": 10,
+}  # fmt: skip
+
 
 @pytest.mark.slow
-def test_a_checkpoint_is_exported_by_the_command(tmp_path, monkeypatch):
+@pytest.mark.parametrize("head", [{"anchor_sizes": [5.0, 8.0]}, CENTRE], ids=["anchors", "centre"])
+def test_a_checkpoint_is_exported_by_the_command(tmp_path, monkeypatch, head):
     mine = tmp_path / "runs" / "mine"
     mine.mkdir(parents=True)
     checkpoint, folder = mine / "checkpoint.pt", mine / "exported"
-    write_checkpoint(
-        checkpoint, lively_detector(in_channels=2, num_classes=2, anchor_sizes=[5.0, 8.0])
-    )
+    write_checkpoint(checkpoint, lively_detector(in_channels=2, num_classes=2, **head))
     command = ["export", str(checkpoint), "--output", str(folder)]
     done = CliRunner().invoke(app, command)
     assert done.exit_code == 0, done.output
