@@ -19,9 +19,9 @@ import torch
 from jaxtyping import Bool, Float, Shaped
 from torch import Tensor
 
-_SMALLEST = 1e-150  # an edge flatter than this has no area to give and would overflow a quotient
+from softoverlap._rounding import without_rounding
 
-_ROUNDING = 16 * torch.finfo(torch.float64).eps
+_SMALLEST = 1e-150  # an edge flatter than this has no area to give and would overflow a quotient
 
 Point = tuple[Tensor, Tensor]
 
@@ -120,8 +120,7 @@ class _GreenIntegral(torch.autograd.Function):
         first, second = _passes(x_low, x_high, half_w)
         mean = begin + (end - begin) * (1 - (first + second) / 2)  # three trapezoids
         parts = (stop.held - start.held) * mean
-        area, moved = parts.sum(0), parts.abs().sum(0)
-        return area.masked_fill(area <= _ROUNDING * moved, 0)  # what is apart shares nothing
+        return without_rounding(parts.sum(0), parts.abs().sum(0))
 
     @staticmethod
     def setup_context(ctx, inputs, output):

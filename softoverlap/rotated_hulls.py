@@ -18,8 +18,7 @@ from jaxtyping import Float, Shaped
 from torch import Tensor
 
 from softoverlap import rotated
-
-_ROUNDING = 16 * torch.finfo(torch.float64).eps
+from softoverlap._rounding import without_rounding
 
 
 def enclosing_volume(
@@ -133,8 +132,7 @@ def _hull_area(both: _Placed) -> Tensor:
             (of_a - of_b.roll(-1, 0)) * _to_corners_of_b(x, y, half_w, half_h),
         ]
     )
-    area, moved = parts.sum(dim=0) / 2, parts.detach().abs().sum(dim=0)
-    return area.masked_fill(area.detach() <= _ROUNDING * moved, 0)  # of what lies on one line
+    return without_rounding(parts.sum(dim=0), parts.abs().sum(dim=0)) / 2  # 0 along one line
 
 
 def _to_corners_of_b(x: Tensor, y: Tensor, half_w: Tensor, half_h: Tensor) -> Tensor:

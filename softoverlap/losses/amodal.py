@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor
 
@@ -9,7 +10,7 @@ from softoverlap._checks import check_boxes, check_same_rows, check_weight
 from softoverlap._types import Boxes, plain, score_dtype
 from softoverlap.losses.boxes import BoxGIoULoss, BoxLoss, per_box
 from softoverlap.losses.reduction import ReducedLoss
-from softoverlap.overlaps import visible_box, visible_fraction
+from softoverlap.overlaps import box_volume, visible_box, visible_fraction
 
 
 class AmodalBoxLoss(ReducedLoss):
@@ -23,7 +24,7 @@ class AmodalBoxLoss(ReducedLoss):
 
     The second term keeps the faces that can be seen from being traded for those that cannot, the
     third one says how much lies beyond. Where all is in view it is the first one alone, times
-    1 + visible_weight.
+    1 + visible_weight; where neither box is in view, the first one alone.
 
     `SoftRetinaNetDetector` hands the field of view over: each image's extent, or the target's
     `"visible"`. It takes boxes: `set_box_regression_loss(loss, encode_gt=False, decode_pred=True)`.
@@ -108,6 +109,9 @@ class AmodalBoxLoss(ReducedLoss):
         fraction, true_fraction = (
             visible_fraction(boxes, visible, validate=False) for boxes in full
         )
-        loss = self.box_loss(*full) + self.visible_weight * self.box_loss(*seen)
+        volumes = [box_volume(boxes, validate=False) for boxes in seen]
+        nothing = torch.maximum(*volumes) == 0  # but two points, which are no boxes to compare
+        of_seen = self.box_loss(*seen).masked_fill(nothing, 0)
+        loss = self.box_loss(*full) + self.visible_weight * of_seen
         loss = loss + self.fraction_weight * (fraction - true_fraction).abs()
         return self.reduced(loss, weight).to(score_dtype(input, target))

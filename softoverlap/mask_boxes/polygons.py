@@ -17,10 +17,10 @@ from torch import Tensor
 
 from softoverlap._autograd import once_only
 from softoverlap._checks import is_traced
+from softoverlap._rounding import without_rounding
 from softoverlap.mask_boxes.tables import SummedVolume
 
 _PIECES_PER_BLOCK = {"cpu": 1 << 17, "other": 1 << 22}
-_ROUNDING = 16 * torch.finfo(torch.float64).eps
 
 
 def polygon_masses(
@@ -107,8 +107,7 @@ class _Pieces:
         nodes, fraction, weight = self._strips()
         low, low_end, high, high_end = (table[node] for node in nodes)
         parts = weight * torch.lerp(low_end - low, high_end - high, fraction)
-        total, moved = parts.sum(dim=(1, 2)), parts.abs().sum(dim=(1, 2))
-        return total.masked_fill(total <= _ROUNDING * moved, 0)  # what is apart shares nothing
+        return without_rounding(parts.sum(dim=(1, 2)), parts.abs().sum(dim=(1, 2)))
 
     def add_to_table(self, table: Tensor, gradient: Tensor) -> None:
         """The adjoint of `mass`: each node gains its weight times the gradient."""

@@ -23,10 +23,9 @@ from torch import Tensor
 
 from softoverlap._checks import refusal
 from softoverlap._periodic import Period, of_axes
+from softoverlap._rounding import ROUNDING, without_rounding
 
 _MOST_TURNS = 1000
-
-_ROUNDING = 32 * torch.finfo(torch.float64).eps
 
 Edges = Float[Tensor, "regions edges 4"]
 """Regions by their edges; an edge without length adds nothing, and fills up the shorter ones."""
@@ -44,15 +43,13 @@ def area(edges: Edges) -> Float[Tensor, "regions"]:
 def shared_area(a: Edges, b: OtherEdges, period: Period = None) -> Float[Tensor, "regions"]:
     """Area that region i of one set shares with region i of the other."""
     total, moved = _sums(*_laid_out(a, b, period))
-    held = total.masked_fill(total <= _ROUNDING * moved, 0)  # what is apart shares nothing
-    held = torch.minimum(held, torch.minimum(area(a), area(b)))
+    held = torch.minimum(without_rounding(total, moved), torch.minimum(area(a), area(b)))
     return total - (total - held).detach()  # rounding never leaves the range, nor turns a gradient
 
 
 def covered_area(rings: Edges, period: Period = None) -> Float[Tensor, "regions"]:
     """What rings of any kind share with themselves: ∫ w² where they go w times round a point."""
-    total, moved = _sums(*_laid_out(rings, rings, period))
-    return total.masked_fill(total.abs() <= _ROUNDING * moved, 0)
+    return without_rounding(*_sums(*_laid_out(rings, rings, period)))
 
 
 def _laid_out(a: Tensor, b: Tensor, period: Period) -> tuple[Tensor, Tensor]:
@@ -161,7 +158,7 @@ def _height(f: Tensor, x: Tensor) -> Tensor:
 def _derivative(e: Tensor, f: Tensor) -> Tensor:
     """To both ends of e: the share of it below f, by how near that is to the end, across e."""
     part = _Part(e, f)
-    least = _ROUNDING * torch.maximum(e.detach()[:, 1::2].abs(), f.detach()[:, 1::2].abs()).amax(1)
+    least = ROUNDING * torch.maximum(e.detach()[:, 1::2].abs(), f.detach()[:, 1::2].abs()).amax(1)
     gaps = (part.gap_start, part.gap_stop)
     start, stop = (torch.where(gap.abs() <= least, 0, gap) for gap in gaps)
     rise = stop - start

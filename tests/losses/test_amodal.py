@@ -61,6 +61,16 @@ def test_gradient_passes_gradcheck_and_reaches_a_box_that_is_out_of_view():
     assert gradient.any(dim=1).all()
 
 
+def test_where_neither_box_is_in_view_it_is_the_loss_of_the_full_boxes():
+    beyond = torch.tensor([[10.0, 2.0, 14.0, 6.0]], dtype=torch.float64, requires_grad=True)
+    target = beyond.detach() + 1e-4
+    loss = AmodalBoxLoss()(beyond, target, visible=FIELD)
+    assert loss == BoxGIoULoss()(beyond, target) < 1e-3
+    (gradient,) = torch.autograd.grad(loss, beyond)
+    assert gradient.isfinite().all()
+    assert gradient.any()
+
+
 def test_it_learns_a_full_box_of_which_half_is_in_view():
     pred = torch.tensor([[0.5, 1.0, 3.0, 5.0]], requires_grad=True)
     optimizer, loss = torch.optim.Adam([pred], lr=0.2), AmodalBoxLoss()

@@ -128,6 +128,20 @@ def test_a_ball_inside_another_is_its_share_of_it(ndim):
         assert score(outer, outer).item() == 1
 
 
+@pytest.mark.parametrize("ndim", [2, 3])
+def test_a_box_beside_a_ball_shares_nothing_and_one_that_dips_in_shares_something(ndim):
+    around = drawn_boxes(400, ndim, 7) - 1.5
+    nearest = around[:, :ndim].clamp(min=0) + around[:, ndim:].clamp(max=0)
+    boxes, distance = around[nearest.any(dim=1)], nearest[nearest.any(dim=1)].norm(dim=1)
+    origin = torch.zeros(len(boxes), ndim, dtype=torch.float64)
+    for gap in (1e-9, 1e-3, 0.5):
+        beside = boxes_of_balls(torch.cat([origin, 2 * (1 - gap) * distance[:, None]], dim=1))
+        into = boxes_of_balls(torch.cat([origin, 2 * (1 + gap) * distance[:, None]], dim=1))
+        for score in OF_BOXES:
+            assert not score.pairs(boxes, beside).any()
+            assert gap < 1e-3 or score.pairs(boxes, into).all()
+
+
 def test_in_one_dimension_balls_are_intervals():
     a, b = drawn_boxes(4, 1, 0), drawn_boxes(5, 1, 1)
     for score in (ball_iou, box_ball_iou):

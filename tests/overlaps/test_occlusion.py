@@ -190,6 +190,44 @@ def test_where_faces_meet_the_gradient_is_the_mean_of_both_one_sided_ones(occlud
             assert gradient[index].item() == pytest.approx(slope, abs=1e-6), (place, index)
 
 
+FACES = {
+    "a face that cuts nothing": (None, [[1.0, 0.0, 2.0, 1.0]]),
+    "an occluder that ends at the box": (None, [[-1.0, -1.0, 5.0, 0.0]]),
+    "and where the field ends": ([0.0, 0.0, 9.0, 9.0], [[-1.0, -1.0, 5.0, 0.0]]),
+    "and where another one begins": (None, [[-1.0, -1.0, 5.0, 0.0], [1.0, 0.0, 2.0, 1.0]]),
+    "one beside the field": ([0.0, 0.0, 3.0, 9.0], [[1.0, 0.0, 3.0, 1.0]]),
+    "two that cut together": (None, [[-1.0, -1.0, 3.0, 1.0], [1.0, -1.0, 5.0, 1.0]]),
+    "one that cuts, and one far away": (None, [[-1.0, -1.0, 5.0, 1.0], [7.0, -3.0, 8.0, 1.0]]),
+    "one slab after the other": (None, [[-1.0, -1.0, 5.0, 1.5], [-1.0, 1.0, 5.0, 2.0]]),
+}
+
+
+@pytest.mark.parametrize("mirrored", [False, True])
+@pytest.mark.parametrize(("field", "occluders"), FACES.values(), ids=FACES)
+def test_each_face_in_view_has_the_mean_of_both_one_sided_gradients(field, occluders, mirrored):
+    field = [-99.0, -99.0, 99.0, 99.0] if field is None else field
+    scene = [torch.tensor(each, dtype=torch.float64) for each in ([0, 0, 4, 4], field, occluders)]
+    if mirrored:
+        scene = [-each.roll(2, -1) for each in scene]
+    given = torch.cat([each.reshape(-1) for each in scene]).requires_grad_()
+
+    def in_view(flat):
+        return visible_box(flat[None, :4], flat[4:8], occluders=flat[8:].reshape(-1, 4))[0]
+
+    gradient = torch.autograd.functional.jacobian(in_view, given)
+    steps = 1e-6 * torch.eye(len(given), dtype=torch.float64)
+    slopes = [(in_view(given + step) - in_view(given - step)) / 2e-6 for step in steps]
+    torch.testing.assert_close(gradient, torch.stack(slopes, dim=1), atol=1e-6, rtol=0)
+
+
+def test_what_is_no_number_comes_out_where_nobody_looks_at_the_values():
+    unknown = torch.full((1, 4), torch.nan)
+    for sets in ((unknown, BOX[0], BOX), (BOX, unknown[0], BOX), (BOX, BOX[0], unknown)):
+        boxes, field, occluders = sets
+        for view in (visible_fraction, visible_box):
+            assert view(boxes, field, occluders=occluders, validate=False).isnan().all()
+
+
 @settings(max_examples=40)
 @given(scenes())
 def test_the_fraction_lies_in_0_to_1_and_falls_with_each_occluder_and_with_the_field(scene):
