@@ -156,6 +156,8 @@ class Hints:
     frame: str | None = None
     axis_order: str | None = None
     scores: Path | None = None
+    points: bool = False
+    """Whether balls without a diameter are points, in LUNA16's lists."""
 
 
 def bare_name(path: str | os.PathLike[str]) -> str:

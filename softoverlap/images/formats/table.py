@@ -87,6 +87,16 @@ def is_in_mm(path: Path) -> bool:
     return luna16.is_list(plain_columns(path, read_table(path)).columns)
 
 
+def listed_points(path: Path) -> tuple[str, ...]:
+    """The series with points, which have no size, in a list of LUNA16; none of another table.
+
+    Raises:
+        ValueError: If it is no table, or a diameter is no number of at least 0.
+    """
+    table = plain_columns(path, read_table(path))
+    return luna16.series_of_points(path, table) if luna16.is_list(table.columns) else ()
+
+
 def listed_cases(path: Path) -> tuple[str, ...]:
     """The cases that a table names, in its order; none where a row names none.
 
