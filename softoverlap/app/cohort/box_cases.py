@@ -31,6 +31,7 @@ from softoverlap.images import (
     format_of,
     is_in_mm,
     lesion_spacing,
+    listed_cases,
     noted_box_files,
 )
 
@@ -171,7 +172,8 @@ def read_case_boxes(path: Path, case: str, affine: Tensor | None) -> BoxFile:
             f"{path} needs the affine of {case}, since it is in mm, and the other side has none: "
             "bring it into voxels first, and name the scan with `image=`"
         )
-    stored = noted_box_files(path, kind, Hints(affine=affine if in_mm else None, points=True))
+    hints = Hints(affine=affine, case=case, points=True) if in_mm else Hints()
+    stored = noted_box_files(path, kind, hints)
     files = {one_form(name): file for name, file in stored.items()}
     if case in files:
         return files[case]
@@ -235,7 +237,8 @@ def _is_unnamed(path: Path, case: str, files: Mapping[str, BoxFile]) -> bool:
 
 def _no_boxes(path: Path, case: str, kind: str, files: Mapping[str, BoxFile]) -> BoxFile:
     """The boxes of a case that a file of many does not list."""
-    names = ", ".join(list(files)[:5]) + (", ..." if len(files) > 5 else "")
+    listed = listed_cases(path) if kind == "csv" else tuple(files)
+    names = ", ".join(listed[:5]) + (", ..." if len(listed) > 5 else "")
     if kind != "csv":  # other formats list cases without boxes too
         raise ValueError(f"{path} must hold the case {case!r}, got {len(files)}: {names}")
     if any(file.case is None for file in files.values()):
@@ -243,7 +246,7 @@ def _no_boxes(path: Path, case: str, kind: str, files: Mapping[str, BoxFile]) ->
             f"{path} must name the case of each row in its column case, or be named after its "
             f"case, to be read for {case!r}"
         )
-    rows = f"it has rows of {names}" if files else "it has no rows"
+    rows = f"it has rows of {names}" if names else "it has no rows"
     width = next((file.boxes.shape[1] for file in files.values()), 6)
     empty = BoxFile(torch.zeros(0, width, dtype=torch.float64), case=case)
     return _with_note(empty, f"{path} has no row of {case}, which counts as no boxes: {rows}")

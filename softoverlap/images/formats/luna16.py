@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from unicodedata import normalize
 
 import torch
 from jaxtyping import Float64
@@ -57,7 +58,7 @@ def read(path: Path, table: TextTable, hints: Hints) -> dict[str, BoxFile]:
     check_cells(path, table, "in LPS mm", ("lps", "mm"))
     known = (*_CENTRE, SERIES, _DIAMETER, _SCORE, *UNITS, *SPACES)
     left = others([dict.fromkeys(table.columns)], known)
-    return with_notes(_files(path, _series(path, table), hints), notes_on_others(path, left))
+    return with_notes(_files(path, _series(path, table, hints.case), hints), notes_on_others(path, left))
 
 
 def series_of_points(path: Path, table: TextTable) -> tuple[str, ...]:
@@ -69,15 +70,16 @@ def series_of_points(path: Path, table: TextTable) -> tuple[str, ...]:
     )
 
 
-def _series(path: Path, table: TextTable) -> dict[str, _Lines]:
-    """The lines of each series; without a column of diameters, these are 0."""
+def _series(path: Path, table: TextTable, only: str | None = None) -> dict[str, _Lines]:
+    """The lines of each series, or of one; without a column of diameters, these are 0."""
     series: dict[str, _Lines] = {}
     given = {} if _DIAMETER in table.columns else {_DIAMETER: "0"}
     for line, row in zip(table.lines, table.rows, strict=True):
         name = row.get(SERIES, "").strip()
         if not name:
             raise ValueError(f"{path} must have a {SERIES} in each line, got none in line {line}")
-        series.setdefault(name, []).append((line, {**row, **given}))
+        if only is None or only in (name, normalize("NFC", name)):
+            series.setdefault(name, []).append((line, {**row, **given}))
     return series
 
 
