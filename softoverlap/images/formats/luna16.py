@@ -58,7 +58,9 @@ def read(path: Path, table: TextTable, hints: Hints) -> dict[str, BoxFile]:
     check_cells(path, table, "in LPS mm", ("lps", "mm"))
     known = (*_CENTRE, SERIES, _DIAMETER, _SCORE, *UNITS, *SPACES)
     left = others([dict.fromkeys(table.columns)], known)
-    return with_notes(_files(path, _series(path, table, hints.case), hints), notes_on_others(path, left))
+    return with_notes(
+        _files(path, _series(path, table, hints.case), hints), notes_on_others(path, left)
+    )
 
 
 def series_of_points(path: Path, table: TextTable) -> tuple[str, ...]:
