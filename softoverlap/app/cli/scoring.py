@@ -144,7 +144,9 @@ def score(
     PRED and TRUTH are two files, two folders or two patterns. In folders, the
     name of a case is its file name without suffix; subfolders are searched too.
     Files of `softoverlap boxes` and `detect`, CASE_boxes.json, are of CASE.
-    A CSV that names the case of each box, such as LUNA16's, is a whole side.
+    A CSV that names the case of each box, such as LUNA16's, is a whole side; its
+    candidates, points without a size, need --hit ball_centreness. Scans that no
+    CSV names count where --cases lists them.
     Truths named CASE_rater1, CASE_rater2, ... or a fourth axis are raters of
     one case. BIDS files whose names differ are paired by subject, session, run.
 

@@ -101,7 +101,8 @@ def find_pairs(
     (.json) if there is no image at all or if a pattern names them. A folder that directly contains
     DICOM slices counts as a file. Names that differ only in their Unicode form are one name.
     A side may be one CSV with the boxes of all cases, named in each row: ours, or LUNA16's
-    `annotations.csv`; cases without a row there are cases without boxes.
+    `annotations.csv`; cases without a row there are cases without boxes. Cases that neither side
+    names count where `cases` does.
 
     Args:
         pred: Predictions.

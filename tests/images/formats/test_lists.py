@@ -194,3 +194,19 @@ def test_an_empty_list_holds_no_case(tmp_path):
     assert read_box_files(list_file(tmp_path / "a.csv"), affine=AFFINES["plain"]) == {}
     write_boxes(tmp_path / "b.csv", torch.zeros(0, 6), case="a")
     assert read_box_files(tmp_path / "b.csv") == {}
+
+
+def test_a_diameter_of_0_is_a_point(tmp_path):
+    path = list_file(tmp_path / "a.csv", "1,-3,-2,4,0")
+    assert read_boxes(path, affine=torch.eye(4)).boxes.tolist() == [[3.5, 2.5, 4.5] * 2]
+
+
+@pytest.mark.bad_input
+def test_one_affine_and_one_case_of_a_list_are_read_without_a_word(tmp_path, recwarn):
+    path = list_file(tmp_path / "a.csv", "1,0,0,0,4", "2,0,0,0,4")
+    assert read_boxes(path, case="2", affine=AFFINES["plain"]).case == "2"
+    with pytest.raises(ValueError, match=r"holds 2 cases: name one .* read_box_files, got: 1, 2"):
+        read_boxes(path, affine=AFFINES["plain"])
+    assert not recwarn.list
+    with pytest.raises(ValueError, match=r"b\.csv must hold a case, got 0: none"):
+        read_boxes(list_file(tmp_path / "b.csv"), affine=AFFINES["plain"])
