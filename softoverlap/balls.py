@@ -15,7 +15,7 @@ Functions of two sets broadcast over the leading axes.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import reduce
 from itertools import combinations, product
 
@@ -28,6 +28,7 @@ from softoverlap._checks import check_tensors, should_validate
 from softoverlap._rounding import without_rounding
 from softoverlap._types import plain, score_dtype
 
+MOST_AXES = 3
 _OF_UNIT = {1: 2.0, 2: math.pi, 3: 4 * math.pi / 3}
 """Volume of the ball of radius 1."""
 
@@ -57,8 +58,11 @@ def boxes_of_balls(
         tensor([[3., 4., 5., 5., 6., 7.]])
     """
     check_tensors(balls=balls)
-    if balls.ndim != 2 or balls.shape[1] < 2:
-        raise ValueError(f"balls must have shape (N, ndim + 1), got {tuple(balls.shape)}")
+    if balls.ndim != 2 or not 2 <= balls.shape[1] <= MOST_AXES + 1:
+        raise ValueError(
+            f"balls must have shape (N, ndim + 1), a centre on one to three axes and a diameter, "
+            f"got {tuple(balls.shape)}"
+        )
     balls, given = plain(balls), balls
     if should_validate(validate, balls):
         if not torch.isfinite(balls.detach()).all():
@@ -71,6 +75,18 @@ def boxes_of_balls(
             )
     centre, radius = balls[:, :-1], balls[:, -1:] / 2
     return torch.cat([centre - radius, centre + radius], dim=1).to(score_dtype(given))
+
+
+def check_ball_boxes(check: Callable[[], None], **boxes: Tensor) -> None:
+    """Check boxes; where rows may be centres and diameters, the message says what takes those."""
+    try:
+        check()
+    except ValueError as error:
+        if any(each.ndim == 2 and each.shape[1] in (3, MOST_AXES + 1) for each in boxes.values()):
+            raise ValueError(
+                f"{error}; boxes_of_balls makes boxes of centre and diameter"
+            ) from None
+        raise
 
 
 def halves(boxes: Shaped[Tensor, "*batch coords"]) -> tuple[list[Tensor], list[Tensor]]:

@@ -37,7 +37,7 @@ from softoverlap.images.formats.markups import MARKUPS_SCHEMA, roi_sizes, write_
 from softoverlap.images.formats.monai import ListEntry
 from softoverlap.images.formats.ours import box_schema
 from softoverlap.images.formats.record import BoxFile, Hints, axis_names, bare_name
-from softoverlap.images.formats.table import listed_cases
+from softoverlap.images.formats.table import listed_cases, listed_points
 from softoverlap.images.formats.world import growth_of
 from softoverlap.images.geometry import (
     NEAR_GRID,
@@ -173,6 +173,7 @@ __all__ = [
     "lesion_spacing",
     "link_fault",
     "listed_cases",
+    "listed_points",
     "load_case",
     "load_image",
     "load_nifti",

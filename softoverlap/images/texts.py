@@ -176,8 +176,13 @@ def read_table(path: str | os.PathLike[str]) -> TextTable:
         ({'case': '=a', 'score': '0.5'},)
     """
     path = Path(path)
+    return table_of(path, read_text(path, "CSV"))
+
+
+def table_of(path: Path, text: str) -> TextTable:
+    """The table in the text of a CSV file, by the rules of `read_table`."""
     try:
-        lines = list(_lines(read_text(path, "CSV")))
+        lines = list(_lines(text))
     except csv.Error as error:
         raise ValueError(f"{path} must be a CSV file, got: {error}") from error
     header = [_plain(cell) for cell in lines[0][1]] if lines else []

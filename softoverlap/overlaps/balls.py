@@ -9,8 +9,6 @@ from torch import Tensor
 from softoverlap import balls, scores
 from softoverlap.overlaps.box_family import BoxOverlap, Parameters, Terms, score_of_nothing
 
-_MOST_AXES = 3
-
 
 class BallOverlap(BoxOverlap):
     """Overlap of boxes of which one or both stand for the ball that touches their faces.
@@ -20,9 +18,10 @@ class BallOverlap(BoxOverlap):
 
     def check(self, validate: bool | None, parameters: Parameters, /, **boxes: Tensor) -> None:
         """Refuse what is not two sets of boxes with one to three axes; called as they are given."""
-        super().check(validate, parameters, **boxes)
+        check = partial(super().check, validate, parameters, **boxes)
+        balls.check_ball_boxes(check, **boxes)
         for name, each in boxes.items():
-            if each.shape[1] > 2 * _MOST_AXES:
+            if each.shape[1] > 2 * balls.MOST_AXES:
                 raise ValueError(
                     f"{name} must have one to three axes where boxes stand for balls, "
                     f"got shape {tuple(each.shape)}"

@@ -211,7 +211,7 @@ def _prepared(
     masks: LesionMasks, boxes: Tensor, validate: bool | None, aligned: bool
 ) -> tuple[list[Stack], Tensor]:
     """Masks, and boxes as a plain tensor; all checked."""
-    check_boxes(boxes=boxes, validate=validate)
+    geometry.check_ball_boxes(partial(check_boxes, boxes=boxes, validate=validate), boxes=boxes)
     boxes, ndim = plain(boxes), boxes.shape[1] // 2
     if isinstance(masks, Tensor):
         check_tensors(masks=masks)

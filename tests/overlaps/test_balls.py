@@ -524,8 +524,10 @@ def test_the_truth_is_perfect_and_a_box_may_meet_a_ball():
         ([[0.0, 0.0, 0.0, -2.0]], r"balls must have diameters of at least 0, got .* in row 0"),
         ([[0.0, math.nan, 0.0, 2.0]], "balls must hold finite numbers, got NaN or infinity"),
         ([[0.0, 0.0, 0.0, math.inf]], "balls must hold finite numbers, got NaN or infinity"),
-        ([[1.0]], r"balls must have shape \(N, ndim \+ 1\), got \(1, 1\)"),
-        ([1.0, 2.0, 3.0], r"balls must have shape \(N, ndim \+ 1\), got \(3,\)"),
+        ([[1.0]], r"balls must have shape \(N, ndim \+ 1\), a centre .*, got \(1, 1\)"),
+        ([1.0, 2.0, 3.0], r"balls must have shape \(N, ndim \+ 1\), a centre .*, got \(3,\)"),
+        ([[1.0, 2.0, 3.0, 8.0, 0.9]], "a centre on one to three axes and a diameter, got"),
+        ([[0.0, 0.0, 0.0, 1.0, 1.0, 1.0]], r"a centre on one to three axes .*, got \(1, 6\)"),
     ],
 )
 def test_what_is_no_ball_is_refused(rows, words):
@@ -560,3 +562,18 @@ def test_what_holds_no_balls_is_refused():
     with pytest.raises(ValueError, match="masks and boxes must be as many, got 1 and 2"):
         mask_ball_dice.pairs(mask, box.repeat(2, 1))
     assert mask_ball_mass(mask, box * math.nan, validate=False).isnan().all()
+
+
+@pytest.mark.bad_input
+def test_centres_and_diameters_in_place_of_boxes_are_told_what_takes_them():
+    disc, ball = torch.tensor([[8.0, 9.0, 4.0]]), torch.tensor([[8.0, 9.0, -3.0, 4.0]])
+    mask = torch.zeros(1, 3, 3)
+    for rows in (disc, ball):
+        for score in (ball_iou, box_ball_dice.pairs):
+            with pytest.raises(ValueError, match="; boxes_of_balls makes boxes of centre and dia"):
+                score(rows, rows)
+        with pytest.raises(ValueError, match="; boxes_of_balls makes boxes of centre and dia"):
+            mask_ball_dice(mask, rows)
+    inverted = torch.tensor([[1.0, 1.0, 1.0, 0.0, 2.0, 2.0]])
+    with pytest.raises(ValueError, match="at or above its minimum, got .* in row 0$"):
+        ball_iou(inverted, inverted)

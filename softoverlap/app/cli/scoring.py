@@ -51,6 +51,13 @@ def score(
     truth_pattern: Annotated[
         str | None, typer.Option(help="Names in TRUTH, such as {case}_rater{rater}.nii.gz.")
     ] = None,
+    cases: Annotated[
+        Path | None,
+        typer.Option(
+            help="All cases, one name a line, such as LUNA16's seriesuids.csv: others are left "
+            "out, and one without a row in a CSV of boxes counts as a scan without boxes."
+        ),
+    ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only list which files match and which do not.")
     ] = False,
@@ -137,7 +144,9 @@ def score(
     PRED and TRUTH are two files, two folders or two patterns. In folders, the
     name of a case is its file name without suffix; subfolders are searched too.
     Files of `softoverlap boxes` and `detect`, CASE_boxes.json, are of CASE.
-    A CSV that names the case of each box, such as LUNA16's, is a whole side.
+    A CSV that names the case of each box, such as LUNA16's, is a whole side; its
+    candidates, points without a size, need --hit ball_centreness. Scans that no
+    CSV names count where --cases lists them.
     Truths named CASE_rater1, CASE_rater2, ... or a fourth axis are raters of
     one case. BIDS files whose names differ are paired by subject, session, run.
 
@@ -197,10 +206,11 @@ def score(
     softoverlap score found/ truth/ --output results
     softoverlap score bids/derivatives/net bids --output results
     softoverlap score "pred/{case}_prob.nii.gz" "truth/{case}_seg.nii.gz" --output results
+    softoverlap score found.csv annotations.csv --hit ball_centreness --output results
     softoverlap score --table pairs.csv --output results --geometry index
     softoverlap score pred/ truth/ --output results --scheduler tcp://10.0.0.1:8786
     """
-    from softoverlap.app.cohort import ScoreSettings, check_label_maps
+    from softoverlap.app.cohort import ScoreSettings, check_label_maps, check_lists
 
     settings = ScoreSettings(
         values=values, truth_values=truth_values, geometry=geometry, threshold=threshold,
@@ -210,14 +220,15 @@ def score(
     )  # fmt: skip
     check_label_maps(settings)
     runner = _runner(workers, scheduler)
-    pairs = _pairs(pred, truth, table, pred_pattern, truth_pattern, output)
+    pairs = _pairs(pred, truth, table, pred_pattern, truth_pattern, output, cases)
+    check_lists(pairs.matched, settings)
     options = _options(at_score, patients, fp_rates, [pair.case for pair in pairs.pairs])
     if dry_run:
         list_pairs(pairs)
     elif output is None:
         raise ValueError("--output must name a folder for the results, unless --dry-run is passed")
     else:
-        inputs = [path for path in (table, patients) if path is not None]
+        inputs = [path for path in (table, patients, cases) if path is not None]
         say_formats(pairs.pairs)
         result = _run(pairs.pairs, output, (settings, options), runner, overwrite, inputs)
         print_results(result, output, pairs)
@@ -230,18 +241,20 @@ def _pairs(
     pred_pattern: str | None,
     truth_pattern: str | None,
     output: Path | None,
+    cases: Path | None,
 ) -> PairTable:
-    from softoverlap.app.cohort import find_pairs, read_pairs
+    from softoverlap.app.cohort import find_pairs, read_case_names, read_pairs
 
     if table is not None:
-        if pred or truth or pred_pattern or truth_pattern:
-            raise ValueError("--table must stand alone, got PRED, TRUTH or a pattern too")
+        if pred or truth or pred_pattern or truth_pattern or cases:
+            raise ValueError("--table must stand alone, got PRED, TRUTH, a pattern or --cases too")
         return read_pairs(table)
     if pred is None or truth is None:
         raise ValueError("PRED and TRUTH must be given, or --table")
     return find_pairs(
-        pred, truth, pred_pattern=pred_pattern, truth_pattern=truth_pattern, output=output
-    )
+        pred, truth, pred_pattern=pred_pattern, truth_pattern=truth_pattern, output=output,
+        cases=None if cases is None else read_case_names(cases),
+    )  # fmt: skip
 
 
 def _runner(workers: int, scheduler: str | None) -> Runner:

@@ -1,5 +1,6 @@
 """Many cases: paired, scored on one machine or many, kept as they are finished, and summed up."""
 
+from softoverlap.app.cohort.case_names import read_case_names
 from softoverlap.app.cohort.cases import score_case
 from softoverlap.app.cohort.dask import DaskRunner
 from softoverlap.app.cohort.hit_rule import CRITERIA
@@ -8,6 +9,7 @@ from softoverlap.app.cohort.operating import SummarySettings
 from softoverlap.app.cohort.pair_table import read_pairs
 from softoverlap.app.cohort.pairing import NO_PREDICTION, NO_TRUTH, PairTable, ScorePair, find_pairs
 from softoverlap.app.cohort.patients import read_patients, subject_of
+from softoverlap.app.cohort.points import check_lists
 from softoverlap.app.cohort.records import CaseResult, ScoreSettings
 from softoverlap.app.cohort.run import CohortResult, score_cohort
 from softoverlap.app.cohort.runners import ProcessPool, Runner, serial
@@ -29,7 +31,9 @@ __all__ = [
     "ScoreSettings",
     "SummarySettings",
     "check_label_maps",
+    "check_lists",
     "find_pairs",
+    "read_case_names",
     "read_pairs",
     "read_patients",
     "score_case",

@@ -18,6 +18,7 @@ from softoverlap.app.cohort.loading import LoadedMasks, load_masks
 from softoverlap.app.cohort.marked import Marked, marked_by_boxes, marked_by_mask
 from softoverlap.app.cohort.pairing import ScorePair
 from softoverlap.app.cohort.patterns import one_form
+from softoverlap.app.cohort.points import check_sizes
 from softoverlap.app.cohort.records import CaseResult, ScoreSettings
 from softoverlap.app.cohort.results import CaseRows
 from softoverlap.images import (
@@ -30,6 +31,7 @@ from softoverlap.images import (
     format_of,
     is_in_mm,
     lesion_spacing,
+    listed_cases,
     noted_box_files,
 )
 
@@ -84,7 +86,7 @@ def score_masks_in_boxes(pair: ScorePair, pred: Path, settings: ScoreSettings) -
     loaded = replace(load_masks(None, [pred], of_pred), truth_argument="values")
     check_one_channel(loaded.reference, name=str(pred))
     placed = place_boxes(
-        _asked_boxes(pair.truth[0], pair.case, loaded.reference.affine, settings),
+        _asked_boxes(pair.truth[0], pair.case, loaded.reference.affine, settings, is_truth=True),
         loaded.reference.affine,
         loaded.reference.grid,
         geometry=settings.geometry,
@@ -113,7 +115,7 @@ def score_box_files(pair: ScorePair, pred: Path, settings: ScoreSettings) -> Cas
         A row a label.
     """
     affine = _affine_for_mm(pair.truth[0], pred, pair.case)
-    truth = _asked_boxes(pair.truth[0], pair.case, affine, settings)
+    truth = _asked_boxes(pair.truth[0], pair.case, affine, settings, is_truth=True)
     check_3d(truth, str(pair.truth[0]))
     predicted = _asked_boxes(pred, pair.case, truth.affine, settings)
     edges = torch.cat([truth.boxes[:, 3:], torch.ones(1, 3, dtype=torch.float64)]).amax(dim=0)
@@ -154,30 +156,46 @@ def read_case_boxes(path: Path, case: str, affine: Tensor | None) -> BoxFile:
             LUNA16's), or None.
 
     Returns:
-        Boxes in voxels, with notes. A table without a row of the case means no boxes, with a note.
+        Boxes in voxels, with notes; points of a list are boxes without size. A table without a row
+        of the case means no boxes, with a note.
         A file of one case is used for this case; a note says if its content names another, unless
         the file is named after that one.
 
     Raises:
-        ValueError: If a list of many cases lacks this one, or a table names no case and is not
-            named after it.
+        ValueError: If a list of many cases lacks this one, a table names no case and is not named
+            after it, or boxes are in mm and there is no affine.
     """
     kind = format_of(path)
-    stored = noted_box_files(path, kind, Hints(affine=affine if is_in_mm(path, kind) else None))
+    in_mm = is_in_mm(path, kind)
+    if in_mm and affine is None:
+        raise ValueError(
+            f"{path} needs the affine of {case}, since it is in mm, and the other side has none: "
+            "bring it into voxels first, and name the scan with `image=`"
+        )
+    hints = Hints(affine=affine, case=case, points=True) if in_mm else Hints()
+    stored = noted_box_files(path, kind, hints)
     files = {one_form(name): file for name, file in stored.items()}
     if case in files:
         return files[case]
     if FORMATS[kind].many and not (len(files) == 1 and _is_unnamed(path, case, files)):
-        return _no_boxes(path, case, kind, files)
+        return replace(_no_boxes(path, case, kind, files), affine=affine if in_mm else None)
     (file,) = files.values()
     if file.case is not None and one_form(file.case) not in (case, one_form(_file_case(path))):
         return _with_note(file, f"{path} says that it is of case {file.case}, not {case}")
     return file
 
 
-def _asked_boxes(path: Path, case: str, affine: Tensor | None, settings: ScoreSettings) -> BoxFile:
+def _asked_boxes(
+    path: Path,
+    case: str,
+    affine: Tensor | None,
+    settings: ScoreSettings,
+    *,
+    is_truth: bool = False,
+) -> BoxFile:
     """The boxes of a case; none may be of a label that is not scored, where it would vanish."""
     file = read_case_boxes(path, case, affine)
+    check_sizes(path, case, file, settings, is_truth=is_truth)
     if settings.labels and file.labels is not None:
         others = set(file.labels.tolist()) - {*settings.labels, *settings.ignore}
         if others:
@@ -219,7 +237,8 @@ def _is_unnamed(path: Path, case: str, files: Mapping[str, BoxFile]) -> bool:
 
 def _no_boxes(path: Path, case: str, kind: str, files: Mapping[str, BoxFile]) -> BoxFile:
     """The boxes of a case that a file of many does not list."""
-    names = ", ".join(list(files)[:5]) + (", ..." if len(files) > 5 else "")
+    listed = listed_cases(path) if kind == "csv" else tuple(files)
+    names = ", ".join(listed[:5]) + (", ..." if len(listed) > 5 else "")
     if kind != "csv":  # other formats list cases without boxes too
         raise ValueError(f"{path} must hold the case {case!r}, got {len(files)}: {names}")
     if any(file.case is None for file in files.values()):
@@ -227,7 +246,7 @@ def _no_boxes(path: Path, case: str, kind: str, files: Mapping[str, BoxFile]) ->
             f"{path} must name the case of each row in its column case, or be named after its "
             f"case, to be read for {case!r}"
         )
-    rows = f"it has rows of {names}" if files else "it has no rows"
+    rows = f"it has rows of {names}" if names else "it has no rows"
     width = next((file.boxes.shape[1] for file in files.values()), 6)
     empty = BoxFile(torch.zeros(0, width, dtype=torch.float64), case=case)
     return _with_note(empty, f"{path} has no row of {case}, which counts as no boxes: {rows}")

@@ -18,7 +18,7 @@ from softoverlap.measures import (
     centre_within_radius,
     hit_of,
 )
-from softoverlap.overlaps import MaskBoxOverlap, box_iou, mask_box_mass
+from softoverlap.overlaps import MaskBoxOverlap, ball_centreness, box_iou, mask_box_mass
 
 if TYPE_CHECKING:
     from softoverlap.app.cohort.records import ScoreSettings
@@ -74,6 +74,18 @@ def hit_of_boxes(settings: ScoreSettings, *, masks: bool = True) -> Hit:
             "hit", f"must be a criterion of boxes where the truth is boxes, got {settings.hit!r}"
         )
     return hit
+
+
+def takes_points(settings: ScoreSettings) -> bool:
+    """Whether the centre of what is found says all, so that it may be a point.
+
+    Examples:
+        >>> from softoverlap.app.cohort import ScoreSettings
+        >>> [takes_points(ScoreSettings(hit=hit)) for hit in ("ball_centreness", "ball_iou")]
+        [True, False]
+    """
+    by_centre = (ball_centreness, centre_in_mask, centre_within_radius)
+    return any(hit_of_boxes(settings).overlap is rule for rule in by_centre)
 
 
 def is_any_voxel(settings: ScoreSettings) -> bool:

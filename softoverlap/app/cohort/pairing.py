@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from softoverlap._checks import refusal
 from softoverlap.app.cohort.bids import pair_by_entities
+from softoverlap.app.cohort.case_names import shown, unlisted
 from softoverlap.app.cohort.hints import pattern_hint
 from softoverlap.app.cohort.one_file import file_error, is_same_file
+from softoverlap.app.cohort.patterns import one_form
 from softoverlap.app.cohort.sides import Side, SideFile, cases_of_list, file_name, find_side
 from softoverlap.images import Unpaired, is_dicom_folder
 
@@ -85,6 +87,7 @@ def find_pairs(
     pred_pattern: str | None = None,
     truth_pattern: str | None = None,
     output: str | os.PathLike[str] | None = None,
+    cases: Iterable[str] | None = None,
 ) -> PairTable:
     """Pair predictions with truths, without reading an image.
 
@@ -98,7 +101,8 @@ def find_pairs(
     (.json) if there is no image at all or if a pattern names them. A folder that directly contains
     DICOM slices counts as a file. Names that differ only in their Unicode form are one name.
     A side may be one CSV with the boxes of all cases, named in each row: ours, or LUNA16's
-    `annotations.csv`; cases without a row there are cases without boxes.
+    `annotations.csv`; cases without a row there are cases without boxes. Cases that neither side
+    names count where `cases` does.
 
     Args:
         pred: Predictions.
@@ -108,6 +112,9 @@ def find_pairs(
         truth_pattern: The same for the truths, also with `{rater}`: `{case}_rater{rater}.nii.gz`.
         output: Folder for the results. If it is below one of the folders, its contents are skipped.
             If it is one of the folders, or an earlier run wrote there, only results are skipped.
+        cases: All cases, such as `read_case_names` gives; others are skipped, and those without a
+            row in a CSV are cases without boxes, also if neither side names them. None means those
+            of both sides.
 
     Returns:
         Every case; one without a partner, with two files, with one file for both sides, or with a
@@ -116,7 +123,7 @@ def find_pairs(
     Raises:
         FileNotFoundError: If a file or a folder does not exist.
         ValueError: If a pattern does not contain `{case}`, a side has no files, no case is on both
-            sides, or both sides are the same.
+            sides, both sides are the same, or `cases` names none of a side.
 
     Examples:
         >>> import tempfile
@@ -135,6 +142,10 @@ def find_pairs(
         _check_apart(Path(pred), Path(truth), "file")
         lists = [cases_of_list(Path(side)) for side in (pred, truth)]
         if not all(lists):
+            if cases is not None:
+                raise refusal(
+                    "cases", f"must be left out for one pair of files, got {pred}, {truth}"
+                )
             return PairTable((_of_two_files(Path(pred), Path(truth), {*lists[0], *lists[1]}),))
     texts = os.fspath(pred), os.fspath(truth)
     if not (pred_pattern or truth_pattern) and all(map(os.path.isdir, texts)):
@@ -145,7 +156,7 @@ def find_pairs(
     truths = find_side(
         texts[1], truth_pattern, "truth", raters=True, other=texts[0], output=output
     )  # fmt: skip
-    return _paired_sides(preds, truths)
+    return _paired_sides(preds, truths, None if cases is None else {*map(one_form, cases)})
 
 
 def _of_two_files(pred: Path, truth: Path, listed: set[str]) -> ScorePair:
@@ -156,8 +167,8 @@ def _of_two_files(pred: Path, truth: Path, listed: set[str]) -> ScorePair:
     return ScorePair(case, pred, (truth,))
 
 
-def _paired_sides(preds: Side, truths: Side) -> PairTable:
-    """Every case of both sides; some have an error."""
+def _paired_sides(preds: Side, truths: Side, cases: Set[str] | None) -> PairTable:
+    """Every case of both sides, or that is listed; some have an error."""
     names = [{file.name for file in side.files} for side in (preds, truths)]
     if not preds.fixed:
         preds.call_as_cases(names[1])
@@ -167,19 +178,37 @@ def _paired_sides(preds: Side, truths: Side) -> PairTable:
     pair_by_entities(preds, truths)
     sides = (preds.by_case(truths), truths.by_case(preds))
     has_list = preds.is_list or truths.is_list  # the name of a table holds no case
-    if not set(sides[0]) & set(sides[1]):
+    if cases is not None:
+        _check_listed(sides, cases)
+    elif not set(sides[0]) & set(sides[1]):
         hint = "" if has_list else pattern_hint(preds, truths, more_than=0)
         raise _nothing_matches(sides, hint)
+    passed_by = [*preds.passed_by, *truths.passed_by]
+    if cases is not None:
+        passed_by += [file for side in sides for file in unlisted(side, cases)]
     if has_list:
-        preds.list_all(truths)
-        truths.list_all(preds)
+        names = [file.name for side in (preds, truths) for file in side.files]
+        preds.list_all(cases or names)
+        truths.list_all(cases or names)
         sides = (preds.by_case(truths), truths.by_case(preds))
-    pairs = [_paired(case, *sides) for case in sorted({*sides[0], *sides[1]})]
+    every = {*sides[0], *sides[1]} if cases is None else cases
+    pairs = [_paired(case, *sides) for case in sorted(every)]
     errors = {pair.error for pair in pairs}
     paired = sum(pair.error is None for pair in pairs)
     odd = {NO_PREDICTION, NO_TRUTH} <= errors and not has_list
     hint = pattern_hint(preds, truths, more_than=paired) if odd else ""
-    return PairTable(tuple(pairs), tuple(preds.passed_by + truths.passed_by), hint)
+    return PairTable(tuple(pairs), tuple(passed_by), hint)
+
+
+def _check_listed(sides: Sequence[Mapping[str, list[SideFile]]], cases: Set[str]) -> None:
+    """A list of cases must name some of each side: else names are of another kind."""
+    for name, side in zip(("pred", "truth"), sides, strict=True):
+        if not cases & side.keys():
+            raise refusal(
+                "cases",
+                f"must name some cases of `{name}=`, got {shown(sorted(cases))}, and there "
+                f"{shown(sorted(side))}",
+            )
 
 
 def _check_apart(pred: Path, truth: Path, what: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -96,13 +96,13 @@ class Side:
                 file.name, file.rater = match["case"], match["rater"]
                 file.long_name = file.long_name.removesuffix(f"_rater{file.rater}")
 
-    def list_all(self, other: Side) -> None:
-        """Cases without a row are cases without boxes."""
+    def list_all(self, cases: Iterable[str]) -> None:
+        """Of these cases, those without a row are cases without boxes."""
         if self.is_list:
             listed = {file.name for file in self.files}
             table = self.files[0].path
-            names = dict.fromkeys(file.name for file in other.files)
-            self.files += [SideFile(table, name, name) for name in names if name not in listed]
+            names = (name for name in dict.fromkeys(cases) if name not in listed)
+            self.files += [SideFile(table, name, name) for name in names]
 
     def ambiguous(self) -> set[str]:
         """Names shared by several files that are not raters of one case."""

@@ -63,7 +63,8 @@ def read_box_files(
         path: The file.
         format: One of `FORMATS`; by default recognised from suffix and content.
         image: The scan of the boxes, or a folder with CASE.nii.gz for each case.
-        affine: Voxel indices to RAS mm of every case, instead of `image`, shape (4, 4).
+        affine: Voxel indices to RAS mm of every case, instead of `image`, shape (4, 4); a warning
+            says so where there are several.
         frame: For MONAI's lists: `"RAS"` or `"LPS"`.
         axis_order: For COCO: `"xyz"` if x is the first tensor axis, `"zyx"` if it is the last.
         score_table: For label maps: the table of scores.
@@ -84,9 +85,21 @@ def read_box_files(
         >>> list(read_box_files(path))
         ['sub-01', 'sub-02']
     """
+    hints = _hints(image, affine, frame, axis_order, score_table)
+    files = _warned_box_files(path, format, hints)
+    if affine is not None and len(files) > 1:
+        warn_of((
+            f"{path} holds {len(files)} cases, all read with the one affine given, though scans "
+            "differ: name a folder with the scan of each with `image=`",
+        ))  # fmt: skip
+    return files
+
+
+def _warned_box_files(
+    path: str | os.PathLike[str], format: str | None, hints: Hints
+) -> dict[str, BoxFile]:
     if format is not None:
         check_choice("format", format, FORMATS)
-    hints = _hints(image, affine, frame, axis_order, score_table)
     files = noted_box_files(Path(path), format, hints)
     for file in files.values():
         warn_of(file.notes)
@@ -135,7 +148,7 @@ def read_boxes(
         case: Which scan, in a file of many.
         format: One of `FORMATS`; by default recognised from suffix and content.
         image: The scan of the boxes, or a folder with CASE.nii.gz for each case.
-        affine: Voxel indices to RAS mm of every case, instead of `image`, shape (4, 4).
+        affine: Voxel indices to RAS mm of this scan, instead of `image`, shape (4, 4).
         frame: For MONAI's lists: `"RAS"` or `"LPS"`.
         axis_order: For COCO: `"xyz"` if x is the first tensor axis, `"zyx"` if it is the last.
         score_table: For label maps: the table of scores.
@@ -156,16 +169,19 @@ def read_boxes(
         >>> file.boxes.shape, file.case
         (torch.Size([0, 6]), 'sub-01')
     """
-    files = read_box_files(
-        path, format=format, image=image, affine=affine, frame=frame, axis_order=axis_order,
-        score_table=score_table,
-    )  # fmt: skip
+    hints = _hints(image, affine, frame, axis_order, score_table)
+    files = _warned_box_files(path, format, hints)
     if case is not None and case in files:
         return files[case]
     if case is not None or len(files) != 1:
         names = ", ".join(list(files)[:5]) + (", ..." if len(files) > 5 else "")
-        wanted = "name one of its cases" if case is None else f"hold the case {case!r}"
-        raise ValueError(f"{path} must {wanted}, got {len(files)}: {names}")
+        if case is None and files:
+            raise ValueError(
+                f"{path} holds {len(files)} cases: name one with `case=`, or read all with "
+                f"read_box_files, got: {names}"
+            )
+        wanted = "a case" if case is None else f"the case {case!r}"
+        raise ValueError(f"{path} must hold {wanted}, got {len(files)}: {names or 'none'}")
     return next(iter(files.values()))
 
 

@@ -3,13 +3,15 @@
 A nodule is a ball around a point. Its box is the smallest one along the voxel axes of its scan, so
 the scans are needed: a folder with SERIESUID.mhd for each, of which the challenge has ten. Series
 without a scan there are left out, and a note names them. A column `probability`, as in the files of
-results, is the score. Lists of points without diameters, such as `candidates.csv`, hold no boxes.
+results, is the score. A ball of diameter 0 is a point, as a found one may be. Lists without
+diameters, such as `candidates.csv`, are read where the caller says that points are meant.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from unicodedata import normalize
 
 import torch
 from jaxtyping import Float64
@@ -32,6 +34,8 @@ from softoverlap.images.texts import TextTable
 _CENTRE = ("coordx", "coordy", "coordz")
 SERIES = "seriesuid"
 _DIAMETER, _SCORE = "diameter_mm", "probability"
+_Lines = list[tuple[int, Mapping[str, str]]]
+"""Rows of the list, each with its number."""
 _NAMED = 3
 """Series without a scan that a note names."""
 
@@ -43,7 +47,8 @@ def is_list(columns: Sequence[str]) -> bool:
 
 def read(path: Path, table: TextTable, hints: Hints) -> dict[str, BoxFile]:
     """Read the nodules of every series whose scan is there."""
-    if missing := {SERIES, _DIAMETER} - set(table.columns):
+    needed = {SERIES} if hints.points else {SERIES, _DIAMETER}
+    if missing := needed - set(table.columns):
         raise ValueError(
             f"{path} must have the columns {SERIES} and {_DIAMETER}, since a point has no size, "
             f"got none called {' or '.join(sorted(missing))}"
@@ -51,20 +56,36 @@ def read(path: Path, table: TextTable, hints: Hints) -> dict[str, BoxFile]:
     if hints.frame not in (None, "LPS"):
         raise refusal("frame", f"must be that of {path} itself, LPS, got {hints.frame}")
     check_cells(path, table, "in LPS mm", ("lps", "mm"))
-    series: dict[str, list[tuple[int, Mapping[str, str]]]] = {}
+    known = (*_CENTRE, SERIES, _DIAMETER, _SCORE, *UNITS, *SPACES)
+    left = others([dict.fromkeys(table.columns)], known)
+    return with_notes(
+        _files(path, _series(path, table, hints.case), hints), notes_on_others(path, left)
+    )
+
+
+def series_of_points(path: Path, table: TextTable) -> tuple[str, ...]:
+    """The series in which a ball has no size: a diameter of 0, or none as no column says it."""
+    return tuple(
+        name
+        for name, lines in _series(path, table).items()
+        if any(_diameter(path, line, row) == 0 for line, row in lines)
+    )
+
+
+def _series(path: Path, table: TextTable, only: str | None = None) -> dict[str, _Lines]:
+    """The lines of each series, or of one; without a column of diameters, these are 0."""
+    series: dict[str, _Lines] = {}
+    given = {} if _DIAMETER in table.columns else {_DIAMETER: "0"}
     for line, row in zip(table.lines, table.rows, strict=True):
         name = row.get(SERIES, "").strip()
         if not name:
             raise ValueError(f"{path} must have a {SERIES} in each line, got none in line {line}")
-        series.setdefault(name, []).append((line, row))
-    known = (*_CENTRE, SERIES, _DIAMETER, _SCORE, *UNITS, *SPACES)
-    left = others([dict.fromkeys(table.columns)], known)
-    return with_notes(_files(path, series, hints), notes_on_others(path, left))
+        if only is None or only in (name, normalize("NFC", name)):
+            series.setdefault(name, []).append((line, {**row, **given}))
+    return series
 
 
-def _files(
-    path: Path, series: Mapping[str, list[tuple[int, Mapping[str, str]]]], hints: Hints
-) -> dict[str, BoxFile]:
+def _files(path: Path, series: Mapping[str, _Lines], hints: Hints) -> dict[str, BoxFile]:
     """The series of the scan that the caller named, or of those in the folder."""
     scan = "" if hints.image is None else bare_name(hints.image)
     chosen = {scan: series[scan]} if scan in series else series
@@ -87,18 +108,14 @@ def _files(
     return files
 
 
-def _file(
-    path: Path, name: str, lines: list[tuple[int, Mapping[str, str]]], affine: Tensor
-) -> BoxFile:
+def _file(path: Path, name: str, lines: _Lines, affine: Tensor) -> BoxFile:
     centres = torch.tensor(
         [[number_cell(path, line, row, axis) for axis in _CENTRE] for line, row in lines],
         dtype=torch.float64,
     )
     diameters = torch.tensor(
-        [number_cell(path, line, row, _DIAMETER) for line, row in lines], dtype=torch.float64
+        [_diameter(path, line, row) for line, row in lines], dtype=torch.float64
     )
-    if (diameters <= 0).any():
-        raise ValueError(f"{path} must have diameters above 0, got {diameters.min():g} of {name}")
     scores = [number_cell(path, line, row, _SCORE) for line, row in lines if row.get(_SCORE)]
     return BoxFile(
         checked_boxes(_around(centres, diameters, affine), path),
@@ -106,6 +123,17 @@ def _file(
         affine=affine,
         case=name,
     )
+
+
+def _diameter(path: Path, line: int, row: Mapping[str, str]) -> float | int:
+    """The diameter of a ball, 0 of a point."""
+    diameter = number_cell(path, line, row, _DIAMETER)
+    if diameter < 0:
+        raise ValueError(
+            f"{path} must have diameters of at least 0, got {diameter:g} of {row[SERIES].strip()} "
+            f"in line {line}"
+        )
+    return diameter
 
 
 def _around(

@@ -156,6 +156,10 @@ class Hints:
     frame: str | None = None
     axis_order: str | None = None
     scores: Path | None = None
+    case: str | None = None
+    """The only case that is wanted; LUNA16's lists, which may be long, read no other."""
+    points: bool = False
+    """Whether balls without a diameter are points, in LUNA16's lists."""
 
 
 def bare_name(path: str | os.PathLike[str]) -> str:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,7 @@ from softoverlap.images.formats.record import (
     number_rows,
     with_notes,
 )
-from softoverlap.images.texts import plain_columns, read_table, write_table
+from softoverlap.images.texts import TextTable, plain_columns, read_text, table_of, write_table
 
 _KNOWN = (
     "case", "score", "label", "ignored", "above", "outcome", "lesion", "box", "volume_mm3",
@@ -62,7 +63,7 @@ def _rows(case: str, file: BoxFile) -> list[list[Any]]:
 
 def read(path: Path, hints: Hints) -> dict[str, BoxFile]:
     """Read every case with a row; rows without a case belong to one named after the file."""
-    table = plain_columns(path, read_table(path))
+    table = _plain_table(path)
     if luna16.is_list(table.columns):
         return luna16.read(path, table, hints)
     names = _axes(path, table.columns)
@@ -82,9 +83,30 @@ def read(path: Path, hints: Hints) -> dict[str, BoxFile]:
     return with_notes(by_case, notes_on_others(path, left))
 
 
+def _plain_table(path: Path) -> TextTable:
+    """The table with plain names of columns, as all functions here read it."""
+    return _parsed(path, read_text(path, "CSV"))
+
+
+@lru_cache(maxsize=2)
+def _parsed(path: Path, text: str) -> TextTable:
+    """Kept for both sides of a cohort: a list of all cases is read for each case anew."""
+    return plain_columns(path, table_of(path, text))
+
+
 def is_in_mm(path: Path) -> bool:
     """Whether a table is LUNA16's list, and not in voxels."""
-    return luna16.is_list(plain_columns(path, read_table(path)).columns)
+    return luna16.is_list(_plain_table(path).columns)
+
+
+def listed_points(path: Path) -> tuple[str, ...]:
+    """The series with points, which have no size, in a list of LUNA16; none of another table.
+
+    Raises:
+        ValueError: If it is no table, or a diameter is no number of at least 0.
+    """
+    table = _plain_table(path)
+    return luna16.series_of_points(path, table) if luna16.is_list(table.columns) else ()
 
 
 def listed_cases(path: Path) -> tuple[str, ...]:
@@ -93,7 +115,7 @@ def listed_cases(path: Path) -> tuple[str, ...]:
     Raises:
         ValueError: If it is no table.
     """
-    table = plain_columns(path, read_table(path))
+    table = _plain_table(path)
     column = luna16.SERIES if luna16.is_list(table.columns) else "case"
     cases = dict.fromkeys(row.get(column, "").strip() for row in table.rows)
     return () if "" in cases else tuple(cases)

@@ -77,6 +77,7 @@ LOOPS = [
     ["score", "p", "t", "--output", "loop/inside"],
     ["score", "--table", "loop.csv", "--output", "o"],
     ["score", "p", "t", "--patients", "loop.csv", "--output", "o"],
+    ["score", "p", "t", "--cases", "loop.csv", "--output", "o"],
     ["score", "p/{case}.nii", "loop/{case}.nii", "--output", "o"],
     ["boxes", "p", "--output", "loop"],
     ["boxes", "p", "--output", "about/inside"],

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from softoverlap.app.cohort import find_pairs, score_case
+from softoverlap.app.cohort import ScoreSettings, find_pairs, score_case
 from softoverlap.images import BoxFile, read_boxes, save_nifti, write_box_files, write_boxes
 from tests.support.pairs import errors
 
@@ -39,8 +39,8 @@ def found_boxes(folder: Path, nodules: Path, *cases: str) -> Path:
     return folder
 
 
-def found(pair):
-    row = score_case(pair).rows[0]
+def found(pair, settings=None):
+    row = score_case(pair, settings).rows[0]
     return row["lesions"], row["lesions_found"], row["false_positives"]
 
 
@@ -106,3 +106,59 @@ def test_a_table_that_names_no_case_is_no_side(tmp_path, nodules):
     (tmp_path / "bare.csv").write_text("axis0_min,axis0_max\n0,1\n")
     with pytest.raises(FileNotFoundError, match="must be a folder"):
         find_pairs(folder, tmp_path / "bare.csv")
+
+
+POINTS = "seriesuid,coordX,coordY,coordZ,probability\n1.3.6.8,11,-24,18,0.9\n1.3.6.8,0,0,0,0.8\n"
+
+
+def test_points_are_found_in_masks_by_distance(tmp_path, nodules):
+    mask = torch.zeros(60, 40, 40)
+    for box in read_boxes(nodules, case="1.3.6.8", affine=AFFINE).boxes.round().int().tolist():
+        mask[tuple(slice(low, high) for low, high in zip(box[:3], box[3:], strict=True))] = 1
+    (tmp_path / "truth").mkdir()
+    save_nifti(tmp_path / "truth/1.3.6.8.nii.gz", mask, AFFINE)
+    (tmp_path / "found.csv").write_text(POINTS)
+    (pair,) = find_pairs(tmp_path / "found.csv", tmp_path / "truth").matched
+    for hit in ("ball_centreness", "centre_within_radius", "centre_in_mask"):
+        assert found(pair, ScoreSettings(hit=hit)) == (2, 1, 1)
+
+
+def test_cases_that_neither_list_names_are_scans_without_boxes(tmp_path, nodules):
+    (tmp_path / "found.csv").write_text(POINTS)
+    names = ["1.3.6.8", "1.3.6.1"]
+    table = find_pairs(tmp_path / "found.csv", nodules, cases=names)
+    assert [pair.case for pair in table.matched] == sorted(names)
+    distance = ScoreSettings(hit="ball_centreness")
+    assert [found(pair, distance) for pair in table.matched] == [(0, 0, 0), (2, 1, 1)]
+    assert [file.reason for file in table.passed_by] == ["not among the listed cases: 1.3.6.9"]
+
+
+def test_of_a_folder_the_listed_cases_are_scored(tmp_path, nodules):
+    folder = found_boxes(tmp_path / "found", nodules, "1.3.6.8", "1.3.6.7")
+    table = find_pairs(folder, nodules, cases=["1.3.6.8", "1.3.6.5"])
+    assert errors(table) == {"1.3.6.5": "no prediction"}
+    assert [pair.case for pair in table.matched] == ["1.3.6.8"]
+    assert {file.path.name for file in table.passed_by} == {"1.3.6.7_boxes.json", nodules.name}
+
+
+@pytest.mark.bad_input
+def test_a_point_that_cannot_be_scored_names_its_case(tmp_path, nodules):
+    (tmp_path / "found.csv").write_text(POINTS + "1.3.6.9,0,0,0,0.8\n")
+    pair = next(p for p in find_pairs(tmp_path / "found.csv", nodules) if p.case == "1.3.6.9")
+    with pytest.raises(ValueError, match=r"got a point in 1\.3\.6\.9: a point has no size"):
+        score_case(pair)
+    nodules.write_text(NODULES.replace("18,9\n1.3.6.8", "18,0\n1.3.6.8"))
+    case = {pair.case: pair for pair in find_pairs(tmp_path / "found.csv", nodules)}
+    distance = ScoreSettings(hit="ball_centreness")
+    with pytest.raises(ValueError, match=r"as it is the truth, got a point in 1\.3\.6\.8"):
+        score_case(case["1.3.6.8"], distance)
+    assert found(case["1.3.6.9"], distance) == (1, 0, 1)
+
+
+@pytest.mark.bad_input
+def test_a_list_in_mm_beside_one_without_an_affine_names_the_case(tmp_path, nodules):
+    files = {"1.3.6.9": BoxFile(torch.tensor([[1.0, 2, 3, 4, 6, 7]]).double())}
+    write_box_files(tmp_path / "all.csv", files)
+    pair = next(p for p in find_pairs(nodules, tmp_path / "all.csv") if p.case == "1.3.6.9")
+    with pytest.raises(ValueError, match=r"annotations\.csv needs the affine of 1\.3\.6\.9, since"):
+        score_case(pair)

@@ -88,7 +88,8 @@ def test_every_series_whose_scan_is_there_is_read_and_the_others_are_told(tmp_pa
         UserWarning, match=r"2 series left out, of which .*1\.1\.nii\.gz has no scan: 1\.2"
     ):
         assert list(read_box_files(path, image=scans / "1.1.nii.gz")) == ["1.1"]
-    assert list(read_box_files(path, affine=AFFINES["plain"])) == ["1.1", "1.2", "1.3"]
+    with pytest.warns(UserWarning, match="holds 3 cases, all read with the one affine given"):
+        assert list(read_box_files(path, affine=AFFINES["plain"])) == ["1.1", "1.2", "1.3"]
     (tmp_path / "empty").mkdir()
     with pytest.raises(FileNotFoundError, match=r"empty must hold the scan 1\.3\.nii\.gz"):
         read_box_files(path, image=tmp_path / "empty")
@@ -112,7 +113,7 @@ def test_other_columns_of_a_list_are_told(tmp_path):
     ("text", "options", "message"),
     [
         (f"{HEADER}1,0,0,0,4\n", {}, "needs the affine of 1, since its format is in mm"),
-        (f"{HEADER}1,0,0,0,-1\n", {"affine": torch.eye(4)}, "must have diameters above 0, got -1"),
+        (f"{HEADER}1,0,0,0,-1\n", {"affine": torch.eye(4)}, "of at least 0, got -1 of 1 in line 2"),
         (f"{HEADER}1,0,0,0,\n", {"affine": torch.eye(4)}, "a number as diameter_mm in line 2"),
         (f"{HEADER}1,0,0,0,nan\n", {"affine": torch.eye(4)}, "must hold finite coordinates"),
         (f"{HEADER}1,0,x,0,4\n", {"affine": torch.eye(4)}, "a number as coordy in line 2, got 'x'"),
@@ -193,3 +194,19 @@ def test_an_empty_list_holds_no_case(tmp_path):
     assert read_box_files(list_file(tmp_path / "a.csv"), affine=AFFINES["plain"]) == {}
     write_boxes(tmp_path / "b.csv", torch.zeros(0, 6), case="a")
     assert read_box_files(tmp_path / "b.csv") == {}
+
+
+def test_a_diameter_of_0_is_a_point(tmp_path):
+    path = list_file(tmp_path / "a.csv", "1,-3,-2,4,0")
+    assert read_boxes(path, affine=torch.eye(4)).boxes.tolist() == [[3.5, 2.5, 4.5] * 2]
+
+
+@pytest.mark.bad_input
+def test_one_affine_and_one_case_of_a_list_are_read_without_a_word(tmp_path, recwarn):
+    path = list_file(tmp_path / "a.csv", "1,0,0,0,4", "2,0,0,0,4")
+    assert read_boxes(path, case="2", affine=AFFINES["plain"]).case == "2"
+    with pytest.raises(ValueError, match=r"holds 2 cases: name one .* read_box_files, got: 1, 2"):
+        read_boxes(path, affine=AFFINES["plain"])
+    assert not recwarn.list
+    with pytest.raises(ValueError, match=r"b\.csv must hold a case, got 0: none"):
+        read_boxes(list_file(tmp_path / "b.csv"), affine=AFFINES["plain"])

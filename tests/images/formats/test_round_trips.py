@@ -115,7 +115,9 @@ def test_files_of_many_cases_keep_them_apart(tmp_path, name):
         )
         assert file.case == case
     assert torch.equal(read_boxes(path, case="sub-02").scores, SCORES[1:])
-    with pytest.raises(ValueError, match="must name one of its cases, got 2: sub-01, sub-02"):
+    with pytest.raises(
+        ValueError, match="holds 2 cases: name one with `case=`, .* got: sub-01, sub-02"
+    ):
         read_boxes(path)
     with pytest.raises(ValueError, match="must hold the case 'sub-03'"):
         read_boxes(path, case="sub-03")
