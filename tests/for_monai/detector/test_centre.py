@@ -19,7 +19,7 @@ from softoverlap.for_monai import (
     lesion_target,
 )
 from softoverlap.for_monai.detector import loss_terms
-from softoverlap.for_monai.detector.centre import blurred, grid_axes, heat_map, is_peak
+from softoverlap.for_monai.detector.heat import blurred, grid_axes, heat_map, is_peak
 from softoverlap.lesion import Lesion, crop_lesion
 from softoverlap.losses import AmodalBoxLoss, BoxDIoULoss, MaskBoxDiceLoss
 from softoverlap.overlaps import box_iou
