@@ -6,30 +6,23 @@ import torch
 from jaxtyping import Bool, Float, Shaped
 from torch import Tensor
 
-from softoverlap._autograd import held
+from softoverlap._autograd import widened
 from softoverlap._checks import check_number, check_tensors, refusal, should_validate
-from softoverlap._types import accumulation_dtype, plain
+from softoverlap._types import plain
 
 
 def mass(densities: Shaped[Tensor, "densities cells"]) -> Float[Tensor, "densities"]:
     """Sum of all cells, float64."""
-    return held(_wide(densities).sum(dim=1, dtype=torch.float64))
+    return widened(densities).sum(dim=1)
 
 
 def shared_mass(
     a: Shaped[Tensor, "densities cells"], b: Shaped[Tensor, "densities cells"]
 ) -> Float[Tensor, "densities"]:
     """Σ min(a, b): equal densities share the gradient, but at 0, where both can only rise."""
-    a, b = _wide(a, b), _wide(b, a)
+    a, b = widened(a), widened(b)
     nothing = (a == 0) & (b == 0)
-    return held(torch.where(nothing, a * b, torch.minimum(a, b)).sum(dim=1, dtype=torch.float64))
-
-
-def _wide(densities: Tensor, other: Tensor | None = None) -> Tensor:
-    """In a type that holds both: counts in float64, halves in float32."""
-    both = [densities] if other is None else [densities, other]
-    counts = not all(each.is_floating_point() or each.dtype == torch.bool for each in both)
-    return densities.to(torch.float64 if counts else accumulation_dtype(*both))
+    return torch.where(nothing, a * b, torch.minimum(a, b)).sum(dim=1)
 
 
 def check_densities(*, validate: bool | None = None, **densities: Tensor) -> None:
