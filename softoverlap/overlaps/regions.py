@@ -207,14 +207,17 @@ def _meet(
         work = a.shape[1] * b.shape[1]
     blocks = zip(*(rows.split(max(1, _AT_ONCE // max(1, work))) for rows in pairs), strict=True)
     shared = torch.cat([share(a[i], b[j]) for i, j in blocks])
-    return shared.double(), size(a).double()[pairs[0]], size(b).double()[pairs[1]]
+    return shared, size(a)[pairs[0]], size(b)[pairs[1]]
 
 
 def _sets(validate: bool | None, **given: Any) -> tuple[Sets, torch.dtype]:
     """Both, and the type of their score."""
     if all(isinstance(each, Tensor) for each in given.values()):
         _check_grids(validate, **given)
-        pred, target = (_Set(_rows_of(one), tuple(one.shape[:-2])) for one in given.values())
+        pred, target = (
+            _Set(regions.cells(one if one.ndim == 3 else one[None]), tuple(one.shape[:-2]))
+            for one in map(plain, given.values())
+        )
         return (pred, target), score_dtype(*given.values())
     many = {name: _polygons(name, each) for name, each in given.items()}
     pred, target = (
@@ -224,12 +227,6 @@ def _sets(validate: bool | None, **given: Any) -> tuple[Sets, torch.dtype]:
     polygons = [polygon for each in many.values() for polygon in each]
     rings = [ring for polygon in polygons for ring in (polygon.outer, *polygon.holes)]
     return (pred, target), score_dtype(*rings)
-
-
-def _rows_of(density: Tensor) -> Tensor:
-    """The cells of each density in a row."""
-    many = plain(density) if density.ndim == 3 else plain(density)[None]
-    return many.flatten(1)
 
 
 def _polygons(name: str, given: Any) -> Sequence[Polygon]:

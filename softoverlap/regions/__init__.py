@@ -1,6 +1,7 @@
 """Regions of the plane or of a torus: polygons with holes, and densities on grids."""
 
 from softoverlap.regions.densities import (
+    cells,
     check_densities,
     highest_density_region,
     mass,
@@ -12,6 +13,7 @@ from softoverlap.regions.polygon import Polygon, check_on_torus, edges_of
 __all__ = [
     "Polygon",
     "area",
+    "cells",
     "check_densities",
     "check_on_torus",
     "edges_of",

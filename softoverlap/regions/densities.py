@@ -11,16 +11,20 @@ from softoverlap._checks import check_number, check_tensors, refusal, should_val
 from softoverlap._types import plain
 
 
-def mass(densities: Shaped[Tensor, "densities cells"]) -> Float[Tensor, "densities"]:
-    """Sum of all cells, float64."""
-    return widened(densities).sum(dim=1)
+def cells(densities: Shaped[Tensor, "densities rows columns"]) -> Float[Tensor, "densities cells"]:
+    """The cells of each in a row, float64; their gradient is what their own type can hold."""
+    return widened(densities).flatten(1)
+
+
+def mass(densities: Float[Tensor, "densities cells"]) -> Float[Tensor, "densities"]:
+    """Sum of all cells."""
+    return densities.sum(dim=1)
 
 
 def shared_mass(
-    a: Shaped[Tensor, "densities cells"], b: Shaped[Tensor, "densities cells"]
+    a: Float[Tensor, "densities cells"], b: Float[Tensor, "densities cells"]
 ) -> Float[Tensor, "densities"]:
     """Σ min(a, b): equal densities share the gradient, but at 0, where both can only rise."""
-    a, b = widened(a), widened(b)
     nothing = (a == 0) & (b == 0)
     return torch.where(nothing, a * b, torch.minimum(a, b)).sum(dim=1)
 
