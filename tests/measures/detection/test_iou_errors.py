@@ -140,7 +140,9 @@ def test_scans_without_lesions_or_boxes_are_taken(count):
 def test_what_is_in_view_must_be_said_and_fit():
     with pytest.raises(ValueError, match=r"targets\[0\] must have one of the keys \['visible', 'o"):
         errors(LESIONS, LESIONS)
-    with pytest.raises(ValueError, match=r"targets\[0\]\['visible'\] must be one box, .* or one for"):
+    with pytest.raises(
+        ValueError, match=r"targets\[0\]\['visible'\] must be one box, .* or one for"
+    ):
         errors(LESIONS, LESIONS, visible=IMAGE.expand(2, 4))
     with pytest.raises(TypeError, match=r"targets\[0\]\['occluders'\] must be a torch.Tensor"):
         errors(LESIONS, LESIONS, occluders=[[0, 0, 1, 1]])
