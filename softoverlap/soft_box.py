@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import reduce
+from numbers import Integral
 from typing import Any
 
 import torch
@@ -36,6 +37,9 @@ def soft_boxes(
     mean: Boxes, deviation: Tensor | float | int = 0.0, *, validate: bool | None = None
 ) -> SoftBoxRows:
     """Soft boxes from the mean and the deviation of each face.
+
+    They are kept as mean less and plus deviation, so a deviation below the rounding of the
+    coordinates is lost: in float32 one of 1e-5 at a coordinate of 500.
 
     Args:
         mean: Boxes in 2D or 3D, minima, then maxima, shape (N, 2 * ndim).
@@ -179,7 +183,7 @@ def soft_box_masks(
         Probabilities, in float32 or wider, shape (N, *spatial_size).
 
     Raises:
-        ValueError: If these are no soft boxes, or the size does not have one side for each axis.
+        ValueError: If these are no soft boxes, or the size is not one whole side for each axis.
 
     Examples:
         >>> import torch
@@ -188,6 +192,10 @@ def soft_box_masks(
         tensor([[[0.0000, 0.9252, 0.6844, 0.3156, 0.0748]]])
     """
     check_soft_boxes(boxes=boxes, validate=validate)
+    if not all(isinstance(side, Integral | torch.SymInt) and side >= 0 for side in spatial_size):
+        raise ValueError(
+            f"spatial_size must hold whole numbers of at least 0, got {tuple(spatial_size)}"
+        )
     found, *others = voxel_shares(plain(boxes), spatial_size)
     for share in others:
         found = found[..., None] * share.view(len(boxes), *[1] * (found.ndim - 1), share.shape[1])

@@ -79,10 +79,11 @@ class OutcomesMetric(CumulativeRows):
         rows = list(outcomes.rows())
         columns = rows[0].shape[1]
         before = self._buffers[0][0].shape[1] if self._buffers else columns
-        if columns != before:  # two an axis
+        if columns != before:
+            an_axis = outcomes.boxes.shape[1] // outcomes.ndim
             raise ValueError(
                 f"y must hold boxes of as many axes as before, "
-                f"{outcomes.ndim + (before - columns) // 2}, got {outcomes.ndim}"
+                f"{outcomes.ndim + (before - columns) // an_axis}, got {outcomes.ndim}"
             )
         return rows
 
@@ -93,7 +94,10 @@ class OutcomesMetric(CumulativeRows):
             raise ValueError("predictions must hold at least one scan, got none")
         matching = self.measure.matching
         return Outcomes.from_rows(
-            (boxes, lesions, scans), thresholds=matching.thresholds, size_classes=matching.sizes
+            (boxes, lesions, scans),
+            thresholds=matching.thresholds,
+            size_classes=matching.sizes,
+            soft=matching.kind == "soft",
         )
 
     def details(self) -> Any:

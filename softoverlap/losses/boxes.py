@@ -19,6 +19,7 @@ from softoverlap.losses.reduction import ReducedLoss, power
 from softoverlap.overlaps import (
     BoxLikeOverlap,
     BoxOverlap,
+    SoftBoxOverlap,
     box_ciou,
     box_diou,
     box_eiou,
@@ -320,7 +321,8 @@ class RotatedBoxDIoULoss(BoxLoss):
 
 def per_box(name: str, loss: BoxLoss) -> BoxLoss:
     """A copy that returns every box and does not look at values, which are looked at before."""
-    if not isinstance(loss, BoxLoss) or not isinstance(loss.overlap, BoxOverlap):
+    overlap = loss.overlap if isinstance(loss, BoxLoss) else None
+    if not isinstance(overlap, BoxOverlap) or isinstance(overlap, SoftBoxOverlap):
         raise TypeError(f"{name} must be a loss of axis-aligned boxes, got {type(loss).__name__}")
     alone = copy.copy(loss)
     alone.reduction, alone.validate = "none", False

@@ -13,7 +13,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Bool, Float, Shaped
@@ -40,12 +40,16 @@ from softoverlap.overlaps import (
     MaskRotatedBoxOverlap,
     Overlap,
     RotatedBoxOverlap,
+    SoftBoxOverlap,
     box_iou,
     overlap_named,
     overlap_names,
 )
 
 Criterion = Callable[..., Any]
+
+BoxKind = Literal["upright", "oriented", "soft"]
+"""What boxes a hit is about; soft ones may be without uncertainty, as upright ones are."""
 
 _RELATIVE = "relative_"
 _CENTRES = {"centre_in_mask": centre_in_mask, "centre_within_radius": centre_within_radius}
@@ -73,11 +77,11 @@ class Hit:
     """What it takes for a found box to hit a lesion.
 
     Args:
-        overlap: One of our overlaps of two boxes, or of a mask and a box, upright or oriented
-            (`rotated_box_iou`, `mask_rotated_box_dice`); `centre_in_mask` or
-            `centre_within_radius`; or a callable that takes the boxes (N, 2 * ndim) and the target
-            of one scan and returns booleans or scores, shape (M, N). Between lesions of two masks:
-            `mask_dice`, `mask_iou` or `any_voxel`.
+        overlap: One of our overlaps of two boxes, or of a mask and a box, upright, soft
+            (`soft_box_iou`) or oriented (`rotated_box_iou`, `mask_rotated_box_dice`);
+            `centre_in_mask` or `centre_within_radius`; or a callable that takes the boxes
+            (N, 2 * ndim) and the target of one scan and returns booleans or scores, shape (M, N).
+            Between lesions of two masks: `mask_dice`, `mask_iou` or `any_voxel`.
         threshold: The lowest score that hits: by default 0.5 for `centre_within_radius`, which is
             its limit, and 0.1 for the others.
         relative: Divide the overlap by the highest that any box reaches for that lesion; for
@@ -133,9 +137,11 @@ class Hit:
             )
 
     @property
-    def oriented(self) -> bool:
-        """Whether it is one of oriented boxes, (N, 5) or (N, 7)."""
-        return isinstance(self.overlap, _ORIENTED)
+    def kind(self) -> BoxKind:
+        """What boxes it is about: "oriented", (N, 5) or (N, 7), "soft", (N, 8) or (N, 12)."""
+        if isinstance(self.overlap, SoftBoxOverlap):
+            return "soft"
+        return "oriented" if isinstance(self.overlap, _ORIENTED) else "upright"
 
     def at(self, threshold: float) -> Hit:
         """The same with another threshold."""

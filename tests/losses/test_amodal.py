@@ -15,6 +15,7 @@ from softoverlap import (
     BoxGIoULoss,
     BoxIoULoss,
     RotatedBoxIoULoss,
+    SoftBoxIoULoss,
     visible_box,
     visible_fraction,
 )
@@ -140,6 +141,10 @@ def test_the_bundle_takes_it_as_the_page_says():
 def test_bad_arguments_are_named():
     with pytest.raises(TypeError, match="box_loss must be a loss of axis-aligned boxes, got Rotat"):
         AmodalBoxLoss(box_loss=RotatedBoxIoULoss())
+    with pytest.raises(
+        TypeError, match="box_loss must be a loss of axis-aligned boxes, got SoftBo"
+    ):
+        AmodalBoxLoss(box_loss=SoftBoxIoULoss())
     with pytest.raises(ValueError, match="box_loss must have no period"):
         AmodalBoxLoss(box_loss=BoxIoULoss(period=360))
     with pytest.raises(ValueError, match="visible_weight must be at least 0 and finite, got -1"):

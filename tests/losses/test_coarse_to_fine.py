@@ -16,6 +16,7 @@ from softoverlap.losses import (
     BoxIoULoss,
     CoarseToFineBoxLoss,
     RotatedBoxIoULoss,
+    SoftBoxIoULoss,
 )
 
 
@@ -223,7 +224,7 @@ def test_bad_input_is_named():
         loss(torch.zeros(1, 4), torch.full((1, 4), float("inf")))
     with pytest.raises(ValueError, match=r"weight must have shape \(1,\), one a box, got \(2,\)"):
         loss(torch.zeros(1, 4), torch.zeros(1, 4), torch.ones(2))
-    for fine in (RotatedBoxIoULoss(), torch.nn.L1Loss()):
+    for fine in (RotatedBoxIoULoss(), SoftBoxIoULoss(), torch.nn.L1Loss()):
         with pytest.raises(TypeError, match="fine must be a loss of axis-aligned boxes, got"):
             CoarseToFineBoxLoss(start=0, end=1, fine=fine)
 

@@ -246,6 +246,12 @@ def test_boxes_of_any_size_and_hardly_any_uncertainty_have_finite_scores_and_gra
     assert faint.grad.abs().max() < 10
 
 
+def test_a_deviation_below_the_rounding_of_the_coordinates_is_lost_as_it_is_said():
+    box = torch.tensor([[500.0, 500.0, 510.0, 510.0]])
+    assert not soft_box_faces(soft_boxes(box, 1e-5))[1].any()
+    assert soft_box_faces(soft_boxes(box.double(), 1e-5))[1].all()
+
+
 def test_nothing_has_no_score():
     nothing = torch.zeros(0, 8, requires_grad=True)
     assert soft_box_iou(nothing, torch.zeros(2, 8)).shape == (0, 2)
@@ -325,6 +331,11 @@ def test_what_is_no_soft_box_is_refused():
         soft_box_mass(soft, torch.zeros(1, 6))
     with pytest.raises(ValueError, match=r"^spatial_size must have 2 sides, one an axis, got"):
         soft_box_masks(soft, (4, 4, 4))
+    for size in ((4, 2.5), (4, -1)):
+        with pytest.raises(
+            ValueError, match=r"^spatial_size must hold whole numbers of at least 0"
+        ):
+            soft_box_masks(soft, size)
     with pytest.raises(ValueError, match=r"^spatial_size must have 2 sides"):
         mask_soft_box_mass(torch.zeros(1, 4), soft)
     with pytest.raises(TypeError, match="unexpected keyword argument 'period'"):

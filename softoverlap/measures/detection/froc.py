@@ -244,7 +244,8 @@ def compute_froc(
             (N, 2 * ndim) and the target of one scan and returns, of shape (M, N), either booleans
             or scores. Criteria with masks need "lesions", or "masks" of shape (M, *spatial). With
             an overlap of oriented boxes, such as `rotated_box_iou`, every "box" is oriented, shape
-            (N, 5) or (N, 7), and targets have no "lesions".
+            (N, 5) or (N, 7), and targets have no "lesions"; with `soft_box_iou` or
+            `soft_box_dice` boxes may be soft, (N, 4 * ndim), whose size is that of their mean.
         threshold: The lowest score that hits, by default the criterion's own, 0.1 for most; None
             where `hit` is a `Hit`, which says it.
         fp_rates: False positives a scan at which to read the sensitivity.

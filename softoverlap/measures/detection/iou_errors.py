@@ -72,7 +72,9 @@ class BoxIoUErrors:
     threshold: float | None = None
 
     def __post_init__(self) -> None:
-        Matching.of(self.hit, self.threshold)
+        kind = Matching.of(self.hit, self.threshold).kind
+        if kind != "upright":
+            raise ValueError(f"hit must be one of upright boxes, which have views, got {kind} ones")
 
     def statistics(
         self, predictions: Sequence[Scan], targets: Sequence[Scan]
@@ -125,8 +127,9 @@ def compute_iou_errors(
         targets: As in `compute_froc`, with whole boxes, and for each scan `"visible"`,
             `"occluders"` or `"occluder_mask"`, or the first one with another, as in
             `visible_fraction`: what is in view of the scan. Ignored lesions do not count.
-        hit: As in `compute_froc`; by default the IoU of the boxes. It matches whole boxes: where
-            the IoU has to reach 0.1, a box within a view of less than a tenth of a lesion misses.
+        hit: As in `compute_froc`, of upright boxes; by default their IoU. It matches whole boxes:
+            where the IoU has to reach 0.1, a box within a view of less than a tenth of a lesion
+            misses.
         threshold: As in `compute_froc`.
 
     Returns:

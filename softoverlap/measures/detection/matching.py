@@ -25,8 +25,9 @@ from softoverlap.measures.detection.scans import (
     several,
 )
 from softoverlap.measures.detection.sizes import ANY_SIZE, SizeClasses
-from softoverlap.measures.hit import AnyHit, Hit, Scan, hit_of
-from softoverlap.overlaps import box_iou, rotated_box_iou
+from softoverlap.measures.hit import AnyHit, BoxKind, Hit, Scan, hit_of
+from softoverlap.overlaps import box_iou, rotated_box_iou, soft_box_iou
+from softoverlap.soft_box import is_soft, soft_box_faces
 
 Thresholds = float | Sequence[float] | str
 
@@ -35,6 +36,8 @@ PRESETS = {
     "nndetection": tuple(round(0.05 * step, 2) for step in range(2, 11)),
 }
 """IoU thresholds by name: 0.5 to 0.95, and 0.1 to 0.5."""
+
+_IOU = {"upright": box_iou, "oriented": rotated_box_iou, "soft": soft_box_iou}
 
 _TIE = 1e-9
 """What the IoU of boxes adds to how well they meet: of equals, the nearer lesion is taken. A box
@@ -80,13 +83,13 @@ class Matching:
         return tuple(hit.threshold for hit in self.hits)
 
     @property
-    def oriented(self) -> bool:
-        """Whether boxes are oriented."""
-        return self.hits[0].oriented
+    def kind(self) -> BoxKind:
+        """What boxes are matched."""
+        return self.hits[0].kind
 
     def outcomes(self, predictions: Sequence[Scan], targets: Sequence[Scan]) -> Outcomes:
         """What hit what in all of the scans."""
-        scans = checked_scans(predictions, targets, oriented=self.oriented)
+        scans = checked_scans(predictions, targets, kind=self.kind)
         return Outcomes.joined(
             [
                 self.of_scan(prediction, target, name=f"targets[{number}]")
@@ -99,17 +102,19 @@ class Matching:
         existence = torch.ones(len(target["label"]), dtype=torch.float64)
         if self.weight is not None:
             existence = existence_of(target, name, required=self.needs_existence)
-        sizes, scores = self.sizes.lesion_sizes(target), column(prediction["label_scores"])
+        mean_boxes, means = self._mean(prediction["box"]), {**target}
+        means["box"] = self._mean(target["box"])
+        sizes, scores = self.sizes.lesion_sizes(means), column(prediction["label_scores"])
         ignored, boxes = ignored_of(target, name), column(prediction["box"])
         quality, hits, same = self._hits(prediction, target)
         counted = hits & ((existence > 0) & ~ignored)[:, None]
         outcome, lesion = greedy(quality, counted, self.sizes.outside(sizes), scores, boxes)
         none = lesion < 0
         if ignored.any():
-            met = hits | (same & centred_in(boxes, target))
+            met = hits | (same & centred_in(mean_boxes, means))
             outcome[none & _meeting(met, ignored)] = IGNORED
         if self.sizes.edges:
-            outside = self.sizes.outside(self.sizes.box_sizes(prediction["box"], target))
+            outside = self.sizes.outside(self.sizes.box_sizes(mean_boxes, means))
             outcome[outside.mT[:, :, None] & none] = IGNORED
         return Outcomes(
             boxes=boxes,
@@ -125,7 +130,14 @@ class Matching:
             scans=torch.tensor([hits.shape[:0:-1]]),
             thresholds=self.thresholds,
             size_classes=self.sizes,
+            soft=self.kind == "soft",
         )
+
+    def _mean(self, boxes: Tensor) -> Tensor:
+        """The mean of each soft box, which says where it lies and how large it is."""
+        if self.kind != "soft" or not is_soft(boxes):
+            return boxes
+        return soft_box_faces(column(boxes), validate=False)[0]
 
     def _hits(
         self, prediction: Scan, target: Scan
@@ -143,8 +155,7 @@ class Matching:
         quality = self.hits[0].quality(plain(prediction["box"]), target)
         hits = torch.stack([hit.reached(quality) for hit in self.hits])
         pair = column(prediction["box"]), column(target["box"])
-        iou = rotated_box_iou if self.oriented else box_iou
-        nearness = _TIE * iou(*pair, validate=False).mT
+        nearness = _TIE * _IOU[self.kind](*pair, validate=False).mT
         return quality.double() + nearness, hits & same, same
 
 
@@ -183,7 +194,7 @@ def match_scan(
         (tensor([ 1,  0, -1]), tensor([ 0, -1, -1]))
     """
     matching = Matching.of(hit, threshold, weight=weight)
-    scan = checked_scan(prediction, target, "prediction", "target", oriented=matching.oriented)
+    scan = checked_scan(prediction, target, "prediction", "target", kind=matching.kind)
     prediction, target = scan
     return matching.of_scan(prediction, target, name="target")
 

@@ -12,6 +12,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from softoverlap.measures.detection.sizes import ANY_SIZE, SizeClasses
+from softoverlap.soft_box import is_soft
 
 TRUE_POSITIVE, DUPLICATE, FALSE_POSITIVE, IGNORED = 1, 0, -1, 2
 
@@ -59,7 +60,7 @@ class Outcomes:
 
     Args:
         boxes: Found boxes, in voxels, float64, shape (N, 2 * ndim), or (N, 5) or (N, 7) if they
-            are oriented.
+            are oriented, or (N, 4 * ndim) if they are soft.
         labels: Their classes, float64, shape (N,).
         scores: Their scores, NaN for a box without, float64, shape (N,).
         outcome: 1 for a hit, 0 for a duplicate (what it hits is taken), -1 for a false positive,
@@ -71,12 +72,12 @@ class Outcomes:
         existence: What each lesion counts: its existence, or 1; float64, shape (M,).
         sizes: Sizes of the lesions, as the size classes measure them, float64, shape (M,).
         scans: How many boxes and how many lesions each scan has, shape (S, 2).
-        ignored: Lesions that are neither hit nor missed and are in no denominator, shape (M,); by
-            default none.
+        ignored: Lesions neither hit nor missed, in no denominator, shape (M,); by default none.
         found_by: The box that took a lesion, by its number in the scan, -1 for none, shape
             (M, sizes, thresholds); by default as `lesion` says, which holds one lesion a box.
         thresholds: The lowest scores that hit, NaN where it was no score that decided.
         size_classes: The size classes that follow that of all sizes.
+        soft: Whether rows of 8 or 12 numbers are soft boxes, not boxes of four or six axes.
 
     Raises:
         ValueError: If a column has not as many rows as the scans have boxes or lesions.
@@ -102,6 +103,7 @@ class Outcomes:
     scans: Int[Tensor, "scans 2"]
     thresholds: tuple[float, ...] = (math.nan,)
     size_classes: SizeClasses = ANY_SIZE
+    soft: bool = False
     ignored: Bool[Tensor, "lesions"] = field(default=None)  # pyright: ignore[reportAssignmentType]
     found_by: Int[Tensor, "lesions sizes thresholds"] = field(default=None)  # pyright: ignore[reportAssignmentType]
 
@@ -118,7 +120,7 @@ class Outcomes:
     @property
     def ndim(self) -> int:
         """Number of the boxes' axes."""
-        return self.boxes.shape[1] // 2
+        return self.boxes.shape[1] // (4 if self.soft and is_soft(self.boxes) else 2)
 
     @property
     def scan_of_box(self) -> Int[Tensor, "boxes"]:
@@ -203,7 +205,7 @@ class Outcomes:
 
     @classmethod
     def joined(cls, outcomes: Outcomes | Sequence[Outcomes]) -> Outcomes:
-        """Those of all scans together, of the same thresholds and size classes.
+        """Those of all scans together, of the same thresholds, size classes and kind of boxes.
 
         Raises:
             ValueError: If there is no scan, or their boxes differ in the number of axes.
@@ -257,7 +259,12 @@ class Outcomes:
 
     @classmethod
     def from_rows(
-        cls, rows: Rows, *, thresholds: tuple[float, ...], size_classes: SizeClasses
+        cls,
+        rows: Rows,
+        *,
+        thresholds: tuple[float, ...],
+        size_classes: SizeClasses,
+        soft: bool = False,
     ) -> Outcomes:
         """The outcomes of such rows."""
         boxes, lesions, scans = rows
@@ -281,6 +288,7 @@ class Outcomes:
             scans=scans.long(),
             thresholds=thresholds,
             size_classes=size_classes,
+            soft=soft,
         )
 
     def as_dict(self) -> dict[str, Any]:
@@ -288,6 +296,7 @@ class Outcomes:
         return {
             "ndim": self.ndim,
             "columns": self.boxes.shape[1],
+            "soft": self.soft,
             "thresholds": _nulled(self.thresholds),
             "size_classes": asdict(self.size_classes),
             **{name: _nulled(getattr(self, name).tolist()) for name in _COLUMNS},
@@ -298,28 +307,26 @@ class Outcomes:
         """The outcomes of such data, equal to the last digit.
 
         Older data may lack `ignored`, then no lesion is, `found_by`, then a box took its `lesion`
-        alone, and `columns`, then boxes are upright.
+        alone, `columns`, then boxes are upright, and `soft`, then none are.
 
         Raises:
             KeyError: If something is missing.
             TypeError: If something is not as it was written.
             ValueError: If the columns do not fit each other.
         """
-        thresholds = tuple(_numbers(values["thresholds"]))
+        levels = tuple(_numbers(values["thresholds"]))
         sizes = SizeClasses.checked(
             *(values["size_classes"][k] for k in ("edges", "spacing", "of"))
         )
-        cells = (1 + len(sizes.bounds), len(thresholds))
+        cells = (1 + len(sizes.bounds), len(levels))
         coords = (values.get("columns", 2 * values["ndim"]),)
         inner = {"boxes": coords, "lesion_boxes": coords, "scans": (2,)}
         inner |= {"outcome": cells, "lesion": cells, "found_by": cells}
         columns = {}
-        for name in _COLUMNS:
-            if name in _OPTIONAL and name not in values:
-                continue
+        for name in (name for name in _COLUMNS if name in values or name not in _OPTIONAL):
             column = torch.tensor(_numbers(values[name]), dtype=_DTYPES.get(name, torch.float64))
             columns[name] = column.reshape(len(values[name]), *inner.get(name, ()))
-        return cls(**columns, thresholds=thresholds, size_classes=sizes)
+        return cls(**columns, thresholds=levels, size_classes=sizes, soft=values.get("soft", False))
 
 
 def _shifted(numbers: Int[Tensor, "rows *cells"], first: Int[Tensor, "rows"]) -> Tensor:

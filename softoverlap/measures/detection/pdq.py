@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +15,14 @@ from torch import Tensor
 from softoverlap._checks import check_probabilities, check_rank, check_tensors, check_within
 from softoverlap._types import plain
 from softoverlap.measures.criteria import Scan, under_one_name
-from softoverlap.measures.detection.scans import column
+from softoverlap.measures.detection.scans import (
+    check_column,
+    check_keys,
+    check_whole,
+    column,
+    ignored_of,
+    paired_scans,
+)
 from softoverlap.soft_box import check_soft_boxes, soft_box_masks
 
 _FLOOR = 1e-14
@@ -24,8 +31,11 @@ _FLOOR = 1e-14
 _NOTHING = 1e-8
 """A spatial quality below is none, and the pair no match, as in the authors' evaluation."""
 
+_HALF = 0.5
+"""The least probability of an object's voxel, if it has any so high."""
+
 Object = tuple[Tensor, tuple[slice, ...]]
-"""A mask, cut to its tight box, and where that is."""
+"""A mask of booleans, cut to its tight box, and where that is."""
 
 _FIELDS = ("quality", "spatial", "label", "foreground", "background")
 
@@ -92,19 +102,11 @@ class PDQ:
 
         The arguments are those of `compute_pdq`.
         """
-        for name, scans in (("predictions", predictions), ("targets", targets)):
-            if not isinstance(scans, Sequence) or isinstance(scans, str):
-                raise TypeError(f"{name} must be a list, an item a scan, got {scans!r}")
-        if len(predictions) != len(targets):
-            raise ValueError(
-                f"targets must hold an item a scan, as predictions does ({len(predictions)}), "
-                f"got {len(targets)}"
-            )
         rows = [
-            self._of_scan(f"[{number}]", *map(under_one_name, pair))
-            for number, pair in enumerate(zip(predictions, targets, strict=True))
+            self._of_scan(number, *map(under_one_name, pair))
+            for number, pair in enumerate(paired_scans(predictions, targets))
         ]
-        return torch.stack(rows) if rows else torch.zeros(0, 8, dtype=torch.float64)
+        return torch.stack(rows)
 
     def score(self, statistics: Float[Tensor, "*shape 8"]) -> Float[Tensor, "*shape"]:
         """Σ quality over TP + FP + FN, float64, NaN where there is neither object nor detection."""
@@ -125,15 +127,15 @@ class PDQ:
         """The score of these scans; the arguments are those of `compute_pdq`."""
         return self.score(self.statistics(predictions, targets).sum(dim=0))
 
-    def _of_scan(self, place: str, prediction: Any, target: Any) -> Float[Tensor, "8"]:
-        objects, labels, spatial_size = _truth(f"targets{place}", target)
-        name = f"predictions{place}"
+    def _of_scan(self, number: int, prediction: Any, target: Any) -> Float[Tensor, "8"]:
+        name, truth = f"predictions[{number}]", f"targets[{number}]"
+        objects, labels, masks_shape = _truth(truth, target)
         label = _label_quality(name, prediction, labels)
         losses = label.new_zeros(2, *label.shape)
-        found = _found(name, prediction, spatial_size, label.shape[1])
-        for number, probability in enumerate(found):
+        found = _found(name, prediction, label.shape[1], truth, masks_shape)
+        for place, probability in enumerate(found):
             claimed = torch.where(probability < self.least_probability, 0, probability)
-            losses[:, :, number] = _losses(objects, claimed)
+            losses[:, :, place] = _losses(objects, claimed)
         spatial = (-losses.sum(dim=0)).exp()
         spatial = torch.where(spatial < _NOTHING, 0, spatial)
         quality = (label * spatial).sqrt()
@@ -160,9 +162,10 @@ def compute_pdq(
     objects that are left over.
 
     Conventions are those of the authors' evaluation: no probability is taken for lower than 1e-14
-    in a logarithm, and a spatial quality below 1e-8 is none. Of a soft truth each voxel counts by
-    its probability. The calibration of the labels, which later versions of that evaluation
-    multiply with, is left to other measures.
+    in a logarithm, and a spatial quality below 1e-8 is none. Objects are segments, so of a soft
+    truth the voxels of at least 0.5 are taken, or those of its highest probability where it stays
+    below: its faint rim neither counts nor widens its box. The calibration of the labels, which
+    later versions of that evaluation multiply with, is left to other measures.
 
     Args:
         predictions: A dict a scan. "label_scores": the probability of each class, shape (N, C), or
@@ -170,7 +173,7 @@ def compute_pdq(
             else "box": soft boxes (N, 4 * ndim) as `soft_boxes` makes them, in voxels.
         targets: A dict a scan: "masks", hard or soft, shape (M, *spatial), and "label", classes
             from 0, shape (M,). `soft_box_masks` makes masks of objects of which only boxes are
-            known.
+            known. None may be "ignored".
         least_probability: A detection claims no voxel with a lower probability, in [0, 1].
 
     Returns:
@@ -178,8 +181,8 @@ def compute_pdq(
 
     Raises:
         TypeError: If a scan is not a dict of tensors.
-        ValueError: If a key is missing, shapes disagree, a value is out of range, or an object has
-            no voxel.
+        ValueError: If there is no scan, a key is missing, shapes disagree, a value is out of range
+            or no number, an object has no voxel, or one is to be ignored.
 
     References:
         Hall et al., Probabilistic object detection: definition and evaluation, WACV 2020,
@@ -201,55 +204,66 @@ def compute_pdq(
 
 
 def _truth(name: str, target: Any) -> tuple[list[Object], Tensor, tuple[int, ...]]:
-    """The objects, their labels, and the size of the image, checked, on the CPU."""
-    masks, labels = _entry(name, target, "masks"), _entry(name, target, "label")
-    check_rank(2, "(M, *spatial)", **{f"{name}['masks']": masks})
-    check_probabilities(**{f"{name}['masks']": masks}, validate=True)
-    _check_rows(f"{name}['label']", labels, len(masks))
+    """The objects, their labels, and the shape of their masks, checked, on the CPU."""
+    check_keys(name, target, ("masks", "label"))
+    argument, masks, labels = f"{name}['masks']", target["masks"], target["label"]
+    check_rank(2, "(M, *spatial)", **{argument: masks})
+    check_probabilities(**{argument: masks}, validate=True)
+    check_tensors(**{f"{name}['label']": labels})
+    if labels.ndim == 1 and len(labels) != len(masks):
+        raise ValueError(
+            f"{argument} must have shape (M, *spatial), a mask for each of {len(labels)} labels, "
+            f"got {tuple(masks.shape)}"
+        )
+    _check_classes(f"{name}['label']", labels, len(masks))
+    if ignored_of(target, name).any():
+        raise ValueError(f"{name} must have no object that is 'ignored', which PDQ does not know")
     objects = []
     for number, mask in enumerate(plain(masks).detach()):
-        voxels = mask.nonzero()
-        if not len(voxels):
-            raise ValueError(
-                f"{name}['masks'] must mark voxels of each object, got none of {number}"
-            )
+        if not (mask > 0).any():
+            raise ValueError(f"{argument} must mark voxels of each object, got none of {number}")
+        own = column(mask) >= min(_HALF, float(mask.max()))
+        voxels = own.nonzero()
         bounds = zip(voxels.amin(dim=0).tolist(), voxels.amax(dim=0).tolist(), strict=True)
         place = tuple(slice(low, high + 1) for low, high in bounds)
-        objects.append((column(mask[place]), place))
-    return objects, column(labels), tuple(masks.shape[1:])
+        objects.append((own[place], place))
+    return objects, column(labels), tuple(masks.shape)
 
 
 def _label_quality(name: str, prediction: Any, labels: Tensor) -> Float[Tensor, "objects boxes"]:
     """The probability that each detection gives to the class of each object."""
-    argument, scores = f"{name}['label_scores']", _entry(name, prediction, "label_scores")
+    check_keys(name, prediction, ("label_scores",))
+    argument, scores = f"{name}['label_scores']", prediction["label_scores"]
     check_probabilities(**{argument: scores}, validate=True)
     if scores.ndim == 1:
-        own = _entry(name, prediction, "label")
-        _check_rows(f"{name}['label']", own, len(scores))
+        check_keys(name, prediction, ("label", "label_scores"))
+        own = prediction["label"]
+        _check_classes(f"{name}['label']", own, len(scores))
         return torch.where(labels[:, None] == column(own), column(scores), 0.0)
     if scores.ndim != 2:
         raise ValueError(f"{argument} must have shape (N, C) or (N,), got {tuple(scores.shape)}")
-    known = (labels >= 0) & (labels < scores.shape[1]) & (labels == labels.round())
-    if not known.all():
+    highest = int(labels.max()) if len(labels) else -1
+    if highest >= scores.shape[1]:
         raise ValueError(
-            f"{argument} must hold a probability for each class of the targets, which are "
-            f"{labels.unique().tolist()}, got {scores.shape[1]} classes"
+            f"{argument} must have a column for each class: class {highest} of the targets needs "
+            f"{highest + 1} columns, got {scores.shape[1]}"
         )
     return column(scores).mT[labels.long()]
 
 
 def _found(
-    name: str, prediction: Any, spatial: tuple[int, ...], count: int
+    name: str, prediction: Any, count: int, truth: str, masks_shape: tuple[int, ...]
 ) -> Iterator[Float[Tensor, "*spatial"]]:
     """The mask of each detection, one after the other."""
-    kind = "box" if prediction.get("masks") is None else "masks"
-    argument, given = f"{name}[{kind!r}]", _entry(name, prediction, kind)
+    kind, spatial = "box" if prediction.get("masks") is None else "masks", masks_shape[1:]
+    check_keys(name, prediction, (kind,))
+    argument, given = f"{name}[{kind!r}]", prediction[kind]
     check_tensors(**{argument: given})
     shape = (count, *spatial) if kind == "masks" else (count, 4 * len(spatial))
     if tuple(given.shape) != shape:
         raise ValueError(
-            f"{argument} must have shape {shape}, as 'label_scores' and the targets' masks say, "
-            f"got {tuple(given.shape)}"
+            f"{argument} must have shape {shape}, as {count} rows of 'label_scores' and "
+            f"{truth}['masks'], (M, *spatial) = {masks_shape}, ask for, got {tuple(given.shape)}"
         )
     if kind == "masks":
         check_probabilities(**{argument: given}, validate=True)
@@ -268,19 +282,13 @@ def _losses(
     everywhere, found = outside.sum(), claimed.new_zeros(2, len(objects))
     for number, (own, place) in enumerate(objects):
         beyond = everywhere - outside[place].sum()
-        found[:, number] = -torch.stack([(own * inside[place]).sum(), beyond]) / own.sum()
+        found[:, number] = -torch.stack([inside[place][own].sum(), beyond]) / own.sum()
     return found.clamp(min=0)
 
 
-def _entry(name: str, scan: Any, key: str) -> Tensor:
-    if not isinstance(scan, Mapping):
-        raise TypeError(f"{name} must be a dict, got {type(scan).__name__}")
-    if key not in scan:
-        raise ValueError(f"{name} must have the key {key!r}, got {sorted(scan)}")
-    return scan[key]
-
-
-def _check_rows(argument: str, values: Tensor, count: int) -> None:
-    check_tensors(**{argument: values})
-    if tuple(values.shape) != (count,):
-        raise ValueError(f"{argument} must have shape ({count},), got {tuple(values.shape)}")
+def _check_classes(argument: str, labels: Tensor, count: int) -> None:
+    """Whole numbers from 0, one a row."""
+    check_column(argument, labels, count)
+    check_whole(argument, labels)
+    if len(labels) and labels.min() < 0:
+        raise ValueError(f"{argument} must hold classes from 0, got {labels.min().item():g}")

@@ -18,6 +18,8 @@ from softoverlap._checks import (
 from softoverlap._types import plain
 from softoverlap.lesion import Lesion
 from softoverlap.measures.criteria import Scan, under_one_name
+from softoverlap.measures.hit import BoxKind
+from softoverlap.soft_box import check_soft_boxes, is_soft
 
 PREDICTION_KEYS = ("box", "label", "label_scores")
 TARGET_KEYS = ("box", "label")
@@ -83,9 +85,17 @@ def ignored_of(target: Scan, name: str) -> Bool[Tensor, "lesions"]:
 
 
 def checked_scans(
-    predictions: Sequence[Scan], targets: Sequence[Scan], *, oriented: bool = False
+    predictions: Sequence[Scan], targets: Sequence[Scan], *, kind: BoxKind = "upright"
 ) -> list[tuple[Scan, Scan]]:
-    """One prediction a scan, in order, each with MONAI's keys; boxes are upright, or oriented."""
+    """One prediction a scan, in order, each with MONAI's keys and boxes of this kind."""
+    return [
+        checked_scan(*scan, f"predictions[{number}]", f"targets[{number}]", kind=kind)
+        for number, scan in enumerate(paired_scans(predictions, targets))
+    ]
+
+
+def paired_scans(predictions: Sequence[Scan], targets: Sequence[Scan]) -> list[tuple[Scan, Scan]]:
+    """One prediction a scan, in order, of at least one scan; the scans are not looked at."""
     for name, scans in (("predictions", predictions), ("targets", targets)):
         if not isinstance(scans, Sequence) or isinstance(scans, str):
             raise TypeError(f"{name} must be a list, an item a scan, got {type(scans).__name__}")
@@ -96,52 +106,57 @@ def checked_scans(
         )
     if not len(predictions):
         raise ValueError("predictions must hold at least one scan, got none")
-    return [
-        checked_scan(*scan, f"predictions[{number}]", f"targets[{number}]", oriented=oriented)
-        for number, scan in enumerate(zip(predictions, targets, strict=True))
-    ]
+    return list(zip(predictions, targets, strict=True))
 
 
 def checked_scan(
-    prediction: Scan, target: Scan, pred_name: str, target_name: str, *, oriented: bool = False
+    prediction: Scan, target: Scan, pred_name: str, target_name: str, *, kind: BoxKind = "upright"
 ) -> tuple[Scan, Scan]:
     """Boxes, whole labels and finite scores of one scan, and records that are its lesions."""
     prediction, target = under_one_name(prediction), under_one_name(target)
-    boxes = _checked_boxes(pred_name, prediction, PREDICTION_KEYS, oriented)
-    lesions = _checked_boxes(target_name, target, TARGET_KEYS, oriented)
+    boxes = _checked_boxes(pred_name, prediction, PREDICTION_KEYS, kind)
+    lesions = _checked_boxes(target_name, target, TARGET_KEYS, kind)
     if boxes.shape[1] != lesions.shape[1]:
         raise ValueError(
             f"{pred_name}['box'] must have {lesions.shape[1]} columns, as "
             f"{target_name}['box'] does, got {boxes.shape[1]}"
         )
     if target.get("lesions") is not None:
-        if oriented:
+        if kind == "oriented" or (kind == "soft" and is_soft(lesions)):
             raise ValueError(
-                f"{target_name} must hold 'masks' and 'existence' for oriented boxes, got "
-                "'lesions', whose boxes are upright"
+                f"{target_name} must hold 'masks' and 'existence' for {kind} boxes, got "
+                "'lesions', whose boxes are upright and sure"
             )
         _check_lesions(f"{target_name}['lesions']", target["lesions"], lesions)
     return prediction, target
 
 
 def _checked_boxes(
-    name: str, scan: object, keys: tuple[str, ...], oriented: bool
+    name: str, scan: Any, keys: tuple[str, ...], kind: BoxKind
 ) -> Shaped[Tensor, "boxes _"]:
     """Every key is there, boxes are boxes, and the rest has one number a box."""
+    check_keys(name, scan, keys)
+    check = check_rotated_boxes if kind == "oriented" else check_boxes
+    check(**{f"{name}['box']": scan["box"]}, validate=True)
+    if kind == "soft" and is_soft(scan["box"]):
+        check_soft_boxes(**{f"{name}['box']": scan["box"]}, validate=True)
+    for key in keys[1:]:
+        check_column(f"{name}[{key!r}]", scan[key], len(scan["box"]))
+    check_whole(f"{name}['label']", scan["label"])
+    return scan["box"]
+
+
+def check_keys(name: str, scan: object, keys: tuple[str, ...]) -> None:
+    """A scan is a dict that has every one of these."""
     if not isinstance(scan, Mapping):
         raise TypeError(f"{name} must be a dict, got {type(scan).__name__}")
     missing = [key for key in keys if key not in scan]
     if missing:
         raise ValueError(f"{name} must have the keys {list(keys)}, got {sorted(scan)}")
-    check = check_rotated_boxes if oriented else check_boxes
-    check(**{f"{name}['box']": scan["box"]}, validate=True)
-    for key in keys[1:]:
-        _check_column(f"{name}[{key!r}]", scan[key], len(scan["box"]))
-    _check_whole(f"{name}['label']", scan["label"])
-    return scan["box"]
 
 
-def _check_column(argument: str, values: Tensor, count: int) -> None:
+def check_column(argument: str, values: Tensor, count: int) -> None:
+    """A finite number a box."""
     check_tensors(**{argument: values})
     if tuple(values.shape) != (count,):
         raise ValueError(
@@ -151,7 +166,7 @@ def _check_column(argument: str, values: Tensor, count: int) -> None:
         raise ValueError(f"{argument} must hold finite numbers, got NaN or infinity")
 
 
-def _check_whole(argument: str, labels: Tensor) -> None:
+def check_whole(argument: str, labels: Tensor) -> None:
     """A class is a whole number, in whatever type."""
     apart = column(labels)
     apart = apart[apart != apart.round()]

@@ -95,6 +95,25 @@ def test_background_within_the_objects_box_costs_nothing():
     assert compute_pdq([wide], [target]).pdq == 0
 
 
+def test_a_soft_truth_is_taken_at_its_half_or_at_its_highest_probability():
+    box = torch.tensor([[3.0, 3.0, 8.0, 8.0]])
+    sure = soft_box_masks(soft_boxes(box), (16, 16))
+    soft = soft_box_masks(soft_boxes(box, 0.3), (16, 16))
+    wide = soft_boxes(torch.tensor([[3.0, 3.0, 13.0, 13.0]]))
+    for truth in (sure, soft, 0.4 * sure):
+        target = {"masks": truth, "label": torch.zeros(1), "ignored": [False]}
+        right = {"box": soft_boxes(box), "label_scores": torch.ones(1, 1)}
+        assert compute_pdq([right], [target]).pdq == 1
+        four_times = {
+            "masks": 0.99 * soft_box_masks(wide, (16, 16)),
+            "label_scores": torch.ones(1, 1),
+        }
+        assert compute_pdq([four_times], [target]).pdq < 0.01
+        honest = {"masks": soft, "label_scores": torch.ones(1, 1)}
+        same = {"masks": sure, "label": torch.zeros(1)}
+        assert compute_pdq([honest], [target]) == compute_pdq([honest], [same])
+
+
 def test_who_knows_where_a_box_is_unsure_scores_higher():
     truth = soft_box_masks(soft_boxes(torch.tensor([[5.0, 5, 15, 15]])), (24, 24))
     target = {"masks": truth, "label": torch.zeros(1)}
@@ -130,7 +149,6 @@ def test_without_objects_every_detection_is_false_and_without_both_there_is_no_s
     assert compute_pdq([found], [nothing]).pdq == 0
     assert compute_pdq([found], [nothing]).fp == 1
     assert math.isnan(compute_pdq([none], [nothing]).pdq)
-    assert math.isnan(PDQ()([], []))
     object_ = {"masks": torch.ones(1, 5, 5), "label": torch.zeros(1)}
     assert compute_pdq([none], [object_]).fn == 1
 
@@ -149,21 +167,51 @@ def test_scans_that_do_not_fit_are_named():
     prediction, target = drawn(0)
     for wrong, words in (
         ({**prediction, "label_scores": 2 * prediction["label_scores"] + 1}, "probabilities"),
-        ({"box": prediction["box"]}, r"predictions\[0\] must have the key 'label_scores'"),
-        ({"label_scores": torch.ones(3, 2)}, r"predictions\[0\] must have the key 'box'"),
+        (
+            {"box": prediction["box"]},
+            r"predictions\[0\] must have the keys \['label_scores'\], got",
+        ),
+        ({"label_scores": torch.ones(3, 2)}, r"predictions\[0\] must have the keys \['box'\], got"),
         ({**prediction, "box": prediction["box"][:2]}, r"\['box'\] must have shape \(3, 8\)"),
         ({**prediction, "box": torch.zeros(3, 4)}, r"\['box'\] must have shape \(3, 8\)"),
         ({**prediction, "box": prediction["box"] * torch.nan}, "must hold finite coordinates"),
         ({**prediction, "masks": torch.zeros(3, 7, 7)}, r"\['masks'\] must have shape \(3, 7, 6\)"),
-        ({**prediction, "label_scores": torch.ones(3, 1)}, "a probability for each class"),
-        ({**prediction, "label_scores": torch.ones(3)}, "must have the key 'label'"),
+        (
+            {**prediction, "label_scores": torch.ones(3, 1)},
+            "class 1 of the targets needs 2 columns",
+        ),
+        (
+            {**prediction, "label_scores": torch.ones(3)},
+            r"have the keys \['label', 'label_scores'\]",
+        ),
+        (
+            {"box": prediction["box"], "label_scores": torch.ones(3), "label": torch.ones(3) / 2},
+            r"predictions\[0\]\['label'\] must hold whole numbers, got 0\.5",
+        ),
         ({**prediction, "label_scores": torch.ones(3, 1, 1)}, r"must have shape \(N, C\) or"),
     ):
         with pytest.raises(ValueError, match=words):
             compute_pdq([wrong], [target])
     for wrong, words in (
-        ({"label": target["label"]}, r"targets\[0\] must have the key 'masks'"),
-        ({**target, "label": torch.zeros(3)}, r"targets\[0\]\['label'\] must have shape \(2,\)"),
+        ({"label": target["label"]}, r"targets\[0\] must have the keys \['masks', 'label'\], got"),
+        (
+            {**target, "label": torch.zeros(3)},
+            r"\['masks'\] must have shape .* each of 3 labels, g",
+        ),
+        ({**target, "label": torch.zeros(2, 1)}, r"targets\[0\]\['label'\] must have shape \(2,\)"),
+        (
+            {**target, "masks": target["masks"][:, None]},
+            r"targets\[0\]\['masks'\], .*, ask for, got",
+        ),
+        (
+            {**target, "label": torch.tensor([0, torch.nan])},
+            r"\['label'\] must hold finite numbers",
+        ),
+        ({**target, "label": torch.tensor([0, -1])}, r"must hold classes from 0, got -1"),
+        (
+            {**target, "ignored": [False, True]},
+            r"targets\[0\] must have no object that is 'ignored'",
+        ),
         (
             {**target, "masks": 0 * target["masks"]},
             "must mark voxels of each object, got none of 0",
@@ -178,5 +226,7 @@ def test_scans_that_do_not_fit_are_named():
         compute_pdq(prediction, [target])
     with pytest.raises(ValueError, match=r"targets must hold an item a scan.* \(1\), got 0"):
         compute_pdq([prediction], [])
+    with pytest.raises(ValueError, match="predictions must hold at least one scan, got none"):
+        compute_pdq([], [])
     with pytest.raises(ValueError, match=r"least_probability must lie in \[0, 1\], got 2"):
         PDQ(least_probability=2)
