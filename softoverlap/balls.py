@@ -25,7 +25,7 @@ from torch import Tensor
 
 from softoverlap import boxes as geometry
 from softoverlap._checks import check_tensors, should_validate
-from softoverlap._rounding import without_rounding
+from softoverlap._rounding import ROUNDING
 from softoverlap._types import plain, score_dtype
 
 MOST_AXES = 3
@@ -150,13 +150,15 @@ def shared_with_box(
         [(x - y) / _above_0(radius) for x, y, radius in zip(faces, centre, radii, strict=True)]
         for faces in geometry.split(boxes.to(torch.float64))
     )
-    parts = []
+    shared = torch.zeros_like(radii[0])
     for upper in product((False, True), repeat=ndim):
         corner = [high[axis] if up else low[axis] for axis, up in enumerate(upper)]
-        parts.append((-1) ** upper.count(False) * up_to_corner(*corner))
-    total = _sum(parts)
-    held = without_rounding(total, _sum([part.abs() for part in parts]))
-    shared = total - (total - held).detach()
+        shared = shared + (-1) ** upper.count(False) * up_to_corner(*corner)
+    nearest = [
+        bottom.clamp(min=0) + top.clamp(max=0) for bottom, top in zip(low, high, strict=True)
+    ]
+    apart = _sum([x.detach() ** 2 for x in nearest]) >= 1 - ROUNDING
+    shared = shared.masked_fill(apart, 0)  # a thin box has parts far below the rounding of angles
     of_boxes = reduce(torch.mul, [top - bottom for bottom, top in zip(low, high, strict=True)])
     solid = reduce(torch.minimum, radii) > 0
     of_balls = _OF_UNIT[ndim] * solid.to(torch.float64)

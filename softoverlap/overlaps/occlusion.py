@@ -142,13 +142,13 @@ def visible_box(
         >>> visible_box(box, image, occluders=torch.tensor([[0.5, 1.0, 1.5, 3.0]]))
         tensor([[0., 0., 2., 4.]])
     """
-    sets = _checked(boxes, visible, occluders, validate)
-    hiders, ndim = _intervals(sets[2]), sets[0].shape[1] // 2
+    whole, field, hiding = sets = _checked(boxes, visible, occluders, validate)
+    hiders, ndim = _intervals(hiding), whole.shape[1] // 2
     free = (_sum_of_products([_is_inside(_cells(*hider), hider) for hider in hiders]) == 0).double()
-    mirrored = [-each.roll(ndim, dims=1) for each in sets]
-    lowest = _lowest_in_view(*sets, free)
-    highest = 0 - _lowest_in_view(*mirrored, free.flip(*range(ndim)))  # a zero has no sign
-    found, middle = torch.cat([lowest, highest], dim=1), centres(sets[0]).repeat(1, 2)
+    a, b, c = (-each.roll(ndim, dims=1) for each in sets)  # mirrored
+    lowest = _lowest_in_view(whole, field, hiding, free)
+    highest = 0 - _lowest_in_view(a, b, c, free.flip(*range(ndim)))  # a zero has no sign
+    found, middle = torch.cat([lowest, highest], dim=1), centres(whole).repeat(1, 2)
     return torch.where(found.isfinite(), found, middle).to(score_dtype(boxes))
 
 

@@ -16,6 +16,7 @@ SAID = {
     "occlusion": [
         "[0.5000, 0.6400, 0.5000]", "[0.5000, 1.0000, 0.5000]", "[0.5000, 1.0000, 0.4667]",
         "'box_regression', 'classification'] True", "truncation=0.25, localisation=0.0909",
+        "tensor([0.5000, 0.0000]) tensor([[-4.,  2.,  4., 10.]])",
     ],
     "regions": ["1100 mm²", "on plain axes 0.000", "soft 0.538", "False,  True,  True"],
     "oriented": [

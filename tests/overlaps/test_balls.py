@@ -129,8 +129,10 @@ def test_a_ball_inside_another_is_its_share_of_it(ndim):
 
 
 @pytest.mark.parametrize("ndim", [2, 3])
-def test_a_box_beside_a_ball_shares_nothing_and_one_that_dips_in_shares_something(ndim):
+@pytest.mark.parametrize("height", [1.0, 1e-6])
+def test_a_box_beside_a_ball_shares_nothing_and_one_that_dips_in_shares_something(ndim, height):
     around = drawn_boxes(400, ndim, 7) - 1.5
+    around[:, ndim - 1 :: ndim] *= height
     nearest = around[:, :ndim].clamp(min=0) + around[:, ndim:].clamp(max=0)
     boxes, distance = around[nearest.any(dim=1)], nearest[nearest.any(dim=1)].norm(dim=1)
     origin = torch.zeros(len(boxes), ndim, dtype=torch.float64)

@@ -29,7 +29,8 @@ class IoUErrors:
 
     Args:
         iou: IoU of the found box and the whole lesion's, in [0, 1], NaN without hits.
-        truncation: What is lost since a part of the lesion is out of view, in [0, 1].
+        truncation: What is lost since a part of the lesion is out of view, be it cut by the field
+            of view or occluded, in [0, 1].
         localisation: What is lost otherwise, in [0, 1].
         hits: Number of lesions that were hit.
         lesions: Number of lesions.
@@ -117,8 +118,9 @@ def compute_iou_errors(
 
     Of each hit, P the found box, B the whole lesion's, the loss is the volume that only one of them
     has, over that of their union. What it holds of B out of view, and so out of reach of a
-    prediction within the view, is truncation: `|hidden part of B outside P| / |P ∪ B|`. The rest is
-    localisation: what is missed in view, and all that is too much. Truncation is at most
+    prediction within the view, is truncation: `|hidden part of B outside P| / |P ∪ B|`, be it cut
+    by the field of view or occluded, which KITTI's labels tell apart. The rest is localisation:
+    what is missed in view, and all that is too much. Truncation is at most
     `1 - amodal_iou_bound(...)`; a box that is exactly the visible part loses that, and nothing
     else. One that guesses the hidden part right loses less.
 
