@@ -11,7 +11,7 @@ import torch
 from hypothesis import given, settings, strategies as st
 
 import softoverlap as api
-from softoverlap.overlaps import BoxLikeOverlap, best_iou_of_size
+from softoverlap.overlaps import BallOverlap, BoxLikeOverlap, best_iou_of_size
 from softoverlap.overlaps.overlap import _NAMED
 
 SCALE_FREE = [o for o in _NAMED.values() if isinstance(o, BoxLikeOverlap) and o.scale_free]
@@ -165,7 +165,8 @@ def test_a_power_of_two_changes_no_score_and_divides_the_gradient(overlap, data)
         boxes = torch.cat([boxes + 0.25, torch.tensor([[0.5], [-0.3]])], dim=1).to(dtype)
         factor = torch.tensor([2.0**power] * 2 * ndim + [1.0], dtype=torch.float64)
     else:
-        boxes = corners(data.draw(st.integers(1, 4)), dtype)
+        most_axes = 3 if isinstance(overlap, BallOverlap) else 4
+        boxes = corners(data.draw(st.integers(1, most_axes)), dtype)
         factor = torch.full(boxes.shape[1:], 2.0**power, dtype=torch.float64)
     moved = boxes.roll(1, 0)
     score, grads = scored(overlap, boxes, moved)
