@@ -143,7 +143,8 @@ def shared_with_box(
     boxes: Shaped[Tensor, "*#batch coords"], balls: Shaped[Tensor, "*#batch coords"]
 ) -> tuple[Tensor, ...]:
     """Volume that a box and a ball share, and that of each, where the radius is 1."""
-    (centre, radii), ndim = halves(balls), balls.shape[-1] // 2
+    centre, radii = halves(balls)
+    ndim = len(radii)
     if ndim == 1:
         return geometry.shared_and_own(boxes, balls)
     low, high = (

@@ -97,6 +97,11 @@ CASES = {
     **{f"mask_box_pair_{n}": (getattr(api, f"mask_box_pair_{n}"), lesions) for n in MASK_BOX},
     **{f"mask_{n}": (getattr(api, f"mask_{n}"), probabilities) for n in ("dice", "iou", "tversky")},
     **{f"soft_box_{n}": (getattr(api, f"soft_box_{n}"), all_pairs(soft)) for n in ("iou", "dice")},
+    **{
+        f"box_ball_{name}": (getattr(api, f"box_ball_{name}"), make(boxes))
+        for ratio in ("dice", "iou")
+        for name, make in ((ratio, all_pairs), (f"pair_{ratio}", two))
+    },
     "mask_soft_box_mass": (api.mask_soft_box_mass, lambda n: (lesions(n)[0], soft(n + 1))),
     "iou_aware_score": (api.iou_aware_score, probabilities),
     **{name: (getattr(api, name)(), make) for name, make in LOSSES.items()},
@@ -116,6 +121,10 @@ CASES["visible_fraction"] = (
 LEFT_OUT = {
     "CoarseToFineBoxLoss": "it counts its calls, and a graph does not",
     "PairwiseAffinityLoss": "its trace holds for one number of boxes",
+    **dict.fromkeys(
+        [f"mask_ball_{name}" for name in ("mass", "dice", "iou", "pair_dice", "pair_iou")],
+        "windows are cut to each ball, which is not traced",
+    ),
 }
 COMPILED = ["BoxGIoULoss", "mask_box_pair_dice", "SoftDiceLoss", "box_ciou", "box_pair_ciou"]
 

@@ -208,7 +208,7 @@ def _checked(
     occluders = boxes.new_zeros(0, 2 * ndim) if occluders is None else occluders
     check_boxes(occluders=occluders, ndim=ndim, validate=validate)
     whole, field, hiding = (widened(plain(each)) for each in (boxes, space, occluders))
-    unknown = field.isnan().any(dim=1, keepdim=True) | hiding.isnan().any()
+    unknown = (field.isnan().sum(dim=1, keepdim=True) + hiding.isnan().sum()) > 0
     return [torch.where(unknown, math.nan, whole), field, hiding]  # NaN comes out, too
 
 
@@ -266,7 +266,8 @@ def _lowest_in_view(whole: Tensor, field: Tensor, occluders: Tensor, free: Tenso
     meets = [_has_length(_meet(*both)) for both in zip(parts, cells, strict=True)]
     found = []
     for axis, (box, view, hider) in enumerate(axes):
-        across = [(x | (place == axis)).to(free) for place, x in enumerate(meets)]
+        others = (torch.ones_like(x) if x is meets[axis] else x for x in meets)
+        across = [x.to(free) for x in others]
         seen = _added_up(free, across, keep=axis) > 0
         ends = torch.where(_has_length(cells[axis]) & ~seen, cells[axis][1], -math.inf)
         before = torch.nn.functional.pad(ends.cummax(dim=1).values[:, :-1], (1, 0), value=-math.inf)

@@ -290,5 +290,6 @@ def _check_classes(argument: str, labels: Tensor, count: int) -> None:
     """Whole numbers from 0, one a row."""
     check_column(argument, labels, count)
     check_whole(argument, labels)
-    if len(labels) and labels.min() < 0:
-        raise ValueError(f"{argument} must hold classes from 0, got {labels.min().item():g}")
+    least = labels.double().min().item() if len(labels) else 0  # torch has none of unsigned ones
+    if least < 0:
+        raise ValueError(f"{argument} must hold classes from 0, got {least:g}")
