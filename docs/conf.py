@@ -39,6 +39,9 @@ DOCS = Path(__file__).parent
 ROOMS = {
     "overlaps": "Overlap: of masks, of masks and boxes, of boxes",
     "boxes": "Log-size coding of boxes",
+    "rotated_codes": "Coding of oriented boxes",
+    "balls": "Boxes of balls",
+    "soft_box": "Soft boxes",
     "mask_boxes": "Tables to use many times",
     "regions": "Polygons, and where most of a density lies",
     "lesion": "The record of a lesion",
@@ -46,7 +49,6 @@ ROOMS = {
     "measures": "Measures",
     "anchors": "Anchors",
     "suppression": "Suppression",
-    "soft_box": "Soft boxes",
     "lesions": "Lesions of masks and raters",
     "phantoms": "Phantoms",
     "images": "Images and boxes in files",
