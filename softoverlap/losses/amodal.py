@@ -17,10 +17,8 @@ class AmodalBoxLoss(ReducedLoss):
     """Loss of the full box, of its part in the field of view, and of the share that this is.
 
     A network predicts the full (amodal) box alone. Its visible part and its visible fraction follow
-    from that and from the field of view, so the three never contradict each other:
-
-        loss = L(full, full) + visible_weight · L(visible, visible)
-               + fraction_weight · |fraction - fraction|
+    from that and from the field of view, so the three never contradict each other. The loss is
+    `L(full boxes) + visible_weight · L(visible boxes) + fraction_weight · difference of fractions`.
 
     The second term keeps the faces that can be seen from being traded for those that cannot, the
     third one says how much lies beyond. Where all is in view it is the first one alone, times
