@@ -73,6 +73,13 @@ def store(name: str, device: str, figures: dict[str, object]) -> None:
     print(f"written to {path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path}")
 
 
+def write_block(page: Path, marks: tuple[str, str], block: str) -> None:
+    """Write what a stored run says between the marks of a page anew."""
+    text = page.read_text(encoding="utf-8")
+    head, tail = text.split(marks[0])[0], text.split(marks[1])[1]
+    page.write_text(f"{head}{marks[0]}{block}{marks[1]}{tail}", encoding="utf-8")
+
+
 def _wait(device: str) -> None:
     if device.startswith("cuda"):
         torch.cuda.synchronize()

@@ -21,7 +21,7 @@ from itertools import combinations_with_replacement, product
 from pathlib import Path
 
 import torch
-from _measure import seconds, store
+from _measure import seconds, store, write_block
 from real_lesions import CLASSES, FOLDER, class_of, lesions_of
 from torch import Tensor
 
@@ -159,13 +159,6 @@ def block(figures: dict) -> str:
     return f"{table(figures)}\n\n{textwrap.fill(words, 110)}\n"
 
 
-def write_page(figures: dict) -> None:
-    """The stored run, between the marks of the page."""
-    text = PAGE.read_text(encoding="utf-8")
-    head, tail = text.split(MARKS[0])[0], text.split(MARKS[1])[1]
-    PAGE.write_text(f"{head}{MARKS[0]}{block(figures)}{MARKS[1]}{tail}", encoding="utf-8")
-
-
 def table(figures: dict) -> str:
     """The rows as Markdown."""
     lines = [f"| {' | '.join(HEAD)} |", "|" + " --- |" * len(HEAD)]
@@ -195,5 +188,5 @@ if __name__ == "__main__":
     figures = study(options.folder)
     store("anchor_plan", "cpu", figures)
     print(block(figures))
-    write_page(figures)
+    write_block(PAGE, MARKS, block(figures))
     draw(options.folder, AnchorPlan.from_dict(figures["plan"]), PICTURE)

@@ -38,7 +38,7 @@ from typing import Any
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import torch
-from _measure import seconds, store
+from _measure import seconds, store, write_block
 from monai.bundle import ConfigParser
 from torch import Tensor, nn
 
@@ -113,7 +113,7 @@ def main() -> None:
     print(block(figures))
     if not options.fast:
         store("centre_head", "cpu", figures)
-        write_page(figures)
+        write_block(PAGE, MARKS, block(figures))
 
 
 @dataclass(frozen=True)
@@ -335,13 +335,6 @@ def words(figures: dict[str, Any]) -> str:
 def signed(values: Sequence[float]) -> str:
     """Each difference with its sign."""
     return ", ".join(f"{value:+.2f}" for value in values)
-
-
-def write_page(figures: dict[str, Any]) -> None:
-    """The stored run, between the marks of the page."""
-    text = PAGE.read_text(encoding="utf-8")
-    head, tail = text.split(MARKS[0])[0], text.split(MARKS[1])[1]
-    PAGE.write_text(f"{head}{MARKS[0]}{block(figures)}{MARKS[1]}{tail}", encoding="utf-8")
 
 
 if __name__ == "__main__":

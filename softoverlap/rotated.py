@@ -78,11 +78,16 @@ def holds(
 ) -> Bool[Tensor, "*#batch"]:
     """Whether each point lies in each box: half-open along the box's own axes."""
     ndim, apart = spatial_dims(boxes), points - boxes[..., : spatial_dims(boxes)]
-    cosine, sine = boxes[..., -1].cos(), boxes[..., -1].sin()
-    first, second = apart[..., 0], apart[..., 1]
-    own = [cosine * first + sine * second, cosine * second - sine * first]
+    angle = boxes[..., -1]
+    own = along_axes(apart[..., 0], apart[..., 1], (angle.cos(), angle.sin()))
     places, half = torch.stack([*own, *apart[..., 2:].unbind(-1)], dim=-1), boxes[..., ndim:-1] / 2
     return ((places >= -half) & (places < half)).all(dim=-1)
+
+
+def along_axes(x: Tensor, y: Tensor, axis: Point) -> Point:
+    """A vector's parts along axes that are turned; `axis` is the first one, (cosine, sine)."""
+    cosine, sine = axis
+    return cosine * x + sine * y, cosine * y - sine * x
 
 
 def _shared_area(
@@ -93,9 +98,7 @@ def _shared_area(
     angle_b: Tensor,
 ) -> Tensor:
     """Area that two rectangles share, A in the frame of B."""
-    cosine, sine = angle_b.cos(), angle_b.sin()
-    x = cosine * offset[0] + sine * offset[1]
-    y = cosine * offset[1] - sine * offset[0]
+    x, y = along_axes(offset[0], offset[1], (angle_b.cos(), angle_b.sin()))
     halves = [edge / 2 for edge in (*edges_a, *edges_b)]
     area: Tensor = _GreenIntegral.apply(x, y, turn, *halves)  # pyright: ignore[reportAssignmentType]
     limit = torch.minimum(edges_a[0] * edges_a[1], edges_b[0] * edges_b[1])

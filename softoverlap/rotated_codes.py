@@ -136,10 +136,9 @@ def decode_rotated_boxes(
     return torch.stack([*centres, *sizes, anchor[-1] + turn], dim=1)
 
 
-def _turned(x: Tensor, y: Tensor, angle: Tensor) -> list[Tensor]:
+def _turned(x: Tensor, y: Tensor, angle: Tensor) -> rotated.Point:
     """A vector, counter-clockwise."""
-    cosine, sine = angle.cos(), angle.sin()
-    return [cosine * x - sine * y, sine * x + cosine * y]
+    return rotated.along_axes(x, y, (angle.cos(), -angle.sin()))
 
 
 def _check_solid(boxes: Tensor, anchors: Tensor, validate: bool | None) -> None:

@@ -75,15 +75,15 @@ class _Placed(NamedTuple):
 def _placed(a: Tensor, b: Tensor) -> _Placed:
     ndim = rotated.spatial_dims(a)
     of_a, of_b = (boxes.to(torch.float64).movedim(-1, 0).unbind(0) for boxes in (a, b))
-    cosine, sine = of_b[-1].cos(), of_b[-1].sin()
-    x, y = of_a[0] - of_b[0], of_a[1] - of_b[1]
+    axis = of_b[-1].cos(), of_b[-1].sin()
+    x, y = rotated.along_axes(of_a[0] - of_b[0], of_a[1] - of_b[1], axis)
     turn = of_a[-1] - of_b[-1]
     turned = [part.where(part >= 0, -part) for part in (turn.cos(), turn.sin())]
     halves = of_a[ndim] / 2, of_a[ndim + 1] / 2
     odd = turn.cos() * turn.sin() < 0  # a right angle less, or three, and its edges change places
     return _Placed(
-        x=cosine * x + sine * y,
-        y=cosine * y - sine * x,
+        x=x,
+        y=y,
         cosine=torch.where(odd, *turned[::-1]),
         sine=torch.where(odd, *turned),
         half_a=(torch.where(odd, *halves[::-1]), torch.where(odd, *halves)),
@@ -112,8 +112,7 @@ def _hull_area(both: _Placed) -> Tensor:
     Directions go round: the first side of B, the first of A, the second of B, and so on.
     """
     (middle_x, middle_y, cosine, sine, (w, h), (half_w, half_h)) = both
-    along = cosine * middle_x + sine * middle_y
-    across = cosine * middle_y - sine * middle_x
+    along, across = rotated.along_axes(middle_x, middle_y, (cosine, sine))
     reach_a = [along + w, across + h, w - along, h - across]  # where A's own sides face
     reach_b = [cosine * half_w + sine * half_h, sine * half_w + cosine * half_h] * 2
     own_gaps = [a - b for a, b in zip(reach_a, reach_b, strict=True)]

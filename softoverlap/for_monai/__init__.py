@@ -6,7 +6,7 @@ from softoverlap.for_monai.detector.centre import CentreDetector, centre_retinan
 from softoverlap.for_monai.detector.detector import SoftRetinaNetDetector
 from softoverlap.for_monai.detector.exported import export_network
 from softoverlap.for_monai.detector.heads import DetectorHead, detector_head
-from softoverlap.for_monai.detector.loss_terms import HeatMapFocal, QualityFocal
+from softoverlap.for_monai.detector.loss_terms import HeatMapFocal, QualityFocal, taken_by
 from softoverlap.for_monai.detector.network import lesion_retinanet
 from softoverlap.for_monai.detector.targets import lesion_target
 from softoverlap.for_monai.detector.windows import AlignedWindowInferer
@@ -122,6 +122,7 @@ __all__ = [
     "reduce_scores",
     "scans_per_batch",
     "scans_to_detect",
+    "taken_by",
     "warmup_cosine",
     "write_failures",
     "write_split",

@@ -253,7 +253,10 @@ class _Fused(Volumes):
         torch.addcmul(shift, slope.add_(1), factor, out=slope)  # exact, as is 0, 1 or 2 times it
 
     def chained(self, slope: Tensor, pred: Tensor, *, into: Tensor) -> None:
-        """Write the derivative by the logits, from that by the probabilities."""
+        """Write the derivative by the logits, from that by the probabilities.
+
+        Without an activation `into` is the slope, which is both.
+        """
         if self.prepare.sigmoid:
             torch.ops.aten.sigmoid_backward.grad_input(slope, pred, grad_input=into)
         elif self.prepare.softmax:
@@ -261,8 +264,6 @@ class _Fused(Volumes):
             for one, other in zip(*(each.split(1, dim=1) for each in pairs), strict=True):
                 total.addcmul_(one, other)  # reads less than a product and its sum would
             torch.mul(slope.sub_(total), pred, out=into)
-        elif into is not slope:
-            into.copy_(slope)
 
     def entropy_slope(self, where: Where, pred: Tensor, truth: Tensor) -> Tensor:
         """The derivative of the cross entropy, s · softmax - y, by the logits of a slab."""

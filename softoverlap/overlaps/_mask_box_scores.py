@@ -85,10 +85,15 @@ def all_ratios(
     return result.view(masks, count)
 
 
+def check_as_many(masks: AnyMasks, boxes: Tensor) -> None:
+    """Aligned forms have a mask for each box."""
+    if len(masks) != len(boxes):
+        raise ValueError(f"masks and boxes must be as many, got {len(masks)} and {len(boxes)}")
+
+
 def aligned_ratios(ratio: Ratio, volume: SummedVolume, boxes: Tensor) -> Tensor:
     """The ratio of mask i and box i, float64."""
-    if len(volume) != len(boxes):
-        raise ValueError(f"masks and boxes must be as many, got {len(volume)} and {len(boxes)}")
+    check_as_many(volume, boxes)
     rows = torch.arange(volume.starts.shape[0], device=volume.device)
     return ratio_of(ratio, volume, boxes, rows, rows)
 

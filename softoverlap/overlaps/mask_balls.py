@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
 import torch
-from jaxtyping import Float, Shaped
+from jaxtyping import Float
 from torch import Tensor
 
 from softoverlap import balls as geometry, scores
 from softoverlap._checks import check_boxes, check_probabilities, check_tensors
-from softoverlap._types import Boxes, plain, score_dtype
+from softoverlap._types import Boxes, LesionMasks, plain, score_dtype
 from softoverlap.lesion import Lesion
 from softoverlap.overlaps._ball_mass import mass_in_balls
+from softoverlap.overlaps._mask_box_scores import Aligned, Pairwise, Ratio, check_as_many
 from softoverlap.overlaps.overlap import Overlap, Pairs
 
-LesionMasks = Shaped[Tensor, "lesions *spatial"] | Sequence[Lesion]
-Pairwise = Float[Tensor, "lesions boxes"]
-Aligned = Float[Tensor, "boxes"]
+MasksOrLesions = LesionMasks | Sequence[Lesion]
 
 
 class MaskBallOverlap(Overlap):
@@ -31,12 +30,12 @@ class MaskBallOverlap(Overlap):
         facts: What is said of every `Overlap`.
     """
 
-    def __init__(self, definition: Callable[..., Tensor], **facts: Any) -> None:
+    def __init__(self, definition: Ratio, **facts: Any) -> None:
         super().__init__(definition, symmetric=False, **facts)
 
     def __call__(
         self,
-        masks: LesionMasks,
+        masks: MasksOrLesions,
         boxes: Boxes,
         *,
         validate: bool | None = None,
@@ -76,7 +75,7 @@ class MaskBallOverlap(Overlap):
 
     def _of_pairs(
         self,
-        masks: LesionMasks,
+        masks: MasksOrLesions,
         boxes: Tensor,
         validate: bool | None,
         parameters: Mapping[str, Any],
@@ -86,10 +85,10 @@ class MaskBallOverlap(Overlap):
 
     @staticmethod
     def _scored(
-        masks: LesionMasks,
+        masks: MasksOrLesions,
         boxes: Tensor,
         validate: bool | None,
-        definition: Callable[..., Tensor],
+        definition: Ratio,
         *,
         aligned: bool = False,
     ) -> Tensor:
@@ -110,7 +109,7 @@ class MaskBallPairs(Pairs):
 
     def __call__(
         self,
-        masks: LesionMasks,
+        masks: MasksOrLesions,
         boxes: Boxes,
         *,
         validate: bool | None = None,
@@ -135,7 +134,9 @@ class MaskBallPairs(Pairs):
         return self.overlap._of_pairs(masks, boxes, validate, parameters)
 
 
-def mask_ball_mass(masks: LesionMasks, boxes: Boxes, *, validate: bool | None = None) -> Pairwise:
+def mask_ball_mass(
+    masks: MasksOrLesions, boxes: Boxes, *, validate: bool | None = None
+) -> Pairwise:
     """Mass of each mask inside each ball: the integral of the probability over the ball.
 
     Args:
@@ -208,7 +209,7 @@ Stack = tuple[Tensor, list[int]]
 
 
 def _prepared(
-    masks: LesionMasks, boxes: Tensor, validate: bool | None, aligned: bool
+    masks: MasksOrLesions, boxes: Tensor, validate: bool | None, aligned: bool
 ) -> tuple[list[Stack], Tensor]:
     """Masks, and boxes as a plain tensor; all checked."""
     geometry.check_ball_boxes(partial(check_boxes, boxes=boxes, validate=validate), boxes=boxes)
@@ -229,8 +230,8 @@ def _prepared(
             raise ValueError(
                 f"boxes must be on {each.device}, where the masks are, got {boxes.device}"
             )
-    if aligned and len(masks) != len(boxes):
-        raise ValueError(f"masks and boxes must be as many, got {len(masks)} and {len(boxes)}")
+    if aligned:
+        check_as_many(masks, boxes)
     return stacks, boxes
 
 

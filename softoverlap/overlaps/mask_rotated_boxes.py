@@ -22,6 +22,7 @@ from softoverlap.overlaps._mask_box_scores import (
     AnyMasks,
     Pairwise,
     Ratio,
+    check_as_many,
     result_dtype,
     within_reach,
 )
@@ -82,8 +83,7 @@ class MaskRotatedBoxOverlap(Overlap):
     ) -> Tensor:
         ratio = self.defined(parameters, self.pairs.__name__)
         volume, moved = _prepared(masks, boxes, validate)
-        if len(volume) != len(moved):
-            raise ValueError(f"masks and boxes must be as many, got {len(volume)} and {len(moved)}")
+        check_as_many(volume, moved)
         rows = torch.arange(moved.shape[0], device=moved.device)
         return _of_rows(ratio, volume, moved, rows, rows).to(result_dtype(volume, boxes))
 

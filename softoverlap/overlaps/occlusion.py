@@ -56,8 +56,8 @@ def visible_fraction(
         visible: Field of view, a box for all, shape (2 * ndim,), or one a box, shape
             (N, 2 * ndim); by default everything.
         occluders: Boxes that hide what is behind them, shape (M, 2 * ndim); they may overlap, and
-            what two of them hide is hidden once. Memory grows as (2 * M) ** ndim: 2,000 in 2D take
-            0.4 GB. A gradient to them takes N * M * (2 * M) ** (ndim - 1): 500 and 40 boxes 1.8 GB.
+            what two of them hide is hidden once. They are for dozens to hundreds: memory grows as
+            (2 * M) ** ndim numbers, and for a gradient to them as N * M * (2 * M) ** (ndim - 1).
         occluder_mask: In place of them the probability of each voxel to be hidden, shape
             (*spatial), or a `SummedVolume` of one such mask; nothing is hidden beyond it. The
             fraction is then the expected one.
@@ -124,7 +124,7 @@ def visible_box(
         boxes: Whole boxes, minima, then maxima, shape (N, 2 * ndim).
         visible: Field of view, as in `visible_fraction`.
         occluders: Boxes that hide what is behind them, shape (M, 2 * ndim). Memory grows as
-            (2 * M) ** ndim: 2,000 in 2D take 0.4 GB.
+            (2 * M) ** ndim numbers.
         validate: Look at the values too; by default on for CPU tensors.
 
     Returns:

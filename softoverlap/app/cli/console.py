@@ -19,6 +19,7 @@ from rich.text import Text
 
 from softoverlap.app.cli.flags import flag_of, in_flags, running
 from softoverlap.app.cli.interrupts import finish_first, hear_interrupts, stop_if_interrupted
+from softoverlap.app.figures import plural
 
 if TYPE_CHECKING:
     from softoverlap.app.train import Evaluation, Progress as TrainingProgress
@@ -53,11 +54,6 @@ def say_left_out(files: Iterable[Unpaired]) -> None:
         parts.append(f"{shown} ({reason})")
     if parts:
         say(f"left out: {'; '.join(parts)}")
-
-
-def plural(number: int, noun: str) -> str:
-    """`1 scan`, `2 scans`."""
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def message_of(error: Exception) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from softoverlap.app.figures import plural
 from softoverlap.app.train.facts import scan_facts
 from softoverlap.images import Case, CaseTable, Fold, LoadedCase, Split, load_case, split_of
 
@@ -47,8 +48,8 @@ class CheckedScans:
     def counts(self) -> tuple[str, ...]:
         """How much there is to train on and to validate on, a line each."""
         scans, lesions = self.held_out
-        train = f"{_number(self.lesions, 'lesion')} in {_number(self.scans, 'scan')} to train on"
-        held = f"{_number(lesions, 'lesion')} in {_number(scans, 'scan')} to validate on"
+        train = f"{plural(self.lesions, 'lesion')} in {plural(self.scans, 'scan')} to train on"
+        held = f"{plural(lesions, 'lesion')} in {plural(scans, 'scan')} to validate on"
         return (train, held) if scans else (train,)
 
     @property
@@ -74,7 +75,7 @@ def few_held_out(lesions: int) -> str | None:
     """
     if not 0 < lesions < FEW_LESIONS:
         return None
-    are = f"{_number(lesions, 'lesion')} {'is' if lesions == 1 else 'are'}"
+    are = f"{plural(lesions, 'lesion')} {'is' if lesions == 1 else 'are'}"
     return (
         f"only {are} held out, so each moves sensitivity by {100 / lesions:.0f} points: hold out "
         "more patients (`validation=`), or train all folds (`folds=`) and score them together"
@@ -189,7 +190,7 @@ def no_lesion(scans: int, threshold: float | int) -> str:
         'train needs at least one lesion in 1 scan, found none at `threshold=0.5`: every mask is ...
     """
     return (
-        f"train needs at least one lesion in {_number(scans, 'scan')}, found none at "
+        f"train needs at least one lesion in {plural(scans, 'scan')}, found none at "
         f"`threshold={threshold:g}`: every mask is empty or named above"
     )
 
@@ -259,8 +260,3 @@ def _pooled(moments: list[torch.Tensor]) -> tuple[tuple[float, ...], tuple[float
     spread = (square - mean.square()).clamp(min=0).sqrt()
     spread = torch.where(spread > 0, spread, torch.ones_like(spread))
     return tuple(mean.tolist()), tuple(spread.tolist())
-
-
-def _number(count: int, noun: str) -> str:
-    """`1 scan`, `2 scans`."""
-    return f"{count} {noun}{'s' * (count != 1)}"

@@ -10,7 +10,7 @@ from typing import Any
 from monai.bundle import ComponentLocator
 
 from softoverlap._checks import refusal
-from softoverlap.losses import BoxLoss, CoarseToFineBoxLoss
+from softoverlap.for_monai import taken_by
 
 _TARGET = "_target_"
 _EXPRESSIONS = ("$", "@", "%")
@@ -80,13 +80,7 @@ def _taken(target: str) -> str | None:
         loss = pydoc.locate(target)
     except pydoc.ErrorDuringImport:  # which the bundle will say
         return None
-    if not isinstance(loss, type):
-        return None
-    if getattr(loss, "takes_masks", False):
-        return "masks"
-    if issubclass(loss, BoxLoss):
-        return "boxes"
-    return "codes" if issubclass(loss, CoarseToFineBoxLoss) else None
+    return taken_by(loss) if isinstance(loss, type) else None
 
 
 def _targets(values: Any, above: str = "") -> Iterator[tuple[str, str]]:

@@ -12,7 +12,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from softoverlap._checks import check_choice, check_weight
-from softoverlap.losses import AmodalBoxLoss, BoxLoss, QualityFocalLoss
+from softoverlap.losses import AmodalBoxLoss, BoxLoss, CoarseToFineBoxLoss, QualityFocalLoss
 
 
 class QualityFocal(nn.Module):
@@ -77,7 +77,7 @@ class HeatMapFocal(nn.Module):
         return -torch.where(target == 1, lesion, background)
 
 
-def takes_masks(loss: nn.Module) -> bool:
+def takes_masks(loss: nn.Module | type) -> bool:
     """Whether the loss compares boxes with soft masks in place of boxes."""
     return bool(getattr(loss, "takes_masks", False))
 
@@ -87,16 +87,32 @@ def takes_field(loss: nn.Module) -> bool:
     return bool(getattr(loss, "takes_field", False))
 
 
+def taken_by(loss: nn.Module | type) -> str | None:
+    """What a box loss of this package compares.
+
+    Args:
+        loss: The loss, or its class.
+
+    Returns:
+        `"masks"`, `"boxes"` or their `"codes"`; None for a loss of another package.
+
+    Examples:
+        >>> from softoverlap import BoxGIoULoss, MaskBoxDiceLoss
+        >>> taken_by(BoxGIoULoss), taken_by(MaskBoxDiceLoss()), taken_by(nn.L1Loss)
+        ('boxes', 'masks', None)
+    """
+    kind = loss if isinstance(loss, type) else type(loss)
+    if takes_masks(loss):
+        return "masks"
+    if issubclass(kind, BoxLoss | AmodalBoxLoss):
+        return "boxes"
+    return "codes" if issubclass(kind, CoarseToFineBoxLoss) else None
+
+
 def check_coding(loss: nn.Module, encode_gt: bool, decode_pred: bool) -> None:
     """A loss of masks or boxes takes boxes, never their codes."""
-    taken = (
-        "masks"
-        if takes_masks(loss)
-        else "boxes"
-        if isinstance(loss, BoxLoss | AmodalBoxLoss)
-        else None
-    )
-    if taken and (encode_gt or not decode_pred):
+    taken = taken_by(loss)
+    if taken in ("masks", "boxes") and (encode_gt or not decode_pred):
         raise ValueError(
             f"encode_gt and decode_pred must be False and True for "
             f"{type(loss).__name__}, which takes {taken}, got {encode_gt} and {decode_pred}: "

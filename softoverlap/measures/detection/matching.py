@@ -102,8 +102,8 @@ class Matching:
         existence = torch.ones(len(target["label"]), dtype=torch.float64)
         if self.weight is not None:
             existence = existence_of(target, name, required=self.needs_existence)
-        mean_boxes, means = self._mean(prediction["box"]), {**target}
-        means["box"] = self._mean(target["box"])
+        mean_boxes = self._mean(prediction["box"])
+        means = {**target, "box": self._mean(target["box"])}
         sizes, scores = self.sizes.lesion_sizes(means), column(prediction["label_scores"])
         ignored, boxes = ignored_of(target, name), column(prediction["box"])
         quality, hits, same = self._hits(prediction, target)

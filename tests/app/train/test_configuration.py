@@ -181,6 +181,7 @@ def test_numbers_out_of_range_are_named(settings, words):
             True,
             "be false for BoxGIoULoss, which takes boxes, got",
         ),
+        ("softoverlap.AmodalBoxLoss", True, "be false for AmodalBoxLoss, which takes boxes, got"),
         ("softoverlap.MaskBoxDiceLoss", True, "be false for MaskBoxDiceLoss, which takes masks, g"),
         (
             "softoverlap.CoarseToFineBoxLoss",
