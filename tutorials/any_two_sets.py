@@ -20,8 +20,8 @@
 # 3. boxes of which a part is out of view,
 # 4. regions: polygons with holes, and densities, on a plane or a torus,
 # 5. boxes that are turned,
-# 6. balls: nodules by centre and diameter, and hits by distance,
-# 7. soft boxes, whose faces are uncertain: raters who disagree, detectors that know it.
+# 6. soft boxes, whose faces are uncertain: raters who disagree, detectors that know it,
+# 7. balls: nodules by centre and diameter, and hits by distance.
 #
 # Each claim is asserted where it is made. The notebook takes seconds on a CPU.
 #
@@ -561,7 +561,74 @@ print(f"Dice of a soft rib and its box {dice[0]:.2f}, and the mirrored box {dice
 assert dice[0] > 0.7 > 0.4 > dice[1]
 
 # %% [markdown]
-# ## 6. Balls
+# ## 6. Soft boxes
+# Raters who box an infiltrating tumour agree on its clear side, and not on the one where it fades
+# into its surroundings. A soft box holds the mean of each face and its deviation.
+
+# %%
+spread = torch.tensor([0.4, 0.4, 0.6, 4.0])
+lesion = torch.tensor([12.0, 10.0, 28.0, 30.0])
+raters = lesion + spread * torch.randn(12, 1, 4)
+truth = soft_boxes_from_raters(raters)
+mean, deviation = soft_box_faces(truth)
+print("deviations", deviation[0].tolist())
+assert deviation[0].argmax() == 3
+
+clear, faded = mean + torch.tensor([0.0, 3, 0, 0]), mean + torch.tensor([0.0, 0, 0, -3])
+hard = box_iou(torch.cat([clear, faded]), mean)[:, 0]
+soft = soft_box_iou(soft_boxes(torch.cat([clear, faded])), truth)[:, 0]
+print(f"3 voxels off on the clear side: IoU {hard[0]:.2f}, soft IoU {soft[0]:.2f}")
+print(f"3 voxels off on the faded side: IoU {hard[1]:.2f}, soft IoU {soft[1]:.2f}")
+assert torch.allclose(hard[0], hard[1])  # to a plain box both sides are alike
+assert soft[1] > soft[0]  # where raters differ, it costs less
+assert abs(soft_box_iou(truth, truth).item() - 1) < 1e-6
+
+# %%
+probability = soft_box_masks(truth, (40, 48))[0]
+figure, axes = plt.subplots(figsize=(5, 3.6), layout="constrained")
+axes.imshow(probability.numpy(), cmap="Greys", vmin=0, vmax=1, extent=(0, 48, 40, 0))
+for low_row, low_column, high_row, high_column in raters[:, 0].tolist():
+    rows, columns = [low_row, high_row, high_row, low_row], [low_column, low_column, high_column]
+    axes.plot([*columns, high_column, low_column], [*rows, low_row], color="tab:green", lw=0.8)
+axes.set_title("raters' boxes and their soft box", fontsize=9)
+plt.show()
+assert abs(mask_box_dice(probability[None], mean).item() - 1) < 0.2  # a soft mask like any other
+
+# %% [markdown]
+# A network can learn the deviations from one rater at a time. Its loss is the continuous ranked
+# probability score of each face, which is lowest at the raters' own mean and deviation.
+
+# %%
+many = lesion + spread * torch.randn(300, 4)
+learnt = (lesion + torch.tensor([2.0, -2.0, -3.0, 4.0])).reshape(1, 4).requires_grad_()
+log_deviation = torch.zeros(1, 4, requires_grad=True)
+optimizer, loss = torch.optim.Adam([learnt, log_deviation], lr=0.1), SoftBoxCRPSLoss()
+for _ in range(250):
+    optimizer.zero_grad()
+    found = soft_boxes(learnt, log_deviation.exp()).expand(len(many), 8)
+    loss(found, soft_boxes(many)).backward()
+    optimizer.step()
+print("learnt", log_deviation.exp()[0].tolist(), "raters", many.std(dim=0).tolist())
+assert torch.allclose(log_deviation.exp()[0], many.std(dim=0), rtol=0.2)
+assert torch.allclose(learnt[0], many.mean(dim=0), atol=0.5)
+
+# %% [markdown]
+# PDQ, the probability-based detection quality, rewards a detector that knows where it is unsure.
+# Two detectors give the same box; only one of them says that its last face may be off.
+
+# %%
+drawn = [soft_box_masks(soft_boxes(box), (40, 48)).round() for box in many[:20, None]]
+targets = [{"masks": mask, "label": torch.tensor([0])} for mask in drawn]
+scores = {}
+for name, claimed in (("sure", 0.4), ("honest", many.std(dim=0)[None])):
+    found = {"box": soft_boxes(lesion[None], claimed), "label_scores": torch.tensor([[0.9]])}
+    scores[name] = compute_pdq([found] * len(targets), targets)
+    print(f"{name}: PDQ {scores[name].pdq:.2f}, spatial quality {scores[name].spatial:.2f}")
+assert scores["honest"].pdq > scores["sure"].pdq
+assert scores["honest"].tp == len(targets)
+
+# %% [markdown]
+# ## 7. Balls
 # LUNA16 lists nodules by centre and diameter. A ball is given by the smallest box around it, so it
 # goes wherever boxes go. Along a diagonal, two balls are apart long before their boxes are.
 
@@ -631,70 +698,3 @@ print(f"Dice {dice:.3f}; probability at the surface {edge:.2f}")
 assert torch.allclose(fitted[:3], torch.tensor([12.3, 11.0, 13.6]), atol=0.05)
 assert abs(edge - dice / 2) < 0.05
 assert edge < 0.45
-
-# %% [markdown]
-# ## 7. Soft boxes
-# Raters who box an infiltrating tumour agree on its clear side, and not on the one where it fades
-# into its surroundings. A soft box holds the mean of each face and its deviation.
-
-# %%
-spread = torch.tensor([0.4, 0.4, 0.6, 4.0])
-lesion = torch.tensor([12.0, 10.0, 28.0, 30.0])
-raters = lesion + spread * torch.randn(12, 1, 4)
-truth = soft_boxes_from_raters(raters)
-mean, deviation = soft_box_faces(truth)
-print("deviations", deviation[0].tolist())
-assert deviation[0].argmax() == 3
-
-clear, faded = mean + torch.tensor([0.0, 3, 0, 0]), mean + torch.tensor([0.0, 0, 0, -3])
-hard = box_iou(torch.cat([clear, faded]), mean)[:, 0]
-soft = soft_box_iou(soft_boxes(torch.cat([clear, faded])), truth)[:, 0]
-print(f"3 voxels off on the clear side: IoU {hard[0]:.2f}, soft IoU {soft[0]:.2f}")
-print(f"3 voxels off on the faded side: IoU {hard[1]:.2f}, soft IoU {soft[1]:.2f}")
-assert torch.allclose(hard[0], hard[1])  # to a plain box both sides are alike
-assert soft[1] > soft[0]  # where raters differ, it costs less
-assert abs(soft_box_iou(truth, truth).item() - 1) < 1e-6
-
-# %%
-probability = soft_box_masks(truth, (40, 48))[0]
-figure, axes = plt.subplots(figsize=(5, 3.6), layout="constrained")
-axes.imshow(probability.numpy(), cmap="Greys", vmin=0, vmax=1, extent=(0, 48, 40, 0))
-for low_row, low_column, high_row, high_column in raters[:, 0].tolist():
-    rows, columns = [low_row, high_row, high_row, low_row], [low_column, low_column, high_column]
-    axes.plot([*columns, high_column, low_column], [*rows, low_row], color="tab:green", lw=0.8)
-axes.set_title("raters' boxes and their soft box", fontsize=9)
-plt.show()
-assert abs(mask_box_dice(probability[None], mean).item() - 1) < 0.2  # a soft mask like any other
-
-# %% [markdown]
-# A network can learn the deviations from one rater at a time. Its loss is the continuous ranked
-# probability score of each face, which is lowest at the raters' own mean and deviation.
-
-# %%
-many = lesion + spread * torch.randn(300, 4)
-learnt = (lesion + torch.tensor([2.0, -2.0, -3.0, 4.0])).reshape(1, 4).requires_grad_()
-log_deviation = torch.zeros(1, 4, requires_grad=True)
-optimizer, loss = torch.optim.Adam([learnt, log_deviation], lr=0.1), SoftBoxCRPSLoss()
-for _ in range(250):
-    optimizer.zero_grad()
-    found = soft_boxes(learnt, log_deviation.exp()).expand(len(many), 8)
-    loss(found, soft_boxes(many)).backward()
-    optimizer.step()
-print("learnt", log_deviation.exp()[0].tolist(), "raters", many.std(dim=0).tolist())
-assert torch.allclose(log_deviation.exp()[0], many.std(dim=0), rtol=0.2)
-assert torch.allclose(learnt[0], many.mean(dim=0), atol=0.5)
-
-# %% [markdown]
-# PDQ, the probability-based detection quality, rewards a detector that knows where it is unsure.
-# Two detectors give the same box; only one of them says that its last face may be off.
-
-# %%
-drawn = [soft_box_masks(soft_boxes(box), (40, 48)).round() for box in many[:20, None]]
-targets = [{"masks": mask, "label": torch.tensor([0])} for mask in drawn]
-scores = {}
-for name, claimed in (("sure", 0.4), ("honest", many.std(dim=0)[None])):
-    found = {"box": soft_boxes(lesion[None], claimed), "label_scores": torch.tensor([[0.9]])}
-    scores[name] = compute_pdq([found] * len(targets), targets)
-    print(f"{name}: PDQ {scores[name].pdq:.2f}, spatial quality {scores[name].spatial:.2f}")
-assert scores["honest"].pdq > scores["sure"].pdq
-assert scores["honest"].tp == len(targets)

@@ -16,7 +16,7 @@ from softoverlap.for_monai.detector.anchor_grid import ExactAnchorGenerator
 from softoverlap.for_monai.detector.detector import SoftRetinaNetDetector
 from softoverlap.for_monai.detector.heat import HeatMap, grid_axes, heat_map, is_peak
 from softoverlap.for_monai.detector.learning import Target
-from softoverlap.for_monai.detector.loss_terms import HeatMapFocal, reduce
+from softoverlap.for_monai.detector.loss_terms import HeatMapFocal, attached, reduce
 from softoverlap.for_monai.detector.network import lesion_retinanet
 from softoverlap.for_monai.detector.targets import centred_in
 from softoverlap.lesion import Lesion
@@ -171,8 +171,7 @@ class CentreDetector(SoftRetinaNetDetector):
                 self.cls_key: self._heat_loss(logits, maps, targets, anchors),
                 self.box_reg_key: self.compute_box_loss(codes, targets, anchors, assigned),
             }
-            attached = logits.sum() * 0 + codes.sum() * 0
-            return {key: loss + attached for key, loss in losses.items()}
+            return attached(losses, logits, codes)
 
     def postprocess_detections(
         self,

@@ -22,7 +22,7 @@ from softoverlap.anchors import (
     MaxOverlapMatcher,
     checked_overlap,
 )
-from softoverlap.for_monai.detector import parts, ranking
+from softoverlap.for_monai.detector import loss_terms, parts, ranking
 from softoverlap.for_monai.detector.learning import Learning, QualityRule, Target
 from softoverlap.for_monai.detector.loss_terms import QualityFocal, check_coding, reduce, unreduced
 from softoverlap.for_monai.detector.samples import AnyMatches, box_losses, classification_samples
@@ -303,8 +303,7 @@ class SoftRetinaNetDetector(RetinaNetDetector):
             if quality is not None:
                 branch = quality, codes, targets, anchors, assigned
                 losses["box_quality"] = learning.fit_loss(*branch)
-            attached = logits.sum() * 0 + head_outputs_reshape[self.box_reg_key].sum() * 0
-            return {key: loss + attached for key, loss in losses.items()}
+            return loss_terms.attached(losses, logits, head_outputs_reshape[self.box_reg_key])
 
     def compute_anchor_matched_idxs(
         self, anchors: list[Tensor], targets: list[Target], num_anchor_locs_per_level: Sequence[int]

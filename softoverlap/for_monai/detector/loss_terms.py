@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -132,6 +133,14 @@ def unreduced(name: str, loss: nn.Module) -> tuple[nn.Module, str]:
     alone: Any = copy.copy(loss)
     alone.reduction = "none"
     return alone, how
+
+
+def attached(
+    losses: Mapping[str, Float[Tensor, ""]], *outputs: Tensor
+) -> dict[str, Float[Tensor, ""]]:
+    """The same losses, each with a gradient, if of 0, to all of the network's outputs."""
+    nothing = sum(output.sum() * 0 for output in outputs)
+    return {key: loss + nothing for key, loss in losses.items()}
 
 
 def reduce(
