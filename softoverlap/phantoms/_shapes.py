@@ -114,7 +114,7 @@ def turned(rng: np.random.Generator, shape: Shape) -> Shape:
     It stays a stack of its slices, which often are thicker than pixels are wide.
     """
     quarters = int(rng.integers(4))
-    flips = (-3 + np.flatnonzero(rng.random(3) < 0.5)).tolist()
+    flips = tuple((np.flatnonzero(rng.random(3) < 0.5) - 3).tolist())
     mask, raters = (np.flip(np.rot90(part, quarters, axes=(-3, -2)), flips) for part in shape)
     return Shape(mask, raters)
 

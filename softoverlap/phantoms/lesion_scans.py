@@ -78,8 +78,8 @@ class LesionScans(Dataset[Phantom]):
         *,
         count: int = 100,
         shape: Sequence[int] = (160, 160, 96),
-        spacing: Sequence[float] = (1.0, 1.0, 1.5),
-        contrasts: tuple[float, float] = scenes.CONTRASTS,
+        spacing: Sequence[float | int] = (1.0, 1.0, 1.5),
+        contrasts: tuple[float | int, float | int] = scenes.CONTRASTS,
     ) -> None:
         check_numbers(seed, count, shape, spacing)
         low, high = contrasts

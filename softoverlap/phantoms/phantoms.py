@@ -136,7 +136,9 @@ class LesionPhantoms(Dataset[Phantom]):
         return raters
 
 
-def check_numbers(seed: int, count: int, shape: Sequence[int], spacing: Sequence[float]) -> None:
+def check_numbers(
+    seed: int, count: int, shape: Sequence[int], spacing: Sequence[float | int]
+) -> None:
     """The numbers that each kind of simulated scan has are in range."""
     for name, value in (("seed", seed), ("count", count)):
         if value < 0:

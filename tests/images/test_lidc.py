@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from contextlib import closing
-from itertools import groupby, islice
+from itertools import groupby
 from pathlib import Path
 
 import nibabel
@@ -284,9 +284,15 @@ def test_reading_holds_nothing_open_and_leaves_the_file_as_it_was(tmp_path):
 
 
 @pytest.fixture(scope="module")
-def known():
-    """Some scans of the data base, by patient."""
-    return {scan.patient_id: scan for scan in islice(read_lidc(REAL), 80)}
+def known(tmp_path_factory):
+    """Two scans of the data base, by patient."""
+    path = tmp_path_factory.mktemp("lidc") / "two.sqlite"
+    with closing(opened()) as source, closing(sqlite3.connect(path)) as base, base:
+        source.backup(base)
+        base.execute(
+            "DELETE FROM scans WHERE patient_id NOT IN ('LIDC-IDRI-0055', 'LIDC-IDRI-0078')"
+        )
+    return {scan.patient_id: scan for scan in read_lidc(path)}
 
 
 @needs_data

@@ -104,7 +104,7 @@ def test_a_lesion_without_raters_is_pasted_with_its_probabilities():
     soft = torch.zeros(9, 9, 6)
     soft[2:6, 2:5, 2:4] = 0.6
     soft[3:5, 3, 2:4] = 0.9
-    (lesion,) = lesions_from_mask(soft, spacing=(1, 1, 1.5))
+    (lesion,) = lesions_from_mask(soft, spacing=(1.0, 1.0, 1.5))
     assert isinstance(lesion, Lesion)
     found = [x for scan in LesionScans(0, {"a": [lesion]}, **SMALL) for x in scan.lesions]
     assert found

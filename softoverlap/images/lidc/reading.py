@@ -180,10 +180,9 @@ def _points(contour: sqlite3.Row) -> np.ndarray:
     name = f"contour {contour['id']}"
     try:
         points = np.array([pair.split(",") for pair in contour["coords"].split()]).astype(int)
-        x_and_y = points.ndim == 2 and points.shape[1] == 2
     except (AttributeError, ValueError):
-        x_and_y = False
-    if not x_and_y:
+        points = np.zeros(0, dtype=int)
+    if points.ndim != 2 or points.shape[1] != 2:
         raise _UnfitError(f"{name} must have coords of x,y a line, got {contour['coords']!r:.60}")
     if points.min() < 0 or points.max() >= EDGE:
         raise _UnfitError(
