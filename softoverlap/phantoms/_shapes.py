@@ -127,8 +127,8 @@ def window_at(shape: Shape, centre: np.ndarray, grid: Grid) -> Window:
 
 
 def reach_of(shape: Shape, grid: Grid) -> float:
-    """Radius in mm of the ball around the shape."""
-    return float(np.linalg.norm(shape.size * grid.spacing) / 2)
+    """Radius in mm of a ball that holds the shape, wherever voxels let it lie."""
+    return float(np.linalg.norm((shape.size + 1) * grid.spacing) / 2)
 
 
 def body_of(shape: Shape, window: Window, grid: Grid, contrast: float) -> Body:

@@ -262,6 +262,7 @@ def test_missing_tables_and_columns_are_named_at_once(tmp_path, tables, message)
         ({"outlines": [outline(square(508, 20, 5), [4.0])]},
          "contour 1 must lie within 512 pixels, got 20 to 512"),
         ({"outlines": [outline("1,2\n3\n", [4.0])]}, "contour 1 must have coords of x,y a line"),
+        ({"outlines": [[(4.0, None, [(1, 1)])]]}, "contour 1 must have an inclusion of 0 or 1"),
         ({"outlines": [outline("", [4.0])]}, "contour 1 must have coords of x,y a line, got ''"),
         ({"outlines": [outline(square(20, 20, 5), [4.0])], "said": (6, *[1] * 6)},
          "annotation 1 must have subtlety, .* from 1 to 5, got"),

@@ -79,11 +79,12 @@ def test_shapes_are_used_in_turn_before_any_comes_again():
 
 def test_lesions_are_at_least_4_mm_apart_and_whole():
     lesions = {"a": [block(6, 4, 2), block(2, 2, 2)]}
-    for scan in LesionScans(1, lesions, shape=(64, 64, 32), spacing=(1, 1, 2), count=6):
+    spacing = (1, 1, 5)
+    for scan in LesionScans(1, lesions, shape=(64, 64, 24), spacing=spacing, count=6):
         assert set(voxels(scan)) <= {48, 8}
         boxes = [lesion.box.numpy().reshape(2, 3) for lesion in scan.lesions]
         for one, other in combinations(boxes, 2):
-            gap = np.maximum(one[0] - other[1], other[0] - one[1]).clip(0) * (1, 1, 2)
+            gap = np.maximum(one[0] - other[1], other[0] - one[1]).clip(0) * spacing
             assert np.linalg.norm(gap) >= 4
 
 

@@ -169,10 +169,15 @@ def _outline(base: sqlite3.Connection, annotation: int, z: np.ndarray) -> list[C
     ).fetchall()
     if not contours:
         raise _UnfitError(f"annotation {annotation} must have contours, found none")
-    return [
-        Contour(_points(contour), _slice(contour, z), not contour["inclusion"])
-        for contour in contours
-    ]
+    return [_contour(row, z) for row in contours]
+
+
+def _contour(row: sqlite3.Row, z: np.ndarray) -> Contour:
+    if row["inclusion"] not in (0, 1):
+        raise _UnfitError(
+            f"contour {row['id']} must have an inclusion of 0 or 1, got {row['inclusion']!r}"
+        )
+    return Contour(_points(row), _slice(row, z), not row["inclusion"])
 
 
 def _points(contour: sqlite3.Row) -> np.ndarray:
@@ -182,7 +187,7 @@ def _points(contour: sqlite3.Row) -> np.ndarray:
         points = np.array([pair.split(",") for pair in contour["coords"].split()]).astype(int)
     except (AttributeError, ValueError):
         points = np.zeros(0, dtype=int)
-    if points.ndim != 2 or points.shape[1] != 2:
+    if points.shape[1:] != (2,):
         raise _UnfitError(f"{name} must have coords of x,y a line, got {contour['coords']!r:.60}")
     if points.min() < 0 or points.max() >= EDGE:
         raise _UnfitError(
