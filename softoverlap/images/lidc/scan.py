@@ -101,7 +101,7 @@ class LidcScan:
     affine puts the centre of the slices at 0.
 
     Args:
-        patient_id: The patient, such as `"LIDC-IDRI-0078"`; eight have two scans.
+        patient_id: The patient, such as `"LIDC-IDRI-0078"`; some have two scans.
         scan_id: Number of the scan in the data base.
         series_uid: DICOM's identifier of the series, by which its voxels are found; empty if the
             data base has none.
