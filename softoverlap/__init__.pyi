@@ -46,11 +46,14 @@ from softoverlap.for_monai import (
     lesion_target as lesion_target,
 )
 from softoverlap.images import (
+    LidcNodule as LidcNodule,
+    LidcScan as LidcScan,
     Volume as Volume,
     align_to as align_to,
     as_probabilities as as_probabilities,
     load_nifti as load_nifti,
     read_boxes as read_boxes,
+    read_lidc as read_lidc,
     read_plan as read_plan,
     save_nifti as save_nifti,
     write_boxes as write_boxes,
@@ -205,6 +208,7 @@ from softoverlap.overlaps import (
 )
 from softoverlap.phantoms import (
     LesionPhantoms as LesionPhantoms,
+    LesionScans as LesionScans,
 )
 from softoverlap.regions import (
     Polygon as Polygon,

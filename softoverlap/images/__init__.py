@@ -71,10 +71,11 @@ from softoverlap.images.layouts.names import patient_of
 from softoverlap.images.layouts.nnunet import CHANNEL_NAME
 from softoverlap.images.layouts.ours import find_raters
 from softoverlap.images.layouts.record import Case, CaseTable, Fold, LabelMap
+from softoverlap.images.lidc import LidcCharacteristics, LidcNodule, LidcScan, read_lidc
 from softoverlap.images.limits import ReadLimits, current_limits, read_limits
 from softoverlap.images.nifti import forms_apart, save_nifti
 from softoverlap.images.noted import Noted
-from softoverlap.images.phantom_files import write_phantoms
+from softoverlap.images.phantom_files import write_lesion_scans, write_phantoms
 from softoverlap.images.plans import read_plan
 from softoverlap.images.rater_files import RaterStack, is_label_map, label_to_read, load_raters
 from softoverlap.images.sources import (
@@ -125,6 +126,9 @@ __all__ = [
     "Hints",
     "LabelMap",
     "Layout",
+    "LidcCharacteristics",
+    "LidcNodule",
+    "LidcScan",
     "ListEntry",
     "LoadedCase",
     "Noted",
@@ -192,6 +196,7 @@ __all__ = [
     "read_boxes",
     "read_json",
     "read_label_map",
+    "read_lidc",
     "read_limits",
     "read_plan",
     "read_splits",
@@ -211,6 +216,7 @@ __all__ = [
     "write_box_files",
     "write_boxes",
     "write_json",
+    "write_lesion_scans",
     "write_markups",
     "write_phantoms",
     "write_splits",

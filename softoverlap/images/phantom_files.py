@@ -1,4 +1,4 @@
-"""Phantoms as files, with the layout of a training folder."""
+"""Simulated scans as files, with the layout of a training folder."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ import torch
 from softoverlap.images.files import whole_file
 from softoverlap.images.formats.exchange import write_boxes
 from softoverlap.images.nifti import save_nifti
-from softoverlap.images.texts import read_text
-from softoverlap.phantoms import LesionPhantoms, Phantom
+from softoverlap.images.texts import read_table, read_text, write_table
+from softoverlap.phantoms import LesionPhantoms, LesionScans, Phantom
 
 
 def write_phantoms(
@@ -48,22 +48,52 @@ def write_phantoms(
         >>> sorted(path.name for path in folder.iterdir() if path.is_dir())
         ['boxes', 'images', 'masks', 'raters']
     """
-    phantoms = LesionPhantoms(seed, count=count, **options)
+    write_lesion_scans(folder, LesionPhantoms(seed, count=count, **options), progress=progress)
+
+
+def write_lesion_scans(
+    folder: str | os.PathLike[str],
+    scans: LesionPhantoms | LesionScans,
+    *,
+    progress: Callable[[str], None] | None = None,
+) -> None:
+    """Write simulated scans as `write_phantoms` does, with a table of their patients.
+
+    `softoverlap train --data FOLDER` reads the folder. Scans without raters have masks alone.
+
+    Args:
+        folder: Where to write; created if it does not exist.
+        scans: The scans.
+        progress: Called with the name of each case that is complete.
+
+    Raises:
+        ValueError: If the folder has scans of other settings.
+
+    Examples:
+        >>> import tempfile
+        >>> folder = Path(tempfile.mkdtemp())
+        >>> write_lesion_scans(folder, LesionScans(0, count=1, shape=(32, 32, 24)))
+        >>> sorted(path.name for path in folder.iterdir())
+        ['boxes', 'images', 'masks', 'patients.csv', 'phantoms.txt', 'raters']
+    """
     folder = Path(folder)
     for room in ("images", "masks", "raters", "boxes"):
         (folder / room).mkdir(parents=True, exist_ok=True)
-    _claim(folder, phantoms)
-    for index in range(count):
-        case = f"phantom-{index:04d}"
+    _claim(folder, scans)
+    numbers = range(len(scans))
+    if isinstance(scans, LesionScans):
+        _write_patients(folder / "patients.csv", scans)
+    for index in numbers:
+        case = scans.case(index)
         if not (folder / "boxes" / f"{case}.json").exists():
-            _write(folder, case, phantoms[index])
+            _write(folder, case, scans[index])
         if progress is not None:
             progress(case)
 
 
-def _claim(folder: Path, phantoms: LesionPhantoms) -> None:
+def _claim(folder: Path, scans: LesionPhantoms | LesionScans) -> None:
     """Store the settings; it is an error to continue with others."""
-    settings = f"{phantoms!r}\n"
+    settings = f"{scans!r}\n"
     note = folder / "phantoms.txt"
     if not note.exists():
         with whole_file(note) as unfinished:
@@ -73,6 +103,13 @@ def _claim(folder: Path, phantoms: LesionPhantoms) -> None:
         raise ValueError(
             f"folder {folder} must hold phantoms of {settings.strip()}, got {noted.strip()}"
         )
+
+
+def _write_patients(table: Path, scans: LesionScans) -> None:
+    """The patients of all cases, those of an earlier call with more scans too."""
+    count = max(len(scans), len(read_table(table).rows) if table.exists() else 0)
+    rows = [(scans.case(index), scans.patient(index)) for index in range(count)]
+    write_table(table, ("case", "patient"), rows)
 
 
 def _write(folder: Path, case: str, phantom: Phantom) -> None:

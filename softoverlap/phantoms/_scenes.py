@@ -10,9 +10,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from softoverlap.phantoms import _anatomy as anatomy
 from softoverlap.phantoms._anatomy import Body, Grid
+
+LESIONS, CYSTS, VESSELS = (0, 7), (6, 12), (5, 9)
+"""Least number in a scan of the default size, and one more than the most."""
 
 CONTRASTS = (16.0, 42.0)
 """Smallest and largest contrast of lesions, cysts and vessels to the tissue around 100."""
@@ -44,19 +49,19 @@ Place = tuple[np.ndarray, float]
 
 def bodies(rng: np.random.Generator, grid: Grid) -> tuple[list[Body], list[Body]]:
     """Up to six lesions, some with a neighbour, and six to eleven cysts."""
-    count = int(rng.integers(0, 7))
-    lesions = _places(rng, grid, count, LESION_RADII, [])
+    count = int(rng.integers(*LESIONS))
+    lesions = places(rng, grid, count, sizes(rng, LESION_RADII), [])
     lesions += list(_neighbours(rng, grid, lesions))
-    cysts = _places(rng, grid, int(rng.integers(6, 12)), CYST_RADII, lesions)
+    cysts = places(rng, grid, int(rng.integers(*CYSTS)), sizes(rng, CYST_RADII), lesions)
     return (
         [anatomy.lesion(rng, grid, *place, contrast(rng)) for place in lesions],
         [anatomy.cyst(rng, grid, *place, contrast(rng)) for place in cysts],
     )
 
 
-def contrast(rng: np.random.Generator) -> float:
+def contrast(rng: np.random.Generator, contrasts: tuple[float, float] = CONTRASTS) -> float:
     """Faint ones are as frequent as clear ones: the logarithm is uniform."""
-    return float(np.exp(rng.uniform(*np.log(CONTRASTS))))
+    return float(np.exp(rng.uniform(*np.log(contrasts))))
 
 
 def size(rng: np.random.Generator, radii: tuple[float, float, float]) -> float:
@@ -65,6 +70,12 @@ def size(rng: np.random.Generator, radii: tuple[float, float, float]) -> float:
     while not least <= (radius := median * float(np.exp(SPREAD * rng.standard_normal()))) <= most:
         pass
     return radius
+
+
+def sizes(rng: np.random.Generator, radii: tuple[float, float, float]) -> Iterator[float]:
+    """Such radii without end."""
+    while True:
+        yield size(rng, radii)
 
 
 def visibility(body: Body) -> float:
@@ -78,25 +89,25 @@ def visibility(body: Body) -> float:
     return float(signal**2 / (signal**2 + SEEN**2))
 
 
-def _places(
+def places(
     rng: np.random.Generator,
     grid: Grid,
     count: int,
-    radii: tuple[float, float, float],
+    radii: Iterator[float],
     taken: Sequence[Place],
     tries: int = 1000,
 ) -> list[Place]:
     """Up to `count` places that are apart from each other and from those taken."""
-    places: list[Place] = []
+    found: list[Place] = []
     for _ in range(tries):
-        if len(places) == count:
+        if len(found) == count:
             break
-        radius = size(rng, radii)
+        radius = next(radii)
         margin = np.minimum(radius * 1.3, grid.extent / 2)
         centre = rng.uniform(margin, grid.extent - margin)
-        if all(_gap(centre, radius, other) > FAR for other in (*taken, *places)):
-            places.append((centre, radius))
-    return places
+        if all(_gap(centre, radius, other) > FAR for other in (*taken, *found)):
+            found.append((centre, radius))
+    return found
 
 
 def _neighbours(rng: np.random.Generator, grid: Grid, lesions: Sequence[Place]) -> Iterator[Place]:
@@ -112,3 +123,37 @@ def _neighbours(rng: np.random.Generator, grid: Grid, lesions: Sequence[Place]) 
 
 def _gap(centre: np.ndarray, radius: float, other: Place) -> float:
     return float(np.linalg.norm(centre - other[0]) - 1.3 * (radius + other[1]))
+
+
+def painted(
+    rng: np.random.Generator,
+    grid: Grid,
+    lesions: Sequence[Body],
+    cysts: Sequence[Body],
+    contrasts: tuple[float, float] = CONTRASTS,
+    share: float = 1.0,
+) -> np.ndarray:
+    """The image: tissue with vessels, lesions, cysts, bias field and noise.
+
+    `share` multiplies the number of vessels.
+    """
+    image = anatomy.tissue(rng, grid)
+    for _ in range(round(share * int(rng.integers(*VESSELS)))):
+        radius, strength = size(rng, VESSEL_RADII), contrast(rng, contrasts)
+        anatomy.paint_vessel(grid, image, anatomy.vessel(rng, grid), radius, strength)
+    for body in lesions:
+        anatomy.paint_lesion(rng, grid, image, body)
+    for body in cysts:
+        anatomy.paint_cyst(image, body)
+    image *= anatomy.bias_field(rng, grid)
+    return image + anatomy.NOISE * rng.standard_normal(grid.shape).astype(np.float32)
+
+
+def oblique_affine(rng: np.random.Generator, grid: Grid) -> Tensor:
+    """Oblique, two axes flipped (as DICOM stores them: LPS), away from the origin."""
+    affine = np.eye(4)
+    flips = np.array([-1.0, -1.0, 1.0])
+    turned = anatomy.random_rotation(rng, rng.uniform(0.1, 0.4))
+    affine[:3, :3] = turned * flips * np.asarray(grid.spacing)
+    affine[:3, 3] = rng.uniform(-80, 80, 3)
+    return torch.from_numpy(affine)

@@ -24,9 +24,11 @@ class Phantom:
 
     Args:
         image: Intensities around 100, shape (D, H, W).
-        mask: Share of raters that marked each voxel, shape (D, H, W).
+        mask: Share of raters that marked each voxel, shape (D, H, W); without raters the
+            probabilities that the lesions were given with.
         raters: What each rater marked, 0 or 1, shape (R, D, H, W).
-        lesions: Components of the union of the raters, with soft crops and existence.
+        lesions: Components of the union of the raters, with soft crops and existence; without
+            raters those of the mask.
         affine: Voxel indices to RAS mm of voxel centres, shape (4, 4).
 
     Examples:
@@ -91,7 +93,9 @@ class LesionPhantoms(Dataset[Phantom]):
         spacing: Sequence[float] = (1.0, 1.0, 1.5),
         num_raters: int = 5,
     ) -> None:
-        _check_numbers(seed, count, shape, spacing, num_raters)
+        check_numbers(seed, count, shape, spacing)
+        if num_raters < 1:
+            raise refusal("num_raters", f"must be at least 1, got {num_raters}")
         self.seed = seed
         self.count = count
         self.grid = anatomy.Grid(tuple(shape), tuple(map(float, spacing)))
@@ -106,16 +110,20 @@ class LesionPhantoms(Dataset[Phantom]):
             f"num_raters={len(self.panel)})"
         )
 
+    def case(self, index: int) -> str:
+        """Name of the scan's files."""
+        return f"phantom-{index:04d}"
+
     def __getitem__(self, index: int) -> Phantom:
         if not -self.count <= index < self.count:
             raise IndexError(f"index must be below the count of {self.count}, got {index}")
         rng = np.random.default_rng([self.seed, 1, index % self.count])
         bodies = scenes.bodies(rng, self.grid)
-        image = _image(rng, self.grid, *bodies)
+        image = scenes.painted(rng, self.grid, *bodies)
         raters = torch.from_numpy(self._raters(rng, bodies[0]))
         mask = raters.float().mean(dim=0)
         lesions = lesions_from_mask(mask, spacing=self.grid.spacing, raters=raters)
-        affine = _affine(rng, self.grid)
+        affine = scenes.oblique_affine(rng, self.grid)
         return Phantom(torch.from_numpy(image), mask, raters, lesions, affine)
 
     def _raters(self, rng: np.random.Generator, lesions: Sequence[anatomy.Body]) -> np.ndarray:
@@ -128,44 +136,13 @@ class LesionPhantoms(Dataset[Phantom]):
         return raters
 
 
-def _image(
-    rng: np.random.Generator,
-    grid: anatomy.Grid,
-    lesions: Sequence[anatomy.Body],
-    cysts: Sequence[anatomy.Body],
-) -> np.ndarray:
-    image = anatomy.tissue(rng, grid)
-    for _ in range(int(rng.integers(5, 9))):
-        radius, contrast = scenes.size(rng, scenes.VESSEL_RADII), scenes.contrast(rng)
-        anatomy.paint_vessel(grid, image, anatomy.vessel(rng, grid), radius, contrast)
-    for body in lesions:
-        anatomy.paint_lesion(rng, grid, image, body)
-    for body in cysts:
-        anatomy.paint_cyst(image, body)
-    image *= anatomy.bias_field(rng, grid)
-    return image + anatomy.NOISE * rng.standard_normal(grid.shape).astype(np.float32)
-
-
-def _affine(rng: np.random.Generator, grid: anatomy.Grid) -> Tensor:
-    """Oblique, two axes flipped (as DICOM stores them: LPS), away from the origin."""
-    affine = np.eye(4)
-    flips = np.array([-1.0, -1.0, 1.0])
-    turned = anatomy.random_rotation(rng, rng.uniform(0.1, 0.4))
-    affine[:3, :3] = turned * flips * np.asarray(grid.spacing)
-    affine[:3, 3] = rng.uniform(-80, 80, 3)
-    return torch.from_numpy(affine)
-
-
-def _check_numbers(
-    seed: int, count: int, shape: Sequence[int], spacing: Sequence[float], num_raters: int
+def check_numbers(
+    seed: int, count: int, shape: Sequence[int], spacing: Sequence[float | int]
 ) -> None:
-    for name, value, least in (
-        ("seed", seed, 0),
-        ("count", count, 0),
-        ("num_raters", num_raters, 1),
-    ):
-        if value < least:
-            raise refusal(name, f"must be at least {least}, got {value}")
+    """The numbers that each kind of simulated scan has are in range."""
+    for name, value in (("seed", seed), ("count", count)):
+        if value < 0:
+            raise refusal(name, f"must be at least 0, got {value}")
     if len(shape) != 3 or min(shape) < 16:
         raise refusal("shape", f"must hold three lengths of at least 16, got {tuple(shape)}")
     if len(spacing) != 3 or not all(0 < float(edge) < 100 for edge in spacing):

@@ -104,6 +104,11 @@ LEFT_OUT = {
     **dict.fromkeys(_OF_SOFT_BOXES, "compared with sums over fine grids, by their definitions"),
     "Hit": "a criterion and its threshold; what it decides is stored by match_scan",
     "Lesion": _RECORDS,
+    "LesionScans": "compared with the shapes it is given in tests/phantoms/test_lesion_scans.py",
+    **dict.fromkeys(
+        ("LidcNodule", "LidcScan", "read_lidc"),
+        "compared with outlines of known contents in tests/images/test_lidc.py",
+    ),
     "LesionwiseDice": _INSIDE,
     "Measure": "what all measures share",
     "SoftDice": _INSIDE,

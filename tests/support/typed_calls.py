@@ -323,6 +323,8 @@ LEFT_OUT = {
     "Hit": "a criterion and its threshold, without tensors",
     "Lesion": "a record; it is given to the calls of lesions",
     "LesionPhantoms": "takes no tensors",
+    "LesionScans": "takes a dictionary; what it takes of tensors is tested beside it",
+    **dict.fromkeys(("LidcNodule", "LidcScan"), "a record; read_lidc makes it"),
     "Measure": "what all measures share",
     "MeasureMetric": "called with every measure, under the measure's name",
     **dict.fromkeys(
@@ -330,6 +332,7 @@ LEFT_OUT = {
     ),
     "load_nifti": "reads a file; its types are those of the file",
     "read_boxes": "reads a file",
+    "read_lidc": "reads a file",
     "read_plan": "reads a file",
 }
 """Public names without a call of their own, and why."""
