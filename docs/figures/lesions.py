@@ -22,13 +22,13 @@ from softoverlap import (
 from softoverlap.lesions import distances
 
 HERE = Path(__file__).parent
-INK, COMPONENT, HALO = "#1a1a1a", "#d55e00", "#0072b2"
+COMPONENT, HALO = "#d55e00", "#0072b2"
 SIZE, THRESHOLD, REACH = 33, 0.5, 3.0
 SCORES = {
     "maximum": MaxProbability(),
     "mean": MeanProbability(),
-    "soft Dice with its halo": HaloDice(REACH),
-    "mass above background, mm²": MassAboveBackground(REACH),
+    "dice (with its halo)": HaloDice(REACH),
+    "mass (pixels of 1 mm²)": MassAboveBackground(REACH),
 }
 
 
@@ -46,29 +46,28 @@ def maps() -> dict[str, torch.Tensor]:
 
 def draw() -> Figure:
     """The maps with component and halo above, and a panel for each score below."""
-    found = {name: (image, _only(image)) for name, image in maps().items()}
+    images = maps()
+    candidates = {name: _only(image) for name, image in images.items()}
     figure = Figure(figsize=(9, 5.2), layout="constrained")
-    above, below = figure.subfigures(2, 1, height_ratios=[1.5, 1])
-    for panel, (name, (image, candidate)) in zip(
-        above.subplots(1, len(found)), found.items(), strict=True
-    ):
-        shown = panel.imshow(image, cmap="gray", vmin=0, vmax=1)
-        component = candidate.components == candidate.number
-        near = distances(component, candidate.spacing) <= REACH
-        for inside, color in ((near, HALO), (component, COMPONENT)):
+    places = figure.add_gridspec(2, 12, height_ratios=[1.5, 1])
+    for number, (name, image) in enumerate(images.items()):
+        panel = figure.add_subplot(places[0, 4 * number : 4 * number + 4])
+        panel.imshow(image.numpy(), cmap="gray", vmin=0, vmax=1)
+        component = candidates[name].components == 1
+        for inside, color in (
+            (distances(component, (1.0, 1.0)) <= REACH, HALO),
+            (component, COMPONENT),
+        ):
             _outline(panel, inside, color)
         panel.set(xticks=[], yticks=[])
         panel.set_title(name, fontsize=10)
-        last = panel
-    above.colorbar(shown, ax=last, label="probability", shrink=0.8)
-    for panel, (score, function) in zip(
-        below.subplots(1, len(SCORES)), SCORES.items(), strict=True
-    ):
-        values = [function(candidate) for _, candidate in found.values()]
+    for number, (name, score) in enumerate(SCORES.items()):
+        panel = figure.add_subplot(places[1, 3 * number : 3 * number + 3])
+        values = [score(candidate) for candidate in candidates.values()]
         bars = panel.barh([0, -1, -2], values, color=["#777777", "#aaaaaa", COMPONENT], height=0.7)
         panel.bar_label(bars, [f"{value:.3g}" for value in values], padding=3, fontsize=8)
-        panel.set_title(score, fontsize=9)
-        panel.set(xlim=(0, 1.35 * max(values)), xticks=[])
+        panel.set_title(name, fontsize=9)
+        panel.set(xlim=(0, 1.4 * max(values)), xticks=[])
         panel.set_yticks([0, -1, -2], ["sure", "unsure", "speck"], fontsize=8)
         panel.spines[["top", "right", "bottom"]].set_visible(False)
     return figure

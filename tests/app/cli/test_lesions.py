@@ -100,7 +100,7 @@ def test_a_calibration_at_the_best_threshold_keeps_it(data):
     assert known.low == 0.3
     assert known.threshold > 0.3
     text = run("calibrate", data / "maps", "--truth", data / "truth", "--output", file, status=2)
-    assert "exists" in text
+    assert "calibration.json must not exist yet: pass --overwrite" in text
 
 
 def test_scans_of_a_patient_are_left_out_together(data):

@@ -230,7 +230,7 @@ def test_channels_in_files_of_their_own_make_one_scan(tmp_path):
 
 @pytest.mark.parametrize("axes", [(0,), (1, 2)])
 def test_with_all_flips_a_flipped_scan_has_flipped_results(axes):
-    model, scan = lively_detector(), noise((20, 18, 16))
+    model, scan = lively_detector(gain=10), noise((20, 18, 16))
     other = Volume(scan.data.flip(list(axes)), scan.affine)
     here, there = (detect(model, one, tta=True) for one in (scan, other))
     torch.testing.assert_close(there.heat_map, here.heat_map.flip(list(axes)))
@@ -238,7 +238,7 @@ def test_with_all_flips_a_flipped_scan_has_flipped_results(axes):
     assert len(here.box) == len(back) > 0
     near = (here.box[:, None] - back[None]).abs().amax(dim=-1).min(dim=1)[0]
     assert near.median() < 1e-3  # boxes of equal score may be joined in another order
-    torch.testing.assert_close(there.scores[:5], here.scores[:5], atol=1e-4, rtol=1e-3)
+    torch.testing.assert_close(there.scores[0], here.scores[0], atol=1e-4, rtol=1e-4)
 
 
 def test_flips_are_joined_as_detectors_are():
