@@ -16,7 +16,7 @@ from jaxtyping import Float64, Shaped
 from torch import Tensor
 
 from softoverlap import scores
-from softoverlap._checks import check_positive, check_threshold
+from softoverlap._checks import check_positive, check_probabilities, check_threshold
 from softoverlap._types import plain
 from softoverlap.lesion import Lesion
 from softoverlap.lesions.components import check_low, labelled_lesions
@@ -138,6 +138,7 @@ def lesion_candidates(
         >>> [one.lesion.box.tolist() for one in candidates]
         [[0.0, 2.0], [3.0, 4.0]]
     """
+    check_probabilities(probabilities=probabilities, validate=True)
     check_threshold(threshold=threshold)
     check_low(low, threshold)
     lowest = threshold if low is None else low

@@ -176,9 +176,13 @@ def test_the_lesions_are_what_froc_takes():
 @pytest.mark.parametrize(
     ("options", "error", "words"),
     [
-        ({"probabilities": torch.tensor([0.5, float("nan")])}, ValueError, "got NaN"),
+        (
+            {"probabilities": torch.tensor([0.5, float("nan")])},
+            ValueError,
+            "probabilities must .* NaN",
+        ),
         ({"probabilities": torch.tensor([0.5, 1.5])}, ValueError, r"probabilities in \[0, 1\]"),
-        ({"probabilities": [0.5]}, TypeError, "must be a torch.Tensor"),
+        ({"probabilities": [0.5]}, TypeError, "probabilities must be a torch.Tensor"),
         ({"threshold": 0}, ValueError, r"threshold must lie in \(0, 1\]"),
         ({"threshold": "best"}, TypeError, "threshold must be a number, got 'best'"),
         ({"low": 0.7}, ValueError, r"low must lie in \(0, 0.5\]"),
