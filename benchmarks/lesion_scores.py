@@ -75,8 +75,8 @@ class Settings:
 
 
 FAST = Settings(
-    seeds=(0,), training_scans=3, validation_scans=6, test_scans=3, shape=(48, 48, 32), patch=24,
-    channels=(4, 8), batch=2, steps=40,
+    seeds=(0,), training_scans=12, validation_scans=12, test_scans=4, shape=(48, 48, 32), patch=24,
+    channels=(8, 16), batch=4, steps=150, learning_rate=0.01,
 )  # fmt: skip
 
 

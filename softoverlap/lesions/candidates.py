@@ -168,9 +168,9 @@ class MaxProbability:
     hold one voxel of probability 1.
 
     Examples:
-        >>> image = torch.tensor([0.1, 0.9, 0.6])
+        >>> image = torch.tensor([0.1, 0.75, 0.5])
         >>> MaxProbability()(*lesion_candidates(image, spacing=[1.0], threshold=0.5))
-        0.9...
+        0.75
     """
 
     def __call__(self, candidate: LesionCandidate) -> float:
@@ -186,9 +186,9 @@ class MeanProbability:
     outranks a large one with a wide soft edge.
 
     Examples:
-        >>> image = torch.tensor([0.1, 0.9, 0.6])
+        >>> image = torch.tensor([0.1, 0.75, 0.5])
         >>> MeanProbability()(*lesion_candidates(image, spacing=[1.0], threshold=0.5))
-        0.75...
+        0.625
     """
 
     def __call__(self, candidate: LesionCandidate) -> float:
@@ -211,10 +211,10 @@ class MassAboveBackground:
         ValueError: If the reach is not above 0 and finite.
 
     Examples:
-        >>> image = torch.tensor([0.0, 0.2, 0.9, 0.7, 0.0])
+        >>> image = torch.tensor([0.0, 0.25, 1.0, 0.75, 0.25])
         >>> score = MassAboveBackground(reach_mm=2.0)
-        >>> score(*lesion_candidates(image, spacing=[2.0], threshold=0.5))  # 2 mm · (0.8 + 0.6)
-        2.8...
+        >>> score(*lesion_candidates(image, spacing=[2.0], threshold=0.5))  # 2 mm · (0.75 + 0.5)
+        2.5
     """
 
     reach_mm: float | int = 3.0
@@ -245,9 +245,9 @@ class HaloDice:
         ValueError: If the reach is not above 0 and finite.
 
     Examples:
-        >>> image = torch.tensor([0.0, 0.4, 1.0, 0.6, 0.0])
+        >>> image = torch.tensor([0.0, 0.25, 1.0, 0.5, 0.25])
         >>> HaloDice(reach_mm=1.0)(*lesion_candidates(image, spacing=[1.0], threshold=0.5))
-        0.8...
+        0.75
     """
 
     reach_mm: float | int = 3.0

@@ -28,8 +28,8 @@ def fitted(rows: np.ndarray, hits: np.ndarray) -> tuple[np.ndarray, float]:
 
     Examples:
         >>> weights, bias = fitted(np.array([[0.0], [1.0], [2.0]]), np.array([False, True, True]))
-        >>> weights[0] > 0
-        True
+        >>> weights.shape, bool(weights[0] > 0)
+        ((1,), True)
     """
     if hits.all() or not hits.any():
         raise ValueError(
