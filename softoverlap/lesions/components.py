@@ -34,13 +34,13 @@ _STEPS = {1: {2: 1, 26: 1}, 2: {4: 1, 8: 2, 26: 2}, 3: {6: 1, 18: 2, 26: 3}}
 def lesions_from_mask(
     mask: Shaped[Tensor, "*spatial"],
     *,
-    spacing: Sequence[float],
-    threshold: float = 0.5,
-    low: float | None = None,
-    halo: float = 0.0,
+    spacing: Sequence[float | int],
+    threshold: float | int = 0.5,
+    low: float | int | None = None,
+    halo: float | int = 0.0,
     raters: Shaped[Tensor, "raters *spatial"] | None = None,
     connectivity: int = 26,
-    min_mm3: float = 0.0,
+    min_mm3: float | int = 0.0,
 ) -> list[Lesion]:
     """Lesions of a soft mask: connected components of the voxels at or above a threshold.
 
@@ -124,13 +124,13 @@ class ComponentMaps(NamedTuple):
 def labelled_lesions(
     mask: Shaped[Tensor, "*spatial"],
     *,
-    spacing: Sequence[float],
-    threshold: float = 0.5,
-    low: float | None = None,
-    halo: float = 0.0,
+    spacing: Sequence[float | int],
+    threshold: float | int = 0.5,
+    low: float | int | None = None,
+    halo: float | int = 0.0,
     raters: Shaped[Tensor, "raters *spatial"] | None = None,
     connectivity: int = 26,
-    min_mm3: float = 0.0,
+    min_mm3: float | int = 0.0,
 ) -> tuple[list[Lesion], ComponentMaps]:
     """`lesions_from_mask`, and the maps in which lesion `k` of the list has the number `k + 1`."""
     check_probabilities(mask=mask, validate=True)
@@ -157,7 +157,7 @@ def labelled_lesions(
 
 
 def _large_enough(
-    lesions: list[Lesion], maps: ComponentMaps, min_mm3: float
+    lesions: list[Lesion], maps: ComponentMaps, min_mm3: float | int
 ) -> tuple[list[Lesion], ComponentMaps]:
     """The lesions of at least this volume, renumbered in the maps too."""
     kept = np.array([lesion.volume_mm3 >= min_mm3 for lesion in lesions], dtype=bool)
@@ -267,7 +267,7 @@ def _lesion(
     part: _Component,
     values: np.ndarray,
     marked: np.ndarray | None,
-    spacing: Sequence[float],
+    spacing: Sequence[float | int],
     device: torch.device,
 ) -> Lesion:
     crop = np.where(part.owned, values[part.reach], 0)
@@ -295,7 +295,7 @@ def _as_array(mask: Tensor) -> np.ndarray:
     return plain(mask).detach().to("cpu", dtype).contiguous().numpy()
 
 
-def marked_voxels(raters: Tensor, mask: Tensor, threshold: float) -> np.ndarray:
+def marked_voxels(raters: Tensor, mask: Tensor, threshold: float | int) -> np.ndarray:
     """Which voxels each rater marked."""
     check_tensors(raters=raters)
     if raters.ndim != mask.ndim + 1 or not len(raters) or raters.shape[1:] != mask.shape:
@@ -305,12 +305,12 @@ def marked_voxels(raters: Tensor, mask: Tensor, threshold: float) -> np.ndarray:
     return _reaching(raters, threshold)
 
 
-def _reaching(values: Tensor, threshold: float) -> np.ndarray:
+def _reaching(values: Tensor, threshold: float | int) -> np.ndarray:
     """Where values reach the threshold, in their own precision: a half 0.9 reaches 0.9."""
     return (plain(values).detach() >= threshold).cpu().numpy()
 
 
-def check_low(low: float | None, threshold: float) -> None:
+def check_low(low: float | int | None, threshold: float | int) -> None:
     """Check that the lower threshold of hysteresis is not above the other."""
     if low is None:
         return
@@ -319,13 +319,15 @@ def check_low(low: float | None, threshold: float) -> None:
         raise refusal("low", f"must lie in (0, {threshold:g}], up to the threshold, got {low!r}")
 
 
-def _check_halo(halo: float, highest: float) -> None:
+def _check_halo(halo: float | int, highest: float | int) -> None:
     check_number(halo=halo)
     if not 0 <= halo <= highest:
         raise refusal("halo", f"must lie in [0, {highest:g}], got {halo!r}")
 
 
-def _check_numbers(spacing: Sequence[float], ndim: int, threshold: float, min_mm3: float) -> None:
+def _check_numbers(
+    spacing: Sequence[float | int], ndim: int, threshold: float | int, min_mm3: float | int
+) -> None:
     if isinstance(spacing, str) or not isinstance(spacing, Iterable):
         raise TypeError(f"spacing must hold {ndim} lengths in mm, one an axis, got {spacing!r}")
     edges = [float(edge) for edge in spacing]
