@@ -261,7 +261,7 @@ def judged(
 
 @dataclass(frozen=True)
 class Found:
-    """What a network found in scans: candidates, what each hits, and the mean soft Dice."""
+    """Candidates, what each hits, and the mean soft Dice of the scans that have lesions."""
 
     patients: list[str]
     features: Tensor
@@ -300,7 +300,7 @@ class Found:
             torch.tensor(hits, dtype=torch.bool),
             boxes,
             targets,
-            statistics.fmean(dice),
+            statistics.fmean(score for score in dice if not math.isnan(score)),
         )
 
     def statistics(self, measure: BoxFROC, scores: Tensor) -> Any:
