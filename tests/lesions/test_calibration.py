@@ -39,6 +39,9 @@ def fit(features, hits, patients, **options):
     return LesionCalibration.fit(features, hits, patients, **options)
 
 
+FITTED = fit(*cohort())
+
+
 @pytest.mark.parametrize("seed", range(3))
 def test_no_other_weights_have_less_loss(seed):
     features, hits, patients = cohort(seed=seed)
@@ -63,8 +66,7 @@ def test_a_score_that_misleads_still_counts_a_little():
 
 @given(st.lists(st.floats(-1e6, 1e6), min_size=4, max_size=4), st.sampled_from([0, 1]))
 def test_the_probability_rises_with_each_score(numbers, place):
-    found = fit(*cohort())
-    found = replace(found, weights=tuple(1e-2 * weight for weight in found.weights))
+    found = replace(FITTED, weights=tuple(1e-2 * weight for weight in FITTED.weights))
     low, high = torch.tensor(numbers, dtype=torch.float64).reshape(2, 2).sort(dim=0)[0]
     low[1 - place] = high[1 - place]
     first, second = found.probabilities(torch.stack([low, high])).tolist()
@@ -114,7 +116,7 @@ def test_brier_and_calibration_error_are_those_of_the_loops(count):
     generator = torch.Generator().manual_seed(count)
     values = torch.rand(count, generator=generator, dtype=torch.float64).tolist()
     hits = (torch.rand(count, generator=generator) < 0.5).tolist()
-    found = replace(fit(*cohort()), out_of_fold=tuple(values), hits=tuple(hits))
+    found = replace(FITTED, out_of_fold=tuple(values), hits=tuple(hits))
     squares = [(value - hit) ** 2 for value, hit in zip(values, hits, strict=True)]
     assert found.brier == pytest.approx(sum(squares) / count)
     assert found.calibration_error == pytest.approx(reference_calibration_error(values, hits))
@@ -122,7 +124,7 @@ def test_brier_and_calibration_error_are_those_of_the_loops(count):
 
 def test_equal_probabilities_have_the_error_of_their_share_of_hits():
     hits = (True,) * 15 + (False,) * 15
-    found = replace(fit(*cohort()), out_of_fold=(0.4,) * 30, hits=hits)
+    found = replace(FITTED, out_of_fold=(0.4,) * 30, hits=hits)
     assert found.calibration_error == pytest.approx(0.1)
 
 
@@ -135,7 +137,7 @@ def test_a_calibration_is_read_back_to_the_last_digit():
 
 
 def test_a_calibrated_lesion_has_the_probability_of_its_scores():
-    found = fit(*cohort())
+    found = FITTED
     image = torch.tensor([0.0, 0.4, 1.0, 0.8, 0.0, 0.6])
     scores = [lesion_scores(image, spacing=[1], threshold=0.5, score=s).scores for s in TWO]
     calibrated = lesion_scores(image, spacing=[1], threshold=0.5, calibration=found).scores
@@ -188,7 +190,7 @@ def test_what_cannot_be_fitted_is_refused(changed, words):
     ],
 )
 def test_data_that_is_no_calibration_is_refused(changed, words):
-    values = fit(*cohort()).as_dict() | changed
+    values = FITTED.as_dict() | changed
     with pytest.raises((ValueError, TypeError), match=words):
         LesionCalibration.from_dict(values)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from hypothesis import given, strategies as st
+from hypothesis import given, settings, strategies as st
 from hypothesis.extra import numpy as arrays
 
 from softoverlap import (
@@ -42,6 +42,7 @@ def scored(image, spacing, scores=SCORES, **options):
     )
 
 
+@settings(max_examples=40)
 @given(maps())
 def test_scores_equal_the_reference(item):
     image, spacing = item
@@ -50,6 +51,7 @@ def test_scores_equal_the_reference(item):
     torch.testing.assert_close(scored(image, spacing), expected, atol=1e-6, rtol=1e-6)
 
 
+@settings(max_examples=40)
 @given(maps())
 def test_flips_change_no_score(item):
     image, spacing = item
@@ -58,6 +60,7 @@ def test_flips_change_no_score(item):
     torch.testing.assert_close(here.sort(dim=0)[0], there.sort(dim=0)[0], atol=1e-6, rtol=1e-6)
 
 
+@settings(max_examples=40)
 @given(maps())
 def test_zeros_around_the_map_change_the_background_alone(item):
     image, spacing = item
@@ -66,6 +69,7 @@ def test_zeros_around_the_map_change_the_background_alone(item):
     torch.testing.assert_close(there[:, [0, 1, 3]], here[:, [0, 1, 3]], atol=1e-6, rtol=1e-6)
 
 
+@settings(max_examples=40)
 @given(maps(), st.sampled_from([0.5, 3.0]))
 def test_scores_scale_with_the_voxels_and_the_reach(item, factor):
     image, spacing = item
@@ -76,6 +80,7 @@ def test_scores_scale_with_the_voxels_and_the_reach(item, factor):
     torch.testing.assert_close(there, here, atol=1e-5, rtol=1e-5)
 
 
+@settings(max_examples=40)
 @given(maps())
 def test_scores_are_in_their_range(item):
     found = scored(*item)

@@ -35,6 +35,7 @@ from softoverlap.app.cli.lesion_words import (
     MinMm3,
     Threshold,
     Truth,
+    TruthValues,
     Values,
     cut_of,
     score_named,
@@ -63,6 +64,7 @@ def lesions(
         Path | None, typer.Option(help="File of `softoverlap calibrate`: probabilities of a hit.")
     ] = None,
     truth: Truth = None,
+    truth_values: TruthValues = "auto",
     format: Annotated[str, typer.Option(help=f"Format of the boxes: {NAMES}.")] = "json",
     dry_run: DryRun = False,
     overwrite: Overwrite = False,
@@ -124,7 +126,7 @@ def lesions(
     tables = [output / "boxes.csv", output / "cases.csv"]
     read = [*paths, *([] if calibration is None else [calibration])]
     check_written([*files_of(places.values(), format), *tables], read, overwrite=overwrite)
-    chosen = threshold_for(cut, paths, truth, MapReading(values, label))
+    chosen = threshold_for(cut, paths, truth, MapReading(values, label, truth_values))
     if not dry_run:
         output.mkdir(parents=True, exist_ok=True)
     rows, batch = _box_masks(

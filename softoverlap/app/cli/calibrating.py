@@ -20,6 +20,7 @@ from softoverlap.app.cli.lesion_words import (
     Maps,
     MinMm3,
     Threshold,
+    TruthValues,
     Values,
     cut_of,
     scores_named,
@@ -47,7 +48,7 @@ def calibrate(
     min_mm3: MinMm3 = 0.0,
     values: Values = "auto",
     label: Label = None,
-    truth_values: Annotated[str, typer.Option(help="The same as --values for --truth.")] = "auto",
+    truth_values: TruthValues = "auto",
     scores: Annotated[
         str, typer.Option(help="Two or more of maximum, mean, mass, dice.")
     ] = "maximum,mean,mass,dice",
@@ -74,18 +75,21 @@ def calibrate(
     softoverlap lesions test_maps --calibration calibration.json --output found
     softoverlap score found test_masks --output results
     """
-    from softoverlap._checks import check_choice
+    from softoverlap._checks import check_choice, refusal
     from softoverlap.app.cohort import ScoreSettings, read_patients, subject_of
     from softoverlap.images import check_names, check_written, find_maps, map_name, write_json
     from softoverlap.lesions import LesionCalibration
 
     check_choice("connectivity", connectivity, (6, 18, 26))
     scorers, cut = scores_named("scores", scores), cut_of(threshold, low, None)
+    if len(set(scorers)) < 2:
+        raise refusal("scores", f"must be two or more different ones, got {scores!r}")
     settings = ScoreSettings(truth_values=truth_values, labels=() if label is None else (label,))
     reading = MapReading(values, label, truth_values)
     paths = find_maps(masks)
     check_names(paths, map_name, "masks")
     check_written([output], paths, overwrite=overwrite)
+    output.parent.mkdir(parents=True, exist_ok=True)
     cases = {path: map_name(path) for path in paths}
     known = {case: subject_of(case) for case in cases.values()}
     known = known if patients is None else read_patients(patients, cases.values())
@@ -97,6 +101,8 @@ def calibrate(
     gathered, batch = _gather(truths, scorers, settings, reading, {**cutting, "min_mm3": min_mm3})
     for line in batch.failed:
         say(f"failed: {line}")
+    if not gathered.cases:
+        raise ValueError(f"no map has a lesion at `threshold={chosen:g}` to fit to")
     fitted = LesionCalibration.fit(
         *gathered.columns(len(scorers)), [known[case] for case in gathered.cases], scores=scorers,
         threshold=chosen, low=cut.low,

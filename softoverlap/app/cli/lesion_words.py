@@ -32,6 +32,7 @@ Label = Annotated[
     int | None,
     typer.Option(help="Of label maps and nnU-Net's maps, use only this label or class."),
 ]
+TruthValues = Annotated[str, typer.Option(help="The same as --values for --truth.")]
 Truth = Annotated[
     Path | None,
     typer.Option(help="With --threshold best: true masks, as TRUTH of `softoverlap score`."),
@@ -59,9 +60,10 @@ def cut_of(threshold: str | None, low: float | None, known: LesionCalibration | 
     if known is not None:
         wanted = known.threshold if threshold is None else given, known.low if low is None else low
         if wanted != (known.threshold, known.low):
+            asked = BEST if threshold == BEST else f"{wanted[0]:g}"
             raise refusal(
                 "calibration",
-                f"must be of lesions cut at `threshold={threshold}` and `low={low}`, got one of "
+                f"must be of lesions cut at `threshold={asked}` and `low={wanted[1]}`, got one of "
                 f"those cut at {known.threshold:g} and {known.low}: leave these options out",
             )
         return Cut(*wanted)

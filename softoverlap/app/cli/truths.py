@@ -37,16 +37,24 @@ class MapReading:
         """The truth on the map's grid, the mean of raters if there are several."""
         import torch
 
-        from softoverlap.images import as_probabilities, check_same_grid, label_to_read, load_image
+        from softoverlap.images import (
+            check_same_grid,
+            label_to_read,
+            load_image,
+            noted_probabilities,
+        )
 
         masks = []
         for path in paths:
             volume = load_image(path)
             check_same_grid(grid, volume, names=("the map", str(path)))
-            mask = as_probabilities(
+            mask, notes = noted_probabilities(
                 volume, values=self.truth_values, name=str(path),
                 label=label_to_read(self.truth_values, self.label),
+                arguments=("truth_values", "label"),
             )  # fmt: skip
+            for note in notes:
+                say(f"warning: {note}")
             masks.append(mask.reshape(-1, *grid.grid))
         return torch.cat(masks).mean(dim=0)
 

@@ -7,7 +7,16 @@ import torch
 from typer.testing import CliRunner
 
 from softoverlap._checks import refusal
-from softoverlap.app.cli import app, boxes, console, detecting, flags, images, scoring, training
+from softoverlap.app.cli import (
+    app,
+    console,
+    converting,
+    detecting,
+    flags,
+    images,
+    scoring,
+    training,
+)
 from softoverlap.app.cohort import ScorePair, ScoreSettings, find_pairs, score_case
 from softoverlap.app.train import pick_device, training_config
 from softoverlap.images import as_probabilities, find_files, read_boxes, save_nifti
@@ -36,8 +45,8 @@ def running(monkeypatch):
         (training.train, "`minutes=` ends", "--minutes ends"),
         (training.train, "and `resume=True` continues", "and --resume continues"),
         (detecting.demo, "and `resume=True` continues", "and --resume continues"),
-        (boxes.convert, "name it with `format=`, one", "name it with --from, one"),
-        (boxes.convert, "by `score_table=`", "by --scores"),
+        (converting.convert, "name it with `format=`, one", "name it with --from, one"),
+        (converting.convert, "by `score_table=`", "by --scores"),
         (images.inspect, "name it with `image=`", "name it with --image"),
         (scoring.score, "with `frame=`, RAS", "with `softoverlap convert --frame`, RAS"),
     ],

@@ -11,7 +11,7 @@ import torch
 from typer.testing import CliRunner
 
 from softoverlap.app.cli import app
-from softoverlap.app.train import write_checkpoint
+from softoverlap.app.train import detect, write_checkpoint
 from softoverlap.images import load_nifti, read_boxes, save_nifti
 from tests.support.checkpoints import lively_detector, noise, small_detector
 
@@ -303,3 +303,16 @@ def test_joined_boxes_are_limited_after_they_are_joined(data, tmp_path):
     half = float(every[len(every) // 2]["score"])
     assert found("--score", half) == [row for row in every if float(row["score"]) >= half]
     assert found("--max-boxes", 5) == every[:5]
+
+
+def test_with_tta_flips_are_joined_in_every_checkpoint(data, tmp_path):
+    models = [lively_detector(0), lively_detector(1)]
+    paths = [tmp_path / f"{number}.pt" for number in range(2)]
+    for path, model in zip(paths, models, strict=True):
+        write_checkpoint(path, model)
+    scan = data / "images" / "sub-01.nii.gz"
+    run("detect", *paths, "--", scan, "--tta", "--output", tmp_path / "found", "--device", "cpu")
+    expected = detect(models, load_nifti(scan), tta=True)
+    found = load_nifti(tmp_path / "found" / "sub-01_heatmap.nii.gz").data
+    torch.testing.assert_close(found, expected.heat_map)
+    assert not torch.allclose(found, detect(models, load_nifti(scan)).heat_map)

@@ -230,7 +230,7 @@ def test_channels_in_files_of_their_own_make_one_scan(tmp_path):
 
 @pytest.mark.parametrize("axes", [(0,), (1, 2)])
 def test_with_all_flips_a_flipped_scan_has_flipped_results(axes):
-    model, scan = lively_detector(gain=10), noise((20, 18, 16))
+    model, scan = lively_detector(gain=10), noise((16, 14, 12))
     other = Volume(scan.data.flip(list(axes)), scan.affine)
     here, there = (detect(model, one, tta=True) for one in (scan, other))
     torch.testing.assert_close(there.heat_map, here.heat_map.flip(list(axes)))
@@ -242,7 +242,7 @@ def test_with_all_flips_a_flipped_scan_has_flipped_results(axes):
 
 
 def test_flips_are_joined_as_detectors_are():
-    models, scan = [lively_detector(0), lively_detector(1)], noise((20, 18, 16))
+    models, scan = [lively_detector(0), lively_detector(1)], noise((16, 14, 12))
     maps = []
     for model, flips in itertools.product(
         models, [(), (0,), (1,), (2,), (0, 1), (0, 2), (1, 2), (0, 1, 2)]
