@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -26,6 +26,7 @@ from softoverlap._checks import (
     check_within,
     refusal,
 )
+from softoverlap._types import plain
 from softoverlap.lesions.candidates import (
     HaloDice,
     LesionCandidate,
@@ -41,6 +42,7 @@ VERSION = 1
 """Of the data that `as_dict` returns."""
 
 _BINS = 10
+_LEAST = 1e-4  # keeps log odds finite at 0 and 1, where they rise still
 
 _STORED = {
     score.__name__: score
@@ -52,8 +54,9 @@ _STORED = {
 class LesionCalibration:
     """The probability that a lesion is a hit, from scores of it: `fit` makes one.
 
-    The probability is 1 / (1 + exp(−z)), z = bias + Σ weight · s(score), where s(x) =
-    sign(x) · log(1 + |x|), since masses span several powers of ten. It rises with each score.
+    The probability is 1 / (1 + exp(−z)), z = bias + Σ weight · s(score), and rises with each score.
+    Of a score whose `range` is (0, 1), s is its log odds, log((x + ε) / (1 − x + ε)) with ε = 1e-4;
+    of others, such as masses, which span several powers of ten, sign(x) · log(1 + |x|).
 
     How good it is on patients that it has not seen is kept with it: each candidate's probability
     by the fit without the candidate's fold of patients.
@@ -96,7 +99,10 @@ class LesionCalibration:
     hits: tuple[bool, ...]
 
     def __post_init__(self) -> None:
-        _check_scores(self.scores, len(self.weights))
+        _check_scores(self.scores)
+        if len(self.weights) != len(self.scores):
+            counts = f"{len(self.scores)} and {len(self.weights)}"
+            raise refusal("weights", f"must be as many as `scores=`, got {counts}")
         check_threshold(threshold=self.threshold)
         check_low(self.low, self.threshold)
         _check_finite("weights", self.weights)
@@ -155,8 +161,7 @@ class LesionCalibration:
             >>> calibration.brier < 0.1
             True
         """
-        rows, found = _checked(features, hits, patients)
-        _check_scores(scores, rows.shape[1])
+        rows, found = _checked(features, hits, patients, scores)
         weights, bias = fitted(rows, found)
         return cls(
             scores=tuple(scores),
@@ -177,9 +182,7 @@ class LesionCalibration:
         self, features: Shaped[Tensor, "candidates scores"]
     ) -> Float64[Tensor, "candidates"]:
         """The probability of each row of scores, in (0, 1), shape (N,)."""
-        rows = _compressed(features)
-        if rows.shape[1] != len(self.weights):
-            raise ValueError(f"features must have {len(self.weights)} columns, got {rows.shape[1]}")
+        rows = _scaled(features, self.scores)
         return torch.from_numpy(expit(rows @ np.array(self.weights) + self.bias))
 
     @property
@@ -225,31 +228,44 @@ class LesionCalibration:
             found = values.get("version") if isinstance(values, Mapping) else type(values).__name__
             raise ValueError(f"calibration must be of version {VERSION}, got {found}")
         if set(values) != {"version", *_FIELDS}:
-            fields = ", ".join(sorted(set(values) ^ {"version", *_FIELDS}))
-            raise ValueError(f"calibration must hold version, {', '.join(_FIELDS)}; see {fields}")
+            apart = ", ".join(sorted(set(values) ^ {"version", *_FIELDS}))
+            raise ValueError(f"calibration must hold version, {', '.join(_FIELDS)}; see {apart}")
         lists = {name: tuple(_listed(name, values[name])) for name in _LISTS}
         lists["scores"] = tuple(map(_stored_score, lists["scores"]))
         return cls(**{**{name: values[name] for name in _FIELDS}, **lists})
 
 
-_FIELDS = tuple(LesionCalibration.__dataclass_fields__)
+_FIELDS = tuple(field.name for field in fields(LesionCalibration))
 _LISTS = ("scores", "weights", "out_of_fold", "hits")
 
 
-def _compressed(features: Tensor) -> np.ndarray:
+def _scaled(features: Tensor, scores: Sequence[LesionScore]) -> np.ndarray:
     """Rows of s(score), float64."""
     check_finite(features=features, validate=True)
-    if features.ndim != 2:
-        raise ValueError(f"features must have shape (N, scores), got {tuple(features.shape)}")
-    rows = features.detach().cpu().double().numpy()
-    return np.sign(rows) * np.log1p(np.abs(rows))
+    if features.ndim != 2 or features.shape[1] != len(scores):
+        shape = tuple(features.shape)
+        raise ValueError(f"features must have shape (N, {len(scores)}), got {shape}")
+    columns = plain(features).detach().cpu().double().numpy().T
+    scaled = [_scaled_column(*pair) for pair in zip(columns, scores, strict=True)]
+    return np.stack(scaled, axis=1)
+
+
+def _scaled_column(column: np.ndarray, score: LesionScore) -> np.ndarray:
+    if getattr(score, "range", None) != (0, 1):
+        return np.sign(column) * np.log1p(np.abs(column))
+    if len(column) and not -1e-6 <= column.min() <= column.max() <= 1 + 1e-6:
+        seen = f"{column.min():g} to {column.max():g}"
+        raise ValueError(f"features of {score!r} must lie in [0, 1], got {seen}")
+    share = column.clip(0, 1)
+    return np.log(share + _LEAST) - np.log(1 - share + _LEAST)
 
 
 def _checked(
-    features: Tensor, hits: Tensor, patients: Sequence[Hashable]
+    features: Tensor, hits: Tensor, patients: Sequence[Hashable], scores: Sequence[LesionScore]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Compressed features and hits, as arrays."""
-    rows = _compressed(features)
+    """Scaled features and hits, as arrays."""
+    _check_scores(scores)
+    rows = _scaled(features, scores)
     check_tensors(hits=hits)
     if hits.dtype != torch.bool:
         raise TypeError(f"hits must hold truth values, got dtype {hits.dtype}")
@@ -261,10 +277,9 @@ def _checked(
     return rows, hits.detach().cpu().numpy()
 
 
-def _check_scores(scores: Sequence[LesionScore], count: int) -> None:
-    if len(scores) < 2 or len(scores) != count:
-        complaint = f"must be two or more, one a column of features or weight, got {len(scores)}"
-        raise refusal("scores", f"{complaint} for {count}")
+def _check_scores(scores: Sequence[LesionScore]) -> None:
+    if len(scores) < 2:
+        raise refusal("scores", f"must be two or more, got {len(scores)}")
     for score in scores:
         if not callable(score):
             raise refusal("scores", f"must be callables, got {score!r}", TypeError)
@@ -289,6 +304,6 @@ def _stored_score(stored: Any) -> LesionScore:
         raise refusal("scores", f"must each have a name of {', '.join(_STORED)}, got {stored!r}")
     kind = _STORED[stored["name"]]
     settings = {name: value for name, value in stored.items() if name != "name"}
-    if set(settings) != set(kind.__dataclass_fields__):
+    if set(settings) != {field.name for field in fields(kind)}:
         raise refusal("scores", f"must have the settings of {kind.__name__}, got {stored!r}")
     return kind(**settings)

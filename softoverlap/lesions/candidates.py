@@ -9,6 +9,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -97,7 +98,10 @@ class LesionCandidate:
 
 
 LesionScore = Callable[[LesionCandidate], float]
-"""A score of a candidate: any callable that takes one and returns a number."""
+"""A score of a candidate: any callable that takes one and returns a number.
+
+It may say its `range`; of one in (0, 1) a calibration takes the log odds.
+"""
 
 
 def lesion_candidates(
@@ -173,6 +177,8 @@ class MaxProbability:
         0.75
     """
 
+    range: ClassVar[tuple[float, float]] = (0.0, 1.0)
+
     def __call__(self, candidate: LesionCandidate) -> float:
         """The highest probability."""
         return float(candidate.values.max())
@@ -190,6 +196,8 @@ class MeanProbability:
         >>> MeanProbability()(*lesion_candidates(image, spacing=[1.0], threshold=0.5))
         0.625
     """
+
+    range: ClassVar[tuple[float, float]] = (0.0, 1.0)
 
     def __call__(self, candidate: LesionCandidate) -> float:
         """The mean probability."""
@@ -216,6 +224,8 @@ class MassAboveBackground:
         >>> score(*lesion_candidates(image, spacing=[2.0], threshold=0.5))  # 2 mm · (0.75 + 0.5)
         2.5
     """
+
+    range: ClassVar[tuple[float, float]] = (0.0, math.inf)
 
     reach_mm: float | int = 3.0
 
@@ -249,6 +259,8 @@ class HaloDice:
         >>> HaloDice(reach_mm=1.0)(*lesion_candidates(image, spacing=[1.0], threshold=0.5))
         0.75
     """
+
+    range: ClassVar[tuple[float, float]] = (0.0, 1.0)
 
     reach_mm: float | int = 3.0
 

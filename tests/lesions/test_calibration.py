@@ -11,7 +11,6 @@ import torch
 from hypothesis import given, settings, strategies as st
 
 from softoverlap import (
-    HaloDice,
     LesionCalibration,
     MassAboveBackground,
     MaxProbability,
@@ -21,17 +20,17 @@ from softoverlap import (
 from softoverlap.lesions.logistic import folds_of
 from tests.support.reference_lesion_scores import reference_calibration_error, reference_loss
 
-TWO = (MaxProbability(), HaloDice())
+TWO = (MaxProbability(), MassAboveBackground())
 
 
 def cohort(count=120, *, seed=0, patients=12):
-    """Scores of candidates, and hits that follow the first of them and the second's logarithm."""
+    """Scores of candidates, and hits that follow log odds of one and the log of the other."""
     generator = torch.Generator().manual_seed(seed)
-    first = torch.rand(count, generator=generator, dtype=torch.float64)
+    odds = 2 * torch.randn(count, generator=generator, dtype=torch.float64)
     second = 10 ** (4 * torch.rand(count, generator=generator, dtype=torch.float64) - 1)
-    chance = torch.sigmoid(4 * first.log1p() + 0.8 * second.log1p() - 4.5)
+    chance = torch.sigmoid(odds + 0.8 * second.log1p() - 3)
     hits = torch.rand(count, generator=generator) < chance
-    return torch.stack([first, second], dim=1), hits, [n % patients for n in range(count)]
+    return torch.stack([odds.sigmoid(), second], dim=1), hits, [n % patients for n in range(count)]
 
 
 def fit(features, hits, patients, **options):
@@ -61,16 +60,19 @@ def test_a_score_that_misleads_still_counts_a_little():
     found = fit(features, hits, patients)
     deviation = features[:, 1].log1p().std(correction=0)
     assert found.weights[1] == pytest.approx(1e-3 / deviation.item())
-    assert found.weights[0] > 1
+    assert found.weights[0] > 0.5
 
 
-@given(st.lists(st.floats(-1e6, 1e6), min_size=4, max_size=4), st.sampled_from([0, 1]))
-def test_the_probability_rises_with_each_score(numbers, place):
-    found = replace(FITTED, weights=tuple(1e-2 * weight for weight in FITTED.weights))
-    low, high = torch.tensor(numbers, dtype=torch.float64).reshape(2, 2).sort(dim=0)[0]
+SHARES, MASSES = st.floats(0, 1), st.floats(0, 1e6)
+
+
+@given(st.tuples(SHARES, SHARES), st.tuples(MASSES, MASSES), st.sampled_from([0, 1]))
+def test_the_probability_rises_with_each_score(shares, masses, place):
+    found = replace(FITTED, weights=tuple(1e-1 * weight for weight in FITTED.weights))
+    low, high = torch.tensor([shares, masses], dtype=torch.float64).sort(dim=1)[0].mT.clone()
     low[1 - place] = high[1 - place]
     first, second = found.probabilities(torch.stack([low, high])).tolist()
-    apart = high[place] - low[place] > 1e-6 * (1 + high[place].abs())
+    apart = high[place] - low[place] > 1e-6 * (1 + high[place])
     assert second > first if apart else second >= first
 
 
@@ -89,7 +91,7 @@ def test_probabilities_of_a_model_that_holds_are_calibrated():
     assert found.calibration_error < 0.05
     assert found.brier < 0.2
     torch.testing.assert_close(
-        torch.tensor(found.weights), torch.tensor([4.0, 0.8]), rtol=0.15, atol=0.0
+        torch.tensor(found.weights), torch.tensor([1.0, 0.8]), rtol=0.15, atol=0.0
     )
 
 
@@ -153,8 +155,9 @@ def test_a_calibrated_lesion_has_the_probability_of_its_scores():
         ({"hits": torch.arange(120) % 12 == 0}, "what is left is false candidates alone"),
         ({"hits": torch.ones(120)}, "hits must hold truth values, got dtype torch.float32"),
         ({"hits": torch.ones(7).bool()}, r"of as many candidates, got \(120, 7, 120\)"),
-        ({"features": torch.ones(120)}, r"features must have shape \(N, scores\), got \(120,\)"),
+        ({"features": torch.ones(120)}, r"features must have shape \(N, 2\), got \(120,\)"),
         ({"features": torch.full((120, 2), torch.nan)}, "features must hold finite values"),
+        ({"features": torch.full((120, 2), 2)}, r"features of MaxProb.* must lie in \[0, 1\]"),
         ({"scores": TWO[:1]}, "scores must be two or more"),
         ({"scores": ("maximum", "dice")}, "scores must be callables, got 'maximum'"),
         ({"threshold": 0}, "threshold must lie in"),
@@ -176,6 +179,7 @@ def test_what_cannot_be_fitted_is_refused(changed, words):
         ({"more": 1}, "calibration must hold version, scores, .*; see more"),
         ({"bias": float("nan")}, "bias must hold finite numbers, got nan"),
         ({"weights": [1.0, 10**400]}, "weights must hold finite numbers"),
+        ({"weights": [1.0]}, "weights must be as many as `scores=`, got 2 and 1"),
         ({"weights": [1.0, -1.0]}, "weights must be above 0"),
         ({"weights": 1.0}, "weights must be a list, got 1.0"),
         ({"weights": ["a", 1.0]}, "weights must be a number, got 'a'"),
@@ -202,7 +206,7 @@ def test_other_data_and_other_scores_are_refused():
     own = fit(*cohort(), scores=(MaxProbability(), lambda one: 1.0))
     with pytest.raises(TypeError, match="scores must be MaxProbability, .* to be stored"):
         own.as_dict()
-    with pytest.raises(ValueError, match="features must have 2 columns, got 3"):
+    with pytest.raises(ValueError, match=r"features must have shape \(N, 2\), got \(1, 3\)"):
         own.probabilities(torch.zeros(1, 3))
 
 

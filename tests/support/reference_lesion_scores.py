@@ -36,8 +36,11 @@ def _mm(place, other, spacing):
 
 
 def reference_loss(weights, bias, features, hits):
-    """Regularised logistic loss of a calibration, candidate by candidate."""
-    columns = [[math.copysign(math.log1p(abs(x)), x) for x in row] for row in features]
+    """Regularised logistic loss of a share and a mass, candidate by candidate."""
+    columns = [
+        (math.log((share + 1e-4) / (1 - share + 1e-4)), math.log(1 + mass))
+        for share, mass in features
+    ]
     loss = 0.0
     for row, hit in zip(columns, hits, strict=True):
         logit = bias + sum(w * x for w, x in zip(weights, row, strict=True))

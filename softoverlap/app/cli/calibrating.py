@@ -51,7 +51,7 @@ def calibrate(
     truth_values: TruthValues = "auto",
     scores: Annotated[
         str, typer.Option(help="Two or more of maximum, mean, mass, dice.")
-    ] = "maximum,mean,mass,dice",
+    ] = "maximum,dice",
     patients: Annotated[
         Path | None,
         typer.Option(
