@@ -14,9 +14,9 @@ found with 1 false positive a scan (box IoU of at least 0.1), beside the mean so
 scans: the losses' difference from each seed, with the 95 % interval of its mean (Student's t).
 
 The scores of lesions are compared on the U-Nets of the first loss: highest probability, mean, mass
-above the background, Dice with the halo, and the calibrated score of all four, fitted to the
-validation scans. CPM from each seed; calibration error (ten bins of equal mass) and Brier score of
-all test candidates together.
+above the background, Dice with the halo, and the calibrated score of the first and the last, as
+`softoverlap calibrate` makes it of the validation scans. CPM from each seed; calibration error (ten
+bins of equal mass) and Brier score of all test candidates together.
 
 Run: python benchmarks/lesion_segmentation.py [--fast] [--workers 2]
 About half an hour on two idle cores. A run that was stopped goes on: what is done lies in
@@ -82,6 +82,7 @@ SCORES = {
     "halo Dice": HaloDice(),
 }
 CALIBRATED, BINS = "calibrated", 10
+OF_THEM = "maximum", "halo Dice"  # what `softoverlap calibrate` takes
 SMALL, FALSE_POSITIVES = 30.0, 1.0  # mm³, a scan
 SMALL_ONES = f"<{SMALL:g} mm³"
 LARGEST, MOST_VOXELS = 32, 4000  # of a shape: voxels along an axis, and all of it
@@ -146,10 +147,15 @@ class Study:
         path = self.folder / f"{loss}-{seed}.json"
         if not path.exists():
             torch.set_num_threads(1)
-            training, validation, test = scans(self.settings, seed)
-            network = trained(LOSSES[loss](), training, self.settings, seed, f"{loss}, seed {seed}")
-            path.parent.mkdir(parents=True, exist_ok=True)
-            write_json(path, judged(network, validation, test, self.settings, loss, seed))
+            training, *others = scans(self.settings, seed)
+            weights = path.with_suffix(".pt")
+            if not weights.exists():
+                network = trained(LOSSES[loss](), training, self.settings, seed, path.stem)
+                path.parent.mkdir(parents=True, exist_ok=True)
+                torch.save(network.state_dict(), weights)
+            network = network_of(self.settings)
+            network.load_state_dict(torch.load(weights, weights_only=True))
+            write_json(path, judged(network.eval(), *others, self.settings, loss, seed))
         return read_json(path)
 
 
@@ -181,12 +187,17 @@ def real_shapes() -> dict[str, list[Lesion]]:
     }
 
 
+def network_of(settings: Settings) -> UNet:
+    """A network before its first step."""
+    return UNet(3, 1, 1, settings.channels, (2,) * (len(settings.channels) - 1))
+
+
 def trained(
     loss: nn.Module, scans: Sequence[tuple[str, Phantom]], settings: Settings, seed: int, what: str
-) -> nn.Module:
+) -> UNet:
     """A network after its steps; of one seed all begin alike and see the same patches."""
     set_determinism(seed)
-    network = UNet(3, 1, 1, settings.channels, (2,) * (len(settings.channels) - 1))
+    network = network_of(settings)
     optimizer = torch.optim.AdamW(network.parameters(), settings.learning_rate)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimizer, settings.learning_rate, total_steps=settings.steps + 1
@@ -199,7 +210,7 @@ def trained(
         schedule.step()
         if step % 50 == 0:
             print(f"{what}: {step}/{settings.steps}, loss {value.item():.3f}", flush=True)
-    return network.eval()
+    return network
 
 
 def patches(
@@ -236,12 +247,13 @@ def judged(
 ) -> dict[str, Any]:
     """How a network's lesions and probabilities are on the test scans."""
     seen, unseen = (Found.of(network, scans, settings) for scans in (validation, test))
+    kept = [list(SCORES).index(name) for name in OF_THEM]
     calibration = LesionCalibration.fit(
-        seen.features, seen.hits, seen.patients, scores=tuple(SCORES.values()),
-        threshold=settings.threshold,
+        seen.features[:, kept], seen.hits, seen.patients,
+        scores=[SCORES[name] for name in OF_THEM], threshold=settings.threshold,
     )  # fmt: skip
     scored = dict(zip(SCORES, unseen.features.unbind(1), strict=True))
-    scored[CALIBRATED] = calibration.probabilities(unseen.features)
+    scored[CALIBRATED] = calibration.probabilities(unseen.features[:, kept])
     small = BoxFROC(fp_rates=(FALSE_POSITIVES,), size_edges=(SMALL,), size_of="mask", spacing=1.0)
     curve = small.details(unseen.statistics(small, scored["maximum"]))
     curves = {"all": curve, "small": curve.per_size[SMALL_ONES]}
