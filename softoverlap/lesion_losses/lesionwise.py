@@ -3,33 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
 
 import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
-from softoverlap._checks import (
-    check_positive,
-    check_rank,
-    check_tensors,
-    check_weight,
-    should_validate,
-)
+from softoverlap._checks import check_positive, check_rank, check_tensors, check_weight
 from softoverlap._types import Masks, Targets, plain
 from softoverlap.lesion_losses.regions import LesionCells, OthersMasked
-from softoverlap.losses import (
-    MaskLoss,
-    RegionSums,
-    SoftDiceCELoss,
-    SoftDiceLoss,
-    SoftTverskyLoss,
-    region_sums,
-)
+from softoverlap.lesion_losses.sums import RegionSums, image_entropy, region_sums
+from softoverlap.losses import MaskLoss, SoftDiceCELoss, SoftDiceLoss, SoftTverskyLoss
 
 Regions = Shaped[Tensor, "batch region_channel *spatial"]
 PerRegion = Float[Tensor, "batch regions channel"]
 LesionWeight = Callable[[Tensor, Tensor], Tensor]
+_MOST = 1 << 20  # regions of a channel: their numbers are looked up in a table
 _TAKEN = SoftDiceLoss, SoftTverskyLoss, SoftDiceCELoss  # an IoU is a kind of the first
 
 
@@ -179,17 +167,35 @@ class LesionwiseSoftLoss(nn.Module):
         check_rank(3, "(B, C, *spatial)", input=input, target=target)
         with torch.no_grad():
             numbers = self._regions(input, target) if regions is None else regions
-            numbers = self._checked(numbers, input)
-            count = int(numbers.max()) + 1 if numbers.numel() else 1
-        sums = region_sums(self.loss, input, target, numbers, count)
-        peak = None if self.weight is None else self._peaks(input, target, numbers, count)
-        terms = _Terms.of(sums, self.view)
-        lesions = self._mean(self._of_regions(terms.seen), terms.there, sums.sizes[2], peak)
+            numbers, count = self._checked(numbers, input)
+        whole, image = self.loss.with_sums(input, target)
+        own = region_sums(self.loss, input, target, numbers, count)
+        there = (own.sizes[2].detach() > 0) & (torch.arange(count, device=input.device) > 0)[
+            :, None
+        ]
+        rest = torch.stack(list(image)).unsqueeze(2) - _summed(own.sizes, there)
+        seen = own
+        if isinstance(self.view, OthersMasked):
+            seen = self._with_rest(own, there, rest, input, target)
+        lesions = self._mean(self._of_regions(seen), self._weights(own, there))
         return (
             self.lambda_lesions * lesions
-            + self.lambda_global * self._of_image(sums, input.ndim)
-            + self.lambda_false * self._of_rest(terms.rest)
+            + self.lambda_global * whole
+            + self.lambda_false * self._of_rest(rest)
         )
+
+    def _with_rest(
+        self, own: RegionSums, there: Tensor, rest: Tensor, input: Tensor, target: Tensor
+    ) -> RegionSums:
+        """The sums over each lesion and the rest."""
+        if not isinstance(self.loss, SoftDiceCELoss):
+            return own._replace(sizes=own.sizes + rest)
+        image = image_entropy(self.loss, input, target, rest.dtype)
+        entropy, counts = (
+            part + whole.unsqueeze(1) - _summed(part, there)
+            for part, whole in zip((own.entropy, own.counts), image, strict=True)
+        )
+        return own._replace(sizes=own.sizes + rest, entropy=entropy, counts=counts)
 
     def _of_regions(self, sums: RegionSums) -> PerRegion:
         """The loss of each region of each item and channel."""
@@ -199,47 +205,33 @@ class LesionwiseSoftLoss(nn.Module):
         entropy = sums.entropy / torch.where(sums.counts > 0, sums.counts, 1)
         return self.loss.lambda_dice * loss + self.loss.lambda_ce * entropy
 
-    def _of_image(self, sums: RegionSums, ndim: int) -> Float[Tensor, ""]:
-        """The loss of the whole image, from what its regions add up to."""
-        loss = self.loss.overlap.of_sums(sums.sizes.sum(dim=2).unbind(), ndim)
-        if not isinstance(self.loss, SoftDiceCELoss):
-            return loss
-        count = sums.counts.sum()
-        entropy = sums.entropy.sum() / torch.where(count > 0, count, 1)
-        return self.loss.lambda_dice * loss + self.loss.lambda_ce * entropy
-
     def _of_rest(self, rest: Tensor) -> Float[Tensor, ""]:
         """What false lesions cost, from the sums over the rest."""
         shared, size, _ = rest
         cost = torch.log1p((size - shared).clamp(min=0) / self.false_volume)
         return cost.sum() / max(1, cost.numel())
 
-    def _mean(
-        self, loss: PerRegion, there: Tensor, size: PerRegion, peak: PerRegion | None
-    ) -> Float[Tensor, ""]:
+    def _weights(self, own: RegionSums, there: Tensor) -> PerRegion:
+        """The weight of each lesion, 0 where there is none."""
+        size = own.sizes[2].detach()
+        if self.weight is None:
+            return there.to(size.dtype)
+        return torch.where(there, self.weight(size, own.peaks()), 0)
+
+    def _mean(self, loss: PerRegion, weight: PerRegion) -> Float[Tensor, ""]:
         """The mean over lesions by weight, then over the items and channels that have any."""
-        weight = there.to(loss.dtype)
-        if self.weight is not None and peak is not None:
-            weight = torch.where(there, self.weight(size.detach(), peak), 0)
         total = weight.sum(dim=1)
         has_any = total > 0
-        mean = torch.where(there, weight * loss, 0).sum(dim=1) / torch.where(has_any, total, 1)
-        return torch.where(has_any, mean, 0).sum() / has_any.sum().clamp(min=1)
-
-    @torch.no_grad()
-    def _peaks(self, input: Tensor, target: Tensor, numbers: Tensor, count: int) -> PerRegion:
-        """The highest probability of the target in each region."""
-        truth = self.loss.overlap.prepare(input, target)[1].flatten(2)
-        peaks = torch.zeros(*truth.shape[:2], count, dtype=truth.dtype, device=truth.device)
-        places = numbers.flatten(2).expand(truth.shape)
-        return peaks.scatter_reduce(2, places, truth, "amax").transpose(1, 2)
+        summed = torch.where(weight > 0, weight * loss, 0).sum(dim=1)
+        mean = torch.where(has_any, summed / torch.where(has_any, total, 1), 0)
+        return mean.sum() / has_any.sum().clamp(min=1)
 
     def _regions(self, input: Tensor, target: Tensor) -> Tensor:
         """The regions that are found in the target."""
         return self.view.regions(self.loss.overlap.prepare(input, target)[1])
 
-    def _checked(self, regions: Tensor, input: Tensor) -> Tensor:
-        """The regions as int64, if they are such and fit to the input."""
+    def _checked(self, regions: Tensor, input: Tensor) -> tuple[Tensor, int]:
+        """The regions as int32, if they are such and fit to the input, and how many there are."""
         check_tensors(regions=regions)
         prepare = self.loss.overlap.prepare
         channels = input.shape[1] - int(input.shape[1] > 1 and not prepare.include_background)
@@ -248,29 +240,18 @@ class LesionwiseSoftLoss(nn.Module):
             expected = " or ".join(dict.fromkeys(map(str, shapes)))
             raise ValueError(f"regions must have shape {expected}, got {tuple(regions.shape)}")
         numbers = plain(regions)
-        whole = numbers.to(torch.int64)
-        if not should_validate(prepare.validate, numbers):
-            return whole
-        if bool((whole != numbers).any() | (whole < 0).any()):
+        if not numbers.numel():
+            return numbers.to(torch.int32), 1
+        low, high = (bound.item() for bound in torch.aminmax(numbers))
+        fractions = numbers.is_floating_point() and bool((numbers != numbers.floor()).any())
+        if not 0 <= low <= high < _MOST or fractions:
             raise ValueError(
-                "regions must hold whole numbers from 0 for the rest, "
-                f"got values in [{numbers.min().item():g}, {numbers.max().item():g}]"
+                f"regions must hold whole numbers from 0 for the rest, below {_MOST}, got values "
+                f"in [{low:g}, {high:g}]"
             )
-        return whole
+        return numbers.to(torch.int32), int(high) + 1
 
 
-class _Terms(NamedTuple):
-    """Which regions hold a lesion, the sums by which each is judged, the sizes of the rest."""
-
-    there: Tensor
-    seen: RegionSums
-    rest: Tensor
-
-    @classmethod
-    def of(cls, sums: RegionSums, view: LesionCells | OthersMasked) -> _Terms:
-        size = sums.sizes[2].detach()
-        first = torch.arange(size.shape[1], device=size.device).view(-1, 1) == 0
-        there = (size > 0) & ~first
-        rest = RegionSums(*(torch.where(there, 0, each).sum(dim=-2, keepdim=True) for each in sums))
-        seen = RegionSums(*(view.seen(*pair) for pair in zip(sums, rest, strict=True)))
-        return cls(there, seen, rest.sizes)
+def _summed(sums: Tensor, there: Tensor) -> Tensor:
+    """The sums of all lesions, (..., B, 1, C)."""
+    return torch.where(there, sums, 0).sum(dim=-2, keepdim=True)

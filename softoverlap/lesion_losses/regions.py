@@ -126,10 +126,6 @@ class LesionCells:
         """The cells of masks (B, C, *spatial)."""
         return regions_of_masks(masks, self.reach, self.threshold, self.spacing)
 
-    def seen(self, own: Tensor, rest: Tensor) -> Tensor:
-        """Sums over what a lesion is judged by, from those over its region and over the rest."""
-        return own
-
 
 @dataclass(frozen=True)
 class OthersMasked:
@@ -154,7 +150,3 @@ class OthersMasked:
     def regions(self, masks: Masks) -> Int[Tensor, "batch channel *spatial"]:
         """The lesions of masks (B, C, *spatial), without a margin."""
         return regions_of_masks(masks, 0, self.threshold, None)
-
-    def seen(self, own: Tensor, rest: Tensor) -> Tensor:
-        """Sums over what a lesion is judged by, from those over its region and over the rest."""
-        return own + rest

@@ -1,6 +1,5 @@
 """Losses: one minus an overlap. No MONAI import; reductions are plain strings."""
 
-from softoverlap.losses._regions import RegionSums, region_sums
 from softoverlap.losses.amodal import AmodalBoxLoss
 from softoverlap.losses.boxes import (
     BoxCIoULoss,
@@ -43,7 +42,6 @@ __all__ = [
     "MaskLoss",
     "PairwiseAffinityLoss",
     "QualityFocalLoss",
-    "RegionSums",
     "RotatedBoxDIoULoss",
     "RotatedBoxGIoULoss",
     "RotatedBoxIoULoss",
@@ -59,5 +57,4 @@ __all__ = [
     "SoftTverskyLoss",
     "VarifocalLoss",
     "iou_aware_score",
-    "region_sums",
 ]

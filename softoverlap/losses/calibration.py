@@ -9,10 +9,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from softoverlap._types import Masks, Targets
-from softoverlap.losses._segments import segment_sums
 from softoverlap.losses.inputs import Preparation
 from softoverlap.losses.masks import MaskLoss
 from softoverlap.losses.reduction import reduce
+from softoverlap.masks import segment_sums
 
 _EMPTY = 0.01  # voxels; a bin that holds less has no mean worth the name
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import torch
@@ -134,18 +134,22 @@ class SoftDiceCELoss(MaskLoss):
 
     def forward(self, input: Masks, target: Targets) -> Float[Tensor, ""]:
         """The loss of a batch, as of the other losses, of shape ()."""
+        return self.with_sums(input, target)[0]
+
+    def with_sums(self, input: Masks, target: Targets) -> tuple[Tensor, Sequence[Tensor]]:
+        """The loss, and the sums of its Dice part."""
         found = self._fused(input, target)
         if found is not None:
             self._warn_of_overlap(found.densest > _OVERLAP)
-            entropy = found.entropy
+            entropy, sums = found.entropy, found.sizes.unbind()
             if self.dice.reduction == "mean":
                 entropy = entropy / max(1, input.numel() // input.shape[1])
-            dice = self.dice.of_sums(found.sizes.unbind(), input.ndim)
-            return self.lambda_dice * dice + self.lambda_ce * entropy
-        dice = self.dice(input, target)
-        self._warn_of_overlap(self._overlap(plain(target)))
-        entropy = self._reduced(*self.entropies(input, target, dice.dtype))
-        return self.lambda_dice * dice + self.lambda_ce * entropy
+            dice = self.dice.of_sums(sums, input.ndim)
+        else:
+            dice, sums = self.dice.with_sums(input, target)
+            self._warn_of_overlap(self._overlap(plain(target)))
+            entropy = self._reduced(*self.entropies(input, target, dice.dtype))
+        return self.lambda_dice * dice + self.lambda_ce * entropy, sums
 
     def entropies(
         self, input: Tensor, target: Tensor, dtype: torch.dtype
@@ -168,17 +172,13 @@ class SoftDiceCELoss(MaskLoss):
 
     def _fused(self, input: Tensor, target: Tensor) -> Sums | None:
         """The sums of both parts in one pass, where the entropy is the plain one over classes."""
-        if not self.has_plain_entropy or self.kind == "regions":
+        entropy, prepare = self.cross_entropy, self.dice.prepare
+        changed = entropy.weight is not None or entropy.label_smoothing
+        if changed or self.kind == "regions" or prepare.ignore_index is not None:
             return None
         if not isinstance(input, Tensor) or input.ndim < 3 or input.shape[1] == 1:
             return None
-        return volume_sums(self.dice.prepare, self.dice.form, input, target, entropy=True)
-
-    @property
-    def has_plain_entropy(self) -> bool:
-        """Whether all voxels count alike in a cross entropy of the target as it is."""
-        entropy, ignored = self.cross_entropy, self.dice.prepare.ignore_index
-        return entropy.weight is None and not entropy.label_smoothing and ignored is None
+        return volume_sums(prepare, self.dice.form, input, target, entropy=True)
 
     def _of_regions(self, logits: Tensor, labels: Tensor) -> tuple[Tensor, None]:
         """Binary cross entropy of each channel that counts."""
@@ -234,7 +234,7 @@ class SoftDiceCELoss(MaskLoss):
                 "channels of target overlap, and the cross entropy is over classes, as MONAI's is: "
                 "choose cross_entropy='regions' for a binary one in each channel (ignore_index "
                 "then marks voxels, and not those that are 0 in all channels), or 'classes'",
-                stacklevel=5,
+                stacklevel=6,
             )
 
 

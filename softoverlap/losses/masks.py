@@ -115,13 +115,17 @@ class MaskLoss(Family, nn.Module):
             ValueError: If the shapes differ or a probability lies outside [0, 1] (were logits
                 passed without an activation?).
         """
+        return self.with_sums(input, target)[0]
+
+    def with_sums(self, input: Masks, target: Targets) -> tuple[Tensor, Sequence[Tensor]]:
+        """The loss, and of each item and channel the intersection and both sizes."""
         sums = sums_by_kernels(self.prepare, input, target, self.form)
-        if sums is not None:
-            return self.of_sums(sums, input.ndim)
-        found = volume_sums(self.prepare, self.form, input, target)
-        if found is not None:
-            return self.of_sums(found.sizes.unbind(), input.ndim)
-        return self.of_sums(plain_sums(*self.prepare(input, target), self.form), input.ndim)
+        if sums is None:
+            found = volume_sums(self.prepare, self.form, input, target)
+            sums = None if found is None else found.sizes.unbind()
+        if sums is None:
+            sums = plain_sums(*self.prepare(input, target), self.form)
+        return self.of_sums(sums, input.ndim), sums
 
     def of_sums(self, sums: Sequence[Tensor], ndim: int) -> Float[Tensor, "*reduced"]:
         """The loss, from the sums of each item and channel of masks of so many axes."""

@@ -21,8 +21,6 @@ from softoverlap.losses import (
     SoftDiceLoss,
     SoftIoULoss,
     SoftTverskyLoss,
-    _regions,
-    _volumes,
 )
 from tests.support.reference_lesionwise import reference_blob_loss, reference_cc_dice_ce
 
@@ -89,7 +87,7 @@ def cases():
         yield view, SoftDiceLoss(sigmoid=True, squared_pred=True, weight=(0.3, 2.0)), 2, masks
         yield view, SoftDiceLoss(softmax=True, to_onehot_y=True), 3, labels
         yield view, SoftDiceCELoss(sigmoid=True), 1, masks[:, :1]
-        yield view, SoftDiceCELoss(sigmoid=True, cross_entropy="regions", batch=True), 2, masks
+        yield view, SoftDiceCELoss(sigmoid=True, cross_entropy="regions"), 2, masks
         part = {"softmax": True, "include_background": False, "to_onehot_y": True}
         yield view, SoftDiceCELoss(**part), 3, labels
         yield view, SoftDiceCELoss(**part, cross_entropy="regions"), 3, labels
@@ -101,18 +99,25 @@ every = pytest.mark.parametrize(("view", "part", "channels", "target"), CASES)
 
 
 @every
-def test_slabs_have_value_and_gradient_of_the_plain_path(view, part, channels, target, monkeypatch):
-    monkeypatch.setattr(_volumes, "AT_ONCE", 300)
-    monkeypatch.setattr(_volumes, "ROW", 64)
-    loss = LesionwiseSoftLoss(part, view, weigh_by_volume, lambda_false=0.7, false_volume=9)
+def test_a_lesion_that_sees_all_of_the_image_has_the_loss_of_the_image(
+    view, part, channels, target
+):
     logits = drawn(2, channels, *SHAPE).requires_grad_()
-    assert _regions._by_slabs(part, logits, target, torch.zeros(2, 1, *SHAPE).long(), 1)
-    value = loss(logits, target)
-    gradient = torch.autograd.grad(value, logits)[0]
-    monkeypatch.setattr(_regions, "_by_slabs", lambda *inputs: None)
-    expected = loss(logits, target)
-    torch.testing.assert_close(value, expected, rtol=1e-12, atol=1e-12)
-    torch.testing.assert_close(gradient, torch.autograd.grad(expected, logits)[0])
+    regions = torch.ones(2, 1, *SHAPE)
+    if isinstance(view, OthersMasked):
+        regions[..., 2:] = 0
+    loss = LesionwiseSoftLoss(part, view, weigh_by_volume, lambda_global=0)
+    found, expected = loss(logits, target, regions), part(logits, target)
+    torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-10)
+    gradients = (torch.autograd.grad(each, logits)[0] for each in (found, expected))
+    torch.testing.assert_close(*gradients, rtol=1e-8, atol=1e-12)
+
+
+def test_its_global_part_sums_over_the_batch_if_the_loss_does():
+    logits, target = drawn(2, 1, *SHAPE), lesions(2, 1)
+    one, other = (SoftDiceLoss(sigmoid=True, batch=batch) for batch in (True, False))
+    of_one, of_other = (LesionwiseSoftLoss(part)(logits, target) for part in (one, other))
+    torch.testing.assert_close(of_one - one(logits, target), of_other - other(logits, target))
 
 
 @every
@@ -274,7 +279,7 @@ def test_a_configuration_of_monai_makes_it():
         (lambda: LesionwiseSoftLoss("dice"), "loss must be one of SoftDiceLoss, .* got str"),
         (
             lambda: LesionwiseSoftLoss(SoftCalibrationLoss()),
-            "loss must be one of .* got SoftCalibrationLoss",
+            "must be one of .* got SoftCalibration",
         ),
         (lambda: LesionwiseSoftLoss(SoftDiceLoss(), "cells"), "view must be LesionCells or"),
     ],
