@@ -45,17 +45,21 @@ class _Picked:
 
     def among(self, values: Tensor) -> Tensor:
         """Values (B, C, *spatial) of these voxels as those of one item, (1, C, n)."""
-        channels = values.shape[1]
-        first = torch.arange(channels, device=values.device).view(-1, 1) * self.voxels
-        index = self.places + self.items * ((channels - 1) * self.voxels)
-        picked = plain(values).reshape(-1).index_select(0, (index + first).flatten())
-        return picked.view(1, channels, -1)
+        channels, index = values.shape[1], self.places
+        if channels > 1:
+            first = torch.arange(channels, device=values.device).view(-1, 1) * self.voxels
+            index = (index + self.items * ((channels - 1) * self.voxels) + first).flatten()
+        return plain(values).reshape(-1).index_select(0, index).view(1, channels, -1)
 
     def totals(self, values: Tensor) -> Tensor:
         """What values (1, C, n) add up to in each region of each item, (B, R, C)."""
         each = values[0].expand(self.shape[0], -1).flatten().double()
         total = torch.zeros(math.prod(self.shape), dtype=torch.float64, device=values.device)
         return self.placed(total.index_add(0, self.keys, each).to(values.dtype))
+
+    def counts(self) -> Tensor:
+        """How many voxels there are in each region of each item, (B, R, C)."""
+        return self.placed(torch.bincount(self.keys, minlength=math.prod(self.shape)))
 
     def peaks(self, values: Tensor) -> Tensor:
         """The highest value of (1, C, n) in each region of each item, (B, R, C)."""
@@ -85,15 +89,19 @@ def region_sums(
     picked = _Picked(regions, input.shape[1] - hidden, count)
     logits, labels = picked.among(input), picked.among(target)
     pred, truth = prepare(logits, labels)
-    terms = (masks.minima(pred, truth) if form == "min" else pred * truth, pred, truth)
+    if form == "min":  # an activation is flat where ties at 0 and 1 would matter
+        shared = torch.minimum if prepare.sigmoid or prepare.softmax else masks.minima
+        terms = shared(pred, truth), pred, truth
+    else:
+        terms = pred * truth, pred, truth
     if form == "squared":
         terms = terms[0], pred * pred, truth * truth
     sizes = torch.stack([picked.totals(term) for term in terms])
     entropy = counts = torch.zeros_like(sizes[2])
     if isinstance(loss, SoftDiceCELoss):
         each, weight = loss.entropies(logits, labels, pred.dtype)
-        weight = torch.ones_like(each) if weight is None else weight
-        entropy, counts = picked.totals(each), picked.totals(weight)
+        counts = picked.counts() if weight is None else picked.totals(weight)
+        entropy, counts = picked.totals(each), counts.to(each.dtype)
     return RegionSums(sizes, entropy, counts, lambda: picked.peaks(truth.detach()))
 
 

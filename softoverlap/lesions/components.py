@@ -267,7 +267,7 @@ def _lesion(
     part: _Component,
     values: np.ndarray,
     marked: np.ndarray | None,
-    spacing: Sequence[float],
+    spacing: Sequence[float | int],
     device: torch.device,
 ) -> Lesion:
     crop = np.where(part.owned, values[part.reach], 0)
@@ -325,7 +325,9 @@ def _check_halo(halo: float, highest: float) -> None:
         raise refusal("halo", f"must lie in [0, {highest:g}], got {halo!r}")
 
 
-def _check_numbers(spacing: Sequence[float], ndim: int, threshold: float, min_mm3: float) -> None:
+def _check_numbers(
+    spacing: Sequence[float | int], ndim: int, threshold: float | int, min_mm3: float
+) -> None:
     if isinstance(spacing, str) or not isinstance(spacing, Iterable):
         raise TypeError(f"spacing must hold {ndim} lengths in mm, one an axis, got {spacing!r}")
     edges = [float(edge) for edge in spacing]
