@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from softoverlap._checks import check_positive, check_rank, check_tensors, check_weight
 from softoverlap._types import Masks, Targets, plain
 from softoverlap.lesion_losses.regions import LesionCells, OthersMasked
-from softoverlap.lesion_losses.sums import RegionSums, image_entropy, region_sums
+from softoverlap.lesion_losses.sums import Picked, RegionSums, image_entropy, region_sums
 from softoverlap.losses import MaskLoss, SoftDiceCELoss, SoftDiceLoss, SoftTverskyLoss
 
 Regions = Shaped[Tensor, "batch region_channel *spatial"]
@@ -168,8 +168,10 @@ class LesionwiseSoftLoss(nn.Module):
         with torch.no_grad():
             numbers = self._regions(input, target) if regions is None else regions
             numbers, count = self._checked(numbers, input)
+            picked = Picked(numbers, self._channels(input), count)
+        input, logits = picked.beside(input)
         whole, image = self.loss.with_sums(input, target)
-        own = region_sums(self.loss, input, target, numbers, count)
+        own = region_sums(self.loss, picked, logits, target)
         there = (own.sizes[2].detach() > 0) & (torch.arange(count, device=input.device) > 0)[
             :, None
         ]
@@ -230,12 +232,15 @@ class LesionwiseSoftLoss(nn.Module):
         """The regions that are found in the target."""
         return self.view.regions(self.loss.overlap.prepare(input, target)[1])
 
+    def _channels(self, input: Tensor) -> int:
+        """How many channels count."""
+        hidden = input.shape[1] > 1 and not self.loss.overlap.prepare.include_background
+        return input.shape[1] - int(hidden)
+
     def _checked(self, regions: Tensor, input: Tensor) -> tuple[Tensor, int]:
         """The regions as int32, if they are such and fit to the input, and how many there are."""
         check_tensors(regions=regions)
-        prepare = self.loss.overlap.prepare
-        channels = input.shape[1] - int(input.shape[1] > 1 and not prepare.include_background)
-        shapes = [(len(input), count, *input.shape[2:]) for count in (1, channels)]
+        shapes = [(len(input), count, *input.shape[2:]) for count in (1, self._channels(input))]
         if tuple(regions.shape) not in shapes:
             expected = " or ".join(dict.fromkeys(map(str, shapes)))
             raise ValueError(f"regions must have shape {expected}, got {tuple(regions.shape)}")

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from softoverlap import masks
+from softoverlap._autograd import is_batched
 from softoverlap._types import plain
 from softoverlap.losses import MaskLoss, SoftDiceCELoss
 
@@ -30,8 +31,15 @@ class RegionSums(NamedTuple):
     peaks: Callable[[], Tensor]
 
 
-class _Picked:
-    """The voxels of all items that lie in a region, and the total that each channel adds to."""
+class Picked:
+    """The voxels of all items that lie in a region, and the total that each channel adds to.
+
+    Args:
+        regions: Number of the region of each voxel, below `count`, shape (B, 1, *spatial) for all
+            channels, or (B, C, *spatial) for each of the C that count.
+        channels: How many channels count, C.
+        count: How many regions there are, R.
+    """
 
     def __init__(self, regions: Tensor, channels: int, count: int) -> None:
         flat = regions.flatten(2)
@@ -43,13 +51,23 @@ class _Picked:
         rows = torch.arange(channels, device=regions.device).view(-1, 1) * items + self.items
         self.keys = (rows * count + self.among(regions)[0]).flatten()
 
+    def index(self, channels: int) -> Tensor:
+        """Where these voxels lie in contiguous values of so many channels, shape (C · n)."""
+        if channels == 1:
+            return self.places
+        first = torch.arange(channels, device=self.places.device).view(-1, 1) * self.voxels
+        return (self.places + self.items * ((channels - 1) * self.voxels) + first).flatten()
+
     def among(self, values: Tensor) -> Tensor:
         """Values (B, C, *spatial) of these voxels as those of one item, (1, C, n)."""
-        channels, index = values.shape[1], self.places
-        if channels > 1:
-            first = torch.arange(channels, device=values.device).view(-1, 1) * self.voxels
-            index = (index + self.items * ((channels - 1) * self.voxels) + first).flatten()
-        return plain(values).reshape(-1).index_select(0, index).view(1, channels, -1)
+        picked = plain(values).reshape(-1).index_select(0, self.index(values.shape[1]))
+        return picked.view(1, values.shape[1], -1)
+
+    def beside(self, values: Tensor) -> tuple[Tensor, Tensor]:
+        """The values again, and those of these voxels; both gradients become one volume."""
+        values = plain(values)
+        whole, picked = _Beside.apply(values, self.index(values.shape[1]))  # pyright: ignore
+        return whole, picked.view(1, values.shape[1], -1)
 
     def totals(self, values: Tensor) -> Tensor:
         """What values (1, C, n) add up to in each region of each item, (B, R, C)."""
@@ -71,23 +89,36 @@ class _Picked:
         return regions.view(self.shape).movedim(0, -1)
 
 
-def region_sums(
-    loss: MaskLoss, input: Tensor, target: Tensor, regions: Tensor, count: int
-) -> RegionSums:
-    """The sums of each region from 1 on, with a gradient to the input; those of 0 are not told.
+class _Beside(torch.autograd.Function):
+    """Values and some of them; the gradient of these is added to that of all, which is its own."""
+
+    @staticmethod
+    def forward(values, index):
+        return values.view_as(values), values.reshape(-1).index_select(0, index)
+
+    @staticmethod
+    def setup_context(ctx, inputs, output):
+        ctx.save_for_backward(inputs[1])
+
+    @staticmethod
+    def backward(ctx, *gradients):
+        (index,), (whole, picked) = ctx.saved_tensors, gradients
+        if torch.is_grad_enabled() or is_batched(*gradients) or not whole.is_contiguous():
+            return whole.reshape(-1).index_add(0, index, picked).view(whole.shape), None
+        return whole.view(-1).index_add_(0, index, picked).view(whole.shape), None
+
+
+def region_sums(loss: MaskLoss, picked: Picked, logits: Tensor, target: Tensor) -> RegionSums:
+    """The sums of each region from 1 on, with a gradient to the logits; those of 0 are not told.
 
     Args:
         loss: What the sums are of: its activation, its form of the intersection, its entropy.
-        input: Prediction, shape (B, channels, *spatial).
-        target: Target, as the loss takes it.
-        regions: Number of the region of each voxel, below `count`, shape (B, 1, *spatial) for all
-            channels, or (B, C, *spatial) for each of the C that count.
-        count: How many regions there are, R.
+        picked: The voxels that lie in regions.
+        logits: The prediction there.
+        target: Target of all voxels, as the loss takes it.
     """
     prepare, form = loss.overlap.prepare, loss.overlap.form
-    hidden = int(input.shape[1] > 1 and not prepare.include_background)
-    picked = _Picked(regions, input.shape[1] - hidden, count)
-    logits, labels = picked.among(input), picked.among(target)
+    labels = picked.among(target)
     pred, truth = prepare(logits, labels)
     if form == "min":  # an activation is flat where ties at 0 and 1 would matter
         shared = torch.minimum if prepare.sigmoid or prepare.softmax else masks.minima
