@@ -40,4 +40,4 @@ def test_every_transform_is_on_the_page():
     named = set(re.findall(r"`(\w+)`", PAGE))
     offered = {n for n in softoverlap.__all__ if n.endswith(("sd", "Mapd"))}
     assert offered == {n for n in named if n in offered}
-    assert len(offered) == 5
+    assert len(offered) == 6

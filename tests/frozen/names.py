@@ -42,6 +42,7 @@ _INSIDE = "stored through the functions and metrics that are made of it"
 TRANSFORMS = (
     "FuseRatersd",
     "LesionInstancesd",
+    "LesionRegionsd",
     "LesionWeightMapd",
     "LesionsFromBoxesd",
     "LesionsFromInstancesd",
@@ -88,6 +89,15 @@ _OF_SCORES = (
     *("LesionCalibration", "LesionCandidate", "LesionScores"),
     *("lesion_candidates", "lesion_scores"),
 )
+_OF_LESIONS = (
+    "LesionCells",
+    "LesionwiseSoftLoss",
+    "OthersMasked",
+    "lesion_regions",
+    "weigh_by_existence",
+    "weigh_by_volume",
+)
+_OF_CLASSES = ("SoftCalibrationLoss", "SoftDiceFocalLoss", "SoftGeneralizedDiceLoss")
 LEFT_OUT = {
     "AnchorPlan": _RECORDS,
     **dict.fromkeys(_OF_SCORES, "compared with loops over voxels in tests/lesions"),
@@ -108,6 +118,8 @@ LEFT_OUT = {
     **dict.fromkeys(_OF_VIEWS, "compared cell by cell with tests/support/reference_occlusion.py"),
     **dict.fromkeys(_OF_ORIENTED, "compared with exact references in tests/support"),
     **dict.fromkeys(_OF_SOFT_BOXES, "compared with sums over fine grids, by their definitions"),
+    **dict.fromkeys(_OF_LESIONS, "compared with tests/support/reference_lesionwise.py"),
+    **dict.fromkeys(_OF_CLASSES, "compared with MONAI's and references in tests/losses"),
     "Hit": "a criterion and its threshold; what it decides is stored by match_scan",
     "Lesion": _RECORDS,
     "LesionScans": "compared with the shapes it is given in tests/phantoms/test_lesion_scans.py",
