@@ -70,11 +70,14 @@ class RegionsLoss(nn.Module):
         return self.dice_ce(input, target) - 1
 
 
-def over_ranks(ratio: Callable[..., Tensor], gather: Callable[[Tensor], Tensor]) -> Callable:
-    """The ratio of sums over all ranks; `gather` stacks a tensor of every rank, with gradient."""
+def over_ranks(
+    of_sums: Callable[..., Tensor], gather: Callable[[Tensor], Tensor]
+) -> Callable[..., Tensor]:
+    """The loss of the sums of all ranks; `gather` stacks a tensor of each of them."""
 
-    def of_all(*sums: Tensor, **smooth: float) -> Tensor:
-        return ratio(*(gather(total).sum(dim=0) for total in sums), **smooth)
+    def of_all(sums: Sequence[Tensor], ndim: int) -> Tensor:
+        each = [total.sum(dim=0, keepdim=True) for total in sums]  # ranks may differ in items
+        return of_sums([gather(total).sum(dim=0) for total in each], ndim)
 
     return of_all
 

@@ -30,7 +30,7 @@ class nnUNetTrainerSoftDiceCE(nnUNetTrainer):
     """nnU-Net with `SoftDiceCELoss` in place of its own Dice and cross entropy.
 
     On labels both losses are equal. All else is nnU-Net's: deep supervision and its weights, batch
-    Dice, also over ranks, regions, the ignore label, and whether the Dice part is compiled.
+    Dice, also over ranks, regions, the ignore label, and whether the loss is compiled.
     """
 
     soft_targets = False
@@ -54,9 +54,10 @@ class nnUNetTrainerSoftDiceCE(nnUNetTrainer):
             )
         dice = loss.dice_ce.dice
         if batch and self.is_ddp:
-            dice.ratio = over_ranks(dice.ratio, AllGatherGrad.apply)
+            summed = over_ranks(dice.of_sums, AllGatherGrad.apply)
+            dice.of_sums = summed  # pyright: ignore[reportAttributeAccessIssue]
         if self._do_i_compile():
-            dice.compile()
+            loss.dice_ce.compile()
         return loss
 
 

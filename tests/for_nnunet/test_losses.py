@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from torch import multiprocessing
@@ -19,6 +20,7 @@ from tests.support.nnunet_ranks import rank_losses
 
 pytest.importorskip("nnunetv2", reason="nnU-Net is not installed: `make nnunet` sets it up")
 
+from nnunetv2.preprocessing.resampling.default_resampling import resample_data_or_seg_to_shape
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 
 from softoverlap.for_nnunet.losses import shares_of_raters
@@ -89,12 +91,12 @@ def test_batch_dice_is_of_all_ranks_as_nnunets_is(tmp_path):
             torch.testing.assert_close(ours, theirs, **CLOSE)
 
 
-def test_the_dice_part_is_compiled_where_nnunet_compiles_its_own(monkeypatch):
+def test_the_loss_is_compiled_where_nnunet_compiles_its_own(monkeypatch):
     plain = trainer(nnUNetTrainerSoftDiceCE, CLASSES, supervised=False)
     monkeypatch.setattr(nnUNetTrainer, "_do_i_compile", lambda self: True)
     compiled = trainer(nnUNetTrainerSoftDiceCE, CLASSES, supervised=False)
-    assert compiled.loss.dice_ce.dice._compiled_call_impl is not None
-    assert plain.loss.dice_ce.dice._compiled_call_impl is None
+    assert compiled.loss.dice_ce._compiled_call_impl is not None
+    assert plain.loss.dice_ce._compiled_call_impl is None
     maps = label_maps(CLASSES)
     output, truth = logits(plain, maps)[0], maps[0]
     with torch.compiler.set_stance("force_eager"):
@@ -160,6 +162,36 @@ def test_raters_are_not_made_regions_before_they_are_fused(part, monkeypatch):
     monkeypatch.setattr(nnUNetTrainer, name, staticmethod(lambda *a, **k: asked.update(k)))
     getattr(nnUNetTrainerSoftRaters, name)(None, regions=[(1, 2)], ignore_label=3)
     assert asked == {"ignore_label": 3}
+
+
+def test_raters_are_resampled_each_by_itself():
+    first, second = (label_maps(CLASSES, seed=seed)[0][0].float().numpy() for seed in (0, 1))
+    new = {"new_shape": (6, 12, 9), "current_spacing": (1, 1, 1), "new_spacing": (1.3, 0.7, 0.9)}
+    both = resample_data_or_seg_to_shape(
+        np.concatenate([first, second]), **new, is_seg=True, order=1
+    )
+    for map, rater in zip(both, (first, second), strict=True):
+        np.testing.assert_array_equal(
+            map, resample_data_or_seg_to_shape(rater, **new, is_seg=True, order=1)[0]
+        )
+
+
+def test_raters_are_augmented_alike():
+    scales = [[1, 1, 1], [0.5, 0.5, 0.5]]
+    augment = nnUNetTrainerSoftRaters.get_training_transforms(
+        (12, 12, 12), (-3.0, 3.0), scales, (0, 1, 2), False, regions=[(1, 2)], ignore_label=3
+    )
+    one = label_maps(CLASSES, size=16)[0][0]
+    other = (one > 0).to(one.dtype)
+    for seed in range(8):
+        np.random.seed(seed)  # noqa: NPY002 (nnU-Net draws from it)
+        torch.manual_seed(seed)
+        image = torch.zeros(1, 16, 16, 16)
+        found = augment(image=image, segmentation=torch.cat([one, other, one]))["segmentation"]
+        assert [tuple(maps.shape) for maps in found] == [(3, 12, 12, 12), (3, 6, 6, 6)]
+        assert all(bool((maps[0] == maps[2]).all()) for maps in found)
+        assert bool((found[0][0] != one[0, 2:14, 2:14, 2:14]).any())
+        assert found[0][1].unique().tolist() == [0, 1]
 
 
 def test_raters_are_refused_in_a_cascade():

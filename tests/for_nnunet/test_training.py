@@ -20,6 +20,8 @@ from tests.support.pages import blocks, page_text
 
 pytest.importorskip("nnunetv2", reason="nnU-Net is not installed: `make nnunet` sets it up")
 
+from nnunetv2.utilities.find_class_by_name import recursive_find_python_class
+
 PAGE = page_text("nnunet.md")
 TRAINERS = ("nnUNetTrainerSoftDiceCE", "nnUNetTrainerSoftRaters")
 SHORT = """
@@ -39,8 +41,29 @@ def short(trainer):
 
 
 """
+# nnU-Net imports all of its trainers, one of them torchvision, which as a build for GPUs lacks its
+# operators beside a PyTorch without; it asks for two of them, and nnU-Net for none.
+SITE = """
+import sys
+
+
+class Torchvision:
+    def find_spec(self, name, path=None, target=None):
+        if name == "torchvision":
+            from importlib.metadata import version
+
+            import torch
+
+            sys.meta_path.remove(self)
+            if "+cpu" in torch.__version__ and "+cpu" not in version("torchvision"):
+                schema = "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
+                torch.library.define("torchvision::nms", schema)
+                torch.library.define("torchvision::qnms", schema)
+
+
+sys.meta_path.insert(0, Torchvision())
+"""
 QUICK = {
-    "nnUNet_n_proc_DA": "0",  # batches are made in the process itself
     "nnUNet_def_n_proc": "1",
     "OMP_NUM_THREADS": "1",
     "COLUMNS": "200",
@@ -51,9 +74,11 @@ QUICK = {
 def shortened(script):
     """The page's commands for a CPU, in the second folder's trainers of two epochs."""
     script = re.sub(r"-tr (\w+)", r"-tr \1Short -device cpu", script)
+    script = re.sub(r"^nnUNetv2_train", "nnUNet_n_proc_DA=0 nnUNetv2_train", script, flags=re.M)
+    script = re.sub(r"(nnUNetv2_plan\w+)", r"\1 -npfp 1 -np 1", script)
     script = script.replace("$(softoverlap nnunet)", "$(softoverlap nnunet):short")
     script = re.sub(r"^softoverlap phantoms .*\n", "", script, flags=re.M)
-    return re.sub(r"(nnUNetv2_predict .*)", r"\1 --disable_tta -npp 1 -nps 1", script)
+    return re.sub(r"(nnUNetv2_predict .*)", r"\1 --disable_tta -npp 0 -nps 0", script)
 
 
 def run_page(folder):
@@ -68,7 +93,7 @@ def run_page(folder):
         done = subprocess.run(
             ["bash", "-e", "-c", exports + script],
             cwd=folder,
-            env={**os.environ, **QUICK, "PATH": path},
+            env={**os.environ, **QUICK, "PATH": path, "PYTHONPATH": str(folder / "site")},
             capture_output=True,
             text=True,
         )
@@ -84,8 +109,10 @@ def here(tmp_path_factory):
     folder = tmp_path_factory.mktemp("nnunet")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        write_phantoms("phantoms", 7, seed=5, shape=(32, 32, 24), num_raters=3)
+        write_phantoms("phantoms", 7, seed=10, shape=(24, 24, 16), num_raters=3)
         Path("short").mkdir()
+        Path("site").mkdir()
+        Path("site/sitecustomize.py").write_text(SITE)
         made = "".join(f"{name}Short = short(trainers.{name})\n" for name in TRAINERS)
         Path("short/short_nnunet_trainers.py").write_text(SHORT + made)
         Path("printed.txt").write_text(run_page(folder))
@@ -151,10 +178,10 @@ def test_one_file_of_a_unique_name_hands_the_trainers_on():
 
 
 @pytest.mark.parametrize("trainer", TRAINERS)
-def test_nnunet_finds_a_trainer_by_its_name(trainer, monkeypatch):
-    from nnunetv2.utilities.find_objects import recursive_find_trainer_class_by_name
-
-    monkeypatch.setenv("nnUNet_extTrainer", str(TRAINERS_FOLDER))
-    found = recursive_find_trainer_class_by_name(trainer)
-    assert found.__name__ == trainer
-    assert found.__module__ == "softoverlap.for_nnunet.trainers"
+def test_nnunet_finds_a_trainer_and_leaves_none_of_its_file_behind(trainer):
+    folder = str(TRAINERS_FOLDER)
+    found = recursive_find_python_class(
+        folder, trainer, None, base_folder=folder, cleanup_imports_from_base_folder=True
+    )
+    assert (found.__name__, found.__module__) == (trainer, "softoverlap.for_nnunet.trainers")
+    assert "softoverlap_nnunet_trainers" not in sys.modules
