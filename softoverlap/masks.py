@@ -6,6 +6,7 @@ Minima are summed directly: `(|x| + |y| - |x - y|) / 2` is equal on paper and ca
 from __future__ import annotations
 
 import torch
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from softoverlap._autograd import held
@@ -31,13 +32,24 @@ def min_intersection(a: Masks, b: Masks) -> PerChannel:
     0 and at 1: there only one side lies within [0, 1], and its derivative is taken.
     """
     dtype = accumulation_dtype(a, b)
-    return _spatial_sum(_minima(a.to(dtype), b.to(dtype)))
+    return _spatial_sum(minima(a.to(dtype), b.to(dtype)))
 
 
 def product_intersection(a: Masks, b: Masks) -> PerChannel:
     """Σ a·b: the expected intersection of two independent binary masks."""
     dtype = accumulation_dtype(a, b)
     return _spatial_sum(a.to(dtype) * b.to(dtype))
+
+
+def segment_sums(
+    values: Float[Tensor, "*rows voxels"], numbers: Int[Tensor, "*rows voxels"], count: int
+) -> Float[Tensor, "*rows count"]:
+    """What the values of each row with each number below `count` add up to."""
+    rows = values.shape[:-1]
+    first = torch.arange(rows.numel(), device=values.device).view(*rows, 1) * count
+    total = torch.zeros(rows.numel() * count, dtype=torch.float64, device=values.device)
+    total = total.index_add(0, (numbers + first).flatten(), values.double().flatten())
+    return total.to(values.dtype).view(*rows, count)
 
 
 def one_hot(
@@ -96,7 +108,7 @@ def counted_masks(
     return tuple(mask.to(dtype) * counted.to(dtype) for mask in kept.values())
 
 
-def _minima(a: Tensor, b: Tensor) -> Tensor:
+def minima(a: Tensor, b: Tensor) -> Tensor:
     """The smaller value; where both are 0 or both are 1 the product, which has the same value."""
     smaller = torch.minimum(a, b)
     if not (smaller.requires_grad or torch.jit.is_tracing()):

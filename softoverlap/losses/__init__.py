@@ -13,10 +13,13 @@ from softoverlap.losses.boxes import (
     RotatedBoxGIoULoss,
     RotatedBoxIoULoss,
 )
+from softoverlap.losses.calibration import SoftCalibrationLoss
 from softoverlap.losses.coarse_to_fine import CoarseToFineBoxLoss
 from softoverlap.losses.dice_ce import SoftDiceCELoss
+from softoverlap.losses.focal import SoftDiceFocalLoss
+from softoverlap.losses.generalized import SoftGeneralizedDiceLoss
 from softoverlap.losses.mask_boxes import MaskBoxDiceLoss, MaskBoxIoULoss, MaskBoxLoss
-from softoverlap.losses.masks import SoftDiceLoss, SoftIoULoss, SoftTverskyLoss
+from softoverlap.losses.masks import MaskLoss, SoftDiceLoss, SoftIoULoss, SoftTverskyLoss
 from softoverlap.losses.priors import PairwiseAffinityLoss, SizePriorLoss
 from softoverlap.losses.projection import BoxProjectionLoss
 from softoverlap.losses.quality import QualityFocalLoss, VarifocalLoss, iou_aware_score
@@ -36,6 +39,7 @@ __all__ = [
     "MaskBoxDiceLoss",
     "MaskBoxIoULoss",
     "MaskBoxLoss",
+    "MaskLoss",
     "PairwiseAffinityLoss",
     "QualityFocalLoss",
     "RotatedBoxDIoULoss",
@@ -44,8 +48,11 @@ __all__ = [
     "SizePriorLoss",
     "SoftBoxCRPSLoss",
     "SoftBoxIoULoss",
+    "SoftCalibrationLoss",
     "SoftDiceCELoss",
+    "SoftDiceFocalLoss",
     "SoftDiceLoss",
+    "SoftGeneralizedDiceLoss",
     "SoftIoULoss",
     "SoftTverskyLoss",
     "VarifocalLoss",
