@@ -21,7 +21,11 @@ from nnunetv2.utilities.get_network_from_plans import get_network_from_plans
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from softoverlap.for_nnunet.trainers import nnUNetTrainerSoftDiceCE, nnUNetTrainerSoftRaters
+from softoverlap.for_nnunet.trainers import (
+    nnUNetTrainerLesionwise,
+    nnUNetTrainerSoftDiceCE,
+    nnUNetTrainerSoftRaters,
+)
 from tests.support.nnunet_makers import trainer
 
 SIDE, STAGES, RATERS = 128, 6, 4
@@ -30,6 +34,7 @@ TRAINERS = {
     "nnU-Net's own": nnUNetTrainer,
     "SoftDiceCE": nnUNetTrainerSoftDiceCE,
     "SoftRaters": nnUNetTrainerSoftRaters,
+    "Lesionwise": nnUNetTrainerLesionwise,
 }
 ARCHITECTURE = {
     "n_stages": STAGES,

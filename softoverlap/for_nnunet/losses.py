@@ -14,60 +14,55 @@ from softoverlap.losses import SoftDiceCELoss
 _IGNORED = 255  # what ignored voxels of regions hold: no probability, and no channel
 
 
-class ClassesLoss(nn.Module):
-    """`SoftDiceCELoss` over classes, less 1, since nnU-Net counts -Dice and not 1 - Dice.
+class TargetLoss(nn.Module):
+    """A loss on nnU-Net's targets, less 1, since nnU-Net counts -Dice where others count 1 - Dice.
 
-    On labels it is nnU-Net's own loss; soft targets have their least loss at themselves.
+    Args:
+        loss: One of those below, or what is made of it.
+        ignores: Whether targets have a channel more than there are regions, 1 where a voxel does
+            not count.
+    """
+
+    def __init__(self, loss: nn.Module, *, ignores: bool) -> None:
+        super().__init__()
+        self.loss, self.ignores = loss, ignores
+
+    def forward(self, input: Masks, target: Targets) -> Float[Tensor, ""]:
+        """The loss of a batch: logits (B, C, *spatial) and their target."""
+        if self.ignores:
+            left_out = target[:, -1:].bool()
+            target = target[:, :-1].to(torch.float32).masked_fill(left_out, _IGNORED)
+        return self.loss(input, target) - 1
+
+
+def dice_ce_of_classes(*, soft: bool, batch: bool, ignore_label: int | None) -> SoftDiceCELoss:
+    """On labels nnU-Net's own loss of classes; on soft targets the least at themselves.
 
     Args:
         soft: Whether targets are probabilities of each class, (B, C, *spatial), and not labels.
         batch: Whether Dice is of the whole batch and not of each item.
         ignore_label: Label of voxels that do not count; in soft targets they are 0 in all classes.
     """
-
-    def __init__(self, *, soft: bool, batch: bool, ignore_label: int | None) -> None:
-        super().__init__()
-        self.dice_ce = SoftDiceCELoss(
-            include_background=False,
-            to_onehot_y=not soft,
-            softmax=True,
-            batch=batch,
-            ignore_index=ignore_label,
-            cross_entropy="classes",
-        )
-
-    def forward(self, input: Masks, target: Targets) -> Float[Tensor, ""]:
-        """The loss of a batch: logits (B, C, *spatial) and their target."""
-        return self.dice_ce(input, target) - 1
+    return SoftDiceCELoss(
+        include_background=False,
+        to_onehot_y=not soft,
+        softmax=True,
+        batch=batch,
+        ignore_index=ignore_label,
+        cross_entropy="classes",
+    )
 
 
-class RegionsLoss(nn.Module):
-    """`SoftDiceCELoss` over regions that may overlap, less 1, hard or soft.
-
-    Args:
-        regions: Number of regions.
-        batch: Whether Dice is of the whole batch and not of each item.
-        ignores: Whether targets have one more channel, 1 where a voxel does not count.
-    """
-
-    def __init__(self, regions: int, *, batch: bool, ignores: bool) -> None:
-        super().__init__()
-        self.ignores = ignores
-        self.dice_ce = SoftDiceCELoss(
-            sigmoid=True,
-            batch=batch,
-            # with ignored voxels nnU-Net adds up the entropies of the regions, else it averages
-            lambda_ce=float(regions if ignores else 1),
-            ignore_index=_IGNORED if ignores else None,
-            cross_entropy="regions",
-        )
-
-    def forward(self, input: Masks, target: Targets) -> Float[Tensor, ""]:
-        """The loss of a batch: logits (B, regions, *spatial) and their target."""
-        if self.ignores:
-            left_out = target[:, -1:].bool()
-            target = target[:, :-1].to(torch.float32).masked_fill(left_out, _IGNORED)
-        return self.dice_ce(input, target) - 1
+def dice_ce_of_regions(regions: int, *, batch: bool, ignores: bool) -> SoftDiceCELoss:
+    """The same of regions, which may overlap; where `TargetLoss` ignores voxels, it marks them."""
+    return SoftDiceCELoss(
+        sigmoid=True,
+        batch=batch,
+        # with ignored voxels nnU-Net adds up the entropies of the regions, else it averages
+        lambda_ce=float(regions if ignores else 1),
+        ignore_index=_IGNORED if ignores else None,
+        cross_entropy="regions",
+    )
 
 
 def over_ranks(

@@ -23,7 +23,15 @@ from nnunetv2.utilities.ddp_allgather import (  # pyright: ignore[reportMissingI
 )
 from torch import Tensor, nn
 
-from softoverlap.for_nnunet.losses import ClassesLoss, RegionsLoss, over_ranks, shares_of_raters
+from softoverlap.for_nnunet.losses import (
+    TargetLoss,
+    dice_ce_of_classes,
+    dice_ce_of_regions,
+    over_ranks,
+    shares_of_raters,
+)
+from softoverlap.lesion_losses import LesionwiseSoftLoss
+from softoverlap.losses import SoftDiceCELoss
 
 
 class nnUNetTrainerSoftDiceCE(nnUNetTrainer):
@@ -37,28 +45,33 @@ class nnUNetTrainerSoftDiceCE(nnUNetTrainer):
 
     def _build_loss(self) -> nn.Module:
         built = super()._build_loss()
-        loss = self._own_loss()
+        own = self._own_loss()
         if not isinstance(built, DeepSupervisionWrapper):
-            return loss
-        built.loss = loss  # the weights of the resolutions stay
+            return own
+        built.loss = own  # the weights of the resolutions stay
         return built
 
-    def _own_loss(self) -> nn.Module:
+    def _own_loss(self) -> TargetLoss:
         labels, batch = self.label_manager, self.configuration_manager.batch_dice
+        ignores = labels.has_ignore_label
         if labels.has_regions:
-            regions = len(labels.foreground_regions)
-            loss = RegionsLoss(regions, batch=batch, ignores=labels.has_ignore_label)
+            dice_ce = dice_ce_of_regions(
+                len(labels.foreground_regions), batch=batch, ignores=ignores
+            )
         else:
-            loss = ClassesLoss(
+            dice_ce = dice_ce_of_classes(
                 soft=self.soft_targets, batch=batch, ignore_label=labels.ignore_label
             )
-        dice = loss.dice_ce.dice
         if batch and self.is_ddp:
-            summed = over_ranks(dice.of_sums, AllGatherGrad.apply)
-            dice.of_sums = summed  # pyright: ignore[reportAttributeAccessIssue]
+            summed = over_ranks(dice_ce.dice.of_sums, AllGatherGrad.apply)
+            dice_ce.dice.of_sums = summed  # pyright: ignore[reportAttributeAccessIssue]
         if self._do_i_compile():
-            loss.dice_ce.compile()
-        return loss
+            dice_ce.compile()
+        return TargetLoss(self._made_of(dice_ce), ignores=labels.has_regions and ignores)
+
+    def _made_of(self, dice_ce: SoftDiceCELoss) -> nn.Module:
+        """The loss that is trained with."""
+        return dice_ce
 
 
 class nnUNetTrainerSoftRaters(nnUNetTrainerSoftDiceCE):
@@ -137,3 +150,15 @@ class nnUNetTrainerSoftRaters(nnUNetTrainerSoftDiceCE):
             return (output > 0).to(torch.float32)
         likeliest = output.argmax(dim=1, keepdim=True)
         return torch.zeros_like(output, dtype=torch.float32).scatter_(1, likeliest, 1)
+
+
+class nnUNetTrainerLesionwise(nnUNetTrainerSoftDiceCE):
+    """nnU-Net with `LesionwiseSoftLoss`: the loss of the image and, as much, of each lesion's cell.
+
+    Cells reach 8 voxels beyond a lesion, at each resolution of the deep supervision, and are found
+    in the patch. Batch Dice is of the image's part alone. Nothing is compiled, since the number of
+    lesions decides shapes.
+    """
+
+    def _made_of(self, dice_ce: SoftDiceCELoss) -> nn.Module:
+        return LesionwiseSoftLoss(dice_ce)

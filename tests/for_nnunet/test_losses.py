@@ -24,7 +24,11 @@ from nnunetv2.preprocessing.resampling.default_resampling import resample_data_o
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 
 from softoverlap.for_nnunet.losses import shares_of_raters
-from softoverlap.for_nnunet.trainers import nnUNetTrainerSoftDiceCE, nnUNetTrainerSoftRaters
+from softoverlap.for_nnunet.trainers import (
+    nnUNetTrainerLesionwise,
+    nnUNetTrainerSoftDiceCE,
+    nnUNetTrainerSoftRaters,
+)
 
 BOTH = (nnUNetTrainer, nnUNetTrainerSoftDiceCE)
 OURS = (nnUNetTrainerSoftDiceCE, nnUNetTrainerSoftRaters)
@@ -95,12 +99,43 @@ def test_the_loss_is_compiled_where_nnunet_compiles_its_own(monkeypatch):
     plain = trainer(nnUNetTrainerSoftDiceCE, CLASSES, supervised=False)
     monkeypatch.setattr(nnUNetTrainer, "_do_i_compile", lambda self: True)
     compiled = trainer(nnUNetTrainerSoftDiceCE, CLASSES, supervised=False)
-    assert compiled.loss.dice_ce._compiled_call_impl is not None
-    assert plain.loss.dice_ce._compiled_call_impl is None
+    assert compiled.loss.loss._compiled_call_impl is not None
+    assert plain.loss.loss._compiled_call_impl is None
     maps = label_maps(CLASSES)
     output, truth = logits(plain, maps)[0], maps[0]
     with torch.compiler.set_stance("force_eager"):
         torch.testing.assert_close(compiled.loss(output, truth), plain.loss(output, truth))
+
+
+def certain(made, marked):
+    """Logits that are sure of label 2, which lies in both regions, where it is marked."""
+    if made.label_manager.has_regions:
+        return torch.where(marked, 8.0, -8.0).repeat(1, 2, 1, 1, 1)
+    classes = torch.cat([~marked, torch.zeros_like(marked), marked], dim=1)
+    return torch.where(classes, 8.0, -8.0)
+
+
+@kinds
+def test_a_small_lesion_that_is_missed_costs_the_lesionwise_loss_far_more(labels):
+    large, both = (torch.zeros(2, 1, 16, 16, 16, dtype=torch.bool) for _ in range(2))
+    large[..., 1:9, 1:9, 1:9] = both[..., 1:9, 1:9, 1:9] = both[..., 12:14, 12:14, 12:14] = True
+    costs = []
+    for kind in (nnUNetTrainer, nnUNetTrainerLesionwise):
+        made = trainer(kind, labels, supervised=False)
+        (truth,) = targets(made, [2 * both.short()])
+        found, missed = (made.loss(certain(made, each), truth) for each in (both, large))
+        costs.append(float(missed - found))
+    assert costs[1] > 5 * costs[0] > 0
+
+
+@kinds
+def test_without_a_lesion_in_the_patch_the_lesionwise_loss_is_nnunets_own(labels):
+    theirs, ours = (
+        trainer(kind, labels, supervised=False) for kind in (nnUNetTrainer, nnUNetTrainerLesionwise)
+    )
+    maps = [torch.zeros_like(label_maps(labels)[0])]
+    (output, _, _), (truth,) = logits(ours, label_maps(labels)), targets(ours, maps)
+    torch.testing.assert_close(ours.loss(output, truth), theirs.loss(output, truth), **CLOSE)
 
 
 def test_the_share_of_raters_is_of_those_who_looked():

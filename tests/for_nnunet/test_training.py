@@ -23,7 +23,7 @@ pytest.importorskip("nnunetv2", reason="nnU-Net is not installed: `make nnunet` 
 from nnunetv2.utilities.find_class_by_name import recursive_find_python_class
 
 PAGE = page_text("nnunet.md")
-TRAINERS = ("nnUNetTrainerSoftDiceCE", "nnUNetTrainerSoftRaters")
+TRAINERS = ("nnUNetTrainerLesionwise", "nnUNetTrainerSoftDiceCE", "nnUNetTrainerSoftRaters")
 SHORT = """
 import torch
 from softoverlap.for_nnunet import trainers
@@ -78,7 +78,7 @@ def shortened(script):
     script = re.sub(r"(nnUNetv2_plan\w+)", r"\1 -npfp 1 -np 1", script)
     script = script.replace("$(softoverlap nnunet)", "$(softoverlap nnunet):short")
     script = re.sub(r"^softoverlap phantoms .*\n", "", script, flags=re.M)
-    return re.sub(r"(nnUNetv2_predict .*)", r"\1 --disable_tta -npp 0 -nps 0", script)
+    return script.replace("_predict", "_predict --disable_tta -npp 0 -nps 0")
 
 
 def run_page(folder):
@@ -136,7 +136,7 @@ def test_a_trainer_is_found_in_the_second_folder_and_trains(here, trainer):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("folder", ["found", "shares"])
+@pytest.mark.parametrize("folder", ["found", "shares", "small"])
 def test_predictions_are_labels_on_the_grid_of_the_scan(here, folder):
     names = [f"phantom-{number:04d}" for number in (5, 6)]
     for name in names:
