@@ -129,7 +129,7 @@ class nnUNetTrainerSoftRaters(nnUNetTrainerSoftDiceCE):
             return [self._fused(labels) for labels in target]
         manager = self.label_manager
         groups = manager.foreground_regions if manager.has_regions else manager.all_labels
-        groups = [group if isinstance(group, tuple) else (group,) for group in groups]
+        groups = [group if isinstance(group, tuple) else (int(group),) for group in groups]
         labels = target.to(self.device, non_blocking=True)
         shares, counted = shares_of_raters(labels, groups, manager.ignore_label)
         if manager.has_regions and manager.has_ignore_label:
