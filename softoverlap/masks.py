@@ -6,7 +6,6 @@ Minima are summed directly: `(|x| + |y| - |x - y|) / 2` is equal on paper and ca
 from __future__ import annotations
 
 import torch
-from jaxtyping import Float, Int
 from torch import Tensor
 
 from softoverlap._autograd import held
@@ -39,17 +38,6 @@ def product_intersection(a: Masks, b: Masks) -> PerChannel:
     """Σ a·b: the expected intersection of two independent binary masks."""
     dtype = accumulation_dtype(a, b)
     return _spatial_sum(a.to(dtype) * b.to(dtype))
-
-
-def segment_sums(
-    values: Float[Tensor, "*rows voxels"], numbers: Int[Tensor, "*rows voxels"], count: int
-) -> Float[Tensor, "*rows count"]:
-    """What the values of each row with each number below `count` add up to."""
-    rows = values.shape[:-1]
-    first = torch.arange(rows.numel(), device=values.device).view(*rows, 1) * count
-    total = torch.zeros(rows.numel() * count, dtype=torch.float64, device=values.device)
-    total = total.index_add(0, (numbers + first).flatten(), values.double().flatten())
-    return total.to(values.dtype).view(*rows, count)
 
 
 def one_hot(

@@ -107,7 +107,10 @@ CASES = {
     **{name: (getattr(api, name)(), make) for name, make in LOSSES.items()},
     **{
         f"Soft{kind}Loss": (getattr(api, f"Soft{kind}Loss")(softmax=True), logits)
-        for kind in ("Dice", "IoU", "Tversky", "DiceCE")
+        for kind in (
+            *("Dice", "IoU", "Tversky", "DiceCE"),
+            *("DiceFocal", "GeneralizedDice", "Calibration"),
+        )
     },
     "SizePriorLoss": (SizePriorLoss(0.3, 0.6), lesions),
 }
@@ -119,6 +122,7 @@ CASES["visible_fraction"] = (
     lambda whole, hiding: api.visible_fraction(whole, FIELD, occluders=hiding), all_pairs(boxes),
 )  # fmt: skip
 LEFT_OUT = {
+    "LesionwiseSoftLoss": "the voxels that lie in lesions decide its shapes",
     "CoarseToFineBoxLoss": "it counts its calls, and a graph does not",
     "PairwiseAffinityLoss": "its trace holds for one number of boxes",
     **dict.fromkeys(

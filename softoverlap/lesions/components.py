@@ -124,8 +124,8 @@ class ComponentMaps(NamedTuple):
 def labelled_lesions(
     mask: Shaped[Tensor, "*spatial"],
     *,
-    spacing: Sequence[float],
-    threshold: float = 0.5,
+    spacing: Sequence[float | int],
+    threshold: float | int = 0.5,
     low: float | None = None,
     halo: float = 0.0,
     raters: Shaped[Tensor, "raters *spatial"] | None = None,

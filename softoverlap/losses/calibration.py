@@ -12,7 +12,6 @@ from softoverlap._types import Masks, Targets
 from softoverlap.losses.inputs import Preparation
 from softoverlap.losses.masks import MaskLoss
 from softoverlap.losses.reduction import reduce
-from softoverlap.masks import segment_sums
 
 _EMPTY = 0.01  # voxels; a bin that holds less has no mean worth the name
 
@@ -97,8 +96,15 @@ class SoftCalibrationLoss(MaskLoss):
         shares = torch.cat([1 - above, above], dim=2)
         bins = torch.cat([below, below + 1], dim=2).long()
         apart = (pred - truth).repeat(1, 1, 2)
-        voxels = segment_sums(shares, bins, self.num_bins)
-        gap = segment_sums(shares * apart, bins, self.num_bins).abs()
+        voxels = self._totals(shares, bins)
+        gap = self._totals(shares * apart, bins).abs()
         filled = voxels > _EMPTY
         gap = torch.where(filled, gap / torch.where(filled, voxels, 1), 0)
         return reduce(gap.sum(dim=2) / filled.sum(dim=2).clamp(min=1), self.reduction)
+
+    def _totals(self, values: Tensor, bins: Tensor) -> Tensor:
+        """What values (B, C, n) add up to in each bin, (B, C, num_bins)."""
+        totals = torch.zeros(
+            (*values.shape[:2], self.num_bins), dtype=torch.float64, device=values.device
+        )
+        return totals.scatter_add(2, bins, values.double()).to(values.dtype)

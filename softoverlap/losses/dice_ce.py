@@ -202,8 +202,9 @@ class SoftDiceCELoss(MaskLoss):
         entropy = F.cross_entropy(
             logits, truth, weight=weight, reduction="none", label_smoothing=smoothing
         )
-        of_labels = weight is not None and labels.shape[1] == 1
-        return entropy.unsqueeze(1), weight[truth].unsqueeze(1) if of_labels else None
+        if weight is None or labels.shape[1] > 1:
+            return entropy.unsqueeze(1), None
+        return entropy.unsqueeze(1), weight[truth].unsqueeze(1)
 
     def _reduced(self, entropy: Tensor, weight: Tensor | None) -> Tensor:
         """The sum over what counts, or its mean; 0, attached to the graph, over nothing."""

@@ -27,6 +27,10 @@ SAID = {
         "tensor([[0.7351, 0.6451]])", "tensor([2])", "PDQ 0.14, spatial 0.02",
         "PDQ 0.81, spatial 0.72",
     ],
+    "lesion_losses": [
+        "image 0.005, of the lesions 0.500", "(2, 1, 32, 32, 32) True",
+        "share: calibration 0.00", "too sure: calibration",
+    ],
     "balls": ["tensor([1])", "Hit(overlap=ball_iou, threshold=0.1", "[inf, 0.95, 0.9, 0.8, 0.7]"],
 }  # fmt: skip
 

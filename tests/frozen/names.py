@@ -84,6 +84,15 @@ _OF_SOFT_BOXES = (
     "soft_boxes",
     "soft_boxes_from_raters",
 )
+_OF_LESIONS = (
+    "LesionCells",
+    "LesionwiseSoftLoss",
+    "OthersMasked",
+    "lesion_regions",
+    "weigh_by_existence",
+    "weigh_by_volume",
+)
+_OF_CLASSES = ("SoftCalibrationLoss", "SoftDiceFocalLoss", "SoftGeneralizedDiceLoss")
 LEFT_OUT = {
     "AnchorPlan": _RECORDS,
     **dict.fromkeys(
@@ -103,6 +112,8 @@ LEFT_OUT = {
     **dict.fromkeys(_OF_VIEWS, "compared cell by cell with tests/support/reference_occlusion.py"),
     **dict.fromkeys(_OF_ORIENTED, "compared with exact references in tests/support"),
     **dict.fromkeys(_OF_SOFT_BOXES, "compared with sums over fine grids, by their definitions"),
+    **dict.fromkeys(_OF_LESIONS, "compared with tests/support/reference_lesionwise.py"),
+    **dict.fromkeys(_OF_CLASSES, "compared with MONAI's and references in tests/losses"),
     "Hit": "a criterion and its threshold; what it decides is stored by match_scan",
     "Lesion": _RECORDS,
     "LesionwiseDice": _INSIDE,

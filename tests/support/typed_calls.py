@@ -174,6 +174,13 @@ def _loss_calls():
         ignored = {"input": LOGITS, "target": LABELS}
         for index in (1, -100, 255, 70000):
             yield f"{name} without {index}", loss(**of_labels, ignore_index=index), ignored
+    for loss in (so.SoftDiceFocalLoss, so.SoftGeneralizedDiceLoss, so.SoftCalibrationLoss):
+        name, pair = loss.__name__, {"input": MASKS[None], "target": MASKS.flip(0)[None]}
+        yield name, loss(), pair
+        yield f"{name} of labels", loss(**of_labels), {"input": LOGITS, "target": LABELS}
+    by_lesion = {**pair, "regions": MASKS[:1][None]}
+    yield "LesionwiseSoftLoss", so.LesionwiseSoftLoss(so.SoftDiceLoss()), by_lesion
+    yield "lesion_regions", with_options(so.lesion_regions, reach=1), {"mask": MASKS[0]}
     aligned = {"input": BOXES, "target": OTHERS, "weight": SCORES}
     for loss in vars(losses).values():
         if (
@@ -321,6 +328,8 @@ LEFT_OUT = {
     "CentreDetector": "takes what SoftRetinaNetDetector takes",
     **dict.fromkeys(TRANSFORMS, "takes a dictionary, which MONAI's transforms make"),
     "Hit": "a criterion and its threshold, without tensors",
+    **dict.fromkeys(("LesionCells", "OthersMasked"), "settings; it finds lesion_regions"),
+    **dict.fromkeys(("weigh_by_existence", "weigh_by_volume"), "returns one of its arguments"),
     "Lesion": "a record; it is given to the calls of lesions",
     "LesionPhantoms": "takes no tensors",
     "Measure": "what all measures share",
