@@ -156,8 +156,8 @@ class nnUNetTrainerLesionwise(nnUNetTrainerSoftDiceCE):
     """nnU-Net with `LesionwiseSoftLoss`: the loss of the image and, as much, of each lesion's cell.
 
     Cells reach 8 voxels beyond a lesion, at each resolution of the deep supervision, and are found
-    in the patch. Batch Dice is of the image's part alone. Nothing is compiled, since the number of
-    lesions decides shapes.
+    in the patch. Batch Dice is of the image's part alone. The loss is not compiled, since how many
+    lesions there are decides shapes.
     """
 
     def _made_of(self, dice_ce: SoftDiceCELoss) -> nn.Module:

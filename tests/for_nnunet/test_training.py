@@ -177,11 +177,22 @@ def test_one_file_of_a_unique_name_hands_the_trainers_on():
     assert set(re.findall(r" as (\w+)", file.read_text())) == set(TRAINERS)
 
 
+def found_in(folder, trainer):
+    """The trainer of this name, as nnU-Net looks for it in a folder."""
+    return recursive_find_python_class(
+        str(folder), trainer, None, str(folder), cleanup_imports_from_base_folder=True
+    )
+
+
+@pytest.mark.slow
+def test_the_trainer_that_the_page_writes_differs_in_its_epochs_alone(here):
+    found = found_in(here / "trainers", "nnUNetTrainerSoftRaters_100epochs")
+    assert found.__base__ is found_in(TRAINERS_FOLDER, "nnUNetTrainerSoftRaters")
+    assert set(vars(found)) <= {"__init__", "__module__", "__doc__", "__qualname__"}
+
+
 @pytest.mark.parametrize("trainer", TRAINERS)
 def test_nnunet_finds_a_trainer_and_leaves_none_of_its_file_behind(trainer):
-    folder = str(TRAINERS_FOLDER)
-    found = recursive_find_python_class(
-        folder, trainer, None, base_folder=folder, cleanup_imports_from_base_folder=True
-    )
+    found = found_in(TRAINERS_FOLDER, trainer)
     assert (found.__name__, found.__module__) == (trainer, "softoverlap.for_nnunet.trainers")
     assert "softoverlap_nnunet_trainers" not in sys.modules
