@@ -5,11 +5,12 @@ SHELL := bash
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+NNUNET := .venv-nnunet
 TORCH_INDEX ?=
 # Tests run in so many processes of one thread each; a file is run by one of them.
 WORKERS ?= 2
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
-PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+PIP_INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
 # torch of one version can't be told from another build of it, so a change of index asks for a clean.
 BUILT_FROM := $(shell cat $(VENV)/.torch_index 2>/dev/null)
@@ -23,13 +24,13 @@ endif
 endif
 endif
 
-.PHONY: demo test check tutorials docs bench bench-full studies fuzz clean
+.PHONY: demo test check nnunet tutorials docs bench bench-full studies fuzz clean
 .NOTPARALLEL:
 
 demo: $(VENV)/.report
 	$(BIN)/softoverlap demo
 
-test: $(VENV)/.dev tutorials
+test: $(VENV)/.dev tutorials nnunet
 	$(PYTEST)
 	$(PYTEST) --jaxtyping-packages=softoverlap,beartype.beartype -m "not bad_input and not slow" tests
 
@@ -38,6 +39,10 @@ check: $(VENV)/.dev
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright --pythonpath $(BIN)/python
 	$(BIN)/lint-imports
+
+# nnU-Net plans, trains and predicts with our trainers, in an environment of its own.
+nnunet: $(NNUNET)/.ready
+	OMP_NUM_THREADS=1 $(NNUNET)/bin/python -m pytest tests/for_nnunet
 
 # The fast setting of each tutorial; tests/test_tutorials.py says whether script and notebook agree.
 tutorials: $(VENV)/.dev
@@ -53,10 +58,11 @@ bench: $(VENV)/.dev
 	$(BIN)/python benchmarks/growth.py --quick
 	$(BIN)/python docs/benchmarks.py
 
-# Hours: every comparison, every size. gpu.py is for machines with a GPU; house.py counts lines.
+# Hours: every comparison, every size. gpu.py is for machines with a GPU; house.py counts lines;
+# nnunet_loss.py is for the environment of `make nnunet`.
 STUDIES := $(patsubst %,benchmarks/%.py,anchor_plan box_regression centre_head demo_seeds lesion_segmentation \
 	real_lesions soft_anchors weak_supervision what_losses_learn what_metrics_see)
-NO_TIMINGS := $(STUDIES) benchmarks/gpu.py benchmarks/house.py
+NO_TIMINGS := $(STUDIES) benchmarks/gpu.py benchmarks/house.py benchmarks/nnunet_loss.py
 RUN := run() { echo "== $$1"; $(BIN)/python "$$1"; }; set -e;
 bench-full: $(VENV)/.dev
 	$(RUN) for script in $(filter-out $(NO_TIMINGS),$(wildcard benchmarks/[!_]*.py)); do run $$script; done
@@ -71,14 +77,24 @@ fuzz: $(VENV)/.dev
 	$(BIN)/python -m tests.fuzz
 
 clean:
-	rm -rf $(VENV) build dist docs/_build docs/api/generated docs/tutorials .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(NNUNET) build dist docs/_build docs/api/generated docs/tutorials .pytest_cache .ruff_cache .hypothesis
 
-# Only the extras differ; torch comes first, so that the index of choice serves it alone.
-# The stamp is touched last: an install that was cut off is begun again.
+# An environment with torch, which comes first, so that the index of choice serves it alone.
+define environment
+@python=$(BIN)/python; test -x $$python || python=$(PYTHON); $$python -c 'import sys; v = sys.version.split()[0]; sys.exit("softoverlap needs Python 3.11 or newer, but " + sys.executable + " is " + v + ". Try: make PYTHON=python3.12 ..." if sys.version_info < (3, 11) else 0)'
+test -x $(BIN)/python || $(PYTHON) -m venv $(@D)
+$(PIP_INSTALL) $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) "$$(grep '^torch==' constraints.txt)"
+endef
+
+# Only the extras differ. The stamp is touched last: an install that was cut off is begun again.
 $(VENV)/.report $(VENV)/.dev: $(VENV)/.%: pyproject.toml constraints.txt
-	@python=$(BIN)/python; test -x $$python || python=$(PYTHON); $$python -c 'import sys; v = sys.version.split()[0]; sys.exit("softoverlap needs Python 3.11 or newer, but " + sys.executable + " is " + v + ". Try: make PYTHON=python3.12 ..." if sys.version_info < (3, 11) else 0)'
-	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(PIP_INSTALL) $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) "$$(grep '^torch==' constraints.txt)"
+	$(environment)
 	echo "$(TORCH_INDEX)" > $(VENV)/.torch_index
 	$(PIP_INSTALL) -e ".[$*]"
+	touch $@
+
+$(NNUNET)/.ready: BIN := $(NNUNET)/bin
+$(NNUNET)/.ready: pyproject.toml constraints.txt
+	$(environment)
+	$(PIP_INSTALL) -e . nnunetv2 hypothesis pytest pytest-benchmark pytest-timeout
 	touch $@

@@ -66,6 +66,17 @@ def test_every_target_sets_up_its_environment_from_the_constraints(target, tmp_p
 
 
 @needs_make
+def test_nnunet_has_an_environment_of_its_own_which_the_tests_of_ci_set_up(tmp_path):
+    for target in ("nnunet", "test"):
+        plan = make("-n", target, folder=tmp_path).stdout
+        assert "-m venv .venv-nnunet" in plan
+        assert re.search(
+            r"^\.venv-nnunet/bin/python .* -c constraints.txt -e \. nnunetv2", plan, re.M
+        )
+        assert ".venv-nnunet/bin/python -m pytest tests/for_nnunet" in plan
+
+
+@needs_make
 def test_an_environment_is_renewed_only_when_the_constraints_are_newer(tmp_path):
     make("-n", "check", folder=tmp_path)
     (tmp_path / ".venv").mkdir()

@@ -14,6 +14,7 @@ from softoverlap.app.cli import (
     exporting as exporting,
     finding as finding,
     images as images,
+    nnunet as nnunet,
     pages as pages,
     planning as planning,
     scoring as scoring,

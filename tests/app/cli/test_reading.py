@@ -54,7 +54,7 @@ def test_every_command_that_reads_files_has_the_limits(name):
 
 def test_no_other_command_has_them():
     names = {each.callback.__name__ for each in app.registered_commands}
-    assert names - set(READING) == {"demo", "export", "phantoms"}
+    assert names - set(READING) == {"demo", "export", "nnunet", "phantoms"}
 
 
 def test_a_damaged_header_costs_one_case_of_a_serial_run_and_every_time_anew(cohort):
