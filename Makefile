@@ -54,8 +54,8 @@ bench: $(VENV)/.dev
 	$(BIN)/python docs/benchmarks.py
 
 # Hours: every comparison, every size. gpu.py is for machines with a GPU; house.py counts lines.
-STUDIES := $(patsubst %,benchmarks/%.py,anchor_plan box_regression centre_head demo_seeds real_lesions \
-	soft_anchors weak_supervision what_losses_learn what_metrics_see)
+STUDIES := $(patsubst %,benchmarks/%.py,anchor_plan box_regression centre_head demo_seeds lesion_scores \
+	real_lesions soft_anchors weak_supervision what_losses_learn what_metrics_see)
 NO_TIMINGS := $(STUDIES) benchmarks/gpu.py benchmarks/house.py
 RUN := run() { echo "== $$1"; $(BIN)/python "$$1"; }; set -e;
 bench-full: $(VENV)/.dev

@@ -59,7 +59,16 @@ from softoverlap.lesion import (
     Lesion as Lesion,
 )
 from softoverlap.lesions import (
+    HaloDice as HaloDice,
+    LesionCalibration as LesionCalibration,
+    LesionCandidate as LesionCandidate,
+    LesionScores as LesionScores,
+    MassAboveBackground as MassAboveBackground,
+    MaxProbability as MaxProbability,
+    MeanProbability as MeanProbability,
     fuse_raters as fuse_raters,
+    lesion_candidates as lesion_candidates,
+    lesion_scores as lesion_scores,
     lesions_from_mask as lesions_from_mask,
     staple as staple,
 )

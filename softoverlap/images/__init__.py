@@ -73,6 +73,14 @@ from softoverlap.images.layouts.ours import find_raters
 from softoverlap.images.layouts.record import Case, CaseTable, Fold, LabelMap
 from softoverlap.images.limits import ReadLimits, current_limits, read_limits
 from softoverlap.images.nifti import forms_apart, save_nifti
+from softoverlap.images.nnunet_maps import (
+    find_maps,
+    grid_file,
+    is_nnunet_map,
+    load_nnunet_map,
+    map_name,
+    maps_left_out,
+)
 from softoverlap.images.noted import Noted
 from softoverlap.images.phantom_files import write_phantoms
 from softoverlap.images.plans import read_plan
@@ -154,12 +162,14 @@ __all__ = [
     "current_limits",
     "find_cases",
     "find_files",
+    "find_maps",
     "find_raters",
     "folds_by_patient",
     "format_of",
     "format_to_write",
     "forms_apart",
     "geometry_hint",
+    "grid_file",
     "growth_of",
     "image_name",
     "is_dangling",
@@ -167,6 +177,7 @@ __all__ = [
     "is_image_name",
     "is_in_mm",
     "is_label_map",
+    "is_nnunet_map",
     "is_other_image",
     "label_to_read",
     "left_out",
@@ -177,9 +188,12 @@ __all__ = [
     "load_case",
     "load_image",
     "load_nifti",
+    "load_nnunet_map",
     "load_one_volume",
     "load_raters",
     "lost_affine",
+    "map_name",
+    "maps_left_out",
     "noted_box_files",
     "noted_channels",
     "noted_image",

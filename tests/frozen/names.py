@@ -83,8 +83,14 @@ _OF_SOFT_BOXES = (
     "soft_boxes",
     "soft_boxes_from_raters",
 )
+_OF_SCORES = (
+    *("HaloDice", "MassAboveBackground", "MaxProbability", "MeanProbability"),
+    *("LesionCalibration", "LesionCandidate", "LesionScores"),
+    *("lesion_candidates", "lesion_scores"),
+)
 LEFT_OUT = {
     "AnchorPlan": _RECORDS,
+    **dict.fromkeys(_OF_SCORES, "compared with loops over voxels in tests/lesions"),
     **dict.fromkeys(
         ("CentreDetector", "centre_retinanet"),
         "compared cell by cell in tests/for_monai/detector/test_centre.py",

@@ -321,8 +321,15 @@ LEFT_OUT = {
     "CentreDetector": "takes what SoftRetinaNetDetector takes",
     **dict.fromkeys(TRANSFORMS, "takes a dictionary, which MONAI's transforms make"),
     "Hit": "a criterion and its threshold, without tensors",
+    **dict.fromkeys(
+        ("HaloDice", "MassAboveBackground", "MaxProbability", "MeanProbability"),
+        "takes a candidate; called within lesion_scores",
+    ),
     "Lesion": "a record; it is given to the calls of lesions",
+    "LesionCalibration": "takes scores, float64 as lesion_scores gives them",
+    "LesionCandidate": "a record, of arrays",
     "LesionPhantoms": "takes no tensors",
+    "LesionScores": "a record; what lesion_scores returns",
     "Measure": "what all measures share",
     "MeasureMetric": "called with every measure, under the measure's name",
     **dict.fromkeys(

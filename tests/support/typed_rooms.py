@@ -34,6 +34,12 @@ def room_calls():
     yield "lesions_from_mask", with_options(so.lesions_from_mask, **spacing), mask
     halo = with_options(so.lesions_from_mask, **spacing, low=0.2, halo=0.1)
     yield "lesions_from_mask of raters", halo, mask | {"raters": RATERS}
+    found = {"probabilities": MASKS[0]}
+    cut = with_options(so.lesion_candidates, threshold=0.5, **spacing)
+    yield "lesion_candidates", cut, found
+    for score in (so.MeanProbability(), so.MassAboveBackground(), so.HaloDice()):
+        scored = with_options(so.lesion_scores, threshold=0.5, score=score, **spacing)
+        yield f"lesion_scores by {score}", scored, found
     for method in ("mean", "majority", "staple"):
         yield (
             f"fuse_raters by {method}",

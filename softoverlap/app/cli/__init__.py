@@ -8,6 +8,8 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 from softoverlap.app.cli import (
     boxes as boxes,
+    calibrating as calibrating,
+    converting as converting,
     detecting as detecting,
     exporting as exporting,
     finding as finding,

@@ -1,8 +1,8 @@
-"""Many files in `boxes` and `convert`: errors are collected, tables written."""
+"""Many files in `lesions` and `convert`: errors are collected, tables written."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,7 +10,10 @@ from typing import TYPE_CHECKING, Any
 from softoverlap.app.cli.console import CountBar, message_of, plural, say
 
 if TYPE_CHECKING:
-    from softoverlap.images import BoxFile
+    from torch import Tensor
+
+    from softoverlap.images import BoxFile, Volume
+    from softoverlap.lesions import LesionCandidate, LesionScore
 
 
 @dataclass
@@ -19,15 +22,16 @@ class Batch:
 
     failed: list[str] = field(default_factory=list)
 
-    def attempt(self, work: Callable[[], int], bar: CountBar, name: str) -> None:
-        """Do one piece of work, which returns its number of boxes; keep the message if it fails."""
+    def attempt(self, work: Callable[[], int | str], bar: CountBar, name: str) -> None:
+        """Do one piece of work, which returns its number of boxes or words; keep its error."""
         try:
             count = work()
         except (ValueError, OSError) as error:
             self.failed.append(message_of(error))
             bar(f"{name}: failed")  # the reason is told once, at the end
         else:
-            bar(f"{name}: {count} box" + ("" if count == 1 else "es"))
+            text = f"{count} box" + ("" if count == 1 else "es")
+            bar(f"{name}: {count if isinstance(count, str) else text}")
 
     def summary(self, done: int, noun: str, where: Path | None, verb: str) -> None:
         """Print the last lines; without a place nothing was written."""
@@ -48,39 +52,77 @@ class MaskRow:
     error: str = ""
 
 
+def load_map(path: Path, *, values: str, label: int | None) -> Volume:
+    """A soft mask or a probability map, also nnU-Net's, as probabilities with their place."""
+    from softoverlap.images import (
+        Volume,
+        as_probabilities,
+        is_nnunet_map,
+        load_image,
+        load_nnunet_map,
+    )
+
+    if is_nnunet_map(path):
+        return load_nnunet_map(path, label=label)
+    volume = load_image(path)
+    if volume.data.ndim != 3:
+        raise ValueError(f"{path} must hold one channel, got {len(volume.data)}")
+    mask = as_probabilities(volume, values=values, label=label, name=str(path))
+    return Volume(mask, volume.affine)
+
+
 def boxes_of_mask(
     path: Path,
     case: str,
     *,
     values: str,
     label: int | None,
+    score: LesionScore,
     **options: Any,
 ) -> MaskRow:
-    """Tight boxes of a mask's lesions, found with the options of `lesions_from_mask`.
+    """Tight boxes of a mask's lesions, found with the options of `lesion_candidates`, and scored.
 
-    The score of a box is the highest probability of its lesion.
+    The label of a box is that of its class in label maps, if one was chosen, else 0.
     """
+    from softoverlap.lesions import lesion_candidates
+
+    volume = load_map(path, values=values, label=label)
+    candidates = lesion_candidates(volume.data, spacing=volume.lesion_spacing, **options)
+    boxes = box_file(candidates, volume.affine, case, label=label, score=score)
+    return MaskRow(case, path, boxes, tuple(one.lesion.volume_mm3 for one in candidates))
+
+
+def box_file(
+    candidates: Sequence[LesionCandidate],
+    affine: Tensor,
+    case: str,
+    *,
+    label: int | None,
+    score: LesionScore | None,
+) -> BoxFile:
+    """Boxes of candidates, without scores if there is none."""
     import torch
 
-    from softoverlap.images import BoxFile, as_probabilities, load_image
-    from softoverlap.lesions import lesions_from_mask
+    from softoverlap.images import BoxFile
 
-    volume = load_image(path)
-    if volume.data.ndim != 3:
-        raise ValueError(f"{path} must hold one channel, got {len(volume.data)}")
-    mask = as_probabilities(volume, values=values, label=label, name=str(path))
-    lesions = lesions_from_mask(mask, spacing=volume.lesion_spacing, **options)
-    scores = [lesion.crop.max().double() for lesion in lesions]
-    boxes = BoxFile(
-        torch.stack([lesion.box.double() for lesion in lesions])
-        if lesions
-        else torch.zeros(0, 6, dtype=torch.float64),
-        torch.stack(scores) if scores else torch.zeros(0, dtype=torch.float64),
-        torch.tensor([lesion.label for lesion in lesions], dtype=torch.int64),
-        volume.affine,
+    rows = [one.lesion.box.tolist() for one in candidates]
+    scores = None if score is None else [float(score(one)) for one in candidates]
+    return BoxFile(
+        torch.tensor(rows, dtype=torch.float64).reshape(-1, 6),
+        None if scores is None else torch.tensor(scores, dtype=torch.float64),
+        torch.full((len(rows),), label or 0),
+        affine,
         case,
     )
-    return MaskRow(case, path, boxes, tuple(lesion.volume_mm3 for lesion in lesions))
+
+
+def files_of(places: Iterable[Path], to: str) -> list[Path]:
+    """All files that will be written: a label map comes with its table."""
+    from softoverlap.images import written_files
+
+    if to != "labelmap":
+        return list(places)
+    return [file for place in places for file in written_files(place)]
 
 
 def write_mask_tables(output: Path, rows: Sequence[MaskRow]) -> None:

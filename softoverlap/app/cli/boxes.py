@@ -1,118 +1,135 @@
-"""The commands `boxes` and `convert`.
+"""The command `lesions`, which is also called `boxes`: from probability maps to a detector's boxes.
 
 What takes seconds to import is imported inside the commands, so that `--help` is quick.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from softoverlap.app.cli.app import app
-from softoverlap.app.cli.box_files import Batch, MaskRow, boxes_of_mask, targets, write_mask_tables
+from softoverlap.app.cli.box_files import (
+    Batch,
+    MaskRow,
+    boxes_of_mask,
+    files_of,
+    write_mask_tables,
+)
 from softoverlap.app.cli.cases import check_folder
 from softoverlap.app.cli.console import (
     SOME_FAILED,
     CountBar,
     one_line_errors,
     plural,
-    say,
     say_left_out,
 )
+from softoverlap.app.cli.converting import NAMES, DryRun, Overwrite
+from softoverlap.app.cli.lesion_words import (
+    Connectivity,
+    Label,
+    Low,
+    Maps,
+    MinMm3,
+    Threshold,
+    Truth,
+    Values,
+    cut_of,
+    score_named,
+)
 from softoverlap.app.cli.reading import reads_files
-
-if TYPE_CHECKING:
-    from softoverlap.images import BoxFile
-
-NAMES = "json, monai, nndetection, coco, csv, slicer or labelmap"
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace files of the same name.")]
-DryRun = Annotated[
-    bool, typer.Option("--dry-run", help="Read the files, and only print what would be written.")
-]
-Frame = Annotated[str | None, typer.Option(help="Frame of MONAI's lists: RAS or LPS.")]
-AxisOrder = Annotated[
-    str | None,
-    typer.Option(help="Axis order of COCO: xyz (x is the first axis, as in NIfTI) or zyx."),
-]
+from softoverlap.app.cli.truths import MapReading, threshold_for
 
 
-@app.command()
+@app.command("boxes", hidden=True)
+@app.command("lesions")
 @one_line_errors
 @reads_files
-def boxes(
-    masks: Annotated[
-        list[str], typer.Argument(help="Soft masks: files, folders, or patterns in quotes.")
-    ],
+def lesions(
+    masks: Maps,
     output: Annotated[Path, typer.Option(help="Folder for the results.")],
-    threshold: Annotated[
-        float, typer.Option(help="Lowest probability inside a lesion, in (0, 1].")
-    ] = 0.5,
-    low: Annotated[
-        float | None,
-        typer.Option(help="Hysteresis: lesions with a voxel at --threshold extend down to this."),
+    threshold: Threshold = None,
+    low: Low = None,
+    connectivity: Connectivity = 26,
+    min_mm3: MinMm3 = 0.0,
+    values: Values = "auto",
+    label: Label = None,
+    score: Annotated[
+        str | None, typer.Option(help="Score of a lesion: maximum (the default), mean, mass, dice.")
     ] = None,
-    connectivity: Annotated[int, typer.Option(help="Neighbours of a voxel: 6, 18 or 26.")] = 26,
-    min_mm3: Annotated[float, typer.Option(min=0, help="Smallest lesion, in mm³.")] = 0.0,
-    values: Annotated[
-        str, typer.Option(help="auto, probabilities, percent, 0-255 or labels.")
-    ] = "auto",
-    label: Annotated[int | None, typer.Option(help="Of label maps, use only this label.")] = None,
+    calibration: Annotated[
+        Path | None, typer.Option(help="File of `softoverlap calibrate`: probabilities of a hit.")
+    ] = None,
+    truth: Truth = None,
     format: Annotated[str, typer.Option(help=f"Format of the boxes: {NAMES}.")] = "json",
     dry_run: DryRun = False,
     overwrite: Overwrite = False,
 ) -> None:
-    """Make boxes from soft masks: a tight box around each lesion.
+    """Make a detector of any segmentation: a box and a score for each lesion.
+
+    MASKS are probability maps or soft masks, or nnU-Net's: of CASE.npz, as
+    `nnUNetv2_predict --save_probabilities` writes it, with CASE.nii.gz beside it.
+    The older name `softoverlap boxes` does the same.
 
     A lesion is a connected component of the voxels at or above --threshold. With
     --low, it is a component of the voxels at or above --low that contains one at
-    or above --threshold. Each mask gets a file:
+    or above --threshold. `--threshold best` takes that of the highest Dice with
+    the masks of --truth, and says which it is. Each map gets a file:
 
-    CASE_boxes.json    boxes in voxels; the score is the lesion's highest
-                       probability, as in `softoverlap score`
+    CASE_boxes.json    boxes in voxels with their scores, for `softoverlap score`
 
-    All masks share two tables: boxes.csv (one row per lesion, with its volume in
-    mm³) and cases.csv (one row per mask). A mask without lesions is not an error.
-    A mask that cannot be read, or whose values need --values, gets an error in
+    The score of a lesion is, over its voxels, by --score:
+
+    maximum    the highest probability
+    mean       the mean probability
+    mass       Σ probability above that of the 3 mm around it, in mm³
+    dice       soft Dice of the lesion with the map in and 3 mm around it
+
+    or with --calibration the probability that it is a hit, fitted to validation
+    scans; then --threshold and --low are those of the file.
+
+    All maps share two tables: boxes.csv (one row per lesion, with its volume in
+    mm³) and cases.csv (one row per map). A map without lesions is not an error.
+    A map that cannot be read, or whose values need --values, gets an error in
     cases.csv; the command goes on and exits with status 1.
 
-    softoverlap boxes masks/ --output found
-    softoverlap boxes "masks/*.nii.gz" --output found --threshold 0.3 --min-mm3 10
-    softoverlap boxes mask.nii.gz --output found --format slicer
+    softoverlap lesions maps/ --output found
+    softoverlap lesions "maps/*.nii.gz" --output found --threshold 0.3 --min-mm3 10
+    softoverlap lesions nnunet_predictions --output found --calibration calibration.json
+    softoverlap lesions mask.nii.gz --output found --format slicer
     """
-    from softoverlap._checks import check_choice, check_threshold
+    from softoverlap._checks import check_choice
     from softoverlap.images import (
         FORMATS,
-        IMAGE_SUFFIXES,
         VALUES,
         check_names,
         check_written,
-        find_files,
-        image_name,
-        left_out,
+        find_maps,
+        map_name,
+        maps_left_out,
     )
-    from softoverlap.lesions import check_low
 
     check_folder(output)
     check_choice("format", format, FORMATS)
     check_choice("connectivity", connectivity, (6, 18, 26))
     check_choice("values", values, VALUES)
-    check_threshold(threshold=threshold)
-    check_low(low, threshold)
-    paths = find_files(masks, IMAGE_SUFFIXES, "masks")
-    say_left_out(left_out(masks))
-    check_names(paths, image_name, "masks")
-    places = {path: output / f"{image_name(path)}_boxes{FORMATS[format].suffix}" for path in paths}
-    written = _written(places.values(), format)
+    scorer, known = score_named(score, calibration)
+    cut = cut_of(threshold, low, known)
+    paths = find_maps(masks)
+    say_left_out(maps_left_out(masks))
+    check_names(paths, map_name, "masks")
+    places = {path: output / f"{map_name(path)}_boxes{FORMATS[format].suffix}" for path in paths}
     tables = [output / "boxes.csv", output / "cases.csv"]
-    check_written([*written, *tables], paths, overwrite=overwrite)
+    read = [*paths, *([] if calibration is None else [calibration])]
+    check_written([*files_of(places.values(), format), *tables], read, overwrite=overwrite)
+    chosen = threshold_for(cut, paths, truth, MapReading(values, label))
     if not dry_run:
         output.mkdir(parents=True, exist_ok=True)
     rows, batch = _box_masks(
-        places, format, dry_run, values=values, label=label, threshold=threshold, low=low,
-        connectivity=connectivity, min_mm3=min_mm3,
+        places, format, dry_run, values=values, label=label, score=scorer, threshold=chosen,
+        low=cut.low, connectivity=connectivity, min_mm3=min_mm3,
     )  # fmt: skip
     if not dry_run:
         write_mask_tables(output, rows)
@@ -127,16 +144,16 @@ def _box_masks(
     places: dict[Path, Path], format: str, dry_run: bool, **settings: Any
 ) -> tuple[list[MaskRow], Batch]:
     """Box one mask after another; after Ctrl-C the tables hold what is done."""
-    from softoverlap.images import image_name, write_box_files
+    from softoverlap.images import grid_file, map_name, write_box_files
 
     rows: list[MaskRow] = []
     batch = Batch()
 
     def work(path: Path, place: Path) -> int:
-        row = boxes_of_mask(path, image_name(path), **settings)
+        row = boxes_of_mask(path, map_name(path), **settings)
         assert row.boxes is not None
         if not dry_run:
-            write_box_files(place, {row.case: row.boxes}, format=format, image=path)
+            write_box_files(place, {row.case: row.boxes}, format=format, image=grid_file(path))
         rows.append(row)
         return len(row.boxes.boxes)
 
@@ -148,185 +165,10 @@ def _box_masks(
                     batch.attempt(lambda p=path, o=place: work(p, o), bar, path.name)
                 finally:
                     if len(batch.failed) > known:
-                        rows.append(MaskRow(image_name(path), path, error=batch.failed[-1]))
+                        rows.append(MaskRow(map_name(path), path, error=batch.failed[-1]))
         except KeyboardInterrupt:
             if rows and not dry_run:
                 write_mask_tables(next(iter(places.values())).parent, rows)
             done = f"{len(rows)} of {plural(len(places), 'mask')} are done"
             raise KeyboardInterrupt(done) from None
     return rows, batch
-
-
-@app.command()
-@one_line_errors
-@reads_files
-def convert(
-    source: Annotated[
-        str, typer.Argument(metavar="IN", help="A file, a folder, or a pattern in quotes.")
-    ],
-    output: Annotated[
-        Path, typer.Argument(metavar="OUT", help="A file, or a folder that gets one file per case.")
-    ],
-    from_format: Annotated[
-        str | None, typer.Option("--from", help=f"{NAMES}; by default recognised from IN.")
-    ] = None,
-    to_format: Annotated[
-        str | None, typer.Option("--to", help="The same; by default the suffix of OUT decides.")
-    ] = None,
-    image: Annotated[
-        Path | None,
-        typer.Option(help="The scan of the boxes, or a folder with CASE.nii.gz for each case."),
-    ] = None,
-    frame: Frame = None,
-    axis_order: AxisOrder = None,
-    scores: Annotated[
-        Path | None,
-        typer.Option(help="Table of a label map's scores, if it is not beside the map."),
-    ] = None,
-    dry_run: DryRun = False,
-    overwrite: Overwrite = False,
-) -> None:
-    """Convert boxes from one format into another.
-
-    json           softoverlap: voxels, with the affine (the default for .json)
-    monai          MONAI's lists: world boxes cccwhd in mm, many cases (.json)
-    nndetection    x1 y1 x2 y2 z1 z2 with reversed axes (.npz, .json)
-    coco           x y w h, many cases (.json)
-    csv            one row per box, many cases (.csv); cases without boxes are
-                   left out and listed; also reads LUNA16's annotations.csv
-    slicer         3D Slicer's markups, in LPS mm (.mrk.json)
-    labelmap       one value per lesion, scores in a table (.nii.gz)
-
-    Pass what a file does not say itself: the format of a folder, the --frame of
-    MONAI's lists, the --axis-order of COCO, and the --image of boxes in mm. If a
-    file cannot be read, the command names it, goes on with the others and exits
-    with status 1.
-
-    softoverlap convert found/sub-01_boxes.json sub-01.mrk.json
-    softoverlap convert found all.json --from json --to coco
-    softoverlap convert luna.json boxes --to json --frame LPS --image scans
-    """
-    from softoverlap._checks import check_choice
-    from softoverlap.images import FORMATS, check_written
-
-    for option, name in (("from_format", from_format), ("to_format", to_format)):
-        if name is not None:
-            check_choice(option, name, FORMATS)
-    paths = _inputs(source, from_format)
-    if len(paths) > 1 and image is not None and image.is_file():
-        raise ValueError(f"--image must be a folder of scans for {len(paths)} files, got {image}")
-    to, one_file = _target(output, to_format)
-    frame = None if frame is None else frame.upper()
-    options = {"image": image, "frame": frame, "axis_order": axis_order}
-    batch = Batch()
-    files = _read_all(paths, batch, format=from_format, score_table=scores, **options)
-    if not (files or batch.failed):
-        raise ValueError(f"IN must hold boxes of a case, found none in {source}")
-    places = targets(files, output, to, one_file=one_file)
-    check_written(_written(places, to), _read_too(paths, image, scores), overwrite=overwrite)
-    written = _write_all(places, batch, dry_run, one_file=one_file, format=to, **options)
-    place = output if written and not dry_run else None
-    batch.summary(written, "file", place, "would be written" if dry_run else "written")
-    if to == "csv" and one_file:
-        _say_dropped(files)
-    if batch.failed:
-        raise typer.Exit(SOME_FAILED)
-
-
-def _say_dropped(files: dict[str, BoxFile]) -> None:
-    """List the cases without boxes, which a table cannot hold."""
-    dropped = [case for case, file in files.items() if not len(file.boxes)]
-    if dropped:
-        say(f"not in the table, since they have no boxes: {', '.join(dropped)}")
-
-
-def _read_too(paths: list[Path], *more: Path | None) -> list[Path]:
-    """All files that may be read: the inputs, the tables of label maps, and the scans."""
-    from softoverlap.images import tables_beside
-
-    named = [path for path in more if path is not None]
-    inside = [file for folder in named if folder.is_dir() for file in folder.iterdir()]
-    return [*paths, *(table for path in paths for table in tables_beside(path)), *named, *inside]
-
-
-def _inputs(source: str, from_format: str | None) -> list[Path]:
-    """The files to read; in a folder or pattern, those of the named format."""
-    from softoverlap.images import FORMATS, find_files
-
-    if from_format is None:
-        if Path(source).is_dir():
-            raise ValueError(f"--from must name the format of the files in the folder {source}")
-        suffixes, without = [end for kind in FORMATS.values() for end in kind.suffixes], ()
-    else:
-        suffixes = list(FORMATS[from_format].suffixes)
-        without = () if from_format == "slicer" else (".mrk.json",)
-    return find_files([source], suffixes, "source", without=without)
-
-
-def _target(output: Path, to_format: str | None) -> tuple[str, bool]:
-    """The format to write, and whether OUT is one file."""
-    from softoverlap.images import FORMATS, format_to_write
-
-    suffixes = tuple(end for kind in FORMATS.values() for end in kind.suffixes)
-    if output.is_dir() or not output.name.lower().endswith(suffixes):
-        if to_format is None:
-            raise ValueError(f"--to must name the format of the files in the folder {output}")
-        check_folder(output)
-        return to_format, False
-    return format_to_write(output, to_format), True
-
-
-def _read_all(paths: list[Path], batch: Batch, **options: Any) -> dict[str, BoxFile]:
-    from softoverlap.images import read_box_files
-
-    files: dict[str, BoxFile] = {}
-    origin: dict[str, Path] = {}
-
-    def work(path: Path) -> int:
-        by_case = read_box_files(path, **options)
-        for case in by_case:
-            if case in origin:
-                raise ValueError(f"{path} must not repeat the case {case} of {origin[case]}")
-        origin.update(dict.fromkeys(by_case, path))
-        files.update(by_case)
-        return sum(len(file.boxes) for file in by_case.values())
-
-    with CountBar("read", len(paths)) as bar:
-        for path in paths:
-            batch.attempt(lambda p=path: work(p), bar, path.name)
-    return files
-
-
-def _written(places: Iterable[Path], to: str) -> list[Path]:
-    """All files that will be written: a label map comes with its table."""
-    from softoverlap.images import written_files
-
-    if to != "labelmap":
-        return list(places)
-    return [file for place in places for file in written_files(place)]
-
-
-def _write_all(
-    places: dict[Path, dict[str, BoxFile]],
-    batch: Batch,
-    dry_run: bool,
-    *,
-    one_file: bool,
-    **options: Any,
-) -> int:
-    """Number of files written, or that would be."""
-    from softoverlap.images import write_box_files
-
-    known = len(batch.failed)
-
-    def work(place: Path, files: dict[str, BoxFile]) -> int:
-        if not dry_run:
-            if not one_file:
-                place.parent.mkdir(parents=True, exist_ok=True)
-            write_box_files(place, files, **options)
-        return sum(len(file.boxes) for file in files.values())
-
-    with CountBar("would write" if dry_run else "write", len(places)) as bar:
-        for place, files in places.items():
-            batch.attempt(lambda p=place, f=files: work(p, f), bar, str(place))
-    return len(places) - (len(batch.failed) - known)

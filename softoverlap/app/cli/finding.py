@@ -45,6 +45,9 @@ def detect(
         list[Path] | None,
         typer.Option(help="A file of your own that follows the bundle's inference.yaml."),
     ] = None,
+    tta: Annotated[
+        bool, typer.Option("--tta", help="Look at the eight flips of each scan too: slower.")
+    ] = False,
     device: Device = "auto",
     overwrite: Overwrite = False,
 ) -> None:
@@ -75,7 +78,8 @@ def detect(
     Further checkpoints, each a name that ends in .pt, such as those of the folds of
     a data set, are joined: boxes by weighted clustering, where a box that only some
     of them found loses score, heat maps and thresholds by their mean. --score and
-    --max-boxes apply to the joined boxes.
+    --max-boxes apply to the joined boxes. With --tta, what each finds in the scan and
+    in its flips is joined in the same way.
 
     All scans share detections.csv and scans.csv. A scan that cannot be read gets
     an error there; the command goes on and exits with status 1. A scan whose
@@ -85,6 +89,7 @@ def detect(
     softoverlap detect runs/mine/checkpoint.pt scan.nii.gz --output found
     softoverlap detect runs/mine/checkpoint.pt "scans/*_flair.nii.gz" --output found
     softoverlap detect fold0/checkpoint.pt fold1/checkpoint.pt -- scans --output found
+    softoverlap detect fold0/checkpoint.pt fold1/checkpoint.pt -- scans --tta --output found
     """
     from softoverlap.app.train import FileResult, detect_files, find_scans, load_checkpoint
 
@@ -103,8 +108,8 @@ def detect(
                 say(f"warning: {result.path.name}: {result.note}")
 
         results = detect_files(
-            models, scans, output, score=score, max_boxes=max_boxes, overwrite=overwrite,
-            progress=report,
+            models, scans, output, score=score, max_boxes=max_boxes, tta=tta,
+            overwrite=overwrite, progress=report,
         )  # fmt: skip
     failed = [result for result in results if not result.ok]
     say(

@@ -12,9 +12,9 @@ import typer
 
 from softoverlap.app.cli.app import app
 from softoverlap.app.cli.box_words import BoxReading
-from softoverlap.app.cli.boxes import AxisOrder, Frame
 from softoverlap.app.cli.cases import check_folder
 from softoverlap.app.cli.console import SOME_FAILED, message_of, one_line_errors, plural, say
+from softoverlap.app.cli.converting import AxisOrder, Frame
 from softoverlap.app.cli.drawing import draw
 from softoverlap.app.cli.fusing import Fusion, fuse_files, fuse_folder, parse_weights, say_fused
 from softoverlap.app.cli.image_words import Reading, check_values

@@ -143,7 +143,7 @@ def score(
 
     PRED and TRUTH are two files, two folders or two patterns. In folders, the
     name of a case is its file name without suffix; subfolders are searched too.
-    Files of `softoverlap boxes` and `detect`, CASE_boxes.json, are of CASE.
+    Files of `softoverlap lesions` and `detect`, CASE_boxes.json, are of CASE.
     A CSV that names the case of each box, such as LUNA16's, is a whole side; its
     candidates, points without a size, need --hit ball_centreness. Scans that no
     CSV names count where --cases lists them.

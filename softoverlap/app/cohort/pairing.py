@@ -94,7 +94,7 @@ def find_pairs(
     Both are files (one pair), or each is a folder or a pattern such as `pred/{case}_prob.nii.gz`.
     Folders are searched with all subfolders, but not with the other side where that lies below.
     Without a pattern, the name of a case is its file name without suffix; if that occurs twice, it
-    is the path below the folder. `CASE_boxes.json`, as `softoverlap boxes` and `detect` write it,
+    is the path below the folder. `CASE_boxes.json`, as `softoverlap lesions` and `detect` write it,
     is of CASE, and heat maps beside it are skipped. Truths named `CASE_rater1`, `CASE_rater2`, …
     are raters of one case. If no name occurs on both sides, files of BIDS are paired by subject,
     session and run. Folders of DICOM slices are used if there is no other image, files of boxes

@@ -33,7 +33,7 @@ from softoverlap.images import (
 BOX_SUFFIXES = (".mrk.json", ".json", ".fcsv", ".acsv", ".csv", ".npz")
 """Suffixes of files of boxes, also of those that are refused with a word on what is read."""
 
-_BOXES, _HEATMAP = "_boxes", "_heatmap"  # as `boxes` and `detect` end the names of their files
+_BOXES, _HEATMAP = "_boxes", "_heatmap"  # as `lesions` and `detect` end the names of their files
 _RATER = re.compile(r"(?P<case>.+)_rater(?P<rater>\d+)")
 
 

@@ -126,6 +126,7 @@ def detect_files(
     *,
     score: float | int | None = None,
     max_boxes: int | None = None,
+    tta: bool = False,
     overwrite: bool = False,
     progress: Callable[[FileResult], None] | None = None,
 ) -> list[FileResult]:
@@ -145,6 +146,7 @@ def detect_files(
         score: Lowest score of a box that is kept, of joined boxes where there are several
             detectors; by default all that `detect` finds.
         max_boxes: Largest number of boxes of a scan, those of the highest scores.
+        tta: Look at flips of each scan too; see `detect`.
         overwrite: Replace existing results, and remove those that an earlier `scans.csv` lists.
             Scans, and tables of other origin with such names, are never replaced.
         progress: Called after every file; it may raise `KeyboardInterrupt` to stop there.
@@ -177,7 +179,7 @@ def detect_files(
     results: list[FileResult] = []
     try:
         for scan in scans:
-            results.append(_detect_file(models, scan, output, score, max_boxes))
+            results.append(_detect_file(models, scan, output, (score, max_boxes, tta)))
             if progress is not None:
                 progress(results[-1])
     except KeyboardInterrupt:
@@ -192,14 +194,14 @@ def _detect_file(
     models: Sequence[LesionDetector],
     scan: ScanFiles,
     output: Path,
-    score: float | int | None,
-    most: int | None,
+    options: tuple[float | int | None, int | None, bool],
 ) -> FileResult:
+    score, most, tta = options
     path, *further = files_of(scan)
     try:
         image = _read(models[0], scan)
         note = _why_nothing(image)
-        detections = detect(models, image) if note is None else _nothing(models, image)
+        detections = detect(models, image, tta=tta) if note is None else _nothing(models, image)
         detections = limited(detections, score, most)
         write_detections(output, scan_name(scan), detections, image.affine)
     except (ValueError, OSError) as error:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
+from itertools import combinations
 
 import torch
 from torch import Tensor
@@ -13,11 +15,16 @@ from softoverlap.app.train.detections import Detections, check_channels, detect_
 from softoverlap.images import Volume
 from softoverlap.suppression import weighted_box_clustering
 
+_FLIPS = tuple(axes for count in range(4) for axes in combinations(range(3), count))
+"""Every choice of axes of a scan."""
+
 _ALIKE = ("in_channels", "num_classes", "channel_names", "class_names", "class_values")
 """Settings that detectors must share to be joined."""
 
 
-def detect(model: LesionDetector | Sequence[LesionDetector], image: Volume | Tensor) -> Detections:
+def detect(
+    model: LesionDetector | Sequence[LesionDetector], image: Volume | Tensor, *, tta: bool = False
+) -> Detections:
     """Find lesions in a scan, window by window.
 
     The scan is brought to the axes, spacing and intensities of the training, and boxes and heat map
@@ -27,11 +34,14 @@ def detect(model: LesionDetector | Sequence[LesionDetector], image: Volume | Ten
 
     What several detectors find, such as those of the folds of a data set, is joined: boxes by
     `weighted_box_clustering`, where a box that only k of n detectors found has k of n shares of
-    their mean score; heat maps and score thresholds by their mean.
+    their mean score; heat maps and score thresholds by their mean. What is found in flips of the
+    scan is joined in the same way.
 
     Args:
         model: A trained detector, or several of the same channels and classes.
         image: The scan: a volume, or a `MetaTensor` of shape (C, D, H, W) with its affine.
+        tta: Test-time augmentation: each detector also looks at the scan flipped along any of its
+            axes, eight times in all.
 
     Returns:
         Boxes in voxels of the scan, scores, labels and heat map, on the CPU.
@@ -52,7 +62,20 @@ def detect(model: LesionDetector | Sequence[LesionDetector], image: Volume | Ten
     check_channels(scan, models[0])
     if not bool(torch.isfinite(scan.data).all()):
         raise ValueError("image must hold finite intensities, got NaN or infinity")
-    return _joined(models, [detect_alone(one, scan) for one in models])
+    flips = _FLIPS if tta else ((),)
+    return _joined(models, [_flipped(one, scan, axes) for one in models for axes in flips])
+
+
+def _flipped(model: LesionDetector, scan: Volume, axes: Sequence[int]) -> Detections:
+    """What a detector finds in the scan flipped along these axes, brought back."""
+    if not axes:
+        return detect_alone(model, scan)
+    found = detect_alone(model, Volume(scan.data.flip([axis - 3 for axis in axes]), scan.affine))
+    box = found.box.clone()
+    for axis in axes:
+        box[:, axis] = scan.grid[axis] - found.box[:, axis + 3]
+        box[:, axis + 3] = scan.grid[axis] - found.box[:, axis]
+    return replace(found, box=box, heat_map=found.heat_map.flip(list(axes)))
 
 
 def together(model: LesionDetector | Sequence[LesionDetector]) -> list[LesionDetector]:

@@ -226,3 +226,28 @@ def test_channels_in_files_of_their_own_make_one_scan(tmp_path):
     assert torch.equal(results[0].detections.box, detect(model, scan).box)
     assert (tmp_path / "found" / "b_heatmap.nii.gz").is_file()
     assert "c.nii.gz must hold 2 channels, as the scans of the training" in results[2].error
+
+
+@pytest.mark.parametrize("axes", [(0,), (1, 2)])
+def test_with_all_flips_a_flipped_scan_has_flipped_results(axes):
+    model, scan = lively_detector(gain=10), noise((20, 18, 16))
+    other = Volume(scan.data.flip(list(axes)), scan.affine)
+    here, there = (detect(model, one, tta=True) for one in (scan, other))
+    torch.testing.assert_close(there.heat_map, here.heat_map.flip(list(axes)))
+    back = boxes_otherwise(there.box.clone(), scan.grid, (0, 1, 2), axes)
+    assert len(here.box) == len(back) > 0
+    near = (here.box[:, None] - back[None]).abs().amax(dim=-1).min(dim=1)[0]
+    assert near.median() < 1e-3  # boxes of equal score may be joined in another order
+    torch.testing.assert_close(there.scores[0], here.scores[0], atol=1e-4, rtol=1e-4)
+
+
+def test_flips_are_joined_as_detectors_are():
+    models, scan = [lively_detector(0), lively_detector(1)], noise((20, 18, 16))
+    maps = []
+    for model, flips in itertools.product(
+        models, [(), (0,), (1,), (2,), (0, 1), (0, 2), (1, 2), (0, 1, 2)]
+    ):
+        found = detect(model, Volume(scan.data.flip(list(flips)), scan.affine))
+        maps.append(found.heat_map.flip(list(flips)))
+    joined = detect(models, scan, tta=True)
+    torch.testing.assert_close(joined.heat_map, torch.stack(maps).mean(dim=0))

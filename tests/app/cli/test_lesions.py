@@ -1,0 +1,175 @@
+"""The commands lesions and calibrate: scores, thresholds, nnU-Net's maps, and files that fail."""
+
+from __future__ import annotations
+
+import csv
+import json
+
+import numpy as np
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from softoverlap import HaloDice, LesionCalibration, MassAboveBackground, lesion_scores
+from softoverlap.app.cli import app
+from softoverlap.images import load_nifti, read_boxes, save_nifti
+from tests.support.segmented import AFFINE, segmented_scan
+
+SPACING = (1.0, 1.0, 2.0)
+
+
+def run(*arguments, status=0):
+    result = CliRunner().invoke(app, [str(argument) for argument in arguments])
+    assert result.exit_code == status, result.output
+    return result.output
+
+
+def rows_of(path):
+    with path.open(newline="") as stream:
+        return list(csv.DictReader(stream))
+
+
+@pytest.fixture
+def data(tmp_path):
+    """Maps of six scans, and their truths."""
+    for number in range(6):
+        truth, found = segmented_scan(number)
+        for name, mask in (("maps", found), ("truth", truth)):
+            (tmp_path / name).mkdir(exist_ok=True)
+            save_nifti(tmp_path / name / f"sub-{number}.nii.gz", mask, AFFINE)
+    return tmp_path
+
+
+def test_boxes_is_another_name_of_lesions(data):
+    for name in ("lesions", "boxes"):
+        run(name, data / "maps", "--output", data / name, "--threshold", 0.4, "--low", 0.3)
+    for table in ("boxes.csv", "sub-3_boxes.json"):
+        assert (data / "boxes" / table).read_text() == (data / "lesions" / table).read_text()
+    assert "lesions " in run("--help")
+    assert "softoverlap lesions nnunet_predictions" in run("boxes", "--help")
+
+
+@pytest.mark.parametrize(("word", "score"), [("mass", MassAboveBackground()), ("dice", HaloDice())])
+def test_a_score_by_its_word_is_that_of_the_library(data, word, score):
+    run("lesions", data / "maps", "--output", data / word, "--score", word)
+    image = load_nifti(data / "maps" / "sub-2.nii.gz")
+    expected = lesion_scores(image.data, spacing=SPACING, threshold=0.5, score=score)
+    found = read_boxes(data / word / "sub-2_boxes.json")
+    assert torch.equal(found.scores, expected.scores)
+    assert torch.equal(found.boxes, expected.box.double())
+    rows = [row for row in rows_of(data / word / "boxes.csv") if row["case"] == "sub-2"]
+    assert [float(row["volume_mm3"]) for row in rows] == expected.volume_mm3.tolist()
+
+
+def test_the_best_threshold_is_that_of_the_truth(data):
+    for number in range(6):
+        save_nifti(data / "maps" / f"sub-{number}.nii.gz", 0.31 * segmented_scan(number)[0], AFFINE)
+    text = run("lesions", data / "maps", "--truth", data / "truth", "--threshold", "best",
+               "--output", data / "found")  # fmt: skip
+    assert "best threshold 0.31: Dice 1.000 in 6 scans" in text
+    assert len(read_boxes(data / "found" / "sub-0_boxes.json").boxes) == 3
+
+
+def test_calibrated_scores_are_those_of_the_file_and_can_be_scored(data):
+    file = data / "calibration.json"
+    text = run("calibrate", data / "maps", "--truth", data / "truth", "--output", file,
+               "--threshold", 0.45, "--scores", "mean,mass")  # fmt: skip
+    assert "30 lesions in 6 scans, 18 hits: Brier score 0." in text
+    known = LesionCalibration.from_dict(json.loads(file.read_text()))
+    assert (known.threshold, len(known.hits), sum(known.hits)) == (0.45, 30, 18)
+    run("lesions", data / "maps", "--calibration", file, "--output", data / "found")
+    image = load_nifti(data / "maps" / "sub-1.nii.gz")
+    expected = lesion_scores(image.data, spacing=SPACING, threshold=0.45, calibration=known)
+    assert torch.equal(read_boxes(data / "found" / "sub-1_boxes.json").scores, expected.scores)
+    run("score", data / "found", data / "truth", "--output", data / "results")
+    rows = rows_of(data / "results" / "boxes.csv")
+    assert sum(row["outcome"] == "hit" for row in rows) == 18
+    text = run("lesions", data / "maps", "--calibration", file, "--output", data / "other",
+               "--threshold", 0.5, status=2)  # fmt: skip
+    assert "--calibration must be of lesions cut at --threshold 0.5" in text
+    text = run("lesions", data / "maps", "--calibration", file, "--output", data / "other",
+               "--score", "mean", status=2)  # fmt: skip
+    assert "--score must be left out where --calibration is given" in text
+
+
+def test_a_calibration_at_the_best_threshold_keeps_it(data):
+    file = data / "calibration.json"
+    run("calibrate", data / "maps", "--truth", data / "truth", "--output", file,
+        "--threshold", "best", "--low", 0.3)  # fmt: skip
+    known = LesionCalibration.from_dict(json.loads(file.read_text()))
+    assert known.low == 0.3
+    assert known.threshold > 0.3
+    text = run("calibrate", data / "maps", "--truth", data / "truth", "--output", file, status=2)
+    assert "calibration.json must not exist yet: pass --overwrite" in text
+
+
+def test_scans_of_a_patient_are_left_out_together(data):
+    table = data / "patients.csv"
+    table.write_text("case,patient\n" + "".join(f"sub-{n},one\n" for n in range(6)))
+    command = ("calibrate", data / "maps", "--truth", data / "truth", "--output", data / "c.json")
+    assert "--patients must be two or more, got 1" in run(*command, "--patients", table, status=2)
+
+
+def test_what_cannot_be_read_fails_alone(data):
+    (data / "maps" / "sub-4.nii.gz").write_bytes(b"no gzip")
+    file = data / "c.json"
+    text = run("calibrate", data / "maps", "--truth", data / "truth", "--output", file, status=1)
+    assert "failed: " in text
+    assert "25 lesions in 5 scans, 15 hits" in text
+    (data / "truth" / "sub-3.nii.gz").unlink()
+    text = run("calibrate", data / "maps", "--truth", data / "truth", "--output", file,
+               "--overwrite", status=2)  # fmt: skip
+    assert "sub-3.nii.gz must have a truth in" in text
+    assert "got: no truth" in text
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("--threshold", "good"), "--threshold must be a number in (0, 1], or best, got 'good'"),
+        (("--threshold", 1.5), "--threshold must lie in (0, 1], got 1.5"),
+        (("--threshold", "best"), "--threshold must be a number, or go with --truth"),
+        (("--truth", "truth"), "--truth must go with --threshold best"),
+        (("--score", "size"), "--score must be one of ['dice', 'mass', 'maximum', 'mean']"),
+        (("--calibration", "gone.json"), "gone.json"),
+    ],
+)
+def test_options_that_do_not_fit_are_refused(data, options, words):
+    text = run("lesions", data / "maps", "--output", data / "found", *options, status=2)
+    assert words in text
+    assert not (data / "found").exists()
+
+
+@pytest.mark.parametrize("content", ["no json", "[]", '{"version": 1}'])
+def test_a_file_that_is_no_calibration_is_refused(data, content):
+    (data / "c.json").write_text(content)
+    command = ("lesions", data / "maps", "--output", data / "found")
+    text = run(*command, "--calibration", data / "c.json", status=2)
+    assert f"{data / 'c.json'} must be a" in text
+
+
+def test_maps_of_nnunet_are_boxed_as_the_same_maps_in_nifti(data):
+    folder = data / "nnunet"
+    folder.mkdir()
+    for number in range(6):
+        found = segmented_scan(number)[1]
+        both = torch.stack([1 - found, found]).numpy().transpose(0, 3, 2, 1)
+        np.savez(folder / f"sub-{number}.npz", probabilities=both)
+        (folder / f"sub-{number}.pkl").write_bytes(b"not to be read")
+        save_nifti(folder / f"sub-{number}.nii.gz", (found > 0.5).float(), AFFINE)
+    text = run("lesions", folder, "--output", data / "a", "--score", "dice")
+    assert "6 masks boxed, 0 failed" in text
+    assert "left out" not in text
+    run("lesions", data / "maps", "--output", data / "b", "--score", "dice")
+    first, second = (read_boxes(data / name / "sub-5_boxes.json") for name in "ab")
+    assert torch.equal(first.boxes, second.boxes)
+    torch.testing.assert_close(first.scores, second.scores, atol=1e-6, rtol=1e-6)
+    assert torch.equal(first.affine, second.affine)
+    run("calibrate", folder, "--truth", data / "truth", "--output", data / "c.json", "--label", 1,
+        "--truth-values", "labels")  # fmt: skip
+    run("lesions", folder, "--output", data / "c", "--label", 1, "--calibration", data / "c.json")
+    assert read_boxes(data / "c" / "sub-5_boxes.json").labels.tolist() == [1] * 5
+    (folder / "sub-0.nii.gz").unlink()
+    text = run("lesions", folder, "--output", data / "d", status=1)
+    assert "5 masks boxed, 1 failed" in text
+    assert "the segmentation that nnU-Net writes beside it" in text
