@@ -50,6 +50,7 @@ ROOMS = {
     "anchors": "Anchors",
     "suppression": "Suppression",
     "lesions": "Lesions of masks and raters",
+    "lesion_losses": "Losses that see every lesion",
     "phantoms": "Phantoms",
     "images": "Images and boxes in files",
     "for_monai": "Metrics, transforms and detection with MONAI",

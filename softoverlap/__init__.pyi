@@ -28,6 +28,7 @@ from softoverlap.for_monai import (
     FROCMetric as FROCMetric,
     FuseRatersd as FuseRatersd,
     LesionInstancesd as LesionInstancesd,
+    LesionRegionsd as LesionRegionsd,
     LesionsFromBoxesd as LesionsFromBoxesd,
     LesionsFromInstancesd as LesionsFromInstancesd,
     LesionWeightMapd as LesionWeightMapd,
@@ -57,6 +58,14 @@ from softoverlap.images import (
 )
 from softoverlap.lesion import (
     Lesion as Lesion,
+)
+from softoverlap.lesion_losses import (
+    LesionCells as LesionCells,
+    LesionwiseSoftLoss as LesionwiseSoftLoss,
+    OthersMasked as OthersMasked,
+    lesion_regions as lesion_regions,
+    weigh_by_existence as weigh_by_existence,
+    weigh_by_volume as weigh_by_volume,
 )
 from softoverlap.lesions import (
     HaloDice as HaloDice,
@@ -92,8 +101,11 @@ from softoverlap.losses import (
     SizePriorLoss as SizePriorLoss,
     SoftBoxCRPSLoss as SoftBoxCRPSLoss,
     SoftBoxIoULoss as SoftBoxIoULoss,
+    SoftCalibrationLoss as SoftCalibrationLoss,
     SoftDiceCELoss as SoftDiceCELoss,
+    SoftDiceFocalLoss as SoftDiceFocalLoss,
     SoftDiceLoss as SoftDiceLoss,
+    SoftGeneralizedDiceLoss as SoftGeneralizedDiceLoss,
     SoftIoULoss as SoftIoULoss,
     SoftTverskyLoss as SoftTverskyLoss,
     VarifocalLoss as VarifocalLoss,

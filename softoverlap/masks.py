@@ -31,7 +31,7 @@ def min_intersection(a: Masks, b: Masks) -> PerChannel:
     0 and at 1: there only one side lies within [0, 1], and its derivative is taken.
     """
     dtype = accumulation_dtype(a, b)
-    return _spatial_sum(_minima(a.to(dtype), b.to(dtype)))
+    return _spatial_sum(minima(a.to(dtype), b.to(dtype)))
 
 
 def product_intersection(a: Masks, b: Masks) -> PerChannel:
@@ -96,7 +96,7 @@ def counted_masks(
     return tuple(mask.to(dtype) * counted.to(dtype) for mask in kept.values())
 
 
-def _minima(a: Tensor, b: Tensor) -> Tensor:
+def minima(a: Tensor, b: Tensor) -> Tensor:
     """The smaller value; where both are 0 or both are 1 the product, which has the same value."""
     smaller = torch.minimum(a, b)
     if not (smaller.requires_grad or torch.jit.is_tracing()):

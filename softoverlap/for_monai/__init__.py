@@ -54,6 +54,7 @@ from softoverlap.for_monai.surfaces import (
 from softoverlap.for_monai.transforms import (
     FuseRatersd,
     LesionInstancesd,
+    LesionRegionsd,
     LesionsFromBoxesd,
     LesionsFromInstancesd,
     LesionWeightMapd,
@@ -82,6 +83,7 @@ __all__ = [
     "FuseRatersd",
     "HeatMapFocal",
     "LesionInstancesd",
+    "LesionRegionsd",
     "LesionWeightMapd",
     "LesionsFromBoxesd",
     "LesionsFromInstancesd",

@@ -1,5 +1,6 @@
 """Losses: one minus an overlap. No MONAI import; reductions are plain strings."""
 
+from softoverlap.losses._regions import RegionSums, region_sums
 from softoverlap.losses.amodal import AmodalBoxLoss
 from softoverlap.losses.boxes import (
     BoxCIoULoss,
@@ -13,10 +14,13 @@ from softoverlap.losses.boxes import (
     RotatedBoxGIoULoss,
     RotatedBoxIoULoss,
 )
+from softoverlap.losses.calibration import SoftCalibrationLoss
 from softoverlap.losses.coarse_to_fine import CoarseToFineBoxLoss
 from softoverlap.losses.dice_ce import SoftDiceCELoss
+from softoverlap.losses.focal import SoftDiceFocalLoss
+from softoverlap.losses.generalized import SoftGeneralizedDiceLoss
 from softoverlap.losses.mask_boxes import MaskBoxDiceLoss, MaskBoxIoULoss, MaskBoxLoss
-from softoverlap.losses.masks import SoftDiceLoss, SoftIoULoss, SoftTverskyLoss
+from softoverlap.losses.masks import MaskLoss, SoftDiceLoss, SoftIoULoss, SoftTverskyLoss
 from softoverlap.losses.priors import PairwiseAffinityLoss, SizePriorLoss
 from softoverlap.losses.projection import BoxProjectionLoss
 from softoverlap.losses.quality import QualityFocalLoss, VarifocalLoss, iou_aware_score
@@ -36,18 +40,24 @@ __all__ = [
     "MaskBoxDiceLoss",
     "MaskBoxIoULoss",
     "MaskBoxLoss",
+    "MaskLoss",
     "PairwiseAffinityLoss",
     "QualityFocalLoss",
+    "RegionSums",
     "RotatedBoxDIoULoss",
     "RotatedBoxGIoULoss",
     "RotatedBoxIoULoss",
     "SizePriorLoss",
     "SoftBoxCRPSLoss",
     "SoftBoxIoULoss",
+    "SoftCalibrationLoss",
     "SoftDiceCELoss",
+    "SoftDiceFocalLoss",
     "SoftDiceLoss",
+    "SoftGeneralizedDiceLoss",
     "SoftIoULoss",
     "SoftTverskyLoss",
     "VarifocalLoss",
     "iou_aware_score",
+    "region_sums",
 ]

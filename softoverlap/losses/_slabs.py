@@ -31,7 +31,7 @@ values outside [0, 1].
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import NamedTuple
@@ -74,6 +74,25 @@ def volume_sums(
     prepare: Preparation, form: str, input: Tensor, target: Tensor, *, entropy: bool = False
 ) -> Sums | None:
     """The sums of a batch, with a gradient to the input; None where the plain path is due."""
+    plan = plan_of(prepare, form, input, target, entropy=entropy)
+    if plan is None:
+        return None
+    try:
+        return Sums(*_Sums.apply(plain(input), plain(target), plan))  # pyright: ignore
+    except RefusedError:
+        return None
+
+
+def plan_of(
+    prepare: Preparation,
+    form: str,
+    input: Tensor,
+    target: Tensor,
+    *,
+    entropy: bool,
+    binary: bool = False,
+) -> Plan | None:
+    """What is done to each slab; None where the plain path is due."""
     if not _is_covered(prepare, input, target):
         return None
     input, target = plain(input), plain(target)
@@ -83,11 +102,7 @@ def volume_sums(
         return None
     looks = should_validate(prepare.validate, input)
     keeps = torch.is_grad_enabled() and input.requires_grad
-    plan = Plan(prepare, form, entropy, labels, looks, dtype, keeps)
-    try:
-        return Sums(*_Sums.apply(input, target, plan))  # pyright: ignore
-    except RefusedError:
-        return None
+    return Plan(prepare, form, entropy, labels, looks, dtype, keeps, binary)
 
 
 def plain_sums(pred: Tensor, truth: Tensor, form: str) -> list[Tensor]:
@@ -122,7 +137,7 @@ def _is_covered(prepare: Preparation, input: object, target: object) -> bool:
 class _Sums(torch.autograd.Function):
     @staticmethod
     def forward(ctx, input, target, plan):
-        volumes = _Fused(input, target, plan, held_probabilities(input, plan))
+        volumes = Fused(input, target, plan, held_probabilities(input, plan))
         sizes, entropy, densest = volumes.summed()
         ctx.save_for_backward(input, target, sizes)
         ctx.plan, ctx.may_tie, ctx.held = plan, volumes.may_tie, volumes.held
@@ -136,7 +151,7 @@ class _Sums(torch.autograd.Function):
             wanted = gradients[: 1 + ctx.plan.entropy]
             return *plain_gradients(plain, [input], [True], wanted), None, None
         held, ctx.held = ctx.held, None  # the gradient takes its place
-        by_sizes, volumes = _held(sizes, gradients[0]), _Fused(input, target, ctx.plan, held)
+        by_sizes, volumes = held_by_sizes(sizes, gradients[0]), Fused(input, target, ctx.plan, held)
         return volumes.gradient(by_sizes, gradients[1], ctx.may_tie), None, None
 
 
@@ -151,7 +166,7 @@ def _plain_outputs(plan: Plan, target: Tensor, input: Tensor) -> list[Tensor]:
     return [sizes, F.cross_entropy(input.to(plan.dtype), truth, reduction="sum")]
 
 
-class _Fused(Volumes):
+class Fused(Volumes):
     """Sums and gradient of two volumes."""
 
     def summed(self) -> tuple[Tensor, Tensor, float]:
@@ -174,6 +189,11 @@ class _Fused(Volumes):
 
     def cross_entropy(self, where: Where, truth: Tensor) -> Tensor:
         """Σ s · log Σ exp z - Σ y · z of a slab; z is how far logits lie below the largest."""
+        logs, product = self.entropy_parts(where, truth)
+        return row_sums(logs).double().sum() - row_sums(product).double().sum()
+
+    def entropy_parts(self, where: Where, truth: Tensor) -> tuple[Tensor, Tensor]:
+        """Of each voxel of a slab s · log Σ exp z, and of each channel y · z."""
         logits = self.read("logits", self.input[where])
         logits = self.below_largest(logits, out=self.room("pred", logits.shape))
         product = torch.mul(logits, truth, out=self.room("product", truth.shape))
@@ -183,7 +203,7 @@ class _Fused(Volumes):
             if self.plan.looks:
                 self.densest = max(self.densest, total.amax().item())
             logs.mul_(total)
-        return _row_sums(logs).double().sum() - _row_sums(product).double().sum()
+        return logs, product
 
     def measured(self, pred: Tensor, truth: Tensor) -> Iterator[Tensor]:
         """The three sums of a slab; a prediction that is in a room is overwritten."""
@@ -194,11 +214,19 @@ class _Fused(Volumes):
         )
         if self.plan.form == "squared":
             pairs = ((pred, truth), (pred, pred), (truth, truth))
-            yield from (_row_sums(torch.mul(a, b, out=room)) for a, b in pairs)
+            yield from (self.totals(torch.mul(a, b, out=room)) for a, b in pairs)
             return
-        sizes = _row_sums(pred), _row_sums(truth)
+        sizes = self.totals(pred), self.totals(truth)
         shared = torch.minimum if self.plan.form == "min" else torch.mul
-        yield from (_row_sums(shared(pred, truth, out=room)), *sizes)
+        yield from (self.totals(shared(pred, truth, out=room)), *sizes)
+
+    def totals(self, values: Tensor) -> Tensor:
+        """What the values of each channel of a slab add up to."""
+        return row_sums(values)
+
+    def spread(self, name: str, factor: Tensor, where: Where) -> Tensor:
+        """The derivative by the total of each channel, as voxels of a slab are multiplied by it."""
+        return factor[self.place(where)].unsqueeze(-1)
 
     def gradient(self, by_sizes: Tensor, by_entropy: Tensor, may_tie: bool) -> Tensor:
         """The gradient to the input, in its dtype and, where that is dense, its layout."""
@@ -206,34 +234,38 @@ class _Fused(Volumes):
         whole = gradient.flatten(2)  # a view, unless axes lie in memory in an order of their own
         if self.left_out:
             whole[:, : self.left_out] = 0
-        factors = _factors(self.plan.form, by_sizes.to(self.plan.dtype).unsqueeze(-1))
+        factors = _factors(self.plan.form, by_sizes.to(self.plan.dtype))
         for where in self.slabs():
             slab = without(self.left_out, whole)[where]
             truth, own = self.truth(where), self.own(slab)
             pred = self.activated(where) if self.known is None else self.known[where]
-            apart = self.prepare.softmax or self.plan.entropy or self.known is not None
+            apart = self.prepare.softmax or self.plan.adds_entropy or self.known is not None
             slope = self.room("slope", slab.shape) if apart else own
             if self.skipped:
                 slope[:, : self.skipped] = 0
-            place = self.place(where)
-            self.differentiate(
-                self.kept(slope, pred, truth), (factors[0][place], factors[1][place]), may_tie
-            )
+            by_pred = [self.spread(f"factor {k}", part, where) for k, part in enumerate(factors)]
+            self.differentiate(self.kept(slope, pred, truth), by_pred, may_tie)
             ignored = self.ignored(where)
             if ignored is not None:
                 slope.masked_fill_(ignored, 0)
-            self.chained(slope, pred, into=slope if self.plan.entropy else own)
-            if self.plan.entropy:
+            self.chained(slope, pred, into=slope if self.plan.adds_entropy else own)
+            if self.plan.adds_entropy:
                 by_logits = self.entropy_slope(where, pred, truth)
-                torch.add(slope, by_logits, alpha=by_entropy.item(), out=own)
+                self.add_entropy(slope, by_logits, by_entropy, where, into=own)
             if own is not slab:
                 slab.copy_(own)
         if whole.data_ptr() != gradient.data_ptr():
             gradient.copy_(whole.view_as(gradient))
         return gradient
 
+    def add_entropy(
+        self, slope: Tensor, by_logits: Tensor, factor: Tensor, where: Where, *, into: Tensor
+    ) -> None:
+        """Write the derivative by the logits with the part of the cross entropy."""
+        torch.add(slope, by_logits, alpha=factor.item(), out=into)
+
     def differentiate(
-        self, slabs: Iterable[Tensor], factors: tuple[Tensor, Tensor], may_tie: bool
+        self, slabs: Iterable[Tensor], factors: Sequence[Tensor], may_tie: bool
     ) -> None:
         """Write the derivative by the prediction.
 
@@ -276,7 +308,7 @@ class _Fused(Volumes):
         return shares.sub_(truth)
 
 
-def _held(sizes: Tensor, gradient: Tensor) -> Tensor:
+def held_by_sizes(sizes: Tensor, gradient: Tensor) -> Tensor:
     """`held_gradient`, of which most sums need nothing: none is so small."""
     largest = torch.finfo(gradient.dtype).max
     if sizes.numel() and sizes.amin().item() * largest > 2.0**16:
@@ -294,7 +326,7 @@ def _factors(form: str, by_sizes: Tensor) -> tuple[Tensor, Tensor]:
     return by_shared / 2, by_pred
 
 
-def _row_sums(values: Tensor) -> Tensor:
+def row_sums(values: Tensor) -> Tensor:
     """The sum of each channel of a slab; several rows are added up in float64."""
     whole = values.shape[-1] // ROW * ROW
     if not whole:

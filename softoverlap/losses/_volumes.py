@@ -29,11 +29,17 @@ class Plan:
     looks: bool
     dtype: torch.dtype
     keeps: bool  # whether a gradient may be asked for, of probabilities that are kept until then
+    binary: bool = False  # whether there is a cross entropy of each channel by itself
 
     @property
     def activates(self) -> bool:
         """Whether probabilities are made of the input."""
         return self.prepare.sigmoid or self.prepare.softmax
+
+    @property
+    def adds_entropy(self) -> bool:
+        """Whether the gradient has a part of a cross entropy."""
+        return self.entropy or self.binary
 
     @property
     def coupled(self) -> bool:

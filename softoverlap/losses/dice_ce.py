@@ -122,6 +122,11 @@ class SoftDiceCELoss(MaskLoss):
         self.binary_cross_entropy = nn.BCEWithLogitsLoss(pos_weight=weight, reduction=reduction)
         self.lambda_dice, self.lambda_ce = lambda_dice, lambda_ce
 
+    @property
+    def overlap(self) -> MaskLoss:
+        """The part of the loss that is one minus an overlap."""
+        return self.dice
+
     def extra_repr(self) -> str:
         """What `print` shows of the settings."""
         weights = f"lambda_dice={self.lambda_dice}, lambda_ce={self.lambda_ce}"
@@ -138,27 +143,44 @@ class SoftDiceCELoss(MaskLoss):
             dice = self.dice.of_sums(found.sizes.unbind(), input.ndim)
             return self.lambda_dice * dice + self.lambda_ce * entropy
         dice = self.dice(input, target)
-        logits, labels = plain(input).to(dice.dtype), plain(target)
-        self._warn_of_overlap(self._overlap(labels))
+        self._warn_of_overlap(self._overlap(plain(target)))
+        entropy = self._reduced(*self.entropies(input, target, dice.dtype))
+        return self.lambda_dice * dice + self.lambda_ce * entropy
+
+    def entropies(
+        self, input: Tensor, target: Tensor, dtype: torch.dtype
+    ) -> tuple[Tensor, Tensor | None]:
+        """The cross entropy of each voxel, and how much it weighs in the mean; None for alike.
+
+        There is one channel over classes, and one for each channel that counts over regions.
+        """
+        logits, labels = plain(input).to(dtype), plain(target)
         counted = self.dice.prepare.counted(labels)
         if counted is not None:
             left_out = ~(counted > 0)
             logits, labels = (values.masked_fill(left_out, 0) for values in (logits, labels))
         binary = logits.shape[1] == 1 or self.kind == "regions"
-        entropy = self._of_regions if binary else self._of_classes
-        return self.lambda_dice * dice + self.lambda_ce * entropy(logits, labels, counted)
+        entropy, weight = (self._of_regions if binary else self._of_classes)(logits, labels)
+        if counted is None:
+            return entropy, weight
+        counted = counted.expand_as(entropy)
+        return entropy * counted, counted if weight is None else counted * weight
 
     def _fused(self, input: Tensor, target: Tensor) -> Sums | None:
         """The sums of both parts in one pass, where the entropy is the plain one over classes."""
-        entropy, prepare = self.cross_entropy, self.dice.prepare
-        changed = entropy.weight is not None or entropy.label_smoothing
-        if changed or self.kind == "regions" or prepare.ignore_index is not None:
+        if not self.has_plain_entropy or self.kind == "regions":
             return None
         if not isinstance(input, Tensor) or input.ndim < 3 or input.shape[1] == 1:
             return None
-        return volume_sums(prepare, self.dice.form, input, target, entropy=True)
+        return volume_sums(self.dice.prepare, self.dice.form, input, target, entropy=True)
 
-    def _of_regions(self, logits: Tensor, labels: Tensor, counted: Tensor | None) -> Tensor:
+    @property
+    def has_plain_entropy(self) -> bool:
+        """Whether all voxels count alike in a cross entropy of the target as it is."""
+        entropy, ignored = self.cross_entropy, self.dice.prepare.ignore_index
+        return entropy.weight is None and not entropy.label_smoothing and ignored is None
+
+    def _of_regions(self, logits: Tensor, labels: Tensor) -> tuple[Tensor, None]:
         """Binary cross entropy of each channel that counts."""
         prepare, channels = self.dice.prepare, logits.shape[1]
         truth = prepare.masks_of(labels, channels).to(logits)
@@ -170,9 +192,9 @@ class SoftDiceCELoss(MaskLoss):
         )
         if channels > 1 and not prepare.include_background:
             entropy = entropy[:, 1:]
-        return self._reduced(entropy, None if counted is None else counted.expand_as(entropy))
+        return entropy, None
 
-    def _of_classes(self, logits: Tensor, labels: Tensor, counted: Tensor | None) -> Tensor:
+    def _of_classes(self, logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor | None]:
         """Cross entropy over classes; of labels, each voxel weighs as its class in the mean."""
         weight = _cast(self.cross_entropy.weight, logits)
         truth = labels.to(logits.dtype) if labels.shape[1] > 1 else labels[:, 0].long()
@@ -180,18 +202,11 @@ class SoftDiceCELoss(MaskLoss):
         entropy = F.cross_entropy(
             logits, truth, weight=weight, reduction="none", label_smoothing=smoothing
         )
-        shares = None if counted is None else counted[:, 0]
-        if weight is None or labels.shape[1] > 1:
-            return self._reduced(entropy, shares)
-        return self._reduced(entropy, shares, weight[truth])
+        of_labels = weight is not None and labels.shape[1] == 1
+        return entropy.unsqueeze(1), weight[truth].unsqueeze(1) if of_labels else None
 
-    def _reduced(
-        self, entropy: Tensor, counted: Tensor | None, weight: Tensor | None = None
-    ) -> Tensor:
+    def _reduced(self, entropy: Tensor, weight: Tensor | None) -> Tensor:
         """The sum over what counts, or its mean; 0, attached to the graph, over nothing."""
-        if counted is not None:
-            entropy = entropy * counted
-            weight = counted if weight is None else counted * weight
         total = entropy.sum()
         if self.dice.reduction == "sum":
             return total

@@ -81,6 +81,11 @@ class MaskLoss(Family, nn.Module):
         self.smooth_nr, self.smooth_dr = map(float, smooth)
         self.register_buffer("class_weight", weight)
 
+    @property
+    def overlap(self) -> MaskLoss:
+        """The part of the loss that is one minus an overlap."""
+        return self
+
     def extra_repr(self) -> str:
         """What `print` shows of the settings: those of the inputs that are on, and its own."""
         inputs = vars(self.prepare).items()
@@ -122,12 +127,17 @@ class MaskLoss(Family, nn.Module):
         """The loss, from the sums of each item and channel of masks of so many axes."""
         if self.batch:
             sums = [total.sum(dim=0) for total in sums]
-        loss = 1 - self.ratio(*sums, smooth_nr=self.smooth_nr, smooth_dr=self.smooth_dr)
-        if self.class_weight is not None:
-            loss = loss * _channel_weights(self.class_weight, loss)
+        loss = self.unreduced(*sums)
         if self.reduction == "none" and self.keeps_axes:
             return loss.view(*loss.shape, *[1] * (ndim - 2))
         return reduce(loss, self.reduction)
+
+    def unreduced(self, *sums: PerChannel) -> PerChannel:
+        """The loss of each intersection and its two sizes; the channel is the last axis."""
+        loss = 1 - self.ratio(*sums, smooth_nr=self.smooth_nr, smooth_dr=self.smooth_dr)
+        if self.class_weight is None:
+            return loss
+        return loss * channel_weights(self.class_weight, loss)
 
 
 class SoftDiceLoss(MaskLoss):
@@ -175,7 +185,7 @@ class SoftDiceLoss(MaskLoss):
         prepare = Preparation(
             include_background, to_onehot_y, sigmoid, softmax, other_act, ignore_index, validate
         )
-        form = _form(intersection, squared_pred)
+        form = form_of(intersection, squared_pred)
         smooth = smooth_nr, smooth_dr
         self._settle(prepare, form, reduction, smooth, batch, checked_weight(weight))
         self.ratio = scores.smoothed_iou if jaccard or self.always_iou else scores.smoothed_dice
@@ -251,7 +261,7 @@ class SoftTverskyLoss(MaskLoss):
         prepare = Preparation(
             include_background, to_onehot_y, sigmoid, softmax, other_act, ignore_index, validate
         )
-        form = _form(intersection, squared=False)
+        form = form_of(intersection, squared=False)
         self._settle(prepare, form, reduction, (smooth_nr, smooth_dr), batch)
         self.weights = {"alpha": alpha, "beta": beta}
         self.ratio = partial(scores.smoothed_tversky, **self.weights)
@@ -260,7 +270,7 @@ class SoftTverskyLoss(MaskLoss):
         return self.weights
 
 
-def _form(intersection: str | None, squared: bool) -> str:
+def form_of(intersection: str | None, squared: bool) -> str:
     """Which sums are formed: `"min"`, `"product"` or `"squared"`."""
     if squared:
         if intersection is not None:
@@ -283,7 +293,7 @@ def checked_weight(weight: Weight) -> Tensor | None:
     return tensor
 
 
-def _channel_weights(weight: Tensor, loss: PerChannel) -> Tensor:
+def channel_weights(weight: Tensor, loss: PerChannel) -> Tensor:
     """The weights of the channels, shaped to multiply the loss."""
     if weight.ndim and weight.shape != loss.shape[-1:]:
         raise ValueError(

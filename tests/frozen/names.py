@@ -42,6 +42,7 @@ _INSIDE = "stored through the functions and metrics that are made of it"
 TRANSFORMS = (
     "FuseRatersd",
     "LesionInstancesd",
+    "LesionRegionsd",
     "LesionWeightMapd",
     "LesionsFromBoxesd",
     "LesionsFromInstancesd",
