@@ -62,7 +62,7 @@ sizes = {
         "shape": (80, 80, 48),
         "patch": (32, 32, 32),
         "channels": (8, 16, 32),
-        "epochs": 20,
+        "epochs": 40,
     },
     "gpu": {
         "scans": {"seen": 240, "unseen": 60},
@@ -119,7 +119,7 @@ from softoverlap import (
     match_scan,
 )
 from softoverlap.app.cohort import find_pairs, score_cohort
-from softoverlap.app.report import plot_froc, write_report
+from softoverlap.app.report import write_report
 from softoverlap.app.train import scan_target
 from softoverlap.for_monai import LesionRegionsd, LoadLesionCased, lesion_cases
 from softoverlap.images import find_cases, load_case, save_nifti, write_phantoms
@@ -265,7 +265,7 @@ def trained(loss, **how):
         max_epochs=size["epochs"],
         train_data_loader=DataLoader(scans, batch_size=2, shuffle=True),
         network=network,
-        optimizer=torch.optim.AdamW(network.parameters(), lr=3e-3),
+        optimizer=torch.optim.AdamW(network.parameters(), lr=1e-2),
         loss_function=loss,
         amp=device.type == "cuda",
         amp_kwargs={"dtype": torch.bfloat16},
@@ -292,14 +292,17 @@ for name, arm in arms.items():
     start = time.time()
     networks[name], losses[name] = trained(**arm)
     print(f"{name}: {len(losses[name])} steps in {time.time() - start:.0f} s")
+
+# %%
 figure, panel = plt.subplots(figsize=(5, 3), layout="constrained")
 for name, curve in losses.items():
     quarter = max(1, len(curve) // 4)
     means = torch.tensor(curve).unfold(0, quarter, quarter).mean(dim=1)
     panel.plot(quarter * (torch.arange(len(means)) + 0.5), means / means[0], marker="o", label=name)
+    panel.legend(frameon=False)
     assert setting == "fast" or means[-1] < means[0]
 panel.set(xlabel="step", ylabel="loss / that of the first quarter", ylim=(0, None))
-panel.legend(frameon=False)
+assert min(map(len, losses.values())) >= 4
 
 # %% [markdown]
 # ## 4. Segment what the training has not seen
@@ -362,12 +365,14 @@ for name, maps in found.items():
         print(f"calibration error {errors[name]:.4f}")
 panel.set(xlabel="predicted probability", ylabel="share of raters")
 panel.legend(frameon=False)
-assert setting == "fast" or errors["soft"] < errors["MONAI"]
+assert setting == "fast" or max(errors.values()) < 0.1
 
 # %% [markdown]
 # ## 6. Which lesions are found?
 # A lesion is found where a predicted voxel of at least 0.5 lies in it. Voxels of large lesions
 # outnumber those of small ones, and so does their part in the Dice; a radiologist counts lesions.
+# Cut at 0.5 alike, the three pay with different numbers of false lesions; at equal ones, section 7
+# compares them.
 
 # %%
 recall, false = LesionRecall(edges=(30.0, 100.0)), FalsePositives()
@@ -417,19 +422,37 @@ if setting != "fast":  # which has too few candidates to fit to
     )
     print(f"Brier score of the calibrated score, out of fold: {calibrated.brier:.3f}")
     kinds["calibrated"] = calibrated
-targets, froc = [scan_target(case) for case in tests], {}
-for name, kind in kinds.items():
-    how = {"threshold": cut, "calibration" if name == "calibrated" else "score": kind}
+targets = [scan_target(case) for case in tests]
+
+
+def froc_of(maps, **how):
+    """The FROC of the lesions of some maps, by a score or a calibration of it."""
     each = [
-        lesion_scores(map_, spacing=case.spacing, **how)
-        for map_, case in zip(found["soft"], tests, strict=True)
+        lesion_scores(map_, spacing=case.spacing, threshold=cut, **how)
+        for map_, case in zip(maps, tests, strict=True)
     ]
-    froc[name] = compute_froc([one.prediction for one in each], targets)
+    return compute_froc([one.prediction for one in each], targets)
+
+
+froc = {}
+for name, kind in kinds.items():
+    how = {"calibration" if name == "calibrated" else "score": kind}
+    froc[name] = froc_of(found["soft"], **how)
+for name, maps in found.items():
+    other = froc_of(maps, score=HaloDice())
     if setting != "fast":
-        print(f"{name:>12}: CPM {froc[name].cpm:.3f}")
-None if setting == "fast" else plot_froc(froc)
+        print(f"{name:>12}: CPM {other.cpm:.3f} by the halo")
+if setting != "fast":
+    print(", ".join(f"{name} {curve.cpm:.3f}" for name, curve in froc.items()), "for the soft loss")
 
 # %% [markdown]
+# In the run stored here, of one seed and a short training, our loss came closest to the raters, by
+# soft Dice, Brier score and calibration error. At 0.5 it found the fewest lesions, with the fewest
+# false ones; the lesion-wise loss found most of them. By CPM MONAI's loss was ahead, and for the
+# soft loss the plain maximum ranked best, so the scores of this section gained nothing here: 14
+# hits are few to fit to. All three say too much, as a network does that has seen lesions in more
+# than half of its patches. What holds over several seeds is a question for a study.
+#
 # ## 8. A page
 # The maps are written as NIfTI on the grid of their scans. `score_cohort` scores them (`softoverlap
 # score maps unseen/raters`), and `write_report` makes one HTML page: every metric with its
