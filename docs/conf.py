@@ -64,8 +64,8 @@ APPLICATION = {
 
 INTRODUCTION = """# Public names
 The names of the library can be imported from `softoverlap`; each is imported on first use, so that
-`import softoverlap` is quick. Those of the application come from its rooms, as said below.
-What is not listed here may change.
+`import softoverlap` is quick. Those of the application and of torchmetrics come from their rooms,
+as said below. What is not listed here may change.
 """
 
 
@@ -78,6 +78,14 @@ def write_list_of_names() -> None:
         table_of_names(title, "softoverlap", names_of(f"softoverlap.{room}"))
         for room, title in ROOMS.items()
     ]
+    for_torchmetrics = importlib.import_module("softoverlap.for_torchmetrics")
+    tables.append(
+        table_of_names(
+            "Metrics with torchmetrics (`softoverlap.for_torchmetrics`)",
+            for_torchmetrics.__name__,
+            for_torchmetrics.__all__,
+        )
+    )
     for room, title in APPLICATION.items():
         module = f"softoverlap.app.{room}"
         offered = importlib.import_module(module).__all__

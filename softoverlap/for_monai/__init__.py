@@ -38,7 +38,7 @@ from softoverlap.for_monai.engine.scans import (
 from softoverlap.for_monai.engine.schedule import WarmupCosine, warmup_cosine
 from softoverlap.for_monai.engine.settings import RunSettings, read_checkpoint, read_settings
 from softoverlap.for_monai.metrics import MeasureMetric, MetricSummary
-from softoverlap.for_monai.reduction import reduce_scores
+from softoverlap.for_monai.reduction import reduce_scores, reduce_statistics, reduction_of
 from softoverlap.for_monai.stand_ins import (
     LesionwiseDiceMetric,
     SoftDiceMetric,
@@ -122,6 +122,8 @@ __all__ = [
     "read_checkpoint",
     "read_settings",
     "reduce_scores",
+    "reduce_statistics",
+    "reduction_of",
     "scans_per_batch",
     "scans_to_detect",
     "taken_by",

@@ -92,13 +92,7 @@ class OutcomesMetric(CumulativeRows):
         boxes, lesions, scans = self.rows() or [torch.zeros(0, 0)] * 3
         if not len(scans):
             raise ValueError("predictions must hold at least one scan, got none")
-        matching = self.measure.matching
-        return Outcomes.from_rows(
-            (boxes, lesions, scans),
-            thresholds=matching.thresholds,
-            size_classes=matching.sizes,
-            soft=matching.kind == "soft",
-        )
+        return self.measure.of_rows((boxes, lesions, scans))
 
     def details(self) -> Any:
         """All that the measure says of these scans."""

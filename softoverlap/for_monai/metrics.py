@@ -12,7 +12,12 @@ from monai.utils.enums import MetricReduction
 from torch import Tensor
 
 from softoverlap._checks import check_boolean
-from softoverlap.for_monai.reduction import DATASET_REDUCTIONS, checked_reduction, reduce_scores
+from softoverlap.for_monai.reduction import (
+    DATASET_REDUCTIONS,
+    checked_reduction,
+    reduce_statistics,
+    reduction_of,
+)
 from softoverlap.for_monai.rows import CumulativeRows
 from softoverlap.measures import Measure
 
@@ -81,7 +86,7 @@ class MeasureMetric(CumulativeRows):
             raise TypeError(f"measure must be a measure such as SoftDice(), got {measure!r}")
         check_boolean(get_not_nans=get_not_nans)
         self.measure = measure
-        self.reduction = self._checked(reduction)
+        self.reduction = reduction_of(measure, reduction)
         self.get_not_nans = get_not_nans
         self.return_with_label = return_with_label
 
@@ -142,7 +147,7 @@ class MeasureMetric(CumulativeRows):
         Raises:
             ValueError: If nothing was collected, or the labels are not as many as the channels.
         """
-        score, counted = self._reduced(self._checked(reduction or self.reduction))
+        score, counted = self._reduced(reduction_of(self.measure, reduction or self.reduction))
         result: Any = score
         if self.return_with_label and score.ndim == 1 and self._is_per_class(reduction):
             result = dict(zip(self.class_names(len(score)), score.tolist(), strict=True))
@@ -193,20 +198,8 @@ class MeasureMetric(CumulativeRows):
             )
         return list(self.return_with_label)
 
-    def _checked(self, reduction: MetricReduction | str) -> str:
-        name = checked_reduction(reduction)
-        if name in DATASET_REDUCTIONS and not self.measure.adds_up:
-            raise ValueError(
-                f"reduction must not be one of {list(DATASET_REDUCTIONS)}, since this score is not "
-                f"formed from sums over items, got {reduction!r}"
-            )
-        return name
-
     def _reduced(self, reduction: str) -> tuple[Tensor, Tensor]:
-        statistics = self.statistics()
-        if reduction in DATASET_REDUCTIONS:
-            statistics = statistics.sum(dim=0, keepdim=True)
-        return reduce_scores(self.measure.score(statistics), reduction)
+        return reduce_statistics(self.measure, self.statistics(), reduction)
 
     def _is_per_class(self, reduction: MetricReduction | str | None) -> bool:
         chosen = checked_reduction(reduction or self.reduction)

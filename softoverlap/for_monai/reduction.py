@@ -20,6 +20,8 @@ from jaxtyping import Float
 from monai.utils.enums import MetricReduction
 from torch import Tensor
 
+from softoverlap.measures import Measure
+
 DATASET_REDUCTIONS = ("dataset", "dataset_batch")
 _OURS = {"dataset": "mean", "dataset_batch": "mean_batch", "image": "mean", "class": "class"}
 
@@ -31,6 +33,26 @@ def checked_reduction(reduction: MetricReduction | str) -> str:
     if name not in known:
         raise ValueError(f"reduction must be one of {known}, got {reduction!r}")
     return name
+
+
+def reduction_of(measure: Measure, reduction: MetricReduction | str) -> str:
+    """The reduction's name, if the measure has such a one."""
+    name = checked_reduction(reduction)
+    if name in DATASET_REDUCTIONS and not measure.adds_up:
+        raise ValueError(
+            f"reduction must not be one of {list(DATASET_REDUCTIONS)}, since this score is not "
+            f"formed from sums over items, got {reduction!r}"
+        )
+    return name
+
+
+def reduce_statistics(
+    measure: Measure, statistics: Float[Tensor, "items classes width"], reduction: str
+) -> tuple[Float[Tensor, "*reduced"], Float[Tensor, "*counted"]]:
+    """The reduced scores of what was kept of items, and how many of them counted."""
+    if reduction in DATASET_REDUCTIONS:
+        statistics = statistics.sum(dim=0, keepdim=True)
+    return reduce_scores(measure.score(statistics), reduction)
 
 
 def reduce_scores(

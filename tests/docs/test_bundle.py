@@ -10,8 +10,9 @@ import fire
 import monai.bundle
 import pytest
 
+from softoverlap import bundles
 from softoverlap.anchors import AnchorPlan
-from softoverlap.bundles import LESION_DETECTION
+from softoverlap.bundles import LESION_DETECTION, LESION_SEGMENTATION
 from softoverlap.images import write_json
 from tests.support.bundle_runs import TINY, TRAINING, curve, tiny_scans
 from tests.support.pages import page_text
@@ -29,16 +30,29 @@ def blocks(language):
 
 def commands():
     """The lines of all shell blocks, each whole, with the folder of the bundle filled in."""
-    lines = "\n".join(blocks("bash")).replace("\\\n", " ").splitlines()
-    return [line.replace("$BUNDLE", str(LESION_DETECTION)) for line in lines if line.strip()]
+    folder = None
+    for line in "\n".join(blocks("bash")).replace("\\\n", " ").splitlines():
+        named = re.match(r"BUNDLE=.* import (\w+) as ", line)
+        folder = getattr(bundles, named[1]) if named else folder
+        if line.strip():
+            yield line.replace("$BUNDLE", str(folder))
+
+
+UNET = {"patch_size": [16] * 3, "channels": [8, 8, 8], "workers": 0}
 
 
 def run_here(words):
     """A run of MONAI's command in this process, with a network and patches that are tiny."""
+    if any(str(LESION_SEGMENTATION) in word for word in words):
+        known = {} if any("inference.yaml" in word for word in words) else UNET
+        return run_with(words, known)
     infers = any("inference.yaml" in word for word in words)
     planned = any("plan.json" in word for word in words)
     left_out = ("tensorboard", *(TRAINING if infers else ()), *(("strides",) if planned else ()))
-    settings = {key: value for key, value in TINY.items() if key not in left_out}
+    return run_with(words, {key: value for key, value in TINY.items() if key not in left_out})
+
+
+def run_with(words, settings):
     tiny = [part for key, value in settings.items() for part in (f"--{key}", str(value))]
     fire.Fire({"run": monai.bundle.run}, command=[*words, *tiny, "--logging_file", "False"])
 
@@ -62,12 +76,13 @@ def test_the_commands_of_the_page_run_one_after_the_other(tmp_path, monkeypatch)
             ran.append(words)
         else:  # what another test runs under torchrun, and where the bundle is
             assert words[0] == "torchrun" or line.startswith("BUNDLE=$(python -c ")
-    assert len(ran) == 6
+    assert len(ran) == 9
     assert [row["epoch"] for row in curve(tmp_path / "runs" / "mine")] == ["1", "2", "3"]
     listed = re.findall(r"^\| `([a-z]+(?:\.[a-z]+)?)/?` \|", page_text("train.md"), re.MULTILINE)
     for name in set(listed) - ADDED - DRAWN:
         assert (tmp_path / "runs" / "mine" / name).exists(), name
     assert len(list((tmp_path / "runs" / "mine" / "boxes").iterdir())) == 8
+    assert len(list((tmp_path / "runs" / "unet" / "probabilities").iterdir())) == 8
     look, _ = blocks("python")
     scope = {}
     exec(look.replace("parser[", 'parser["workers"] = 0\nparser[', 1), scope)

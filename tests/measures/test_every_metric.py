@@ -108,11 +108,12 @@ def test_two_ranks_equal_one_process_even_if_one_saw_nothing(counts, tmp_path):
     assert done.returncode == 0, done.stderr[-4000:]
     for rank in range(2):
         gathered = torch.load(tmp_path / f"{rank}.pt")
-        assert len(gathered) == 2 * len(METRICS)
+        assert len(gathered) == 3 * len(METRICS)
         for name in METRICS:
             for value, expected in (
                 (gathered[name], alone(name)),
                 (gathered[f"{name}, one more"], alone(name, EXTRA)),
+                (gathered[f"{name}, of torchmetrics"], alone(name)),
             ):
                 torch.testing.assert_close(value, expected, rtol=0, atol=1e-12, msg=name)
 

@@ -54,6 +54,11 @@ def run_bundle(*names, **settings):
     return workflow
 
 
+def sides(spatial_shape, n=2):
+    """Voxels along each axis, of lengths of the metadata such as `8*n`."""
+    return [eval(side, {"n": n}) for side in spatial_shape]
+
+
 def curve(folder):
     """The rows of the run's table of losses and metrics."""
     return read_table(folder / "curve.csv").rows

@@ -15,6 +15,7 @@ import torch.distributed as dist
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from tests.support.metric_makers import EXTRA, METRICS, item_of
+from tests.support.torch_metrics import batch_of, metric_of
 
 
 def main(folder, counts):
@@ -34,6 +35,12 @@ def main(folder, counts):
         if rank == 0:  # what was gathered can be looked at by one rank alone
             assert torch.equal(metric.aggregate(), results[f"{name}, one more"])
             assert len(metric.get_buffer()) == sum(counts) + 1
+        of_torchmetrics = metric_of(name)
+        for number in range(first, first + counts[rank]):
+            of_torchmetrics.update(*batch_of(name, number))
+        with of_torchmetrics.sync_context():
+            results[f"{name}, of torchmetrics"] = type(of_torchmetrics).compute(of_torchmetrics)
+        assert len(of_torchmetrics.widths) == counts[rank]  # its own again
     torch.save(results, Path(folder) / f"{rank}.pt")
     dist.destroy_process_group()
 

@@ -194,12 +194,13 @@ class LoadLesionCased(Transform):
         threshold: Lowest probability inside a lesion, in (0, 1].
         lesions_key: Key of the lesions, a list of `Lesion`, for `LesionInstancesd`: those of each
             class apart, regions within regions, and boxes of a list as they are.
-        unlabelled_key: Key of the voxels that nobody has labelled.
+        unlabelled_key: Key of the voxels that nobody has labelled, or None to refuse cases with
+            such voxels, where what follows would take them for background.
 
     Raises:
         FileNotFoundError: On use, if a file does not exist.
-        ValueError: If the threshold is out of range; on use, if a file cannot be read or does not
-            fit; the message names it.
+        ValueError: If the threshold is out of range; on use, if a file cannot be read, does not
+            fit, or has voxels without label where those are refused; the message names it.
 
     Examples:
         >>> import tempfile
@@ -220,7 +221,7 @@ class LoadLesionCased(Transform):
         classes_key: str = "classes",
         threshold: float | int = 0.5,
         lesions_key: str = "lesions",
-        unlabelled_key: str = "unlabelled",
+        unlabelled_key: str | None = "unlabelled",
     ) -> None:
         check_threshold(threshold=threshold)
         self.case_key, self.image_key, self.threshold = case_key, image_key, float(threshold)
@@ -254,10 +255,17 @@ class LoadLesionCased(Transform):
         }
         others = {key: value for key, value in data.items() if key != self.case_key}
         tensors = {key: _meta_tensor(v, loaded.affine, case.image) for key, v in parts.items()}
-        unlabelled = None if loaded.ignored is None else loaded.ignored[None]
-        if unlabelled is not None:
-            unlabelled = _meta_tensor(unlabelled, loaded.affine, case.image)
-        known = {self.lesions_key: loaded.lesions, self.unlabelled_key: unlabelled}
+        unlabelled = None
+        if loaded.ignored is not None:
+            if self.unlabelled_key is None:
+                count = int(loaded.ignored.sum())
+                raise ValueError(
+                    f"{case.image} must have a label for each voxel, got {count} without"
+                )
+            unlabelled = _meta_tensor(loaded.ignored[None], loaded.affine, case.image)
+        known: dict[Hashable, Any] = {self.lesions_key: loaded.lesions}
+        if self.unlabelled_key is not None:
+            known[self.unlabelled_key] = unlabelled
         return {**others, **tensors, **known}
 
 

@@ -12,7 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from softoverlap.measures.detection.matching import Matching
-from softoverlap.measures.detection.outcomes import Outcomes
+from softoverlap.measures.detection.outcomes import Outcomes, Rows
 from softoverlap.measures.hit import Scan
 
 
@@ -36,6 +36,15 @@ class BoxMeasure(ABC):
     def statistics(self, predictions: Sequence[Scan], targets: Sequence[Scan]) -> Outcomes:
         """What hit what; the arguments are those of `compute_froc`."""
         return self.matching.outcomes(predictions, targets)
+
+    def of_rows(self, rows: Rows) -> Outcomes:
+        """The statistics whose `rows()` these are."""
+        return Outcomes.from_rows(
+            rows,
+            thresholds=self.matching.thresholds,
+            size_classes=self.matching.sizes,
+            soft=self.matching.kind == "soft",
+        )
 
     @staticmethod
     def pooled(outcomes: Outcomes | Sequence[Outcomes]) -> Outcomes:
