@@ -61,7 +61,8 @@ class Sums(NamedTuple):
 
     Args:
         sizes: Intersection, size of prediction and size of target, (3, B, C).
-        entropy: The cross entropy over classes, summed up over voxels; 0 if not asked for.
+        entropy: The cross entropy over classes, binary of one channel, summed up over voxels; 0 if
+            not asked for.
         densest: The most that the channels of a voxel's target add up to; 0 if not looked at.
     """
 
@@ -147,6 +148,9 @@ def _plain_outputs(plan: Plan, target: Tensor, input: Tensor) -> list[Tensor]:
     )
     if not plan.entropy:
         return [sizes]
+    if input.shape[1] == 1:
+        logits, truth = input.to(plan.dtype), target.to(plan.dtype)
+        return [sizes, F.binary_cross_entropy_with_logits(logits, truth, reduction="sum")]
     truth = target[:, 0].long() if plan.labels else target.to(plan.dtype)
     return [sizes, F.cross_entropy(input.to(plan.dtype), truth, reduction="sum")]
 
@@ -172,8 +176,21 @@ class _Fused(Volumes):
             raise RefusedError
         return sizes.to(self.plan.dtype), entropy.to(self.plan.dtype), self.densest
 
+    @property
+    def is_binary(self) -> bool:
+        """Whether there is one channel, which is there or not."""
+        return self.given.shape[1] == 1
+
     def cross_entropy(self, where: Where, truth: Tensor) -> Tensor:
-        """Σ s · log Σ exp z - Σ y · z of a slab; z is how far logits lie below the largest."""
+        """Σ s · log Σ exp z - Σ y · z of a slab; z is how far logits lie below the largest.
+
+        Of a single channel it is the binary one, Σ log(1 + exp z) - y · z.
+        """
+        if self.is_binary:
+            logits = self.read("logits", self.input[where])
+            into = self.room("product", truth.shape)
+            torch.ops.aten.softplus.out(logits, 1, 40, out=into)  # beyond, it is the identity
+            return _row_sums(into.addcmul_(logits, truth, value=-1)).double().sum()
         logits = self.read("logits", self.input[where])
         logits = self.below_largest(logits, out=self.room("pred", logits.shape))
         product = torch.mul(logits, truth, out=self.room("product", truth.shape))
@@ -266,8 +283,16 @@ class _Fused(Volumes):
             torch.mul(slope.sub_(total), pred, out=into)
 
     def entropy_slope(self, where: Where, pred: Tensor, truth: Tensor) -> Tensor:
-        """The derivative of the cross entropy, s · softmax - y, by the logits of a slab."""
+        """The derivative of the cross entropy, s · softmax - y, by the logits of a slab.
+
+        Of a single channel it is sigmoid - y.
+        """
         shares = pred
+        if self.is_binary:
+            if not self.prepare.sigmoid:
+                logits = self.read("logits", self.input[where])
+                shares = torch.sigmoid(logits, out=self.room("logs", logits.shape))
+            return shares.sub_(truth)
         if not self.prepare.softmax:
             logits = self.read("logits", self.input[where])
             shares = self.softmax(logits, out=self.room("logs", logits.shape))

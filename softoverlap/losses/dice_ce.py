@@ -171,12 +171,14 @@ class SoftDiceCELoss(MaskLoss):
         return entropy * counted, counted if weight is None else counted * weight
 
     def _fused(self, input: Tensor, target: Tensor) -> Sums | None:
-        """The sums of both parts in one pass, where the entropy is the plain one over classes."""
+        """The sums of both parts in one pass, where the entropy is a plain one."""
         entropy, prepare = self.cross_entropy, self.dice.prepare
         changed = entropy.weight is not None or entropy.label_smoothing
-        if changed or self.kind == "regions" or prepare.ignore_index is not None:
+        if changed or prepare.ignore_index is not None:
             return None
-        if not isinstance(input, Tensor) or input.ndim < 3 or input.shape[1] == 1:
+        if not isinstance(input, Tensor) or input.ndim < 3:
+            return None
+        if self.kind == "regions" and input.shape[1] > 1:
             return None
         return volume_sums(prepare, self.dice.form, input, target, entropy=True)
 

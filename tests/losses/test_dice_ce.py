@@ -208,3 +208,17 @@ def test_arguments_that_do_not_go_together_are_refused():
         words = f"ignore_index must be.*no channel of regions, got {index}"
         with pytest.raises(ValueError, match=words):
             loss(logits(), nested_regions())
+
+
+@pytest.mark.parametrize("options", [{"sigmoid": True}, {"sigmoid": True, "reduction": "sum"}, {}])
+def test_one_channel_by_slabs_is_the_plain_path(options, monkeypatch):
+    drawn, y = 3 * logits(1), nested_regions()[:, :1] * 0.7
+    x = (drawn if options else drawn.sigmoid()).requires_grad_()
+    loss = SoftDiceCELoss(**options)
+    assert loss._fused(x, y) is not None
+    value = loss(x, y)
+    monkeypatch.setattr(loss, "_fused", lambda *inputs: None)
+    expected = loss(x, y)
+    torch.testing.assert_close(value, expected, rtol=1e-12, atol=1e-12)
+    gradients = (torch.autograd.grad(each, x)[0] for each in (value, expected))
+    torch.testing.assert_close(*gradients, rtol=1e-9, atol=1e-12)
