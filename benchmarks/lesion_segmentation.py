@@ -30,6 +30,7 @@ import math
 import multiprocessing
 import os
 import statistics
+import textwrap
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
@@ -40,7 +41,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import numpy as np
 import torch
-from _measure import store
+from _measure import store, write_block
 from monai.networks.nets import UNet
 from monai.transforms import Compose, RandCropByPosNegLabeld, RandFlipd
 from monai.utils import set_determinism
@@ -70,6 +71,8 @@ from softoverlap.phantoms import Phantom
 
 SHAPES = Path(__file__).parents[2] / "shared/data/open_ms"
 RUNS = Path("runs") / "lesion_segmentation"
+PAGE = Path(__file__).parents[1] / "docs/lesion_losses.md"
+MARKS = "<!-- study -->\n", "<!-- end of study -->"
 PLAIN, LESIONWISE = "DiceCE", "lesion-wise"
 LOSSES: dict[str, Callable[[], nn.Module]] = {
     PLAIN: lambda: SoftDiceCELoss(sigmoid=True),
@@ -130,9 +133,10 @@ def main() -> None:
         "scores": scores_beside(runs),
         "runs": [{k: v for k, v in run.items() if k != "candidates"} for run in runs],
     }
-    print(figures["losses"], figures["scores"], sep="\n")
+    print(block(figures))
     if not options.fast:
         store("lesion_segmentation", "cpu", figures)
+        write_block(PAGE, MARKS, block(figures))
 
 
 @dataclass(frozen=True)
@@ -368,6 +372,51 @@ def scores_beside(runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         "calibration_error": float(sum(gaps) / len(hit)),
         "brier": float(np.square(probability - hit).mean()),
     }
+
+
+def block(figures: Mapping[str, Any]) -> str:
+    """What stands between the marks of the page."""
+    losses, scores = figures["losses"], figures["scores"]
+    rows = [f"| what | {PLAIN} | {LESIONWISE} | lead, 95 % interval |", "| --- " * 4 + "|"]
+    for what, one in losses.items():
+        low, high = one["interval"]
+        lead = f"{statistics.fmean(one['lead']):+.3f} ({low:+.3f} to {high:+.3f})"
+        rows.append(f"| {what} | {spread(one[PLAIN])} | {spread(one[LESIONWISE])} | {lead} |")
+    rows += ["", "| score of a lesion | CPM |", "| --- " * 2 + "|"]
+    rows += [f"| {name} | {spread(cpm)} |" for name, cpm in scores["cpm"].items()]
+    return "\n".join(rows) + f"\n\n{textwrap.fill(words(figures), 110)}\n"
+
+
+def words(figures: Mapping[str, Any]) -> str:
+    """What the run says."""
+    scores, seeds = figures["scores"], len(figures["settings"]["seeds"])
+    cpm = scores["cpm"]
+    above = {
+        name: sum(a > b for a, b in zip(cpm[CALIBRATED], cpm[name], strict=True))
+        for name in ("maximum", "mean")
+    }
+    small, dice = (
+        told(figures["losses"][what]["interval"]) for what in ("found, small", "soft Dice")
+    )
+    return (
+        f"Means over {seeds} seeds, with the lowest and the highest; found is the share with "
+        f"{FALSE_POSITIVES:g} false positive a scan, small ones have less than {SMALL:g} mm³. The "
+        f"lead of the lesion-wise loss on small lesions {small}, that in soft Dice {dice}. The CPM of the calibrated score was above that of the maximum from "
+        f"{above['maximum']} of {seeds} seeds, and above that of the mean from {above['mean']}; "
+        f"its calibration error was {scores['calibration_error']:.3f}, its Brier score "
+        f"{scores['brier']:.3f} ({scores['candidates']} candidates)."
+    )
+
+
+def told(interval: Sequence[float]) -> str:
+    """On which side of 0 an interval lies."""
+    low, high = interval
+    return "is above 0" if low > 0 else "is below 0" if high < 0 else "cannot be told from 0"
+
+
+def spread(values: Sequence[float]) -> str:
+    """The mean, with the lowest and the highest."""
+    return f"{statistics.fmean(values):.3f} ({min(values):.3f} to {max(values):.3f})"
 
 
 if __name__ == "__main__":
