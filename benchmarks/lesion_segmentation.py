@@ -401,7 +401,8 @@ def words(figures: Mapping[str, Any]) -> str:
     return (
         f"Means over {seeds} seeds, with the lowest and the highest; found is the share with "
         f"{FALSE_POSITIVES:g} false positive a scan, small ones have less than {SMALL:g} mm³. The "
-        f"lead of the lesion-wise loss on small lesions {small}, that in soft Dice {dice}. The CPM of the calibrated score was above that of the maximum from "
+        f"lead of the lesion-wise loss on small lesions {small}, that in soft Dice {dice}. "
+        f"The CPM of the calibrated score was above that of the maximum from "
         f"{above['maximum']} of {seeds} seeds, and above that of the mean from {above['mean']}; "
         f"its calibration error was {scores['calibration_error']:.3f}, its Brier score "
         f"{scores['brier']:.3f} ({scores['candidates']} candidates)."

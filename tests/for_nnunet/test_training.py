@@ -168,8 +168,9 @@ def test_the_final_dice_is_that_of_all_raters(here):
 
 
 @pytest.mark.slow
-def test_the_page_scores_the_predictions(here):
-    assert len((here / "results/cases.csv").read_text().splitlines()) == 3
+@pytest.mark.parametrize("folder", ["results", "lesion_results"])
+def test_the_page_scores_the_predictions(here, folder):
+    assert len((here / folder / "cases.csv").read_text().splitlines()) == 3
 
 
 def test_one_file_of_a_unique_name_hands_the_trainers_on():
