@@ -56,7 +56,7 @@ class LesionCalibration:
 
     The probability is 1 / (1 + exp(−z)), z = bias + Σ weight · s(score), and rises with each score.
     Of a score whose `range` is (0, 1), s is its log odds, log((x + ε) / (1 − x + ε)) with ε = 1e-4;
-    of others, such as masses, which span several powers of ten, sign(x) · log(1 + |x|).
+    of others, such as masses, which span several powers of ten, `sign(x) · log(1 + |x|)`.
 
     How good it is on patients that it has not seen is kept with it: each candidate's probability
     by the fit without the candidate's fold of patients.
