@@ -9,9 +9,10 @@ of the phantoms' own. They share starts, scans, patches, steps and optimiser; th
   beside the same of the whole patch.
 
 Patients are split: training, validation, test. Lesions are cut at a probability of 0.3, whatever
-the loss, and scored by their highest. What counts is the share of lesions below 30 mm³ that are
-found with 1 false positive a scan (box IoU of at least 0.1), beside the mean soft Dice of the test
-scans: the losses' difference from each seed, with the 95 % interval of its mean (Student's t).
+the loss. What counts is the share of lesions below 30 mm³ that are found with 1 false positive a
+scan (box IoU of at least 0.1), beside the mean soft Dice of the test scans: the losses' difference
+from each seed, with the 95 % interval of its mean (Student's t). Lesions are ranked by the
+calibrated score, since the highest probability ties at 1, and by the highest probability too.
 
 The scores of lesions are compared on the U-Nets of the first loss: highest probability, mean, mass
 above the background, Dice with the halo, and the calibrated score of the first and the last, as
@@ -85,6 +86,8 @@ SCORES = {
     "halo Dice": HaloDice(),
 }
 CALIBRATED, BINS = "calibrated", 10
+RANKED = CALIBRATED, "maximum"
+SMALL_FOUND = f"found, small, by {CALIBRATED}"
 OF_THEM = "maximum", "halo Dice"  # what `softoverlap calibrate` takes
 SMALL, FALSE_POSITIVES = 30.0, 1.0  # mm³, a scan
 SMALL_ONES = f"<{SMALL:g} mm³"
@@ -259,14 +262,15 @@ def judged(
     scored = dict(zip(SCORES, unseen.features.unbind(1), strict=True))
     scored[CALIBRATED] = calibration.probabilities(unseen.features[:, kept])
     small = BoxFROC(fp_rates=(FALSE_POSITIVES,), size_edges=(SMALL,), size_of="mask", spacing=1.0)
-    curve = small.details(unseen.statistics(small, scored["maximum"]))
-    curves = {"all": curve, "small": curve.per_size[SMALL_ONES]}
+    curves = {name: small.details(unseen.statistics(small, scored[name])) for name in RANKED}
     return {
         "loss": loss,
         "seed": seed,
         "soft_dice": unseen.soft_dice,
-        "found": {name: one.sensitivity[0] for name, one in curves.items()},
-        "lesions": {name: one.lesions for name, one in curves.items()},
+        "found": {
+            name: {"all": one.sensitivity[0], "small": one.per_size[SMALL_ONES].sensitivity[0]}
+            for name, one in curves.items()
+        },
         "cpm": {
             name: BoxFROC().value(unseen.statistics(BoxFROC(), scores))
             for name, scores in scored.items()
@@ -310,7 +314,7 @@ class Found:
             )
             targets.append(lesion_target(scan.lesions))
             outcome = match_scan(prediction(boxes[-1], torch.ones(len(candidates))), targets[-1])
-            hits += (outcome.outcome[:, 0, 0] >= 0).tolist()  # a second box on a lesion is one too
+            hits += (outcome.outcome[:, 0, 0] >= 0).tolist()  # a second box on a lesion hits, too
             score = compute_soft_dice(probabilities[None, None], scan.mask[None, None])
             dice.append(float(score))
         return cls(
@@ -336,12 +340,15 @@ def prediction(boxes: Tensor, scores: Tensor) -> dict[str, Tensor]:
 
 def losses_beside(runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """The lead of the lesion-wise loss from each seed, and the interval of its mean."""
-    sides = {
-        "found, small": lambda run: run["found"]["small"],
-        "found, all": lambda run: run["found"]["all"],
-        "soft Dice": lambda run: run["soft_dice"],
-        "CPM": lambda run: run["cpm"]["maximum"],
+    sides: dict[str, Callable[[Mapping[str, Any]], float]] = {
+        "soft Dice": lambda run: run["soft_dice"]
     }
+    for name in RANKED:
+        sides |= {
+            f"found, small, by {name}": lambda run, name=name: run["found"][name]["small"],
+            f"found, all, by {name}": lambda run, name=name: run["found"][name]["all"],
+            f"CPM by {name}": lambda run, name=name: run["cpm"][name],
+        }
     made = {}
     for what, read in sides.items():
         plain, ours = ([read(run) for run in runs if run["loss"] == loss] for loss in LOSSES)
@@ -371,6 +378,7 @@ def scores_beside(runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         "candidates": len(hit),
         "calibration_error": float(sum(gaps) / len(hit)),
         "brier": float(np.square(probability - hit).mean()),
+        "brier_of_a_constant": float(hit.mean() * (1 - hit.mean())),
     }
 
 
@@ -395,9 +403,7 @@ def words(figures: Mapping[str, Any]) -> str:
         name: sum(a > b for a, b in zip(cpm[CALIBRATED], cpm[name], strict=True))
         for name in ("maximum", "mean")
     }
-    small, dice = (
-        told(figures["losses"][what]["interval"]) for what in ("found, small", "soft Dice")
-    )
+    small, dice = (told(figures["losses"][what]["interval"]) for what in (SMALL_FOUND, "soft Dice"))
     return (
         f"Means over {seeds} seeds, with the lowest and the highest; found is the share with "
         f"{FALSE_POSITIVES:g} false positive a scan, small ones have less than {SMALL:g} mm³. The "
@@ -405,7 +411,8 @@ def words(figures: Mapping[str, Any]) -> str:
         f"The CPM of the calibrated score was above that of the maximum from "
         f"{above['maximum']} of {seeds} seeds, and above that of the mean from {above['mean']}; "
         f"its calibration error was {scores['calibration_error']:.3f}, its Brier score "
-        f"{scores['brier']:.3f} ({scores['candidates']} candidates)."
+        f"{scores['brier']:.3f}, where the share of hits for all alike has "
+        f"{scores['brier_of_a_constant']:.3f} ({scores['candidates']} candidates)."
     )
 
 

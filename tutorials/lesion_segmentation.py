@@ -410,7 +410,8 @@ for scan in held_out:
         for kind in kinds.values()
     ]
     rows.append(torch.stack([one.scores for one in each], dim=1))
-    hits.append(match_scan(each[0].prediction, scan_target(case)).outcome[:, 0, 0] == 1)
+    outcome = match_scan(each[0].prediction, scan_target(case)).outcome[:, 0, 0]
+    hits.append(outcome >= 0)  # a second box on a lesion hits, too
     patients += [scan["patient"]] * len(rows[-1])
 rows, hits = torch.cat(rows), torch.cat(hits)
 print(f"{len(hits)} candidates in {len(held_out)} scans held out, {int(hits.sum())} of them hits")

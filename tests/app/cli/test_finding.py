@@ -112,11 +112,11 @@ def test_an_interrupted_detection_keeps_what_is_done_and_says_so(
     find, output = files.detect, tmp_path / "found"
     calls = []
 
-    def interrupted(model, image):
+    def interrupted(model, image, **options):
         calls.append(image)
         if len(calls) == 2:
             raise KeyboardInterrupt
-        return find(model, image)
+        return find(model, image, **options)
 
     monkeypatch.setattr(files, "detect", interrupted)
     text = run("detect", checkpoint, data, "--output", output, "--device", "cpu", status=130)

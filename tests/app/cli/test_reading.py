@@ -17,7 +17,10 @@ from softoverlap.app.cohort import ProcessPool, ScorePair, score_cohort
 from softoverlap.images import read_limits, save_nifti
 from tests.support.itk_headers import meta, nrrd
 
-READING = ("boxes", "convert", "detect", "fuse", "inspect", "plan", "report", "score", "train")
+READING = (
+    *("calibrate", "convert", "detect", "fuse", "inspect", "lesions", "plan", "report", "score"),
+    "train",
+)
 
 
 def run(*arguments):
