@@ -3,22 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import get_args
 
 import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
-from softoverlap._checks import check_positive, check_rank, check_tensors, check_weight
+from softoverlap._checks import (
+    check_positive,
+    check_rank,
+    check_tensors,
+    check_weight,
+    refusal,
+    should_validate,
+)
 from softoverlap._types import Masks, Targets, plain
 from softoverlap.lesion_losses.regions import LesionCells, OthersMasked
-from softoverlap.lesion_losses.sums import Picked, RegionSums, image_entropy, region_sums
-from softoverlap.losses import MaskLoss, SoftDiceCELoss, SoftDiceLoss, SoftTverskyLoss
+from softoverlap.lesion_losses.sums import (
+    Picked,
+    RegionLoss,
+    RegionSums,
+    image_entropy,
+    region_sums,
+)
+from softoverlap.losses import SoftDiceCELoss
 
 Regions = Shaped[Tensor, "batch region_channel *spatial"]
 PerRegion = Float[Tensor, "batch regions channel"]
 LesionWeight = Callable[[Tensor, Tensor], Tensor]
 _MOST = 1 << 20  # regions of a channel: their numbers are looked up in a table
-_TAKEN = SoftDiceLoss, SoftTverskyLoss, SoftDiceCELoss  # an IoU is a kind of the first
 
 
 def weigh_by_volume(size: PerRegion, peak: PerRegion) -> PerRegion:
@@ -82,19 +95,22 @@ class LesionwiseSoftLoss(nn.Module):
 
     Args:
         loss: `SoftDiceLoss`, `SoftIoULoss`, `SoftTverskyLoss` or `SoftDiceCELoss`, which has the
-            activation and all else that is said of inputs; `reduction="mean"`.
+            activation and all else that is said of inputs; `reduction="mean"`, and no `other_act`,
+            which would see voxels in a row, without their place.
         view: Where a lesion is judged: `LesionCells(reach)` or `OthersMasked()`.
-        weight: Weight of each lesion, from its size in voxels and its highest probability, both of
+        weight: Weight of each lesion, from Σ target in voxels and its highest probability, both of
             shape (B, regions, C): `weigh_by_volume`, `weigh_by_existence` or another function, at
-            least 0; None for all alike.
+            least 0 and finite where there is a lesion; None for all alike.
         lambda_lesions: Weight of the lesions' part, at least 0.
         lambda_global: Weight of the whole image, at least 0.
-        lambda_false: Weight of false lesions, at least 0.
+        lambda_false: Weight of false lesions, at least 0; 0 unless `loss` sums up minima.
         false_volume: Mass in voxels at which a false lesion costs log 2, above 0.
 
     Raises:
         TypeError: If `loss` is none of these, or `view` none of the two.
-        ValueError: If an argument is out of range.
+        ValueError: If an argument is out of range, `loss` has an `other_act` or another reduction,
+            or `lambda_false` is above 0 and `loss` has `squared_pred` or `intersection="product"`,
+            with which a soft target itself would have a false mass.
 
     References:
         Bouteille et al., CC-DiceCE, https://arxiv.org/abs/2511.17146
@@ -114,7 +130,7 @@ class LesionwiseSoftLoss(nn.Module):
 
     def __init__(
         self,
-        loss: MaskLoss,
+        loss: RegionLoss,
         view: LesionCells | OthersMasked = LesionCells(),  # noqa: B008 (frozen)
         weight: LesionWeight | None = None,
         *,
@@ -124,17 +140,22 @@ class LesionwiseSoftLoss(nn.Module):
         false_volume: float | int = 100.0,
     ) -> None:
         super().__init__()
-        if not isinstance(loss, _TAKEN):
-            expected = ", ".join(kind.__name__ for kind in _TAKEN)
+        if not isinstance(loss, RegionLoss):
+            expected = ", ".join(kind.__name__ for kind in get_args(RegionLoss))
             raise TypeError(f"loss must be one of {expected}, got {type(loss).__name__}")
         if not isinstance(view, LesionCells | OthersMasked):
             raise TypeError(f"view must be LesionCells or OthersMasked, got {type(view).__name__}")
         if loss.overlap.reduction != "mean":
             raise ValueError(f"loss must have reduction='mean', got {loss.overlap.reduction!r}")
+        if loss.overlap.prepare.other_act is not None:
+            raise ValueError(f"loss must have no other_act, got {loss.overlap.prepare.other_act!r}")
         check_weight(
             lambda_lesions=lambda_lesions, lambda_global=lambda_global, lambda_false=lambda_false
         )
         check_positive(false_volume=false_volume)
+        if lambda_false and loss.overlap.form != "min":
+            expected = 'must be 0 unless loss has intersection="min" and no squared_pred'
+            raise refusal("lambda_false", f"{expected}, got {lambda_false}")
         self.loss, self.view, self.weight = loss, view, weight
         self.lambda_lesions, self.lambda_global = lambda_lesions, lambda_global
         self.lambda_false, self.false_volume = lambda_false, false_volume
@@ -215,10 +236,15 @@ class LesionwiseSoftLoss(nn.Module):
 
     def _weights(self, own: RegionSums, there: Tensor) -> PerRegion:
         """The weight of each lesion, 0 where there is none."""
-        size = own.sizes[2].detach()
         if self.weight is None:
-            return there.to(size.dtype)
-        return torch.where(there, self.weight(size, own.peaks()), 0)
+            return there.to(own.sizes.dtype)
+        weight = torch.where(there, self.weight(*own.size_and_peak()), 0)
+        if should_validate(self.loss.overlap.prepare.validate, weight):
+            wrong = weight[~((weight >= 0) & weight.isfinite())]
+            if wrong.numel():
+                expected = "must be at least 0 and finite for each lesion"
+                raise refusal("weight", f"{expected}, got {wrong[0].item():g}")
+        return weight
 
     def _mean(self, loss: PerRegion, weight: PerRegion) -> Float[Tensor, ""]:
         """The mean over lesions by weight, then over the items and channels that have any."""

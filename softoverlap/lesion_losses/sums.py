@@ -12,7 +12,9 @@ from torch import Tensor
 from softoverlap import masks
 from softoverlap._autograd import is_batched
 from softoverlap._types import plain
-from softoverlap.losses import MaskLoss, SoftDiceCELoss
+from softoverlap.losses import SoftDiceCELoss, SoftDiceLoss, SoftTverskyLoss
+
+RegionLoss = SoftDiceLoss | SoftTverskyLoss | SoftDiceCELoss  # an IoU is a kind of the first
 
 
 class RegionSums(NamedTuple):
@@ -22,13 +24,13 @@ class RegionSums(NamedTuple):
         sizes: Intersection, size of prediction and size of target, shape (3, B, R, C).
         entropy: The cross entropy summed up over voxels, shape (B, R, C); 0 of a loss without one.
         counts: How much voxels count in its mean, same shape.
-        peaks: The highest probability of the target, same shape, found when it is asked for.
+        size_and_peak: Σ target and its highest probability, same shapes, found when asked for.
     """
 
     sizes: Tensor
     entropy: Tensor
     counts: Tensor
-    peaks: Callable[[], Tensor]
+    size_and_peak: Callable[[], tuple[Tensor, Tensor]]
 
 
 class Picked:
@@ -112,7 +114,7 @@ class _Beside(torch.autograd.Function):
         return whole.view(-1).index_add_(0, index, picked).view(whole.shape), None
 
 
-def region_sums(loss: MaskLoss, picked: Picked, logits: Tensor, target: Tensor) -> RegionSums:
+def region_sums(loss: RegionLoss, picked: Picked, logits: Tensor, target: Tensor) -> RegionSums:
     """The sums of each region from 1 on, with a gradient to the logits; those of 0 are not told.
 
     Args:
@@ -137,7 +139,12 @@ def region_sums(loss: MaskLoss, picked: Picked, logits: Tensor, target: Tensor) 
         each, weight = loss.entropies(logits, labels, pred.dtype)
         counts = picked.counts() if weight is None else picked.totals(weight)
         entropy, counts = picked.totals(each), counts.to(each.dtype)
-    return RegionSums(sizes, entropy, counts, lambda: picked.peaks(truth.detach()))
+
+    def size_and_peak() -> tuple[Tensor, Tensor]:
+        size = picked.totals(truth) if form == "squared" else sizes[2]
+        return size.detach(), picked.peaks(truth.detach())
+
+    return RegionSums(sizes, entropy, counts, size_and_peak)
 
 
 def image_entropy(

@@ -11,7 +11,7 @@ from torch import Tensor
 from softoverlap._types import Masks, Targets
 from softoverlap.losses.inputs import Preparation
 from softoverlap.losses.masks import MaskLoss
-from softoverlap.losses.reduction import reduce
+from softoverlap.losses.reduction import reduce, reduction_name
 
 _EMPTY = 0.01  # voxels; a bin that holds less has no mean worth the name
 
@@ -65,11 +65,10 @@ class SoftCalibrationLoss(MaskLoss):
             raise TypeError(f"num_bins must be an integer, got {type(num_bins).__name__}")
         if num_bins < 2:
             raise ValueError(f"num_bins must be at least 2, got {num_bins}")
-        prepare = Preparation(
+        self.prepare = Preparation(
             include_background, to_onehot_y, sigmoid, softmax, other_act, None, validate
         )
-        self._settle(prepare, "min", reduction, (0.0, 0.0), False)
-        self.num_bins = num_bins
+        self.reduction, self.num_bins = reduction_name(reduction), num_bins
 
     def extra_repr(self) -> str:
         """What `print` shows of the settings."""

@@ -123,7 +123,7 @@ class SoftDiceCELoss(MaskLoss):
         self.lambda_dice, self.lambda_ce = lambda_dice, lambda_ce
 
     @property
-    def overlap(self) -> MaskLoss:
+    def overlap(self) -> SoftDiceLoss:
         """The part of the loss that is one minus an overlap."""
         return self.dice
 

@@ -12,14 +12,14 @@ from softoverlap import scores
 from softoverlap._autograd import widened
 from softoverlap._checks import check_boolean, check_choice
 from softoverlap.losses.inputs import Preparation
-from softoverlap.losses.masks import MaskLoss, form_of
+from softoverlap.losses.masks import MaskLoss, OverlapLoss, form_of
 from softoverlap.losses.reduction import reduce
 
 _POWERS = {"square": 2, "simple": 1, "uniform": 0}
 _MOST = 1e150  # whose square is a number
 
 
-class SoftGeneralizedDiceLoss(MaskLoss):
+class SoftGeneralizedDiceLoss(MaskLoss, OverlapLoss):
     """1 - generalised soft Dice, in place of MONAI's `GeneralizedDiceLoss`.
 
     Intersections and sizes of an item's channels are added up before the ratio is formed, each

@@ -28,7 +28,7 @@ PerChannel = Float[Tensor, "*channels"]
 
 
 class MaskLoss(Family, nn.Module):
-    """One minus an overlap of soft masks; use one of its subclasses.
+    """A loss of soft masks: what its arguments mean; use one of its subclasses.
 
     Args:
         include_background: Whether channel 0 counts.
@@ -60,6 +60,10 @@ class MaskLoss(Family, nn.Module):
             `intersection`.
     """
 
+
+class OverlapLoss(nn.Module):
+    """One minus an overlap, from the intersection and both sizes of each item and channel."""
+
     ratio: Callable[..., Tensor]
     class_weight: Tensor | None
     keeps_axes = False  # whether an unreduced loss has the masks' spatial axes, of one voxel each
@@ -82,7 +86,7 @@ class MaskLoss(Family, nn.Module):
         self.register_buffer("class_weight", weight)
 
     @property
-    def overlap(self) -> MaskLoss:
+    def overlap(self) -> OverlapLoss:
         """The part of the loss that is one minus an overlap."""
         return self
 
@@ -144,7 +148,7 @@ class MaskLoss(Family, nn.Module):
         return loss * channel_weights(self.class_weight, loss)
 
 
-class SoftDiceLoss(MaskLoss):
+class SoftDiceLoss(MaskLoss, OverlapLoss):
     """1 - soft Dice, in place of MONAI's `DiceLoss`.
 
     `1 - (2 · intersection + smooth_nr) / (size + size + smooth_dr)` for each item and channel. On
@@ -222,7 +226,7 @@ class SoftIoULoss(SoftDiceLoss):
     )
 
 
-class SoftTverskyLoss(MaskLoss):
+class SoftTverskyLoss(MaskLoss, OverlapLoss):
     """1 - soft Tversky index, in place of MONAI's `TverskyLoss`.
 
     Args:

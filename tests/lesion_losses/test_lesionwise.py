@@ -213,6 +213,24 @@ def test_false_lesions_cost_what_their_mass_says_with_or_without_true_ones():
     torch.testing.assert_close(loss(pred - target, 0 * target), expected)
 
 
+def test_the_size_of_a_lesion_is_the_sum_of_its_target_in_every_form():
+    target, seen = torch.full((1, 1, 6), 0.5), []
+    for options in ({}, {"intersection": "product"}, {"squared_pred": True}):
+        part = SoftDiceLoss(**options)
+        LesionwiseSoftLoss(part, weight=lambda size, peak: seen.append(size) or size)(
+            target, target
+        )
+    assert [size[0, 1, 0].item() for size in seen] == [3, 3, 3]
+
+
+def test_a_weight_has_only_to_make_sense_where_there_is_a_lesion():
+    logits, target = drawn(2, 1, *SHAPE), lesions(2, 1)
+    target[1] = 0
+    part = SoftDiceLoss(sigmoid=True)
+    loss = LesionwiseSoftLoss(part, weight=lambda size, peak: 1 / size)
+    assert loss(logits, target).isfinite()
+
+
 def test_a_lesion_that_a_patch_cuts_is_what_is_left_of_it():
     target = lesions(1, 1)
     regions = LesionCells(2).regions(target)
@@ -303,3 +321,29 @@ def test_settings_and_regions_that_do_not_fit_are_refused():
     for wrong in (target - 1, target / 2):
         with pytest.raises(ValueError, match="regions must hold whole numbers from 0"):
             loss(target, target, wrong)
+
+
+@pytest.mark.bad_input
+@pytest.mark.parametrize("options", [{"squared_pred": True}, {"intersection": "product"}])
+@pytest.mark.parametrize("make", [SoftDiceLoss, SoftDiceCELoss])
+def test_false_lesions_are_told_by_minima_alone(make, options):
+    with pytest.raises(ValueError, match="lambda_false must be 0 unless .*, got 0.1"):
+        LesionwiseSoftLoss(make(**options), lambda_false=0.1)
+
+
+@pytest.mark.bad_input
+def test_an_activation_that_may_look_at_places_is_refused():
+    with pytest.raises(ValueError, match="loss must have no other_act, got <"):
+        LesionwiseSoftLoss(SoftDiceLoss(other_act=lambda x: x / x.amax(dim=2, keepdim=True)))
+
+
+@pytest.mark.bad_input
+@pytest.mark.parametrize("value", [-1.0, float("nan"), float("inf")])
+def test_a_weight_that_would_drop_lesions_is_refused_where_values_are_looked_at(value):
+    target = lesions(1, 1)
+    for validate in (None, True):
+        part = SoftDiceLoss(validate=validate)
+        loss = LesionwiseSoftLoss(part, weight=lambda size, peak: torch.full_like(size, value))
+        with pytest.raises(ValueError, match=f"weight must be at least 0 and .*, got {value:g}"):
+            loss(target, target)
+    LesionwiseSoftLoss(SoftDiceLoss(validate=False), weight=loss.weight)(target, target)

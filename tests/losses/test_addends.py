@@ -9,7 +9,12 @@ import pytest
 import torch
 from hypothesis import given, settings, strategies as st
 
-from softoverlap.losses import SoftCalibrationLoss, SoftDiceFocalLoss, SoftGeneralizedDiceLoss
+from softoverlap.losses import (
+    MaskLoss,
+    SoftCalibrationLoss,
+    SoftDiceFocalLoss,
+    SoftGeneralizedDiceLoss,
+)
 from softoverlap.measures import CalibrationError
 from tests.support.reference_lesionwise import reference_soft_calibration
 
@@ -152,6 +157,13 @@ def test_calibration_says_how_sure_to_be_not_where():
     flat = loss(torch.full_like(target, 0.3), target)
     assert flat.item() == pytest.approx(0, abs=1e-6)
     assert loss(torch.full_like(target, 0.6), target) > 0.25
+
+
+def test_a_loss_that_is_no_overlap_does_not_pass_for_one():
+    for loss in (SoftCalibrationLoss(), SoftDiceFocalLoss()):
+        assert isinstance(loss, MaskLoss)
+        for name in ("overlap", "with_sums", "of_sums", "unreduced"):
+            assert not hasattr(loss, name)
 
 
 @pytest.mark.bad_input
