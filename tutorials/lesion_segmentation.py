@@ -79,6 +79,7 @@ size = sizes[setting]
 import platform
 import tempfile
 import time
+import warnings
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -273,7 +274,7 @@ def trained(loss, **how):
     )
     trainer.add_event_handler(
         monai.engines.utils.IterationEvents.LOSS_COMPLETED,
-        lambda engine: losses.append(float(engine.state.output["loss"])),
+        lambda engine: losses.append(engine.state.output["loss"].item()),
     )
     trainer.run()
     return network.eval(), losses
@@ -288,10 +289,13 @@ arms = {
     },
 }
 networks, losses = {}, {}
-for name, arm in arms.items():
-    start = time.time()
-    networks[name], losses[name] = trained(**arm)
-    print(f"{name}: {len(losses[name])} steps in {time.time() - start:.0f} s")
+with warnings.catch_warnings(record=True) as told:
+    for name, arm in arms.items():
+        start = time.time()
+        networks[name], losses[name] = trained(**arm)
+        print(f"{name}: {len(losses[name])} steps in {time.time() - start:.0f} s")
+for words in sorted({str(one.message) for one in told if one.category is UserWarning}):
+    print("warning:", words)
 
 # %%
 figure, panel = plt.subplots(figsize=(5, 3), layout="constrained")
