@@ -86,14 +86,18 @@ def grid_file(path: Path) -> Path:
     )
 
 
-def load_nnunet_map(path: Path, *, label: int | None = None) -> Volume:
+def load_nnunet_map(path: Path, *, label: int | None = None, regions: bool = True) -> Volume:
     """The probabilities of one class, or of all but the background, on the segmentation's grid.
+
+    A map that is turned is refused, as it disagrees with the segmentation; an empty segmentation
+    cannot show it.
 
     Args:
         path: `case.npz`, with the segmentation beside it.
         label: The class by its number in label maps; of regions, which do not add up to 1, the
             number of the region in the order of the channels, from 1. None for all classes but the
             background together, or the only region.
+        regions: Whether the label may be that of a region; not where it is a truth's value too.
 
     Returns:
         Probabilities, float32, shape (D, H, W), with the affine of the segmentation.
@@ -101,7 +105,8 @@ def load_nnunet_map(path: Path, *, label: int | None = None) -> Volume:
     Raises:
         FileNotFoundError: If the map or the segmentation beside it does not exist.
         ValueError: If the file cannot be read, holds other than finite probabilities, lies on
-            another grid than the segmentation or disagrees with it, or there is no such class.
+            another grid than the segmentation or disagrees with it, there is no such class, or the
+            label is of a region where it may not.
 
     Examples:
         >>> import tempfile
@@ -133,6 +138,13 @@ def load_nnunet_map(path: Path, *, label: int | None = None) -> Volume:
         raise ValueError(f"{path} must hold probabilities in [0, 1], got others")
     classes = len(channels) > 1 and bool((np.abs(channels.sum(axis=0) - 1) < _ONE).all())
     _check_agree(channels, segmentation, classes, (path, beside))
+    if label is not None and not (classes or regions):
+        raise refusal(
+            "label",
+            f"must be left out for {path}, whose channels do not add up to 1, as regions do: there "
+            "it is a place, in the truth a value. Give truths of the region alone, with "
+            "`truth_values=probabilities`",
+        )
     chosen = _chosen(channels, classes, label, path)
     values = np.ascontiguousarray(chosen, dtype=np.float32).clip(0, 1)
     return Volume(torch.from_numpy(values), segmentation.affine)

@@ -1,7 +1,8 @@
 """A calibrated score: how probably a lesion is a hit, from two or more scores of it.
 
 It is a logistic regression whose weights are all above 0: a lesion with a higher score of one kind,
-all else equal, never has the same probability, so that no plateau of equal scores lowers FROC.
+all else equal, never has the same probability, but for rounding near 0 and 1, so that no plateau of
+equal scores lowers FROC.
 """
 
 from __future__ import annotations
@@ -19,10 +20,12 @@ from torch import Tensor
 
 from softoverlap._checks import (
     check_boolean,
+    check_choice,
     check_finite,
     check_number,
     check_tensors,
     check_threshold,
+    check_weight,
     check_within,
     refusal,
 )
@@ -35,7 +38,7 @@ from softoverlap.lesions.candidates import (
     MaxProbability,
     MeanProbability,
 )
-from softoverlap.lesions.components import check_low
+from softoverlap.lesions.components import CONNECTIVITIES, check_low
 from softoverlap.lesions.logistic import binned_error, fitted, out_of_fold
 
 VERSION = 1
@@ -69,6 +72,8 @@ class LesionCalibration:
         bias: What is added.
         out_of_fold: For each candidate the probability by the fit without its patient.
         hits: Whether it was a hit.
+        connectivity: The connectivity of the candidates, as of `lesion_candidates`.
+        min_mm3: Their smallest volume, in mm³.
 
     Raises:
         TypeError: If a number is none, or a score cannot be called.
@@ -97,6 +102,8 @@ class LesionCalibration:
     bias: float
     out_of_fold: tuple[float, ...]
     hits: tuple[bool, ...]
+    connectivity: int = 26
+    min_mm3: float = 0.0
 
     def __post_init__(self) -> None:
         _check_scores(self.scores)
@@ -105,6 +112,8 @@ class LesionCalibration:
             raise refusal("weights", f"must be as many as `scores=`, got {counts}")
         check_threshold(threshold=self.threshold)
         check_low(self.low, self.threshold)
+        check_choice("connectivity", self.connectivity, CONNECTIVITIES)
+        check_weight(min_mm3=self.min_mm3)
         _check_finite("weights", self.weights)
         _check_finite("bias", [self.bias])
         if min(self.weights) <= 0:
@@ -127,6 +136,8 @@ class LesionCalibration:
         scores: Sequence[LesionScore],
         threshold: float | int,
         low: float | int | None = None,
+        connectivity: int = 26,
+        min_mm3: float | int = 0.0,
     ) -> LesionCalibration:
         """Fit it to the candidates of validation scans, those that are no lesion included.
 
@@ -141,6 +152,8 @@ class LesionCalibration:
             scores: What made the columns.
             threshold: The threshold of the candidates.
             low: Their lower threshold, or None.
+            connectivity: Their connectivity.
+            min_mm3: Their smallest volume, in mm³.
 
         Returns:
             The calibration, with the probabilities of each candidate by a fit without its patient.
@@ -171,6 +184,8 @@ class LesionCalibration:
             bias=bias,
             out_of_fold=tuple(out_of_fold(rows, found, patients).tolist()),
             hits=tuple(found.tolist()),
+            connectivity=connectivity,
+            min_mm3=float(min_mm3),
         )
 
     def __call__(self, candidate: LesionCandidate) -> float:
@@ -189,6 +204,12 @@ class LesionCalibration:
     def brier(self) -> float:
         """Brier score of the probabilities out of fold: mean squared error, lower is better."""
         return float(np.square(np.array(self.out_of_fold) - np.array(self.hits)).mean())
+
+    @property
+    def constant_brier(self) -> float:
+        """Brier score of a constant, the share p of hits: p (1 − p), to compare `brier` with."""
+        share = float(np.mean(self.hits))
+        return share * (1 - share)
 
     @property
     def calibration_error(self) -> float:

@@ -17,7 +17,12 @@ from jaxtyping import Float64, Shaped
 from torch import Tensor
 
 from softoverlap import scores
-from softoverlap._checks import check_positive, check_probabilities, check_threshold
+from softoverlap._checks import (
+    check_positive,
+    check_probabilities,
+    check_threshold,
+    check_weight,
+)
 from softoverlap._types import plain
 from softoverlap.lesion import Lesion
 from softoverlap.lesions.components import check_low, labelled_lesions
@@ -40,7 +45,8 @@ class LesionCandidate:
         lesion: Its box, soft crop, centre and volume.
         number: Its number in `components`, from 1.
         probabilities: The whole map, shape (*spatial).
-        components: For each voxel the number of its component, 0 for none, shape (*spatial).
+        components: For each voxel the number of its component, 0 for none, shape (*spatial); those
+            too small to be a candidate have numbers too.
         spacing: Edges of a voxel in mm, one for each axis.
 
     Examples:
@@ -145,6 +151,7 @@ def lesion_candidates(
     check_probabilities(probabilities=probabilities, validate=True)
     check_threshold(threshold=threshold)
     check_low(low, threshold)
+    check_weight(min_mm3=min_mm3)
     lowest = threshold if low is None else low
     lesions, maps = labelled_lesions(
         probabilities,
@@ -153,14 +160,14 @@ def lesion_candidates(
         low=low,
         halo=min(SOFT_EDGE, lowest),
         connectivity=connectivity,
-        min_mm3=min_mm3,
-    )
+    )  # without min_mm3: small components are no background of others either
     values = plain(probabilities).detach().cpu()
     array = (values.float() if values.dtype == torch.bfloat16 else values).numpy()
     edges = tuple(map(float, spacing))
     return [
         LesionCandidate(lesion, number, array, maps.core, edges)
         for number, lesion in enumerate(lesions, start=1)
+        if lesion.volume_mm3 >= min_mm3
     ]
 
 

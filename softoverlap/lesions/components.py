@@ -30,6 +30,9 @@ from softoverlap.lesions.nearest import share_out, slabs
 _STEPS = {1: {2: 1, 26: 1}, 2: {4: 1, 8: 2, 26: 2}, 3: {6: 1, 18: 2, 26: 3}}
 """Number of axes in which neighbours may differ, by dimension and connectivity."""
 
+CONNECTIVITIES = sorted({count for counts in _STEPS.values() for count in counts})
+"""Those of one to three axes."""
+
 
 def lesions_from_mask(
     mask: Shaped[Tensor, "*spatial"],

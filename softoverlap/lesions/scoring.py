@@ -68,7 +68,7 @@ def lesion_scores(
             `MassAboveBackground()`, `HaloDice()`, or any callable that takes a `LesionCandidate`
             and returns a finite number, the higher the surer.
         calibration: In its place, the probability that the lesion is a hit, as fitted to lesions of
-            validation scans at this threshold.
+            validation scans at this threshold, of any size and with all neighbours.
 
     Returns:
         The lesions in the order of their first voxel, on the map's device.
@@ -76,8 +76,8 @@ def lesion_scores(
     Raises:
         TypeError: If the map is not a tensor of real numbers, or spacing one number.
         ValueError: If a shape, the spacing or a threshold is wrong, a probability is NaN or lies
-            outside [0, 1], both score and calibration are given, the calibration is of another
-            threshold, or a score is not finite.
+            outside [0, 1], both score and calibration are given, the calibration is of lesions
+            cut otherwise, or a score is not finite.
 
     Examples:
         >>> from softoverlap import HaloDice
@@ -115,10 +115,13 @@ def _chosen(
         return MaxProbability() if score is None else score
     if score is not None:
         raise refusal("score", f"must be None where a calibration is given, got {score!r}")
-    if (threshold, low) != (calibration.threshold, calibration.low):
+    asked = (threshold, low, 26, 0.0)  # the last two as `lesion_candidates` has them by default
+    names = ("threshold", "low", "connectivity", "min_mm3")
+    known = tuple(getattr(calibration, name) for name in names)
+    if asked != known:
         raise refusal(
             "calibration",
-            f"must be of lesions cut at {(threshold, low)}, got one of those cut at "
-            f"{(calibration.threshold, calibration.low)} (threshold, low)",
+            f"must be of lesions cut at {asked}, got one of those cut at {known} "
+            f"({', '.join(names)})",
         )
     return calibration

@@ -47,6 +47,8 @@ def test_regions_are_chosen_by_number(tmp_path):
     torch.testing.assert_close(load_nnunet_map(path, label=2).data, classes()[1])
     with pytest.raises(ValueError, match="2 channels that do not add up to 1, as regions do"):
         load_nnunet_map(path)
+    with pytest.raises(ValueError, match="label must be left out for .*case.npz, whose channels"):
+        load_nnunet_map(path, label=2, regions=False)
     one = as_nnunet(tmp_path, whole[None], segmentation=(whole >= 0.5).float())
     torch.testing.assert_close(load_nnunet_map(one).data, whole)
 

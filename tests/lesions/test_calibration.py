@@ -121,6 +121,8 @@ def test_brier_and_calibration_error_are_those_of_the_loops(count):
     found = replace(FITTED, out_of_fold=tuple(values), hits=tuple(hits))
     squares = [(value - hit) ** 2 for value, hit in zip(values, hits, strict=True)]
     assert found.brier == pytest.approx(sum(squares) / count)
+    constant = [(sum(hits) / count - hit) ** 2 for hit in hits]
+    assert found.constant_brier == pytest.approx(sum(constant) / count)
     assert found.calibration_error == pytest.approx(reference_calibration_error(values, hits))
 
 
@@ -132,7 +134,7 @@ def test_equal_probabilities_have_the_error_of_their_share_of_hits():
 
 def test_a_calibration_is_read_back_to_the_last_digit():
     scores = (MeanProbability(), MassAboveBackground(2.5))
-    found = fit(*cohort(), scores=scores, threshold=0.3, low=0.1)
+    found = fit(*cohort(), scores=scores, threshold=0.3, low=0.1, connectivity=6, min_mm3=2)
     again = LesionCalibration.from_dict(json.loads(json.dumps(found.as_dict())))
     names = LesionCalibration.__dataclass_fields__
     assert [getattr(again, name) for name in names] == [getattr(found, name) for name in names]
@@ -162,6 +164,8 @@ def test_a_calibrated_lesion_has_the_probability_of_its_scores():
         ({"scores": ("maximum", "dice")}, "scores must be callables, got 'maximum'"),
         ({"threshold": 0}, "threshold must lie in"),
         ({"low": 0.6}, "low must lie in"),
+        ({"connectivity": 7}, "connectivity must be one of"),
+        ({"min_mm3": -1}, "min_mm3 must be at least 0"),
     ],
 )
 def test_what_cannot_be_fitted_is_refused(changed, words):
@@ -211,10 +215,13 @@ def test_other_data_and_other_scores_are_refused():
 
 
 @pytest.mark.bad_input
-def test_a_calibration_is_of_one_threshold_and_stands_alone():
+def test_a_calibration_is_of_one_cut_and_stands_alone():
     found, image = fit(*cohort(), threshold=0.3), torch.tensor([0.9])
-    words = re.escape("lesions cut at (0.5, None), got one of those cut at (0.3, None)")
-    with pytest.raises(ValueError, match=words):
+    words = "lesions cut at (0.5, None, 26, 0.0), got one of those cut at (0.3, None, 26, 0.0)"
+    with pytest.raises(ValueError, match=re.escape(words)):
         lesion_scores(image, spacing=[1], threshold=0.5, calibration=found)
+    for other in ({"connectivity": 6}, {"min_mm3": 2.0}):
+        with pytest.raises(ValueError, match="got one of those cut at"):
+            lesion_scores(image, spacing=[1], threshold=0.3, calibration=replace(found, **other))
     with pytest.raises(ValueError, match="score must be None where a calibration is given"):
         lesion_scores(image, spacing=[1], threshold=0.3, calibration=found, score=MaxProbability())

@@ -51,6 +51,13 @@ def test_scores_equal_the_reference(item):
     torch.testing.assert_close(scored(image, spacing), expected, atol=1e-6, rtol=1e-6)
 
 
+def test_small_components_are_no_background_of_others():
+    image = torch.zeros(9)
+    image[2:4] = image[5] = 0.9
+    (large,) = scored(image, [1.0], min_mm3=1)
+    assert torch.equal(large, scored(image, [1.0])[0])
+
+
 @settings(max_examples=40)
 @given(maps())
 def test_flips_change_no_score(item):

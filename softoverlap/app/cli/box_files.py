@@ -52,21 +52,26 @@ class MaskRow:
     error: str = ""
 
 
-def load_map(path: Path, *, values: str, label: int | None) -> Volume:
-    """A soft mask or a probability map, also nnU-Net's, as probabilities with their place."""
+def load_map(path: Path, *, values: str, label: int | None, regions: bool = True) -> Volume:
+    """A soft mask or a probability map, also nnU-Net's, as probabilities with their place.
+
+    A label chooses from label maps and nnU-Net's maps; other maps are of that label already.
+    """
     from softoverlap.images import (
         Volume,
         as_probabilities,
         is_nnunet_map,
+        label_to_read,
         load_image,
         load_nnunet_map,
     )
 
     if is_nnunet_map(path):
-        return load_nnunet_map(path, label=label)
+        return load_nnunet_map(path, label=label, regions=regions)
     volume = load_image(path)
     if volume.data.ndim != 3:
         raise ValueError(f"{path} must hold one channel, got {len(volume.data)}")
+    label = label_to_read(values, label)
     mask = as_probabilities(volume, values=values, label=label, name=str(path))
     return Volume(mask, volume.affine)
 

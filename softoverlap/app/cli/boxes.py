@@ -26,7 +26,6 @@ from softoverlap.app.cli.console import (
     plural,
     say_left_out,
 )
-from softoverlap.app.cli.converting import NAMES, DryRun, Overwrite
 from softoverlap.app.cli.lesion_words import (
     Connectivity,
     Label,
@@ -40,6 +39,7 @@ from softoverlap.app.cli.lesion_words import (
     cut_of,
     score_named,
 )
+from softoverlap.app.cli.options import BOX_FORMATS, DryRun, Overwrite
 from softoverlap.app.cli.reading import reads_files
 from softoverlap.app.cli.truths import MapReading, threshold_for
 
@@ -53,8 +53,8 @@ def lesions(
     output: Annotated[Path, typer.Option(help="Folder for the results.")],
     threshold: Threshold = None,
     low: Low = None,
-    connectivity: Connectivity = 26,
-    min_mm3: MinMm3 = 0.0,
+    connectivity: Connectivity = None,
+    min_mm3: MinMm3 = None,
     values: Values = "auto",
     label: Label = None,
     score: Annotated[
@@ -65,7 +65,7 @@ def lesions(
     ] = None,
     truth: Truth = None,
     truth_values: TruthValues = "auto",
-    format: Annotated[str, typer.Option(help=f"Format of the boxes: {NAMES}.")] = "json",
+    format: Annotated[str, typer.Option(help=f"Format of the boxes: {BOX_FORMATS}.")] = "json",
     dry_run: DryRun = False,
     overwrite: Overwrite = False,
 ) -> None:
@@ -90,7 +90,8 @@ def lesions(
     dice       soft Dice of the lesion with the map in and 3 mm around it
 
     or with --calibration the probability that it is a hit, fitted to validation
-    scans; then --threshold and --low are those of the file.
+    scans; then --threshold, --low, --connectivity and --min-mm3 are those of the
+    file.
 
     All maps share two tables: boxes.csv (one row per lesion, with its volume in
     mm³) and cases.csv (one row per map). A map without lesions is not an error.
@@ -115,10 +116,9 @@ def lesions(
 
     check_folder(output)
     check_choice("format", format, FORMATS)
-    check_choice("connectivity", connectivity, (6, 18, 26))
     check_choice("values", values, VALUES)
     scorer, known = score_named(score, calibration)
-    cut = cut_of(threshold, low, known)
+    cut = cut_of(threshold, low, connectivity, min_mm3, known)
     paths = find_maps(masks)
     say_left_out(maps_left_out(masks))
     check_names(paths, map_name, "masks")
@@ -131,7 +131,7 @@ def lesions(
         output.mkdir(parents=True, exist_ok=True)
     rows, batch = _box_masks(
         places, format, dry_run, values=values, label=label, score=scorer, threshold=chosen,
-        low=cut.low, connectivity=connectivity, min_mm3=min_mm3,
+        low=cut.low, connectivity=cut.connectivity, min_mm3=cut.min_mm3,
     )  # fmt: skip
     if not dry_run:
         write_mask_tables(output, rows)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated, Any
@@ -44,8 +44,8 @@ def calibrate(
     output: Annotated[Path, typer.Option(help="The file, such as calibration.json.")],
     threshold: Threshold = None,
     low: Low = None,
-    connectivity: Connectivity = 26,
-    min_mm3: MinMm3 = 0.0,
+    connectivity: Connectivity = None,
+    min_mm3: MinMm3 = None,
     values: Values = "auto",
     label: Label = None,
     truth_values: TruthValues = "auto",
@@ -67,7 +67,8 @@ def calibrate(
     IoU of at least 0.1 with that of a true lesion. What lies on a lesion too large
     for a box is left out. A logistic regression makes a probability of the --scores
     of a lesion; it rises with each of them. Brier score and calibration error (in
-    ten bins of as many lesions) are those of patients that were left out of the fit.
+    ten bins of as many lesions) are those of patients that were left out of the fit,
+    though not of the choice of `--threshold best`.
 
     Never fit on the scans that the network was trained on: there it is too sure.
 
@@ -75,13 +76,13 @@ def calibrate(
     softoverlap lesions test_maps --calibration calibration.json --output found
     softoverlap score found test_masks --output results
     """
-    from softoverlap._checks import check_choice, refusal
+    from softoverlap._checks import refusal
     from softoverlap.app.cohort import ScoreSettings, read_patients, subject_of
     from softoverlap.images import check_names, check_written, find_maps, map_name, write_json
     from softoverlap.lesions import LesionCalibration
 
-    check_choice("connectivity", connectivity, (6, 18, 26))
-    scorers, cut = scores_named("scores", scores), cut_of(threshold, low, None)
+    scorers = scores_named("scores", scores)
+    cut = cut_of(threshold, low, connectivity, min_mm3, None)
     if len(set(scorers)) < 2:
         raise refusal("scores", f"must be two or more different ones, got {scores!r}")
     settings = ScoreSettings(truth_values=truth_values, labels=() if label is None else (label,))
@@ -97,22 +98,24 @@ def calibrate(
     chosen = cut.threshold
     if chosen is None:
         chosen = best_threshold(truths, cut.low, reading)
-    cutting = {"threshold": chosen, "low": cut.low, "connectivity": connectivity}
-    gathered, batch = _gather(truths, scorers, settings, reading, {**cutting, "min_mm3": min_mm3})
+    cutting = {**asdict(cut), "threshold": chosen}
+    gathered, batch = _gather(truths, scorers, settings, reading, cutting)
     for line in batch.failed:
         say(f"failed: {line}")
     if not gathered.cases:
-        raise ValueError(f"no map has a lesion at `threshold={chosen:g}` to fit to")
+        none = f"no map has a lesion at `threshold={chosen:g}` to fit to"
+        raise ValueError("no scan could be read" if len(batch.failed) == len(paths) else none)
     fitted = LesionCalibration.fit(
         *gathered.columns(len(scorers)), [known[case] for case in gathered.cases], scores=scorers,
-        threshold=chosen, low=cut.low,
+        **cutting,
     )  # fmt: skip
     write_json(output, fitted.as_dict())
     read = plural(len(paths) - len(batch.failed), "scan")
     say(
         f"{plural(len(fitted.hits), 'lesion')} in {read}, "
-        f"{plural(sum(fitted.hits), 'hit')}: Brier score {fitted.brier:.4f}, calibration error "
-        f"{fitted.calibration_error:.4f} on patients left out; {output}"
+        f"{plural(sum(fitted.hits), 'hit')}: Brier score {fitted.brier:.4f} (of a constant: "
+        f"{fitted.constant_brier:.4f}), calibration error {fitted.calibration_error:.4f} "
+        f"on patients left out; {output}"
     )
     if batch.failed:
         raise typer.Exit(SOME_FAILED)

@@ -19,16 +19,12 @@ from softoverlap.app.cli.console import (
     one_line_errors,
     say,
 )
+from softoverlap.app.cli.options import BOX_FORMATS, DryRun, Overwrite
 from softoverlap.app.cli.reading import reads_files
 
 if TYPE_CHECKING:
     from softoverlap.images import BoxFile
 
-NAMES = "json, monai, nndetection, coco, csv, slicer or labelmap"
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace files of the same name.")]
-DryRun = Annotated[
-    bool, typer.Option("--dry-run", help="Read the files, and only print what would be written.")
-]
 Frame = Annotated[str | None, typer.Option(help="Frame of MONAI's lists: RAS or LPS.")]
 AxisOrder = Annotated[
     str | None,
@@ -47,7 +43,7 @@ def convert(
         Path, typer.Argument(metavar="OUT", help="A file, or a folder that gets one file per case.")
     ],
     from_format: Annotated[
-        str | None, typer.Option("--from", help=f"{NAMES}; by default recognised from IN.")
+        str | None, typer.Option("--from", help=f"{BOX_FORMATS}; by default recognised from IN.")
     ] = None,
     to_format: Annotated[
         str | None, typer.Option("--to", help="The same; by default the suffix of OUT decides.")

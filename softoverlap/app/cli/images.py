@@ -20,6 +20,7 @@ from softoverlap.app.cli.fusing import Fusion, fuse_files, fuse_folder, parse_we
 from softoverlap.app.cli.image_words import Reading, check_values
 from softoverlap.app.cli.inspecting import COLUMNS, contents_of, is_image, named_files
 from softoverlap.app.cli.interrupts import finish_first, stop_if_interrupted
+from softoverlap.app.cli.options import Overwrite
 from softoverlap.app.cli.reading import reads_files
 
 Values = Annotated[
@@ -27,7 +28,6 @@ Values = Annotated[
     typer.Option(help="auto (0 and 1, or probabilities), probabilities, percent, 0-255 or labels."),
 ]
 Label = Annotated[int | None, typer.Option(min=1, help="Of label maps, use only this label.")]
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace an earlier result.")]
 
 
 @app.command()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -25,12 +26,19 @@ Low = Annotated[
     float | None,
     typer.Option(help="Hysteresis: lesions with a voxel at --threshold extend down to this."),
 ]
-Connectivity = Annotated[int, typer.Option(help="Neighbours of a voxel: 6, 18 or 26.")]
-MinMm3 = Annotated[float, typer.Option(min=0, help="Smallest lesion, in mm³.")]
+Connectivity = Annotated[
+    int | None, typer.Option(help="Neighbours of a voxel: 6, 18 or 26, the default.")
+]
+MinMm3 = Annotated[
+    float | None, typer.Option(min=0, help="Smallest lesion, in mm³; by default of any size.")
+]
 Values = Annotated[str, typer.Option(help="auto, probabilities, percent, 0-255 or labels.")]
 Label = Annotated[
     int | None,
-    typer.Option(help="Of label maps and nnU-Net's maps, use only this label or class."),
+    typer.Option(
+        help="Of label maps and nnU-Net's maps, use only this label or class; maps with --values "
+        "probabilities are of it already."
+    ),
 ]
 TruthValues = Annotated[str, typer.Option(help="The same as --values for --truth.")]
 Truth = Annotated[
@@ -41,37 +49,54 @@ Truth = Annotated[
 
 @dataclass(frozen=True)
 class Cut:
-    """Where maps are cut; a threshold of None is the best one."""
+    """How maps are cut, as options of `lesion_candidates`; a threshold of None is the best one."""
 
     threshold: float | None
     low: float | None
+    connectivity: int
+    min_mm3: float
 
 
-def cut_of(threshold: str | None, low: float | None, known: LesionCalibration | None) -> Cut:
-    """Where to cut, as the options say it, or as the calibration was fitted.
+def cut_of(
+    threshold: str | None,
+    low: float | None,
+    connectivity: int | None,
+    min_mm3: float | None,
+    known: LesionCalibration | None,
+) -> Cut:
+    """How to cut, as the options say it, or as the calibration was fitted.
 
     Raises:
-        ValueError: If an option is no threshold, or not that of the calibration.
+        ValueError: If an option has no such value, or not that of the calibration.
     """
-    from softoverlap._checks import check_threshold, refusal
+    from softoverlap._checks import check_choice, check_threshold
     from softoverlap.lesions import check_low
 
     given = None if threshold in (None, BEST) else _number(threshold)
     if known is not None:
-        wanted = known.threshold if threshold is None else given, known.low if low is None else low
-        if wanted != (known.threshold, known.low):
-            asked = BEST if threshold == BEST else f"{wanted[0]:g}"
-            raise refusal(
-                "calibration",
-                f"must be of lesions cut at `threshold={asked}` and `low={wanted[1]}`, got one of "
-                f"those cut at {known.threshold:g} and {known.low}: leave these options out",
-            )
-        return Cut(*wanted)
+        asked = {"low": low, "connectivity": connectivity, "min_mm3": min_mm3}
+        _check_known(known, {"threshold": BEST if threshold == BEST else given, **asked})
+        return Cut(known.threshold, known.low, known.connectivity, known.min_mm3)
     if threshold != BEST:
         given = 0.5 if given is None else given
         check_threshold(threshold=given)
     check_low(low, 1.0 if given is None else given)
-    return Cut(given, low)
+    connectivity = 26 if connectivity is None else connectivity
+    check_choice("connectivity", connectivity, (6, 18, 26))
+    return Cut(given, low, connectivity, 0.0 if min_mm3 is None else min_mm3)
+
+
+def _check_known(known: LesionCalibration, asked: Mapping[str, object]) -> None:
+    """What is asked, if anything, is what the calibration was fitted to."""
+    from softoverlap._checks import refusal
+
+    for name, value in asked.items():
+        if value is not None and value != getattr(known, name):
+            raise refusal(
+                "calibration",
+                f"must be of lesions cut at `{name}={value}`, got one of those cut at "
+                f"{getattr(known, name)}: leave this option out",
+            )
 
 
 def _number(threshold: str) -> float:

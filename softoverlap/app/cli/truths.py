@@ -27,11 +27,11 @@ class MapReading:
     truth_values: str = "auto"
 
     def map_of(self, path: Path) -> Volume:
-        """The probabilities; a label chooses a class of nnU-Net's maps, and is of truths else."""
-        from softoverlap.images import is_nnunet_map
+        """The probabilities; a label that is read from truths too must be a class, no region."""
+        from softoverlap.images import label_to_read
 
-        label = self.label if is_nnunet_map(path) else None
-        return load_map(path, values=self.values, label=label)
+        regions = label_to_read(self.truth_values, self.label) is None
+        return load_map(path, values=self.values, label=self.label, regions=regions)
 
     def truth_of(self, paths: Sequence[Path], grid: Volume) -> Tensor:
         """The truth on the map's grid, the mean of raters if there are several."""

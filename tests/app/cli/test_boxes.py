@@ -72,6 +72,11 @@ def test_masks_become_boxes_with_their_peak_and_volume(masks, tmp_path):
     assert torch.equal(table["sub-02"].boxes, found.boxes)
 
 
+@pytest.mark.parametrize("command", ["boxes", "calibrate", "convert", "fuse", "inspect"])
+def test_overwrite_has_the_same_words_in_each_command(command):
+    assert "Replace an earlier result." in run(command, "--help")
+
+
 def test_threshold_connectivity_and_size_are_those_of_the_library(masks, tmp_path):
     output = tmp_path / "found"
     options = ("--threshold", 0.2, "--connectivity", 6, "--min-mm3", 20)

@@ -75,6 +75,7 @@ def test_calibrated_scores_are_those_of_the_file_and_can_be_scored(data):
     text = run("calibrate", data / "maps", "--truth", data / "truth", "--output", file,
                "--threshold", 0.45, "--scores", "mean,mass")  # fmt: skip
     assert "30 lesions in 6 scans, 18 hits: Brier score 0." in text
+    assert "(of a constant: 0.2400)" in text
     known = LesionCalibration.from_dict(json.loads(file.read_text()))
     assert (known.threshold, len(known.hits), sum(known.hits)) == (0.45, 30, 18)
     run("lesions", data / "maps", "--calibration", file, "--output", data / "found")
@@ -90,6 +91,57 @@ def test_calibrated_scores_are_those_of_the_file_and_can_be_scored(data):
     text = run("lesions", data / "maps", "--calibration", file, "--output", data / "other",
                "--score", "mean", status=2)  # fmt: skip
     assert "--score must be left out where --calibration is given" in text
+
+
+def test_a_calibration_knows_connectivity_and_smallest_volume(data):
+    cut = ("--connectivity", 6, "--min-mm3", 60)
+    file = data / "c.json"
+    text = run("calibrate", data / "maps", "--truth", data / "truth", "--output", file, *cut)
+    assert "24 lesions in 6 scans" in text  # without the first false one of each
+    known = LesionCalibration.from_dict(json.loads(file.read_text()))
+    assert (known.connectivity, known.min_mm3) == (6, 60.0)
+    command = ("lesions", data / "maps", "--calibration", file, "--output")
+    run(*command, data / "found")
+    assert len(read_boxes(data / "found" / "sub-1_boxes.json").boxes) == 4
+    run(*command, data / "same", *cut)
+    for option, value in (("--connectivity", 26), ("--min-mm3", 0.0)):
+        text = run(*command, data / "other", option, value, status=2)
+        assert f"--calibration must be of lesions cut at {option} {value}, got" in text
+
+
+def test_a_label_is_of_maps_and_truths_in_both_passes(data):
+    for name in ("maps", "truth"):
+        for number in range(6):
+            labels = 2 * segmented_scan(number)[0]
+            labels[20:, 20:] = 1
+            save_nifti(data / name / f"sub-{number}.nii.gz", labels, AFFINE)
+    command = ("lesions", data / "maps", "--truth", data / "truth", "--threshold", "best",
+               "--label", 2, "--output", data / "found", "--overwrite")  # fmt: skip
+    read = ("--values", "labels", "--truth-values", "labels")
+    assert "best threshold 0.5: Dice 1.000 in 6 scans" in run(*command, *read)
+    save_nifti(data / "maps" / "sub-0.nii.gz", segmented_scan(0)[1], AFFINE)
+    text = run(*command, *read, status=1)
+    assert "Dice 1.000 in 5 scans" in text
+    for number in range(6):
+        save_nifti(data / "maps" / f"sub-{number}.nii.gz", segmented_scan(number)[0], AFFINE)
+    assert "Dice 1.000 in 6 scans" in run(*command, "--values", "probabilities")
+
+
+def test_a_region_is_no_label_of_a_truth(data):
+    folder = data / "nnunet"
+    folder.mkdir()
+    for number in range(6):
+        found = segmented_scan(number)[1]
+        regions = torch.stack([found, found]).numpy().transpose(0, 3, 2, 1)
+        np.savez(folder / f"sub-{number}.npz", probabilities=regions)
+        save_nifti(folder / f"sub-{number}.nii.gz", (found >= 0.5).float(), AFFINE)
+    for name, output, threshold in (("calibrate", "c.json", 0.5), ("lesions", "found", "best")):
+        command = (name, folder, "--truth", data / "truth", "--label", 2,
+                   "--threshold", threshold, "--output", data / output)  # fmt: skip
+        text = run(*command, status=2)
+        assert f"--label must be left out for {folder / 'sub-0.npz'}" in text
+        assert "no scan could be read" in text
+        run(*command, "--truth-values", "probabilities")
 
 
 def test_a_calibration_at_the_best_threshold_keeps_it(data):
