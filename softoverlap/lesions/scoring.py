@@ -111,6 +111,8 @@ def _chosen(
     low: float | int | None,
 ) -> LesionScore:
     """What scores a candidate."""
+    if calibration is None and isinstance(score, LesionCalibration):
+        score, calibration = None, score
     if calibration is None:
         return MaxProbability() if score is None else score
     if score is not None:

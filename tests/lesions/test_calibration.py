@@ -220,6 +220,8 @@ def test_a_calibration_is_of_one_cut_and_stands_alone():
     words = "lesions cut at (0.5, None, 26, 0.0), got one of those cut at (0.3, None, 26, 0.0)"
     with pytest.raises(ValueError, match=re.escape(words)):
         lesion_scores(image, spacing=[1], threshold=0.5, calibration=found)
+    with pytest.raises(ValueError, match=re.escape(words)):
+        lesion_scores(image, spacing=[1], threshold=0.5, score=found)
     for other in ({"connectivity": 6}, {"min_mm3": 2.0}):
         with pytest.raises(ValueError, match="got one of those cut at"):
             lesion_scores(image, spacing=[1], threshold=0.3, calibration=replace(found, **other))

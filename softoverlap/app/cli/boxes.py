@@ -126,7 +126,7 @@ def lesions(
     tables = [output / "boxes.csv", output / "cases.csv"]
     read = [*paths, *([] if calibration is None else [calibration])]
     check_written([*files_of(places.values(), format), *tables], read, overwrite=overwrite)
-    chosen = threshold_for(cut, paths, truth, MapReading(values, label, truth_values))
+    chosen, unread = threshold_for(cut, paths, truth, MapReading(values, label, truth_values))
     if not dry_run:
         output.mkdir(parents=True, exist_ok=True)
     rows, batch = _box_masks(
@@ -138,7 +138,7 @@ def lesions(
     good = len(rows) - len(batch.failed)
     place = None if dry_run else output
     batch.summary(good, "mask", place, "would be boxed" if dry_run else "boxed")
-    if batch.failed:
+    if batch.failed or unread:
         raise typer.Exit(SOME_FAILED)
 
 

@@ -97,7 +97,7 @@ def calibrate(
     truths = truths_of(paths, truth)
     chosen = cut.threshold
     if chosen is None:
-        chosen = best_threshold(truths, cut.low, reading)
+        chosen, _ = best_threshold(truths, cut.low, reading)  # what fails here fails again below
     cutting = {**asdict(cut), "threshold": chosen}
     gathered, batch = _gather(truths, scorers, settings, reading, cutting)
     for line in batch.failed:

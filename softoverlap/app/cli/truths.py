@@ -84,8 +84,8 @@ def truths_of(paths: Sequence[Path], truth: Path) -> dict[Path, tuple[Path, ...]
 
 def threshold_for(
     cut: Cut, paths: Sequence[Path], truth: Path | None, reading: MapReading
-) -> float:
-    """The threshold itself, or the best one."""
+) -> tuple[float, bool]:
+    """The threshold itself, or the best one, and whether some scan failed on the way."""
     from softoverlap._checks import refusal
 
     if cut.threshold is None and truth is None:
@@ -93,15 +93,17 @@ def threshold_for(
     if cut.threshold is not None:
         if truth is not None:
             raise refusal("truth", f"must go with `threshold={BEST}`, got {truth}")
-        return cut.threshold
+        return cut.threshold, False
     assert truth is not None
     return best_threshold(truths_of(paths, truth), cut.low, reading)
 
 
 def best_threshold(
     truths: Mapping[Path, Sequence[Path]], low: float | None, reading: MapReading
-) -> float:
-    """The threshold of the highest Dice over all voxels of the scans; it is told.
+) -> tuple[float, bool]:
+    """The threshold of the highest Dice over all voxels of the scans, and whether one failed.
+
+    Both are told.
 
     Raises:
         ValueError: If no scan could be read, or none has a lesion.
@@ -133,4 +135,4 @@ def best_threshold(
         raise ValueError("no scan has a lesion that its map finds at any threshold")
     say(f"best threshold {threshold:g}: Dice {score:.3f} in {plural(len(sums), 'scan')}")
     check_low(low, threshold)
-    return threshold
+    return threshold, bool(batch.failed)

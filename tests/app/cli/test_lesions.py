@@ -226,3 +226,11 @@ def test_maps_of_nnunet_are_boxed_as_the_same_maps_in_nifti(data):
     text = run("lesions", folder, "--output", data / "d", status=1)
     assert "3 masks boxed, 1 failed" in text
     assert "the segmentation that nnU-Net writes beside it" in text
+
+
+def test_a_truth_that_cannot_be_read_for_the_best_threshold_is_told_by_the_status(data):
+    (data / "truth" / "sub-1.nii.gz").write_bytes(b"no image")
+    text = run("lesions", data / "maps", "--truth", data / "truth", "--threshold", "best",
+               "--output", data / "found", status=1)  # fmt: skip
+    assert "in 5 scans" in text
+    assert "6 masks boxed, 0 failed" in text
