@@ -126,6 +126,7 @@ from softoverlap.for_monai import LesionRegionsd, LoadLesionCased, lesion_cases
 from softoverlap.images import find_cases, load_case, save_nifti, write_phantoms
 
 device = torch.device("cuda:0" if torch.cuda.is_available() else "cpu")
+warnings.formatwarning = lambda message, *_, **__: f"warning: {message}\n"  # without its place
 versions = {one.__name__: one.__version__ for one in (softoverlap, torch, monai)}
 versions["python"] = platform.python_version()
 print(f"setting {setting!r} on {device}, with {versions}")
@@ -289,13 +290,10 @@ arms = {
     },
 }
 networks, losses = {}, {}
-with warnings.catch_warnings(record=True) as told:
-    for name, arm in arms.items():
-        start = time.time()
-        networks[name], losses[name] = trained(**arm)
-        print(f"{name}: {len(losses[name])} steps in {time.time() - start:.0f} s")
-for words in sorted({str(one.message) for one in told if one.category is UserWarning}):
-    print("warning:", words)
+for name, arm in arms.items():
+    start = time.time()
+    networks[name], losses[name] = trained(**arm)
+    print(f"{name}: {len(losses[name])} steps in {time.time() - start:.0f} s")
 
 # %%
 figure, panel = plt.subplots(figsize=(5, 3), layout="constrained")
