@@ -135,7 +135,8 @@ def load_nnunet_map(path: Path, *, label: int | None = None, regions: bool = Tru
             f"{channels.shape[1:]}"
         )
     if not (np.isfinite(channels).all() and channels.min() >= -_ONE and channels.max() <= 1 + _ONE):
-        raise ValueError(f"{path} must hold probabilities in [0, 1], got others")
+        held = f"values in [{channels.min():g}, {channels.max():g}]"
+        raise ValueError(f"{path} must hold probabilities in [0, 1], got {held}")
     classes = len(channels) > 1 and bool((np.abs(channels.sum(axis=0) - 1) < _ONE).all())
     _check_agree(channels, segmentation, classes, (path, beside))
     if label is not None and not (classes or regions):

@@ -145,6 +145,8 @@ class LesionwiseSoftLoss(nn.Module):
             raise TypeError(f"loss must be one of {expected}, got {type(loss).__name__}")
         if not isinstance(view, LesionCells | OthersMasked):
             raise TypeError(f"view must be LesionCells or OthersMasked, got {type(view).__name__}")
+        if weight is not None and not callable(weight):
+            raise TypeError(f"weight must be a function such as weigh_by_volume, got {weight!r}")
         if loss.overlap.reduction != "mean":
             raise ValueError(f"loss must have reduction='mean', got {loss.overlap.reduction!r}")
         if loss.overlap.prepare.other_act is not None:

@@ -74,7 +74,7 @@ def lesion_scores(
         The lesions in the order of their first voxel, on the map's device.
 
     Raises:
-        TypeError: If the map is not a tensor of real numbers, or spacing one number.
+        TypeError: If the map is not a tensor of real numbers, spacing one number, or `score` none.
         ValueError: If a shape, the spacing or a threshold is wrong, a probability is NaN or lies
             outside [0, 1], both score and calibration are given, the calibration is of lesions
             cut otherwise, or a score is not finite.
@@ -111,6 +111,9 @@ def _chosen(
     low: float | int | None,
 ) -> LesionScore:
     """What scores a candidate."""
+    if score is not None and (isinstance(score, type) or not callable(score)):
+        words = f"must be a score such as MaxProbability() or HaloDice(), got {score!r}"
+        raise refusal("score", words, TypeError)
     if calibration is None and isinstance(score, LesionCalibration):
         score, calibration = None, score
     if calibration is None:

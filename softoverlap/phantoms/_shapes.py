@@ -50,11 +50,13 @@ Given = Mapping[str, Sequence[Lesion | Tensor]]
 
 def checked_shapes(lesions: Given, grid: Grid) -> dict[str, list[Shape]]:
     """The shapes of each patient, if scans of this grid can hold them."""
+    if not isinstance(lesions, Mapping):
+        raise refusal("lesions", f"must hold lists by patient, got {type(lesions)}", TypeError)
     if not lesions:
         raise refusal("lesions", "must be those of at least one patient, got none")
     shapes: dict[str, list[Shape]] = {}
     for patient, given in lesions.items():
-        if not re.fullmatch(r"\w[\w.-]*", patient):
+        if not isinstance(patient, str) or not re.fullmatch(r"\w[\w.-]*", patient):
             raise refusal("lesions", f"must name patients as files are named, got {patient!r}")
         names = [f"lesions[{patient!r}][{number}]" for number in range(len(given))]
         shapes[patient] = [_checked(*pair, grid) for pair in zip(given, names, strict=True)]

@@ -57,7 +57,7 @@ class LesionScans(Dataset[Phantom]):
             is around 100 with noise of 3; its logarithm is uniform.
 
     Raises:
-        TypeError: If a lesion is neither a `Lesion` nor a tensor.
+        TypeError: If `lesions` is no dictionary, or a lesion neither a `Lesion` nor a tensor.
         ValueError: If a number is out of range, a patient's name is no name of a file, or a lesion
             is empty, larger than a scan, of other values than said, or without raters below 0.5
             everywhere; the message names it.
@@ -82,7 +82,7 @@ class LesionScans(Dataset[Phantom]):
         contrasts: tuple[float | int, float | int] = scenes.CONTRASTS,
     ) -> None:
         check_numbers(seed, count, shape, spacing)
-        low, high = contrasts
+        low, high = contrasts if isinstance(contrasts, Sequence) and len(contrasts) == 2 else (0, 0)
         if not 0 < low <= high < math.inf:
             raise refusal("contrasts", f"must be two numbers above 0 in order, got {contrasts}")
         self.seed = seed

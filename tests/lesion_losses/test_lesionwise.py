@@ -300,6 +300,10 @@ def test_a_configuration_of_monai_makes_it():
             "must be one of .* got SoftCalibration",
         ),
         (lambda: LesionwiseSoftLoss(SoftDiceLoss(), "cells"), "view must be LesionCells or"),
+        (
+            lambda: LesionwiseSoftLoss(SoftDiceLoss(), weight="volume"),
+            "weight must be a function such as weigh_by_volume, got 'volume'",
+        ),
     ],
 )
 def test_what_is_no_loss_or_no_view_is_refused(make, words):

@@ -225,5 +225,8 @@ def test_a_calibration_is_of_one_cut_and_stands_alone():
     for other in ({"connectivity": 6}, {"min_mm3": 2.0}):
         with pytest.raises(ValueError, match="got one of those cut at"):
             lesion_scores(image, spacing=[1], threshold=0.3, calibration=replace(found, **other))
+    for none in ("dice", MaxProbability):
+        with pytest.raises(TypeError, match=r"score must be a score such as MaxProbability\(\)"):
+            lesion_scores(image, spacing=[1], threshold=0.3, score=none)
     with pytest.raises(ValueError, match="score must be None where a calibration is given"):
         lesion_scores(image, spacing=[1], threshold=0.3, calibration=found, score=MaxProbability())

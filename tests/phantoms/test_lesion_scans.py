@@ -193,6 +193,8 @@ SOFT = Lesion(torch.tensor([0.0, 0, 0, 1, 1, 1]), torch.full((1, 1, 1), 0.4),
         ({"spacing": (1, 1)}, "spacing must hold three positive lengths"),
         ({"contrasts": (0, 5)}, r"contrasts must be two numbers above 0 in order, got \(0, 5\)"),
         ({"contrasts": (5, 4)}, "contrasts must be two numbers above 0 in order"),
+        ({"contrasts": 10}, "contrasts must be two numbers above 0 in order, got 10"),
+        ({"lesions": {7: []}}, "lesions must name patients as files are named, got 7"),
         ({"lesions": {}}, "lesions must be those of at least one patient, got none"),
         ({"lesions": {"../a": []}}, "lesions must name patients as files are named, got '../a'"),
         ({"lesions": {"a": [block(2, 2, 2), block(2, 2, 2, raters=3)]}},
@@ -213,6 +215,8 @@ def test_what_is_out_of_range_is_named(arguments, message):
 
 
 @pytest.mark.bad_input
-def test_a_lesion_must_be_a_lesion_or_a_tensor():
+def test_lesions_are_given_by_patient_each_a_lesion_or_a_tensor():
+    with pytest.raises(TypeError, match="lesions must hold lists by patient, got <class 'list'>"):
+        LesionScans(0, [torch.ones(1, 2, 2, 2)])
     with pytest.raises(TypeError, match=r"lesions\['a'\]\[0\]"):
         LesionScans(0, {"a": [[[1.0]]]})
