@@ -262,8 +262,8 @@ class LesionwiseSoftLoss(nn.Module):
 
     def _channels(self, input: Tensor) -> int:
         """How many channels count."""
-        hidden = input.shape[1] > 1 and not self.loss.overlap.prepare.include_background
-        return input.shape[1] - int(hidden)
+        channels = input.shape[1]
+        return channels - int(self.loss.overlap.prepare.hides_background(channels))
 
     def _checked(self, regions: Tensor, input: Tensor) -> tuple[Tensor, int]:
         """The regions as int32, if they are such and fit to the input, and how many there are."""

@@ -42,7 +42,7 @@ def sums_by_kernels(
     activation = "softmax" if prepare.softmax else "sigmoid" if prepare.sigmoid else "none"
     logits = logits if logits.is_floating_point() else logits.float()
     found = sums(logits, truth, activation=activation, form=form)
-    if logits.shape[1] > 1 and not prepare.include_background:
+    if prepare.hides_background(logits.shape[1]):
         found = found[:, :, 1:]
     return list(held(found).unbind())
 

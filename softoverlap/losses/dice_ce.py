@@ -192,7 +192,7 @@ class SoftDiceCELoss(MaskLoss):
         entropy = F.binary_cross_entropy_with_logits(
             logits, truth, pos_weight=weight, reduction="none"
         )
-        if channels > 1 and not prepare.include_background:
+        if prepare.hides_background(channels):
             entropy = entropy[:, 1:]
         return entropy, None
 

@@ -108,7 +108,7 @@ class SoftDiceFocalLoss(MaskLoss):
         """The focal loss of each voxel of each channel that counts."""
         prepare, channels = self.dice.prepare, logits.shape[1]
         truth = prepare.masks_of(labels, channels).to(logits.dtype)
-        if channels > 1 and not prepare.include_background:
+        if prepare.hides_background(channels):
             logits, truth = logits[:, 1:], truth[:, 1:]
         entropy = F.binary_cross_entropy_with_logits(logits, truth, reduction="none")
         focal = power((truth - logits.sigmoid()).abs(), self.gamma) * entropy

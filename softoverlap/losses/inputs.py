@@ -47,11 +47,15 @@ class Preparation:
         if channels == 1:
             self._warn_of_ignored()
         truth, counted = self.masks_of(labels, channels), self.counted(labels)
-        if channels > 1 and not self.include_background:
+        if self.hides_background(channels):
             pred, truth = pred[:, 1:], truth[:, 1:]
         check_same_shape(input=pred, target=truth)
         pred, truth = counted_masks(counted, dtype, self.validate, input=pred, target=truth)
         return pred, truth
+
+    def hides_background(self, channels: int) -> bool:
+        """Whether the first of so many channels does not count; of one alone it always does."""
+        return channels > 1 and not self.include_background
 
     def masks_of(self, labels: Tensor, channels: int) -> Tensor:
         """A plain target with one channel a class, if it shall become so."""
