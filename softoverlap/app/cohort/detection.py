@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -47,7 +48,7 @@ class Found:
     merged: bool = False
     """Whether several classes count as one in some case."""
 
-    @property
+    @cached_property
     def has_boxes(self) -> bool:
         """Whether a box takes part in some case."""
         return any(match.has_boxes for match in self.matches)
