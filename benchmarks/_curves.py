@@ -91,6 +91,18 @@ def loss_step(loss: Callable[..., torch.nn.Module], side: int) -> Run:
     return lambda: torch.autograd.grad(module(logits, target), logits)
 
 
+def volume_alone(side: int) -> Run:
+    """Reads two volumes and writes one: how the memory of this machine grows slower by itself."""
+    a, b = (torch.rand(side, side, side, generator=generator(seed)) for seed in (0, 1))
+    return lambda: torch.minimum(a, b)
+
+
+def numbers_alone(count: int) -> Run:
+    """Writes 100 numbers a box, as `pairwise` has to."""
+    a, b = torch.rand(100, 1, generator=generator()), torch.rand(count, generator=generator(1))
+    return lambda: a + b
+
+
 def of_pair(function: Callable[[Tensor, Tensor], object], side: int) -> Run:
     return partial(function, *pair(side))
 
@@ -226,7 +238,14 @@ def froc(scans: int) -> Run:
 
 THRESHOLDS = tuple(number / 100 for number in range(1, 101))
 
+ALONE = {"memory alone, a volume": "voxels", "memory alone, 100 numbers a box": "boxes"}
+"""Curves without anything of ours, to compare others of their axis with."""
+
 CURVES = {
+    **{
+        name: Curve(axis, make)
+        for (name, axis), make in zip(ALONE.items(), (volume_alone, numbers_alone), strict=True)
+    },
     "SoftDiceLoss, forward + backward": Curve("voxels", partial(loss_step, SoftDiceLoss)),
     "SoftDiceCELoss, forward + backward": Curve("voxels", partial(loss_step, SoftDiceCELoss)),
     "mask_dice": Curve("voxels", partial(of_pair, mask_dice)),

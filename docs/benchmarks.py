@@ -35,6 +35,7 @@ NOTES = {
     "boxes": "2,000 × 20,000 pairs, 10,000 oriented and 1,000,000 aligned ones, suppression.",
     "thresholds": "100 thresholds at 128³; lesion maps are mostly 0, dense ones nowhere.",
 }
+ALONE = "memory alone, "
 NOT_RUN = "Not run."
 MOST_ERROR = 0.1  # of an exponent: with more it cannot be told from another
 
@@ -132,7 +133,12 @@ def growth(stored: Stored) -> str:
         f"{what} of {name}"
         for name, curve in run["curves"].items()
         for what in ("time", "memory")
-        if curve.get(what, {}).get("above")
+        if curve.get(what, {}).get("above") and not name.startswith(ALONE)
+    ]
+    alone = [
+        f"{curve['time']['exponent']:.2f} for {name.removeprefix(ALONE)}"
+        for name, curve in run["curves"].items()
+        if name.startswith(ALONE) and "exponent" in curve["time"]
     ]
     fits = [
         curve[what]
@@ -142,6 +148,9 @@ def growth(stored: Stored) -> str:
     ]
     told = sum(fit["standard_error"] <= MOST_ERROR for fit in fits)
     words = f"Above the theory: {'; '.join(above)}." if above else "None is seen above its theory."
+    if alone:
+        words += f" Reading and writing alone, with nothing of ours, has {' and '.join(alone)} here,"
+        words += " as sizes leave one cache after the other."
     words += f" Of {len(fits)} exponents, {told} have a standard error of at most {MOST_ERROR:g};"
     words += " the others tell little."
     picture = "![Time and memory of each curve over its size](figures/growth.png)"
