@@ -56,14 +56,14 @@ def read_text(path: Path, kind: str) -> str:
     """The text of a file in UTF-8, with or without a mark at its start.
 
     Raises:
-        FileNotFoundError: If there is no such file, or it is a pipe or a device, which may never
-            end.
+        FileNotFoundError: If there is no such file, or it is a folder, a pipe or a device, which
+            may never end.
         ValueError: If it is in another encoding, or larger than the limit of memory allows.
     """
-    if path.exists() and not (path.is_file() or path.is_dir()):
-        raise FileNotFoundError(f"{path} must be a {kind} file, found a pipe or a device")
-    if path.is_file():
-        check_memory(path, _COPIES * path.stat().st_size)
+    if not path.is_file():
+        other = "a folder" if path.is_dir() else "a pipe or a device" if path.exists() else "none"
+        raise FileNotFoundError(f"{path} must be a {kind} file, found {other}")
+    check_memory(path, _COPIES * path.stat().st_size)
     content = path.read_bytes()
     other = next((name for mark, name in _OTHER_CODES.items() if content.startswith(mark)), None)
     try:

@@ -39,12 +39,15 @@ def test_the_commands_run(tmp_path, monkeypatch):
         for name, mask in ((f"{side}_maps", found), (f"{side}_masks", truth)):
             Path(name).mkdir(exist_ok=True)
             save_nifti(Path(name, f"sub-{number}.nii.gz"), mask, AFFINE)
+    for fold in range(3):
+        Path(f"fold_{fold}").mkdir()
+        save_nifti(Path(f"fold_{fold}", "sub-5.nii.gz"), found, AFFINE)
     Path("nnunet_predictions").mkdir()
     both = torch.stack([1 - found, found]).numpy().transpose(0, 3, 2, 1)
     np.savez("nnunet_predictions/sub-5.npz", probabilities=both)
     save_nifti(Path("nnunet_predictions/sub-5.nii.gz"), (found > 0.5).float(), AFFINE)
     lines = [line for block in blocks("bash") for line in block.splitlines()]
-    assert len(lines) >= 7
+    assert len(lines) >= 8
     for line in lines:
         result = CliRunner().invoke(app, shlex.split(line)[1:])
         assert result.exit_code == 0, (line, result.output)

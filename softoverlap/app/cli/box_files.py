@@ -46,7 +46,6 @@ class MaskRow:
     """A mask, its boxes and the volumes of its lesions in mm³, or the error."""
 
     case: str
-    path: Path
     boxes: BoxFile | None = None
     volumes: tuple[float, ...] = ()
     error: str = ""
@@ -77,13 +76,7 @@ def load_map(path: Path, *, values: str, label: int | None, regions: bool = True
 
 
 def boxes_of_mask(
-    path: Path,
-    case: str,
-    *,
-    values: str,
-    label: int | None,
-    score: LesionScore,
-    **options: Any,
+    volume: Volume, case: str, *, label: int | None, score: LesionScore, **options: Any
 ) -> MaskRow:
     """Tight boxes of a mask's lesions, found with the options of `lesion_candidates`, and scored.
 
@@ -91,10 +84,9 @@ def boxes_of_mask(
     """
     from softoverlap.lesions import lesion_candidates
 
-    volume = load_map(path, values=values, label=label)
     candidates = lesion_candidates(volume.data, spacing=volume.lesion_spacing, **options)
     boxes = box_file(candidates, volume.affine, case, label=label, score=score)
-    return MaskRow(case, path, boxes, tuple(one.lesion.volume_mm3 for one in candidates))
+    return MaskRow(case, boxes, tuple(one.lesion.volume_mm3 for one in candidates))
 
 
 def box_file(
@@ -130,20 +122,34 @@ def files_of(places: Iterable[Path], to: str) -> list[Path]:
     return [file for place in places for file in written_files(place)]
 
 
-def write_mask_tables(output: Path, rows: Sequence[MaskRow]) -> None:
-    """Write `boxes.csv`, one row per lesion, and `cases.csv`, one row per mask."""
+def write_mask_tables(
+    output: Path,
+    rows: Sequence[MaskRow],
+    files: Mapping[str, Iterable[Path]],
+    cut: Mapping[str, object],
+) -> None:
+    """Write `boxes.csv`, one row per lesion, and `cases.csv`, one row per mask.
+
+    Args:
+        output: The folder.
+        rows: The masks that are done.
+        files: The files of each case.
+        cut: How all masks were cut and scored, a column of `cases.csv` each.
+    """
     from softoverlap.images import axis_names, write_table
 
     boxes, cases = [], []
     for row in rows:
         count = "" if row.boxes is None else len(row.boxes.boxes)
         state = "failed" if row.boxes is None else "ok"
-        cases.append([row.case, str(row.path), state, count, row.error])
+        names = "; ".join(map(str, files[row.case]))
+        cases.append([row.case, names, state, count, *cut.values(), row.error])
         if row.boxes is not None:
             boxes += _lesion_rows(row.case, row.boxes, row.volumes)
     header = ["case", "score", "label", *axis_names(3), "volume_mm3"]
     write_table(output / "boxes.csv", header, boxes)
-    write_table(output / "cases.csv", ["case", "file", "state", "boxes", "error"], cases)
+    header = ["case", "file", "state", "boxes", *cut, "error"]
+    write_table(output / "cases.csv", header, cases)
 
 
 def _lesion_rows(case: str, file: BoxFile, volumes: Sequence[float]) -> list[list[object]]:

@@ -18,8 +18,11 @@ from softoverlap.app.cli.lesion_words import (
     Label,
     Low,
     Maps,
+    Mean,
     MinMm3,
+    PredPattern,
     Threshold,
+    TruthPattern,
     TruthValues,
     Values,
     cut_of,
@@ -27,7 +30,7 @@ from softoverlap.app.cli.lesion_words import (
 )
 from softoverlap.app.cli.options import Overwrite
 from softoverlap.app.cli.reading import reads_files
-from softoverlap.app.cli.truths import MapReading, best_threshold, truths_of
+from softoverlap.app.cli.truths import MapReading, best_threshold, grouped, truths_of
 
 if TYPE_CHECKING:
     from softoverlap.lesions import LesionScore
@@ -42,6 +45,9 @@ def calibrate(
         Path, typer.Option(help="True masks of validation scans, as TRUTH of `softoverlap score`.")
     ],
     output: Annotated[Path, typer.Option(help="The file, such as calibration.json.")],
+    pred_pattern: PredPattern = None,
+    truth_pattern: TruthPattern = None,
+    mean: Mean = False,
     threshold: Threshold = None,
     low: Low = None,
     connectivity: Connectivity = None,
@@ -78,7 +84,7 @@ def calibrate(
     """
     from softoverlap._checks import refusal
     from softoverlap.app.cohort import ScoreSettings, read_patients, subject_of
-    from softoverlap.images import check_names, check_written, find_maps, map_name, write_json
+    from softoverlap.images import check_written, find_maps, map_name, write_json
     from softoverlap.lesions import LesionCalibration
 
     scorers = scores_named("scores", scores)
@@ -86,15 +92,14 @@ def calibrate(
     if len(set(scorers)) < 2:
         raise refusal("scores", f"must be two or more different ones, got {scores!r}")
     settings = ScoreSettings(truth_values=truth_values, labels=() if label is None else (label,))
-    reading = MapReading(values, label, truth_values)
     paths = find_maps(masks)
-    check_names(paths, map_name, "masks")
+    reading = MapReading(grouped(paths, mean=mean), values, label, truth_values)
     check_written([output], paths, overwrite=overwrite)
     output.parent.mkdir(parents=True, exist_ok=True)
-    cases = {path: map_name(path) for path in paths}
-    known = {case: subject_of(case) for case in cases.values()}
-    known = known if patients is None else read_patients(patients, cases.values())
-    truths = truths_of(paths, truth)
+    cases = [map_name(path) for path in reading.files]
+    known = {case: subject_of(case) for case in cases}
+    known = known if patients is None else read_patients(patients, cases)
+    truths = truths_of(reading.files, truth, pred_pattern, truth_pattern)
     chosen = cut.threshold
     if chosen is None:
         chosen, _ = best_threshold(truths, cut.low, reading)  # what fails here fails again below
@@ -104,21 +109,31 @@ def calibrate(
         say(f"failed: {line}")
     if not gathered.cases:
         none = f"no map has a lesion at `threshold={chosen:g}` to fit to"
-        raise ValueError("no scan could be read" if len(batch.failed) == len(paths) else none)
+        raise ValueError("no scan could be read" if len(batch.failed) == len(cases) else none)
     fitted = LesionCalibration.fit(
         *gathered.columns(len(scorers)), [known[case] for case in gathered.cases], scores=scorers,
         **cutting,
     )  # fmt: skip
     write_json(output, fitted.as_dict())
-    read = plural(len(paths) - len(batch.failed), "scan")
+    read = plural(len(cases) - len(batch.failed), "scan")
     say(
         f"{plural(len(fitted.hits), 'lesion')} in {read}, "
         f"{plural(sum(fitted.hits), 'hit')}: Brier score {fitted.brier:.4f} (of a constant: "
         f"{fitted.constant_brier:.4f}), calibration error {fitted.calibration_error:.4f} "
         f"on patients left out; {output}"
     )
+    hits, enough = sum(fitted.hits), _ENOUGH * len(scorers)
+    if min(hits, len(fitted.hits) - hits) < enough:
+        say(
+            f"warning: {hits} hits and {len(fitted.hits) - hits} false lesions are few: with less "
+            f"than {enough} of each, weights of {len(scorers)} scores are mostly noise"
+        )
     if batch.failed:
         raise typer.Exit(SOME_FAILED)
+
+
+_ENOUGH = 10
+"""Hits, and false lesions, for each score: Peduzzi et al., J Clin Epidemiol 49, 1996."""
 
 
 @dataclass

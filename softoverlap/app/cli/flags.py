@@ -23,6 +23,7 @@ _SPELLINGS = {
     "memory_gb": ("step_memory",),
     "model": ("checkpoint",),
     "path": ("output",),
+    "pred": ("masks",),
     "score_table": ("scores",),
     "settings": ("chosen",),
     "sources": ("images",),

@@ -45,6 +45,19 @@ Truth = Annotated[
     Path | None,
     typer.Option(help="With --threshold best: true masks, as TRUTH of `softoverlap score`."),
 ]
+PredPattern = Annotated[
+    str | None,
+    typer.Option(help="Names of the maps beside --truth, such as {case}_prob.nii.gz."),
+]
+TruthPattern = Annotated[
+    str | None, typer.Option(help="Names in --truth, such as {case}_rater{rater}.nii.gz.")
+]
+Mean = Annotated[
+    bool,
+    typer.Option(
+        "--mean", help="Maps of one name in several folders, such as those of folds, are averaged."
+    ),
+]
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,8 @@
-"""Probability maps beside their truths: which belong together, and the best threshold."""
+"""Probability maps, read alone or beside their truths, and the best threshold."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -18,20 +18,55 @@ if TYPE_CHECKING:
     from softoverlap.images import Volume
 
 
+def grouped(paths: Sequence[Path], *, mean: bool) -> dict[Path, tuple[Path, ...]]:
+    """The files of each case, by the first: one, or with `mean` those whose mean is its map.
+
+    Raises:
+        ValueError: If names occur twice without `mean`, or not equally often with it.
+    """
+    from softoverlap._checks import refusal
+    from softoverlap.images import check_names, map_name
+
+    if not mean:
+        check_names(paths, map_name, "masks")
+        return {path: (path,) for path in paths}
+    groups: dict[str, list[Path]] = {}
+    for path in paths:
+        groups.setdefault(map_name(path), []).append(path)
+    fewest, most = (pick(groups.values(), key=len) for pick in (min, max))
+    if not 1 < len(fewest) == len(most):
+        expected = "must have as many maps of each case, two or more, where `mean=True` is given"
+        seen = f"{len(fewest)} of {map_name(fewest[0])} and {len(most)} of {map_name(most[0])}"
+        raise refusal("masks", f"{expected}, got {seen}")
+    return {group[0]: tuple(group) for group in groups.values()}
+
+
 @dataclass(frozen=True)
 class MapReading:
-    """How the values of maps and of truths are read."""
+    """How maps and truths are read; each map is the mean of its files."""
 
+    files: Mapping[Path, tuple[Path, ...]]
     values: str = "auto"
     label: int | None = None
     truth_values: str = "auto"
+    beside_truth: bool = True
 
     def map_of(self, path: Path) -> Volume:
         """The probabilities; a label that is read from truths too must be a class, no region."""
-        from softoverlap.images import label_to_read
+        import torch
 
-        regions = label_to_read(self.truth_values, self.label) is None
-        return load_map(path, values=self.values, label=self.label, regions=regions)
+        from softoverlap.images import Volume, check_same_grid, label_to_read
+
+        is_value = self.beside_truth and label_to_read(self.truth_values, self.label) is not None
+        first, *others = (
+            load_map(file, values=self.values, label=self.label, regions=not is_value)
+            for file in self.files[path]
+        )
+        if not others:
+            return first
+        for file, other in zip(self.files[path][1:], others, strict=True):
+            check_same_grid(first, other, names=(str(path), str(file)))
+        return Volume(torch.stack([one.data for one in (first, *others)]).mean(dim=0), first.affine)
 
     def truth_of(self, paths: Sequence[Path], grid: Volume) -> Tensor:
         """The truth on the map's grid, the mean of raters if there are several."""
@@ -59,43 +94,61 @@ class MapReading:
         return torch.cat(masks).mean(dim=0)
 
 
-def truths_of(paths: Sequence[Path], truth: Path) -> dict[Path, tuple[Path, ...]]:
+def truths_of(
+    paths: Iterable[Path],
+    truth: Path,
+    pred_pattern: str | None = None,
+    truth_pattern: str | None = None,
+) -> dict[Path, tuple[Path, ...]]:
     """The truths of each map by the rules of `softoverlap score`; truths of no map are passed by.
 
     Raises:
         FileNotFoundError: If there is no truth at all.
-        ValueError: If a map has no truth, or more than one.
+        ValueError: If a map does not match its pattern, has no truth, or more than one.
     """
+    from softoverlap._checks import refusal
     from softoverlap.app.cohort import find_pairs
-    from softoverlap.images import map_name
 
-    with TemporaryDirectory() as folder:  # names alone, as boxes of the maps will have them
-        places = {Path(folder, f"{map_name(path)}_boxes.json"): path for path in paths}
+    with TemporaryDirectory() as folder:  # names alone, of maps from any folders
+        places = {Path(folder, _image_name_of(path)): path for path in paths}
         for place in places:
             place.touch()
-        one = truth.is_file() and len(paths) == 1
-        pairs = find_pairs(next(iter(places)) if one else folder, truth).pairs
-    found = {places[pair.pred]: pair for pair in pairs if pair.pred is not None}
-    for path, pair in found.items():
-        if pair.error is not None:
-            raise ValueError(f"{path} must have a truth in {truth}, got: {pair.error}")
+        one = truth.is_file() and len(places) == 1 and not (pred_pattern or truth_pattern)
+        table = find_pairs(
+            next(iter(places)) if one else folder, truth,
+            pred_pattern=pred_pattern, truth_pattern=truth_pattern,
+        )  # fmt: skip
+    found = {places[pair.pred]: pair for pair in table.pairs if pair.pred is not None}
+    for path in places.values():
+        if path not in found:
+            raise refusal("pred_pattern", f"must match every map, got {pred_pattern} and {path}")
+        if found[path].error is not None:
+            hint = f"; {table.hint}" if table.hint else ""
+            raise ValueError(f"{path} must have a truth in {truth}, got: {found[path].error}{hint}")
     return {path: pair.truth for path, pair in found.items()}
 
 
+def _image_name_of(path: Path) -> str:
+    """The name of a map as that of an image, which those of nnU-Net and of DICOM are not."""
+    from softoverlap.images import is_image_name, map_name
+
+    return path.name if is_image_name(path) else f"{map_name(path)}.nii.gz"
+
+
 def threshold_for(
-    cut: Cut, paths: Sequence[Path], truth: Path | None, reading: MapReading
+    cut: Cut, truth: Path | None, reading: MapReading, **patterns: str | None
 ) -> tuple[float, bool]:
     """The threshold itself, or the best one, and whether some scan failed on the way."""
     from softoverlap._checks import refusal
 
-    if cut.threshold is None and truth is None:
-        raise refusal("threshold", f"must be a number, or go with `truth=`, got {BEST}")
-    if cut.threshold is not None:
-        if truth is not None:
-            raise refusal("truth", f"must go with `threshold={BEST}`, got {truth}")
-        return cut.threshold, False
-    assert truth is not None
-    return best_threshold(truths_of(paths, truth), cut.low, reading)
+    if cut.threshold is None:
+        if truth is None:
+            raise refusal("threshold", f"must be a number, or go with `truth=`, got {BEST}")
+        return best_threshold(truths_of(reading.files, truth, **patterns), cut.low, reading)
+    for name, given in {"truth": truth, **patterns}.items():
+        if given is not None:
+            raise refusal(name, f"must go with `threshold={BEST}`, got {given}")
+    return cut.threshold, False
 
 
 def best_threshold(

@@ -184,7 +184,9 @@ def test_what_cannot_be_read_fails_alone(data):
         (("--threshold", "best"), "--threshold must be a number, or go with --truth"),
         (("--truth", "truth"), "--truth must go with --threshold best"),
         (("--score", "size"), "--score must be one of ['dice', 'mass', 'maximum', 'mean']"),
-        (("--calibration", "gone.json"), "gone.json"),
+        (("--calibration", "gone.json"), "gone.json must be a JSON file, found none"),
+        (("--truth-pattern", "{case}.nii.gz"), "--truth-pattern must go with --threshold best"),
+        (("--mean",), "MASKS must have as many maps of each case, two or more, where --mean is"),
     ],
 )
 def test_options_that_do_not_fit_are_refused(data, options, words):
@@ -234,3 +236,81 @@ def test_a_truth_that_cannot_be_read_for_the_best_threshold_is_told_by_the_statu
                "--output", data / "found", status=1)  # fmt: skip
     assert "in 5 scans" in text
     assert "6 masks boxed, 0 failed" in text
+
+
+def test_maps_and_truths_of_other_names_are_paired_by_patterns(data):
+    for number in range(6):
+        for name, end in (("maps", "prob"), ("truth", "seg")):
+            path = data / name / f"sub-{number}.nii.gz"
+            path.rename(path.with_name(f"scan{number}_{end}.nii.gz"))
+    best = ("lesions", data / "maps", "--truth", data / "truth", "--threshold", "best",
+            "--output", data / "found")  # fmt: skip
+    hint = run(*best, status=2)
+    assert 'pass --pred-pattern "{case}_prob.nii.gz" and --truth-pattern "{case}_seg' in hint
+    patterns = ("--pred-pattern", "{case}_prob.nii.gz", "--truth-pattern", "{case}_seg.nii.gz")
+    assert "in 6 scans" in run(*best, *patterns)
+    fit = ("calibrate", data / "maps", "--truth", data / "truth", "--output", data / "c.json")
+    assert "lesions in 6 scans" in run(*fit, *patterns)
+    (data / "maps" / "other.nii.gz").write_bytes(b"")
+    text = run(*best, *patterns, "--overwrite", status=2)
+    assert "--pred-pattern must match every map, got {case}_prob.nii.gz and" in text
+    assert str(data / "maps" / "other.nii.gz") in text
+
+
+def test_the_mean_of_several_maps_is_cut(data):
+    for fold, share in (("a", 0.8), ("b", 1.0)):
+        (data / fold).mkdir()
+        for number in range(3):
+            found = share * segmented_scan(number)[1]
+            save_nifti(data / fold / f"sub-{number}.nii.gz", found, AFFINE)
+    folders = (data / "a", data / "b")
+    run("lesions", *folders, "--mean", "--threshold", 0.4, "--output", data / "found")
+    mean = 0.9 * segmented_scan(2)[1]
+    expected = lesion_scores(mean, spacing=SPACING, threshold=0.4)
+    found = read_boxes(data / "found" / "sub-2_boxes.json")
+    torch.testing.assert_close(found.scores, expected.scores, atol=1e-6, rtol=0)
+    assert torch.equal(found.boxes, expected.box.double())
+    (row,) = (row for row in rows_of(data / "found" / "cases.csv") if row["case"] == "sub-2")
+    assert row["file"] == "; ".join(str(folder / "sub-2.nii.gz") for folder in folders)
+    assert "lesions in 3 scans" in run("calibrate", *folders, "--mean", "--truth", data / "truth",
+                                       "--output", data / "c.json")  # fmt: skip
+    assert "masks must have different names" in run(
+        "lesions", *folders, "--output", data / "d", status=2
+    ).replace("MASKS", "masks")
+    (data / "b" / "sub-1.nii.gz").unlink()
+    text = run("lesions", *folders, "--mean", "--output", data / "d", status=2)
+    assert "got 1 of sub-1 and 2 of sub-0" in text
+
+
+def test_maps_to_average_on_other_grids_fail_alone(data):
+    (data / "other").mkdir()
+    for number in range(6):
+        found = segmented_scan(number)[1]
+        found = found[:-1] if number == 4 else found
+        save_nifti(data / "other" / f"sub-{number}.nii.gz", found, AFFINE)
+    text = run("lesions", data / "maps", data / "other", "--mean", "--output", data / "found",
+               status=1)  # fmt: skip
+    assert "5 masks boxed, 1 failed" in text
+    assert str(data / "other" / "sub-4.nii.gz") in text
+
+
+def test_the_table_of_cases_says_how_they_were_cut_and_scored(data):
+    run("lesions", data / "maps", "--output", data / "a", "--threshold", 0.4, "--low", 0.3,
+        "--score", "dice")  # fmt: skip
+    row = rows_of(data / "a" / "cases.csv")[0]
+    cut = ("threshold", "low", "connectivity", "min_mm3", "score")
+    assert [row[name] for name in cut] == ["0.4", "0.3", "26", "0.0", "dice"]
+    file = data / "c.json"
+    run("calibrate", data / "maps", "--truth", data / "truth", "--output", file)
+    run("lesions", data / "maps", "--output", data / "b", "--calibration", file)
+    row = rows_of(data / "b" / "cases.csv")[0]
+    assert [row[name] for name in cut] == ["0.5", "", "26", "0.0", str(file)]
+
+
+def test_lesions_without_an_order_and_fits_to_few_are_warned_of(data):
+    few = "warning: 18 hits and 12 false lesions are few: with less than 20 of each"
+    fit = ("calibrate", data / "maps", "--truth", data / "truth", "--output", data / "c.json")
+    assert few in run(*fit)
+    assert "warning" not in run("lesions", data / "maps", "--output", data / "a")
+    text = run("lesions", data / "truth", "--output", data / "b")
+    assert "have the score 1, so none comes before another in FROC" in text
