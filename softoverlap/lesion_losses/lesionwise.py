@@ -108,9 +108,10 @@ class LesionwiseSoftLoss(nn.Module):
 
     Raises:
         TypeError: If `loss` is none of these, or `view` none of the two.
-        ValueError: If an argument is out of range, `loss` has an `other_act` or another reduction,
-            or `lambda_false` is above 0 and `loss` has `squared_pred` or `intersection="product"`,
-            with which a soft target itself would have a false mass.
+        ValueError: If an argument is out of range, all three weights are 0, `loss` has an
+            `other_act` or another reduction, or `lambda_false` is above 0 and `loss` has
+            `squared_pred` or `intersection="product"`, with which a soft target itself would have
+            a false mass.
 
     References:
         Bouteille et al., CC-DiceCE, https://arxiv.org/abs/2511.17146
@@ -155,6 +156,9 @@ class LesionwiseSoftLoss(nn.Module):
             lambda_lesions=lambda_lesions, lambda_global=lambda_global, lambda_false=lambda_false
         )
         check_positive(false_volume=false_volume)
+        if not (lambda_lesions or lambda_global or lambda_false):
+            expected = "must be above 0 where `lambda_global=` and `lambda_false=` are 0"
+            raise refusal("lambda_lesions", f"{expected}, got {lambda_lesions}")
         if lambda_false and loss.overlap.form != "min":
             expected = 'must be 0 unless loss has intersection="min" and no squared_pred'
             raise refusal("lambda_false", f"{expected}, got {lambda_false}")

@@ -108,6 +108,24 @@ def test_scans_without_labels_get_the_maps_of_the_evaluation(scans, run, tmp_pat
     torch.testing.assert_close(again.data, load_image(kept).data, rtol=0, atol=1e-6)
 
 
+def test_a_damaged_scan_is_named_and_the_others_get_their_maps(scans, run, tmp_path):
+    first, *_ = sorted((scans / "images").iterdir())
+    sources = tmp_path / "images"
+    sources.mkdir()
+    (sources / first.name).write_bytes(first.read_bytes())
+    (sources / "bad.nii.gz").write_bytes(b"no image")
+    with pytest.warns(UserWarning, match="1 of 2 scans could not be read and is left out; bad:"):
+        run_bundle(
+            "inference.yaml", dataset_dir=str(sources), output_dir=str(tmp_path),
+            checkpoint=str(run[0] / "last.pt"),
+        )  # fmt: skip
+    written = {path.name for path in (tmp_path / "probabilities").iterdir()}
+    assert written == {first.name, "failed.csv"}
+    case, error = (tmp_path / "probabilities" / "failed.csv").read_text().splitlines()[1].split(",", 1)
+    assert case == "bad"
+    assert str(sources / "bad.nii.gz") in error
+
+
 def test_a_checkpoint_of_another_spacing_is_refused(scans, run):
     folder, _ = run
     with pytest.raises(RuntimeError) as caught:

@@ -317,6 +317,8 @@ def test_settings_and_regions_that_do_not_fit_are_refused():
         LesionwiseSoftLoss(SoftDiceLoss(reduction="sum"))
     with pytest.raises(ValueError, match="false_volume must be above 0"):
         LesionwiseSoftLoss(SoftDiceLoss(), false_volume=0)
+    with pytest.raises(ValueError, match="lambda_lesions must be above 0 where `lambda_global=`"):
+        LesionwiseSoftLoss(SoftDiceLoss(), lambda_lesions=0, lambda_global=0)
     with pytest.raises(ValueError, match="lambda_false must be at least 0"):
         LesionwiseSoftLoss(SoftDiceLoss(), lambda_false=-1)
     loss, target = LesionwiseSoftLoss(SoftDiceLoss()), lesions(2, 2)
