@@ -57,7 +57,7 @@ def calibrate(
     truth_values: TruthValues = "auto",
     scores: Annotated[
         str, typer.Option(help="Two or more of maximum, mean, mass, dice.")
-    ] = "maximum,dice",
+    ] = "maximum,mean,mass",
     patients: Annotated[
         Path | None,
         typer.Option(
