@@ -308,7 +308,7 @@ def test_the_table_of_cases_says_how_they_were_cut_and_scored(data):
 
 
 def test_lesions_without_an_order_and_fits_to_few_are_warned_of(data):
-    few = "warning: 18 hits and 12 false lesions are few: with less than 20 of each"
+    few = "warning: 18 hits and 12 false lesions are few: with less than 30 of each"
     fit = ("calibrate", data / "maps", "--truth", data / "truth", "--output", data / "c.json")
     assert few in run(*fit)
     assert "warning" not in run("lesions", data / "maps", "--output", data / "a")
