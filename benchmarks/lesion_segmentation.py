@@ -20,7 +20,7 @@ above the background, Dice with the halo, and the calibrated score of the first 
 bins of equal mass) and Brier score of all test candidates together.
 
 Run: python benchmarks/lesion_segmentation.py [--fast] [--workers 2]
-About half an hour on two idle cores. A run that was stopped goes on: what is done lies in
+About a quarter of an hour on two idle cores. A run that was stopped goes on: what is done lies in
 runs/lesion_segmentation/, to be removed when the package changes.
 """
 
