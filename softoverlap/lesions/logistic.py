@@ -33,8 +33,8 @@ def fitted(rows: np.ndarray, hits: np.ndarray) -> tuple[np.ndarray, float]:
     """
     if hits.all() or not hits.any():
         raise ValueError(
-            "hits must be of several patients, and so must candidates that are none: without one "
-            f"fold of patients what is left is {'hits' if hits.any() else 'false candidates'} alone"
+            "hits must be of several patients, and false candidates too: without one fold of "
+            f"patients only {'hits' if hits.any() else 'false candidates'} are left"
         )
     centre, scale = rows.mean(axis=0), rows.std(axis=0)
     scale = np.where(scale > 1e-9 * (1 + np.abs(centre)), scale, 1.0)

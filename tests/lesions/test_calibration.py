@@ -154,7 +154,7 @@ def test_a_calibrated_lesion_has_the_probability_of_its_scores():
     [
         ({"patients": [0] * 120}, "patients must be two or more, got 1"),
         ({"hits": torch.ones(120).bool()}, "hits must be of several patients"),
-        ({"hits": torch.arange(120) % 12 == 0}, "what is left is false candidates alone"),
+        ({"hits": torch.arange(120) % 12 == 0}, "only false candidates are left"),
         ({"hits": torch.ones(120)}, "hits must hold truth values, got dtype torch.float32"),
         ({"hits": torch.ones(7).bool()}, r"of as many candidates, got \(120, 7, 120\)"),
         ({"features": torch.ones(120)}, r"features must have shape \(N, 2\), got \(120,\)"),

@@ -35,8 +35,9 @@ def grouped(paths: Sequence[Path], *, mean: bool) -> dict[Path, tuple[Path, ...]
         groups.setdefault(map_name(path), []).append(path)
     fewest, most = (pick(groups.values(), key=len) for pick in (min, max))
     if not 1 < len(fewest) == len(most):
-        expected = "must have as many maps of each case, two or more, where `mean=True` is given"
-        seen = f"{len(fewest)} of {map_name(fewest[0])} and {len(most)} of {map_name(most[0])}"
+        seen = f"{len(fewest)} of {map_name(fewest[0])}"
+        seen += f" and {len(most)} of {map_name(most[0])}" if len(most) > len(fewest) else ""
+        expected = "must have two maps or more of each case, as many of all, with `mean=True`"
         raise refusal("masks", f"{expected}, got {seen}")
     return {group[0]: tuple(group) for group in groups.values()}
 
@@ -106,7 +107,6 @@ def truths_of(
         FileNotFoundError: If there is no truth at all.
         ValueError: If a map does not match its pattern, has no truth, or more than one.
     """
-    from softoverlap._checks import refusal
     from softoverlap.app.cohort import find_pairs
 
     with TemporaryDirectory() as folder:  # names alone, of maps from any folders
@@ -114,18 +114,29 @@ def truths_of(
         for place in places:
             place.touch()
         one = truth.is_file() and len(places) == 1 and not (pred_pattern or truth_pattern)
-        table = find_pairs(
-            next(iter(places)) if one else folder, truth,
-            pred_pattern=pred_pattern, truth_pattern=truth_pattern,
-        )  # fmt: skip
+        try:
+            table = find_pairs(
+                next(iter(places)) if one else folder, truth,
+                pred_pattern=pred_pattern, truth_pattern=truth_pattern,
+            )  # fmt: skip
+        except ValueError as error:
+            if folder not in str(error):
+                raise
+            raise _unmatched(pred_pattern, next(iter(paths))) from None
     found = {places[pair.pred]: pair for pair in table.pairs if pair.pred is not None}
     for path in places.values():
         if path not in found:
-            raise refusal("pred_pattern", f"must match every map, got {pred_pattern} and {path}")
+            raise _unmatched(pred_pattern, path)
         if found[path].error is not None:
             hint = f"; {table.hint}" if table.hint else ""
             raise ValueError(f"{path} must have a truth in {truth}, got: {found[path].error}{hint}")
     return {path: pair.truth for path, pair in found.items()}
+
+
+def _unmatched(pattern: str | None, path: Path) -> ValueError:
+    from softoverlap._checks import refusal
+
+    return refusal("pred_pattern", f"must match every map, got {pattern} and {path}")
 
 
 def _image_name_of(path: Path) -> str:

@@ -186,7 +186,10 @@ def test_what_cannot_be_read_fails_alone(data):
         (("--score", "size"), "--score must be one of ['dice', 'mass', 'maximum', 'mean']"),
         (("--calibration", "gone.json"), "gone.json must be a JSON file, found none"),
         (("--truth-pattern", "{case}.nii.gz"), "--truth-pattern must go with --threshold best"),
-        (("--mean",), "MASKS must have as many maps of each case, two or more, where --mean is"),
+        (
+            ("--mean",),
+            "two maps or more of each case, as many of all, with --mean, got 1 of sub-0",
+        ),
     ],
 )
 def test_options_that_do_not_fit_are_refused(data, options, words):
@@ -251,6 +254,8 @@ def test_maps_and_truths_of_other_names_are_paired_by_patterns(data):
     assert "in 6 scans" in run(*best, *patterns)
     fit = ("calibrate", data / "maps", "--truth", data / "truth", "--output", data / "c.json")
     assert "lesions in 6 scans" in run(*fit, *patterns)
+    text = run(*best, "--pred-pattern", "{case}_x.nii.gz", "--overwrite", status=2)
+    assert f"--pred-pattern must match every map, got {{case}}_x.nii.gz and {data}" in text
     (data / "maps" / "other.nii.gz").write_bytes(b"")
     text = run(*best, *patterns, "--overwrite", status=2)
     assert "--pred-pattern must match every map, got {case}_prob.nii.gz and" in text
