@@ -25,16 +25,16 @@ def grouped(paths: Sequence[Path], *, mean: bool) -> dict[Path, tuple[Path, ...]
         ValueError: If names occur twice without `mean`, or not equally often with it.
     """
     from softoverlap._checks import refusal
-    from softoverlap.images import check_names, map_name
+    from softoverlap.images import map_name
 
-    if not mean:
-        check_names(paths, map_name, "masks")
-        return {path: (path,) for path in paths}
     groups: dict[str, list[Path]] = {}
-    for path in paths:
+    for path in dict.fromkeys(paths):
         groups.setdefault(map_name(path), []).append(path)
     fewest, most = (pick(groups.values(), key=len) for pick in (min, max))
-    if not 1 < len(fewest) == len(most):
+    if not mean and len(most) > 1:
+        expected = "must have different names, unless `mean=True` averages them"
+        raise refusal("masks", f"{expected}, got {most[0]} and {most[1]}")
+    if mean and not 1 < len(fewest) == len(most):
         seen = f"{len(fewest)} of {map_name(fewest[0])}"
         seen += f" and {len(most)} of {map_name(most[0])}" if len(most) > len(fewest) else ""
         expected = "must have two maps or more of each case, as many of all, with `mean=True`"
