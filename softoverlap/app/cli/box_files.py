@@ -63,6 +63,7 @@ def load_map(path: Path, *, values: str, label: int | None, regions: bool = True
         label_to_read,
         load_image,
         load_nnunet_map,
+        map_name,
     )
 
     if is_nnunet_map(path):
@@ -70,6 +71,12 @@ def load_map(path: Path, *, values: str, label: int | None, regions: bool = True
     volume = load_image(path)
     if volume.data.ndim != 3:
         raise ValueError(f"{path} must hold one channel, got {len(volume.data)}")
+    whole = bool((volume.data == volume.data.round()).all())
+    if whole and any(map(is_nnunet_map, path.parent.iterdir())):
+        raise ValueError(
+            f"{path} must hold probabilities, or have a map {map_name(path)}.npz beside it, "
+            "as others of its folder do, got whole numbers alone"
+        )
     label = label_to_read(values, label)
     mask = as_probabilities(volume, values=values, label=label, name=str(path))
     return Volume(mask, volume.affine)

@@ -110,10 +110,13 @@ def calibrate(
     if not gathered.cases:
         none = f"no map has a lesion at `threshold={chosen:g}` to fit to"
         raise ValueError("no scan could be read" if len(batch.failed) == len(cases) else none)
+    owners = [known[case] for case in gathered.cases]
+    if len(set(owners)) < 2:
+        seen = f"{plural(len(owners), 'lesion')} of one at `threshold={chosen:g}`"
+        raise ValueError(f"two patients or more must have lesions to fit to, got {seen}")
     fitted = LesionCalibration.fit(
-        *gathered.columns(len(scorers)), [known[case] for case in gathered.cases], scores=scorers,
-        **cutting,
-    )  # fmt: skip
+        *gathered.columns(len(scorers)), owners, scores=scorers, **cutting
+    )
     write_json(output, fitted.as_dict())
     read = plural(len(cases) - len(batch.failed), "scan")
     say(

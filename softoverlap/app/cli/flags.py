@@ -17,6 +17,7 @@ _SPELLINGS = {
     "format": ("from_format", "`softoverlap convert --from`"),
     "fraction": ("validation",),
     "frame": ("frame", "`softoverlap convert --frame`"),
+    "labels": ("labels", "label"),
     "image": ("image", "`softoverlap convert --image`"),
     "at": ("at_score",),
     "patch_size": ("patch",),

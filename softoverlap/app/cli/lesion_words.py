@@ -108,7 +108,7 @@ def _check_known(known: LesionCalibration, asked: Mapping[str, object]) -> None:
             raise refusal(
                 "calibration",
                 f"must be of lesions cut at `{name}={value}`, got one of those cut at "
-                f"{getattr(known, name)}: leave this option out",
+                f"{getattr(known, name)}: leave `{name}=` out",
             )
 
 

@@ -51,7 +51,7 @@ def pattern_hint(preds: Side, truths: Side, *, more_than: int) -> str:
     read = [_read(side, reading.pattern, _paths(side)) for _, side, reading in sides]
     count = len(read[0] & read[1])
     named = [_argument(n, side, one.pattern) for n, side, one in sides if one.pattern is not None]
-    if count <= more_than:
+    if count <= more_than or not named:
         return ""
     return f"pass {' and '.join(named)}, which pairs {count} case{'s' * (count > 1)}"
 

@@ -159,7 +159,9 @@ def test_scans_of_a_patient_are_left_out_together(data):
     table = data / "patients.csv"
     table.write_text("case,patient\n" + "".join(f"sub-{n},one\n" for n in range(6)))
     command = ("calibrate", data / "maps", "--truth", data / "truth", "--output", data / "c.json")
-    assert "--patients must be two or more, got 1" in run(*command, "--patients", table, status=2)
+    assert "two patients or more must have lesions to fit to, got 30 lesions of one at" in run(
+        *command, "--patients", table, status=2
+    )
     assert "--scores must be two or more" in run(*command, "--scores", "mean", status=2)
 
 
@@ -318,3 +320,24 @@ def test_lesions_without_an_order_and_fits_to_few_are_warned_of(data):
     assert "warning" not in run("lesions", data / "maps", "--output", data / "a")
     text = run("lesions", data / "truth", "--output", data / "b")
     assert "have the score 1, so none comes before another in FROC" in text
+
+
+def test_a_segmentation_is_no_map_where_others_have_one(data):
+    found = segmented_scan(0)[1]
+    both = torch.stack([1 - found, found]).numpy().transpose(0, 3, 2, 1)
+    folder = data / "nnunet"
+    folder.mkdir()
+    np.savez(folder / "sub-0.npz", probabilities=both)
+    for number in range(2):  # the map of the second is lost
+        save_nifti(folder / f"sub-{number}.nii.gz", (found > 0.5).float(), AFFINE)
+    text = run("lesions", folder, "--output", data / "found", status=1)
+    assert "1 mask boxed, 1 failed" in text
+    assert "sub-1.nii.gz must hold probabilities, or have a map sub-1.npz beside it" in text
+
+
+def test_lesions_of_one_patient_are_too_few_to_fit_to(data):
+    for number in range(1, 6):
+        (data / "maps" / f"sub-{number}.nii.gz").unlink()
+    text = run("calibrate", data / "maps", "--truth", data / "truth", "--output", data / "c.json",
+               status=2)  # fmt: skip
+    assert "two patients or more must have lesions to fit to, got 5 lesions of one at --th" in text
