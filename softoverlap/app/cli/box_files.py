@@ -71,11 +71,12 @@ def load_map(path: Path, *, values: str, label: int | None, regions: bool = True
     volume = load_image(path)
     if volume.data.ndim != 3:
         raise ValueError(f"{path} must hold one channel, got {len(volume.data)}")
-    whole = bool((volume.data == volume.data.round()).all())
-    if whole and any(map(is_nnunet_map, path.parent.iterdir())):
+    lost = values == "auto" and not path.with_name(f"{map_name(path)}.npz").exists()
+    beside_maps = lost and any(map(is_nnunet_map, path.parent.iterdir()))
+    if beside_maps and bool((volume.data == volume.data.round()).all()):
         raise ValueError(
             f"{path} must hold probabilities, or have a map {map_name(path)}.npz beside it, "
-            "as others of its folder do, got whole numbers alone"
+            "as others of its folder do, got whole numbers alone: if they are meant, pass --values"
         )
     label = label_to_read(values, label)
     mask = as_probabilities(volume, values=values, label=label, name=str(path))

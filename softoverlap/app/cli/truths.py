@@ -25,14 +25,18 @@ def grouped(paths: Sequence[Path], *, mean: bool) -> dict[Path, tuple[Path, ...]
         ValueError: If names occur twice without `mean`, or not equally often with it.
     """
     from softoverlap._checks import refusal
-    from softoverlap.images import map_name
+    from softoverlap.images import is_nnunet_map, map_name
 
     groups: dict[str, list[Path]] = {}
     for path in dict.fromkeys(paths):
         groups.setdefault(map_name(path), []).append(path)
+    for group in groups.values():
+        if mean and len({is_nnunet_map(path) for path in group}) > 1:
+            complaint = "must be of one kind in all folders, with nnU-Net's .npz in all or in none"
+            raise refusal("masks", f"{complaint}, got {group[0]} and {group[-1]}")
     fewest, most = (pick(groups.values(), key=len) for pick in (min, max))
     if not mean and len(most) > 1:
-        expected = "must have different names, unless `mean=True` averages them"
+        expected = "must have different names (`mean=True` is for maps of one scan)"
         raise refusal("masks", f"{expected}, got {most[0]} and {most[1]}")
     if mean and not 1 < len(fewest) == len(most):
         seen = f"{len(fewest)} of {map_name(fewest[0])}"
@@ -130,6 +134,8 @@ def truths_of(
         if found[path].error is not None:
             hint = f"; {table.hint}" if table.hint else ""
             raise ValueError(f"{path} must have a truth in {truth}, got: {found[path].error}{hint}")
+        if any(file.exists() and file.samefile(path) for file in found[path].truth):
+            raise ValueError(f"{path} must have a truth that is another file, got the map itself")
     return {path: pair.truth for path, pair in found.items()}
 
 

@@ -282,7 +282,7 @@ def test_the_mean_of_several_maps_is_cut(data):
     assert "lesions in 3 scans" in run("calibrate", *folders, "--mean", "--truth", data / "truth",
                                        "--output", data / "c.json")  # fmt: skip
     text = run("lesions", *folders, "--output", data / "d", status=2)
-    assert "MASKS must have different names, unless --mean averages them, got" in text
+    assert "MASKS must have different names (--mean is for maps of one scan), got" in text
     (data / "b" / "sub-1.nii.gz").unlink()
     text = run("lesions", *folders, "--mean", "--output", data / "d", status=2)
     assert "got 1 of sub-1 and 2 of sub-0" in text
@@ -341,3 +341,19 @@ def test_lesions_of_one_patient_are_too_few_to_fit_to(data):
     text = run("calibrate", data / "maps", "--truth", data / "truth", "--output", data / "c.json",
                status=2)  # fmt: skip
     assert "two patients or more must have lesions to fit to, got 5 lesions of one at --th" in text
+
+
+def test_a_map_is_not_its_own_truth(data):
+    fit = ("calibrate", data / "maps", "--truth", data / "maps", "--output", data / "c.json")
+    assert "must have a truth that is another file, got the map itself" in run(*fit, status=2)
+    assert not (data / "c.json").exists()
+
+
+def test_maps_of_two_kinds_are_not_averaged(data):
+    found = segmented_scan(0)[1]
+    folder = data / "nnunet"
+    folder.mkdir()
+    np.savez(folder / "sub-0.npz", probabilities=torch.stack([1 - found, found]).numpy())
+    text = run("lesions", data / "maps" / "sub-0.nii.gz", folder, "--mean", "--output", data / "o",
+               status=2)  # fmt: skip
+    assert "MASKS must be of one kind in all folders, with nnU-Net's .npz in all or in none" in text
