@@ -152,10 +152,8 @@ def growth(stored: Stored) -> str:
     told = sum(fit["standard_error"] <= MOST_ERROR for fit in fits)
     words = f"Above the theory: {'; '.join(above)}." if above else "None is seen above its theory."
     if alone:
-        words += f" Reading and writing alone, with nothing of ours, has {' and '.join(alone)}:"
-        words += (
-            " large results cost this machine more a byte than small ones, whoever writes them."
-        )
+        words += f" Reading and writing alone, with nothing of ours, has {' and '.join(alone)}: a"
+        words += " byte of large results costs this machine more, whoever writes them."
     words += f" Of {len(fits)} exponents, {told} have a standard error of at most {MOST_ERROR:g};"
     words += " the others tell little."
     picture = "![Time and memory of each curve over its size](figures/growth.png)"

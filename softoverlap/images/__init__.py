@@ -75,6 +75,7 @@ from softoverlap.images.lidc import LidcCharacteristics, LidcNodule, LidcScan, r
 from softoverlap.images.limits import ReadLimits, current_limits, read_limits
 from softoverlap.images.nifti import forms_apart, save_nifti
 from softoverlap.images.nnunet_maps import (
+    check_map_is_there,
     find_maps,
     grid_file,
     is_nnunet_map,
@@ -158,6 +159,7 @@ __all__ = [
     "boxes_between_grids",
     "boxes_to_world",
     "check_affine",
+    "check_map_is_there",
     "check_names",
     "check_one_channel",
     "check_same_grid",

@@ -14,8 +14,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from softoverlap._checks import refusal
+from softoverlap.images._intensities import is_whole
 from softoverlap.images.formats.npz import load_npz_array
 from softoverlap.images.geometry import Volume
 from softoverlap.images.images import IMAGE_SUFFIXES, image_name, load_one_volume
@@ -84,6 +86,28 @@ def grid_file(path: Path) -> Path:
         f"{path} must have the segmentation that nnU-Net writes beside it, such as {name}.nii.gz: "
         "it says where the voxels lie (the .pkl is not read, since a pickle can run code)"
     )
+
+
+def check_map_is_there(path: Path, values: Tensor) -> None:
+    """A mask is no segmentation of nnU-Net whose map is missing, where others have theirs.
+
+    Args:
+        path: The mask.
+        values: Its values.
+
+    Raises:
+        ValueError: If there are maps of nnU-Net in the folder, but none of the mask's name, and it
+            holds whole numbers alone.
+
+    Examples:
+        >>> check_map_is_there(Path("case.nii.gz"), torch.zeros(2, 2, 2))
+    """
+    own = path.with_name(map_name(path) + MAP_SUFFIX)
+    if not own.exists() and any(map(is_nnunet_map, path.parent.iterdir())) and is_whole(values):
+        raise ValueError(
+            f"{path} must hold probabilities, or have a map {own.name} beside it, as others of its "
+            "folder do, got whole numbers alone: if they are meant, pass `values=`"
+        )
 
 
 def load_nnunet_map(path: Path, *, label: int | None = None, regions: bool = True) -> Volume:

@@ -59,11 +59,11 @@ def load_map(path: Path, *, values: str, label: int | None, regions: bool = True
     from softoverlap.images import (
         Volume,
         as_probabilities,
+        check_map_is_there,
         is_nnunet_map,
         label_to_read,
         load_image,
         load_nnunet_map,
-        map_name,
     )
 
     if is_nnunet_map(path):
@@ -71,13 +71,8 @@ def load_map(path: Path, *, values: str, label: int | None, regions: bool = True
     volume = load_image(path)
     if volume.data.ndim != 3:
         raise ValueError(f"{path} must hold one channel, got {len(volume.data)}")
-    lost = values == "auto" and not path.with_name(f"{map_name(path)}.npz").exists()
-    beside_maps = lost and any(map(is_nnunet_map, path.parent.iterdir()))
-    if beside_maps and bool((volume.data == volume.data.round()).all()):
-        raise ValueError(
-            f"{path} must hold probabilities, or have a map {map_name(path)}.npz beside it, "
-            "as others of its folder do, got whole numbers alone: if they are meant, pass --values"
-        )
+    if values == "auto":
+        check_map_is_there(path, volume.data)
     label = label_to_read(values, label)
     mask = as_probabilities(volume, values=values, label=label, name=str(path))
     return Volume(mask, volume.affine)

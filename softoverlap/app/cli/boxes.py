@@ -144,9 +144,7 @@ def lesions(
     if not dry_run:
         output.mkdir(parents=True, exist_ok=True)
     cutting = {**asdict(cut), "threshold": chosen}
-    told = {**cutting, "score": score or "maximum"}
-    if calibration is not None:
-        told["score"] = str(calibration)
+    told = {**cutting, "score": str(calibration or score or "maximum")}
     files = {map_name(path): group for path, group in reading.files.items()}
 
     def write(rows: Sequence[MaskRow]) -> None:

@@ -28,7 +28,7 @@ def grouped(paths: Sequence[Path], *, mean: bool) -> dict[Path, tuple[Path, ...]
     from softoverlap.images import is_nnunet_map, map_name
 
     groups: dict[str, list[Path]] = {}
-    for path in dict.fromkeys(paths):
+    for path in paths:
         groups.setdefault(map_name(path), []).append(path)
     for group in groups.values():
         if mean and len({is_nnunet_map(path) for path in group}) > 1:
@@ -111,7 +111,7 @@ def truths_of(
         FileNotFoundError: If there is no truth at all.
         ValueError: If a map does not match its pattern, has no truth, or more than one.
     """
-    from softoverlap.app.cohort import find_pairs
+    from softoverlap.app.cohort import find_pairs, is_same_file
 
     with TemporaryDirectory() as folder:  # names alone, of maps from any folders
         places = {Path(folder, _image_name_of(path)): path for path in paths}
@@ -126,7 +126,7 @@ def truths_of(
         except ValueError as error:
             if folder not in str(error):
                 raise
-            raise _unmatched(pred_pattern, next(iter(paths))) from None
+            raise _unmatched(pred_pattern, next(iter(places.values()))) from None
     found = {places[pair.pred]: pair for pair in table.pairs if pair.pred is not None}
     for path in places.values():
         if path not in found:
@@ -134,7 +134,7 @@ def truths_of(
         if found[path].error is not None:
             hint = f"; {table.hint}" if table.hint else ""
             raise ValueError(f"{path} must have a truth in {truth}, got: {found[path].error}{hint}")
-        if any(file.exists() and file.samefile(path) for file in found[path].truth):
+        if any(is_same_file(path, file) for file in found[path].truth):
             raise ValueError(f"{path} must have a truth that is another file, got the map itself")
     return {path: pair.truth for path, pair in found.items()}
 

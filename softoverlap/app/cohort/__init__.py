@@ -5,6 +5,7 @@ from softoverlap.app.cohort.cases import score_case
 from softoverlap.app.cohort.dask import DaskRunner
 from softoverlap.app.cohort.hit_rule import CRITERIA
 from softoverlap.app.cohort.loading import check_label_maps
+from softoverlap.app.cohort.one_file import is_same_file
 from softoverlap.app.cohort.operating import SummarySettings
 from softoverlap.app.cohort.pair_table import read_pairs
 from softoverlap.app.cohort.pairing import NO_PREDICTION, NO_TRUTH, PairTable, ScorePair, find_pairs
@@ -33,6 +34,7 @@ __all__ = [
     "check_label_maps",
     "check_lists",
     "find_pairs",
+    "is_same_file",
     "read_case_names",
     "read_pairs",
     "read_patients",
